@@ -1,0 +1,5 @@
+"""`python -m kvd` is `kvd`."""
+
+from kvd.cli import main
+
+main()

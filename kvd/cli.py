@@ -1,0 +1,64 @@
+"""The command `kvd`: builds the parts from the options and joins them."""
+
+import gc
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from kvd import config
+from kvd.config import Config
+from kvd.errors import StartError
+from kvd.server import Server
+from kvd.server.loop import stop_on_signals
+from kvd.storage import Store
+from kvd.version import VERSION
+
+log = logging.getLogger("kvd")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVD"})
+@click.version_option(VERSION, prog_name="kvd")
+def main() -> None:
+    """Run kvd, a key-value daemon."""
+
+
+@main.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the data; made if missing.")
+@click.option("--listen", multiple=True, default=(config.LISTEN,), show_default=True, help="Endpoint for commands, tcp://ADDRESS:PORT or ipc://PATH; may be repeated.")
+@click.option("--publish", default=config.PUBLISH, show_default=True, help="Endpoint for changes.")
+@click.option("--fsync", type=click.Choice(config.FSYNC_MODES), default="always", show_default=True, help="When a commit is made durable: before its reply, within 100 ms, or when the system likes.")
+@click.option("--log-level", type=click.Choice(config.LOG_LEVELS), default="info", show_default=True)
+def serve(data: Path, listen: tuple[str, ...], publish: str, fsync: config.Fsync, log_level: config.LogLevel) -> None:
+    """Serve a data directory until SIGTERM or SIGINT.
+
+    Example: kvd serve --data /var/lib/kvd
+    """
+    logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        run(Config(data, listen, publish, fsync, log_level))
+    except StartError as error:
+        click.echo(f"kvd: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def run(settings: Config) -> None:
+    """Open the store, bind the endpoints, serve; raises StartError."""
+    settings.check()
+    store = Store(settings.data, fsync=settings.fsync)
+    try:
+        server = Server(store, listen=settings.listen, publish=settings.publish)
+        stop_on_signals(server)
+        # What is alive now lives to the end: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        commands = " ".join(bound.endpoint for bound in server.listening)
+        log.info(
+            "event=ready version=%s commands=%s changes=%s data=%s fsync=%s revision=%d",
+            VERSION, commands, server.publishing.endpoint, settings.data, settings.fsync, store.revision,
+        )
+        server.serve()
+    finally:
+        store.close()
+    log.info("event=stopped revision=%d", store.revision)

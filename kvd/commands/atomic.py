@@ -1,0 +1,99 @@
+"""The family `atomic`: several commands as one, and a write that may be sent twice."""
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from msgspec import Meta, Raw, msgpack
+
+from kvd.commands import expiry, keys, values
+from kvd.commands.base import Answer, Read, Write, commands_in
+from kvd.commands.entry import Milliseconds, Writer
+from kvd.commands.fields import Key, Revision, Token
+from kvd.commands.values import check_revision
+from kvd.errors import Conflict, Refused, TooLarge
+from kvd.limits import KEYS_MAX, REPLY_BYTES_MAX, TRANSACTION_COMMANDS_MAX
+
+PLAIN = commands_in((values, keys, expiry))
+WRITES = tuple(cls for cls in PLAIN if issubclass(cls, Write))
+
+if TYPE_CHECKING:
+    Plain = Read | Write
+else:
+    Plain = Union[PLAIN]
+
+Conditions = Annotated[list[tuple[Key, Revision]], Meta(max_length=KEYS_MAX)]
+Commands = Annotated[list[Plain], Meta(min_length=1, max_length=TRANSACTION_COMMANDS_MAX)]
+
+
+class Transaction(Write, tag="TRANSACTION"):
+    """Run commands whole or not at all, if each key named in the conditions is at its revision (0: does not exist).
+
+    The result is the array of their results. When a condition does not hold or a command is refused,
+    nothing is changed, and the error says which command it was (`index`, from 0).
+    """
+
+    examples = ("BEGIN", "BEGIN IF city 7", "COMMIT")
+    conditions: Conditions
+    commands: Commands
+
+    def run(self, entries: Writer, now: Milliseconds) -> list[Any]:
+        """Run them in order; return their results."""
+        for index, (key, revision) in enumerate(self.conditions):
+            entry = entries.get(key)
+            try:
+                check_revision(revision, 0 if entry is None else entry.revision)
+            except Conflict as error:
+                raise Conflict(f"condition {index}: {error.message}", **error.details, condition=index) from None
+        results: list[Any] = []
+        room = REPLY_BYTES_MAX
+        for index, command in enumerate(self.commands):
+            results.append(run_step(index, command, entries, now))
+            room -= weight(results[-1])
+            if room < 0:
+                raise TooLarge(f"the results are more than {REPLY_BYTES_MAX} bytes together: use smaller transactions")
+        return results
+
+
+def run_step(index: int, command: Plain, entries: Writer, now: Milliseconds) -> Any:
+    """Run one command of a transaction; an error names it."""
+    try:
+        return command.run(entries, now)
+    except Refused as error:
+        raise type(error)(f"command {index} ({command.command_name()}): {error.message}", **error.details, index=index) from None
+
+
+def weight(result: Any) -> int:
+    """Return about how many bytes a result takes in a reply."""
+    if isinstance(result, bytes):
+        return len(result) + 5
+    return sum(map(weight, result)) if isinstance(result, list | tuple) else 9
+
+
+if TYPE_CHECKING:
+    OnceAble = Write
+else:
+    OnceAble = Union[(*WRITES, Transaction)]
+
+
+class Once(Write, tag="ONCE"):
+    """Run a write once, however often it is sent with this token (8 to 64 bytes): the first reply is given again.
+
+    A token is kept for two minutes. What was refused changed nothing and is not kept.
+    """
+
+    examples = ("ONCE 5f2c9d1e INCR visits",)
+    token: Token
+    command: OnceAble
+
+    def run(self, entries: Writer, now: Milliseconds) -> Any:
+        """Run it, or return what it returned."""
+        digest = blake2b(msgpack.encode(self.command), digest_size=16).digest()
+        known = entries.remembered(self.token)
+        if known is None:
+            result = self.command.run(entries, now)
+            entries.remember(self.token, digest, result)
+            return result
+        if known.digest != digest:
+            raise Conflict("this token was used for another command: take a new one for each write", revision=known.revision)
+        return Answer(known.revision, Raw(known.result))
+

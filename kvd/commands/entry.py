@@ -1,0 +1,138 @@
+"""Entries, changes and journal rows, and what a command may do with them: the nouns of the house.
+
+No I/O, no clock, no SQL. Times are Unix milliseconds; a `revision` is the number of a change, from 1.
+"""
+
+from collections.abc import Iterator
+from heapq import merge
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
+
+Milliseconds = int
+
+SET, CLEAR, EXPIRED = 1, 2, 3
+KINDS = {SET: "SET", CLEAR: "CLEAR", EXPIRED: "EXPIRED"}
+
+# One row of the journal: (revision, kind, key, value, previous, created, expires, time). A plain tuple,
+# because one is made per write on the hot path and handed to SQLite as it is (a NamedTuple costs 0.3 us more).
+Row = tuple[int, int, bytes, bytes | None, int, int, int | None, int]
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """The current state of one key. `expires` is None for an entry that stays."""
+
+    key: bytes
+    value: bytes
+    revision: int
+    created: int
+    expires: Milliseconds | None
+
+    def is_live(self, now: Milliseconds) -> bool:
+        """Return whether readers see the entry at this time: it is gone at the millisecond it expires."""
+        return self.expires is None or self.expires > now
+
+
+class Change(Struct, array_like=True, frozen=True, gc=False):
+    """One change as it is published and as CHANGES returns it.
+
+    `kind` is SET, CLEAR or EXPIRED; `value` is None for the last two; `previous` is the revision this key
+    had before (0: it did not exist); `time` is when the change was made.
+    """
+
+    kind: str
+    revision: int
+    key: bytes
+    value: bytes | None
+    previous: int
+    expires: Milliseconds | None
+    time: Milliseconds
+
+
+def change_of(row: Row) -> Change:
+    """Return the published form of a journal row."""
+    revision, kind, key, value, previous, _, expires, time = row
+    return Change(KINDS[kind], revision, key, value, previous, expires, time)
+
+
+def entry_of(row: Row) -> Entry | None:
+    """Return the entry that a journal row leaves behind, or None when it ends the key."""
+    revision, kind, key, value, _, created, expires, _ = row
+    return Entry(key, value or b"", revision, created, expires) if kind == SET else None
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """Return the smallest key after all that begin with the prefix; None when there is no end."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
+
+
+def overlaid(
+    below: Iterator[Entry], above: dict[bytes, Entry | None], prefix: bytes, after: bytes | None
+) -> Iterator[Entry]:
+    """Yield the entries of a sorted walk with those of a dict in front of it (None there: ended), in byte order.
+
+    Sorts the matching keys of `above` on each call: it is bounded (limits.OVERLAY_CHANGES_MAX), a walk is not.
+    """
+    keys = sorted([key for key in above if key.startswith(prefix) and (after is None or key > after)])
+    if not keys:
+        yield from below
+        return
+    unseen = (entry for entry in below if entry.key not in above)
+    covering = (entry for key in keys if (entry := above[key]) is not None)
+    yield from merge(unseen, covering, key=lambda entry: entry.key)
+
+
+class Remembered(NamedTuple):
+    """What is kept of a command that ran under ONCE. `result` is its encoded result."""
+
+    token: bytes
+    digest: bytes
+    revision: int
+    result: bytes
+    time: Milliseconds
+
+
+class Reader(Protocol):
+    """What a command that reads may do. Expired entries are not seen."""
+
+    @property
+    def revision(self) -> int:
+        """Return the revision of the last change seen."""
+
+    def get(self, key: bytes) -> Entry | None:
+        """Return the entry of a key."""
+
+    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
+        """Yield the entries whose keys begin with the prefix and come after `after`, in byte order."""
+
+    def count(self, prefix: bytes) -> int:
+        """Return how many keys begin with the prefix."""
+
+    def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
+        """Return the matching changes after `since`, and the revision up to which they are all there.
+
+        Raises Compacted when changes after `since` are gone, BadArgument when `since` is still to come.
+        """
+
+
+class Writer(Reader, Protocol):
+    """What a command that writes may do besides."""
+
+    def put(self, key: bytes, value: bytes, *, expires: Milliseconds | None) -> int:
+        """Set a key and return the revision. There is no default for `expires`: forgetting it loses one."""
+
+    def clear(self, key: bytes) -> bool:
+        """End a key; return whether there was one. Clearing a missing key is no change."""
+
+    def expire(self, key: bytes) -> bool:
+        """End a key whose time has come; return whether it had."""
+
+    def compact(self, revision: int) -> int:
+        """Forget the changes up to a revision; return up to where they are gone now."""
+
+    def remembered(self, token: bytes) -> Remembered | None:
+        """Return what is kept of the command that ran under this token."""
+
+    def remember(self, token: bytes, digest: bytes, result: Any) -> None:
+        """Keep the result of the command that runs now."""

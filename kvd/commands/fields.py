@@ -1,0 +1,43 @@
+"""The types of a command's arguments: what the wire checks and what the shell calls them.
+
+A field's type carries its bounds (`msgspec.Meta`, checked by the decoder in C) and, where the shell's
+words differ from the wire's array, how they are typed: `Argument` names a positional word,
+`Option` is a keyword such as `EX seconds` or a lone word such as `KEEPTTL`.
+"""
+
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
+
+from kvd import limits
+
+
+class Argument(NamedTuple):
+    """How a positional argument is called in the shell, and how many wire units one of its units is."""
+
+    placeholder: str
+    scale: int = 1
+
+
+class Option(NamedTuple):
+    """A keyword of the shell that fills a field: followed by an argument, or alone, which means true."""
+
+    word: str
+    placeholder: str | None = None
+    scale: int = 1
+
+
+Key = Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_BYTES_MAX, title="key")]
+Prefix = Annotated[bytes, Meta(max_length=limits.KEY_BYTES_MAX, title="prefix")]
+Value = Annotated[bytes, Meta(max_length=limits.VALUE_BYTES_MAX, title="value")]
+Text = Annotated[bytes, Meta(max_length=limits.PING_BYTES_MAX, title="text")]
+Name = Annotated[str, Meta(max_length=64, title="name")]
+Token = Annotated[bytes, Meta(min_length=8, max_length=limits.TOKEN_BYTES_MAX, title="token")]
+Keys = Annotated[list[Key], Meta(min_length=1, max_length=limits.KEYS_MAX)]
+Pairs = Annotated[list[tuple[Key, Value]], Meta(min_length=1, max_length=limits.KEYS_MAX)]
+
+Integer = Annotated[int, Meta(ge=-limits.INTEGER_MAX - 1, le=limits.INTEGER_MAX, title="integer")]
+Revision = Annotated[int, Meta(ge=0, le=limits.INTEGER_MAX, title="revision")]
+Duration = Annotated[int, Meta(ge=1, le=limits.TTL_MS_MAX, title="milliseconds")]
+Time = Annotated[int, Meta(ge=1, le=limits.TIME_MS_MAX, title="unix-ms")]
+Wait = Annotated[int, Meta(ge=0, le=limits.WAIT_MS_MAX, title="milliseconds")]

@@ -1,0 +1,99 @@
+"""The family `keys`: which keys there are."""
+
+from itertools import islice
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from kvd.commands.base import Read, Write
+from kvd.commands.entry import Entry, Milliseconds, Reader, Writer
+from kvd.commands.fields import Key, Keys, Option, Prefix
+from kvd.errors import TooLarge
+from kvd.limits import CLEARED_KEYS_MAX, REPLY_BYTES_MAX, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX
+
+ScanLimit = Annotated[int, Meta(ge=1, le=SCAN_LIMIT_MAX)]
+ClearLimit = Annotated[int, Meta(ge=1, le=CLEARED_KEYS_MAX)]
+
+
+class Exists(Read, tag="EXISTS"):
+    """Return how many of the keys exist."""
+
+    examples = ("EXISTS city country",)
+    keys: Keys
+
+    def run(self, entries: Reader, now: Milliseconds) -> int:  # noqa: ARG002
+        """Return how many exist."""
+        return sum([entries.get(key) is not None for key in self.keys])
+
+
+class EntryOf(Read, tag="ENTRY"):
+    """Return what is known of a key: revision, revision at which it came to be, expiry (Unix ms, or nil), size in bytes; or nil."""
+
+    examples = ("ENTRY city",)
+    key: Key
+
+    def run(self, entries: Reader, now: Milliseconds) -> dict[str, int | None] | None:  # noqa: ARG002
+        """Return a map of revision, created, expires and size."""
+        entry = entries.get(self.key)
+        if entry is None:
+            return None
+        return {"revision": entry.revision, "created": entry.created, "expires": entry.expires, "size": len(entry.value)}
+
+
+class Scan(Read, tag="SCAN"):
+    """Return a page of keys in byte order and the key to continue AFTER (nil: that was the last page).
+
+    With VALUES each item is an array of key, value, revision and expiry. A key that is there
+    throughout a walk over all pages comes exactly once.
+    """
+
+    examples = ("SCAN", "SCAN user: LIMIT 2", "SCAN user: AFTER user:1 VALUES")
+    prefix: Prefix | None = None
+    after: Annotated[Key | None, Option("AFTER", "key")] = None
+    limit: Annotated[ScanLimit | None, Option("LIMIT", "n")] = None
+    values: Annotated[bool | None, Option("VALUES")] = None
+
+    def run(self, entries: Reader, now: Milliseconds) -> list[Any]:  # noqa: ARG002
+        """Return [items, next]."""
+        limit = self.limit or SCAN_LIMIT_DEFAULT
+        walk = entries.scan(self.prefix or b"", self.after)
+        page, size = [], 0
+        for entry in walk:
+            size += len(entry.key) + (len(entry.value) if self.values else 0)
+            if len(page) == limit or (page and size > REPLY_BYTES_MAX):
+                return [self.items(page), page[-1].key]
+            page.append(entry)
+        return [self.items(page), None]
+
+    def items(self, page: list[Entry]) -> list[Any]:
+        """Return what a page shows of its entries."""
+        if self.values:
+            return [(entry.key, entry.value, entry.revision, entry.expires) for entry in page]
+        return [entry.key for entry in page]
+
+
+class Count(Read, tag="COUNT"):
+    """Return how many keys begin with a prefix, or how many there are. With a prefix it reads them all."""
+
+    examples = ("COUNT", "COUNT user:")
+    prefix: Prefix | None = None
+
+    def run(self, entries: Reader, now: Milliseconds) -> int:  # noqa: ARG002
+        """Return the count."""
+        return entries.count(self.prefix or b"")
+
+
+class ClearPrefix(Write, tag="CLEARPREFIX"):
+    """End all keys that begin with a prefix, at once; the result is how many. With LIMIT, the first n in byte order."""
+
+    examples = ("CLEARPREFIX user:", "CLEARPREFIX user: LIMIT 1000")
+    prefix: Prefix
+    limit: Annotated[ClearLimit | None, Option("LIMIT", "n")] = None
+
+    def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
+        """Clear them; return how many."""
+        most = CLEARED_KEYS_MAX + 1 if self.limit is None else self.limit
+        keys = [entry.key for entry in islice(entries.scan(self.prefix, None), most)]
+        if len(keys) > CLEARED_KEYS_MAX:
+            raise TooLarge(f"more than {CLEARED_KEYS_MAX} keys begin with this: clear them in parts, with LIMIT {CLEARED_KEYS_MAX}")
+        return sum([entries.clear(key) for key in keys])

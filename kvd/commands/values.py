@@ -1,0 +1,174 @@
+"""The family `values`: set and get, one key or many."""
+
+import re
+from typing import Annotated
+
+from kvd.commands.base import Read, Write
+from kvd.commands.entry import Entry, Milliseconds, Reader, Writer
+from kvd.commands.fields import Duration, Integer, Key, Keys, Option, Pairs, Revision, Time, Value
+from kvd.errors import Conflict, TooLarge, WrongType
+from kvd.limits import INTEGER_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX
+
+INTEGER = re.compile(rb"-?(0|[1-9][0-9]{0,18})")
+
+
+class Get(Read, tag="GET"):
+    """Return the value of a key, or nil."""
+
+    examples = ("GET city",)
+    key: Key
+
+    def run(self, entries: Reader, now: Milliseconds) -> bytes | None:  # noqa: ARG002
+        """Return the value."""
+        entry = entries.get(self.key)
+        return None if entry is None else entry.value
+
+
+class Set(Write, tag="SET"):
+    """Set a key to a value; any expiry it had is dropped unless KEEPTTL says otherwise.
+
+    EX, PX and AT make it expire. NX asks that the key does not exist, XX that it does, REVISION that its
+    entry is still the one of that revision (0: it does not exist); else CONFLICT, and nothing is changed.
+    The result is nil, or with PREVIOUS the value before.
+    """
+
+    examples = ("SET city Ahmedabad", "SET session 8f3a EX 60", "SET city Surat REVISION 0", "SET city Surat XX PREVIOUS")
+    exclusive = (("ttl", "at", "keep_ttl"), ("nx", "xx", "revision"))
+
+    key: Key
+    value: Value
+    ttl: Annotated[Duration | None, Option("EX", "seconds", scale=1000), Option("PX", "ms")] = None
+    at: Annotated[Time | None, Option("AT", "unix-ms")] = None
+    keep_ttl: Annotated[bool | None, Option("KEEPTTL")] = None
+    nx: Annotated[bool | None, Option("NX")] = None
+    xx: Annotated[bool | None, Option("XX")] = None
+    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
+    previous: Annotated[bool | None, Option("PREVIOUS")] = None
+
+    def run(self, entries: Writer, now: Milliseconds) -> bytes | None:
+        """Set it; return the value before if asked."""
+        self.check_exclusive()
+        expires = self.at if self.ttl is None else now + self.ttl
+        before = None
+        if self.keep_ttl or self.previous or self.nx or self.xx or self.revision is not None:
+            before = entries.get(self.key)
+            self.check_condition(before)
+        if self.keep_ttl and before is not None:
+            expires = before.expires
+        entries.put(self.key, self.value, expires=expires)
+        return before.value if self.previous and before is not None else None
+
+    def check_exclusive(self) -> None:
+        """As every command; spelled out because SET is the hot path and rarely has an option."""
+        if not (self.ttl is self.at is self.keep_ttl is self.nx is self.xx is self.revision):
+            super().check_exclusive()
+
+    def check_condition(self, before: Entry | None) -> None:
+        """Raise Conflict when NX, XX or REVISION does not hold."""
+        revision = 0 if before is None else before.revision
+        if self.xx and not revision:
+            raise Conflict("the key does not exist", revision=0)
+        check_revision(0 if self.nx else self.revision, revision)
+
+
+def check_revision(wanted: int | None, found: int) -> None:
+    """Raise Conflict when an entry is not at the revision wanted (0: must not exist; None: any)."""
+    if wanted is not None and wanted != found:
+        state = f"exists, at revision {found}" if found else "does not exist"
+        raise Conflict(f"the key {state}", revision=found)
+
+
+class Clear(Write, tag="CLEAR"):
+    """End keys; the result is how many existed."""
+
+    examples = ("CLEAR city", "CLEAR city country")
+    keys: Keys
+
+    def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
+        """Clear them; return how many there were."""
+        return sum([entries.clear(key) for key in self.keys])
+
+
+class MultiGet(Read, tag="MULTIGET"):
+    """Return the values of many keys in the order asked, nil where there is none."""
+
+    examples = ("MULTIGET city country",)
+    keys: Keys
+
+    def run(self, entries: Reader, now: Milliseconds) -> list[bytes | None]:  # noqa: ARG002
+        """Return the values."""
+        found = [entries.get(key) for key in self.keys]
+        values = [None if entry is None else entry.value for entry in found]
+        if sum([len(value) for value in values if value is not None]) > REPLY_BYTES_MAX:
+            raise TooLarge(f"the values are more than {REPLY_BYTES_MAX} bytes together: ask for fewer keys")
+        return values
+
+
+class MultiSet(Write, tag="MULTISET"):
+    """Set many keys at once: all of them or none. Expiries they had are dropped."""
+
+    examples = ("MULTISET city Ahmedabad country India",)
+    pairs: Pairs
+
+    def run(self, entries: Writer, now: Milliseconds) -> None:  # noqa: ARG002
+        """Set them."""
+        for key, value in self.pairs:
+            entries.put(key, value, expires=None)
+
+
+class Take(Write, tag="TAKE"):
+    """Return the value of a key and end it, or nil."""
+
+    examples = ("TAKE job:17",)
+    key: Key
+
+    def run(self, entries: Writer, now: Milliseconds) -> bytes | None:  # noqa: ARG002
+        """Clear it; return the value it had."""
+        entry = entries.get(self.key)
+        if entry is None:
+            return None
+        entries.clear(self.key)
+        return entry.value
+
+
+class Incr(Write, tag="INCR"):
+    """Add to a 64-bit integer (1 if not said; a missing key counts as 0) and return the sum. Keeps the expiry."""
+
+    examples = ("INCR visits", "INCR visits -5")
+    key: Key
+    by: Integer | None = None
+
+    def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
+        """Add; return the sum."""
+        entry = entries.get(self.key)
+        before = 0 if entry is None else integer(entry.value)
+        after = before + (1 if self.by is None else self.by)
+        if not -INTEGER_MAX - 1 <= after <= INTEGER_MAX:
+            raise WrongType(f"{before} + {self.by} does not fit into 64 bits")
+        entries.put(self.key, b"%d" % after, expires=None if entry is None else entry.expires)
+        return after
+
+
+def integer(value: bytes) -> int:
+    """Return the 64-bit integer that a value is in decimal, as INCR wrote it; else raise WrongType."""
+    number = int(value) if INTEGER.fullmatch(value) else None
+    if number is None or not -INTEGER_MAX - 1 <= number <= INTEGER_MAX:
+        raise WrongType(f"the value is not a 64-bit integer but {len(value)} bytes of something else")
+    return number
+
+
+class Append(Write, tag="APPEND"):
+    """Add bytes to the end of a value (a missing key counts as empty) and return the new length. Keeps the expiry."""
+
+    examples = ("APPEND log line",)
+    key: Key
+    value: Value
+
+    def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
+        """Append; return the length."""
+        entry = entries.get(self.key)
+        value = self.value if entry is None else entry.value + self.value
+        if len(value) > VALUE_BYTES_MAX:
+            raise TooLarge(f"the value would be {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed")
+        entries.put(self.key, value, expires=None if entry is None else entry.expires)
+        return len(value)

@@ -1,0 +1,75 @@
+"""Every bound of kvd, the unit last in its name. This file imports nothing.
+
+What is beyond a bound gets a clear error (`TOO_LARGE`, `BUSY`), never a silent cut.
+"""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# What one command may carry. Keys are held in memory for the overlay and the cache and sent as topics,
+# so they are short; a value has to fit into one ZeroMQ frame and one SQLite row with room to spare.
+KEY_BYTES_MAX = 4 * KIB
+VALUE_BYTES_MAX = 16 * MIB
+KEYS_MAX = 10_000
+TRANSACTION_COMMANDS_MAX = 10_000
+TOKEN_BYTES_MAX = 64
+COMMAND_BYTES_MAX = 32 * MIB
+# libzmq drops the connection of whoever sends a larger frame; between this and COMMAND_BYTES_MAX a
+# client still gets the sentence of TOO_LARGE.
+FRAME_BYTES_MAX = 64 * MIB
+ENVELOPE_FRAMES_MAX = 8
+PING_BYTES_MAX = 64 * KIB
+TTL_MS_MAX = 100 * 366 * 24 * 3600 * 1000
+TIME_MS_MAX = 2**48
+INTEGER_MAX = 2**63 - 1
+
+# What one reply may carry, and how much one command may do while all others wait.
+REPLY_BYTES_MAX = 32 * MIB
+SCAN_LIMIT_DEFAULT = 100
+SCAN_LIMIT_MAX = 10_000
+CHANGES_LIMIT_DEFAULT = 1_000
+CHANGES_LIMIT_MAX = 10_000
+CHANGES_ROWS_MAX = 100_000
+CLEARED_KEYS_MAX = 100_000
+WAIT_MS_MAX = 60_000
+
+# What the loop takes at once before it commits, and what it holds for clients.
+BATCH_COMMANDS_MAX = 1_000
+BATCH_BYTES_MAX = 16 * MIB
+REPLY_QUEUE_MAX = 10_000
+PUBLISH_QUEUE_MAX = 20_000
+PARKED_MAX = 1_000
+STOP_DRAIN_MS = 1_000
+
+# Retries of a write: its token is remembered this long, and this many at most.
+ONCE_KEPT_MS = 120_000
+ONCE_TOKENS_MAX = 1_000_000
+
+# Time, seen from the daemon.
+HEARTBEAT_MS = 1_000
+EXPIRY_INTERVAL_MS = 200
+EXPIRED_PER_BATCH_MAX = 1_000
+FSYNC_INTERVAL_MS = 100
+BUSY_TIMEOUT_MS = 5_000
+
+# Storage. The overlay holds what the fold has not reached yet; beyond OVERLAY_*_MAX writers wait for it.
+FOLD_CHANGES = 50_000
+FOLD_BYTES = 32 * MIB
+FOLD_AGE_MS = 5_000
+OVERLAY_CHANGES_MAX = 200_000
+OVERLAY_BYTES_MAX = 128 * MIB
+CACHE_BYTES_MAX = 64 * MIB
+ENTRY_OVERHEAD_BYTES = 300
+JOURNAL_KEPT_CHANGES = 1_000_000
+JOURNAL_KEPT_BYTES = 1024 * MIB
+TRIMMED_PER_COMMIT_MAX = 2_000
+WAL_PRESIZED_BYTES = 32 * MIB
+WAL_CHECKPOINT_BYTES = 16 * MIB
+
+# The client's side.
+TIMEOUT_MS = 5_000
+IN_FLIGHT_MAX = 1_000
+SUBSCRIBER_DEAD_MS = 3 * HEARTBEAT_MS
+RECONNECT_MS = 50
+RECONNECT_MS_MAX = 1_000
+UNCONFIRMED_CHANGES_MAX = 10_000

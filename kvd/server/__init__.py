@@ -1,0 +1,5 @@
+"""The daemon's loop: sockets, batches, timers and signals around the engine and the store."""
+
+from kvd.server.loop import Server
+
+__all__ = ["Server"]

@@ -1,0 +1,105 @@
+"""Binding: what is safe to bind, and what is somebody else's.
+
+libzmq unlinks a live unix socket when it binds the same path, so a lock and a trial connection come first.
+"""
+
+import fcntl
+import ipaddress
+import os
+import socket
+import stat
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import zmq
+
+from kvd.errors import BadConfiguration, InUse
+
+UNIX_PATH_BYTES_MAX = 107
+
+
+class Bound:
+    """An endpoint that is ours until `close`."""
+
+    def __init__(self, sock: zmq.Socket[bytes], endpoint: str) -> None:
+        """Bind; raises BadConfiguration or InUse with a sentence."""
+        self.sock = sock
+        self.lock_fd: int | None = None
+        if endpoint.startswith("ipc://"):
+            self.lock_fd = self.prepare_ipc(Path(endpoint.removeprefix("ipc://")))
+        else:
+            check_tcp(endpoint)
+        self.bind(endpoint)
+        self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def bind(self, endpoint: str) -> None:
+        """Bind with a umask under which a unix socket is made 0600."""
+        before = os.umask(0o177)
+        try:
+            self.sock.setsockopt(zmq.IPV6, int("[" in endpoint))
+            self.sock.bind(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            if error.errno == zmq.EADDRINUSE:
+                raise InUse(f"{endpoint} is in use by another program: is a kvd running already?") from error
+            raise BadConfiguration(f"cannot bind {endpoint}: {error.strerror}") from error
+        finally:
+            os.umask(before)
+
+    def prepare_ipc(self, path: Path) -> int:
+        """Lock the path of a unix socket and make sure that nobody answers there; return the lock's descriptor."""
+        if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX or not path.name:
+            raise BadConfiguration(f"ipc://{path}: the path of a unix socket has 1 to {UNIX_PATH_BYTES_MAX} bytes")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BadConfiguration(f"cannot use ipc://{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            check_stale(path)
+        except OSError as error:
+            os.close(fd)
+            raise InUse(f"ipc://{path} is in use by another kvd") from error
+        except (InUse, BadConfiguration):
+            os.close(fd)
+            raise
+        return fd
+
+    def close(self) -> None:
+        """Let the path of a unix socket go. The socket itself is closed by its owner."""
+        if self.lock_fd is not None:
+            os.close(self.lock_fd)
+            self.lock_fd = None
+
+
+def check_stale(path: Path) -> None:
+    """Raise InUse when somebody answers at a unix socket, BadConfiguration when the path is not a socket."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise BadConfiguration(f"ipc://{path}: there is a file that is not a socket: move it away")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        try:
+            trial.connect(str(path))
+        except ConnectionRefusedError:
+            return  # left behind by a daemon that was killed; libzmq unlinks it
+    raise InUse(f"ipc://{path} is in use by another program")
+
+
+def check_tcp(endpoint: str) -> None:
+    """Raise BadConfiguration unless the endpoint is TCP on this machine only: nobody is authenticated yet."""
+    parts = urlsplit(endpoint)
+    if parts.scheme != "tcp" or ":" not in endpoint.removeprefix("tcp://"):
+        raise BadConfiguration(f"{endpoint}: an endpoint is tcp://ADDRESS:PORT or ipc://PATH")
+    host = parts.hostname or ""
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise BadConfiguration(
+            f"{endpoint}: whoever reaches this address could read and write everything, since this version has no keys "
+            "for clients: listen on tcp://127.0.0.1:PORT or ipc://PATH, and let others in through an SSH tunnel"
+        )

@@ -1,0 +1,311 @@
+"""The loop: drain what has arrived, run it, commit once, send the replies, publish the changes.
+
+    drain (bounded)  ->  engine.apply each  ->  one commit, one fsync  ->  send replies  ->  publish changes
+
+This *group commit* is what makes durable writes fast: fifty clients share one fsync. Everything here is
+one thread; replies are held until what they tell is durable.
+"""
+
+import logging
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+import zmq
+
+from kvd import wire
+from kvd.commands import Ask, Command, Read, Write
+from kvd.commands.base import Ok, Wait
+from kvd.commands.entry import Milliseconds, Row
+from kvd.engine import Engine
+from kvd.errors import Full, Internal, Refused, ShuttingDown, StorageFailed
+from kvd.limits import EXPIRED_PER_BATCH_MAX, EXPIRY_INTERVAL_MS, FSYNC_INTERVAL_MS, STOP_DRAIN_MS
+from kvd.server.clock import Clock
+from kvd.server.endpoints import Bound
+from kvd.server.facts import Facts, process_facts
+from kvd.server.parking import Parking
+from kvd.server.publisher import Publisher
+from kvd.server.requests import Request, Requests
+from kvd.storage import Store
+from kvd.version import VERSION
+
+log = logging.getLogger("kvd")
+
+
+class Server:
+    """A store, served at endpoints until told to stop."""
+
+    def __init__(self, store: Store, *, listen: Iterable[str], publish: str) -> None:
+        """Bind the endpoints; raises StartError."""
+        self.store = store
+        self.engine = Engine(store)
+        self.clock = Clock(store.time)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.requests = Requests(self.context)
+        self.publisher = Publisher(self.context)
+        self.parking = Parking()
+        try:
+            self.listening = [Bound(self.requests.socket, endpoint) for endpoint in listen]
+            self.publishing = Bound(self.publisher.socket, publish)
+        except BaseException:
+            self.context.destroy(linger=0)
+            raise
+        self.facts = Facts({"server": self.server_facts, "store": store.facts, "traffic": self.traffic_facts})
+        self.calls: Counter[type[Command]] = Counter()
+        self.errors = self.batches = 0
+        self.started = self.clock.now()
+        self.next_expiry = self.next_sync = self.published_compacted = 0
+        self.stopping = False
+        self.poller = zmq.Poller()
+        self.poller.register(self.requests.socket, zmq.POLLIN)
+        self.poller.register(self.publisher.socket, zmq.POLLIN)
+
+    # The loop
+
+    def serve(self) -> None:
+        """Serve until `stop`; raises StorageFailed when nothing more can be promised."""
+        try:
+            while not self.stopping:
+                self.turn(self.wait_ms())
+            self.drain_and_stop()
+        finally:
+            self.close()
+
+    def turn(self, wait_ms: int) -> None:
+        """Wait for what comes, serve it, and do what is due."""
+        events = dict(self.poller.poll(wait_ms))
+        now = self.clock.now()
+        if self.publisher.socket in events:
+            self.publisher.take_subscriptions(self.store.revision, now)
+        if self.requests.socket in events:
+            self.run_batch(self.requests.drain(), now)
+        self.tick(now)
+
+    def wait_ms(self) -> int:
+        """Return how long nothing is due."""
+        now = self.clock.now()
+        due = [self.next_expiry, self.publisher.next_heartbeat, self.parking.next_until() or now + EXPIRY_INTERVAL_MS]
+        if self.store.fsync == "interval" and self.store.unsynced:
+            due.append(self.next_sync)
+        return max(0, min(EXPIRY_INTERVAL_MS, min(due) - now))
+
+    def tick(self, now: Milliseconds) -> None:
+        """Do what is due: expiries, heartbeats, waits that are over, the store's own."""
+        if now >= self.next_expiry:
+            self.next_expiry = now + EXPIRY_INTERVAL_MS
+            self.expire(now)
+        if self.store.fsync == "interval" and now >= self.next_sync:
+            self.next_sync = now + FSYNC_INTERVAL_MS
+            self.sync()
+        self.wake([], now)
+        self.publisher.tick(self.store.revision, now)
+        try:
+            self.store.tick(now)
+        except Refused as error:
+            raise StorageFailed(f"the storage failed: {error.message}") from error
+
+    def sync(self) -> None:
+        """Make durable what the last interval wrote."""
+        try:
+            self.store.sync()
+        except OSError as error:
+            raise StorageFailed(f"fsync of the journal failed: {error.strerror}") from error
+
+    # A batch
+
+    def run_batch(self, batch: list[Request], now: Milliseconds) -> None:
+        """Run commands, commit them together, then answer. When the disk is full, each stands for itself."""
+        if not batch:
+            return
+        self.batches += 1
+        replies = [self.answer(request, now) for request in batch]
+        try:
+            rows = self.commit()
+        except Full:
+            for request in batch:
+                self.run_alone(request, now)
+            return
+        except Refused as error:
+            self.fail(batch, error)
+        self.send(batch, replies)
+        self.after_commit(rows, now)
+
+    def run_alone(self, request: Request, now: Milliseconds) -> None:
+        """Run one command as a batch of its own, on a disk that may be full."""
+        reply = self.answer(request, now)
+        rows: list[Row] = []
+        try:
+            rows = self.commit()
+        except Full as error:
+            reply = self.refuse(error)
+        except Refused as error:
+            self.fail([request], error)
+        self.send([request], [reply])
+        self.after_commit(rows, now)
+
+    def answer(self, request: Request, now: Milliseconds) -> bytes | None:
+        """Run one command against staging; return the encoded reply, None when it waits."""
+        try:
+            reply = self.run(request, now)
+            return None if reply is None else wire.encode(reply)
+        except Refused as error:
+            return self.refuse(error)
+        except Exception:
+            log.exception("event=defect a command raised; it changed nothing")
+            return self.refuse(Internal("a defect of kvd: the command changed nothing; the log tells more"))
+
+    def run(self, request: Request, now: Milliseconds) -> Ok | None:
+        """Run one command; return its reply, None when it waits; raises Refused."""
+        command = wire.decode_command(request.body)
+        self.calls[type(command)] += 1
+        if isinstance(command, Ask):
+            return Ok(self.engine.staging.revision, command.run(self.facts, now))
+        assert isinstance(command, Read | Write)
+        reply = self.engine.apply(command, now)
+        if isinstance(reply, Wait):
+            assert isinstance(command, Read)
+            self.parking.stage(request.envelope, command, reply, now)
+            return None
+        return reply
+
+    def refuse(self, error: Refused) -> bytes:
+        """Count an error and encode its reply."""
+        self.errors += 1
+        return wire.encode(wire.error_reply(error))
+
+    def commit(self) -> list[Row]:
+        """Make what is staged durable; return the changes. When it fails, all that is staged is dropped."""
+        staging = self.engine.staging
+        try:
+            if not staging.is_empty:
+                self.store.commit(staging.take())
+            self.parking.commit()
+            return staging.rows
+        finally:
+            self.parking.drop()
+            staging.drop()
+
+    def fail(self, batch: list[Request], error: Refused) -> None:
+        """The commit failed and may or may not be on disk: tell it to all, and end. Never an OK after this.
+
+        After a failed fsync the page cache lies, so nothing can be tried again (as PostgreSQL, 2018).
+        """
+        reply = self.refuse(Internal(f"the commit failed, its outcome is unknown: {error.message}"))
+        self.send(batch, [reply] * len(batch))
+        raise StorageFailed(f"a commit failed: {error.message}")
+
+    def send(self, batch: list[Request], replies: list[bytes | None]) -> None:
+        """Send the replies of a batch, in order."""
+        send = self.requests.send
+        for request, reply in zip(batch, replies, strict=True):
+            if reply is not None:
+                send(request.envelope, reply)
+
+    def after_commit(self, rows: list[Row], now: Milliseconds) -> None:
+        """Publish changes, and answer those who waited for them."""
+        if rows:
+            self.publisher.publish(rows)
+            self.wake(rows, now)
+        if self.store.compacted > self.published_compacted:
+            self.published_compacted = self.store.compacted
+            self.publisher.control(wire.compacted(self.published_compacted))
+
+    # Beside the batches
+
+    def expire(self, now: Milliseconds) -> None:
+        """End the entries whose time has come, a bounded number at once."""
+        keys = self.store.due(now, EXPIRED_PER_BATCH_MAX)
+        if not keys or not self.engine.expire(keys, now):
+            return
+        if len(keys) == EXPIRED_PER_BATCH_MAX:
+            self.next_expiry = now
+        try:
+            rows = self.commit()
+        except Full:
+            log.warning("event=expiry_delayed the disk is full")
+            return
+        except Refused as error:
+            self.fail([], error)
+        self.after_commit(rows, now)
+
+    def wake(self, rows: list[Row], now: Milliseconds) -> None:
+        """Answer those who wait and whom a change concerns, or whose time is over."""
+        for parked in self.parking.take(rows, now):
+            try:
+                reply = self.engine.apply(parked.command, now)
+                if isinstance(reply, Wait):
+                    reply = Ok(reply.revision, [])
+                body = wire.encode(reply)
+            except Refused as error:
+                body = self.refuse(error)
+            self.requests.send(parked.envelope, body)
+
+    # The end
+
+    def stop(self) -> None:
+        """End after the batch at hand."""
+        self.stopping = True
+
+    def drain_and_stop(self) -> None:
+        """Serve what has arrived, tell those who wait, and let the replies leave."""
+        log.info("event=stopping")
+        self.turn(0)
+        for parked in self.parking.take_all():
+            self.requests.send(parked.envelope, self.refuse(ShuttingDown("the daemon is about to end; ask again")))
+        self.store.sync()
+        self.requests.socket.set(zmq.LINGER, STOP_DRAIN_MS)
+
+    def close(self) -> None:
+        """Close the sockets and let the endpoints go. The store is its owner's to close."""
+        self.requests.socket.close()
+        self.publisher.socket.close()
+        self.context.term()
+        for bound in (*self.listening, self.publishing):
+            bound.close()
+
+    # What INFO says
+
+    def server_facts(self) -> dict[str, Any]:
+        """Return the section `server`."""
+        return {
+            "version": VERSION,
+            "protocol": wire.VERSION,
+            **process_facts(),
+            "uptime_ms": self.clock.now() - self.started,
+            "commands": [bound.endpoint for bound in self.listening],
+            "changes": self.publishing.endpoint,
+            "fsync": self.store.fsync,
+            "sqlite": self.store.sqlite_version,
+        }
+
+    def traffic_facts(self) -> dict[str, Any]:
+        """Return the section `traffic`."""
+        return {
+            "calls": {command.command_name(): count for command, count in self.calls.items()},
+            "errors": self.errors,
+            "batches": self.batches,
+            "malformed": self.requests.malformed,
+            "replies_dropped": self.requests.replies_dropped,
+            "published": self.publisher.published,
+            "watchers": self.publisher.watchers,
+            "waiting": len(self.parking.parked),
+        }
+
+
+def stop_on_signals(server: Server) -> None:
+    """Let SIGTERM and SIGINT stop the loop at once, also while it waits in poll."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    server.poller.register(ours, zmq.POLLIN)
+    server.signal_sockets = (ours, theirs)  # type: ignore[attr-defined]  # kept open as long as the server
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        server.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)

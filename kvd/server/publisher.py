@@ -1,0 +1,81 @@
+"""The changes socket: an XPUB that publishes what was committed, and heartbeats that show a silent loss."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import zmq
+
+from kvd import wire
+from kvd.commands.entry import Milliseconds, Row, change_of
+from kvd.limits import HEARTBEAT_MS, PUBLISH_QUEUE_MAX
+
+NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
+SUBSCRIPTIONS_PER_TURN_MAX = 1_000
+TOPIC_BYTES_MAX = 8 * 1024
+
+
+class Publisher:
+    """Publishes changes, in order, to whoever subscribes; a subscriber that does not read loses some."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.socket = context.socket(zmq.XPUB)
+        self.socket.set(zmq.LINGER, 0)
+        # Every subscription and its end is shown, repeated ones too: each is answered with a heartbeat.
+        self.socket.set(zmq.XPUB_VERBOSER, 1)
+        self.socket.set(zmq.SNDHWM, PUBLISH_QUEUE_MAX)
+        self.socket.set(zmq.MAXMSGSIZE, TOPIC_BYTES_MAX)
+        self.socket.set(zmq.BACKLOG, 512)
+        self.subscriptions: Counter[bytes] = Counter()
+        self.published = 0
+        self.next_heartbeat: Milliseconds = 0
+
+    def take_subscriptions(self, revision: int, now: Milliseconds) -> None:
+        """Take note of who came and went; a new subscription to the control topic gets a heartbeat at once."""
+        beat = False
+        for _ in range(SUBSCRIPTIONS_PER_TURN_MAX):
+            try:
+                message = self.socket.recv(NOBLOCK)
+            except zmq.Again:
+                break
+            topic = message[1:]
+            if message[:1] == b"\x01":
+                self.subscriptions[topic] += 1
+                beat |= topic == wire.CONTROL_TOPIC
+            elif message[:1] == b"\x00" and topic in self.subscriptions:
+                self.subscriptions[topic] -= 1
+                if not self.subscriptions[topic]:
+                    del self.subscriptions[topic]
+        if beat:
+            self.heartbeat(revision, now)
+
+    def heartbeat(self, revision: int, now: Milliseconds) -> None:
+        """Tell that all changes up to the revision have been published."""
+        self.control(wire.heartbeat(revision, now))
+
+    def tick(self, revision: int, now: Milliseconds) -> None:
+        """Send a heartbeat when it is time."""
+        if now >= self.next_heartbeat or self.next_heartbeat - now > HEARTBEAT_MS:
+            self.next_heartbeat = now + HEARTBEAT_MS
+            self.heartbeat(revision, now)
+
+    def control(self, body: bytes) -> None:
+        """Send a control body."""
+        if self.subscriptions:
+            self.socket.send(wire.CONTROL_TOPIC, MORE | NOBLOCK)
+            self.socket.send(body, NOBLOCK)
+
+    def publish(self, rows: Iterable[Row]) -> None:
+        """Publish committed changes. With no subscriber it costs nothing: not even the encoding."""
+        if not self.subscriptions:
+            return
+        send = self.socket.send
+        for row in rows:
+            topic, body = wire.change_frames(change_of(row))
+            send(topic, MORE | NOBLOCK)
+            send(body, NOBLOCK)
+            self.published += 1
+
+    @property
+    def watchers(self) -> int:
+        """Return how many subscriptions to the control topic there are: one per watcher."""
+        return self.subscriptions[wire.CONTROL_TOPIC]

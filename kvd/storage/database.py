@@ -1,0 +1,72 @@
+"""Connections to SQLite: which library, which pragmas, which schema, and what its errors mean to us."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database, Migrations
+from sqlite_utils.utils import sqlite3
+
+from kvd.errors import Corrupt, Full, Internal, KvdError, NewerDatabase, StorageFailed, UnfitSQLite
+from kvd.limits import BUSY_TIMEOUT_MS
+
+Connection = Any  # pysqlite3 carries no types
+
+# SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write or checkpoint at the same
+# time, as the loop and the fold do (https://sqlite.org/wal.html#walresetbug; fixed in 3.51.3).
+SQLITE_FIXED = (3, 51, 3)
+FULL, CORRUPT, NOT_A_DATABASE = 13, 11, 26
+
+
+def check_library() -> None:
+    """Raise UnfitSQLite when the library has the WAL-reset bug."""
+    if sqlite3.sqlite_version_info < SQLITE_FIXED:
+        raise UnfitSQLite(
+            f"SQLite {sqlite3.sqlite_version} can corrupt data (WAL-reset bug, fixed in 3.51.3): "
+            "install the package pysqlite3, whose wheel brings a newer one"
+        )
+
+
+def connect(path: Path, *, synchronous: str = "NORMAL") -> Connection:
+    """Return a connection in WAL mode that never checkpoints by itself; transactions are ours to begin."""
+    with start_errors(path):
+        db = sqlite3.connect(
+            str(path), isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False, cached_statements=64
+        )
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("PRAGMA journal_size_limit = -1")
+    return db
+
+
+def migrate(db: Connection, migrations: Migrations, path: Path) -> None:
+    """Bring the schema up to date; raise NewerDatabase when it is ahead of this version."""
+    with start_errors(path):
+        database = Database(db, execute_plugins=False)
+        known = {migration.name for migration in migrations.applied(database) + migrations.pending(database)}
+        ours = {migration.name for migration in migrations._migrations}  # noqa: SLF001  # no public list of names
+        newer = sorted(known - ours)
+        if newer:
+            raise NewerDatabase(f"{path} was written by a newer kvd (it has {newer[-1]}): install that version or later")
+        migrations.apply(database)
+
+
+@contextmanager
+def start_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into StorageFailed with a sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageFailed(f"{path}: {error}; is it a kvd database, whole and readable?") from error
+
+
+def refusal_of(error: Exception) -> KvdError:
+    """Return what an error of SQLite means to a client. Anything but FULL and CORRUPT is not to be retried."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == FULL:
+        return Full("there is no room left on the disk of the data directory: CLEAR and COMPACT, or make room")
+    if code in (CORRUPT, NOT_A_DATABASE):
+        return Corrupt(f"the database is damaged: {error}")
+    return Internal(f"the storage failed: {error}")

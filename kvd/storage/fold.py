@@ -1,0 +1,124 @@
+"""The fold: one thread that brings the table up to the journal, and the checkpoints of both files.
+
+It works with connections of its own and talks to the loop by two queues. Its statements run without the GIL.
+"""
+
+import os
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from kvd.storage import journal, table
+from kvd.storage.database import Connection, connect
+
+# In key order, so that the table's pages are touched once each; only keys are sorted, values are fetched after.
+LAST = "SELECT max(revision) AS last FROM journal.journal WHERE revision > :since AND revision <= :upto GROUP BY key"
+INSERT = f"""
+    INSERT INTO entry (key, value, revision, created, expires, checksum)
+    SELECT j.key, j.value, j.revision, j.created, j.expires, j.checksum
+      FROM ({LAST} ORDER BY key) CROSS JOIN journal.journal AS j ON j.revision = last WHERE j.kind = 1
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision,
+       created = excluded.created, expires = excluded.expires, checksum = excluded.checksum"""  # noqa: S608
+DELETE = f"""
+    DELETE FROM entry WHERE key IN
+    (SELECT j.key FROM ({LAST}) CROSS JOIN journal.journal AS j ON j.revision = last WHERE j.kind <> 1)"""  # noqa: S608
+# A change that begins a key has no previous revision; one that is not a SET (kind 1) ends one.
+MARK = """
+    UPDATE fold SET revision = :upto, entries = entries +
+    (SELECT coalesce(sum(CASE WHEN kind <> 1 THEN -1 WHEN previous = 0 THEN 1 ELSE 0 END), 0)
+       FROM journal.journal WHERE revision > :since AND revision <= :upto)"""
+
+
+class FoldJob(NamedTuple):
+    """Fold the changes after `since` up to `upto`."""
+
+    since: int
+    upto: int
+
+
+class CheckpointJob(NamedTuple):
+    """Copy the journal's WAL into its file."""
+
+
+class Done(NamedTuple):
+    """A job is over. `durable` is the folded revision that no power loss can take back; `error` says why it failed."""
+
+    job: FoldJob | CheckpointJob
+    durable: int
+    error: Exception | None
+
+
+class Folder(threading.Thread):
+    """The thread. Give it jobs by `ask`; find what it did in `done`."""
+
+    def __init__(self, directory: Path, durable: int, *, sync_journal: bool) -> None:
+        super().__init__(name="fold", daemon=True)
+        self.directory = directory
+        self.durable = durable
+        self.sync_journal = sync_journal
+        self.jobs: SimpleQueue[FoldJob | CheckpointJob | None] = SimpleQueue()
+        self.done: SimpleQueue[Done] = SimpleQueue()
+
+    def ask(self, job: FoldJob | CheckpointJob) -> None:
+        """Hand over a job; they are done in order."""
+        self.jobs.put(job)
+
+    def stop(self) -> None:
+        """End after the job at hand."""
+        self.jobs.put(None)
+        self.join()
+
+    def run(self) -> None:
+        """Do jobs until told to stop; an error is handed to the loop, which decides."""
+        db: Connection = None
+        while (job := self.jobs.get()) is not None:
+            error: Exception | None = None
+            try:
+                db = db or self.open()
+                self.fold(db, job) if isinstance(job, FoldJob) else checkpoint(db, "journal")
+            except Exception as caught:  # noqa: BLE001  # whatever it is, the loop must hear of it
+                error = caught
+            self.done.put(Done(job, self.durable, error))
+        if db is not None:
+            db.close()
+
+    def open(self) -> Connection:
+        """Return a connection to the table with the journal beside it."""
+        db = connect(self.directory / table.FILE)
+        db.execute("PRAGMA cache_size = -32768")
+        db.execute("ATTACH ? AS journal", (str(self.directory / journal.FILE),))
+        db.execute("PRAGMA journal.synchronous = NORMAL")
+        return db
+
+    def fold(self, db: Connection, job: FoldJob) -> None:
+        """Bring the table up to a revision in one transaction, then make that durable."""
+        if self.sync_journal:
+            self.sync()
+        span = job._asdict()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.execute(DELETE, span)
+            db.execute(INSERT, span)
+            db.execute(MARK, span)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        if checkpoint(db, "main"):
+            self.durable = job.upto
+
+    def sync(self) -> None:
+        """Make the journal durable: with fsync = interval or never, the table must not get ahead of it."""
+        fd = os.open(self.directory / f"{journal.FILE}-wal", os.O_RDONLY)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+
+def checkpoint(db: Connection, name: str) -> bool:
+    """Copy a WAL into its file, synced; return whether all of it is there."""
+    _, frames, done = db.execute(f"PRAGMA {name}.wal_checkpoint(PASSIVE)").fetchone()
+    return bool(frames == done)

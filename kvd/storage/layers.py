@@ -1,0 +1,152 @@
+"""Entries in memory, newest layer first: what is not folded yet, what is being folded, and a bounded cache.
+
+A layer is a dict of key to entry, None where the key has ended. When a fold is done its layer becomes a
+generation of the cache as it is: no copying, no stall, and what was written lately stays warm.
+"""
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from kvd.commands.entry import Entry, Milliseconds, overlaid
+from kvd.limits import CACHE_BYTES_MAX, ENTRY_OVERHEAD_BYTES
+
+MISSING: Any = object()
+GENERATION_BYTES_MAX = CACHE_BYTES_MAX // 4
+
+
+class Layer:
+    """Entries, about how many bytes of memory they take, how many changes made them, and which of them expire."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, Entry | None] = {}
+        self.bytes = 0
+        self.changes = 0
+        self.expiring: list[tuple[Milliseconds, bytes]] = []
+
+    def put(self, key: bytes, entry: Entry | None) -> None:
+        """Cover what is below."""
+        self.entries[key] = entry
+        self.bytes += ENTRY_OVERHEAD_BYTES + len(key)
+        if entry is not None:
+            self.bytes += len(entry.value)
+            if entry.expires is not None:
+                heappush(self.expiring, (entry.expires, key))
+
+    def due(self, now: Milliseconds) -> list[bytes]:
+        """Return the keys whose time has come and which this layer still says so."""
+        found = []
+        while self.expiring and self.expiring[0][0] <= now:
+            found.append(heappop(self.expiring))
+        valid = {(expires, key) for expires, key in found if self.expires_at(key) == expires}
+        # Those that are due stay in the heap until a newer entry or the cache makes them invalid.
+        self.expiring.extend(valid)
+        heapify(self.expiring)
+        return [key for _, key in sorted(valid)]
+
+    def expires_at(self, key: bytes) -> Milliseconds | None:
+        """Return when the entry of this layer expires, None if it does not or there is none."""
+        entry = self.entries.get(key)
+        return None if entry is None else entry.expires
+
+
+class Layers:
+    """The stack of layers above the table."""
+
+    def __init__(self) -> None:
+        self.fresh = Layer()
+        self.folding: Layer | None = None
+        self.cache: list[Layer] = [Layer()]
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, key: bytes) -> Entry | None | Any:
+        """Return the newest entry of a key, None if it has ended, MISSING if only the table can tell."""
+        entry = self.fresh.entries.get(key, MISSING)
+        if entry is not MISSING:
+            return entry
+        if self.folding is not None:
+            entry = self.folding.entries.get(key, MISSING)
+            if entry is not MISSING:
+                return entry
+        return self.get_cached(key)
+
+    def get_cached(self, key: bytes) -> Entry | None | Any:
+        """Return what the cache knows of a key; what is found in an old generation moves to the newest."""
+        for age, layer in enumerate(self.cache):
+            entry = layer.entries.get(key, MISSING)
+            if entry is not MISSING:
+                self.hits += 1
+                if age:
+                    self.keep(key, entry)
+                return entry
+        self.misses += 1
+        return MISSING
+
+    def keep(self, key: bytes, entry: Entry | None) -> None:
+        """Put into the cache what the table said."""
+        newest = self.cache[0]
+        newest.entries[key] = entry
+        newest.bytes += ENTRY_OVERHEAD_BYTES + len(key) + (0 if entry is None else len(entry.value))
+        if newest.bytes > GENERATION_BYTES_MAX:
+            self.cache.insert(0, Layer())
+            self.evict()
+
+    def begin_fold(self) -> None:
+        """Set the fresh layer aside to be folded."""
+        self.folding, self.fresh = self.fresh, Layer()
+
+    def end_fold(self) -> None:
+        """The table has what was being folded: it becomes the newest of the cache."""
+        layer = self.folding
+        assert layer is not None
+        self.folding = None
+        layer.expiring.clear()
+        newest = self.cache[0]
+        if newest.bytes + layer.bytes <= GENERATION_BYTES_MAX:
+            newest.entries.update(layer.entries)
+            newest.bytes += layer.bytes
+        else:
+            self.cache.insert(0, layer)
+        self.evict()
+
+    def undo_fold(self) -> None:
+        """The fold failed: what was set aside is fresh again, below what has come since."""
+        old = self.folding
+        assert old is not None
+        old.entries.update(self.fresh.entries)
+        old.expiring.extend(self.fresh.expiring)
+        heapify(old.expiring)
+        old.bytes += self.fresh.bytes
+        old.changes += self.fresh.changes
+        self.fresh, self.folding = old, None
+
+    def evict(self) -> None:
+        """Drop the oldest generations until the cache is within its bound."""
+        while len(self.cache) > 1 and self.cache_bytes() > CACHE_BYTES_MAX:
+            self.cache.pop()
+
+    def cache_bytes(self) -> int:
+        """Return about how many bytes the cache takes."""
+        return sum(layer.bytes for layer in self.cache)
+
+    def unfolded(self) -> list[Layer]:
+        """Return the layers that the table does not have yet, newest first."""
+        return [self.fresh] if self.folding is None else [self.fresh, self.folding]
+
+    def covers(self, key: bytes) -> bool:
+        """Return whether an unfolded layer knows better than the table."""
+        return any(key in layer.entries for layer in self.unfolded())
+
+    def scan(self, below: Iterator[Entry], prefix: bytes, after: bytes | None) -> Iterator[Entry]:
+        """Return the walk over the table with the unfolded layers in front of it."""
+        for layer in reversed(self.unfolded()):
+            below = overlaid(below, layer.entries, prefix, after)
+        return below
+
+    def due(self, now: Milliseconds) -> list[bytes]:
+        """Return the keys of unfolded entries whose time has come."""
+        found = self.fresh.due(now)
+        if self.folding is not None:
+            found += [key for key in self.folding.due(now) if key not in self.fresh.entries]
+        return found

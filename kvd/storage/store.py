@@ -1,0 +1,346 @@
+"""The store: journal, table, overlay and cache as one thing that commits and is read.
+
+What is here is committed. The engine stages on top of it and gives the staged batch to `commit`.
+Time comes in as an argument, in Unix milliseconds.
+"""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlite_utils.utils import sqlite3
+
+from kvd.commands.entry import (
+    SET,
+    Change,
+    Entry,
+    Milliseconds,
+    Remembered,
+    Row,
+    entry_of,
+)
+from kvd.errors import Corrupt, Full, StartError, StorageFailed
+from kvd.limits import (
+    FOLD_AGE_MS,
+    FOLD_BYTES,
+    FOLD_CHANGES,
+    JOURNAL_KEPT_BYTES,
+    JOURNAL_KEPT_CHANGES,
+    ONCE_KEPT_MS,
+    OVERLAY_BYTES_MAX,
+    OVERLAY_CHANGES_MAX,
+    TRIMMED_PER_COMMIT_MAX,
+    WAL_CHECKPOINT_BYTES,
+)
+from kvd.storage.database import check_library, refusal_of
+from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
+from kvd.storage.journal import Journal
+from kvd.storage.layers import MISSING, Layers
+from kvd.storage.lock import DirectoryLock
+from kvd.storage.table import Table
+
+# always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
+# with interval the loop calls `sync` besides.
+SYNCHRONOUS = {"always": "FULL", "interval": "NORMAL", "never": "NORMAL"}
+PAGE_BYTES = 4096
+
+
+class Batch(Protocol):
+    """What is to be committed: `kvd.engine.Staged`."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """Return the changes."""
+
+    @property
+    def entries(self) -> dict[bytes, Entry | None]:
+        """Return what they leave behind."""
+
+    @property
+    def remembered(self) -> list[Remembered]:
+        """Return what ran under ONCE."""
+
+    @property
+    def compacted(self) -> int | None:
+        """Return up to where changes are to be forgotten."""
+
+
+class Store:
+    """A data directory, opened. Not thread-safe: one loop owns it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        fsync: str = "always",
+        kept_changes: int = JOURNAL_KEPT_CHANGES,
+        kept_bytes: int = JOURNAL_KEPT_BYTES,
+    ) -> None:
+        """Open or make the directory's files; raises StartError."""
+        check_library()
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageFailed(f"cannot make the data directory {directory}: {error.strerror}") from error
+        self.lock = DirectoryLock(directory)
+        self.kept_changes, self.kept_bytes, self.fsync = kept_changes, kept_bytes, fsync
+        try:
+            self.journal = Journal(directory, synchronous=SYNCHRONOUS[fsync])
+            self.table = Table(directory)
+            self.load()
+        except (sqlite3.Error, Corrupt, OSError) as error:
+            self.lock.close()
+            raise StorageFailed(f"{directory}: {error}; is it a kvd data directory, whole and readable?") from error
+        except StartError:
+            self.lock.close()
+            raise
+        self.folder = Folder(directory, 0, sync_journal=fsync != "always")
+        self.folder.start()
+        self.wal_fd = os.open(self.journal.wal, os.O_RDONLY | os.O_CLOEXEC)
+
+    def load(self) -> None:
+        """Read the heads, and the overlay from the journal: no replay of the history, whatever the size."""
+        head = self.journal.head()
+        fold = self.table.fold()
+        if not fold.history and not fold.revision:
+            self.table.adopt(head.history)
+        elif fold.history != head.history:
+            raise Corrupt("journal.db and table.db are of two different stores: restore both from the same backup")
+        if fold.revision > head.last or (head.last > fold.revision and head.first > fold.revision + 1):
+            raise Corrupt(f"the journal ({head.first} to {head.last}) does not go on where the table ends ({fold.revision})")
+        self.history = head.history
+        self.revision, self.time = head.last, head.time
+        self.first, self.folded, self.durable = head.first, fold.revision, 0
+        self.compacted = max(head.compacted, head.first - 1)
+        self.trim_upto = self.compacted
+        self.entries = fold.entries
+        self.sqlite_version = sqlite3.sqlite_version
+        self.layers = Layers()
+        self.apply(rows := self.journal.rows_after(fold.revision), {row[2]: entry_of(row) for row in rows})
+        if [row[0] for row in rows] != list(range(fold.revision + 1, head.last + 1)):
+            raise Corrupt(f"the journal has a hole after revision {fold.revision}")
+        self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)
+        self.next_token = self.journal.next_token()
+        self.wal_bytes = WAL_CHECKPOINT_BYTES  # unknown after a crash: the first fold asks for a checkpoint
+        self.unsynced = False
+        self.fold_asked_at: Milliseconds = 0
+        self.checkpoint_asked = False
+        self.fold_waits = 0
+        self.fold_error: Exception | None = None
+
+    # Reading
+
+    def get(self, key: bytes) -> Entry | None:
+        """Return the entry of a key, expired or not; raises Corrupt."""
+        entry = self.layers.get(key)
+        if entry is MISSING:
+            entry = self.table.get(key)
+            self.layers.keep(key, entry)
+        return entry  # type: ignore[no-any-return]
+
+    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
+        """Yield entries in byte order, expired ones too."""
+        return self.layers.scan(self.table.scan(prefix, after), prefix, after)
+
+    def count(self, prefix: bytes, now: Milliseconds) -> int:
+        """Return how many entries live at this time have keys that begin with the prefix."""
+        if prefix:
+            count, folded = self.table.count(prefix)
+            count += self.journal.net_count(folded, prefix)
+        else:
+            count = self.entries
+        return count - sum([key.startswith(prefix) for key in self.all_due(now)])
+
+    def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
+        """Return the matching changes after `since`, all up to the revision returned; bounded, see limits."""
+        return self.journal.changes(since, self.revision, prefix, limit)
+
+    def due(self, now: Milliseconds, limit: int) -> list[bytes]:
+        """Return keys whose time has come, at most `limit`, those due the longest first within memory and disk."""
+        return list(islice(self.all_due(now), limit))
+
+    def all_due(self, now: Milliseconds) -> Iterator[bytes]:
+        """Yield all keys whose time has come."""
+        yield from self.layers.due(now)
+        yield from (key for key in self.table.due(now) if not self.layers.covers(key))
+
+    def remembered(self, token: bytes) -> Remembered | None:
+        """Return what is kept under a token, however old."""
+        found = self.tokens.get(token)
+        return None if found is None else self.journal.remembered(found[0])
+
+    def remembered_count(self, now: Milliseconds) -> int:
+        """Return how many tokens younger than ONCE_KEPT_MS are kept; forgets the others."""
+        while self.tokens:
+            token = next(iter(self.tokens))
+            if self.tokens[token][1] > now - ONCE_KEPT_MS:
+                break
+            del self.tokens[token]
+        return len(self.tokens)
+
+    # Writing
+
+    def commit(self, batch: Batch) -> None:
+        """Make a batch durable and then visible.
+
+        Raises Full, and then nothing of it has happened; or another Refused after which the outcome is
+        unknown and the store must not be written to any more.
+        """
+        self.wait_for_room()
+        trim = self.trim_target()
+        tokens = list(enumerate(batch.remembered, self.next_token))
+        try:
+            self.journal.append(batch.rows, tokens, batch.compacted, trim)
+        except sqlite3.Error as error:
+            raise refusal_of(error) from error
+        self.apply(batch.rows, batch.entries)
+        if batch.rows:
+            self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]
+        if trim is not None:
+            self.first = trim + 1
+        if batch.compacted is not None:
+            self.compacted = batch.compacted
+        self.compacted = max(self.compacted, self.first - 1)
+        self.tokens.update({kept.token: (number, kept.time) for number, kept in tokens})
+        self.next_token += len(tokens)
+        self.unsynced = True
+        self.plan(len(batch.rows))
+
+    def apply(self, rows: list[Row], entries: dict[bytes, Entry | None]) -> None:
+        """Bring what is in memory up to the journal."""
+        layer = self.layers.fresh
+        put = layer.put
+        before = layer.bytes
+        for key, entry in entries.items():
+            put(key, entry)
+        layer.changes += len(rows)
+        self.entries += sum([-1 if row[1] != SET else not row[4] for row in rows])
+        self.written_bytes = layer.bytes - before
+
+    def plan(self, changes: int) -> None:
+        """Ask for a fold or a checkpoint when enough has come together."""
+        # Pages a commit writes to the WAL, estimated from above: the end of the journal and its parents.
+        self.wal_bytes += (3 + (self.written_bytes + changes * 64) // PAGE_BYTES) * PAGE_BYTES
+        if self.wal_bytes > WAL_CHECKPOINT_BYTES and not self.checkpoint_asked:
+            self.checkpoint_asked = True
+            self.folder.ask(CheckpointJob())
+        fresh = self.layers.fresh
+        if fresh.changes >= FOLD_CHANGES or fresh.bytes >= FOLD_BYTES:
+            self.begin_fold()
+
+    def begin_fold(self) -> None:
+        """Hand the fresh layer to the fold, if it is not at work already."""
+        if self.layers.folding is None and self.layers.fresh.changes and self.fold_error is None:
+            self.layers.begin_fold()
+            self.folder.ask(FoldJob(self.folded, self.revision))
+
+    def wait_for_room(self) -> None:
+        """When the overlay is at its bound, wait for the fold; raise Full when it cannot go on."""
+        unfolded = self.layers.unfolded()
+        while (
+            sum([layer.changes for layer in unfolded]) >= OVERLAY_CHANGES_MAX
+            or sum([layer.bytes for layer in unfolded]) >= OVERLAY_BYTES_MAX
+        ):
+            self.begin_fold()
+            if self.fold_error is not None:
+                raise Full(f"the table cannot take more: {self.fold_error}")
+            self.fold_waits += 1
+            self.finish(self.folder.done.get())
+            unfolded = self.layers.unfolded()
+
+    # What happens beside commits
+
+    def tick(self, now: Milliseconds) -> None:
+        """Take note of what the fold did, and start what is due. Raises Refused when the storage has failed."""
+        while not self.folder.done.empty():
+            self.finish(self.folder.done.get())
+        if now - self.fold_asked_at > FOLD_AGE_MS:
+            self.fold_asked_at = now
+            self.fold_error = None
+            self.begin_fold()
+            self.trim_idle()
+
+    def finish(self, done: Done) -> None:
+        """Take note of a job that is over."""
+        self.durable = done.durable
+        if isinstance(done.job, CheckpointJob):
+            self.finish_checkpoint(done)
+        elif done.error is None:
+            self.folded = done.job.upto
+            self.layers.end_fold()
+            self.plan_trim()
+        else:
+            self.layers.undo_fold()
+            self.fold_error = done.error
+            refusal = refusal_of(done.error)
+            if not isinstance(refusal, Full):
+                raise refusal
+
+    def finish_checkpoint(self, done: Done) -> None:
+        """Copy what came into the WAL meanwhile, so that it is used from its start again."""
+        self.checkpoint_asked = False
+        if done.error is not None:
+            refusal = refusal_of(done.error)
+            if not isinstance(refusal, Full):
+                raise refusal
+        elif self.journal.finish_checkpoint():
+            self.wal_bytes = 0
+
+    def plan_trim(self) -> None:
+        """Decide up to where old changes may go: retention by count and by bytes, and COMPACT."""
+        count = self.revision - self.first + 1
+        over = self.journal.live_bytes() - self.kept_bytes
+        excess = count * over // (over + self.kept_bytes) if over > 0 else 0
+        self.trim_upto = max(self.trim_upto, self.compacted, self.revision - self.kept_changes, self.first - 1 + excess)
+
+    def trim_target(self) -> int | None:
+        """Return up to where this commit shall delete rows: a whole portion or nothing, and never what is not folded."""
+        upto = min(max(self.trim_upto, self.compacted), self.durable, self.revision - 1)
+        portion = min(upto, self.first + TRIMMED_PER_COMMIT_MAX - 1)
+        return portion if portion - self.first + 1 >= TRIMMED_PER_COMMIT_MAX else None
+
+    def trim_idle(self) -> None:
+        """Delete forgotten changes also when nobody writes, and tokens that no longer count."""
+        while (trim := self.trim_target()) is not None:
+            try:
+                self.journal.append([], [], None, trim)
+            except sqlite3.Error as error:
+                raise refusal_of(error) from error
+            self.first = trim + 1
+            self.compacted = max(self.compacted, trim)
+        self.journal.forget_tokens(next(iter(self.tokens.values()))[0] if self.tokens else self.next_token)
+
+    def sync(self) -> None:
+        """Make all that is committed durable (fsync = interval); raises OSError, after which nothing is to be trusted."""
+        if self.unsynced:
+            self.unsynced = False
+            os.fdatasync(self.wal_fd)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what INFO says of the store."""
+        layers = self.layers
+        return {
+            "history": self.history,
+            "revision": self.revision,
+            "compacted": self.compacted,
+            "folded": self.folded,
+            "keys": self.entries,
+            "overlay_changes": sum(layer.changes for layer in layers.unfolded()),
+            "overlay_bytes": sum(layer.bytes for layer in layers.unfolded()),
+            "cache_bytes": layers.cache_bytes(),
+            "cache_hits": layers.hits,
+            "cache_misses": layers.misses,
+            "fold_waits": self.fold_waits,
+            "tokens": len(self.tokens),
+            "wal_bytes": os.fstat(self.wal_fd).st_size,
+        }
+
+    def close(self) -> None:
+        """Finish the fold at hand, close the files, let the directory go."""
+        self.folder.stop()
+        self.table.close()
+        self.journal.close()
+        os.close(self.wal_fd)
+        self.lock.close()

@@ -1,0 +1,104 @@
+"""The table: the current entry of each key, as the loop reads it. Only the fold writes it (see fold.py)."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlite_utils import Database, Migrations
+
+from kvd.commands.entry import SET, Entry, Milliseconds, prefix_end
+from kvd.errors import Corrupt
+from kvd.storage.checksum import checksum
+from kvd.storage.database import Connection, connect, migrate
+
+FILE = "table.db"
+MIGRATIONS = Migrations("kvd.table")
+
+COLUMNS = "key, value, revision, created, expires, checksum"
+SELECT = f"SELECT {COLUMNS} FROM entry WHERE key = ?"  # 5-7 us
+SCAN_FROM = f"SELECT {COLUMNS} FROM entry WHERE key >= ? ORDER BY key"
+SCAN_SPAN = f"SELECT {COLUMNS} FROM entry WHERE key >= ? AND key < ? ORDER BY key"
+COUNT_FROM = "SELECT count(*) FROM entry WHERE key >= ?"
+COUNT_SPAN = "SELECT count(*) FROM entry WHERE key >= ? AND key < ?"
+# Only entries that expire are in this index, the first to go first.
+DUE = "SELECT key FROM entry WHERE expires <= ? ORDER BY expires, key"
+
+
+@MIGRATIONS()  # type: ignore[misc]
+def m001_table(db: Database) -> None:
+    """Make the first schema."""
+    db.execute(
+        "CREATE TABLE entry(key BLOB PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL,"
+        " created INTEGER NOT NULL, expires INTEGER, checksum INTEGER NOT NULL) WITHOUT ROWID"
+    )
+    db.execute("CREATE INDEX entry_expires ON entry(expires) WHERE expires IS NOT NULL")
+    db.execute("CREATE TABLE fold(history TEXT NOT NULL, revision INTEGER NOT NULL, entries INTEGER NOT NULL)")
+    db.execute("INSERT INTO fold VALUES ('', 0, 0)")
+
+
+class Fold(NamedTuple):
+    """Up to where the journal is folded into the table, and how many entries that gave."""
+
+    history: str
+    revision: int
+    entries: int
+
+
+class Table:
+    """The loop's connection to the table."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE
+        self.db: Connection = connect(self.path)
+        migrate(self.db, MIGRATIONS, self.path)
+
+    def fold(self) -> Fold:
+        """Return how far the fold has come."""
+        return Fold(*self.db.execute("SELECT history, revision, entries FROM fold").fetchone())
+
+    def adopt(self, history: str) -> None:
+        """Tie a new table to its journal."""
+        self.db.execute("UPDATE fold SET history = ?", (history,))
+
+    def get(self, key: bytes) -> Entry | None:
+        """Return the entry of a key; raises Corrupt when it is damaged."""
+        row = self.db.execute(SELECT, (key,)).fetchone()
+        return None if row is None else checked(row)
+
+    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
+        """Yield entries in byte order, as the table was when the first was asked for."""
+        start = max(prefix, b"" if after is None else after + b"\0")
+        end = prefix_end(prefix)
+        sql, span = (SCAN_FROM, (start,)) if end is None else (SCAN_SPAN, (start, end))
+        with closing(self.db.execute(sql, span)) as cursor:
+            for row in cursor:
+                yield checked(row)
+
+    def count(self, prefix: bytes) -> tuple[int, int]:
+        """Return how many keys begin with the prefix, and the folded revision at which that is so."""
+        end = prefix_end(prefix)
+        sql, span = (COUNT_FROM, (prefix,)) if end is None else (COUNT_SPAN, (prefix, end))
+        self.db.execute("BEGIN")
+        try:
+            return int(self.db.execute(sql, span).fetchone()[0]), self.fold().revision
+        finally:
+            self.db.execute("COMMIT")
+
+    def due(self, now: Milliseconds) -> Iterator[bytes]:
+        """Yield the keys whose time has come, the longest due first."""
+        with closing(self.db.execute(DUE, (now,))) as cursor:
+            for (key,) in cursor:
+                yield key
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.db.close()
+
+
+def checked(row: tuple[bytes, bytes, int, int, int | None, int]) -> Entry:
+    """Return the entry in a row; raise Corrupt when the checksum does not fit."""
+    key, value, revision, created, expires, found = row
+    if checksum(revision, SET, key, value, created, expires) != found:
+        raise Corrupt("the entry of this key is damaged on disk", key=key)
+    return Entry(key, value, revision, created, expires)
