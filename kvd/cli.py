@@ -25,10 +25,27 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory of the data; made if missing.")
-@click.option("--listen", multiple=True, default=(config.LISTEN,), show_default=True, help="Endpoint for commands, tcp://ADDRESS:PORT or ipc://PATH; may be repeated.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Directory of the data; made if missing.",
+)
+@click.option(
+    "--listen",
+    multiple=True,
+    default=(config.LISTEN,),
+    show_default=True,
+    help="Endpoint for commands, tcp://ADDRESS:PORT or ipc://PATH; may be repeated.",
+)
 @click.option("--publish", default=config.PUBLISH, show_default=True, help="Endpoint for changes.")
-@click.option("--fsync", type=click.Choice(config.FSYNC_MODES), default="always", show_default=True, help="When a commit is made durable: before its reply, within 100 ms, or when the system likes.")
+@click.option(
+    "--fsync",
+    type=click.Choice(config.FSYNC_MODES),
+    default="always",
+    show_default=True,
+    help="When a commit is made durable: before its reply, within 100 ms, or when the system likes.",
+)
 @click.option("--log-level", type=click.Choice(config.LOG_LEVELS), default="info", show_default=True)
 def serve(data: Path, listen: tuple[str, ...], publish: str, fsync: config.Fsync, log_level: config.LogLevel) -> None:
     """Serve a data directory until SIGTERM or SIGINT.
@@ -56,7 +73,12 @@ def run(settings: Config) -> None:
         commands = " ".join(bound.endpoint for bound in server.listening)
         log.info(
             "event=ready version=%s commands=%s changes=%s data=%s fsync=%s revision=%d",
-            VERSION, commands, server.publishing.endpoint, settings.data, settings.fsync, store.revision,
+            VERSION,
+            commands,
+            server.publishing.endpoint,
+            settings.data,
+            settings.fsync,
+            store.revision,
         )
         server.serve()
     finally:

@@ -1,4 +1,4 @@
-"""How a daemon is set up: one frozen value, checked at the start. (Flags and environment today; a TOML file later.)"""
+"""How a daemon is set up: one frozen value, checked at the start. Today it comes from flags and environment."""
 
 from pathlib import Path
 from typing import Literal, get_args

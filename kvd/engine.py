@@ -99,7 +99,7 @@ class Staging:
     def any_entry(self, key: bytes) -> Entry | None:
         """Return the entry of a key, expired or not."""
         entry = self.entries.get(key, MISSING)
-        return self.committed.get(key) if entry is MISSING else entry  # type: ignore[no-any-return]
+        return self.committed.get(key) if entry is MISSING else entry
 
     def get(self, key: bytes) -> Entry | None:
         """Return the live entry of a key."""
@@ -146,7 +146,9 @@ class Staging:
                 compacted=compacted,
             )
         if since > self.revision:
-            raise BadArgument(f"revision {since} is still to come: the store is at {self.revision}; is it another store?")
+            raise BadArgument(
+                f"revision {since} is still to come: the store is at {self.revision}; is it another store?"
+            )
 
     # Writing
 
@@ -205,7 +207,9 @@ class Staging:
     def remember(self, token: bytes, digest: bytes, result: Any) -> None:
         """Keep a result under a token; raises Busy when too many are kept."""
         if self.committed.remembered_count(self.now) + len(self.tokens) >= ONCE_TOKENS_MAX:
-            raise Busy(f"{ONCE_TOKENS_MAX} tokens of ONCE are kept already; the oldest is forgotten in two minutes at most")
+            raise Busy(
+                f"{ONCE_TOKENS_MAX} tokens of ONCE are kept already; the oldest is forgotten in two minutes at most"
+            )
         self.tokens[token] = Remembered(token, digest, self.revision, msgpack.encode(result), self.now)
 
     # Undoing one command
@@ -259,4 +263,3 @@ class Engine:
         """Stage the end of those of the keys whose time has come; return how many."""
         self.staging.now = now
         return sum([self.staging.expire(key) for key in keys])
-

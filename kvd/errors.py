@@ -106,7 +106,7 @@ class Compacted(Refused):
 
 
 class Denied(Refused):
-    """This client may not do that."""
+    """The client may not do that."""
 
     code = "DENIED"
     outcome = NOT_EXECUTED

@@ -24,7 +24,7 @@ encode = msgpack.Encoder().encode
 _decode_command: Any = msgpack.Decoder(Union[tuple(COMMANDS.values())]).decode  # noqa: UP007  # made at run time
 _decode_reply: Any = msgpack.Decoder(Ok | Error).decode
 _decode_change = msgpack.Decoder(Change).decode
-_decode_changes = msgpack.Decoder(list[Change]).decode
+_decode_control = msgpack.Decoder(list[Any]).decode
 
 
 def decode_command(body: bytes) -> Command:
@@ -60,9 +60,8 @@ def explain_argument(command: type[Command], complaint: str) -> Refused:
     kind = TooLarge if re.match(r"Expected `(bytes|array|str)` of length <=", complaint) else BadArgument
     if "Invalid value" in complaint:
         return BadArgument(f"{syntax.name}: a command that is not allowed inside it, or unknown: {complaint}")
-    if "of at least length" in complaint or "of at most length" in complaint:
-        if "$" not in complaint:
-            return BadArgument(f"{syntax.name}: wrong number of arguments: the syntax is {syntax.usage()}")
+    if re.search("of at (least|most) length", complaint) and "$" not in complaint:
+        return BadArgument(f"{syntax.name}: wrong number of arguments: the syntax is {syntax.usage()}")
     place = re.search(r" - at `\$\[(\d+)\](.*)`$", complaint)
     if place is None or int(place[1]) < 1:
         return BadArgument(f"{syntax.name}: {complaint}")
@@ -99,6 +98,11 @@ def change_frames(change: Change) -> tuple[bytes, bytes]:
 def decode_change(body: bytes) -> Change:
     """Return the change in a published body."""
     return _decode_change(body)
+
+
+def decode_control(body: bytes) -> list[Any]:
+    """Return a control body: ["HEARTBEAT", revision, time] or ["COMPACTED", revision]."""
+    return _decode_control(body)
 
 
 def heartbeat(revision: int, time: int) -> bytes:

@@ -19,7 +19,7 @@ WRITES = tuple(cls for cls in PLAIN if issubclass(cls, Write))
 if TYPE_CHECKING:
     Plain = Read | Write
 else:
-    Plain = Union[PLAIN]
+    Plain = Union[PLAIN]  # noqa: UP007  # made at run time
 
 Conditions = Annotated[list[tuple[Key, Revision]], Meta(max_length=KEYS_MAX)]
 Commands = Annotated[list[Plain], Meta(min_length=1, max_length=TRANSACTION_COMMANDS_MAX)]
@@ -59,7 +59,9 @@ def run_step(index: int, command: Plain, entries: Writer, now: Milliseconds) -> 
     try:
         return command.run(entries, now)
     except Refused as error:
-        raise type(error)(f"command {index} ({command.command_name()}): {error.message}", **error.details, index=index) from None
+        raise type(error)(
+            f"command {index} ({command.command_name()}): {error.message}", **error.details, index=index
+        ) from None
 
 
 def weight(result: Any) -> int:
@@ -94,6 +96,7 @@ class Once(Write, tag="ONCE"):
             entries.remember(self.token, digest, result)
             return result
         if known.digest != digest:
-            raise Conflict("this token was used for another command: take a new one for each write", revision=known.revision)
+            raise Conflict(
+                "this token was used for another command: take a new one for each write", revision=known.revision
+            )
         return Answer(known.revision, Raw(known.result))
-

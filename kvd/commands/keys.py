@@ -27,7 +27,7 @@ class Exists(Read, tag="EXISTS"):
 
 
 class EntryOf(Read, tag="ENTRY"):
-    """Return what is known of a key: revision, revision at which it came to be, expiry (Unix ms, or nil), size in bytes; or nil."""
+    """Return revision, created revision, expiry (Unix ms, nil if it stays) and size in bytes of a key, or nil."""
 
     examples = ("ENTRY city",)
     key: Key
@@ -37,7 +37,12 @@ class EntryOf(Read, tag="ENTRY"):
         entry = entries.get(self.key)
         if entry is None:
             return None
-        return {"revision": entry.revision, "created": entry.created, "expires": entry.expires, "size": len(entry.value)}
+        return {
+            "revision": entry.revision,
+            "created": entry.created,
+            "expires": entry.expires,
+            "size": len(entry.value),
+        }
 
 
 class Scan(Read, tag="SCAN"):
@@ -57,7 +62,8 @@ class Scan(Read, tag="SCAN"):
         """Return [items, next]."""
         limit = self.limit or SCAN_LIMIT_DEFAULT
         walk = entries.scan(self.prefix or b"", self.after)
-        page, size = [], 0
+        page: list[Entry] = []
+        size = 0
         for entry in walk:
             size += len(entry.key) + (len(entry.value) if self.values else 0)
             if len(page) == limit or (page and size > REPLY_BYTES_MAX):
@@ -95,5 +101,7 @@ class ClearPrefix(Write, tag="CLEARPREFIX"):
         most = CLEARED_KEYS_MAX + 1 if self.limit is None else self.limit
         keys = [entry.key for entry in islice(entries.scan(self.prefix, None), most)]
         if len(keys) > CLEARED_KEYS_MAX:
-            raise TooLarge(f"more than {CLEARED_KEYS_MAX} keys begin with this: clear them in parts, with LIMIT {CLEARED_KEYS_MAX}")
+            raise TooLarge(
+                f"more than {CLEARED_KEYS_MAX} keys begin with this: clear them in parts, with LIMIT {CLEARED_KEYS_MAX}"
+            )
         return sum([entries.clear(key) for key in keys])

@@ -69,7 +69,9 @@ class Syntax(NamedTuple):
 
     def as_map(self) -> dict[str, Any]:
         """Return the row of COMMANDS."""
-        arguments = [{"name": p.field, "type": p.kind, "required": p.required, "syntax": p.text()} for p in self.parameters]
+        arguments = [
+            {"name": p.field, "type": p.kind, "required": p.required, "syntax": p.text()} for p in self.parameters
+        ]
         return {
             "name": self.name,
             "family": self.family,

@@ -32,7 +32,12 @@ class Set(Write, tag="SET"):
     The result is nil, or with PREVIOUS the value before.
     """
 
-    examples = ("SET city Ahmedabad", "SET session 8f3a EX 60", "SET city Surat REVISION 0", "SET city Surat XX PREVIOUS")
+    examples = (
+        "SET city Ahmedabad",
+        "SET session 8f3a EX 60",
+        "SET city Surat REVISION 0",
+        "SET city Surat XX PREVIOUS",
+    )
     exclusive = (("ttl", "at", "keep_ttl"), ("nx", "xx", "revision"))
 
     key: Key

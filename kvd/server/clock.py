@@ -14,6 +14,5 @@ class Clock:
     def now(self) -> Milliseconds:
         """Return the time of a batch."""
         now = time.time_ns() // 1_000_000
-        if now > self.last:
-            self.last = now
+        self.last = max(self.last, now)
         return self.last

@@ -22,7 +22,7 @@ from kvd.commands.base import Ok, Wait
 from kvd.commands.entry import Milliseconds, Row
 from kvd.engine import Engine
 from kvd.errors import Full, Internal, Refused, ShuttingDown, StorageFailed
-from kvd.limits import EXPIRED_PER_BATCH_MAX, EXPIRY_INTERVAL_MS, FSYNC_INTERVAL_MS, STOP_DRAIN_MS
+from kvd.limits import EXPIRED_PER_BATCH_MAX, EXPIRY_INTERVAL_MS, FSYNC_INTERVAL_MS, PUBLISH_QUEUE_MAX, STOP_DRAIN_MS
 from kvd.server.clock import Clock
 from kvd.server.endpoints import Bound
 from kvd.server.facts import Facts, process_facts
@@ -277,6 +277,9 @@ class Server:
             "uptime_ms": self.clock.now() - self.started,
             "commands": [bound.endpoint for bound in self.listening],
             "changes": self.publishing.endpoint,
+            "publish_queue": PUBLISH_QUEUE_MAX,
+            "history": self.store.history,
+            "revision": self.store.revision,
             "fsync": self.store.fsync,
             "sqlite": self.store.sqlite_version,
         }
@@ -298,8 +301,8 @@ class Server:
 def stop_on_signals(server: Server) -> None:
     """Let SIGTERM and SIGINT stop the loop at once, also while it waits in poll."""
     ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
+    ours.settimeout(0)
+    theirs.settimeout(0)
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     server.poller.register(ours, zmq.POLLIN)
     server.signal_sockets = (ours, theirs)  # type: ignore[attr-defined]  # kept open as long as the server

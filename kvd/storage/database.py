@@ -32,7 +32,11 @@ def connect(path: Path, *, synchronous: str = "NORMAL") -> Connection:
     """Return a connection in WAL mode that never checkpoints by itself; transactions are ours to begin."""
     with start_errors(path):
         db = sqlite3.connect(
-            str(path), isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False, cached_statements=64
+            str(path),
+            isolation_level=None,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            check_same_thread=False,
+            cached_statements=64,
         )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
@@ -49,7 +53,9 @@ def migrate(db: Connection, migrations: Migrations, path: Path) -> None:
         ours = {migration.name for migration in migrations._migrations}  # noqa: SLF001  # no public list of names
         newer = sorted(known - ours)
         if newer:
-            raise NewerDatabase(f"{path} was written by a newer kvd (it has {newer[-1]}): install that version or later")
+            raise NewerDatabase(
+                f"{path} was written by a newer kvd (it has {newer[-1]}): install that version or later"
+            )
         migrations.apply(database)
 
 

@@ -33,7 +33,7 @@ NET_COUNT = """
       FROM journal WHERE revision > ? AND revision <= ? AND key >= ?"""
 
 
-@MIGRATIONS()  # type: ignore[misc]
+@MIGRATIONS()
 def m001_journal(db: Database) -> None:
     """Make the first schema."""
     db.execute(
@@ -97,7 +97,9 @@ class Journal:
         (time,) = self.db.execute("SELECT time FROM journal WHERE revision = ?", (last,)).fetchone()
         return Head(history, compacted, first, last, time)
 
-    def append(self, rows: list[Row], tokens: list[tuple[int, Remembered]], compacted: int | None, trim: int | None) -> None:
+    def append(
+        self, rows: list[Row], tokens: list[tuple[int, Remembered]], compacted: int | None, trim: int | None
+    ) -> None:
         """Commit rows, tokens, a compaction and the trimming of rows up to a revision: all or nothing, then durable.
 
         Raises `sqlite3.Error`; then nothing of it is there, unless it was the sync that failed.
@@ -163,18 +165,24 @@ class Journal:
 
     def remembered(self, number: int) -> Remembered:
         """Return what is kept in one row of `once`."""
-        row = self.db.execute("SELECT token, digest, revision, result, time FROM once WHERE id = ?", (number,)).fetchone()
+        row = self.db.execute(
+            "SELECT token, digest, revision, result, time FROM once WHERE id = ?", (number,)
+        ).fetchone()
         return Remembered(*row)
 
     def forget_tokens(self, below: int) -> None:
         """Drop the tokens with ids below this, if there are enough of them to be worth a commit."""
-        (count,) = self.db.execute("SELECT count(*) FROM (SELECT 1 FROM once WHERE id < ? LIMIT 1000)", (below,)).fetchone()
+        (count,) = self.db.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM once WHERE id < ? LIMIT 1000)", (below,)
+        ).fetchone()
         if count == 1000:  # noqa: PLR2004  # as in the line before
             self.db.execute("DELETE FROM once WHERE id < ?", (below,))
 
     def live_bytes(self) -> int:
         """Return how many bytes of the file are in use."""
-        pages, free, size = (self.db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+        pages, free, size = (
+            self.db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
         return int((pages - free) * size)
 
     def finish_checkpoint(self) -> bool:

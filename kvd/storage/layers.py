@@ -60,7 +60,7 @@ class Layers:
         self.hits = 0
         self.misses = 0
 
-    def get(self, key: bytes) -> Entry | None | Any:
+    def get(self, key: bytes) -> Any:
         """Return the newest entry of a key, None if it has ended, MISSING if only the table can tell."""
         entry = self.fresh.entries.get(key, MISSING)
         if entry is not MISSING:
@@ -71,7 +71,7 @@ class Layers:
                 return entry
         return self.get_cached(key)
 
-    def get_cached(self, key: bytes) -> Entry | None | Any:
+    def get_cached(self, key: bytes) -> Any:
         """Return what the cache knows of a key; what is found in an old generation moves to the newest."""
         for age, layer in enumerate(self.cache):
             entry = layer.entries.get(key, MISSING)

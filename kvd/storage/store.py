@@ -109,7 +109,9 @@ class Store:
         elif fold.history != head.history:
             raise Corrupt("journal.db and table.db are of two different stores: restore both from the same backup")
         if fold.revision > head.last or (head.last > fold.revision and head.first > fold.revision + 1):
-            raise Corrupt(f"the journal ({head.first} to {head.last}) does not go on where the table ends ({fold.revision})")
+            raise Corrupt(
+                f"the journal ({head.first} to {head.last}) does not go on where the table ends ({fold.revision})"
+            )
         self.history = head.history
         self.revision, self.time = head.last, head.time
         self.first, self.folded, self.durable = head.first, fold.revision, 0
@@ -138,7 +140,7 @@ class Store:
         if entry is MISSING:
             entry = self.table.get(key)
             self.layers.keep(key, entry)
-        return entry  # type: ignore[no-any-return]
+        return entry
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order, expired ones too."""
@@ -313,7 +315,7 @@ class Store:
         self.journal.forget_tokens(next(iter(self.tokens.values()))[0] if self.tokens else self.next_token)
 
     def sync(self) -> None:
-        """Make all that is committed durable (fsync = interval); raises OSError, after which nothing is to be trusted."""
+        """Make durable what is committed (fsync = interval). After an OSError nothing is to be trusted."""
         if self.unsynced:
             self.unsynced = False
             os.fdatasync(self.wal_fd)
@@ -322,7 +324,6 @@ class Store:
         """Return what INFO says of the store."""
         layers = self.layers
         return {
-            "history": self.history,
             "revision": self.revision,
             "compacted": self.compacted,
             "folded": self.folded,

@@ -1,0 +1,338 @@
+"""The asyncio client: the same names with await. It drives the same machines as the blocking client.
+
+A ZeroMQ socket's descriptor is edge-triggered and tells only that something may have happened: after each
+wake, and after each send, the sockets are asked until they have nothing more. Nothing here is cancelled
+half-way: a cancelled caller's reply is dropped when it comes.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import zmq
+
+from kvd.client.methods import Awaited, Call, Gathered, Methods, Text, data, same
+from kvd.client.stream import DEFAULT_ENDPOINT, Stream
+from kvd.client.sync import Runs, TransactionBuilder, ok, once
+from kvd.client.watch import OnState, Watch
+from kvd.commands import Command, Write
+from kvd.commands.base import Ok
+from kvd.commands.entry import Change
+from kvd.commands.keys import Scan
+from kvd.errors import KvdError
+from kvd.limits import IN_FLIGHT_MAX, SCAN_LIMIT_MAX, TIMEOUT_MS
+
+R = TypeVar("R")
+
+
+class Driver:
+    """Calls `pump` whenever one of the sockets may have something, and when it is due."""
+
+    def __init__(
+        self, pump: Callable[[], None], sockets: Callable[[], list[Any]], due: Callable[[], float | None]
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.pump = pump
+        self.sockets = sockets
+        self.due = due
+        self.readers: dict[Any, int] = {}
+        self.timer: asyncio.TimerHandle | None = None
+        self.soon: asyncio.Handle | None = None
+
+    def wake(self) -> None:
+        """Pump in the next turn of the loop."""
+        if self.soon is None:
+            self.soon = self.loop.call_soon(self.turn)
+
+    def turn(self) -> None:
+        """Pump once; again in the next turn if there is more, so that others get theirs."""
+        self.soon = None
+        self.pump()
+        sockets = self.sockets()
+        self.watch(sockets)
+        if any(sock.getsockopt(zmq.EVENTS) & zmq.POLLIN for sock in sockets):
+            self.wake()
+        if self.timer is not None:
+            self.timer.cancel()
+        due = self.due()
+        if due is not None:
+            self.timer = self.loop.call_later(max(0.0, due - time.monotonic()) + 0.001, self.wake)
+
+    def watch(self, sockets: list[Any]) -> None:
+        """Listen to the descriptors of these sockets and no others."""
+        for sock in [old for old in self.readers if old not in sockets]:
+            self.loop.remove_reader(self.readers.pop(sock))
+        for sock in sockets:
+            if sock not in self.readers:
+                self.readers[sock] = sock.getsockopt(zmq.FD)
+                self.loop.add_reader(self.readers[sock], self.wake)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self.watch([])
+        for handle in (self.timer, self.soon):
+            if handle is not None:
+                handle.cancel()
+
+
+class AsyncClient(Methods, Awaited):
+    """A connection to a daemon, for asyncio. Use it within one running loop.
+
+    `timeout` and `connect_timeout` in seconds, as `kvd.client.Client`.
+    """
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        timeout: float = TIMEOUT_MS / 1000,
+        connect_timeout: float | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.timeout = timeout
+        self.stream = Stream(endpoint, timeout=timeout, connect_timeout=connect_timeout, window=IN_FLIGHT_MAX)
+        self.driver: Driver | None = None
+
+    def pump(self) -> None:
+        """Hand out the outcomes that are there."""
+        for future, outcome in self.stream.receive(0):
+            if not future.done():
+                future.set_result(outcome)
+
+    def due(self) -> float | None:
+        """Return when to pump even if nothing arrives."""
+        if self.stream.pending.next_to_send() is not None:
+            return time.monotonic() + 0.02  # a new connection is seen only by trying
+        return self.stream.pending.next_deadline()
+
+    def sockets(self) -> list[Any]:
+        """Return the sockets to listen to."""
+        return [self.stream.socket, self.stream.monitor]
+
+    async def answer(self, command: Command) -> Ok:
+        """Run a command; return its result and the revision it reflects."""
+        if self.driver is None:
+            self.driver = Driver(self.pump, self.sockets, self.due)
+        future: asyncio.Future[Any] = self.driver.loop.create_future()
+        self.stream.send(command, future)
+        self.driver.wake()
+        return ok(await future)
+
+    async def run(self, command: Runs[R]) -> R:
+        """Run any command of `kvd.commands`; return its result as the wire has it."""
+        assert isinstance(command, Command)
+        return (await self.answer(command)).result  # type: ignore[no-any-return]
+
+    async def call(self, call: Call[R]) -> R:
+        """Run a method's call."""
+        return call.convert((await self.answer(call.command)).result)
+
+    def once(self, token: bytes | None = None) -> "AsyncOnce":
+        """Return a view whose writes run once however often they are sent."""
+        return AsyncOnce(self, token)
+
+    def pipeline(self) -> "AsyncPipeline":
+        """Return a gatherer: `async with kv.pipeline() as p: p.set(...)`, then `p.results`."""
+        return AsyncPipeline(self)
+
+    def transaction(self, conditions: Mapping[Any, int] | None = None) -> "AsyncTransaction":
+        """Return a gatherer whose commands run whole or not at all: `async with kv.transaction() as t: ...`."""
+        return AsyncTransaction(self, conditions or {})
+
+    async def scan(self, prefix: Text = b"") -> AsyncIterator[bytes]:
+        """Yield all keys that begin with a prefix, in byte order, page by page."""
+        after: bytes | None = None
+        while True:
+            items, after = await self.run(Scan(data(prefix), after, SCAN_LIMIT_MAX))
+            for item in items:
+                yield item
+            if after is None:
+                return
+
+    async def items(self, prefix: Text = b"") -> AsyncIterator[tuple[bytes, bytes]]:
+        """Yield keys and values of a prefix, in byte order, page by page."""
+        after: bytes | None = None
+        while True:
+            items, after = await self.run(Scan(data(prefix), after, SCAN_LIMIT_MAX, values=True))
+            for key, value, _, _ in items:
+                yield key, value
+            if after is None:
+                return
+
+    def watch(
+        self, *prefixes: Text, since: int | None = None, snapshot: bool = False, on_state: OnState | None = None
+    ) -> "AsyncWatch":
+        """Follow changes: `async for change in kv.watch("user:")`. As `Client.watch`."""
+        names = [data(prefix) for prefix in prefixes]
+        watch = Watch(self.endpoint, names, since=since, snapshot=snapshot, timeout=self.timeout, on_state=on_state)
+        return AsyncWatch(watch)
+
+    async def close(self) -> None:
+        """Close the connection; whoever still waits is cancelled."""
+        if self.driver is not None:
+            self.driver.stop()
+        for pending in self.stream.pending.order:
+            pending.tag.cancel()
+        self.stream.close()
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+
+class AsyncOnce(Methods, Awaited):
+    """An asyncio client's methods, each write under ONCE."""
+
+    def __init__(self, client: AsyncClient, token: bytes | None) -> None:
+        self.client = client
+        self.token = token
+
+    async def call(self, call: Call[R]) -> R:
+        """Run a write under ONCE, a read as it is."""
+        command = once(call.command, self.token) if isinstance(call.command, Write) else call.command
+        return call.convert((await self.client.answer(command)).result)
+
+    async def run(self, command: Runs[R]) -> R:
+        """Run any write under ONCE, any read as it is."""
+        assert isinstance(command, Command)
+        return await self.call(Call(command, same))
+
+
+class AsyncPipeline(Methods, Gathered):
+    """Gathers commands; sends them, many in flight, at the end of its `async with`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+        self.calls: list[Call[Any]] = []
+        self.results: list[Any] = []
+
+    def call(self, call: Call[Any]) -> None:
+        """Gather a call."""
+        self.calls.append(call)
+
+    def run(self, command: Command) -> None:
+        """Gather any command."""
+        self.call(Call(command, same))
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send all and wait; raise the first error (the list holds all)."""
+        if kind is not None:
+            return
+        window = asyncio.Semaphore(IN_FLIGHT_MAX)
+
+        async def one(call: Call[Any]) -> Any:
+            async with window:
+                return await self.client.call(call)
+
+        self.results = await asyncio.gather(*map(one, self.calls), return_exceptions=True)
+        failed = next((result for result in self.results if isinstance(result, KvdError)), None)
+        if failed is not None:
+            raise failed
+
+
+class AsyncTransaction(TransactionBuilder):
+    """Gathers commands and sends them as one TRANSACTION at the end of its `async with`."""
+
+    def __init__(self, client: AsyncClient, conditions: Mapping[Any, int]) -> None:
+        super().__init__(None, conditions)  # type: ignore[arg-type]  # it is the loop's client that runs it
+        self.async_client = client
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Run them, unless an error leaves the block."""
+        if kind is None and self.calls:
+            self.took((await self.async_client.answer(self.command())).result)
+
+
+class AsyncWatch:
+    """A `Watch` driven by asyncio."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.inner = watch
+        self.driver: Driver | None = None
+        self.changes: list[Change] = []
+        self.error: Exception | None = None
+        self.event = asyncio.Event()
+
+    def pump(self) -> None:
+        """Take one step; an error is raised to whoever waits."""
+        if self.error is None:
+            try:
+                self.changes += self.inner.step()
+            except Exception as error:  # noqa: BLE001  # handed on as it is
+                self.error = error
+        self.event.set()
+
+    async def pumped(self) -> None:
+        """Wait until something may have changed; raise what the watch raised."""
+        if self.driver is None:
+            self.driver = Driver(self.pump, self.inner.sockets, self.inner.due)
+            self.driver.wake()
+        self.event.clear()
+        if self.error is None:
+            await self.event.wait()
+        if self.error is not None and not self.changes:
+            raise self.error
+
+    async def take(self) -> list[Change]:
+        """Return the changes that are there; wait for the first."""
+        while not self.changes:
+            await self.pumped()
+        taken, self.changes = self.changes, []
+        return taken
+
+    async def ready(self) -> int:
+        """Wait until nothing can be missed any more; return the revision from which on changes come."""
+        while not self.inner.is_ready:
+            await self.pumped()
+        return self.revision
+
+    @property
+    def revision(self) -> int:
+        """Return the revision up to which all has been delivered."""
+        return self.inner.revision
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Change:
+        """Return the next change."""
+        while not self.changes:
+            await self.pumped()
+        return self.changes.pop(0)
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop watching."""
+        if self.driver is not None:
+            self.driver.stop()
+        self.inner.close()

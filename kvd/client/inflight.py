@@ -1,0 +1,120 @@
+"""Which commands are under way, and what becomes of them: pure, no sockets, time comes in as an argument.
+
+A command waits (nothing sent), is sent, or is over. What was sent over a connection that broke is sent
+again if it is safe (it reads, or runs under ONCE); a write that is not has an unknown outcome.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from kvd import wire
+from kvd.commands import Ask, Command, Read
+from kvd.commands.atomic import Once
+from kvd.commands.base import Error, Ok
+from kvd.errors import ClientError, NoReply, OutcomeUnknown, Unreachable
+
+Outcome = Ok | Error | ClientError
+
+
+class Pending:
+    """One command under way. `unsent_until` and `until` are seconds on the caller's monotonic clock."""
+
+    __slots__ = ("body", "correlation", "is_safe", "name", "outcome", "sent", "tag", "unsent_until", "until")
+
+    def __init__(self, command: Command, tag: Any, correlation: bytes, unsent_until: float, until: float) -> None:
+        self.name = command.command_name()
+        self.body: bytes = wire.encode(command)
+        self.is_safe = isinstance(command, Read | Ask | Once)
+        self.tag = tag
+        self.correlation = correlation
+        self.unsent_until = unsent_until
+        self.until = until
+        self.sent = False
+        self.outcome: Outcome | None = None
+
+
+class InFlight:
+    """Commands under way, in the order given."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.order: deque[Pending] = deque()
+        self.by_correlation: dict[bytes, Pending] = {}
+        self.waiting: deque[Pending] = deque()
+
+    def __len__(self) -> int:
+        """Return how many have been given and not taken."""
+        return len(self.order)
+
+    def add(self, command: Command, tag: Any, *, unsent_until: float, until: float) -> Pending:
+        """Take a command in; it waits to be sent."""
+        self.number += 1
+        pending = Pending(command, tag, self.number.to_bytes(8, "big"), unsent_until, until)
+        self.order.append(pending)
+        self.by_correlation[pending.correlation] = pending
+        self.waiting.append(pending)
+        return pending
+
+    def next_to_send(self) -> Pending | None:
+        """Return the first that waits; tell `sent` when it is gone."""
+        while self.waiting and self.waiting[0].outcome is not None:
+            self.waiting.popleft()
+        return self.waiting[0] if self.waiting else None
+
+    def sent(self) -> None:
+        """The first that waits is sent."""
+        self.waiting.popleft().sent = True
+
+    def replied(self, correlation: bytes, reply: Ok | Error) -> None:
+        """A reply came. One that nobody waits for any more is dropped."""
+        pending = self.by_correlation.pop(correlation, None)
+        if pending is not None:
+            pending.outcome = reply
+
+    def disconnected(self) -> None:
+        """The connection broke: what was sent over it has no reply to come."""
+        for pending in reversed(self.order):
+            if pending.sent and pending.outcome is None:
+                if pending.is_safe:
+                    pending.sent = False
+                    self.waiting.appendleft(pending)
+                else:
+                    self.give_up(
+                        pending,
+                        OutcomeUnknown(
+                            f"{pending.name}: the connection broke before the reply: it may have been executed"
+                        ),
+                    )
+
+    def expire(self, now: float) -> None:
+        """Give up on those whose time is over."""
+        for pending in self.order:
+            if pending.outcome is not None:
+                continue
+            if not pending.sent and now >= min(pending.unsent_until, pending.until):
+                self.give_up(pending, Unreachable(f"{pending.name}: no daemon answers"))
+            elif pending.sent and now >= pending.until:
+                self.give_up(pending, no_reply(pending))
+
+    def next_deadline(self) -> float | None:
+        """Return when the first one's time is over."""
+        deadlines = [p.until if p.sent else min(p.unsent_until, p.until) for p in self.order if p.outcome is None]
+        return min(deadlines, default=None)
+
+    def give_up(self, pending: Pending, error: ClientError) -> None:
+        """End a command without a reply."""
+        pending.outcome = error
+        self.by_correlation.pop(pending.correlation, None)
+
+    def take(self) -> Iterator[tuple[Any, Outcome]]:
+        """Yield what is over, in the order given: one that is not holds back those behind it."""
+        while self.order and (outcome := self.order[0].outcome) is not None:
+            yield self.order.popleft().tag, outcome
+
+
+def no_reply(pending: Pending) -> ClientError:
+    """Return what it means that no reply came in time."""
+    if pending.is_safe:
+        return NoReply(f"{pending.name}: no reply in time")
+    return OutcomeUnknown(f"{pending.name}: no reply in time: it may have been executed, or may be yet")

@@ -1,0 +1,45 @@
+"""The entries that are there, page by page, and which of the later changes they already hold. Pure."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
+
+from kvd.commands.entry import Change, prefix_end
+from kvd.commands.keys import Scan
+from kvd.limits import KEY_BYTES_MAX
+
+PAGE_KEYS = 1_000
+LAST_KEY = b"\xff" * (KEY_BYTES_MAX + 1)
+
+
+class Snapshot:
+    """Walks over the prefixes by SCAN; each page is as of its reply's revision, which `covers` remembers.
+
+    Memory is two numbers a page, not the keys.
+    """
+
+    def __init__(self, prefixes: Sequence[bytes]) -> None:
+        ordered = sorted(set(prefixes))
+        self.prefixes = [p for p in ordered if not any(p != other and p.startswith(other) for other in ordered)]
+        self.after: bytes | None = None
+        self.bounds: list[bytes] = []
+        self.revisions: list[int] = []
+
+    def next_command(self) -> Scan | None:
+        """Return the command for the next page, None when all is there."""
+        return Scan(self.prefixes[0], self.after, PAGE_KEYS, values=True) if self.prefixes else None
+
+    def took(self, revision: int, result: list[Any]) -> list[Change]:
+        """A page came: return its entries as SET changes (`previous` and `time` are not known: 0)."""
+        items, self.after = result
+        self.revisions.append(revision)
+        if self.after is None:
+            self.bounds.append(prefix_end(self.prefixes.pop(0)) or LAST_KEY)
+        else:
+            self.bounds.append(self.after)
+        return [Change("SET", at, key, value, 0, expires, 0) for key, value, at, expires in items]
+
+    def covers(self, change: Change) -> bool:
+        """Return whether the page that holds the key was made after this change."""
+        page = bisect_left(self.bounds, change.key)
+        return page < len(self.revisions) and change.revision <= self.revisions[page]

@@ -1,0 +1,78 @@
+"""The client's ZeroMQ sockets, set up as a client must: nothing is queued for a daemon that is not there."""
+
+import struct
+from typing import Any, TypeVar
+
+import zmq
+
+from kvd import wire
+from kvd.limits import HEARTBEAT_MS, IN_FLIGHT_MAX, RECONNECT_MS, RECONNECT_MS_MAX
+
+LOST = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+WATCHED_EVENTS = LOST | zmq.EVENT_HANDSHAKE_SUCCEEDED
+MONITOR_EVENT = struct.Struct("=HI")
+
+Context = TypeVar("Context", bound=zmq.Context[Any])
+
+
+def set_up(sock: zmq.Socket[Any]) -> None:
+    """Set what both sockets need: no lingering, and a dead peer is seen within three heartbeats."""
+    sock.set(zmq.LINGER, 0)
+    sock.set(zmq.IPV6, 1)
+    sock.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    sock.set(zmq.HEARTBEAT_TIMEOUT, 2 * HEARTBEAT_MS)
+
+
+def dealer(context: zmq.Context[Any], endpoint: str) -> Any:
+    """Return a connected command socket. IMMEDIATE: without a connection `send` fails, so nothing runs later."""
+    sock = context.socket(zmq.DEALER)
+    set_up(sock)
+    sock.set(zmq.IMMEDIATE, 1)
+    sock.set(zmq.SNDHWM, 2 * IN_FLIGHT_MAX)
+    sock.set(zmq.RCVHWM, 2 * IN_FLIGHT_MAX)
+    sock.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+    sock.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+    sock.connect(endpoint)
+    return sock
+
+
+def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes]) -> Any:
+    """Return a connected changes socket: the prefixes first, the control topic last.
+
+    The first heartbeat then proves that the prefixes are subscribed. Connect comes before subscribe, or
+    libzmq would send the subscriptions in an order of its own; it never reconnects by itself, because
+    what is published meanwhile is lost without a trace.
+    """
+    sock = context.socket(zmq.SUB)
+    set_up(sock)
+    sock.set(zmq.RECONNECT_IVL, -1)
+    sock.connect(endpoint)
+    for prefix in prefixes:
+        sock.set(zmq.SUBSCRIBE, wire.CHANGE_TOPIC + prefix)
+    sock.set(zmq.SUBSCRIBE, wire.CONTROL_TOPIC)
+    return sock
+
+
+def monitor(sock: Any) -> Any:
+    """Return a socket that tells when the connection of another comes and goes."""
+    return sock.get_monitor_socket(WATCHED_EVENTS)
+
+
+def is_lost(frames: list[bytes]) -> bool:
+    """Return whether a message of a monitor says that the connection is gone."""
+    event, _ = MONITOR_EVENT.unpack(frames[0])
+    return bool(event & LOST)
+
+
+def changes_endpoint(commands: str, told: str) -> str:
+    """Return where the changes are: as INFO tells, a wildcard host there being the host that was dialled."""
+    for wildcard in ("tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"):
+        if told.startswith(wildcard) and commands.startswith("tcp://"):
+            return f"{commands.rpartition(':')[0]}:{told.rpartition(':')[2]}"
+    return told

@@ -1,0 +1,134 @@
+"""Many commands in flight over one connection; outcomes come in the order given. Blocking; one thread only."""
+
+import time
+from math import ceil
+from typing import Any
+
+import zmq
+
+from kvd import wire
+from kvd.client.inflight import InFlight, Outcome
+from kvd.client.sockets import dealer, is_lost, monitor
+from kvd.commands import Command
+from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:7411"
+NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
+RECEIVED_PER_TURN_MAX = 10_000
+
+
+class Stream:
+    """One DEALER. `window` is how many commands the caller wants in flight at most."""
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        timeout: float = TIMEOUT_MS / 1000,
+        connect_timeout: float | None = None,
+        window: int = 256,
+    ) -> None:
+        """Times in seconds; `connect_timeout` is how long a command may wait for a connection (default: `timeout`)."""
+        if not 1 <= window <= IN_FLIGHT_MAX:
+            raise ValueError(f"window is {window}; it has to be 1 to {IN_FLIGHT_MAX}")
+        self.endpoint = endpoint
+        self.timeout = timeout
+        self.connect_timeout = timeout if connect_timeout is None else connect_timeout
+        self.window = window
+        self.pending = InFlight()
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self.socket = dealer(self.context, endpoint)
+        except zmq.ZMQError as error:
+            self.context.destroy(linger=0)
+            raise ValueError(
+                f"{endpoint!r} is no endpoint (tcp://HOST:PORT or ipc://PATH): {error.strerror}"
+            ) from error
+        self.monitor = monitor(self.socket)
+        self.poller = zmq.Poller()
+        self.register(self.poller)
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many commands have been given whose outcome has not been taken."""
+        return len(self.pending)
+
+    def send(self, command: Command, tag: Any = None) -> None:
+        """Give a command; it is sent at once if there is a connection, else as soon as there is."""
+        now = time.monotonic()
+        wait = getattr(command, "wait_ms", None) or 0
+        until = now + self.timeout + wait / 1000
+        self.pending.add(command, tag, unsent_until=now + self.connect_timeout, until=until)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the connection takes it."""
+        send = self.socket.send
+        while (pending := self.pending.next_to_send()) is not None:
+            try:
+                send(pending.correlation, MORE | NOBLOCK)
+            except zmq.Again:
+                return
+            send(b"", MORE)
+            send(pending.body)
+            self.pending.sent()
+
+    def receive(self, wait_s: float | None = None) -> list[tuple[Any, Outcome]]:
+        """Return the outcomes that are there, in the order given; wait for the first (None: until its deadline)."""
+        limit = None if wait_s is None else time.monotonic() + wait_s
+        while self.pending:
+            outcomes = list(self.pending.take())
+            if outcomes:
+                return outcomes
+            self.turn(limit)
+            if limit is not None and time.monotonic() >= limit:
+                return list(self.pending.take())
+        return []
+
+    def turn(self, limit: float | None) -> None:
+        """Wait for the next event, at most to a limit on the monotonic clock, and take it in."""
+        deadlines = [d for d in (limit, self.pending.next_deadline()) if d is not None]
+        wait = max(0.0, min(deadlines) - time.monotonic()) if deadlines else 0.0
+        if self.pending.next_to_send() is not None:
+            wait = min(wait, 0.02)  # a new connection is seen only by trying
+        self.handle(dict(self.poller.poll(ceil(wait * 1000))))
+
+    def handle(self, events: dict[Any, int]) -> None:
+        """Take in what a poll found; for callers that poll other things besides (see `register`)."""
+        if self.socket in events:
+            self.take_replies()
+        if self.monitor in events:
+            self.take_events()
+        self.flush()
+        self.pending.expire(time.monotonic())
+
+    def take_replies(self) -> None:
+        """Take in the replies that have arrived."""
+        receive = self.socket.recv
+        try:
+            for _ in range(RECEIVED_PER_TURN_MAX):
+                correlation = receive(NOBLOCK)
+                receive()
+                self.pending.replied(correlation, wire.decode_reply(receive()))
+        except zmq.Again:
+            pass
+
+    def take_events(self) -> None:
+        """Take in what the monitor says; replies that came before a break have been taken before."""
+        while self.monitor.poll(0):
+            if is_lost(self.monitor.recv_multipart()):
+                self.take_replies()
+                self.pending.disconnected()
+
+    def register(self, poller: zmq.Poller) -> None:
+        """Add the sockets to a poller; give what it finds to `handle`."""
+        poller.register(self.socket, zmq.POLLIN)
+        poller.register(self.monitor, zmq.POLLIN)
+
+    def close(self) -> None:
+        """Close; what is in flight has no outcome any more."""
+        if not self.socket.closed:
+            self.socket.disable_monitor()
+            self.monitor.close(0)
+            self.socket.close(0)
+            self.context.term()

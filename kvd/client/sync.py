@@ -1,0 +1,299 @@
+"""The blocking client. One thread only; make one for each thread."""
+
+from collections.abc import Iterator, Mapping
+from secrets import token_bytes
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+from kvd import wire
+from kvd.client.methods import Call, Direct, Gathered, Methods, Text, data, same
+from kvd.client.stream import DEFAULT_ENDPOINT, Stream
+from kvd.client.watch import OnState, Watch
+from kvd.commands import Command, Write
+from kvd.commands.atomic import Once, Transaction
+from kvd.commands.base import Error, Ok
+from kvd.commands.keys import Scan
+from kvd.errors import ClientError, KvdError
+from kvd.limits import IN_FLIGHT_MAX, SCAN_LIMIT_MAX, TIMEOUT_MS
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+class Runs(Protocol[R_co]):
+    """A command, for the type checker: `run` says what its result is."""
+
+    def run(self, entries: Any, now: int, /) -> R_co:
+        """Return the result."""
+
+
+def ok(outcome: Ok | Error | ClientError) -> Ok:
+    """Return a reply that is no error; raise what it is otherwise."""
+    if isinstance(outcome, ClientError):
+        raise outcome
+    if isinstance(outcome, Error):
+        wire.raise_error(outcome)
+    assert isinstance(outcome, Ok)
+    return outcome
+
+
+class Closing:
+    """What is closed at the end of a `with`."""
+
+    def close(self) -> None:
+        """Close."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class Client(Methods, Direct, Closing):
+    """A connection to a daemon.
+
+    Every request has a deadline (`timeout`, seconds). Reads are sent again when the connection breaks; a
+    write raises OutcomeUnknown then, unless it runs under `once`. Errors are those of `kvd.errors`.
+
+    >>> kv.set("greeting", "hello")
+    >>> kv.get("greeting")
+    b'hello'
+    """
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        timeout: float = TIMEOUT_MS / 1000,
+        connect_timeout: float | None = None,
+    ) -> None:
+        """Connect in the background. `connect_timeout` is how long to wait for a daemon (default: `timeout`)."""
+        self.endpoint = endpoint
+        self.timeout = timeout
+        self.stream = Stream(endpoint, timeout=timeout, connect_timeout=connect_timeout)
+
+    def answer(self, command: Command) -> Ok:
+        """Run a command; return its result and the revision it reflects."""
+        for _ in self.stream.receive(0):
+            pass  # what an interrupted call left behind
+        tag = object()
+        self.stream.send(command, tag)
+        while True:
+            for found, outcome in self.stream.receive():
+                if found is tag:
+                    return ok(outcome)
+
+    def run(self, command: Runs[R]) -> R:
+        """Run any command of `kvd.commands`; return its result as the wire has it.
+
+        >>> from kvd.commands.values import Get
+        >>> kv.run(Get(b"greeting"))
+        b'hello'
+        """
+        assert isinstance(command, Command)
+        return self.answer(command).result  # type: ignore[no-any-return]
+
+    def call(self, call: Call[R]) -> R:
+        """Run a method's call."""
+        return call.convert(self.answer(call.command).result)
+
+    def once(self, token: bytes | None = None) -> "OnceClient":
+        """Return a view whose writes run once however often they are sent: safe to send again after a break.
+
+        Without a token each write gets a new one; with a token of yours (8 to 64 bytes) the same write may
+        be asked for by several processes and runs once. Kept for two minutes.
+
+        >>> kv.once().incr("orders")
+        1
+        """
+        return OnceClient(self, token)
+
+    def pipeline(self) -> "Pipeline":
+        """Return a gatherer that sends at once and waits at the end.
+
+        >>> with kv.pipeline() as p:
+        ...     p.set("a", "1")
+        ...     p.get("a")
+        >>> p.results
+        [None, b'1']
+        """
+        return Pipeline(self)
+
+    def transaction(self, conditions: Mapping[Any, int] | None = None) -> "TransactionBuilder":
+        """Return a gatherer whose commands run whole or not at all; `conditions` are revisions by key (0: none).
+
+        >>> with kv.transaction({"no such key": 0}) as t:
+        ...     t.set("a", "2")
+        ...     t.incr("a")
+        >>> t.results
+        [None, 3]
+        """
+        return TransactionBuilder(self, conditions or {})
+
+    def scan(self, prefix: Text = b"") -> Iterator[bytes]:
+        """Yield all keys that begin with a prefix, in byte order, page by page.
+
+        >>> list(kv.scan("gree"))
+        [b'greeting']
+        """
+        return (item for page in self.pages(prefix, values=None) for item in page)
+
+    def items(self, prefix: Text = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys and values of a prefix, in byte order, page by page.
+
+        >>> list(kv.items("gree"))
+        [(b'greeting', b'hello')]
+        """
+        return ((item[0], item[1]) for page in self.pages(prefix, values=True) for item in page)
+
+    def pages(self, prefix: Text, *, values: bool | None) -> Iterator[list[Any]]:
+        """Yield the items of SCAN's pages."""
+        after: bytes | None = None
+        while True:
+            items, after = self.run(Scan(data(prefix), after, SCAN_LIMIT_MAX, values))
+            yield items
+            if after is None:
+                return
+
+    def watch(
+        self, *prefixes: Text, since: int | None = None, snapshot: bool = False, on_state: OnState | None = None
+    ) -> Watch:
+        """Follow the changes of keys that begin with any of the prefixes (none: all), each once and in order.
+
+        `since` resumes after a revision; without it changes come from now on. With `snapshot` the entries
+        that are there come first, as SET changes. It goes on across restarts of the daemon.
+
+        >>> with kv.watch("user:", since=0) as changes:
+        ...     kv.set("user:1", "Ada")
+        ...     change = next(changes)
+        >>> change.kind, change.key, change.value
+        ('SET', b'user:1', b'Ada')
+        """
+        return Watch(
+            self.endpoint,
+            [data(prefix) for prefix in prefixes],
+            since=since,
+            snapshot=snapshot,
+            timeout=self.timeout,
+            on_state=on_state,
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.stream.close()
+
+
+class OnceClient(Methods, Direct):
+    """A client's methods, each write under ONCE."""
+
+    def __init__(self, client: Client, token: bytes | None) -> None:
+        self.client = client
+        self.token = token
+
+    def call(self, call: Call[R]) -> R:
+        """Run a write under ONCE, a read as it is."""
+        if isinstance(call.command, Write):
+            return call.convert(self.client.answer(once(call.command, self.token)).result)
+        return self.client.call(call)
+
+    def run(self, command: Runs[R]) -> R:
+        """Run any write under ONCE, any read as it is."""
+        assert isinstance(command, Command)
+        return self.call(Call(command, same))  # type: ignore[no-any-return]
+
+
+def once(command: Write, token: bytes | None) -> Once:
+    """Return a write under ONCE, with a token of its own if none is given."""
+    return Once(token_bytes(16) if token is None else token, command)
+
+
+class Pipeline(Methods, Gathered, Closing):
+    """Sends what it gathers at once, many in flight; results in order when it is closed."""
+
+    def __init__(self, client: Client, window: int = IN_FLIGHT_MAX) -> None:
+        self.client = client
+        self.stream = Stream(client.endpoint, timeout=client.timeout, window=window)
+        self.results: list[Any] = []
+
+    def call(self, call: Call[Any]) -> None:
+        """Send a call; wait only when too many are in flight."""
+        stream = self.stream
+        stream.send(call.command, call.convert)
+        if stream.in_flight >= stream.window:
+            self.gather(stream.receive())
+
+    def run(self, command: Command) -> None:
+        """Send any command."""
+        self.call(Call(command, same))
+
+    def gather(self, outcomes: list[tuple[Any, Ok | Error | ClientError]]) -> None:
+        """Keep results; an error stands in its place."""
+        for convert, outcome in outcomes:
+            try:
+                self.results.append(convert(ok(outcome).result))
+            except KvdError as error:
+                self.results.append(error)
+
+    def close(self) -> None:
+        """Wait for all results; raise the first error among them (the list holds all)."""
+        try:
+            while self.stream.in_flight:
+                self.gather(self.stream.receive())
+        finally:
+            self.stream.close()
+        error = next((result for result in self.results if isinstance(result, KvdError)), None)
+        if error is not None:
+            raise error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for all results, unless an error leaves the block."""
+        if kind is None:
+            self.close()
+        else:
+            self.stream.close()
+
+
+class TransactionBuilder(Methods, Gathered):
+    """Gathers commands and sends them as one TRANSACTION at the end of its `with`."""
+
+    def __init__(self, client: Client, conditions: Mapping[Any, int]) -> None:
+        self.client = client
+        self.conditions = conditions
+        self.calls: list[Call[Any]] = []
+        self.results: list[Any] = []
+
+    def call(self, call: Call[Any]) -> None:
+        """Gather a call."""
+        self.calls.append(call)
+
+    def run(self, command: Command) -> None:
+        """Gather any command."""
+        self.call(Call(command, same))
+
+    def command(self) -> Transaction:
+        """Return the command that they are together."""
+        conditions = [(data(key), revision) for key, revision in self.conditions.items()]
+        return Transaction(conditions, [call.command for call in self.calls])  # type: ignore[misc]  # checked by the daemon
+
+    def took(self, results: list[Any]) -> None:
+        """Keep the results."""
+        self.results = [call.convert(result) for call, result in zip(self.calls, results, strict=True)]
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Run them, unless an error leaves the block."""
+        if kind is None and self.calls:
+            self.took(self.client.answer(self.command()).result)
