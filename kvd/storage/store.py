@@ -136,7 +136,7 @@ class Store:
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key, expired or not; raises Corrupt."""
-        entry = self.layers.get(key)
+        entry: Entry | None = self.layers.get(key)
         if entry is MISSING:
             entry = self.table.get(key)
             self.layers.keep(key, entry)
@@ -298,7 +298,7 @@ class Store:
         self.trim_upto = max(self.trim_upto, self.compacted, self.revision - self.kept_changes, self.first - 1 + excess)
 
     def trim_target(self) -> int | None:
-        """Return up to where this commit shall delete rows: a whole portion or nothing, and never what is not folded."""
+        """Return up to where this commit deletes rows: a whole portion or nothing, never what is not folded."""
         upto = min(max(self.trim_upto, self.compacted), self.durable, self.revision - 1)
         portion = min(upto, self.first + TRIMMED_PER_COMMIT_MAX - 1)
         return portion if portion - self.first + 1 >= TRIMMED_PER_COMMIT_MAX else None
