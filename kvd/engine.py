@@ -214,13 +214,9 @@ class Staging:
 
     # Undoing one command
 
-    def mark(self) -> tuple[int, int, int | None]:
-        """Return where we are, for `undo`."""
-        return len(self.rows), self.revision, self.compacted
-
-    def undo(self, mark: tuple[int, int, int | None]) -> None:
-        """Drop what was staged after the mark. Rare, so the entries are made again from the rows that stay."""
-        count, self.revision, self.compacted = mark
+    def undo(self, count: int, revision: int, compacted: int | None) -> None:
+        """Go back to where so many rows were staged. Rare, so entries are made again from the rows that stay."""
+        self.revision, self.compacted = revision, compacted
         if count == len(self.rows):
             return
         undone = {row[2] for row in self.rows[count:]}
@@ -246,15 +242,12 @@ class Engine:
         """
         staging = self.staging
         staging.now = now
-        if isinstance(command, Read):
+        count, revision, compacted = len(staging.rows), staging.revision, staging.compacted
+        try:
             result = command.run(staging, now)
-        else:
-            mark = staging.mark()
-            try:
-                result = command.run(staging, now)
-            except BaseException:
-                staging.undo(mark)
-                raise
+        except BaseException:
+            staging.undo(count, revision, compacted)
+            raise
         if isinstance(result, Answer):
             return Ok(result.revision, result.result)
         return result if isinstance(result, Wait) else Ok(staging.revision, result)

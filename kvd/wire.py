@@ -10,7 +10,7 @@ from typing import Any, Union
 import msgspec
 from msgspec import msgpack
 
-from kvd.commands import COMMANDS, Command, syntax_of
+from kvd.commands import COMMANDS, Ask, Command, Read, Write, syntax_of
 from kvd.commands.base import Error, Ok, Reply
 from kvd.commands.entry import Change
 from kvd.errors import BadArgument, BadRequest, Refused, TooLarge, UnknownCommand, refusal
@@ -27,7 +27,7 @@ _decode_change = msgpack.Decoder(Change).decode
 _decode_control = msgpack.Decoder(list[Any]).decode
 
 
-def decode_command(body: bytes) -> Command:
+def decode_command(body: bytes) -> Read | Write | Ask:
     """Return the command in a request's body.
 
     Raises BadRequest, UnknownCommand, BadArgument or TooLarge with a sentence for whoever wrote the client.

@@ -17,7 +17,7 @@ from typing import Any
 import zmq
 
 from kvd import wire
-from kvd.commands import Ask, Command, Read, Write
+from kvd.commands import Ask, Command
 from kvd.commands.base import Ok, Wait
 from kvd.commands.entry import Milliseconds, Row
 from kvd.engine import Engine
@@ -121,7 +121,7 @@ class Server:
         if not batch:
             return
         self.batches += 1
-        replies = [self.answer(request, now) for request in batch]
+        replies = [self.answer(envelope, body, now) for envelope, body in batch]
         try:
             rows = self.commit()
         except Full:
@@ -135,7 +135,7 @@ class Server:
 
     def run_alone(self, request: Request, now: Milliseconds) -> None:
         """Run one command as a batch of its own, on a disk that may be full."""
-        reply = self.answer(request, now)
+        reply = self.answer(*request, now)
         rows: list[Row] = []
         try:
             rows = self.commit()
@@ -146,10 +146,10 @@ class Server:
         self.send([request], [reply])
         self.after_commit(rows, now)
 
-    def answer(self, request: Request, now: Milliseconds) -> bytes | None:
+    def answer(self, envelope: list[bytes], body: bytes, now: Milliseconds) -> bytes | None:
         """Run one command against staging; return the encoded reply, None when it waits."""
         try:
-            reply = self.run(request, now)
+            reply = self.run(envelope, body, now)
             return None if reply is None else wire.encode(reply)
         except Refused as error:
             return self.refuse(error)
@@ -157,17 +157,15 @@ class Server:
             log.exception("event=defect a command raised; it changed nothing")
             return self.refuse(Internal("a defect of kvd: the command changed nothing; the log tells more"))
 
-    def run(self, request: Request, now: Milliseconds) -> Ok | None:
+    def run(self, envelope: list[bytes], body: bytes, now: Milliseconds) -> Ok | None:
         """Run one command; return its reply, None when it waits; raises Refused."""
-        command = wire.decode_command(request.body)
+        command = wire.decode_command(body)
         self.calls[type(command)] += 1
         if isinstance(command, Ask):
             return Ok(self.engine.staging.revision, command.run(self.facts, now))
-        assert isinstance(command, Read | Write)
         reply = self.engine.apply(command, now)
         if isinstance(reply, Wait):
-            assert isinstance(command, Read)
-            self.parking.stage(request.envelope, command, reply, now)
+            self.parking.stage(envelope, command, reply, now)
             return None
         return reply
 
@@ -200,9 +198,9 @@ class Server:
     def send(self, batch: list[Request], replies: list[bytes | None]) -> None:
         """Send the replies of a batch, in order."""
         send = self.requests.send
-        for request, reply in zip(batch, replies, strict=True):
+        for (envelope, _), reply in zip(batch, replies, strict=True):
             if reply is not None:
-                send(request.envelope, reply)
+                send(envelope, reply)
 
     def after_commit(self, rows: list[Row], now: Milliseconds) -> None:
         """Publish changes, and answer those who waited for them."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kvd.commands.base import Read, Wait
+from kvd.commands.base import Read, Wait, Write
 from kvd.commands.entry import Milliseconds, Row
 from kvd.errors import Busy
 from kvd.limits import PARKED_MAX
@@ -12,7 +12,7 @@ class Parked(NamedTuple):
     """A request that waits; `until` in Unix ms."""
 
     envelope: list[bytes]
-    command: Read
+    command: Read | Write
     prefix: bytes
     until: Milliseconds
 
@@ -24,7 +24,7 @@ class Parking:
         self.parked: list[Parked] = []
         self.staged: list[Parked] = []
 
-    def stage(self, envelope: list[bytes], command: Read, wait: Wait, now: Milliseconds) -> None:
+    def stage(self, envelope: list[bytes], command: Read | Write, wait: Wait, now: Milliseconds) -> None:
         """Keep a request aside from the commit of its batch on; raises Busy when there are too many."""
         if len(self.parked) + len(self.staged) >= PARKED_MAX:
             raise Busy(f"{PARKED_MAX} clients wait for changes already: ask without WAIT, or subscribe to the changes")

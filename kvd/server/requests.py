@@ -1,7 +1,5 @@
 """The command socket: a ROUTER that serves REQ and DEALER clients alike. Frames in, frames out."""
 
-from typing import NamedTuple
-
 import zmq
 
 from kvd import wire
@@ -20,11 +18,9 @@ REQUEST_QUEUE_MAX = 1_000
 KEEPALIVE_IDLE_S = 60
 
 
-class Request(NamedTuple):
-    """A body, and the frames (the client's identity, its envelope, the empty one) that its reply goes back with."""
-
-    envelope: list[bytes]
-    body: bytes
+# The frames that a reply goes back with (the client's identity, its envelope, the empty one), and the body.
+# A plain tuple: one is made per request, and a NamedTuple costs 0.3 us more.
+Request = tuple[list[bytes], bytes]
 
 
 class Requests:
@@ -53,7 +49,7 @@ class Requests:
                 request = self.receive()
                 if request is not None:
                     batch.append(request)
-                    size += len(request.body)
+                    size += len(request[1])
         except zmq.Again:
             pass
         return batch
@@ -64,10 +60,20 @@ class Requests:
         Frames one by one: `recv_multipart` takes 2.9 us for three, this 1.5.
         """
         receive = self.socket.recv
-        frames = [receive(NOBLOCK)]
+        identity = receive(NOBLOCK)
+        first = receive(0, False)  # noqa: FBT003  # copy=False by its name costs 0.1 us
+        if first.more and not len(first):
+            second = receive(0, False)  # noqa: FBT003
+            if not second.more:  # a REQ without correlation: nearly all
+                return [identity, b""], second.bytes
+            return self.receive_rest([identity, b"", second.bytes])
+        return self.receive_rest([identity, first.bytes]) if first.more else self.request_of([identity, first.bytes])
+
+    def receive_rest(self, frames: list[bytes]) -> Request | None:
+        """Take in the frames that follow; those that no request has are let go by."""
         more = True
         while more:
-            frame = receive(0, copy=False)
+            frame = self.socket.recv(0, copy=False)
             more = frame.more
             if len(frames) < ENVELOPE_FRAMES_MAX + 3:
                 frames.append(frame.bytes)
@@ -75,8 +81,6 @@ class Requests:
 
     def request_of(self, frames: list[bytes]) -> Request | None:
         """Take a message apart: identity, envelope, the empty frame, the body."""
-        if len(frames) == 3 and not frames[1]:  # noqa: PLR2004  # a REQ without correlation: nearly all
-            return Request(frames[:2], frames[2])
         try:
             at = frames.index(b"", 1)
         except ValueError:
@@ -85,13 +89,11 @@ class Requests:
         if at > ENVELOPE_FRAMES_MAX + 1:
             self.malformed += 1
             return None
-        request = Request(frames[: at + 1], frames[at + 1] if len(frames) == at + 2 else b"")
-        if len(frames) != at + 2:
-            self.malformed += 1
-            error = wire.error_reply(BadRequest("after the empty frame comes the body, in one frame"))
-            self.reply(request.envelope, error)
-            return None
-        return request
+        if len(frames) == at + 2:
+            return frames[: at + 1], frames[at + 1]
+        self.malformed += 1
+        self.reply(frames[: at + 1], wire.error_reply(BadRequest("after the empty frame comes the body, in one frame")))
+        return None
 
     def reply(self, envelope: list[bytes], reply: Error) -> None:
         """Encode and send a reply."""

@@ -12,7 +12,12 @@ from kvd.commands.entry import Entry, Milliseconds, overlaid
 from kvd.limits import CACHE_BYTES_MAX, ENTRY_OVERHEAD_BYTES
 
 MISSING: Any = object()
-GENERATION_BYTES_MAX = CACHE_BYTES_MAX // 4
+GENERATION_BYTES_MAX = CACHE_BYTES_MAX // 2
+
+
+def weight(key: bytes, entry: Entry | None) -> int:
+    """Return about how many bytes of memory an entry takes: measured 290 to 320 besides key and value."""
+    return ENTRY_OVERHEAD_BYTES + len(key) + (0 if entry is None else len(entry.value))
 
 
 class Layer:
@@ -24,14 +29,21 @@ class Layer:
         self.changes = 0
         self.expiring: list[tuple[Milliseconds, bytes]] = []
 
-    def put(self, key: bytes, entry: Entry | None) -> None:
-        """Cover what is below."""
-        self.entries[key] = entry
-        self.bytes += ENTRY_OVERHEAD_BYTES + len(key)
-        if entry is not None:
-            self.bytes += len(entry.value)
+    def update(self, entries: dict[bytes, Entry | None], changes: int) -> None:
+        """Cover what is below with what so many changes left behind."""
+        self.entries.update(entries)
+        self.changes += changes
+        # `weight` of each, summed up in C: 0.1 us an entry instead of 0.4.
+        kept = [entry for entry in entries.values() if entry is not None]
+        self.bytes += ENTRY_OVERHEAD_BYTES * len(entries) + sum(map(len, entries)) + sum([len(e.value) for e in kept])
+        for entry in kept:
             if entry.expires is not None:
-                heappush(self.expiring, (entry.expires, key))
+                heappush(self.expiring, (entry.expires, entry.key))
+
+    def forget(self, key: bytes, entry: Entry | None) -> None:
+        """Drop what moves to another layer."""
+        del self.entries[key]
+        self.bytes -= weight(key, entry)
 
     def due(self, now: Milliseconds) -> list[bytes]:
         """Return the keys whose time has come and which this layer still says so."""
@@ -59,35 +71,31 @@ class Layers:
         self.cache: list[Layer] = [Layer()]
         self.hits = 0
         self.misses = 0
+        self.restack()
+
+    def restack(self) -> None:
+        """Note the order in which to look, after a layer has come or gone."""
+        self.stack = [layer.entries for layer in (*self.unfolded(), *self.cache)]
+        self.oldest = self.cache[-1] if len(self.cache) > 1 else None
 
     def get(self, key: bytes) -> Any:
         """Return the newest entry of a key, None if it has ended, MISSING if only the table can tell."""
-        entry = self.fresh.entries.get(key, MISSING)
-        if entry is not MISSING:
-            return entry
-        if self.folding is not None:
-            entry = self.folding.entries.get(key, MISSING)
-            if entry is not MISSING:
-                return entry
-        return self.get_cached(key)
-
-    def get_cached(self, key: bytes) -> Any:
-        """Return what the cache knows of a key; what is found in an old generation moves to the newest."""
-        for age, layer in enumerate(self.cache):
-            entry = layer.entries.get(key, MISSING)
+        for entries in self.stack:
+            entry = entries.get(key, MISSING)
             if entry is not MISSING:
                 self.hits += 1
-                if age:
+                if self.oldest is not None and entries is self.oldest.entries:
+                    self.oldest.forget(key, entry)
                     self.keep(key, entry)
                 return entry
         self.misses += 1
         return MISSING
 
     def keep(self, key: bytes, entry: Entry | None) -> None:
-        """Put into the cache what the table said."""
+        """Put into the cache what the table said, or what was found in the generation that goes next."""
         newest = self.cache[0]
         newest.entries[key] = entry
-        newest.bytes += ENTRY_OVERHEAD_BYTES + len(key) + (0 if entry is None else len(entry.value))
+        newest.bytes += weight(key, entry)
         if newest.bytes > GENERATION_BYTES_MAX:
             self.cache.insert(0, Layer())
             self.evict()
@@ -95,6 +103,7 @@ class Layers:
     def begin_fold(self) -> None:
         """Set the fresh layer aside to be folded."""
         self.folding, self.fresh = self.fresh, Layer()
+        self.restack()
 
     def end_fold(self) -> None:
         """The table has what was being folded: it becomes the newest of the cache."""
@@ -120,11 +129,13 @@ class Layers:
         old.bytes += self.fresh.bytes
         old.changes += self.fresh.changes
         self.fresh, self.folding = old, None
+        self.restack()
 
     def evict(self) -> None:
         """Drop the oldest generations until the cache is within its bound."""
         while len(self.cache) > 1 and self.cache_bytes() > CACHE_BYTES_MAX:
             self.cache.pop()
+        self.restack()
 
     def cache_bytes(self) -> int:
         """Return about how many bytes the cache takes."""

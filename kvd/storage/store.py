@@ -137,9 +137,12 @@ class Store:
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key, expired or not; raises Corrupt."""
         entry: Entry | None = self.layers.get(key)
-        if entry is MISSING:
-            entry = self.table.get(key)
-            self.layers.keep(key, entry)
+        return self.read(key) if entry is MISSING else entry
+
+    def read(self, key: bytes) -> Entry | None:
+        """Return what the table says of a key, and keep it in the cache."""
+        entry = self.table.get(key)
+        self.layers.keep(key, entry)
         return entry
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
@@ -213,11 +216,8 @@ class Store:
     def apply(self, rows: list[Row], entries: dict[bytes, Entry | None]) -> None:
         """Bring what is in memory up to the journal."""
         layer = self.layers.fresh
-        put = layer.put
         before = layer.bytes
-        for key, entry in entries.items():
-            put(key, entry)
-        layer.changes += len(rows)
+        layer.update(entries, len(rows))
         self.entries += sum([-1 if row[1] != SET else not row[4] for row in rows])
         self.written_bytes = layer.bytes - before
 
