@@ -24,8 +24,8 @@ from kvd.commands.entry import (
     entry_of,
     overlaid,
 )
-from kvd.errors import BadArgument, Busy, Compacted
-from kvd.limits import ONCE_KEPT_MS, ONCE_TOKENS_MAX
+from kvd.errors import BadArgument, Busy, Compacted, TooLarge
+from kvd.limits import ONCE_KEPT_MS, ONCE_TOKENS_MAX, STAGED_BYTES_MAX
 
 MISSING: Any = object()
 
@@ -82,6 +82,7 @@ class Staging:
         self.revision = self.committed.revision
         self.entries: dict[bytes, Entry | None] = {}
         self.rows: list[Row] = []
+        self.bytes = 0
         self.tokens: dict[bytes, Remembered] = {}
         self.compacted: int | None = None
 
@@ -154,6 +155,9 @@ class Staging:
 
     def put(self, key: bytes, value: bytes, *, expires: Milliseconds | None) -> int:
         """Set a key; return the revision. An expired entry that nobody has ended yet ends first."""
+        self.bytes += len(key) + len(value)
+        if self.bytes > STAGED_BYTES_MAX:
+            raise TooLarge(f"this would write more than {STAGED_BYTES_MAX} bytes at once: do it in smaller parts")
         before = self.any_entry(key)
         previous = created = 0
         if before is not None:
@@ -217,6 +221,7 @@ class Staging:
     def undo(self, count: int, revision: int, compacted: int | None) -> None:
         """Go back to where so many rows were staged. Rare, so entries are made again from the rows that stay."""
         self.revision, self.compacted = revision, compacted
+        self.bytes = sum([len(row[2]) + len(row[3] or b"") for row in self.rows[:count]])
         if count == len(self.rows):
             return
         undone = {row[2] for row in self.rows[count:]}

@@ -36,6 +36,8 @@ WAIT_MS_MAX = 60_000
 # What the loop takes at once before it commits, and what it holds for clients.
 BATCH_COMMANDS_MAX = 1_000
 BATCH_BYTES_MAX = 16 * MIB
+# What may be staged at once: a batch is committed at BATCH_BYTES_MAX, so one command may stage the rest.
+STAGED_BYTES_MAX = 64 * MIB
 REPLY_QUEUE_MAX = 10_000
 PUBLISH_QUEUE_MAX = 20_000
 PARKED_MAX = 1_000

@@ -36,7 +36,7 @@ def decode_command(body: bytes) -> Read | Write | Ask:
         raise TooLarge(f"the command is {len(body)} bytes; at most {COMMAND_BYTES_MAX} are allowed")
     try:
         return _decode_command(body)  # type: ignore[no-any-return]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a str that is not UTF-8 comes as the second
         raise explain(body, str(error)) from None
 
 

@@ -10,15 +10,19 @@ when a published change is provably the next one, and else asks for the span (CH
   sent it. When the daemon answered, only messages after the anchor can have been under way; and all
   changes up to PING's revision are in the answer to CHANGES, or we ask again.
 * So from then on, a change of revision r that comes while `r - anchor` plus the control messages received
-  since is less than half a queue cannot have lost a sibling before it. The same goes for a heartbeat.
+  since is less than half a queue (we take a quarter) cannot have lost a sibling before it. The same goes for
+  a heartbeat.
 
-A new connection proves nothing: `disconnected` forgets the anchor, the position stays.
+A new connection proves nothing: `disconnected` forgets the anchor, the position stays. Nor does an answer to
+a probe that was begun on the connection before: `connection` numbers them, for whoever carries the answers.
 """
 
 from kvd.commands.entry import Change
 from kvd.limits import UNCONFIRMED_CHANGES_MAX
 
-MARGIN = 64  # messages of libzmq's own bookkeeping, and the heartbeats that others' subscriptions cause
+# Between the step of half a queue and our queue's being filled again the daemon may drop for a while still: it looks
+# for the step once in 3 M ticks of the CPU (libzmq's max_command_delay, 1 ms), in which we take some thousand messages.
+MARGIN_PART = 4
 
 
 class Follower:
@@ -28,11 +32,13 @@ class Follower:
         """`since` None: from the first heartbeat on. `queue_max` is the daemon's queue for each subscriber."""
         self.prefixes = tuple(prefixes)
         self.position = since
-        self.provable = max(1, queue_max // 2 - MARGIN)
+        self.provable = max(1, queue_max // MARGIN_PART)
+        self.connection = 0
         self.disconnected()
 
     def disconnected(self) -> None:
         """The publish socket's connection is gone, or new."""
+        self.connection += 1
         self.seen: int | None = None
         self.anchor: int | None = None
         self.controls = 0
@@ -102,6 +108,8 @@ class Follower:
 
     def probed(self, head: int, upto: int, changes: list[Change]) -> list[Change]:
         """The answer came: PING's revision, that of CHANGES, and its changes; return what is to be delivered."""
+        if not self.is_probing:
+            return []  # it was asked for on a connection that is gone
         assert self.position is not None
         self.is_probing = False
         delivered = [change for change in changes if change.revision > self.position and self.matches(change)]
@@ -143,5 +151,4 @@ class Follower:
 def common_prefix(prefixes: list[bytes]) -> bytes:
     """Return the longest prefix that all have, for one CHANGES that brings them all."""
     low, high = min(prefixes), max(prefixes)
-    length = next((at for at, byte in enumerate(low) if at >= len(high) or high[at] != byte), len(low))
-    return low[:length]
+    return low[: next((at for at, byte in enumerate(low) if high[at] != byte), len(low))]

@@ -1,7 +1,8 @@
 """Which commands are under way, and what becomes of them: pure, no sockets, time comes in as an argument.
 
 A command waits (nothing sent), is sent, or is over. What was sent over a connection that broke is sent
-again if it is safe (it reads, or runs under ONCE); a write that is not has an unknown outcome.
+again if it is safe (it reads, or runs under ONCE); a write that is not has an unknown outcome. So has one
+under ONCE that was sent once and never answered: to be sure, send it again with the same token.
 """
 
 from collections import deque
@@ -20,18 +21,36 @@ Outcome = Ok | Error | ClientError
 class Pending:
     """One command under way. `unsent_until` and `until` are seconds on the caller's monotonic clock."""
 
-    __slots__ = ("body", "correlation", "is_safe", "name", "outcome", "sent", "tag", "unsent_until", "until")
+    __slots__ = (
+        "body",
+        "correlation",
+        "is_read",
+        "is_safe",
+        "name",
+        "outcome",
+        "sent",
+        "tag",
+        "unsent_until",
+        "until",
+        "was_sent",
+    )
 
     def __init__(self, command: Command, tag: Any, correlation: bytes, unsent_until: float, until: float) -> None:
         self.name = command.command_name()
         self.body: bytes = wire.encode(command)
-        self.is_safe = isinstance(command, Read | Ask | Once)
+        self.is_read = isinstance(command, Read | Ask)
+        self.is_safe = self.is_read or isinstance(command, Once)
         self.tag = tag
         self.correlation = correlation
         self.unsent_until = unsent_until
         self.until = until
-        self.sent = False
+        self.sent = self.was_sent = False  # sent: under way now; was_sent: once at least, over a connection that broke
         self.outcome: Outcome | None = None
+
+    @property
+    def deadline(self) -> float:
+        """Return when its time is over."""
+        return self.until if self.was_sent else min(self.unsent_until, self.until)
 
 
 class InFlight:
@@ -64,7 +83,8 @@ class InFlight:
 
     def sent(self) -> None:
         """The first that waits is sent."""
-        self.waiting.popleft().sent = True
+        pending = self.waiting.popleft()
+        pending.sent = pending.was_sent = True
 
     def replied(self, correlation: bytes, reply: Ok | Error) -> None:
         """A reply came. One that nobody waits for any more is dropped."""
@@ -90,17 +110,12 @@ class InFlight:
     def expire(self, now: float) -> None:
         """Give up on those whose time is over."""
         for pending in self.order:
-            if pending.outcome is not None:
-                continue
-            if not pending.sent and now >= min(pending.unsent_until, pending.until):
-                self.give_up(pending, Unreachable(f"{pending.name}: no daemon answers"))
-            elif pending.sent and now >= pending.until:
+            if pending.outcome is None and now >= pending.deadline:
                 self.give_up(pending, no_reply(pending))
 
     def next_deadline(self) -> float | None:
         """Return when the first one's time is over."""
-        deadlines = [p.until if p.sent else min(p.unsent_until, p.until) for p in self.order if p.outcome is None]
-        return min(deadlines, default=None)
+        return min((pending.deadline for pending in self.order if pending.outcome is None), default=None)
 
     def give_up(self, pending: Pending, error: ClientError) -> None:
         """End a command without a reply."""
@@ -115,6 +130,8 @@ class InFlight:
 
 def no_reply(pending: Pending) -> ClientError:
     """Return what it means that no reply came in time."""
-    if pending.is_safe:
+    if not pending.was_sent:
+        return Unreachable(f"{pending.name}: no daemon answers")
+    if pending.is_read:
         return NoReply(f"{pending.name}: no reply in time")
     return OutcomeUnknown(f"{pending.name}: no reply in time: it may have been executed, or may be yet")

@@ -319,8 +319,8 @@ class Methods:
     def compact(revision: int) -> Call[int]:
         """Forget the changes up to a revision; return up to where they are gone.
 
-        >>> kv.compact(2)
-        2
+        >>> kv.compact(0)
+        0
         """
         return Call(Compact(revision), same)
 

@@ -1,6 +1,6 @@
 """The entries that are there, page by page, and which of the later changes they already hold. Pure."""
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,10 +36,10 @@ class Snapshot:
         if self.after is None:
             self.bounds.append(prefix_end(self.prefixes.pop(0)) or LAST_KEY)
         else:
-            self.bounds.append(self.after)
+            self.bounds.append(self.after + b"\0")
         return [Change("SET", at, key, value, 0, expires, 0) for key, value, at, expires in items]
 
     def covers(self, change: Change) -> bool:
         """Return whether the page that holds the key was made after this change."""
-        page = bisect_left(self.bounds, change.key)
+        page = bisect_right(self.bounds, change.key)  # a bound is the first key that is not of its page
         return page < len(self.revisions) and change.revision <= self.revisions[page]

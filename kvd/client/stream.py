@@ -2,7 +2,7 @@
 
 import time
 from math import ceil
-from typing import Any
+from typing import Any, Self
 
 import zmq
 
@@ -48,6 +48,14 @@ class Stream:
         self.poller = zmq.Poller()
         self.register(self.poller)
 
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
     @property
     def in_flight(self) -> int:
         """Return how many commands have been given whose outcome has not been taken."""
@@ -55,6 +63,8 @@ class Stream:
 
     def send(self, command: Command, tag: Any = None) -> None:
         """Give a command; it is sent at once if there is a connection, else as soon as there is."""
+        if not self.pending:
+            self.take_events()  # or a break from long ago would be taken for one after this was sent
         now = time.monotonic()
         wait = getattr(command, "wait_ms", None) or 0
         until = now + self.timeout + wait / 1000

@@ -142,7 +142,7 @@ class Client(Methods, Direct, Closing):
         >>> list(kv.scan("gree"))
         [b'greeting']
         """
-        return (item for page in self.pages(prefix, values=None) for item in page)
+        return (item for page in pages(self, prefix, values=None) for item in page)
 
     def items(self, prefix: Text = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and values of a prefix, in byte order, page by page.
@@ -150,16 +150,7 @@ class Client(Methods, Direct, Closing):
         >>> list(kv.items("gree"))
         [(b'greeting', b'hello')]
         """
-        return ((item[0], item[1]) for page in self.pages(prefix, values=True) for item in page)
-
-    def pages(self, prefix: Text, *, values: bool | None) -> Iterator[list[Any]]:
-        """Yield the items of SCAN's pages."""
-        after: bytes | None = None
-        while True:
-            items, after = self.run(Scan(data(prefix), after, SCAN_LIMIT_MAX, values))
-            yield items
-            if after is None:
-                return
+        return ((item[0], item[1]) for page in pages(self, prefix, values=True) for item in page)
 
     def watch(
         self, *prefixes: Text, since: int | None = None, snapshot: bool = False, on_state: OnState | None = None
@@ -187,6 +178,16 @@ class Client(Methods, Direct, Closing):
     def close(self) -> None:
         """Close the connection."""
         self.stream.close()
+
+
+def pages(client: Client, prefix: Text, *, values: bool | None) -> Iterator[list[Any]]:
+    """Yield the items of SCAN's pages."""
+    after: bytes | None = None
+    while True:
+        items, after = client.run(Scan(data(prefix), after, SCAN_LIMIT_MAX, values))
+        yield items
+        if after is None:
+            return
 
 
 class OnceClient(Methods, Direct):

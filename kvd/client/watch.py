@@ -65,7 +65,7 @@ class Watch:
         self.heard_at = 0.0
         self.is_connected = self.was_connected = False
         self.buffer: deque[Change] = deque()
-        self.stream.send(Info("server"), "info")
+        self.stream.send(Info("server"), ("info", None))
 
     # For the caller
 
@@ -149,14 +149,15 @@ class Watch:
     def step(self) -> list[Change]:
         """Take in whatever has arrived, without blocking; return what is to be delivered."""
         changes: list[Change] = []
-        for tag, outcome in self.stream.receive(0):
-            changes += self.answered(tag, outcome)
+        for (tag, connection), outcome in self.stream.receive(0):
+            if self.follower is None or connection in (None, self.follower.connection):
+                changes += self.answered(tag, outcome)
         if self.socket is not None:
             changes += self.take_published()
             self.look_for_loss()
         if self.retry_at is not None and time.monotonic() >= self.retry_at:
             self.retry_at = None
-            self.stream.send(Info("server"), "info")
+            self.stream.send(Info("server"), ("info", None))
         self.probe()
         if self.snapshot is not None and self.follower is not None:
             changes = [change for change in changes if change.time == 0 or not self.snapshot.covers(change)]
@@ -220,7 +221,7 @@ class Watch:
         assert self.snapshot is not None
         command = self.snapshot.next_command()
         if command is not None:
-            self.stream.send(command, "page")
+            self.stream.send(command, ("page", None))
         else:
             self.follower = Follower(self.prefixes, self.since, self.queue_max)
             self.subscribe()
@@ -302,7 +303,9 @@ class Watch:
 
     def probe(self) -> None:
         """Ask for the span that is not proven, if there is one."""
-        since = None if self.follower is None else self.follower.begin_probe()
-        if since is not None:
-            self.stream.send(Ping(), "head")
-            self.stream.send(Changes(since, common_prefix(self.prefixes), CHANGES_LIMIT_MAX), "changes")
+        if self.follower is not None and (since := self.follower.begin_probe()) is not None:
+            # The answers are worth something only while the connection that was probed stands.
+            number = self.follower.connection
+            self.stream.send(Ping(), ("head", number))
+            changes = Changes(since, common_prefix(self.prefixes), CHANGES_LIMIT_MAX)
+            self.stream.send(changes, ("changes", number))

@@ -147,9 +147,10 @@ class Incr(Write, tag="INCR"):
         """Add; return the sum."""
         entry = entries.get(self.key)
         before = 0 if entry is None else integer(entry.value)
-        after = before + (1 if self.by is None else self.by)
+        by = 1 if self.by is None else self.by
+        after = before + by
         if not -INTEGER_MAX - 1 <= after <= INTEGER_MAX:
-            raise WrongType(f"{before} + {self.by} does not fit into 64 bits")
+            raise WrongType(f"{before} + {by} does not fit into 64 bits")
         entries.put(self.key, b"%d" % after, expires=None if entry is None else entry.expires)
         return after
 

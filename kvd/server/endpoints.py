@@ -25,6 +25,7 @@ class Bound:
         """Bind; raises BadConfiguration or InUse with a sentence."""
         self.sock = sock
         self.lock_fd: int | None = None
+        self.endpoint = ""
         if endpoint.startswith("ipc://"):
             self.lock_fd = self.prepare_ipc(Path(endpoint.removeprefix("ipc://")))
         else:
@@ -67,8 +68,10 @@ class Bound:
         return fd
 
     def close(self) -> None:
-        """Let the path of a unix socket go. The socket itself is closed by its owner."""
+        """Let the path of a unix socket go, once the socket itself is closed."""
         if self.lock_fd is not None:
+            if self.endpoint:
+                Path(self.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
             os.close(self.lock_fd)
             self.lock_fd = None
 

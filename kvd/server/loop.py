@@ -22,7 +22,15 @@ from kvd.commands.base import Ok, Wait
 from kvd.commands.entry import Milliseconds, Row
 from kvd.engine import Engine
 from kvd.errors import Full, Internal, Refused, ShuttingDown, StorageFailed
-from kvd.limits import EXPIRED_PER_BATCH_MAX, EXPIRY_INTERVAL_MS, FSYNC_INTERVAL_MS, PUBLISH_QUEUE_MAX, STOP_DRAIN_MS
+from kvd.limits import (
+    BATCH_BYTES_MAX,
+    EXPIRED_PER_BATCH_MAX,
+    EXPIRY_INTERVAL_MS,
+    FSYNC_INTERVAL_MS,
+    PUBLISH_QUEUE_MAX,
+    REPLY_BYTES_MAX,
+    STOP_DRAIN_MS,
+)
 from kvd.server.clock import Clock
 from kvd.server.endpoints import Bound
 from kvd.server.facts import Facts, process_facts
@@ -117,24 +125,38 @@ class Server:
     # A batch
 
     def run_batch(self, batch: list[Request], now: Milliseconds) -> None:
-        """Run commands, commit them together, then answer. When the disk is full, each stands for itself."""
-        if not batch:
-            return
-        self.batches += 1
-        replies = [self.answer(envelope, body, now) for envelope, body in batch]
-        try:
-            rows = self.commit()
-        except Full:
-            for request in batch:
-                self.run_alone(request, now)
-            return
-        except Refused as error:
-            self.fail(batch, error)
-        self.send(batch, replies)
-        self.after_commit(rows, now)
+        """Run commands, commit them together, then answer; in parts if they write or answer very much."""
+        while batch:
+            replies = self.answers(batch, now)
+            part, batch = batch[: len(replies)], batch[len(replies) :]
+            self.batches += 1
+            try:
+                rows = self.commit()
+            except Full:
+                for request in part:
+                    self.run_alone(request, now)
+                continue
+            except Refused as error:
+                self.fail(part, error)
+            self.send(part, replies)
+            self.after_commit(rows, now)
+
+    def answers(self, batch: list[Request], now: Milliseconds) -> list[bytes | None]:
+        """Run commands up to the bounds of a commit; return their replies, None for one that waits."""
+        staging = self.engine.staging
+        replies: list[bytes | None] = []
+        size = 0
+        for envelope, body in batch:
+            reply = self.answer(envelope, body, now)
+            replies.append(reply)
+            if reply is not None:
+                size += len(reply)
+            if size > REPLY_BYTES_MAX or staging.bytes > BATCH_BYTES_MAX:
+                break
+        return replies
 
     def run_alone(self, request: Request, now: Milliseconds) -> None:
-        """Run one command as a batch of its own, on a disk that may be full."""
+        """Run one command as a batch of its own, because the disk is full: reads and CLEAR may still work."""
         reply = self.answer(*request, now)
         rows: list[Row] = []
         try:

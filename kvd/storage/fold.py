@@ -31,9 +31,8 @@ MARK = """
 
 
 class FoldJob(NamedTuple):
-    """Fold the changes after `since` up to `upto`."""
+    """Fold the changes up to `upto`."""
 
-    since: int
     upto: int
 
 
@@ -76,7 +75,7 @@ class Folder(threading.Thread):
             error: Exception | None = None
             try:
                 db = db or self.open()
-                self.fold(db, job) if isinstance(job, FoldJob) else checkpoint(db, "journal")
+                self.fold(db, job.upto) if isinstance(job, FoldJob) else checkpoint(db, "journal")
             except Exception as caught:  # noqa: BLE001  # whatever it is, the loop must hear of it
                 error = caught
             self.done.put(Done(job, self.durable, error))
@@ -91,13 +90,15 @@ class Folder(threading.Thread):
         db.execute("PRAGMA journal.synchronous = NORMAL")
         return db
 
-    def fold(self, db: Connection, job: FoldJob) -> None:
+    def fold(self, db: Connection, upto: int) -> None:
         """Bring the table up to a revision in one transaction, then make that durable."""
         if self.sync_journal:
             self.sync()
-        span = job._asdict()
         db.execute("BEGIN IMMEDIATE")
         try:
+            # Asked of the table itself: an earlier job may have folded and then failed to checkpoint.
+            (since,) = db.execute("SELECT revision FROM fold").fetchone()
+            span = {"since": since, "upto": upto}
             db.execute(DELETE, span)
             db.execute(INSERT, span)
             db.execute(MARK, span)
@@ -107,7 +108,7 @@ class Folder(threading.Thread):
                 db.execute("ROLLBACK")
             raise
         if checkpoint(db, "main"):
-            self.durable = job.upto
+            self.durable = upto
 
     def sync(self) -> None:
         """Make the journal durable: with fsync = interval or never, the table must not get ahead of it."""

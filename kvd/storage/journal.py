@@ -120,6 +120,11 @@ class Journal:
                 execute("ROLLBACK")
             raise
 
+    def trim(self, upto: int) -> bool:
+        """Delete the rows up to a revision, in a commit of its own."""
+        self.append([], [], None, upto)
+        return True
+
     def rows_after(self, revision: int) -> list[Row]:
         """Return all rows after a revision, checked."""
         return [checked(row) for row in self.db.execute(SELECT_AFTER, (revision,))]

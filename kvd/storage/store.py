@@ -5,10 +5,11 @@ Time comes in as an argument, in Unix milliseconds.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlite_utils.utils import sqlite3
 
@@ -45,6 +46,7 @@ from kvd.storage.table import Table
 # with interval the loop calls `sync` besides.
 SYNCHRONOUS = {"always": "FULL", "interval": "NORMAL", "never": "NORMAL"}
 PAGE_BYTES = 4096
+T = TypeVar("T")
 
 
 class Batch(Protocol):
@@ -211,20 +213,18 @@ class Store:
         self.tokens.update({kept.token: (number, kept.time) for number, kept in tokens})
         self.next_token += len(tokens)
         self.unsynced = True
-        self.plan(len(batch.rows))
+        self.plan(batch.rows)
 
     def apply(self, rows: list[Row], entries: dict[bytes, Entry | None]) -> None:
         """Bring what is in memory up to the journal."""
-        layer = self.layers.fresh
-        before = layer.bytes
-        layer.update(entries, len(rows))
+        self.layers.fresh.update(entries, len(rows))
         self.entries += sum([-1 if row[1] != SET else not row[4] for row in rows])
-        self.written_bytes = layer.bytes - before
 
-    def plan(self, changes: int) -> None:
+    def plan(self, rows: list[Row]) -> None:
         """Ask for a fold or a checkpoint when enough has come together."""
         # Pages a commit writes to the WAL, estimated from above: the end of the journal and its parents.
-        self.wal_bytes += (3 + (self.written_bytes + changes * 64) // PAGE_BYTES) * PAGE_BYTES
+        written = sum([64 + len(row[2]) + len(row[3] or b"") for row in rows])
+        self.wal_bytes += (3 + written * 21 // 20 // PAGE_BYTES) * PAGE_BYTES
         if self.wal_bytes > WAL_CHECKPOINT_BYTES and not self.checkpoint_asked:
             self.checkpoint_asked = True
             self.folder.ask(CheckpointJob())
@@ -236,7 +236,7 @@ class Store:
         """Hand the fresh layer to the fold, if it is not at work already."""
         if self.layers.folding is None and self.layers.fresh.changes and self.fold_error is None:
             self.layers.begin_fold()
-            self.folder.ask(FoldJob(self.folded, self.revision))
+            self.folder.ask(FoldJob(self.revision))
 
     def wait_for_room(self) -> None:
         """When the overlay is at its bound, wait for the fold; raise Full when it cannot go on."""
@@ -287,8 +287,18 @@ class Store:
             refusal = refusal_of(done.error)
             if not isinstance(refusal, Full):
                 raise refusal
-        elif self.journal.finish_checkpoint():
+        elif self.put_off_when_full(self.journal.finish_checkpoint):
             self.wal_bytes = 0
+
+    def put_off_when_full(self, work: Callable[[], T]) -> T | None:
+        """Do what can wait until there is room on the disk; None when there is none."""
+        try:
+            return work()
+        except sqlite3.Error as error:
+            refusal = refusal_of(error)
+            if not isinstance(refusal, Full):
+                raise refusal from error
+            return None
 
     def plan_trim(self) -> None:
         """Decide up to where old changes may go: retention by count and by bytes, and COMPACT."""
@@ -305,14 +315,13 @@ class Store:
 
     def trim_idle(self) -> None:
         """Delete forgotten changes also when nobody writes, and tokens that no longer count."""
+        oldest = next(iter(self.tokens.values()))[0] if self.tokens else self.next_token
+        self.put_off_when_full(partial(self.journal.forget_tokens, oldest))
         while (trim := self.trim_target()) is not None:
-            try:
-                self.journal.append([], [], None, trim)
-            except sqlite3.Error as error:
-                raise refusal_of(error) from error
+            if self.put_off_when_full(partial(self.journal.trim, trim)) is None:
+                return
             self.first = trim + 1
             self.compacted = max(self.compacted, trim)
-        self.journal.forget_tokens(next(iter(self.tokens.values()))[0] if self.tokens else self.next_token)
 
     def sync(self) -> None:
         """Make durable what is committed (fsync = interval). After an OSError nothing is to be trusted."""
