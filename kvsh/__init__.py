@@ -1,0 +1,1 @@
+"""kvsh: the shell of kvd."""

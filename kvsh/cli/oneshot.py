@@ -1,0 +1,90 @@
+"""One command from the arguments: its result on standard output, a failure on standard error, and an exit code."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from kvd.client import Client
+from kvd.commands import Command
+from kvd.errors import KvdError
+from kvsh.cli.watching import watch
+from kvsh.grammar import shell
+from kvsh.grammar.parse import command_of
+from kvsh.grammar.vocabulary import Mistake
+from kvsh.render import FORMATS
+from kvsh.script.engine import help_text
+from kvsh.script.outcome import ABSENT, WELL, Failure, exit_code, failure_document, sentence
+from kvsh.script.output import Output
+from kvsh.script.settings import Settings
+from kvsh.words import Word
+
+CHUNK_BYTES = 1024 * 1024
+# One-shot commands that tell by their exit code whether there is such a key (a documented contract).
+FINDERS = ("GET", "EXISTS", "ENTRY")
+
+
+def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> int:
+    """Run the command that the arguments are; return the exit code."""
+    words = [Word(os.fsencode(argument)) for argument in arguments]
+    if settings.last_from_stdin:
+        words.append(Word(read_all(sys.stdin.fileno()), quoted=True))
+    try:
+        command = command_of(words)
+        if isinstance(command, shell.ShellWord):
+            return act(command, settings, output)
+        return run_repeated(command, settings, output)
+    except (Mistake, KvdError) as failure:
+        return failed(failure, settings, output)
+
+
+def run_repeated(command: Command, settings: Settings, output: Output) -> int:
+    """Run a command of the daemon's as often as asked; return the last exit code. Raises KvdError."""
+    with Client(settings.url, timeout=settings.timeout, connect_timeout=settings.connect_timeout) as client:
+        code = run(client, command, settings, output)
+        for _ in range(settings.repeat - 1):
+            time.sleep(settings.interval)
+            code = run(client, command, settings, output)
+    return code
+
+
+def run(client: Client, command: Command, settings: Settings, output: Output) -> int:
+    """Run a command once; raises KvdError."""
+    result = client.answer(command).result
+    if not settings.quiet:
+        data = FORMATS[settings.form](command, result)
+        output.data(data.removesuffix(b"\n") if settings.no_newline else data)
+        output.flush()
+    return ABSENT if command.command_name() in FINDERS and not_found(result) else WELL
+
+
+def not_found(result: object) -> bool:
+    """Return whether a result says that there is no such key."""
+    return result is None or (isinstance(result, int) and result == 0)
+
+
+def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
+    """Do what a word of the shell says, for the few that mean something on their own; raises Mistake, KvdError."""
+    if isinstance(command, shell.Watch):
+        return watch(command, settings, output)
+    if not isinstance(command, shell.Help):
+        raise Mistake(f"{command.command_name()} works in a script or at the prompt")
+    output.data(help_text(command).encode())
+    output.flush()
+    return WELL
+
+
+def failed(failure: Failure, settings: Settings, output: Output) -> int:
+    """Tell a failure; return its exit code."""
+    if settings.form == "json":
+        output.data(failure_document(failure, settings.url))
+    output.message(f"kvsh: {sentence(failure, settings.url)}")
+    return exit_code(failure)
+
+
+def read_all(fd: int) -> bytes:
+    """Return all bytes of a descriptor."""
+    parts = []
+    while chunk := os.read(fd, CHUNK_BYTES):
+        parts.append(chunk)
+    return b"".join(parts)

@@ -1,0 +1,12 @@
+"""Words to commands and back, hints and completions: all derived from the command classes, nothing per command.
+
+    shell.py       the words only the shell knows, declared as the daemon's commands are
+    vocabulary.py  every name that begins a line, and what was perhaps meant
+    walk.py        words put to a syntax, one by one: the one place that knows how a line is read
+    parse.py       a line to a command, and a command to its line
+    hints.py       what is still to type
+    places.py      what may stand where the cursor is
+    gather.py      BEGIN ... COMMIT to one command
+
+Pure: no I/O, no clock, no terminal.
+"""

@@ -1,0 +1,45 @@
+"""BEGIN ... COMMIT: commands gathered to one TRANSACTION. The daemon keeps no state of a connection; the shell does."""
+
+from kvd.commands import Command
+from kvd.commands.atomic import PLAIN, Transaction
+from kvd.limits import INTEGER_MAX, TRANSACTION_COMMANDS_MAX
+from kvsh.grammar.parse import scaled
+from kvsh.grammar.shell import Begin
+from kvsh.grammar.vocabulary import Mistake, name_shown
+
+
+class Gathering:
+    """A transaction in the making."""
+
+    def __init__(self, begin: Begin) -> None:
+        self.conditions = [(key, condition_revision(text)) for key, text in begin.conditions or ()]
+        self.commands: list[Command] = []
+        self.is_spoilt = False
+
+    def add(self, command: Command) -> None:
+        """Gather a command; raises Mistake when it cannot be part of a transaction."""
+        if not isinstance(command, PLAIN):
+            raise Mistake(f"{command.command_name()} cannot be part of a transaction: COMMIT or DISCARD first")
+        if len(self.commands) == TRANSACTION_COMMANDS_MAX:
+            raise Mistake(f"a transaction has at most {TRANSACTION_COMMANDS_MAX} commands: COMMIT or DISCARD")
+        self.commands.append(command)
+
+    def spoil(self) -> None:
+        """Note that a line was wrong: a script does not send the rest of such a transaction."""
+        self.is_spoilt = True
+
+    def transaction(self) -> Transaction:
+        """Return what was gathered as one command; raises Mistake when it is nothing."""
+        if self.is_spoilt:
+            raise Mistake("nothing of this transaction was sent: a line in it was wrong")
+        if not self.commands:
+            raise Mistake("nothing was gathered since BEGIN: type commands, or DISCARD")
+        return Transaction(self.conditions, self.commands)  # type: ignore[arg-type]  # `add` let only PLAIN in
+
+
+def condition_revision(text: bytes) -> int:
+    """Return the revision of a condition; raises Mistake."""
+    revision = scaled(text, 1)
+    if revision is None or not 0 <= revision <= INTEGER_MAX:
+        raise Mistake(f"BEGIN: a revision is a number from 0, not {name_shown(text)}", "BEGIN [IF key revision...]")
+    return revision

@@ -1,0 +1,155 @@
+"""A line to a command, and a command to its line. Sentences about a wrong line are made here and in `walk.py`."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from msgspec.structs import asdict
+
+from kvd.commands import Command, Syntax
+from kvd.commands.base import is_given
+from kvd.commands.fields import Option
+from kvd.commands.syntax import Parameter, Shape
+from kvsh.grammar.vocabulary import Known, Mistake, known_of, lookup, name_shown
+from kvsh.grammar.walk import Given, Walk
+from kvsh.words import Unbalanced, Word, as_word, split
+
+INTEGER = re.compile(rb"[+-]?[0-9]{1,30}")
+DECIMAL = re.compile(rb"[+-]?(?=\.?[0-9])[0-9]{0,30}(\.[0-9]{0,30})?")
+COMPLAINT = re.compile(
+    r"Expected `(?P<what>\w+)`(?: of length)? (?P<sign>[<>]=) (?P<bound>-?\d+) - at `\$\[(?P<index>\d+)\]"
+)
+UNITS = {"bytes": " bytes", "str": " characters", "array": " items", "int": ""}
+
+
+def parse(line: bytes) -> Command:
+    """Return the command that a line is; raises Mistake, also when its quotes do not balance."""
+    try:
+        words = split(line)
+    except Unbalanced as error:
+        raise Mistake(str(error), position=error.position) from None
+    return command_of(words)
+
+
+def command_of(words: Sequence[Word]) -> Command:
+    """Return the command that words are; raises Mistake."""
+    if not words:
+        raise Mistake("there is no command: HELP lists them")
+    known = lookup(words[0].value, words[0].start)
+    return built(Walk(known).take_all(words[1:]), words[-1].end)
+
+
+def built(walk: Walk, end: int) -> Command:
+    """Return the command of a walk that is over; raises Mistake when something is missing or out of bounds."""
+    if missing := walk.missing():
+        raise Mistake(f"{walk.syntax.name} needs {missing}", walk.syntax.usage(), end)
+    given = walk.given
+    values = [
+        argument(walk, given[each.field], end) if each.field in given else None for each in walk.syntax.parameters
+    ]
+    return checked(walk.known, values)
+
+
+def argument(walk: Walk, given: Given, end: int) -> Any:
+    """Return the value of a parameter: what the wire carries."""
+    match given.parameter.shape:
+        case Shape.ONE:
+            return scalar(walk.syntax, given, given.words[0])
+        case Shape.FLAG:
+            return True
+        case Shape.MANY:
+            return [word.value for word in given.words]
+        case Shape.PAIRS:
+            return [(one.value, two.value) for one, two in zip(given.words[::2], given.words[1::2], strict=True)]
+        case _:
+            assert walk.inner  # a structure is never typed
+            return built(walk.inner, end)
+
+
+def scalar(syntax: Syntax, given: Given, word: Word) -> bytes | str | int:
+    """Return one word as its parameter's type; raises Mistake."""
+    if given.parameter.scalar is bytes:
+        return word.value
+    if given.parameter.scalar is str:
+        return word.value.decode(errors="replace")
+    scale = given.option.scale if given.option else given.parameter.scale
+    number = scaled(word.value, scale)
+    if number is None:
+        wanted = "a number" if scale > 1 else "an integer"
+        raise Mistake(
+            f"{syntax.name}: {title(given.parameter, given.option)} is {wanted}, not {name_shown(word.value)}",
+            syntax.usage(),
+            word.start,
+        )
+    return number
+
+
+def scaled(text: bytes, scale: int) -> int | None:
+    """Return a number in wire units; with a scale it may have a fraction, whose digits beyond a wire unit are cut."""
+    if scale == 1:
+        return int(text) if INTEGER.fullmatch(text) else None
+    return int(Decimal(text.decode()) * scale) if DECIMAL.fullmatch(text) else None
+
+
+def title(parameter: Parameter, option: Option | None) -> str:
+    """Return what a message calls a parameter."""
+    return option.word if option else parameter.placeholder
+
+
+def checked(known: Known, values: list[Any]) -> Command:
+    """Return the command of its values if they are within its bounds; raises Mistake."""
+    try:
+        return msgspec.convert([known.syntax.name, *values], known.command)
+    except msgspec.ValidationError as error:
+        raise Mistake(explained(known.syntax, values, str(error)), known.syntax.usage()) from None
+
+
+def explained(syntax: Syntax, values: list[Any], complaint: str) -> str:
+    """Return the sentence for what the decoder said about a bound."""
+    found = COMPLAINT.match(complaint)
+    if found is None:
+        inner = next(value for value in values if isinstance(value, Command))
+        return f"{syntax.name} cannot run {inner.command_name()}"
+    parameter = syntax.parameters[int(found["index"]) - 1]
+    what = parameter.options[0].word if parameter.options else parameter.placeholder
+    bound, unit = int(found["bound"]), UNITS[found["what"]]
+    if unit == " bytes" and found["sign"] == ">=" and bound == 1:
+        return f"{syntax.name}: a {what} cannot be empty"
+    scale = parameter.options[0].scale if parameter.options else parameter.scale
+    limit = f"{bound / scale:.15g}" if scale > 1 else bound
+    return f"{syntax.name}: {what} has to be at {'least' if found['sign'] == '>=' else 'most'} {limit}{unit}"
+
+
+def line_of(command: Command) -> str:
+    """Return the line that is this command; parsed again it is equal. A command with a structure has none."""
+    syntax = known_of(type(command)).syntax
+    values = asdict(command)
+    reserved = frozenset(option.word.encode() for parameter in syntax.parameters for option in parameter.options)
+    parts = [text_of(parameter, values[parameter.field], reserved) for parameter in syntax.parameters]
+    return " ".join([syntax.name, *filter(None, parts)])
+
+
+def text_of(parameter: Parameter, value: Any, reserved: frozenset[bytes]) -> str:
+    """Return how a parameter's value is typed; nothing when it is absent."""
+    if not is_given(value):
+        return ""
+    if parameter.options:
+        option = min(parameter.options, key=lambda option: option.scale)
+        return " ".join([option.word, *words_of(value, reserved)]) if option.placeholder else option.word
+    return " ".join(words_of(unscaled(value, parameter.scale), reserved))
+
+
+def unscaled(value: Any, scale: int) -> Any:
+    """Return a number in the unit in which it is typed."""
+    return str(Decimal(value) / scale) if scale > 1 else value
+
+
+def words_of(value: Any, reserved: frozenset[bytes]) -> list[str]:
+    """Return a value as words."""
+    if isinstance(value, Command):
+        return [line_of(value)]
+    if isinstance(value, list | tuple):
+        return [word for item in value for word in words_of(item, reserved)]
+    return [as_word(value if isinstance(value, bytes) else str(value).encode(), reserved)]

@@ -1,0 +1,87 @@
+"""What may stand where the cursor is: the known words that fit, and what kind of thing may be looked up."""
+
+from typing import NamedTuple
+
+from kvd.commands.syntax import Shape
+from kvsh.grammar.hints import same_case
+from kvsh.grammar.vocabulary import Mistake, lookup, vocabulary
+from kvsh.grammar.walk import Walk
+from kvsh.words import Unbalanced, Word, cut
+
+
+class Choice(NamedTuple):
+    """A word that fits, and what it is."""
+
+    word: str
+    about: str
+
+
+class Place(NamedTuple):
+    """Where the cursor is: the word being typed, the known words that begin so, and what else may be looked up.
+
+    `kind` is a parameter's kind ("key", "prefix", "file", ...) or None; `taken` are the words already given to the
+    same parameter; `reserved` are words that would mean something else if they stood there bare.
+    """
+
+    typed: Word
+    choices: tuple[Choice, ...] = ()
+    kind: str | None = None
+    taken: frozenset[bytes] = frozenset()
+    reserved: frozenset[bytes] = frozenset()
+
+
+def place(line: bytes) -> Place:
+    """Return the place at the end of a line; where the line is wrong nothing fits."""
+    try:
+        before, typed = cut(line)
+    except Unbalanced:
+        return Place(Word(b"", start=len(line), end=len(line)))
+    try:
+        return command_place(typed) if not before else argument_place(before, typed)
+    except Mistake:
+        return Place(typed)
+
+
+def command_place(typed: Word) -> Place:
+    """Return the place of a command's name."""
+    return Place(typed, names(typed))
+
+
+def names(typed: Word, *, within: bool = False) -> tuple[Choice, ...]:
+    """Return the names that begin as the typed word does; `within` another command none that only the shell knows."""
+    if typed.quoted:
+        return ()
+    start = typed.value.upper()
+    known_names = {key: known for key, known in vocabulary().items() if not (within and known.syntax.access == "shell")}
+    found = {key: known for key, known in known_names.items() if key.startswith(start)}
+    return tuple(Choice(same_case(key.decode(), typed.value), known.syntax.summary) for key, known in found.items())
+
+
+def argument_place(before: list[Word], typed: Word) -> Place:
+    """Return the place of an argument; raises Mistake when the words before it are wrong."""
+    walk = Walk(lookup(before[0].value)).take_all(before[1:]).innermost
+    kind, taken = wanted(walk)
+    options = () if typed.quoted else option_choices(walk, typed)
+    within = walk.place is not None and walk.place.shape is Shape.COMMAND
+    choices = names(typed, within=within) if kind == "command" else options
+    reserved = frozenset(option.word.encode() for parameter in walk.syntax.parameters for option in parameter.options)
+    return Place(typed, choices, kind, taken, reserved)
+
+
+def wanted(walk: Walk) -> tuple[str | None, frozenset[bytes]]:
+    """Return the kind of word that may come next, and those of the same parameter that are there."""
+    parameter = walk.waiting.parameter if walk.waiting else walk.place
+    if parameter is None:
+        return None, frozenset()
+    given = walk.given.get(parameter.field)
+    words = given.words if given else []
+    if parameter.shape is Shape.PAIRS:
+        return ("value" if len(words) % 2 else "key"), frozenset(word.value for word in words[::2])
+    return parameter.kind, frozenset(word.value for word in words)
+
+
+def option_choices(walk: Walk, typed: Word) -> tuple[Choice, ...]:
+    """Return the options that begin as the typed word does."""
+    start = typed.value.upper().decode(errors="replace")
+    found = [option for _, option in walk.options() if option.word.startswith(start)]
+    return tuple(Choice(same_case(option.word, typed.value), option.placeholder or "") for option in found)

@@ -1,0 +1,75 @@
+"""Every name that may begin a line, with its syntax, and what was perhaps meant by one that may not."""
+
+from difflib import get_close_matches
+from functools import cache
+from typing import NamedTuple
+
+from kvd.commands import COMMANDS, Command, Syntax, syntax_of
+from kvsh.grammar.shell import SHELL_WORDS
+from kvsh.words import printed
+
+NAME_SHOWN_BYTES = 40
+
+
+class Mistake(Exception):  # it is the person's, not ours
+    """A line that is no command: a sentence, and the syntax if the command is known. `position` is the word's."""
+
+    def __init__(self, message: str, usage: str | None = None, position: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.usage = usage
+        self.position = position
+
+    def __str__(self) -> str:
+        """Return the sentence, and the syntax after it."""
+        if not self.usage:
+            return self.message
+        return f"{self.message}{' The' if self.message.endswith('?') else '; the'} syntax is {self.usage}"
+
+
+class Known(NamedTuple):
+    """A name that may begin a line."""
+
+    command: type[Command]
+    syntax: Syntax
+
+
+def known_of(command: type[Command]) -> Known:
+    """Return a class and its syntax; what only the shell knows has an access of its own."""
+    syntax = syntax_of(command)
+    return Known(command, syntax._replace(access="shell") if command in SHELL_WORDS else syntax)
+
+
+@cache
+def vocabulary() -> dict[bytes, Known]:
+    """Return all names in upper case that can be typed: those whose every needed argument is a word."""
+    every = map(known_of, (*COMMANDS.values(), *SHELL_WORDS))
+    return {known.syntax.name.encode(): known for known in every if is_typed(known.syntax)}
+
+
+def is_typed(syntax: Syntax) -> bool:
+    """Return whether a command can be told in words; a structure cannot."""
+    return all(parameter.shape.value != "structure" for parameter in syntax.parameters)
+
+
+def lookup(name: bytes, position: int = 0) -> Known:
+    """Return what a name in any case means; raises Mistake with what was perhaps meant."""
+    known = vocabulary().get(name) or vocabulary().get(name.upper())
+    if known is None:
+        raise Mistake(f"there is no command {name_shown(name)}{meant(name)}", position=position)
+    return known
+
+
+def name_shown(name: bytes) -> str:
+    """Return an unknown word for a message: short, and with nothing in it that acts on a terminal."""
+    text = printed(name[:NAME_SHOWN_BYTES])
+    return f"{text[:-1]}..." + text[-1] if len(name) > NAME_SHOWN_BYTES else text
+
+
+def meant(name: bytes, choices: tuple[str, ...] | None = None) -> str:
+    """Return `: did you mean SET?` or where to look."""
+    names = choices if choices is not None else tuple(key.decode() for key in vocabulary())
+    close = get_close_matches(name.upper().decode(errors="replace"), names, n=2, cutoff=0.6)
+    if close:
+        return f": did you mean {' or '.join(close)}?"
+    return "" if choices is not None else ": HELP lists them"

@@ -1,0 +1,31 @@
+"""A change on a line: for a person who watches, and for a program that reads lines of JSON."""
+
+from msgspec.structs import asdict
+
+from kvd.commands.entry import Change
+from kvsh.render.data import document
+from kvsh.words import as_word, printed
+
+VALUE_SHOWN_BYTES = 400
+
+
+def change_line(change: Change) -> str:
+    """Return a change for reading: `42  SET user:1 "Ada"`; a long value is cut, and says so."""
+    words = [f"{change.revision:>6}  {change.kind}", as_word(change.key)]
+    if change.value is not None:
+        words.append(value_text(change.value))
+    if change.expires is not None and change.value is not None:
+        words.append(f"({(change.expires - change.time) / 1000:.15g} s to live)")
+    return " ".join(words)
+
+
+def value_text(value: bytes) -> str:
+    """Return a value, or its beginning and its size."""
+    if len(value) <= VALUE_SHOWN_BYTES:
+        return printed(value)
+    return f"{printed(value[:VALUE_SHOWN_BYTES])}... ({len(value)} bytes)"
+
+
+def change_document(change: Change) -> bytes:
+    """Return a change as a JSON document and a newline."""
+    return document(asdict(change))

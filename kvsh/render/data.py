@@ -1,0 +1,122 @@
+"""Results for programs: raw bytes, one JSON document, RFC 4180 rows. A documented contract.
+
+raw: bytes as they are and a newline; nil is an empty line; a list is its items, a map `name value` lines.
+JSON: a document a line. Bytes are a string if they are UTF-8, else `{"base64": "..."}`; an error is
+`{"error": {"code", "message", "outcome", ...}}`.
+CSV: a row a result; a list of rows is rows, a map is rows of name and value; nil is an empty field and an empty
+value `""`; CRLF ends a row.
+"""
+
+import re
+from base64 import b64encode
+from typing import Any
+
+import msgspec
+
+from kvd.commands import Command
+from kvsh.render.told import told
+
+NEEDS_QUOTES = re.compile(rb'[",\r\n]|^$|^[ \t]|[ \t]$')
+
+
+def raw(command: Command, result: Any) -> bytes:
+    """Return a result as its bytes."""
+    return b"".join(raw_lines(told(command, result)))
+
+
+def raw_lines(value: Any) -> list[bytes]:
+    """Return a value as lines, each with its newline; what is nested is flattened."""
+    if isinstance(value, dict):
+        return [line for name, item in value.items() for line in named(str(name).encode(), item)]
+    if isinstance(value, list | tuple):
+        return [line for item in value for line in raw_lines(item)]
+    return [plain(value) + b"\n"]
+
+
+def named(name: bytes, value: Any) -> list[bytes]:
+    """Return the lines of one item of a map: a map within it says `name.inner value`."""
+    if isinstance(value, dict):
+        return [name + b"." + line for line in raw_lines(value)]
+    return [name + b" " + line for line in raw_lines(value)]
+
+
+def plain(value: Any) -> bytes:
+    """Return a single value as bytes."""
+    if value is None:
+        return b""
+    if isinstance(value, bytes):
+        return value
+    return str(value).lower().encode() if isinstance(value, bool) else str(value).encode()
+
+
+def json(command: Command, result: Any) -> bytes:  # noqa: ARG001  # every format is given both
+    """Return a result as a JSON document and a newline, as the wire has it."""
+    return document(result)
+
+
+def json_error(code: str, message: str, outcome: str, **details: Any) -> bytes:
+    """Return an error as a JSON document and a newline."""
+    return document({"error": {"code": code, "message": message, "outcome": outcome, **details}})
+
+
+def document(value: Any) -> bytes:
+    """Return a JSON document and a newline; no character in it acts on a terminal."""
+    text = msgspec.json.encode(jsonable(value)).decode()
+    if not text.isprintable():
+        text = "".join([character if character.isprintable() else escaped(character) for character in text])
+    return text.encode() + b"\n"
+
+
+def escaped(character: str) -> str:
+    r"""Return a character as JSON's `\\uXXXX`."""
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def jsonable(value: Any) -> Any:
+    """Return a value with its bytes as strings or base64."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"base64": b64encode(value).decode()}
+    if isinstance(value, dict):
+        return {str(name): jsonable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    return value
+
+
+def csv(command: Command, result: Any) -> bytes:
+    """Return a result as rows."""
+    return b"".join([row(each) for each in rows_of(told(command, result))])
+
+
+def rows_of(value: Any) -> list[list[Any]]:
+    """Return a value as rows of fields."""
+    if isinstance(value, dict):
+        return [[name, *flat(item)] for name, item in value.items()]
+    if not isinstance(value, list | tuple):
+        return [[value]]
+    if any(isinstance(item, list | tuple | dict) for item in value):
+        return [row for item in value for row in rows_of(item)]
+    return [list(value)]
+
+
+def flat(value: Any) -> list[Any]:
+    """Return what is within a value as fields of one row."""
+    if isinstance(value, dict):
+        return [field for name, item in value.items() for field in (name, *flat(item))]
+    return [field for item in value for field in flat(item)] if isinstance(value, list | tuple) else [value]
+
+
+def row(fields: list[Any]) -> bytes:
+    """Return one row, as RFC 4180 has it."""
+    return b",".join([field(value) for value in fields]) + b"\r\n"
+
+
+def field(value: Any) -> bytes:
+    """Return a field, quoted where that is needed."""
+    data = plain(value)
+    quotes = value is not None and NEEDS_QUOTES.search(data)
+    return b'"' + data.replace(b'"', b'""') + b'"' if quotes else data

@@ -1,0 +1,84 @@
+"""Results for reading: values in quotes that paste back, lists numbered, rows aligned; nothing acts on a terminal."""
+
+from typing import Any
+
+from kvd.commands import Command
+from kvsh.render.told import told
+from kvsh.words import printed, shown
+
+
+def terminal(command: Command, result: Any) -> bytes:
+    """Return a result for reading, with its last newline."""
+    value = told(command, result)
+    if command.result_unit == "ms" and isinstance(value, int) and value >= 0:
+        return f"{value / 1000:.15g} s\n".encode()
+    return ("\n".join(lines(value)) + "\n").encode()
+
+
+def lines(value: Any) -> list[str]:
+    """Return a value as lines."""
+    if isinstance(value, dict):
+        return map_lines(value)
+    if isinstance(value, list | tuple):
+        return list_lines(value)
+    return [scalar(value)]
+
+
+def scalar(value: Any) -> str:
+    """Return one value that stands alone: an integer is told from a text of digits."""
+    return f"(integer) {value}" if type(value) is int else cell(value)
+
+
+def cell(value: Any) -> str:
+    """Return one value among others."""
+    if value is None:
+        return "(nil)"
+    if isinstance(value, bytes):
+        return printed(value)
+    return shown(str(value).encode()) if not isinstance(value, bool) else str(value).lower()
+
+
+def list_lines(values: list[Any] | tuple[Any, ...]) -> list[str]:
+    """Return a numbered list; a list of rows has their columns aligned."""
+    if not values:
+        return ["(empty)"]
+    blocks = [[row] for row in aligned(values)] if is_table(values) else [lines(value) for value in values]
+    width = len(str(len(blocks)))
+    return [line for number, block in enumerate(blocks, 1) for line in labelled(f"{number:>{width}}) ", block)]
+
+
+def labelled(label: str, block: list[str]) -> list[str]:
+    """Return lines with a label before the first."""
+    return [label + block[0], *(" " * len(label) + line for line in block[1:])]
+
+
+def is_table(values: list[Any] | tuple[Any, ...]) -> bool:
+    """Return whether all values are rows of single values, of the same length."""
+    if not all(isinstance(row, list | tuple) and row for row in values):
+        return False
+    return len({len(row) for row in values}) == 1 and not any(
+        isinstance(item, list | tuple | dict) for row in values for item in row
+    )
+
+
+def aligned(rows: list[Any] | tuple[Any, ...]) -> list[str]:
+    """Return rows with their columns one under the other."""
+    cells = [[cell(item) for item in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def map_lines(value: dict[Any, Any]) -> list[str]:
+    """Return a map: names and values in two columns, maps within it indented."""
+    if not value:
+        return ["(empty)"]
+    plain = [len(str(name)) for name, item in value.items() if not isinstance(item, dict | list | tuple)]
+    width = max(plain, default=0)
+    found: list[str] = []
+    for name, item in value.items():
+        title = shown(str(name).encode())
+        if isinstance(item, dict | list | tuple) and item:
+            found += [title, *(f"  {line}" for line in lines(item))]
+        else:
+            found.append(f"{title:<{width}}  {cell(item) if not isinstance(item, dict | list | tuple) else '(empty)'}")
+    return found

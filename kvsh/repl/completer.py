@@ -1,0 +1,116 @@
+"""Completion by place: commands, options, files, and the keys that are in the daemon at this moment.
+
+Keys are asked for over a socket of its own with a deadline, so that a daemon that hangs never holds up typing.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, Iterable
+
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+
+from kvd.client.aio import AsyncClient
+from kvd.commands.keys import Scan
+from kvd.errors import KvdError
+from kvsh.grammar.line import without_count
+from kvsh.grammar.places import Place, place
+from kvsh.repl.text import as_bytes, as_position
+from kvsh.words import as_word, printed
+
+KEYS_OFFERED = 100
+DEADLINE_S = 0.15
+CACHE_S = 2.0
+CACHED_MAX = 100
+STEM_ENDS = b":/"
+
+
+class LiveKeys:
+    """The keys that begin with a prefix, as of at most two seconds ago."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+        self.cache: dict[bytes, tuple[float, list[bytes]]] = {}
+
+    async def beginning(self, prefix: bytes) -> list[bytes]:
+        """Return the first keys that begin with a prefix; none when the daemon does not answer in time."""
+        now = time.monotonic()
+        asked_at, keys = self.cache.get(prefix, (-CACHE_S, []))
+        if now - asked_at < CACHE_S:
+            return keys
+        try:
+            page = await asyncio.wait_for(self.client.run(Scan(prefix, limit=KEYS_OFFERED)), DEADLINE_S)
+        except (KvdError, TimeoutError):
+            return []
+        if len(self.cache) >= CACHED_MAX:
+            self.cache.clear()
+        found: list[bytes] = page[0]
+        self.cache[prefix] = (now, found)
+        return found
+
+
+class PlaceCompleter(Completer):
+    """The completer of prompt-toolkit's session."""
+
+    def __init__(self, keys: LiveKeys) -> None:
+        self.keys = keys
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:  # noqa: ARG002
+        """Return what needs no daemon."""
+        return completions(document, place(without_count(as_bytes(document.text_before_cursor))), [])
+
+    async def get_completions_async(
+        self,
+        document: Document,
+        complete_event: CompleteEvent,  # noqa: ARG002
+    ) -> AsyncGenerator[Completion, None]:
+        """Yield what fits the place before the cursor."""
+        found = place(without_count(as_bytes(document.text_before_cursor)))
+        looked_up = await self.looked_up(found)
+        for completion in completions(document, found, looked_up):
+            yield completion
+
+    async def looked_up(self, found: Place) -> list[bytes]:
+        """Return the values that fit by their kind."""
+        if found.kind == "file":
+            return files(found.typed.value)
+        if found.kind not in ("key", "prefix"):
+            return []
+        keys = await self.keys.beginning(found.typed.value)
+        return keys if found.kind == "key" else [*stems(keys, len(found.typed.value)), *keys]
+
+
+def completions(document: Document, found: Place, values: list[bytes]) -> list[Completion]:
+    """Return all that is offered at a place: known words first."""
+    line = as_bytes(document.text_before_cursor)
+    back = as_position(line, found.typed.start) - len(document.text_before_cursor)
+    words = [Completion(choice.word, back, display_meta=choice.about) for choice in found.choices]
+    offered = [value for value in dict.fromkeys(values) if value not in found.taken]
+    return [*words, *(Completion(text_of(value, found), back, display=as_word(value)) for value in offered)]
+
+
+def text_of(value: bytes, found: Place) -> str:
+    """Return a value as the word to insert: in quotes if it needs them, or if the person began with one."""
+    return printed(value) if found.typed.quoted else as_word(value, found.reserved)
+
+
+def stems(keys: list[bytes], length: int) -> list[bytes]:
+    """Return the beginnings that several keys share, up to the next separator."""
+    found: dict[bytes, int] = {}
+    for key in keys:
+        end = next((at + 1 for at in range(length, len(key)) if key[at] in STEM_ENDS), None)
+        if end is not None:
+            found[key[:end]] = found.get(key[:end], 0) + 1
+    return [stem for stem, count in found.items() if count > 1]
+
+
+def files(start: bytes) -> list[bytes]:
+    """Return the files and directories whose path begins so."""
+    head, tail = os.path.split(start)
+    try:
+        entries = sorted(os.scandir(head or b"."), key=lambda entry: entry.name)
+    except OSError:
+        return []
+    found = [entry for entry in entries if entry.name.startswith(tail)]
+    return [os.path.join(head, entry.name) + (b"/" if entry.is_dir() else b"") for entry in found]  # noqa: PTH118  # bytes

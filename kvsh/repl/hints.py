@@ -1,0 +1,42 @@
+"""Hints behind the cursor. Where a suggestion from the history stands there, the toolbar shows the hint instead."""
+
+from collections.abc import Callable
+
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.layout.controls import BufferControl
+from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
+from prompt_toolkit.utils import get_cwidth
+
+from kvsh.grammar.hints import hint
+from kvsh.grammar.line import without_count
+from kvsh.repl.text import as_bytes
+
+
+class HintProcessor(Processor):
+    """Adds the hint to the last line of the buffer, as much as fits. `prompt_width` tells what the prompt takes."""
+
+    def __init__(self, prompt_width: Callable[[], int]) -> None:
+        self.prompt_width = prompt_width
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        """Return the line, with the hint behind it."""
+        control, document = transformation_input.buffer_control, transformation_input.document
+        is_last = transformation_input.lineno == document.line_count - 1
+        room = transformation_input.width - self.prompt_width() - get_cwidth(document.text) - 1
+        shown = cut(hint_behind(control), room) if is_last and document.is_cursor_at_the_end else ""
+        return Transformation([*transformation_input.fragments, ("class:hint", shown)])
+
+
+def cut(text: str, room: int) -> str:
+    """Return a text, or as much of it as there is room for: a hint never makes the line wrap."""
+    return text if len(text) <= room else text[: max(0, room - 1)] + "…" * (room > 0)
+
+
+def hint_behind(control: BufferControl) -> str:
+    """Return the hint, unless a suggestion stands in its place."""
+    return "" if has_suggestion(control.buffer) else hint(without_count(as_bytes(control.buffer.text)))
+
+
+def has_suggestion(buffer: Buffer) -> bool:
+    """Return whether the history suggests how the line goes on."""
+    return bool(buffer.suggestion and buffer.suggestion.text)

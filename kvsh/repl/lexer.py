@@ -1,0 +1,95 @@
+"""Colours while typing: an unknown command is red before Enter."""
+
+from collections.abc import Callable
+
+from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.lexers import Lexer
+from prompt_toolkit.styles import Style
+
+from kvsh.grammar.line import without_count
+from kvsh.grammar.vocabulary import Known, vocabulary
+from kvsh.repl.text import as_bytes
+from kvsh.words import Unbalanced, Word, is_comment, split
+
+STYLE = Style.from_dict(
+    {
+        "command": "bold ansigreen",
+        "unknown": "ansired",
+        "option": "ansicyan",
+        "quoted": "ansiyellow",
+        "comment": "ansibrightblack",
+        "hint": "ansibrightblack",
+        "error": "ansired",
+        "prompt.state": "ansiyellow",
+        "prompt.lost": "ansired",
+        "watch": "ansiblue",
+        "bottom-toolbar": "noreverse ansibrightblack",
+    }
+)
+
+
+class LineLexer(Lexer):
+    """The lexer of prompt-toolkit's buffer."""
+
+    def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
+        """Return what gives a line's fragments."""
+        lines = document.lines
+        return lambda number: fragments(lines[number])
+
+
+def fragments(text: str) -> StyleAndTextTuples:
+    """Return a line as (style, text) pairs that together are the line."""
+    line = as_bytes(text)
+    if is_comment(line):
+        return [("class:comment", text)]
+    command = without_count(line)
+    try:
+        words, end = split(command), len(line)
+    except Unbalanced as error:
+        words, end = split_before(command, error.position), error.position
+    found: StyleAndTextTuples = []
+    position = 0
+    for style, word in zip(styles(words, end_typed=end), words, strict=True):
+        found += [("", decoded(line[position : word.start])), (style, decoded(line[word.start : word.end]))]
+        position = word.end
+    return [*found, ("", decoded(line[position:end])), ("class:quoted", decoded(line[end:]))]
+
+
+def split_before(line: bytes, position: int) -> list[Word]:
+    """Return the words before an open quote."""
+    try:
+        return split(line[:position])
+    except Unbalanced:
+        return []
+
+
+def styles(words: list[Word], end_typed: int) -> list[str]:
+    """Return the style of each word."""
+    if not words:
+        return []
+    first = words[0]
+    known = vocabulary().get(first.value.upper())
+    rest = [style_of(word, known) for word in words[1:]]
+    return [name_style(first, known, is_typed=first.end == end_typed), *rest]
+
+
+def name_style(word: Word, known: Known | None, *, is_typed: bool) -> str:
+    """Return the style of a name: one that may become a command is not yet wrong."""
+    if known is not None:
+        return "class:command"
+    name = word.value.upper()
+    return "" if is_typed and any(each.startswith(name) for each in vocabulary()) else "class:unknown"
+
+
+def style_of(word: Word, known: Known | None) -> str:
+    """Return the style of an argument."""
+    if word.quoted:
+        return "class:quoted"
+    options = [option for parameter in known.syntax.parameters for option in parameter.options] if known else []
+    return "class:option" if any(option.word.encode() == word.value.upper() for option in options) else ""
+
+
+def decoded(data: bytes) -> str:
+    """Return a part of the line as text again."""
+    return data.decode(errors="surrogateescape")

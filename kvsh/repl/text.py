@@ -1,0 +1,11 @@
+"""Between prompt-toolkit's text and the grammar's bytes. Bytes that are no UTF-8 travel as surrogates, both ways."""
+
+
+def as_bytes(text: str) -> bytes:
+    """Return typed text as bytes."""
+    return text.encode(errors="surrogateescape")
+
+
+def as_position(line: bytes, position: int) -> int:
+    """Return a position in bytes as one in text."""
+    return len(line[:position].decode(errors="surrogateescape"))

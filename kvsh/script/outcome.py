@@ -1,0 +1,56 @@
+"""What an outcome means for whoever called kvsh: exit codes (a documented contract) and sentences. No I/O."""
+
+from kvd import wire
+from kvd.commands.base import Error
+from kvd.errors import ClientError, Conflict, KvdError, Refused, Unreachable
+from kvsh.grammar.vocabulary import Mistake
+from kvsh.render.data import json_error
+from kvsh.words import shown
+
+WELL, ABSENT, USAGE, UNREACHED, REFUSED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+Failure = Mistake | KvdError
+
+
+def exit_code(failure: Failure) -> int:
+    """Return the exit code of a failure."""
+    if isinstance(failure, Conflict):
+        return CONFLICT
+    if isinstance(failure, Refused):
+        return REFUSED
+    return UNREACHED if isinstance(failure, ClientError) else USAGE
+
+
+def failure_of(error: Error) -> Refused:
+    """Return the ERROR reply as the error it tells."""
+    try:
+        wire.raise_error(error)
+    except Refused as refusal:
+        return refusal
+    raise AssertionError(error)  # pragma: no cover
+
+
+def sentence(failure: Failure, endpoint: str) -> str:
+    """Return what is said of a failure: one line, with nothing in it that acts on a terminal."""
+    text = shown(str(failure).encode(errors="replace")).replace("\n", " ")
+    if isinstance(failure, Unreachable):
+        return (
+            f"{text} at {endpoint}: start one with `kvd serve --data DIR`, or use `kvsh --local DIR`, or another --url"
+        )
+    if isinstance(failure, ClientError):
+        return f"{text} ({endpoint}; outcome {failure.outcome})"
+    return text
+
+
+def failure_document(failure: Failure, endpoint: str) -> bytes:
+    """Return a failure as a JSON document and a newline."""
+    if isinstance(failure, Refused):
+        return json_error(failure.code, failure.message, failure.outcome, **failure.details)
+    if isinstance(failure, ClientError):
+        return json_error(camel_to_code(type(failure).__name__), sentence(failure, endpoint), failure.outcome)
+    return json_error("MISTAKE", str(failure), "not executed")
+
+
+def camel_to_code(name: str) -> str:
+    """Return `OUTCOME_UNKNOWN` for `OutcomeUnknown`."""
+    return "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in name).lstrip("_")

@@ -1,0 +1,153 @@
+r"""Text to words and back: how a line is cut, and how a value is printed so that pasted back it is the same bytes.
+
+The rules are redis-cli's. Blanks separate words. `"..."` knows `\n \r \t \b \a \\ \" \xHH`, and a backslash before
+anything else is dropped; `'...'` knows only `\'`. A quote may open inside a word; a closing quote is followed by a
+blank or the end. `""` is a value. Every other byte stands for itself. A line whose first byte that is no blank is
+`#` is a comment.
+
+Pure, and it knows nothing of commands. Lines and values are bytes; what is printed is text.
+"""
+
+import re
+from typing import NamedTuple
+
+BARE = re.compile(rb"\S+")
+# One word: what stands before a quote, then perhaps a quoted part (possessive: a `\'` never ends it after all).
+WORD = re.compile(rb"""\s*+(?P<bare>[^\s"']*+)(?P<quoted>"(?:[^"\\]|\\.)*+"|'(?:\\'|[^'])*+')?""", re.DOTALL)
+ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+BARE_END = re.compile(rb"\S*\Z")
+HALF_ESCAPE = re.compile(rb"(?<!\\)\\(x.?)?\Z", re.DOTALL)
+ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
+PRINTED = {"\n": r"\n", "\r": r"\r", "\t": r"\t", "\b": r"\b", "\a": r"\a", '"': r"\"", "\\": r"\\"}
+# Characters that a bare word may hold: no blank, no quote, nothing the shell reads as more than a word.
+SAFE_BARE = re.compile(r"""[^\s"'#|>][^\s"']*""")
+SURROGATES = range(0xDC80, 0xDD00)
+
+
+class Word(NamedTuple):
+    """A word of a line: its value, whether quotes made it data, and where it stands (`line[start:end]`)."""
+
+    value: bytes
+    quoted: bool = False
+    start: int = 0
+    end: int = 0
+
+
+class Unbalanced(ValueError):
+    """A quote that is not closed, or is closed in the middle of a word; `position` is where."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+class Cut(NamedTuple):
+    """A line up to the cursor: the words before, and the one being typed (empty when none is)."""
+
+    before: list[Word]
+    typed: Word
+
+
+def is_comment(line: bytes) -> bool:
+    """Return whether the line says nothing: blank, or its first byte that is no blank is `#`."""
+    stripped = line.lstrip()
+    return not stripped or stripped.startswith(b"#")
+
+
+def split(line: bytes) -> list[Word]:
+    """Return the words of a line; raises Unbalanced."""
+    if b'"' not in line and b"'" not in line:
+        return [Word._make((found[0], False, *found.span())) for found in BARE.finditer(line)]
+    words: list[Word] = []
+    position, end = 0, len(line.rstrip())
+    while position < end:
+        word = word_at(line, position)
+        words.append(word)
+        position = word.end
+    return words
+
+
+def word_at(line: bytes, position: int) -> Word:
+    """Return the word that begins at or after a position; raises Unbalanced."""
+    found = WORD.match(line, position)
+    assert found  # every part of it may be empty
+    quoted, after = found["quoted"], line[found.end() : found.end() + 1]
+    if after in (b'"', b"'") and quoted is None:
+        raise Unbalanced(f"this quote is not closed: {line[found.end() :][:20].decode(errors='replace')}", found.end())
+    if after.strip():
+        raise Unbalanced("a closing quote is followed by a blank or the end of the line", found.end())
+    value = found["bare"] + unquoted(quoted) if quoted else found["bare"]
+    return Word(value, quoted is not None, found.start("bare"), found.end())
+
+
+def unquoted(text: bytes) -> bytes:
+    """Return what a quoted text, its quotes included, stands for."""
+    if text.startswith(b"'"):
+        return text[1:-1].replace(b"\\'", b"'")
+    return ESCAPE.sub(escaped_byte, text[1:-1])
+
+
+def escaped_byte(found: re.Match[bytes]) -> bytes:
+    """Return what an escape stands for."""
+    name = found[1]
+    return bytes([int(name[1:], 16)]) if len(name) > 1 else ESCAPED.get(name, name)
+
+
+def cut(line: bytes) -> Cut:
+    """Return the words before the cursor, which is at the end of the line, and the one being typed.
+
+    A quote still open is no error here. Raises Unbalanced when one is closed in the middle of a word.
+    """
+    try:
+        words = split(line)
+    except Unbalanced as error:
+        return cut_open(line, error)
+    if words and words[-1].end == len(line):
+        return Cut(words[:-1], words[-1])
+    return Cut(words, Word(b"", start=len(line), end=len(line)))
+
+
+def cut_open(line: bytes, error: Unbalanced) -> Cut:
+    """Return the cut of a line that ends within quotes."""
+    position = error.position
+    quote = line[position : position + 1]
+    if quote not in (b'"', b"'"):
+        raise error
+    start = position - len(BARE_END.findall(line[:position])[0])
+    value = unquoted(quote + HALF_ESCAPE.sub(b"", line[position + 1 :]) + quote)
+    return Cut(split(line[:start]), Word(line[start:position] + value, quoted=True, start=start, end=len(line)))
+
+
+def printed(value: bytes) -> str:
+    """Return a value in double quotes, with nothing in it that moves a cursor; pasted back it is the same bytes."""
+    return f'"{escaped(value, PRINTED)}"'
+
+
+def as_word(value: bytes, reserved: frozenset[bytes] = frozenset()) -> str:
+    """Return a value as it is typed: bare if that is safe, else in quotes. `reserved` words are never bare."""
+    text = value.decode(errors="surrogateescape")
+    if SAFE_BARE.fullmatch(text) and text.isprintable() and value.upper() not in reserved:
+        return text
+    return printed(value)
+
+
+def shown(value: bytes) -> str:
+    """Return a text for a terminal: lines stay lines, whatever else would act on the terminal is escaped."""
+    return escaped(value, {"\n": "\n", "\t": "\t"})
+
+
+def escaped(value: bytes, names: dict[str, str]) -> str:
+    r"""Return bytes as text: characters that have a name by it, printable ones as they are, others as `\xHH`."""
+    text = value.decode(errors="surrogateescape")
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return "".join([names.get(character) or visible(character) for character in text])
+
+
+def visible(character: str) -> str:
+    r"""Return a character if it prints, else its bytes as `\xHH`."""
+    if character.isprintable():
+        return character
+    if ord(character) in SURROGATES:
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode())

@@ -1,0 +1,18 @@
+"""Hints: the file of cases, and that they shrink."""
+
+import pytest
+from conftest_kvsh import cases
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvsh.grammar.hints import hint
+
+
+@pytest.mark.parametrize(("line", "expected"), cases("hints.txt"))
+def test_the_hint_is_what_is_still_to_type(line, expected):
+    assert hint(line) == expected
+
+
+@given(st.binary() | st.text("setcanlim kv'\"\\ ex").map(str.encode))
+def test_no_line_makes_it_fail(line):
+    assert isinstance(hint(line), str)

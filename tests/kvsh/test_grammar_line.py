@@ -1,0 +1,40 @@
+"""How often, and where to: what a line at the prompt says besides its command."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvsh.grammar.line import Sink, taken_apart, without_count
+from kvsh.grammar.vocabulary import Mistake
+
+
+@pytest.mark.parametrize(
+    ("line", "times", "words", "sink"),
+    [
+        (b"get k", 1, [b"get", b"k"], None),
+        (b" 5 incr x", 5, [b"incr", b"x"], None),
+        (b"5", 1, [b"5"], None),
+        (b"get k | jq '.a | .b' > x", 1, [b"get", b"k"], Sink("|", b"jq '.a | .b' > x")),
+        (b"get k | it's", 1, [b"get", b"k"], Sink("|", b"it's")),
+        (b'set k "a | b"', 1, [b"set", b"k", b"a | b"], None),
+        (b'set k "a | b" | cat', 1, [b"set", b"k", b"a | b"], Sink("|", b"cat")),
+        (b"get k > 'a b'", 1, [b"get", b"k"], Sink(">", b"a b")),
+        (b"2 get k >> f", 2, [b"get", b"k"], Sink(">>", b"f")),
+        (b'get ">"', 1, [b"get", b">"], None),
+        (b"get a>b", 1, [b"get", b"a>b"], None),
+    ],
+)
+def test_a_line_is_taken_apart(line, times, words, sink):
+    found = taken_apart(line)
+    assert (found.times, [word.value for word in found.words], found.sink) == (times, words, sink)
+
+
+@pytest.mark.parametrize("line", [b"get k >", b"get k > a b", b"get 'k", b"get 'k | cat"])
+def test_mistakes(line):
+    with pytest.raises(Mistake):
+        taken_apart(line)
+
+
+@given(st.binary() | st.text("5 |>'\"k").map(str.encode))
+def test_words_stay_where_they_are_without_the_count(line):
+    assert len(without_count(line)) == len(line)

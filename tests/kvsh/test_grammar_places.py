@@ -1,0 +1,36 @@
+"""Completion: the file of cases, and where the word to replace stands."""
+
+import pytest
+from conftest_kvsh import cases
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvsh.grammar.places import Choice, place
+
+
+def described(line):
+    found = place(line)
+    taken = "not " + " ".join(sorted(word.decode() for word in found.taken)) if found.taken else ""
+    kind = f"<{found.kind}>" if found.kind else ""
+    return " ".join(filter(None, [" ".join(choice.word for choice in found.choices), kind, taken]))
+
+
+@pytest.mark.parametrize(("line", "expected"), cases("completions.txt"))
+def test_what_is_offered_fits_the_place(line, expected):
+    assert described(line) == expected
+
+
+def test_choices_say_what_they_are():
+    assert place(b"set k v ex 5 r").choices == (Choice("revision", "n"),)
+    assert place(b"take").choices == (Choice("take", "Return the value of a key and end it, or nil."),)
+
+
+def test_the_word_to_replace_and_the_words_to_quote_are_told():
+    found = place(b'scan "us')
+    assert (found.typed.start, found.typed.end, found.typed.value) == (5, 8, b"us")
+    assert found.reserved == {b"AFTER", b"LIMIT", b"VALUES"}
+
+
+@given(st.binary() | st.text("setcanlim kv'\"\\ ex").map(str.encode))
+def test_no_line_makes_it_fail(line):
+    assert place(line).typed.end <= len(line)
