@@ -9,11 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from kvd.client import Client
 from kvd.errors import ClientError
 
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("kvd", deadline=None)  # nothing is measured by the clock of a shared machine
+settings.load_profile("kvd")
 
 
 class Daemon:

@@ -21,11 +21,12 @@ from kvd.commands import Ask, Command
 from kvd.commands.base import Ok, Wait
 from kvd.commands.entry import Milliseconds, Row
 from kvd.engine import Engine
-from kvd.errors import Full, Internal, Refused, ShuttingDown, StorageFailed
+from kvd.errors import Busy, Full, Internal, Refused, ShuttingDown, StorageFailed
 from kvd.limits import (
     BATCH_BYTES_MAX,
     EXPIRED_PER_BATCH_MAX,
     EXPIRY_INTERVAL_MS,
+    EXPIRY_RETRY_MS,
     FSYNC_INTERVAL_MS,
     PUBLISH_QUEUE_MAX,
     REPLY_BYTES_MAX,
@@ -41,6 +42,9 @@ from kvd.storage import Store
 from kvd.version import VERSION
 
 log = logging.getLogger("kvd")
+
+# A commit that failed like this has changed nothing, and the next may succeed.
+PASSING = (Full, Busy)
 
 
 class Server:
@@ -132,7 +136,7 @@ class Server:
             self.batches += 1
             try:
                 rows = self.commit()
-            except Full:
+            except PASSING:
                 for request in part:
                     self.run_alone(request, now)
                 continue
@@ -156,12 +160,12 @@ class Server:
         return replies
 
     def run_alone(self, request: Request, now: Milliseconds) -> None:
-        """Run one command as a batch of its own, because the disk is full: reads and CLEAR may still work."""
+        """Run one command as a batch of its own, because together they failed: reads and CLEAR may still work."""
         reply = self.answer(*request, now)
         rows: list[Row] = []
         try:
             rows = self.commit()
-        except Full as error:
+        except PASSING as error:
             reply = self.refuse(error)
         except Refused as error:
             self.fail([request], error)
@@ -237,19 +241,28 @@ class Server:
 
     def expire(self, now: Milliseconds) -> None:
         """End the entries whose time has come, a bounded number at once."""
-        keys = self.store.due(now, EXPIRED_PER_BATCH_MAX)
+        keys = self.due(now)
         if not keys or not self.engine.expire(keys, now):
             return
         if len(keys) == EXPIRED_PER_BATCH_MAX:
             self.next_expiry = now
         try:
             rows = self.commit()
-        except Full:
-            log.warning("event=expiry_delayed the disk is full")
+        except PASSING as error:
+            log.warning("event=expiry_delayed %s", error)
             return
         except Refused as error:
             self.fail([], error)
         self.after_commit(rows, now)
+
+    def due(self, now: Milliseconds) -> list[bytes]:
+        """Return keys whose time has come. When they cannot be read, readers still see them as gone."""
+        try:
+            return self.store.due(now, EXPIRED_PER_BATCH_MAX)
+        except Refused as error:
+            log.error("event=expiry_failed %s", error)  # noqa: TRY400  # no defect: the sentence says it all
+            self.next_expiry = now + EXPIRY_RETRY_MS
+            return []
 
     def wake(self, rows: list[Row], now: Milliseconds) -> None:
         """Answer those who wait and whom a change concerns, or whose time is over."""

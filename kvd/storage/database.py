@@ -8,7 +8,7 @@ from typing import Any
 from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3
 
-from kvd.errors import Corrupt, Full, Internal, KvdError, NewerDatabase, StorageFailed, UnfitSQLite
+from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, Refused, StorageFailed, UnfitSQLite
 from kvd.limits import BUSY_TIMEOUT_MS
 
 Connection = Any  # pysqlite3 carries no types
@@ -16,7 +16,7 @@ Connection = Any  # pysqlite3 carries no types
 # SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write or checkpoint at the same
 # time, as the loop and the fold do (https://sqlite.org/wal.html#walresetbug; fixed in 3.51.3).
 SQLITE_FIXED = (3, 51, 3)
-FULL, CORRUPT, NOT_A_DATABASE = 13, 11, 26
+BUSY, LOCKED, CORRUPT, FULL, NOT_A_DATABASE = 5, 6, 11, 13, 26
 
 
 def check_library() -> None:
@@ -68,11 +68,22 @@ def start_errors(path: Path) -> Iterator[None]:
         raise StorageFailed(f"{path}: {error}; is it a kvd database, whole and readable?") from error
 
 
-def refusal_of(error: Exception) -> KvdError:
-    """Return what an error of SQLite means to a client. Anything but FULL and CORRUPT is not to be retried."""
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn SQLite's errors, while serving, into what they mean to a client."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise refusal_of(error) from error
+
+
+def refusal_of(error: Exception) -> Refused:
+    """Return what an error of SQLite means to a client. After INTERNAL nothing is to be trusted any more."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == FULL:
         return Full("there is no room left on the disk of the data directory: CLEAR and COMPACT, or make room")
+    if code in (BUSY, LOCKED):
+        return Busy(f"another program holds the database for more than {BUSY_TIMEOUT_MS} ms: try again")
     if code in (CORRUPT, NOT_A_DATABASE):
         return Corrupt(f"the database is damaged: {error}")
     return Internal(f"the storage failed: {error}")

@@ -94,7 +94,8 @@ class Folder(threading.Thread):
         """Bring the table up to a revision in one transaction, then make that durable."""
         if self.sync_journal:
             self.sync()
-        db.execute("BEGIN IMMEDIATE")
+        # Not IMMEDIATE: that would lock the attached journal as well, and every commit would wait for the fold.
+        db.execute("BEGIN")
         try:
             # Asked of the table itself: an earlier job may have folded and then failed to checkpoint.
             (since,) = db.execute("SELECT revision FROM fold").fetchone()

@@ -13,7 +13,7 @@ from sqlite_utils import Database, Migrations
 from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
 from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
-from kvd.storage.checksum import checksum
+from kvd.storage.checksum import checksum, is_whole
 from kvd.storage.database import Connection, connect, migrate
 
 FILE = "journal.db"
@@ -141,10 +141,11 @@ class Journal:
         size = 0
         with closing(self.db.execute(SELECT_SPAN if end is None else SELECT_SPAN_TO, span)) as cursor:
             for row in cursor:
-                size += len(row[2]) + len(row[3] or b"")
+                change = change_of(checked(row))
+                size += len(change.key) + len(change.value or b"")
                 if len(changes) == limit or (changes and size > REPLY_BYTES_MAX):
                     return changes[-1].revision, changes
-                changes.append(change_of(checked(row)))
+                changes.append(change)
         return upto, changes
 
     def net_count(self, since: int, prefix: bytes) -> int:
@@ -161,7 +162,9 @@ class Journal:
 
     def tokens_after(self, time: int) -> dict[bytes, tuple[int, int]]:
         """Return id and time by token, of those kept since a time, oldest first."""
-        rows = self.db.execute("SELECT token, id, time FROM once WHERE time > ? ORDER BY id", (time,))
+        rows = self.db.execute(
+            "SELECT token, max(id), time FROM once WHERE time > ? GROUP BY token ORDER BY 2", (time,)
+        )
         return {token: (number, at) for token, number, at in rows}
 
     def next_token(self) -> int:
@@ -203,6 +206,6 @@ class Journal:
 def checked(row: tuple[int, int, bytes, bytes | None, int, int, int | None, int, int]) -> Row:
     """Return a row from disk without its checksum; raise Corrupt when it does not fit."""
     revision, kind, key, value, _, created, expires, _, found = row
-    if checksum(revision, kind, key, value, created, expires) != found:
+    if not is_whole(found, revision, kind, key, value, created, expires):
         raise Corrupt(f"the change of revision {revision} is damaged on disk", revision=revision)
     return row[:-1]

@@ -22,7 +22,7 @@ from kvd.commands.entry import (
     Row,
     entry_of,
 )
-from kvd.errors import Corrupt, Full, StartError, StorageFailed
+from kvd.errors import Busy, Corrupt, Full, StartError, StorageFailed
 from kvd.limits import (
     FOLD_AGE_MS,
     FOLD_BYTES,
@@ -35,7 +35,7 @@ from kvd.limits import (
     TRIMMED_PER_COMMIT_MAX,
     WAL_CHECKPOINT_BYTES,
 )
-from kvd.storage.database import check_library, refusal_of
+from kvd.storage.database import check_library, refusal_of, refusals
 from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
 from kvd.storage.journal import Journal
 from kvd.storage.layers import MISSING, Layers
@@ -143,26 +143,30 @@ class Store:
 
     def read(self, key: bytes) -> Entry | None:
         """Return what the table says of a key, and keep it in the cache."""
-        entry = self.table.get(key)
+        with refusals():
+            entry = self.table.get(key)
         self.layers.keep(key, entry)
         return entry
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order, expired ones too."""
-        return self.layers.scan(self.table.scan(prefix, after), prefix, after)
+        with refusals():
+            yield from self.layers.scan(self.table.scan(prefix, after), prefix, after)
 
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries live at this time have keys that begin with the prefix."""
         if prefix:
-            count, folded = self.table.count(prefix)
-            count += self.journal.net_count(folded, prefix)
+            with refusals():
+                count, folded = self.table.count(prefix)
+                count += self.journal.net_count(folded, prefix)
         else:
             count = self.entries
         return count - sum([key.startswith(prefix) for key in self.all_due(now)])
 
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
         """Return the matching changes after `since`, all up to the revision returned; bounded, see limits."""
-        return self.journal.changes(since, self.revision, prefix, limit)
+        with refusals():
+            return self.journal.changes(since, self.revision, prefix, limit)
 
     def due(self, now: Milliseconds, limit: int) -> list[bytes]:
         """Return keys whose time has come, at most `limit`, those due the longest first within memory and disk."""
@@ -171,12 +175,16 @@ class Store:
     def all_due(self, now: Milliseconds) -> Iterator[bytes]:
         """Yield all keys whose time has come."""
         yield from self.layers.due(now)
-        yield from (key for key in self.table.due(now) if not self.layers.covers(key))
+        with refusals():
+            yield from (key for key in self.table.due(now) if not self.layers.covers(key))
 
     def remembered(self, token: bytes) -> Remembered | None:
         """Return what is kept under a token, however old."""
         found = self.tokens.get(token)
-        return None if found is None else self.journal.remembered(found[0])
+        if found is None:
+            return None
+        with refusals():
+            return self.journal.remembered(found[0])
 
     def remembered_count(self, now: Milliseconds) -> int:
         """Return how many tokens younger than ONCE_KEPT_MS are kept; forgets the others."""
@@ -198,10 +206,8 @@ class Store:
         self.wait_for_room()
         trim = self.trim_target()
         tokens = list(enumerate(batch.remembered, self.next_token))
-        try:
+        with refusals():
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
-        except sqlite3.Error as error:
-            raise refusal_of(error) from error
         self.apply(batch.rows, batch.entries)
         if batch.rows:
             self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]
@@ -276,34 +282,29 @@ class Store:
         else:
             self.layers.undo_fold()
             self.fold_error = done.error
-            refusal = refusal_of(done.error)
-            if not isinstance(refusal, Full):
-                raise refusal
+            raise_lasting(done.error)
 
     def finish_checkpoint(self, done: Done) -> None:
         """Copy what came into the WAL meanwhile, so that it is used from its start again."""
         self.checkpoint_asked = False
         if done.error is not None:
-            refusal = refusal_of(done.error)
-            if not isinstance(refusal, Full):
-                raise refusal
+            raise_lasting(done.error)
         elif self.put_off_when_full(self.journal.finish_checkpoint):
             self.wal_bytes = 0
 
     def put_off_when_full(self, work: Callable[[], T]) -> T | None:
-        """Do what can wait until there is room on the disk; None when there is none."""
+        """Do what can wait until there is room on the disk; None when it has to."""
         try:
-            return work()
-        except sqlite3.Error as error:
-            refusal = refusal_of(error)
-            if not isinstance(refusal, Full):
-                raise refusal from error
+            with refusals():
+                return work()
+        except (Full, Busy):
             return None
 
     def plan_trim(self) -> None:
         """Decide up to where old changes may go: retention by count and by bytes, and COMPACT."""
         count = self.revision - self.first + 1
-        over = self.journal.live_bytes() - self.kept_bytes
+        with refusals():
+            over = self.journal.live_bytes() - self.kept_bytes
         excess = count * over // (over + self.kept_bytes) if over > 0 else 0
         self.trim_upto = max(self.trim_upto, self.compacted, self.revision - self.kept_changes, self.first - 1 + excess)
 
@@ -354,3 +355,10 @@ class Store:
         self.journal.close()
         os.close(self.wal_fd)
         self.lock.close()
+
+
+def raise_lasting(error: Exception) -> None:
+    """Raise what an error means, unless it may pass by itself."""
+    refusal = refusal_of(error)
+    if not isinstance(refusal, Full | Busy):
+        raise refusal from error

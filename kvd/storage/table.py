@@ -9,7 +9,7 @@ from sqlite_utils import Database, Migrations
 
 from kvd.commands.entry import SET, Entry, Milliseconds, prefix_end
 from kvd.errors import Corrupt
-from kvd.storage.checksum import checksum
+from kvd.storage.checksum import is_whole
 from kvd.storage.database import Connection, connect, migrate
 
 FILE = "table.db"
@@ -99,6 +99,6 @@ class Table:
 def checked(row: tuple[bytes, bytes, int, int, int | None, int]) -> Entry:
     """Return the entry in a row; raise Corrupt when the checksum does not fit."""
     key, value, revision, created, expires, found = row
-    if checksum(revision, SET, key, value, created, expires) != found:
+    if not is_whole(found, revision, SET, key, value, created, expires):
         raise Corrupt("the entry of this key is damaged on disk", key=key)
     return Entry(key, value, revision, created, expires)

@@ -1,0 +1,159 @@
+"""Which commands are under way, and what becomes of them."""
+
+import pytest
+
+from kvd import wire
+from kvd.client.inflight import InFlight
+from kvd.commands.atomic import Once, Transaction
+from kvd.commands.base import Error, Ok
+from kvd.commands.server import Ping
+from kvd.commands.values import Get, Incr, Set
+from kvd.errors import ClientError
+
+READ, ASK, WRITE = Get(b"a"), Ping(), Set(b"a", b"1")
+ONCE = Once(b"12345678", Incr(b"a"))
+TRANSACTION = Transaction([], [Get(b"a")])
+OK = Ok(1, None)
+
+
+def given(*commands, sent=True):
+    """Return commands in flight: unsent until 5, over at 10."""
+    flight = InFlight()
+    for number, command in enumerate(commands):
+        flight.add(command, number, unsent_until=5, until=10)
+        if sent:
+            send_all(flight)
+    return flight
+
+
+def send_all(flight):
+    names = []
+    while (pending := flight.next_to_send()) is not None:
+        names.append(pending.name)
+        flight.sent()
+    return names
+
+
+def taken(flight):
+    """Return what is over as tag and outcome; an error as its class, outcome and sentence."""
+    return [
+        (tag, (type(end).__name__, end.outcome, str(end)) if isinstance(end, ClientError) else end)
+        for tag, end in flight.take()
+    ]
+
+
+def correlation(number):
+    return number.to_bytes(8, "big")
+
+
+def test_a_command_is_encoded_and_numbered_when_it_is_added():
+    pending = InFlight().add(WRITE, "tag", unsent_until=5, until=10)
+    assert (pending.name, pending.body, pending.tag, pending.correlation) == (
+        "SET",
+        wire.encode(WRITE),
+        "tag",
+        correlation(1),
+    )
+
+
+def test_replies_are_taken_in_the_order_of_their_commands():
+    flight = given(READ, WRITE, ASK)
+    flight.replied(correlation(3), OK)
+    flight.replied(correlation(2), Error("BUSY", "wait", {}))
+    assert (taken(flight), len(flight)) == ([], 3)
+    flight.replied(correlation(1), OK)
+    assert (taken(flight), len(flight)) == ([(0, OK), (1, Error("BUSY", "wait", {})), (2, OK)], 0)
+
+
+def test_a_reply_that_nobody_waits_for_is_dropped():
+    flight = given(READ)
+    flight.replied(correlation(9), OK)
+    flight.replied(correlation(1), OK)
+    flight.replied(correlation(1), Ok(2, None))
+    assert taken(flight) == [(0, OK)]
+
+
+UNREACHABLE = ("Unreachable", "not executed", "{}: no daemon answers")
+NO_REPLY = ("NoReply", "failed", "{}: no reply in time")
+UNKNOWN = ("OutcomeUnknown", "unknown", "{}: no reply in time: it may have been executed, or may be yet")
+BROKEN = ("OutcomeUnknown", "unknown", "{}: the connection broke before the reply: it may have been executed")
+ALL = [READ, ASK, WRITE, TRANSACTION, ONCE]
+
+
+def said(end, command):
+    return [(0, (*end[:2], end[2].format(command.command_name())))]
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_a_command_that_was_never_sent_ends_when_no_connection_came_in_time(command):
+    flight = given(command, sent=False)
+    assert flight.next_deadline() == 5
+    flight.expire(4.9)
+    assert taken(flight) == []
+    flight.expire(5)
+    assert taken(flight) == said(UNREACHABLE, command)
+    assert flight.next_to_send() is None
+    assert flight.next_deadline() is None
+
+
+@pytest.mark.parametrize(
+    ("command", "end"), [(READ, NO_REPLY), (ASK, NO_REPLY), (WRITE, UNKNOWN), (TRANSACTION, UNKNOWN), (ONCE, UNKNOWN)]
+)
+def test_only_a_read_that_got_no_reply_surely_changed_nothing(command, end):
+    flight = given(command)
+    assert flight.next_deadline() == 10
+    flight.expire(9.9)
+    assert taken(flight) == []
+    flight.expire(10)
+    assert taken(flight) == said(end, command)
+    flight.replied(correlation(1), OK)
+    assert taken(flight) == []
+
+
+@pytest.mark.parametrize("command", [WRITE, TRANSACTION])
+def test_a_write_whose_connection_broke_is_not_sent_again(command):
+    flight = given(command)
+    flight.disconnected()
+    assert send_all(flight) == []
+    assert taken(flight) == said(BROKEN, command)
+
+
+@pytest.mark.parametrize("command", [READ, ASK, ONCE])
+def test_what_is_safe_is_sent_again_after_a_break_and_answered(command):
+    flight = given(command)
+    flight.disconnected()
+    flight.disconnected()
+    assert send_all(flight) == [command.command_name()]
+    flight.replied(correlation(1), OK)
+    assert taken(flight) == [(0, OK)]
+
+
+@pytest.mark.parametrize(("command", "end"), [(READ, NO_REPLY), (ONCE, UNKNOWN)])
+def test_what_was_sent_once_and_never_again_may_have_run(command, end):
+    flight = given(command)
+    flight.disconnected()
+    flight.expire(5)
+    assert taken(flight) == []
+    flight.expire(10)
+    assert taken(flight) == said(end, command)
+    assert send_all(flight) == []
+
+
+def test_what_is_sent_again_keeps_its_order_before_what_waits():
+    flight = given(READ, ONCE, ASK)
+    flight.replied(correlation(2), OK)
+    flight.add(WRITE, 3, unsent_until=5, until=10)
+    flight.disconnected()
+    assert send_all(flight) == ["GET", "PING", "SET"]
+
+
+def test_a_deadline_is_that_of_the_first_one_due():
+    flight = given(READ)
+    flight.add(READ, 1, unsent_until=3, until=20)
+    flight.add(READ, 2, unsent_until=9, until=2)
+    assert flight.next_deadline() == 2
+    flight.expire(2)
+    assert flight.next_deadline() == 3
+    flight.expire(3)
+    flight.replied(correlation(1), OK)
+    assert [tag for tag, _ in taken(flight)] == [0, 1, 2]

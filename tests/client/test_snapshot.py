@@ -1,0 +1,92 @@
+"""A snapshot by pages, and the changes that follow it: together they are the state, whatever comes between."""
+
+import pytest
+from fakes import Bench
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvd.client import snapshot as snapshot_module
+from kvd.client.snapshot import PAGE_KEYS, Snapshot
+from kvd.commands.entry import Change
+from kvd.commands.keys import Scan
+from kvd.commands.values import Clear, Set
+
+
+def change(revision, key):
+    return Change("SET", revision, key, b"", 0, None, 1)
+
+
+def test_pages_follow_one_another_through_all_prefixes():
+    shot = Snapshot([b"b", b"a", b"ab", b"a"])
+    assert shot.next_command() == Scan(b"a", None, PAGE_KEYS, values=True)
+    entries = shot.took(7, [[(b"a", b"1", 3, 99)], b"a"])
+    assert entries == [Change("SET", 3, b"a", b"1", 0, 99, 0)]
+    assert shot.next_command() == Scan(b"a", b"a", PAGE_KEYS, values=True)
+    assert shot.took(8, [[], None]) == []
+    assert shot.next_command() == Scan(b"b", None, PAGE_KEYS, values=True)
+    assert shot.took(9, [[], None]) == []
+    assert shot.next_command() is None
+
+
+@pytest.mark.parametrize(
+    ("revision", "key", "covered"),
+    [
+        (7, b"a", True),
+        (8, b"a", False),
+        (8, b"a\x00", True),
+        (9, b"az", False),
+        (9, b"b", True),
+        (10, b"b", False),
+        (9, b"b\xff", True),
+        (1, b"c", False),
+    ],
+)
+def test_a_change_is_covered_when_the_page_of_its_key_was_made_after_it(revision, key, covered):
+    shot = Snapshot([b"a", b"b"])
+    shot.took(7, [[(b"a", b"1", 3, None)], b"a"])
+    shot.took(8, [[], None])
+    shot.took(9, [[], None])
+    assert shot.covers(change(revision, key)) is covered
+
+
+def test_the_last_page_of_all_keys_covers_the_longest_key():
+    shot = Snapshot([b""])
+    shot.took(7, [[], None])
+    assert shot.covers(change(7, b"\xff" * 4096))
+    assert not shot.covers(change(8, b"\xff" * 4096))
+
+
+KEYS = st.sampled_from([b"a", b"a\x00", b"ab", b"b", b"b\xff", b"c", b"\xff"])
+WRITES = st.lists(
+    st.one_of(st.builds(Set, KEYS, st.sampled_from([b"1", b"2"])), st.builds(lambda k: Clear([k]), KEYS)), max_size=5
+)
+PREFIXES = st.lists(st.sampled_from([b"", b"a", b"ab", b"b", b"c", b"\xff"]), min_size=1, max_size=3)
+
+
+def followed(bench, shot, between):
+    """Read the snapshot with writes between its pages; return the state it gives with the changes after it."""
+    since = bench.engine.staging.revision
+    state = {}
+    while (command := shot.next_command()) is not None:
+        reply = bench.reply(command)
+        state.update({entry.key: (entry.revision, entry.value) for entry in shot.took(reply.revision, reply.result)})
+        bench.given(*(between.pop() if between else []))
+    for later in bench.engine.staging.changes(since, b"", 10_000)[1]:
+        if not shot.covers(later):
+            assert later.revision > state.get(later.key, (0,))[0]
+            state[later.key] = (later.revision, later.value)
+    return state
+
+
+@settings(max_examples=300, deadline=None)
+@given(PREFIXES, WRITES, st.lists(WRITES, max_size=6), st.integers(1, 3))
+def test_a_snapshot_and_the_changes_after_it_are_the_state_and_no_key_goes_back(prefixes, before, between, page):
+    snapshot_module.PAGE_KEYS = page
+    try:
+        bench = Bench().given(*before)
+        state = followed(bench, Snapshot(prefixes), between)
+    finally:
+        snapshot_module.PAGE_KEYS = PAGE_KEYS
+    watched = {key: found for key, found in state.items() if key.startswith(tuple(prefixes)) and found[1] is not None}
+    expected = bench.engine.staging.scan(b"", None)
+    assert watched == {e.key: (e.revision, e.value) for e in expected if e.key.startswith(tuple(prefixes))}

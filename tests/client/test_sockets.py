@@ -1,0 +1,65 @@
+"""How the client's sockets are set up, and where the changes are."""
+
+import pytest
+import zmq
+
+from kvd.client import sockets
+from kvd.client.sockets import LOST, MONITOR_EVENT, changes_endpoint, dealer, is_lost, subscriber
+
+
+@pytest.mark.parametrize(
+    ("commands", "told", "dialled"),
+    [
+        ("tcp://10.0.0.5:7411", "tcp://0.0.0.0:7412", "tcp://10.0.0.5:7412"),
+        ("tcp://10.0.0.5:7411", "tcp://*:7412", "tcp://10.0.0.5:7412"),
+        ("tcp://[fe80::1]:7411", "tcp://[::]:7412", "tcp://[fe80::1]:7412"),
+        ("tcp://10.0.0.5:7411", "tcp://10.0.0.6:7412", "tcp://10.0.0.6:7412"),
+        ("tcp://10.0.0.5:7411", "ipc:///run/kvd/changes", "ipc:///run/kvd/changes"),
+        ("ipc:///run/kvd/commands", "tcp://0.0.0.0:7412", "tcp://0.0.0.0:7412"),
+    ],
+)
+def test_a_wildcard_host_is_the_host_that_was_dialled(commands, told, dialled):
+    assert changes_endpoint(commands, told) == dialled
+
+
+@pytest.mark.parametrize(
+    ("event", "lost"),
+    [(zmq.EVENT_DISCONNECTED, True), (zmq.EVENT_CLOSED, True), (zmq.EVENT_HANDSHAKE_SUCCEEDED, False)],
+)
+def test_a_monitor_says_that_a_connection_is_lost(event, lost):
+    assert is_lost([MONITOR_EVENT.pack(event, 0), b"tcp://127.0.0.1:1"]) is lost
+    assert bool(LOST & event) is lost
+
+
+@pytest.fixture
+def context():
+    made = zmq.Context()
+    made.setsockopt(zmq.RCVTIMEO, 10_000)
+    yield made
+    made.destroy(linger=0)
+
+
+def test_nothing_is_queued_for_a_daemon_that_is_not_there(context, tmp_path):
+    sock = dealer(context, f"ipc://{tmp_path}/none")
+    with pytest.raises(zmq.Again):
+        sock.send(b"", zmq.NOBLOCK)
+    assert [sock.get(option) for option in (zmq.LINGER, zmq.IMMEDIATE, zmq.HEARTBEAT_TIMEOUT)] == [0, 1, 2000]
+
+
+def test_a_subscriber_asks_for_the_control_topic_last_and_never_reconnects_by_itself(context, tmp_path):
+    publisher = context.socket(zmq.XPUB)
+    publisher.bind(f"ipc://{tmp_path}/p")
+    sock = subscriber(context, f"ipc://{tmp_path}/p", [b"b", b"a"])
+    assert [publisher.recv() for _ in range(3)] == [b"\x01kb", b"\x01ka", b"\x01c"]
+    assert sock.get(zmq.RECONNECT_IVL) == -1
+
+
+def test_a_monitor_tells_that_a_connection_came_and_went(context, tmp_path):
+    publisher = context.socket(zmq.XPUB)
+    publisher.bind(f"ipc://{tmp_path}/p")
+    sock = subscriber(context, f"ipc://{tmp_path}/p", [])
+    events = sockets.monitor(sock)
+    assert not is_lost(events.recv_multipart())
+    publisher.close()
+    assert is_lost(events.recv_multipart())
+    sock.disable_monitor()

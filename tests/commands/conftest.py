@@ -1,0 +1,9 @@
+"""Each row runs twice: with a commit after each command, and with all of them in one batch."""
+
+import pytest
+from fakes import Bench
+
+
+@pytest.fixture(params=["committed", "staged"])
+def bench(request) -> Bench:
+    return Bench(commits=request.param == "committed")

@@ -1,0 +1,217 @@
+"""TRANSACTION and ONCE."""
+
+import pytest
+from fakes import NOW, Bench
+from msgspec import Raw
+
+from kvd import engine, wire
+from kvd.commands import atomic
+from kvd.commands.atomic import Once, Transaction, weight
+from kvd.commands.base import Ok
+from kvd.commands.expiry import Expire, Persist, Ttl
+from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
+from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
+from kvd.limits import ONCE_KEPT_MS
+
+A, B = b"a", b"b"
+TOKEN, OTHER = b"token--1", b"token--2"
+
+
+def wrote(revision, value, previous=0, key=A, expires=None):
+    return ("SET", revision, key, value, previous, expires, NOW)
+
+
+def ended(revision, previous, key=A):
+    return ("CLEAR", revision, key, None, previous, None, NOW)
+
+
+def condition(index, message, revision):
+    return ("CONFLICT", f"condition {index}: {message}", {"revision": revision, "condition": index})
+
+
+@pytest.mark.parametrize(
+    ("given", "conditions", "commands", "result", "changes"),
+    [
+        ([], [], [Get(A)], [None], []),
+        ([], [], [Set(A, b"1"), Get(A), Incr(A), Get(A)], [None, b"1", 2, b"2"], [wrote(1, b"1"), wrote(2, b"2", 1)]),
+        ([], [(A, 0)], [Set(A, b"1")], [None], [wrote(1, b"1")]),
+        ([Set(A, b"1")], [(A, 1), (B, 0)], [Clear([A])], [1], [ended(2, 1)]),
+        ([Set(A, b"1")], [(A, 0)], [Clear([A])], condition(0, "the key exists, at revision 1", 1), []),
+        ([Set(A, b"1")], [(A, 1), (B, 7)], [Clear([A])], condition(1, "the key does not exist", 0), []),
+        (
+            [],
+            [],
+            [Set(A, b"x"), Incr(A)],
+            (
+                "WRONG_TYPE",
+                "command 1 (INCR): the value is not a 64-bit integer but 1 bytes of something else",
+                {"index": 1},
+            ),
+            [],
+        ),
+        (
+            [],
+            [],
+            [Set(A, b"1"), Set(A, b"2", nx=True)],
+            ("CONFLICT", "command 1 (SET): the key exists, at revision 1", {"revision": 1, "index": 1}),
+            [],
+        ),
+        (
+            [Set(A, b"1")],
+            [],
+            [Set(A, b"2"), Take(A), Set(B, b"1", ttl=1, at=1)],
+            ("BAD_ARGUMENT", "command 2 (SET): ttl and at exclude each other: give one of them", {"index": 2}),
+            [],
+        ),
+        (
+            [Set(B, b"2", ttl=9)],
+            [],
+            [
+                Exists([A, B]),
+                EntryOf(B),
+                Scan(),
+                Count(),
+                MultiGet([A, B]),
+                Ttl(B),
+                Persist(B),
+                Expire(B, 5),
+                Append(B, b"3"),
+                MultiSet([(A, b"1")]),
+                Take(B),
+                ClearPrefix(b""),
+            ],
+            [
+                1,
+                {"revision": 1, "created": 1, "expires": NOW + 9, "size": 1},
+                [[B], None],
+                1,
+                [None, b"2"],
+                9,
+                1,
+                1,
+                2,
+                None,
+                b"23",
+                1,
+            ],
+            [
+                wrote(2, b"2", 1, B),
+                wrote(3, b"2", 2, B, NOW + 5),
+                wrote(4, b"23", 3, B, NOW + 5),
+                wrote(5, b"1"),
+                ended(6, 4, B),
+                ended(7, 5),
+            ],
+        ),
+    ],
+)
+def test_a_transaction_happens_whole_or_not_at_all(bench, given, conditions, commands, result, changes):
+    head = bench.given(*given).engine.staging.revision
+    assert bench.run(Transaction(conditions, commands)) == result
+    assert bench.changes(head) == changes
+
+
+def test_a_key_that_has_expired_does_not_exist_for_a_condition(bench):
+    bench.given(Set(A, b"1", ttl=10)).at(NOW + 10)
+    assert bench.run(Transaction([(A, 1)], [Get(A)])) == condition(0, "the key does not exist", 0)
+    assert bench.run(Transaction([(A, 0)], [Incr(A)])) == [1]
+    assert [change[0] for change in bench.changes(1)] == ["EXPIRED", "SET"]
+
+
+def test_what_a_transaction_undoes_leaves_the_batch_before_it_as_it_was():
+    bench = Bench(commits=False)
+    bench.given(Set(A, b"1"), Set(A, b"2", ttl=9), Set(B, b"3"), Clear([B]))
+    before = bench.changes()
+    failing = Transaction([], [Set(A, b"x"), Set(B, b"y"), Set(b"c", b"z"), Incr(A)])
+    assert bench.run(failing)[0] == "WRONG_TYPE"
+    assert bench.changes() == before
+    assert bench.run(MultiGet([A, B, b"c"])) == [b"2", None, None]
+    assert bench.run(EntryOf(A)) == {"revision": 2, "created": 1, "expires": NOW + 9, "size": 1}
+
+
+def test_results_of_more_than_a_reply_holds_undo_the_transaction(bench, monkeypatch):
+    monkeypatch.setattr(atomic, "REPLY_BYTES_MAX", 20)
+    bench.given(Set(A, b"12345"))
+    assert bench.run(Transaction([], [Get(A), Get(A)])) == [b"12345", b"12345"]
+    message = "the results are more than 20 bytes together: use smaller transactions"
+    assert bench.run(Transaction([], [Set(B, b"1"), Get(A), Get(A)])) == ("TOO_LARGE", message, {})
+    assert bench.run(Get(B)) is None
+
+
+@pytest.mark.parametrize("result", [None, 0, -1, b"", b"x" * 1000, [b"x", None], [[b"a" * 50, (b"b", 1)], None]])
+def test_a_result_is_never_heavier_on_the_wire_than_it_was_weighed(result):
+    assert len(wire.encode(result)) <= weight(result) + 9
+
+
+# ONCE
+
+
+def once(command, token=TOKEN):
+    return Once(token, command)
+
+
+def encoded(reply):
+    """Return a reply as its reader sees it: a result given again is raw msgpack inside."""
+    return wire.decode_reply(wire.encode(reply))
+
+
+@pytest.mark.parametrize(
+    ("given", "command", "result"),
+    [
+        ([], Incr(A), 1),
+        ([], Set(A, b"1"), None),
+        ([Set(A, b"1")], Take(A), b"1"),
+        ([Set(A, b"1")], Set(A, b"2", previous=True), b"1"),
+        ([], Clear([A]), 0),
+        ([], Transaction([(A, 0)], [Incr(A), Get(A)]), [1, b"1"]),
+        ([Set(A, b"1")], ClearPrefix(b""), 1),
+    ],
+)
+def test_a_write_runs_once_and_its_first_reply_is_given_again(bench, given, command, result):
+    head = bench.given(*given).engine.staging.revision
+    first = bench.reply(once(command))
+    assert first.result == result
+    changes = bench.changes()
+    bench.given(Set(b"other", b"1"))
+    again = bench.reply(once(command))
+    assert isinstance(again.result, Raw)
+    assert encoded(again) == encoded(first) == Ok(len(changes), result)
+    assert bench.changes(head)[:-1] == changes[head:]
+
+
+def test_a_token_of_another_command_is_refused(bench):
+    bench.given(once(Incr(A)))
+    message = "this token was used for another command: take a new one for each write"
+    assert bench.run(once(Incr(A, 2))) == ("CONFLICT", message, {"revision": 1})
+    assert bench.run(once(Incr(A, 2), OTHER)) == 3
+
+
+def test_a_write_that_was_refused_is_not_remembered(bench):
+    bench.given(Set(A, b"x"))
+    assert bench.run(once(Incr(A)))[0] == "WRONG_TYPE"
+    bench.given(Set(A, b"1"))
+    assert bench.run(once(Incr(A))) == 2
+
+
+def test_a_token_is_kept_for_two_minutes_and_then_free(bench):
+    assert bench.run(once(Incr(A))) == 1
+    bench.at(NOW + ONCE_KEPT_MS - 1)
+    assert encoded(bench.reply(once(Incr(A)))).result == 1
+    bench.at(NOW + ONCE_KEPT_MS)
+    assert bench.run(once(Append(A, b"0"))) == 2
+    assert bench.run(Get(A)) == b"10"
+
+
+def test_when_too_many_tokens_are_kept_a_new_one_is_refused_and_nothing_runs(bench, monkeypatch):
+    monkeypatch.setattr(engine, "ONCE_TOKENS_MAX", 2)
+    bench.given(once(Incr(A)), once(Incr(A), OTHER))
+    message = "2 tokens of ONCE are kept already; the oldest is forgotten in two minutes at most"
+    assert bench.run(once(Incr(A), b"token--3")) == ("BUSY", message, {})
+    assert encoded(bench.reply(once(Incr(A)))).result == 1
+    assert bench.run(Get(A)) == b"2"
+
+
+def test_a_transaction_under_once_is_undone_whole(bench):
+    command = once(Transaction([], [Set(A, b"x"), Incr(A)]))
+    assert bench.run(command)[0] == "WRONG_TYPE"
+    assert bench.changes() == []

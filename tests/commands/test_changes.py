@@ -1,0 +1,90 @@
+"""CHANGES and COMPACT."""
+
+import pytest
+from fakes import NOW
+
+from kvd.commands.base import Ok, Wait
+from kvd.commands.changes import Changes, Compact
+from kvd.commands.entry import Change
+from kvd.commands.values import Clear, Get, Set
+
+WRITTEN = [Set(b"a", b"1"), Set(b"b", b"2"), Clear([b"a"]), Set(b"ab", b"3")]
+FIRST = Change("SET", 1, b"a", b"1", 0, None, NOW)
+SECOND = Change("SET", 2, b"b", b"2", 0, None, NOW)
+THIRD = Change("CLEAR", 3, b"a", None, 1, None, NOW)
+FOURTH = Change("SET", 4, b"ab", b"3", 0, None, NOW)
+
+
+@pytest.mark.parametrize(
+    ("command", "reply"),
+    [
+        (Changes(0), Ok(4, [FIRST, SECOND, THIRD, FOURTH])),
+        (Changes(2), Ok(4, [THIRD, FOURTH])),
+        (Changes(4), Ok(4, [])),
+        (Changes(0, b"a"), Ok(4, [FIRST, THIRD, FOURTH])),
+        (Changes(0, b"z"), Ok(4, [])),
+        (Changes(0, limit=1), Ok(1, [FIRST])),
+        (Changes(0, limit=3), Ok(3, [FIRST, SECOND, THIRD])),
+        (Changes(0, limit=4), Ok(4, [FIRST, SECOND, THIRD, FOURTH])),
+        (Changes(0, b"a", limit=2), Ok(3, [FIRST, THIRD])),
+        (Changes(0, b"b", limit=1), Ok(4, [SECOND])),
+        (Changes(0, wait_ms=5), Ok(4, [FIRST, SECOND, THIRD, FOURTH])),
+        (Changes(4, wait_ms=0), Ok(4, [])),
+        (Changes(4, wait_ms=5), Wait(4, b"", 5)),
+        (Changes(0, b"z", wait_ms=5), Wait(4, b"z", 5)),
+    ],
+)
+def test_changes_are_complete_up_to_the_revision_of_the_reply(bench, command, reply):
+    assert bench.given(*WRITTEN).reply(command) == reply
+
+
+@pytest.mark.parametrize("committed", range(5))
+@pytest.mark.parametrize("since", range(5))
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+def test_staged_changes_follow_committed_ones_with_no_seam(bench, committed, since, limit):
+    bench.commits = False
+    bench.given(*WRITTEN[:committed]).commit()
+    bench.given(*WRITTEN[committed:])
+    expected = [FIRST, SECOND, THIRD, FOURTH][since : since + limit]
+    upto = expected[-1].revision if len(expected) == limit else 4
+    assert bench.reply(Changes(since, limit=limit)) == Ok(upto, expected)
+
+
+def test_there_is_nothing_to_wait_for_while_a_committed_span_is_cut(bench, monkeypatch):
+    bench.given(*WRITTEN).commit()
+    monkeypatch.setattr(bench.memory, "changes", lambda *_: (2, []))
+    assert bench.reply(Changes(0, b"z", wait_ms=5)) == Ok(2, [])
+
+
+def to_come(revision, hint=""):
+    return ("BAD_ARGUMENT", f"revision {revision} is still to come: the store is at 4{hint}", {})
+
+
+def gone(revision):
+    message = f"changes up to {revision} are no longer in the journal: read the entries anew and go on from there"
+    return ("COMPACTED", message, {"compacted": revision})
+
+
+def test_a_revision_that_is_still_to_come_is_refused(bench):
+    bench.given(*WRITTEN)
+    assert bench.run(Changes(5)) == to_come(5, "; is it another store?")
+    assert bench.run(Compact(5)) == to_come(5)
+
+
+def test_compacted_changes_are_gone_and_their_entries_stay(bench):
+    bench.given(*WRITTEN)
+    assert bench.run(Compact(2)) == 2
+    assert bench.run(Changes(1)) == gone(2)
+    assert bench.run(Changes(2)) == [THIRD, FOURTH]
+    assert bench.run(Get(b"b")) == b"2"
+
+
+def test_compacting_less_than_is_gone_changes_nothing(bench):
+    bench.given(*WRITTEN)
+    assert bench.run(Compact(0)) == 0
+    assert bench.engine.staging.is_empty or not bench.commits
+    assert bench.run(Compact(3)) == 3
+    assert bench.run(Compact(1)) == 3
+    assert bench.run(Changes(2)) == gone(3)
+    assert bench.run(Compact(4)) == 4
+    assert bench.run(Changes(4)) == []

@@ -1,0 +1,61 @@
+"""EXPIRE, PERSIST, TTL, and the sweep that ends what has expired."""
+
+import pytest
+from fakes import NOW
+
+from kvd.commands.expiry import Expire, Persist, Ttl
+from kvd.commands.values import Clear, Get, Set
+
+A = b"a"
+STAYS, FADES = Set(A, b"1"), Set(A, b"1", ttl=10)
+
+
+def wrote(expires, revision=2):
+    return [("SET", revision, A, b"1", 1, expires, NOW)]
+
+
+@pytest.mark.parametrize(
+    ("given", "command", "result", "changes"),
+    [
+        ([], Expire(A, 5), 0, []),
+        ([STAYS], Expire(A, 5), 1, wrote(NOW + 5)),
+        ([FADES], Expire(A, 50), 1, wrote(NOW + 50)),
+        ([], Persist(A), 0, []),
+        ([STAYS], Persist(A), 0, []),
+        ([FADES], Persist(A), 1, wrote(None)),
+        ([], Ttl(A), None, []),
+        ([STAYS], Ttl(A), -1, []),
+        ([FADES], Ttl(A), 10, []),
+        ([FADES, Clear([A])], Ttl(A), None, []),
+    ],
+)
+def test_a_command_gives_its_result_and_its_changes(bench, given, command, result, changes):
+    head = bench.given(*given).engine.staging.revision
+    assert bench.run(command) == result
+    assert bench.changes(head) == changes
+
+
+@pytest.mark.parametrize(("command", "live", "gone"), [(Expire(A, 1), 1, 0), (Persist(A), 1, 0), (Ttl(A), 1, None)])
+def test_an_entry_is_there_until_the_millisecond_it_expires(bench, command, live, gone):
+    bench.given(FADES)
+    assert bench.at(NOW + 10).run(command) == gone
+    assert bench.at(NOW + 9).run(command) == live
+
+
+def test_the_sweep_ends_what_is_due_and_nothing_else(bench):
+    bench.given(FADES, Set(b"b", b"2", ttl=11), Set(b"c", b"3"))
+    assert bench.engine.expire([A, b"b", b"c", b"no such key"], NOW + 9) == 0
+    assert bench.engine.expire([A, b"b", b"c", b"no such key"], NOW + 10) == 1
+    assert bench.changes(3) == [("EXPIRED", 4, A, None, 1, None, NOW + 10)]
+
+
+def test_the_sweep_ends_an_entry_once(bench):
+    bench.given(FADES)
+    assert bench.engine.expire([A, A], NOW + 10) == 1
+    assert bench.engine.expire([A], NOW + 10) == 0
+
+
+def test_an_entry_written_with_a_time_gone_by_is_gone_at_once_and_swept(bench):
+    bench.given(Set(A, b"1", at=NOW))
+    assert bench.run(Get(A)) is None
+    assert bench.engine.expire([A], NOW) == 1

@@ -1,0 +1,177 @@
+"""GET, SET, CLEAR, MULTIGET, MULTISET, TAKE, INCR, APPEND: rows of what was, what is asked, what comes of it."""
+
+import pytest
+from fakes import NOW
+
+from kvd.commands import values
+from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
+from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
+
+A, B = b"a", b"b"
+SET_A = Set(A, b"1")
+FADING = Set(A, b"1", ttl=10)
+LOWEST, HIGHEST = -INTEGER_MAX - 1, INTEGER_MAX
+NOT_AN_INTEGER = "the value is not a 64-bit integer but {} bytes of something else"
+
+
+def wrote(revision=1, value=b"1", previous=0, expires=None, key=A):
+    return ("SET", revision, key, value, previous, expires, NOW)
+
+
+def ended(revision, previous, key=A, kind="CLEAR", time=NOW):
+    return (kind, revision, key, None, previous, None, time)
+
+
+EXISTS = ("CONFLICT", "the key exists, at revision 1", {"revision": 1})
+MISSING = ("CONFLICT", "the key does not exist", {"revision": 0})
+
+
+def exclude(one, other):
+    return ("BAD_ARGUMENT", f"{one} and {other} exclude each other: give one of them", {})
+
+
+@pytest.mark.parametrize(
+    ("given", "command", "result", "changes"),
+    [
+        # SET
+        ([], SET_A, None, [wrote()]),
+        ([], Set(A, b""), None, [wrote(value=b"")]),
+        ([SET_A], Set(A, b"2"), None, [wrote(2, b"2", 1)]),
+        ([SET_A, SET_A], Set(A, b"2"), None, [wrote(3, b"2", 2)]),
+        ([], Set(A, b"1", ttl=5), None, [wrote(expires=NOW + 5)]),
+        ([], Set(A, b"1", at=7), None, [wrote(expires=7)]),
+        ([FADING], Set(A, b"2"), None, [wrote(2, b"2", 1)]),
+        ([FADING], Set(A, b"2", keep_ttl=True), None, [wrote(2, b"2", 1, NOW + 10)]),
+        ([SET_A], Set(A, b"2", keep_ttl=True), None, [wrote(2, b"2", 1)]),
+        ([], Set(A, b"2", keep_ttl=True), None, [wrote(value=b"2")]),
+        ([FADING], Set(A, b"2", keep_ttl=False), None, [wrote(2, b"2", 1)]),
+        ([], Set(A, b"1", nx=True), None, [wrote()]),
+        ([SET_A], Set(A, b"2", nx=True), EXISTS, []),
+        ([SET_A], Set(A, b"2", nx=False), None, [wrote(2, b"2", 1)]),
+        ([], Set(A, b"1", xx=True), MISSING, []),
+        ([SET_A], Set(A, b"2", xx=True), None, [wrote(2, b"2", 1)]),
+        ([], Set(A, b"1", xx=False), None, [wrote()]),
+        ([], Set(A, b"1", revision=0), None, [wrote()]),
+        ([SET_A], Set(A, b"2", revision=0), EXISTS, []),
+        ([SET_A], Set(A, b"2", revision=1), None, [wrote(2, b"2", 1)]),
+        ([SET_A], Set(A, b"2", revision=2), EXISTS, []),
+        ([], Set(A, b"2", revision=2), MISSING, []),
+        ([SET_A, Clear([A])], Set(A, b"2", revision=1), MISSING, []),
+        ([SET_A], Set(A, b"2", previous=True), b"1", [wrote(2, b"2", 1)]),
+        ([], Set(A, b"2", previous=True), None, [wrote(value=b"2")]),
+        ([SET_A], Set(A, b"2", previous=False), None, [wrote(2, b"2", 1)]),
+        ([SET_A], Set(A, b"2", ttl=3, xx=True, previous=True), b"1", [wrote(2, b"2", 1, NOW + 3)]),
+        ([], Set(A, b"1", ttl=1, at=1), exclude("ttl", "at"), []),
+        ([], Set(A, b"1", ttl=1, keep_ttl=True), exclude("ttl", "keep_ttl"), []),
+        ([], Set(A, b"1", at=1, keep_ttl=True), exclude("at", "keep_ttl"), []),
+        ([], Set(A, b"1", nx=True, xx=True), exclude("nx", "xx"), []),
+        ([], Set(A, b"1", nx=True, revision=0), exclude("nx", "revision"), []),
+        ([], Set(A, b"1", xx=True, revision=1), exclude("xx", "revision"), []),
+        ([], Set(A, b"1", ttl=1, keep_ttl=False, nx=False, revision=0), None, [wrote(expires=NOW + 1)]),
+        # GET
+        ([], Get(A), None, []),
+        ([SET_A], Get(A), b"1", []),
+        ([Set(A, b"")], Get(A), b"", []),
+        ([SET_A, Clear([A])], Get(A), None, []),
+        # CLEAR
+        ([], Clear([A]), 0, []),
+        ([SET_A], Clear([A]), 1, [ended(2, 1)]),
+        ([SET_A], Clear([A, A, B]), 1, [ended(2, 1)]),
+        ([SET_A, Set(B, b"2")], Clear([B, A]), 2, [ended(3, 2, B), ended(4, 1)]),
+        # MULTIGET, MULTISET
+        ([SET_A], MultiGet([B, A, A]), [None, b"1", b"1"], []),
+        ([FADING], MultiSet([(A, b"2"), (B, b"3")]), None, [wrote(2, b"2", 1), wrote(3, b"3", key=B)]),
+        ([], MultiSet([(A, b"1"), (A, b"2")]), None, [wrote(), wrote(2, b"2", 1)]),
+        # TAKE
+        ([], Take(A), None, []),
+        ([SET_A], Take(A), b"1", [ended(2, 1)]),
+        # INCR
+        ([], Incr(A), 1, [wrote()]),
+        ([], Incr(A, -5), -5, [wrote(value=b"-5")]),
+        ([SET_A], Incr(A, 0), 1, [wrote(2, b"1", 1)]),
+        ([Set(A, b"41", ttl=10)], Incr(A), 42, [wrote(2, b"42", 1, NOW + 10)]),
+        ([], Incr(A, HIGHEST), HIGHEST, [wrote(value=b"9223372036854775807")]),
+        ([], Incr(A, LOWEST), LOWEST, [wrote(value=b"-9223372036854775808")]),
+        ([Incr(A, LOWEST)], Incr(A, HIGHEST), -1, [wrote(2, b"-1", 1)]),
+        ([Incr(A, HIGHEST)], Incr(A), ("WRONG_TYPE", f"{HIGHEST} + 1 does not fit into 64 bits", {}), []),
+        ([Incr(A, LOWEST)], Incr(A, -1), ("WRONG_TYPE", f"{LOWEST} + -1 does not fit into 64 bits", {}), []),
+        *(
+            ([Set(A, value)], Incr(A), ("WRONG_TYPE", NOT_AN_INTEGER.format(len(value)), {}), [])
+            for value in (
+                b"",
+                b"x",
+                b"1.0",
+                b"01",
+                b"+1",
+                b" 1",
+                b"1\n",
+                b"9223372036854775808",
+                b"1" * 20,
+                b"\xd9\xa1",
+            )
+        ),
+        # APPEND
+        ([], Append(A, b"1"), 1, [wrote()]),
+        ([], Append(A, b""), 0, [wrote(value=b"")]),
+        ([FADING], Append(A, b"23"), 3, [wrote(2, b"123", 1, NOW + 10)]),
+    ],
+)
+def test_a_command_gives_its_result_and_its_changes(bench, given, command, result, changes):
+    bench.given(*given)
+    head = bench.engine.staging.revision
+    assert bench.run(command) == result
+    assert bench.changes(head) == changes
+
+
+EXPIRED = ended(2, 1, kind="EXPIRED", time=NOW + 10)
+
+
+@pytest.mark.parametrize(
+    ("command", "result", "changes"),
+    [
+        (Get(A), None, []),
+        (MultiGet([A]), [None], []),
+        (Take(A), None, []),
+        (Clear([A]), 0, []),
+        (Set(A, b"2", xx=True), MISSING, []),
+        (Set(A, b"2", revision=1), MISSING, []),
+        (Set(A, b"2", nx=True), None, [EXPIRED, ("SET", 3, A, b"2", 0, None, NOW + 10)]),
+        (Set(A, b"2", revision=0), None, [EXPIRED, ("SET", 3, A, b"2", 0, None, NOW + 10)]),
+        (Set(A, b"2", previous=True), None, [EXPIRED, ("SET", 3, A, b"2", 0, None, NOW + 10)]),
+        (Set(A, b"2", keep_ttl=True), None, [EXPIRED, ("SET", 3, A, b"2", 0, None, NOW + 10)]),
+        (MultiSet([(A, b"2")]), None, [EXPIRED, ("SET", 3, A, b"2", 0, None, NOW + 10)]),
+        (Incr(A), 1, [EXPIRED, ("SET", 3, A, b"1", 0, None, NOW + 10)]),
+        (Append(A, b"2"), 1, [EXPIRED, ("SET", 3, A, b"2", 0, None, NOW + 10)]),
+    ],
+)
+def test_an_entry_that_nobody_has_swept_is_gone_at_its_millisecond_and_ends_before_it_is_written_again(
+    bench, command, result, changes
+):
+    bench.given(FADING)
+    assert bench.at(NOW + 9).run(Get(A)) == b"1"
+    assert bench.at(NOW + 10).run(command) == result
+    assert bench.changes(1) == changes
+
+
+def test_a_value_grows_up_to_its_limit_and_not_a_byte_beyond(bench):
+    bench.given(Set(A, b"x" * (VALUE_BYTES_MAX - 1)))
+    assert bench.run(Append(A, b"y")) == VALUE_BYTES_MAX
+    message = f"the value would be {VALUE_BYTES_MAX + 1} bytes; at most {VALUE_BYTES_MAX} are allowed"
+    assert bench.run(Append(A, b"z")) == ("TOO_LARGE", message, {})
+
+
+def test_multiget_of_more_than_a_reply_holds_is_refused(bench, monkeypatch):
+    monkeypatch.setattr(values, "REPLY_BYTES_MAX", 4)
+    bench.given(Set(A, b"12"), Set(B, b"345"))
+    assert bench.run(MultiGet([A, A])) == [b"12", b"12"]
+    message = "the values are more than 4 bytes together: ask for fewer keys"
+    assert bench.run(MultiGet([A, B])) == ("TOO_LARGE", message, {})
+
+
+def test_a_key_keeps_the_revision_it_was_made_at_until_it_ends(bench):
+    bench.given(SET_A, Set(A, b"2"), Append(A, b"3"))
+    entry = bench.engine.staging.get(A)
+    assert (entry.revision, entry.created) == (3, 1)
+    bench.given(Clear([A]), SET_A)
+    entry = bench.engine.staging.get(A)
+    assert (entry.revision, entry.created) == (5, 5)

@@ -1,0 +1,82 @@
+"""A store with an engine on it, driven by hand: the server's loop without its sockets."""
+
+from pathlib import Path
+
+from sqlite_utils.utils import sqlite3
+
+from kvd.commands import Command
+from kvd.engine import Engine
+from kvd.storage import Store
+
+NOW = 1_000_000
+
+
+class Drive:
+    def __init__(self, directory: Path, **options) -> None:
+        self.directory = directory
+        self.options = options
+        self.open()
+
+    def open(self) -> "Drive":
+        self.store = Store(self.directory, **self.options)
+        self.engine = Engine(self.store)
+        return self
+
+    def apply(self, *commands: Command, now: int = NOW) -> list:
+        """Run commands and commit them as one batch; return their results."""
+        results = [self.engine.apply(command, now).result for command in commands]
+        self.commit()
+        return results
+
+    def commit(self) -> None:
+        try:
+            self.store.commit(self.engine.staging.take())
+        finally:
+            self.engine.staging.drop()
+
+    def settle(self) -> None:
+        """Take in what the fold thread has been asked for."""
+        while self.store.layers.folding is not None or self.store.checkpoint_asked:
+            self.store.finish(self.store.folder.done.get())
+
+    def fold(self) -> "Drive":
+        self.store.begin_fold()
+        self.settle()
+        return self
+
+    def restart(self) -> "Drive":
+        self.store.close()
+        return self.open()
+
+    def sql(self, file: str, *statements: str) -> list:
+        """Close the store, run statements on one of its files; return the rows of the last."""
+        self.store.close()
+        db = sqlite3.connect(str(self.directory / file), isolation_level=None)
+        try:
+            return [db.execute(statement).fetchall() for statement in statements][-1]
+        finally:
+            db.close()
+
+
+def sqlite_error(code: int, message: str = "made by the test") -> Exception:
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode = code
+    return error
+
+
+class RolledBack:
+    """A connection whose first COMMIT finds the disk full; SQLite has rolled back by itself then."""
+
+    def __init__(self, db) -> None:
+        self.db = db
+        self.has_failed = False
+
+    def __getattr__(self, name):
+        return getattr(self.db, name)
+
+    def execute(self, sql, *arguments):
+        if sql == "COMMIT" and not self.has_failed:
+            self.has_failed = True
+            self.db.execute("ROLLBACK")
+            raise sqlite_error(13, "database or disk is full")
+        return self.db.execute(sql, *arguments)

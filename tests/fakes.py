@@ -1,0 +1,107 @@
+"""A committed state in memory, and a bench on which commands run: for tests that need no disk."""
+
+from collections.abc import Iterator
+
+from kvd.commands import Command
+from kvd.commands.base import Wait
+from kvd.commands.entry import Change, Entry, Remembered, Row, change_of
+from kvd.engine import Engine, Staged
+from kvd.errors import Refused
+from kvd.limits import ONCE_KEPT_MS
+
+NOW = 1_000_000
+
+
+class Memory:
+    """`kvd.engine.Committed`, in plain dicts and lists."""
+
+    def __init__(self) -> None:
+        self.revision = self.compacted = 0
+        self.entries: dict[bytes, Entry] = {}
+        self.rows: list[Row] = []
+        self.tokens: dict[bytes, Remembered] = {}
+
+    def get(self, key: bytes) -> Entry | None:
+        return self.entries.get(key)
+
+    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
+        keys = sorted(key for key in self.entries if key.startswith(prefix) and (after is None or key > after))
+        return iter([self.entries[key] for key in keys])
+
+    def count(self, prefix: bytes, now: int) -> int:
+        return sum(entry.is_live(now) for entry in self.scan(prefix, None))
+
+    def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
+        found = [change_of(row) for row in self.rows if row[0] > since and row[2].startswith(prefix)]
+        return (found[limit - 1].revision, found[:limit]) if len(found) > limit else (self.revision, found)
+
+    def remembered(self, token: bytes) -> Remembered | None:
+        return self.tokens.get(token)
+
+    def remembered_count(self, now: int) -> int:
+        return sum(kept.time > now - ONCE_KEPT_MS for kept in self.tokens.values())
+
+    def commit(self, staged: Staged) -> None:
+        self.rows += staged.rows
+        for key, entry in staged.entries.items():
+            self.entries.pop(key, None)
+            if entry is not None:
+                self.entries[key] = entry
+        self.tokens.update({kept.token: kept for kept in staged.remembered})
+        self.compacted = self.compacted if staged.compacted is None else staged.compacted
+        self.revision = staged.rows[-1][0] if staged.rows else self.revision
+
+
+class Bench:
+    """An engine on a committed state. `commits` False: all that runs stays one batch."""
+
+    def __init__(self, *, commits: bool = True) -> None:
+        self.memory = Memory()
+        self.engine = Engine(self.memory)
+        self.commits = commits
+        self.now = NOW
+
+    def at(self, now: int) -> "Bench":
+        self.now = now
+        return self
+
+    def reply(self, command: Command):
+        """Run a command; return its reply. A refusal has to leave what is staged as it was."""
+        before = self.staged()
+        try:
+            return self.engine.apply(command, self.now)
+        except Refused:
+            assert self.staged() == before
+            raise
+        finally:
+            if self.commits:
+                self.commit()
+
+    def run(self, command: Command):
+        """Return what came of a command: its result, a `Wait`, or an error as (code, message, details)."""
+        try:
+            reply = self.reply(command)
+        except Refused as error:
+            return error.code, error.message, error.details
+        return reply if isinstance(reply, Wait) else reply.result
+
+    def given(self, *commands: Command) -> "Bench":
+        for command in commands:
+            self.reply(command)
+        return self
+
+    def commit(self) -> None:
+        self.memory.commit(self.engine.staging.take())
+        self.engine.staging.drop()
+
+    def staged(self):
+        staging = self.engine.staging
+        return list(staging.rows), dict(staging.entries), dict(staging.tokens), staging.compacted, staging.revision
+
+    def changes(self, since: int = 0) -> list[tuple]:
+        """Return the changes so far as (kind, revision, key, value, previous, expires, time)."""
+        changes = self.engine.staging.changes(since, b"", 10_000)[1]
+        return [
+            (change.kind, change.revision, change.key, change.value, change.previous, change.expires, change.time)
+            for change in changes
+        ]

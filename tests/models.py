@@ -1,0 +1,226 @@
+"""What the commands mean, told a second time and as simply as can be: a dict, a list of changes, no disk."""
+
+from copy import copy
+from typing import Any, NamedTuple
+
+from kvd.commands import Command
+from kvd.limits import INTEGER_MAX, ONCE_KEPT_MS
+
+
+class Cell(NamedTuple):
+    """What the model knows of a key."""
+
+    value: bytes
+    revision: int
+    created: int
+    expires: int | None
+
+
+class Refusal(Exception):
+    """The code of an error."""
+
+
+def must(holds: object, code: str = "CONFLICT") -> None:
+    if not holds:
+        raise Refusal(code)
+
+
+class Model:
+    def __init__(self) -> None:
+        self.now = 0
+        self.cells: dict[bytes, Cell] = {}
+        self.changes: list[tuple] = []
+        self.tokens: dict[bytes, tuple] = {}
+        self.compacted = 0
+
+    def copy(self) -> "Model":
+        other = copy(self)
+        other.cells, other.changes, other.tokens = dict(self.cells), list(self.changes), dict(self.tokens)
+        return other
+
+    @property
+    def revision(self) -> int:
+        return len(self.changes)
+
+    def apply(self, command: Command, now: int) -> Any:
+        """Return (revision, result), or the code of an error: then nothing is changed."""
+        self.now = now
+        before = self.copy()
+        try:
+            return self.reply(command)
+        except Refusal as refusal:
+            vars(self).update(vars(before))
+            return str(refusal)
+
+    def reply(self, command: Command) -> tuple[int, Any]:
+        if command.command_name() in ("ONCE", "CHANGES"):
+            return getattr(self, command.command_name().lower())(command)
+        result = self.run(command)
+        return self.revision, result
+
+    def run(self, command: Command) -> Any:
+        return getattr(self, command.command_name().lower())(command)
+
+    # Cells
+
+    def live(self, key: bytes) -> Cell | None:
+        cell = self.cells.get(key)
+        return None if cell is None or (cell.expires is not None and cell.expires <= self.now) else cell
+
+    def keys(self, prefix: bytes = b"") -> list[bytes]:
+        return sorted(key for key in self.cells if key.startswith(prefix) and self.live(key))
+
+    def due(self) -> list[bytes]:
+        return sorted(key for key in self.cells if not self.live(key))
+
+    def end(self, kind: str, key: bytes) -> None:
+        cell = self.cells.pop(key)
+        self.changes.append((kind, self.revision + 1, key, None, cell.revision, None, self.now))
+
+    def put(self, key: bytes, value: bytes, expires: int | None) -> None:
+        if key in self.cells and not self.live(key):
+            self.end("EXPIRED", key)
+        old = self.cells.get(key)
+        revision = self.revision + 1
+        self.changes.append(("SET", revision, key, value, old.revision if old else 0, expires, self.now))
+        self.cells[key] = Cell(value, revision, old.created if old else revision, expires)
+
+    def sweep(self, keys: list[bytes], now: int) -> int:
+        self.now = now
+        due = [key for key in keys if key in self.cells and not self.live(key)]
+        for key in due:
+            self.end("EXPIRED", key)
+        return len(due)
+
+    # Values
+
+    def get(self, command):
+        cell = self.live(command.key)
+        return cell and cell.value
+
+    def set(self, command):
+        cell = self.live(command.key)
+        must(not (command.nx and cell))
+        must(cell or not command.xx)
+        must(command.revision in (None, cell.revision if cell else 0))
+        expires = command.at if command.ttl is None else self.now + command.ttl
+        if command.keep_ttl:
+            expires = cell.expires if cell else None
+        self.put(command.key, command.value, expires)
+        return cell.value if cell and command.previous else None
+
+    def clear(self, command):
+        return sum(self.clear_one(key) for key in command.keys)
+
+    def clear_one(self, key: bytes) -> int:
+        if not self.live(key):
+            return 0
+        self.end("CLEAR", key)
+        return 1
+
+    def multiget(self, command):
+        return [cell.value if (cell := self.live(key)) else None for key in command.keys]
+
+    def multiset(self, command):
+        for key, value in command.pairs:
+            self.put(key, value, None)
+
+    def take(self, command):
+        cell = self.live(command.key)
+        self.clear_one(command.key)
+        return cell and cell.value
+
+    def incr(self, command):
+        cell = self.live(command.key) or Cell(b"0", 0, 0, None)
+        must(cell.value.lstrip(b"-").isdigit() and cell.value == b"%d" % int(cell.value), "WRONG_TYPE")
+        number = int(cell.value) + (1 if command.by is None else command.by)
+        must(-INTEGER_MAX - 1 <= number <= INTEGER_MAX, "WRONG_TYPE")
+        self.put(command.key, str(number).encode(), cell.expires)
+        return number
+
+    def append(self, command):
+        cell = self.live(command.key) or Cell(b"", 0, 0, None)
+        self.put(command.key, cell.value + command.value, cell.expires)
+        return len(cell.value + command.value)
+
+    # Keys
+
+    def exists(self, command):
+        return sum(self.live(key) is not None for key in command.keys)
+
+    def entry(self, command):
+        cell = self.live(command.key)
+        return cell and {
+            "revision": cell.revision,
+            "created": cell.created,
+            "expires": cell.expires,
+            "size": len(cell.value),
+        }
+
+    def scan(self, command):
+        keys = [key for key in self.keys(command.prefix or b"") if command.after is None or key > command.after]
+        page = keys[: command.limit or 100]
+        items = [
+            (key, c.value, c.revision, c.expires) if command.values else key for key in page for c in [self.cells[key]]
+        ]
+        return [items, page[-1] if len(keys) > len(page) else None]
+
+    def count(self, command):
+        return len(self.keys(command.prefix or b""))
+
+    def clearprefix(self, command):
+        return sum(self.clear_one(key) for key in self.keys(command.prefix)[: command.limit])
+
+    # Expiry
+
+    def expire(self, command):
+        cell = self.live(command.key)
+        if cell:
+            self.put(command.key, cell.value, self.now + command.ttl)
+        return int(cell is not None)
+
+    def persist(self, command):
+        cell = self.live(command.key)
+        if not cell or cell.expires is None:
+            return 0
+        self.put(command.key, cell.value, None)
+        return 1
+
+    def ttl(self, command):
+        cell = self.live(command.key)
+        return cell and (-1 if cell.expires is None else cell.expires - self.now)
+
+    # Atomic
+
+    def transaction(self, command):
+        for key, revision in command.conditions:
+            cell = self.live(key)
+            must(revision == (cell.revision if cell else 0))
+        return [self.run(step) for step in command.commands]
+
+    def once(self, command):
+        body, revision, result, time = self.tokens.get(command.token, (None, 0, None, -ONCE_KEPT_MS))
+        if time <= self.now - ONCE_KEPT_MS:
+            result = self.run(command.command)
+            self.tokens[command.token] = (command.command, self.revision, result, self.now)
+            return self.revision, result
+        must(body == command.command)
+        return revision, result
+
+    # Changes
+
+    def compact(self, command):
+        must(command.revision <= self.revision, "BAD_ARGUMENT")
+        self.compacted = max(self.compacted, command.revision)
+        return self.compacted
+
+    def changes_after(self, since: int, prefix: bytes) -> list[tuple]:
+        return [change for change in self.changes[since:] if change[2].startswith(prefix)]
+
+
+def changes_reply(model: Model, command: Command) -> tuple[int, list[tuple]]:
+    must(command.since >= model.compacted, "COMPACTED")
+    must(command.since <= model.revision, "BAD_ARGUMENT")
+    found = model.changes_after(command.since, command.prefix or b"")
+    limit = command.limit or 1_000
+    return (found[limit - 1][1], found[:limit]) if len(found) > limit else (model.revision, found)

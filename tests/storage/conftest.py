@@ -1,0 +1,32 @@
+"""Stores in directories of their own, with a short WAL so that they open fast."""
+
+import contextlib
+
+import pytest
+from drives import Drive
+
+from kvd.storage import journal
+
+
+@pytest.fixture(autouse=True)
+def _short_wal(monkeypatch):
+    monkeypatch.setattr(journal, "WAL_PRESIZED_BYTES", 1 << 20)
+
+
+@pytest.fixture
+def make_drive(tmp_path):
+    made = []
+
+    def make(name: str = "data", **options) -> Drive:
+        made.append(Drive(tmp_path / name, **options))
+        return made[-1]
+
+    yield make
+    for drive in made:
+        with contextlib.suppress(Exception):  # the test closed it
+            drive.store.close()
+
+
+@pytest.fixture
+def drive(make_drive) -> Drive:
+    return make_drive()

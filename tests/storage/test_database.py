@@ -1,0 +1,93 @@
+"""Which SQLite, which schema, and what its errors mean."""
+
+import pytest
+from drives import sqlite_error
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3
+
+from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, StorageFailed, UnfitSQLite
+from kvd.storage import database
+from kvd.storage.database import check_library, connect, refusal_of
+from kvd.storage.store import Store
+
+
+@pytest.mark.parametrize(("version", "is_fit"), [((3, 40, 1), False), ((3, 51, 2), False), ((3, 51, 3), True)])
+def test_a_library_that_can_corrupt_data_is_refused(monkeypatch, version, is_fit):
+    monkeypatch.setattr(database.sqlite3, "sqlite_version_info", version)
+    if is_fit:
+        check_library()
+        return
+    with pytest.raises(
+        UnfitSQLite, match=r"can corrupt data \(WAL-reset bug, fixed in 3\.51\.3\): install the package"
+    ):
+        check_library()
+
+
+def test_a_store_does_not_open_with_an_unfit_library(monkeypatch, tmp_path):
+    monkeypatch.setattr(database.sqlite3, "sqlite_version_info", (3, 40, 1))
+    with pytest.raises(UnfitSQLite):
+        Store(tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_library_is_the_one_of_pysqlite3():
+    assert sqlite3.__name__.startswith("pysqlite3")
+
+
+@pytest.mark.parametrize(
+    ("code", "cls"),
+    [
+        (13, Full),
+        (13 | 5 << 8, Full),
+        (11, Corrupt),
+        (11 | 1 << 8, Corrupt),
+        (26, Corrupt),
+        (10, Internal),
+        (5, Busy),
+        (5 | 2 << 8, Busy),
+        (6, Busy),
+        (8, Internal),
+        (10 | 13 << 8, Internal),
+    ],
+)
+def test_an_error_of_sqlite_is_one_of_ours(code, cls):
+    assert type(refusal_of(sqlite_error(code))) is cls
+
+
+def test_an_error_that_is_not_sqlites_is_internal():
+    assert str(refusal_of(ValueError("what"))) == "INTERNAL: the storage failed: what"
+
+
+@pytest.mark.parametrize("file", ["journal.db", "table.db"])
+def test_a_database_of_a_newer_version_is_refused_with_a_sentence(drive, file):
+    drive.store.close()
+    db = Database(connect(drive.directory / file), execute_plugins=False)
+    row = {"migration_set": f"kvd.{file[:-3]}", "name": "m999_future", "applied_at": "2099"}
+    db["_sqlite_migrations"].insert(row)
+    db.conn.close()
+    with pytest.raises(NewerDatabase, match=r"was written by a newer kvd \(it has m999_future\): install that version"):
+        drive.open()
+
+
+@pytest.mark.parametrize("file", ["journal.db", "table.db"])
+def test_a_file_that_is_no_database_stops_the_start_and_lets_the_directory_go(drive, file):
+    drive.store.close()
+    (drive.directory / file).write_bytes(b"not a database" * 1000)
+    for _ in range(2):
+        with pytest.raises(StorageFailed, match="is it a kvd database, whole and readable"):
+            drive.open()
+
+
+def test_a_connection_never_checkpoints_by_itself_and_syncs_as_it_is_told(tmp_path):
+    db = connect(tmp_path / "a.db", synchronous="FULL")
+    found = {
+        name: db.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "busy_timeout", "journal_size_limit")
+    }
+    assert found == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "wal_autocheckpoint": 0,
+        "busy_timeout": 5000,
+        "journal_size_limit": -1,
+    }

@@ -1,0 +1,152 @@
+"""The journal: rows in order, checked; bounded spans; heads; tokens."""
+
+import pytest
+from drives import NOW, RolledBack
+from sqlite_utils.utils import sqlite3
+
+from kvd.commands.atomic import Once
+from kvd.commands.entry import Remembered
+from kvd.commands.values import Clear, Incr, MultiSet, Set
+from kvd.errors import Corrupt, StorageFailed
+from kvd.storage import journal as journal_module
+from kvd.storage.journal import Head
+
+
+@pytest.fixture
+def journal(drive):
+    drive.apply(Set(b"a", b"1"), Set(b"b", b"22"), Set(b"ab", b"333"), Clear([b"a"]), Set(b"\xff", b"4"))
+    return drive.store.journal
+
+
+@pytest.mark.parametrize(
+    ("since", "prefix", "limit", "upto", "revisions"),
+    [
+        (0, b"", 9, 5, [1, 2, 3, 4, 5]),
+        (2, b"", 9, 5, [3, 4, 5]),
+        (5, b"", 9, 5, []),
+        (0, b"a", 9, 5, [1, 3, 4]),
+        (0, b"\xff", 9, 5, [5]),
+        (0, b"z", 9, 5, []),
+        (0, b"", 2, 2, [1, 2]),
+        (0, b"a", 2, 3, [1, 3]),
+        (0, b"b", 1, 5, [2]),
+    ],
+)
+def test_a_span_is_complete_up_to_the_revision_told(journal, since, prefix, limit, upto, revisions):
+    told, changes = journal.changes(since, 5, prefix, limit)
+    assert (told, [change.revision for change in changes]) == (upto, revisions)
+
+
+def test_a_span_is_cut_by_rows_looked_at_and_by_bytes(journal, monkeypatch):
+    monkeypatch.setattr(journal_module, "CHANGES_ROWS_MAX", 2)
+    assert journal.changes(1, 5, b"z", 9) == (3, [])
+    monkeypatch.setattr(journal_module, "CHANGES_ROWS_MAX", 100)
+    monkeypatch.setattr(journal_module, "REPLY_BYTES_MAX", 5)
+    assert [change.revision for change in journal.changes(0, 5, b"", 9)[1]] == [1, 2]
+    assert [change.revision for change in journal.changes(2, 5, b"", 9)[1]] == [3]
+
+
+def test_rows_are_given_as_they_were_taken(drive):
+    rows = [
+        (1, 1, b"a", b"1", 0, 1, None, NOW),
+        (2, 1, b"b", b"", 0, 2, NOW + 9, NOW),
+        (3, 2, b"a", None, 1, 0, None, NOW),
+    ]
+    drive.store.journal.append(rows, [], None, None)
+    assert drive.store.journal.rows_after(0) == rows
+    assert drive.store.journal.rows_after(2) == rows[2:]
+
+
+def test_the_head_tells_first_last_time_and_what_is_compacted(drive):
+    journal = drive.store.journal
+    assert journal.head() == Head(drive.store.history, 0, 1, 0, 0)
+    drive.apply(MultiSet([(b"a", b"1")] * 4), now=NOW + 7)
+    journal.append([], [], 3, 2)
+    assert journal.head() == Head(drive.store.history, 3, 3, 4, NOW + 7)
+
+
+def test_what_fails_half_way_is_not_there_at_all(drive):
+    row = (1, 1, b"a", b"1", 0, 1, None, NOW)
+    with pytest.raises(sqlite3.IntegrityError):
+        drive.store.journal.append([row, row], [], None, None)
+    assert drive.store.journal.rows_after(0) == []
+    drive.store.journal.append([row], [], None, None)
+    assert drive.store.journal.rows_after(0) == [row]
+
+
+def test_a_begin_that_fails_leaves_no_transaction_open(drive):
+    other = sqlite3.connect(str(drive.directory / "journal.db"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    drive.store.journal.db.execute("PRAGMA busy_timeout = 0")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        drive.store.journal.append([], [], 1, None)
+    other.execute("ROLLBACK")
+    other.close()
+    drive.store.journal.append([], [], 1, None)
+    assert drive.store.journal.head().compacted == 1
+
+
+def test_a_commit_that_sqlite_rolled_back_by_itself_can_be_tried_again(drive):
+    journal = drive.store.journal
+    journal.db = RolledBack(journal.db)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        journal.append([], [], 1, None)
+    assert journal.head().compacted == 0
+    journal.append([], [], 1, None)
+    assert journal.head().compacted == 1
+
+
+def test_counts_of_a_span_are_what_began_less_what_ended(journal):
+    counted = [journal.net_count(0, b""), journal.net_count(0, b"a"), journal.net_count(3, b"a")]
+    assert (counted, journal.net_count(0, b"\xff")) == ([3, 1, -1], 1)
+
+
+DAMAGE = ["value = x'00'", "kind = 2", "key = x'62'", "created = 9", "expires = 9", "checksum = 9"]
+
+
+@pytest.mark.parametrize("change", DAMAGE)
+def test_a_damaged_row_is_an_error_when_it_is_read(drive, change):
+    drive.apply(Set(b"a", b"1"), Set(b"b", b"2"))
+    drive.fold().sql("journal.db", f"UPDATE journal SET {change} WHERE revision = 1")
+    store = drive.open().store
+    with pytest.raises(Corrupt, match="the change of revision 1 is damaged on disk") as caught:
+        store.changes(0, b"", 9)
+    assert caught.value.details == {"revision": 1}
+    assert store.changes(1, b"", 9)[0] == 2
+
+
+@pytest.mark.parametrize("change", DAMAGE)
+def test_a_damaged_row_that_is_not_folded_stops_the_start(drive, change):
+    drive.apply(Set(b"a", b"1"))
+    drive.sql("journal.db", f"UPDATE journal SET {change} WHERE revision = 1")
+    with pytest.raises(StorageFailed, match="the change of revision 1 is damaged on disk"):
+        drive.open()
+
+
+def test_tokens_are_kept_by_number_and_the_last_of_each_is_told(drive):
+    drive.apply(Once(b"token--1", Incr(b"a")), Once(b"token--2", Incr(b"a")), now=NOW)
+    drive.apply(Once(b"token--3", Incr(b"a")), now=NOW + 5)
+    journal = drive.store.journal
+    assert journal.tokens_after(NOW) == {b"token--3": (3, NOW + 5)}
+    assert list(journal.tokens_after(NOW - 1)) == [b"token--1", b"token--2", b"token--3"]
+    assert journal.next_token() == 4
+    kept = journal.remembered(2)
+    assert kept == Remembered(b"token--2", kept.digest, 2, b"\x02", NOW)
+
+
+def test_tokens_are_forgotten_a_thousand_at_least_at_a_time(drive):
+    kept = [(number, Remembered(b"%08d" % number, b"", 0, b"", NOW)) for number in range(1, 1_006)]
+    journal = drive.store.journal
+    journal.append([], kept, None, None)
+    journal.forget_tokens(1_000)
+    assert len(journal.tokens_after(0)) == 1_005
+    journal.forget_tokens(1_001)
+    assert sorted(journal.tokens_after(0)) == [b"%08d" % number for number in range(1_001, 1_006)]
+
+
+def test_the_wal_is_made_long_before_it_is_used_and_left_alone_when_it_holds_something(drive):
+    assert drive.store.journal.wal.stat().st_size == 1 << 20
+    drive.apply(Set(b"a", b"1"))
+    before = drive.store.journal.wal.read_bytes()
+    drive.store.journal.presize()
+    assert drive.store.journal.wal.read_bytes() == before

@@ -1,0 +1,58 @@
+"""The table as the loop reads it."""
+
+import pytest
+from drives import NOW
+
+from kvd.commands.entry import Entry
+from kvd.commands.values import MultiSet, Set
+from kvd.errors import Corrupt
+from kvd.storage import table as table_module
+
+KEYS = [b"\x00", b"a", b"a\x00", b"a\xff", b"ab", b"b", b"\xff", b"\xff\xff"]
+
+
+@pytest.fixture
+def table(drive):
+    drive.apply(MultiSet([(key, key) for key in KEYS]))
+    return drive.fold().store.table
+
+
+@pytest.mark.parametrize("prefix", [b"", b"a", b"a\xff", b"\xff", b"c"])
+@pytest.mark.parametrize("after", [None, b"\x00", b"a", b"a\x00", b"aa", b"b", b"\xff\xff"])
+def test_a_walk_is_the_sorted_keys_of_a_prefix_after_a_key(table, prefix, after):
+    expected = sorted(key for key in KEYS if key.startswith(prefix) and (after is None or key > after))
+    assert [entry.key for entry in table.scan(prefix, after)] == expected
+    assert table.count(prefix) == (sum(key.startswith(prefix) for key in KEYS), len(KEYS))
+
+
+def test_an_entry_comes_back_as_it_was_written(drive):
+    drive.apply(Set(b"a", b"1", ttl=5), Set(b"b", b""))
+    table = drive.fold().store.table
+    assert [table.get(key) for key in (b"a", b"b", b"c")] == [
+        Entry(b"a", b"1", 1, 1, NOW + 5),
+        Entry(b"b", b"", 2, 2, None),
+        None,
+    ]
+
+
+def test_keys_are_due_first_in_time_first(drive):
+    drive.apply(Set(b"a", b"", at=9), Set(b"b", b"", at=5), Set(b"c", b"", at=5), Set(b"d", b""), Set(b"e", b"", at=10))
+    table = drive.fold().store.table
+    assert [list(table.due(now)) for now in (4, 5, 9)] == [[], [b"b", b"c"], [b"b", b"c", b"a"]]
+
+
+def test_what_is_due_is_found_by_its_index_without_a_look_at_the_others(table):
+    plan = table.db.execute(f"EXPLAIN QUERY PLAN {table_module.DUE}", (NOW,)).fetchall()
+    assert "SEARCH entry USING COVERING INDEX entry_expires (expires<?)" in [row[3] for row in plan]
+
+
+@pytest.mark.parametrize("change", ["value = x'00'", "revision = 9", "created = 9", "expires = 9", "checksum = 9"])
+def test_a_damaged_entry_is_an_error_and_never_a_wrong_value(drive, change):
+    drive.apply(Set(b"a", b"1"), Set(b"b", b"2"))
+    drive.fold().sql("table.db", f"UPDATE entry SET {change} WHERE key = x'61'")
+    store = drive.open().store
+    for read in (lambda: store.get(b"a"), lambda: list(store.scan(b"", None))):
+        with pytest.raises(Corrupt, match="the entry of this key is damaged on disk") as caught:
+            read()
+        assert caught.value.details == {"key": b"a"}
+    assert store.get(b"b").value == b"2"

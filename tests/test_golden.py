@@ -1,0 +1,205 @@
+"""What is durable or shared with others is golden, byte for byte: frames on the wire, rows of journal and table.
+
+The bytes are in tests/golden/*.txt, a line each: a name, two blanks, the bytes in hex (or a row as text).
+To see the lines as the code makes them now, for a new command or a wanted change of the format:
+
+    .venv/bin/python tests/test_golden.py
+
+and put those that are new into the files. A line that changes breaks every client and every data directory there is.
+"""
+
+from pathlib import Path
+
+import pytest
+from msgspec import Raw
+
+from kvd import wire
+from kvd.commands import COMMANDS
+from kvd.commands.atomic import Once, Transaction
+from kvd.commands.base import Ok
+from kvd.commands.changes import Changes, Compact
+from kvd.commands.entry import Change
+from kvd.commands.expiry import Expire, Persist, Ttl
+from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
+from kvd.commands.server import Commands, Info, Ping
+from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
+from kvd.engine import Engine
+from kvd.errors import CODES, refusal
+from kvd.storage import Store
+
+GOLDEN = Path(__file__).parent / "golden"
+TIME = 1_700_000_000_000
+
+COMMAND_SAMPLES = [
+    Get(b"city"),
+    Set(b"city", b"Ahmedabad"),
+    Set(b"city", b"Surat", ttl=60_000, nx=True, previous=True),
+    Set(b"city", b"Surat", at=TIME, revision=7),
+    Set(b"city", b"Surat", keep_ttl=True, xx=True),
+    Clear([b"city", b"\x00\xff"]),
+    MultiGet([b"city", b"country"]),
+    MultiSet([(b"city", b"Surat"), (b"country", b"India")]),
+    Take(b"city"),
+    Incr(b"visits"),
+    Incr(b"visits", -(2**63)),
+    Append(b"log", b"line\n"),
+    Exists([b"city"]),
+    EntryOf(b"city"),
+    Scan(),
+    Scan(b"user:", b"user:1", 2, values=True),
+    Count(),
+    Count(b"user:"),
+    ClearPrefix(b"user:"),
+    ClearPrefix(b"", 100_000),
+    Expire(b"session", 60_000),
+    Persist(b"session"),
+    Ttl(b"session"),
+    Transaction([(b"city", 7)], [Set(b"city", b"Surat"), Get(b"city")]),
+    Once(b"5f2c9d1e", Incr(b"visits")),
+    Changes(0),
+    Changes(41, b"user:", 10, 1000),
+    Compact(41),
+    Ping(),
+    Ping(b"hello"),
+    Info(),
+    Info("store"),
+    Commands(),
+    Commands("set"),
+]
+CHANGE_SAMPLES = [
+    Change("SET", 1, b"city", b"Ahmedabad", 0, None, TIME),
+    Change("SET", 2, b"session", b"", 1, TIME + 60_000, TIME),
+    Change("CLEAR", 3, b"city", None, 1, None, TIME),
+    Change("EXPIRED", 2**40, b"session", None, 2, None, TIME),
+]
+RESULTS = [
+    ("nil", None),
+    ("bytes", b"Ahmedabad"),
+    ("number", -1),
+    ("array", [b"Ahmedabad", None]),
+    ("page", [[(b"a", b"1", 7, None)], b"a"]),
+    ("map", {"revision": 7, "created": 1, "expires": None, "size": 9}),
+    ("changes", CHANGE_SAMPLES[:1]),
+    ("again", Raw(b"\x01")),
+]
+
+
+def command_lines():
+    numbers = {}
+    for sample in COMMAND_SAMPLES:
+        name = sample.command_name()
+        numbers[name] = numbers.get(name, 0) + 1
+        yield f"{name}.{numbers[name]}", wire.encode(sample).hex()
+
+
+def reply_lines():
+    for name, result in RESULTS:
+        yield f"OK.{name}", wire.encode(Ok(7, result)).hex()
+    for code in CODES:
+        yield f"ERROR.{code}", wire.encode(wire.error_reply(refusal(code, "a sentence", {"revision": 7}))).hex()
+
+
+def published_lines():
+    for sample in CHANGE_SAMPLES:
+        topic, body = wire.change_frames(sample)
+        yield f"{sample.kind}.{sample.revision}.topic", topic.hex()
+        yield f"{sample.kind}.{sample.revision}.body", body.hex()
+    yield "control.topic", wire.CONTROL_TOPIC.hex()
+    yield "HEARTBEAT", wire.heartbeat(7, TIME).hex()
+    yield "COMPACTED", wire.compacted(7).hex()
+
+
+PROGRAM = [
+    Set(b"city", b"Ahmedabad"),
+    Set(b"session", b"8f3a", ttl=60_000),
+    Set(b"city", b"Surat"),
+    Set(b"gone", b""),
+    Clear([b"gone"]),
+    Expire(b"city", 1),
+    Once(b"5f2c9d1e", Incr(b"visits")),
+    Set(b"\x00\xff", b"\xff\x00"),
+]
+
+
+def text_of(row):
+    return " ".join(
+        "nil" if cell is None else cell.hex() or "''" if isinstance(cell, bytes) else str(cell) for cell in row
+    )
+
+
+def row_lines(directory):
+    """Run a program at fixed times on a new store, fold it, and tell every row of both files."""
+    store = Store(directory)
+    engine = Engine(store)
+    for number, command in enumerate(PROGRAM):
+        engine.apply(command, TIME + number)
+    engine.expire([b"city"], TIME + 10)
+    store.commit(engine.staging.take())
+    store.begin_fold()
+    while store.folded < store.revision:
+        store.finish(store.folder.done.get())
+    for query, db in (
+        ("journal", store.journal.db.execute("SELECT * FROM journal ORDER BY revision")),
+        ("once", store.journal.db.execute("SELECT * FROM once")),
+        ("entry", store.table.db.execute("SELECT * FROM entry ORDER BY key")),
+        ("fold", store.table.db.execute("SELECT revision, entries FROM fold")),
+        ("head", store.journal.db.execute("SELECT compacted, length(history) FROM head")),
+    ):
+        yield from ((f"{query}.{number}", text_of(row)) for number, row in enumerate(db, 1))
+    for db in (store.journal.db, store.table.db):
+        for name, sql in db.execute(
+            "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%sqlite_%' ORDER BY name"
+        ):
+            yield f"schema.{name}", sql
+    store.close()
+
+
+def written(name):
+    lines = (GOLDEN / f"{name}.txt").read_text().splitlines()
+    return [tuple(line.split("  ", 1)) for line in lines if line and not line.startswith("#")]
+
+
+def hint(name):
+    return f"tests/golden/{name}.txt differs: see the head of tests/test_golden.py before you change it"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"), [("commands", command_lines), ("replies", reply_lines), ("published", published_lines)]
+)
+def test_the_bytes_on_the_wire_are_those_written_down(name, lines):
+    assert list(lines()) == written(name), hint(name)
+
+
+def test_the_bytes_written_down_are_the_commands():
+    assert [wire.decode_command(bytes.fromhex(body)) for _, body in written("commands")] == COMMAND_SAMPLES
+
+
+def test_the_rows_on_the_disk_are_those_written_down(tmp_path):
+    assert list(row_lines(tmp_path / "data")) == written("rows"), hint("rows")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_golden_bytes(name):
+    lines = [line for line, _ in written("commands") if line.partition(".")[0] == name]
+    assert lines, f"{name} has no golden bytes: put samples into COMMAND_SAMPLES, then run this file (see its head)"
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_each_code_has_golden_bytes(code):
+    assert [line for line, _ in written("replies") if line == f"ERROR.{code}"], f"{code} has no golden bytes"
+
+
+def print_all(directory):
+    """Print the lines of all files as the code makes them now."""
+    makers = {"commands": command_lines, "replies": reply_lines, "published": published_lines}
+    for name, lines in {**makers, "rows": lambda: row_lines(directory)}.items():
+        print(f"## tests/golden/{name}.txt")
+        for line in lines():
+            print("  ".join(line))
+
+
+if __name__ == "__main__":
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as temporary:
+        print_all(Path(temporary))
