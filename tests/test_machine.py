@@ -306,7 +306,7 @@ FAULTS = [
     (Staging, "put", put_without_end),
     (fold_module, "DELETE", "SELECT :since, :upto"),
     (fold_module, "MARK", "UPDATE fold SET revision = :upto + 0 * :since"),
-    (Store, "trim_target", lambda store: store.revision - 1 if store.revision > store.first else None),
+    (Store, "trim_target", lambda store, least=1: store.revision - 1 if store.revision > store.first else None),
 ]
 
 

@@ -102,10 +102,17 @@ class MultiGet(Read, tag="MULTIGET"):
 
     def run(self, entries: Reader, now: Milliseconds) -> list[bytes | None]:  # noqa: ARG002
         """Return the values."""
-        found = [entries.get(key) for key in self.keys]
-        values = [None if entry is None else entry.value for entry in found]
-        if sum([len(value) for value in values if value is not None]) > REPLY_BYTES_MAX:
-            raise TooLarge(f"the values are more than {REPLY_BYTES_MAX} bytes together: ask for fewer keys")
+        values: list[bytes | None] = []
+        room = REPLY_BYTES_MAX
+        for key in self.keys:
+            entry = entries.get(key)
+            if entry is None:
+                values.append(None)
+                continue
+            values.append(entry.value)
+            room -= len(entry.value)
+            if room < 0:
+                raise TooLarge(f"the values are more than {REPLY_BYTES_MAX} bytes together: ask for fewer keys")
         return values
 
 

@@ -21,7 +21,7 @@ from kvd.commands import Ask, Command
 from kvd.commands.base import Ok, Wait
 from kvd.commands.entry import Milliseconds, Row
 from kvd.engine import Engine
-from kvd.errors import Busy, Full, Internal, Refused, ShuttingDown, StorageFailed
+from kvd.errors import Busy, Corrupt, Full, Internal, Refused, ShuttingDown, StorageFailed
 from kvd.limits import (
     BATCH_BYTES_MAX,
     EXPIRED_PER_BATCH_MAX,
@@ -68,6 +68,7 @@ class Server:
         self.facts = Facts({"server": self.server_facts, "store": store.facts, "traffic": self.traffic_facts})
         self.calls: Counter[type[Command]] = Counter()
         self.errors = self.batches = 0
+        self.damaged: set[bytes] = set()
         self.started = self.clock.now()
         self.next_expiry = self.next_sync = self.published_compacted = 0
         self.stopping = False
@@ -241,28 +242,29 @@ class Server:
 
     def expire(self, now: Milliseconds) -> None:
         """End the entries whose time has come, a bounded number at once."""
-        keys = self.due(now)
-        if not keys or not self.engine.expire(keys, now):
-            return
-        if len(keys) == EXPIRED_PER_BATCH_MAX:
-            self.next_expiry = now
         try:
+            keys = self.store.due(now, EXPIRED_PER_BATCH_MAX, skip=self.damaged)
+            self.expire_each(keys, now)
             rows = self.commit()
-        except PASSING as error:
+        except (*PASSING, Corrupt) as error:
+            # Readers see the expired as gone all the same.
             log.warning("event=expiry_delayed %s", error)
+            self.next_expiry = now + EXPIRY_RETRY_MS
             return
         except Refused as error:
             self.fail([], error)
+        if len(keys) == EXPIRED_PER_BATCH_MAX:
+            self.next_expiry = now
         self.after_commit(rows, now)
 
-    def due(self, now: Milliseconds) -> list[bytes]:
-        """Return keys whose time has come. When they cannot be read, readers still see them as gone."""
-        try:
-            return self.store.due(now, EXPIRED_PER_BATCH_MAX)
-        except Refused as error:
-            log.error("event=expiry_failed %s", error)  # noqa: TRY400  # no defect: the sentence says it all
-            self.next_expiry = now + EXPIRY_RETRY_MS
-            return []
+    def expire_each(self, keys: list[bytes], now: Milliseconds) -> None:
+        """Stage the end of keys; one that is damaged on disk is left to be repaired, and the others go on."""
+        for key in keys:
+            try:
+                self.engine.expire([key], now)
+            except Corrupt as error:
+                log.error("event=damaged_entry key=%r %s", key, error)  # noqa: TRY400  # not a defect
+                self.damaged.add(key)
 
     def wake(self, rows: list[Row], now: Milliseconds) -> None:
         """Answer those who wait and whom a change concerns, or whose time is over."""

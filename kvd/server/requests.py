@@ -14,7 +14,7 @@ from kvd.limits import (
 )
 
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
-REQUEST_QUEUE_MAX = 1_000
+REQUEST_QUEUE_MAX = 256
 KEEPALIVE_IDLE_S = 60
 
 

@@ -5,7 +5,7 @@ Time comes in as an argument, in Unix milliseconds.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,7 @@ from kvd.limits import (
     ONCE_KEPT_MS,
     OVERLAY_BYTES_MAX,
     OVERLAY_CHANGES_MAX,
+    TRIMMED_BYTES_PER_COMMIT,
     TRIMMED_PER_COMMIT_MAX,
     WAL_CHECKPOINT_BYTES,
 )
@@ -118,7 +119,7 @@ class Store:
         self.revision, self.time = head.last, head.time
         self.first, self.folded, self.durable = head.first, fold.revision, 0
         self.compacted = max(head.compacted, head.first - 1)
-        self.trim_upto = self.compacted
+        self.trim_upto, self.portion = self.compacted, TRIMMED_PER_COMMIT_MAX
         self.entries = fold.entries
         self.sqlite_version = sqlite3.sqlite_version
         self.layers = Layers()
@@ -168,9 +169,9 @@ class Store:
         with refusals():
             return self.journal.changes(since, self.revision, prefix, limit)
 
-    def due(self, now: Milliseconds, limit: int) -> list[bytes]:
+    def due(self, now: Milliseconds, limit: int, skip: Container[bytes] = ()) -> list[bytes]:
         """Return keys whose time has come, at most `limit`, those due the longest first within memory and disk."""
-        return list(islice(self.all_due(now), limit))
+        return list(islice((key for key in self.all_due(now) if key not in skip), limit))
 
     def all_due(self, now: Milliseconds) -> Iterator[bytes]:
         """Yield all keys whose time has come."""
@@ -239,8 +240,9 @@ class Store:
             self.begin_fold()
 
     def begin_fold(self) -> None:
-        """Hand the fresh layer to the fold, if it is not at work already."""
-        if self.layers.folding is None and self.layers.fresh.changes and self.fold_error is None:
+        """Hand the fresh layer to the fold, if it is not at work; an empty one to make the last fold durable."""
+        is_due = self.layers.fresh.changes or self.durable < self.folded
+        if is_due and self.layers.folding is None and self.fold_error is None:
             self.layers.begin_fold()
             self.folder.ask(FoldJob(self.revision))
 
@@ -305,20 +307,22 @@ class Store:
         count = self.revision - self.first + 1
         with refusals():
             over = self.journal.live_bytes() - self.kept_bytes
-        excess = count * over // (over + self.kept_bytes) if over > 0 else 0
+        live = over + self.kept_bytes
+        excess = count * over // live if over > 0 else 0
+        self.portion = max(1, min(TRIMMED_PER_COMMIT_MAX, TRIMMED_BYTES_PER_COMMIT * count // max(live, 1)))
         self.trim_upto = max(self.trim_upto, self.compacted, self.revision - self.kept_changes, self.first - 1 + excess)
 
-    def trim_target(self) -> int | None:
-        """Return up to where this commit deletes rows: a whole portion or nothing, never what is not folded."""
+    def trim_target(self, least: int | None = None) -> int | None:
+        """Return up to where a commit deletes rows: at least so many (a portion) or none, never what is not folded."""
         upto = min(max(self.trim_upto, self.compacted), self.durable, self.revision - 1)
-        portion = min(upto, self.first + TRIMMED_PER_COMMIT_MAX - 1)
-        return portion if portion - self.first + 1 >= TRIMMED_PER_COMMIT_MAX else None
+        target = min(upto, self.first + self.portion - 1)
+        return target if target - self.first + 1 >= (least or self.portion) else None
 
     def trim_idle(self) -> None:
         """Delete forgotten changes also when nobody writes, and tokens that no longer count."""
         oldest = next(iter(self.tokens.values()))[0] if self.tokens else self.next_token
         self.put_off_when_full(partial(self.journal.forget_tokens, oldest))
-        while (trim := self.trim_target()) is not None:
+        while (trim := self.trim_target(least=1)) is not None:
             if self.put_off_when_full(partial(self.journal.trim, trim)) is None:
                 return
             self.first = trim + 1

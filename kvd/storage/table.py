@@ -83,7 +83,7 @@ class Table:
         try:
             return int(self.db.execute(sql, span).fetchone()[0]), self.fold().revision
         finally:
-            self.db.execute("COMMIT")
+            self.db.rollback()  # it only read; unlike COMMIT it works after an error too
 
     def due(self, now: Milliseconds) -> Iterator[bytes]:
         """Yield the keys whose time has come, the longest due first."""

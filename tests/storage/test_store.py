@@ -120,9 +120,9 @@ def test_old_changes_are_trimmed_by_count_and_only_what_is_folded(make_drive, po
         revisions(drive, 2)
     assert caught.value.details == {"compacted": 3}
     drive.store.tick(NOW)
-    assert (drive.store.first, drive.store.compacted) == (16, 15)
+    assert (drive.store.first, drive.store.compacted) == (17, 16)
     drive.settle()
-    assert revisions(drive.restart(), 15) == list(range(16, 22))
+    assert revisions(drive.restart(), 16) == list(range(17, 22))
 
 
 def test_old_changes_are_trimmed_by_bytes(make_drive, portions):
@@ -162,7 +162,7 @@ def test_a_revision_is_never_used_again_when_all_is_compacted_trimmed_and_cleare
     drive.apply(FILL, Take(b"k"))
     drive.apply(Compact(11))
     drive.fold().store.tick(NOW)
-    assert (drive.store.first, drive.store.compacted) == (10, 11)
+    assert (drive.store.first, drive.store.compacted) == (11, 11)
     drive.restart()
     assert (drive.store.revision, drive.store.compacted, drive.store.count(b"", NOW)) == (11, 11, 0)
     drive.apply(Set(b"a", b"1"))
