@@ -25,7 +25,7 @@ from kvd.commands.entry import (
     overlaid,
 )
 from kvd.errors import BadArgument, Busy, Compacted, TooLarge
-from kvd.limits import ONCE_KEPT_MS, ONCE_TOKENS_MAX, STAGED_BYTES_MAX
+from kvd.limits import ENTRY_OVERHEAD_BYTES, ONCE_KEPT_MS, ONCE_TOKENS_MAX, STAGED_BYTES_MAX
 
 MISSING: Any = object()
 
@@ -155,9 +155,9 @@ class Staging:
 
     def put(self, key: bytes, value: bytes, *, expires: Milliseconds | None) -> int:
         """Set a key; return the revision. An expired entry that nobody has ended yet ends first."""
-        self.bytes += len(key) + len(value)
+        self.bytes += ENTRY_OVERHEAD_BYTES + len(key) + len(value)
         if self.bytes > STAGED_BYTES_MAX:
-            raise TooLarge(f"this would write more than {STAGED_BYTES_MAX} bytes at once: do it in smaller parts")
+            raise TooLarge("this would write too much at once: do it in smaller parts")
         before = self.any_entry(key)
         previous = created = 0
         if before is not None:
@@ -188,6 +188,7 @@ class Staging:
 
     def end(self, entry: Entry, kind: int) -> None:
         """Stage the end of an entry."""
+        self.bytes += ENTRY_OVERHEAD_BYTES + len(entry.key)
         self.revision += 1
         self.entries[entry.key] = None
         self.rows.append((self.revision, kind, entry.key, None, entry.revision, 0, None, self.now))
@@ -221,7 +222,7 @@ class Staging:
     def undo(self, count: int, revision: int, compacted: int | None) -> None:
         """Go back to where so many rows were staged. Rare, so entries are made again from the rows that stay."""
         self.revision, self.compacted = revision, compacted
-        self.bytes = sum([len(row[2]) + len(row[3] or b"") for row in self.rows[:count]])
+        self.bytes = sum([ENTRY_OVERHEAD_BYTES + len(row[2]) + len(row[3] or b"") for row in self.rows[:count]])
         if count == len(self.rows):
             return
         undone = {row[2] for row in self.rows[count:]}

@@ -36,7 +36,9 @@ WAIT_MS_MAX = 60_000
 # What the loop takes at once before it commits, and what it holds for clients.
 BATCH_COMMANDS_MAX = 1_000
 BATCH_BYTES_MAX = 16 * MIB
-# What may be staged at once: a batch is committed at BATCH_BYTES_MAX, so one command may stage the rest.
+BATCH_MS_MAX = 50
+# What may be staged at once (each change counts ENTRY_OVERHEAD_BYTES besides): a batch is committed at
+# BATCH_BYTES_MAX, so one command may stage the rest.
 STAGED_BYTES_MAX = 64 * MIB
 REPLY_QUEUE_MAX = 10_000
 PUBLISH_QUEUE_MAX = 20_000
@@ -51,7 +53,7 @@ ONCE_TOKENS_MAX = 1_000_000
 HEARTBEAT_MS = 1_000
 EXPIRY_INTERVAL_MS = 200
 EXPIRY_RETRY_MS = 5_000
-EXPIRED_PER_BATCH_MAX = 1_000
+EXPIRED_PER_BATCH_MAX = 2_000
 FSYNC_INTERVAL_MS = 100
 BUSY_TIMEOUT_MS = 5_000
 

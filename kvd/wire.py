@@ -14,7 +14,7 @@ from kvd.commands import COMMANDS, Ask, Command, Read, Write, syntax_of
 from kvd.commands.base import Error, Ok, Reply
 from kvd.commands.entry import Change
 from kvd.errors import BadArgument, BadRequest, Refused, TooLarge, UnknownCommand, refusal
-from kvd.limits import COMMAND_BYTES_MAX
+from kvd.limits import COMMAND_BYTES_MAX, KIB
 
 VERSION = 1
 CHANGE_TOPIC = b"k"
@@ -42,16 +42,36 @@ def decode_command(body: bytes) -> Read | Write | Ask:
 
 def explain(body: bytes, complaint: str) -> Refused:
     """Return the error that says best why a body is not a command."""
+    if len(body) > EXPLAINED_BYTES_MAX:
+        return explain_name(name_in(body), complaint)
     try:
         array = msgpack.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         return BadRequest(f"the body is not msgpack: {error}")
-    if not isinstance(array, list) or not array or not isinstance(array[0], str):
+    is_named = isinstance(array, list) and array and isinstance(array[0], str)
+    return explain_name(array[0] if is_named else None, complaint)
+
+
+def explain_name(name: str | None, complaint: str) -> Refused:
+    """Return the error for a body that begins with this name, or with none."""
+    if name is None:
         return BadRequest('the body is not an array that begins with a command\'s name, such as ["GET", key]')
-    command = COMMANDS.get(array[0])
+    command = COMMANDS.get(name)
     if command is None:
-        return UnknownCommand(f"there is no command {array[0][:64]!r}: COMMANDS lists them")
+        return UnknownCommand(f"there is no command {name[:64]!r}: COMMANDS lists them")
     return explain_argument(command, complaint)
+
+
+# 30 MB of empty arrays would take seconds and gigabytes to decode: of a body as large as this only the head is
+# looked at, a msgpack array (not empty, of any length) and the short string that is its first element.
+EXPLAINED_BYTES_MAX = 64 * KIB
+HEAD = re.compile(rb"(?:[\x91-\x9f]|\xdc..|\xdd....)([\xa0-\xbf])", re.DOTALL)
+
+
+def name_in(body: bytes) -> str | None:
+    """Return the name that a body begins with."""
+    head = HEAD.match(body)
+    return head and body[head.end() : head.end() + (head[1][0] & 31)].decode(errors="replace")
 
 
 def explain_argument(command: type[Command], complaint: str) -> Refused:

@@ -24,6 +24,7 @@ from kvd.engine import Engine
 from kvd.errors import Busy, Corrupt, Full, Internal, Refused, ShuttingDown, StorageFailed
 from kvd.limits import (
     BATCH_BYTES_MAX,
+    BATCH_MS_MAX,
     EXPIRED_PER_BATCH_MAX,
     EXPIRY_INTERVAL_MS,
     EXPIRY_RETRY_MS,
@@ -94,7 +95,7 @@ class Server:
         if self.publisher.socket in events:
             self.publisher.take_subscriptions(self.store.revision, now)
         if self.requests.socket in events:
-            self.run_batch(self.requests.drain(), now)
+            self.run_batch(self.requests.drain())
         self.tick(now)
 
     def wait_ms(self) -> int:
@@ -113,7 +114,7 @@ class Server:
         if self.store.fsync == "interval" and now >= self.next_sync:
             self.next_sync = now + FSYNC_INTERVAL_MS
             self.sync()
-        self.wake([], now)
+        self.end_waits(now)
         self.publisher.tick(self.store.revision, now)
         try:
             self.store.tick(now)
@@ -129,9 +130,10 @@ class Server:
 
     # A batch
 
-    def run_batch(self, batch: list[Request], now: Milliseconds) -> None:
-        """Run commands, commit them together, then answer; in parts if they write or answer very much."""
+    def run_batch(self, batch: list[Request]) -> None:
+        """Run commands, commit them together, then answer; in parts if they take, write or answer very much."""
         while batch:
+            now = self.clock.now()
             replies = self.answers(batch, now)
             part, batch = batch[: len(replies)], batch[len(replies) :]
             self.batches += 1
@@ -145,18 +147,21 @@ class Server:
                 self.fail(part, error)
             self.send(part, replies)
             self.after_commit(rows, now)
+            if batch:
+                self.tick(now)
 
     def answers(self, batch: list[Request], now: Milliseconds) -> list[bytes | None]:
         """Run commands up to the bounds of a commit; return their replies, None for one that waits."""
         staging = self.engine.staging
         replies: list[bytes | None] = []
         size = 0
+        until = now + BATCH_MS_MAX
         for envelope, body in batch:
             reply = self.answer(envelope, body, now)
             replies.append(reply)
             if reply is not None:
                 size += len(reply)
-            if size > REPLY_BYTES_MAX or staging.bytes > BATCH_BYTES_MAX:
+            if size > REPLY_BYTES_MAX or staging.bytes > BATCH_BYTES_MAX or self.clock.now() > until:
                 break
         return replies
 
@@ -267,16 +272,18 @@ class Server:
                 self.damaged.add(key)
 
     def wake(self, rows: list[Row], now: Milliseconds) -> None:
-        """Answer those who wait and whom a change concerns, or whose time is over."""
-        for parked in self.parking.take(rows, now):
+        """Answer those who waited for a change: from where these rows begin, since none before concerned them."""
+        for parked in self.parking.take_matching(rows):
             try:
-                reply = self.engine.apply(parked.command, now)
-                if isinstance(reply, Wait):
-                    reply = Ok(reply.revision, [])
-                body = wire.encode(reply)
+                body = wire.encode(self.engine.apply(parked.after(rows[0][0] - 1), now))
             except Refused as error:
                 body = self.refuse(error)
             self.requests.send(parked.envelope, body)
+
+    def end_waits(self, now: Milliseconds) -> None:
+        """Tell those whose time is over that nothing has come."""
+        for parked in self.parking.take_over(now):
+            self.requests.send(parked.envelope, wire.encode(Ok(self.store.revision, [])))
 
     # The end
 

@@ -28,6 +28,7 @@ class Layer:
         self.bytes = 0
         self.changes = 0
         self.expiring: list[tuple[Milliseconds, bytes]] = []
+        self.overdue: dict[bytes, Milliseconds] = {}  # taken from the heap, and not ended yet
 
     def update(self, entries: dict[bytes, Entry | None], changes: int) -> None:
         """Cover what is below with what so many changes left behind."""
@@ -45,16 +46,16 @@ class Layer:
         del self.entries[key]
         self.bytes -= weight(key, entry)
 
-    def due(self, now: Milliseconds) -> list[bytes]:
-        """Return the keys whose time has come and which this layer still says so."""
-        found = []
+    def due(self, now: Milliseconds) -> Iterator[bytes]:
+        """Yield the keys whose time has come and which this layer still says so."""
         while self.expiring and self.expiring[0][0] <= now:
-            found.append(heappop(self.expiring))
-        valid = {(expires, key) for expires, key in found if self.expires_at(key) == expires}
-        # Those that are due stay in the heap until a newer entry or the cache makes them invalid.
-        self.expiring.extend(valid)
-        heapify(self.expiring)
-        return [key for _, key in sorted(valid)]
+            expires, key = heappop(self.expiring)
+            self.overdue[key] = expires
+        for key, expires in list(self.overdue.items()):
+            if self.expires_at(key) == expires:
+                yield key
+            else:
+                del self.overdue[key]
 
     def expires_at(self, key: bytes) -> Milliseconds | None:
         """Return when the entry of this layer expires, None if it does not or there is none."""
@@ -111,6 +112,7 @@ class Layers:
         assert layer is not None
         self.folding = None
         layer.expiring.clear()
+        layer.overdue.clear()
         newest = self.cache[0]
         if newest.bytes + layer.bytes <= GENERATION_BYTES_MAX:
             newest.entries.update(layer.entries)
@@ -126,6 +128,7 @@ class Layers:
         old.entries.update(self.fresh.entries)
         old.expiring.extend(self.fresh.expiring)
         heapify(old.expiring)
+        old.overdue.update(self.fresh.overdue)
         old.bytes += self.fresh.bytes
         old.changes += self.fresh.changes
         self.fresh, self.folding = old, None
@@ -155,9 +158,8 @@ class Layers:
             below = overlaid(below, layer.entries, prefix, after)
         return below
 
-    def due(self, now: Milliseconds) -> list[bytes]:
-        """Return the keys of unfolded entries whose time has come."""
-        found = self.fresh.due(now)
+    def due(self, now: Milliseconds) -> Iterator[bytes]:
+        """Yield the keys of unfolded entries whose time has come."""
+        yield from self.fresh.due(now)
         if self.folding is not None:
-            found += [key for key in self.folding.due(now) if key not in self.fresh.entries]
-        return found
+            yield from (key for key in self.folding.due(now) if key not in self.fresh.entries)

@@ -122,7 +122,8 @@ def test_sockets_and_directories_are_for_their_owner_only(make_daemon):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_exit_0_and_all_it_okd_is_there(daemon, number):
-    with daemon.client() as kv, kv.pipeline() as pipeline:
+    with daemon.client() as kv:
+        pipeline = kv.pipeline()
         for key in range(5000):
             pipeline.set(str(key), "x")
         daemon.signal(number)
