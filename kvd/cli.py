@@ -1,7 +1,11 @@
 """The command `kvd`: builds the parts from the options and joins them."""
 
+import ctypes
 import gc
 import logging
+import os
+import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +20,8 @@ from kvd.storage import Store
 from kvd.version import VERSION
 
 log = logging.getLogger("kvd")
+
+PR_SET_PDEATHSIG = 1
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVD"})
@@ -47,12 +53,22 @@ def main() -> None:
     help="When a commit is made durable: before its reply, within 100 ms, or when the system likes.",
 )
 @click.option("--log-level", type=click.Choice(config.LOG_LEVELS), default="info", show_default=True)
-def serve(data: Path, listen: tuple[str, ...], publish: str, fsync: config.Fsync, log_level: config.LogLevel) -> None:
+@click.option("--end-with", type=int, hidden=True, help="End when this process, the one that started us, has ended.")
+def serve(
+    data: Path,
+    listen: tuple[str, ...],
+    publish: str,
+    fsync: config.Fsync,
+    log_level: config.LogLevel,
+    end_with: int | None,
+) -> None:
     """Serve a data directory until SIGTERM or SIGINT.
 
     Example: kvd serve --data /var/lib/kvd
     """
     logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    if end_with is not None:
+        end_with_parent(end_with)
     try:
         run(Config(data, listen, publish, fsync, log_level))
     except StartError as error:
@@ -60,9 +76,23 @@ def serve(data: Path, listen: tuple[str, ...], publish: str, fsync: config.Fsync
         sys.exit(error.exit_code)
 
 
+def end_with_parent(parent: int) -> None:
+    """Let the kernel send SIGTERM when the process that started us ends, however it does (Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(0)  # it ended before
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the system lets us: libzmq ends the process when it has none for a client."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def run(settings: Config) -> None:
     """Open the store, bind the endpoints, serve; raises StartError."""
     settings.check()
+    raise_descriptor_limit()
     store = Store(settings.data, fsync=settings.fsync)
     try:
         server = Server(store, listen=settings.listen, publish=settings.publish)

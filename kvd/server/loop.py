@@ -335,7 +335,7 @@ class Server:
             "malformed": self.requests.malformed,
             "replies_dropped": self.requests.replies_dropped,
             "published": self.publisher.published,
-            "watchers": self.publisher.watchers,
+            "topics": len(self.publisher.topics),
             "waiting": len(self.parking.parked),
         }
 

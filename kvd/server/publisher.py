@@ -1,17 +1,16 @@
 """The changes socket: an XPUB that publishes what was committed, and heartbeats that show a silent loss."""
 
-from collections import Counter
 from collections.abc import Iterable
 
 import zmq
 
 from kvd import wire
 from kvd.commands.entry import Milliseconds, Row, change_of
-from kvd.limits import HEARTBEAT_MS, PUBLISH_QUEUE_MAX
+from kvd.limits import HEARTBEAT_MS, KEY_BYTES_MAX, PUBLISH_QUEUE_MAX
 
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 SUBSCRIPTIONS_PER_TURN_MAX = 1_000
-TOPIC_BYTES_MAX = 8 * 1024
+TOPIC_BYTES_MAX = KEY_BYTES_MAX + 2  # the byte that says subscribe, and the k before a key
 
 
 class Publisher:
@@ -20,12 +19,13 @@ class Publisher:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self.socket = context.socket(zmq.XPUB)
         self.socket.set(zmq.LINGER, 0)
-        # Every subscription and its end is shown, repeated ones too: each is answered with a heartbeat.
-        self.socket.set(zmq.XPUB_VERBOSER, 1)
+        # Repeated subscriptions are shown too, so that each is answered with a heartbeat; an end only when nobody
+        # is left. (VERBOSER shows each end, but not one for each repeat: a count of them would drift.)
+        self.socket.set(zmq.XPUB_VERBOSE, 1)
         self.socket.set(zmq.SNDHWM, PUBLISH_QUEUE_MAX)
         self.socket.set(zmq.MAXMSGSIZE, TOPIC_BYTES_MAX)
         self.socket.set(zmq.BACKLOG, 512)
-        self.subscriptions: Counter[bytes] = Counter()
+        self.topics: set[bytes] = set()
         self.published = 0
         self.next_heartbeat: Milliseconds = 0
 
@@ -39,12 +39,10 @@ class Publisher:
                 break
             topic = message[1:]
             if message[:1] == b"\x01":
-                self.subscriptions[topic] += 1
+                self.topics.add(topic)
                 beat |= topic == wire.CONTROL_TOPIC
-            elif message[:1] == b"\x00" and topic in self.subscriptions:
-                self.subscriptions[topic] -= 1
-                if not self.subscriptions[topic]:
-                    del self.subscriptions[topic]
+            elif message[:1] == b"\x00":
+                self.topics.discard(topic)
         if beat:
             self.heartbeat(revision, now)
 
@@ -60,13 +58,13 @@ class Publisher:
 
     def control(self, body: bytes) -> None:
         """Send a control body."""
-        if self.subscriptions:
+        if self.topics:
             self.socket.send(wire.CONTROL_TOPIC, MORE | NOBLOCK)
             self.socket.send(body, NOBLOCK)
 
     def publish(self, rows: Iterable[Row]) -> None:
         """Publish committed changes. With no subscriber it costs nothing: not even the encoding."""
-        if not self.subscriptions:
+        if not self.topics:
             return
         send = self.socket.send
         for row in rows:
@@ -74,8 +72,3 @@ class Publisher:
             send(topic, MORE | NOBLOCK)
             send(body, NOBLOCK)
             self.published += 1
-
-    @property
-    def watchers(self) -> int:
-        """Return how many subscriptions to the control topic there are: one per watcher."""
-        return self.subscriptions[wire.CONTROL_TOPIC]

@@ -271,6 +271,7 @@ class Store:
             self.fold_error = None
             self.begin_fold()
             self.trim_idle()
+            self.journal.check_place()
 
     def finish(self, done: Done) -> None:
         """Take note of a job that is over."""

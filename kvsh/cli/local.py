@@ -1,18 +1,19 @@
-"""`kvsh --local DIR`: a daemon of its own, for as long as the shell runs.
+"""`kvsh --local DIR`: a daemon for as long as the shell runs.
 
-The child has a session of its own, so the terminal's Ctrl-C is not its; the kernel ends it when we end, however
-that happens (PR_SET_PDEATHSIG). If another daemon serves the directory, that one is used.
+The daemon has a session of its own, so the terminal's Ctrl-C is not its, and ends when we end, however that
+happens (`kvd serve --end-with`). If another shell's daemon serves the directory, that one is used; when a
+daemon is gone - it was killed, or the shell that had it has left - a new one takes its place.
 """
 
-import ctypes
+import fcntl
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -25,7 +26,8 @@ SOCKET_PATH_BYTES_MAX = 107  # sockaddr_un, less its last NUL
 READY_S = 60.0
 TRY_S = 0.2
 STOP_S = 15.0
-PR_SET_PDEATHSIG = 1
+LOOK_S = 0.3
+LOOK_S_MAX = 10.0
 
 
 class NotStarted(KvdError):
@@ -39,12 +41,73 @@ def local_daemon(directory: str) -> Iterator[str]:
     sockets, is_private = socket_directory(data)
     endpoint = f"ipc://{sockets / 'kvd.sock'}"
     try:
-        with tempfile.TemporaryFile() as log, started(data, sockets, log) as child:
-            wait_ready(child, endpoint, log)
-            yield endpoint
+        with tempfile.TemporaryFile() as log:
+            keeper = Keeper(data, sockets, log)
+            try:
+                wait_ready(keeper.child, endpoint, log)
+                keeper.start()
+                yield endpoint
+            finally:
+                keeper.stop()
     finally:
         if is_private:
             shutil.rmtree(sockets, ignore_errors=True)
+
+
+class Keeper(threading.Thread):
+    """Sees to it that a daemon serves the directory: starts one, and another when that is gone."""
+
+    def __init__(self, data: Path, sockets: Path, log: IO[bytes]) -> None:
+        super().__init__(name="keeper", daemon=True)
+        self.data = data
+        self.log = log
+        self.command = [sys.executable, "-m", "kvd", "serve", "--data", str(data), "--log-level", "warning"]
+        self.command += ["--listen", f"ipc://{sockets / 'kvd.sock'}", "--publish", f"ipc://{sockets / 'changes.sock'}"]
+        self.command += ["--end-with", str(os.getpid())]
+        self.leaving = threading.Event()
+        self.child = self.spawn()
+
+    def spawn(self) -> "subprocess.Popen[bytes]":
+        """Start a daemon."""
+        devnull = subprocess.DEVNULL
+        return subprocess.Popen(self.command, stdin=devnull, stdout=devnull, stderr=self.log, start_new_session=True)  # noqa: S603  # our own module
+
+    def run(self) -> None:
+        """Start a daemon whenever nobody serves the directory; more rarely when it does not stay."""
+        pause = LOOK_S
+        while not self.leaving.wait(pause):
+            if self.child.poll() is None or not is_free(self.data / "lock"):
+                pause = LOOK_S
+            else:
+                self.child = self.spawn()
+                pause = min(2 * pause, LOOK_S_MAX)
+
+    def stop(self) -> None:
+        """End our daemon, and wait until it has."""
+        self.leaving.set()
+        if self.is_alive():
+            self.join()
+        self.child.terminate()
+        try:
+            self.child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+
+
+def is_free(lock: Path) -> bool:
+    """Return whether nobody holds the lock of a data directory."""
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def socket_directory(data: Path) -> tuple[Path, bool]:
@@ -52,42 +115,6 @@ def socket_directory(data: Path) -> tuple[Path, bool]:
     if len(os.fsencode(data / "changes.sock")) <= SOCKET_PATH_BYTES_MAX:
         return data, False
     return Path(tempfile.mkdtemp(prefix="kvsh-")), True
-
-
-@contextmanager
-def started(data: Path, sockets: Path, log: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start the daemon; end it afterwards, and wait until it has."""
-    command = [sys.executable, "-m", "kvd", "serve", "--data", str(data), "--log-level", "warning"]
-    command += ["--listen", f"ipc://{sockets / 'kvd.sock'}", "--publish", f"ipc://{sockets / 'changes.sock'}"]
-    child = subprocess.Popen(  # noqa: S603  # our own module
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=log,
-        start_new_session=True,
-        preexec_fn=end_with_parent(),  # noqa: PLW1509  # we have no threads yet
-    )
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def end_with_parent() -> Callable[[], None]:
-    """Return what a child calls first so that it never outlives us."""
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def arrange() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arrange
 
 
 def wait_ready(child: "subprocess.Popen[bytes]", endpoint: str, log: IO[bytes]) -> None:

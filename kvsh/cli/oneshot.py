@@ -1,7 +1,6 @@
 """One command from the arguments: its result on standard output, a failure on standard error, and an exit code."""
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 
@@ -28,7 +27,7 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
     """Run the command that the arguments are; return the exit code."""
     words = [Word(os.fsencode(argument)) for argument in arguments]
     if settings.last_from_stdin:
-        words.append(Word(read_all(sys.stdin.fileno()), quoted=True))
+        words.append(Word(read_all(0), quoted=True))
     try:
         command = command_of(words)
         if isinstance(command, shell.ShellWord):

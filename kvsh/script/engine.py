@@ -321,6 +321,8 @@ def opened(name: str) -> Iterator[int]:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise Mistake(f"cannot read {name}: {error.strerror}") from None
+    except ValueError:
+        raise Mistake("cannot read a file whose name has a NUL byte") from None
     try:
         if os.path.isdir(name):  # noqa: PTH112  # a descriptor of a directory opens and does not read
             raise Mistake(f"cannot read {name}: it is a directory")

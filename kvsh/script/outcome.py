@@ -8,6 +8,7 @@ from kvsh.render.data import json_error
 from kvsh.words import shown
 
 WELL, ABSENT, USAGE, UNREACHED, REFUSED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+BROKEN_IO = 74
 
 Failure = Mistake | KvdError
 
