@@ -92,7 +92,9 @@ class AsyncClient(Methods, Awaited):
     ) -> None:
         self.endpoint = endpoint
         self.timeout = timeout
-        self.stream = Stream(endpoint, timeout=timeout, connect_timeout=connect_timeout, window=IN_FLIGHT_MAX)
+        self.stream = Stream(
+            endpoint, timeout=timeout, connect_timeout=connect_timeout, window=IN_FLIGHT_MAX, is_ordered=False
+        )
         self.driver: Driver | None = None
 
     def pump(self) -> None:

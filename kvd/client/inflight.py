@@ -7,6 +7,7 @@ under ONCE that was sent once and never answered: to be sure, send it again with
 
 from collections import deque
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 from kvd import wire
@@ -54,25 +55,31 @@ class Pending:
 
 
 class InFlight:
-    """Commands under way, in the order given."""
+    """Commands under way. Outcomes are taken in the order given, or, if not `is_ordered`, as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_ordered: bool = True) -> None:
+        self.is_ordered = is_ordered
         self.number = 0
+        self.count = 0
         self.order: deque[Pending] = deque()
         self.by_correlation: dict[bytes, Pending] = {}
         self.waiting: deque[Pending] = deque()
+        self.over: deque[Pending] = deque()
+        self.soonest = inf  # no deadline is before this
 
     def __len__(self) -> int:
         """Return how many have been given and not taken."""
-        return len(self.order)
+        return self.count
 
     def add(self, command: Command, tag: Any, *, unsent_until: float, until: float) -> Pending:
         """Take a command in; it waits to be sent."""
         self.number += 1
+        self.count += 1
         pending = Pending(command, tag, self.number.to_bytes(8, "big"), unsent_until, until)
         self.order.append(pending)
         self.by_correlation[pending.correlation] = pending
         self.waiting.append(pending)
+        self.soonest = min(self.soonest, pending.deadline)
         return pending
 
     def next_to_send(self) -> Pending | None:
@@ -88,9 +95,16 @@ class InFlight:
 
     def replied(self, correlation: bytes, reply: Ok | Error) -> None:
         """A reply came. One that nobody waits for any more is dropped."""
-        pending = self.by_correlation.pop(correlation, None)
+        pending = self.by_correlation.get(correlation)
         if pending is not None:
-            pending.outcome = reply
+            self.finish(pending, reply)
+
+    def finish(self, pending: Pending, outcome: Outcome) -> None:
+        """End a command."""
+        pending.outcome = outcome
+        del self.by_correlation[pending.correlation]
+        if not self.is_ordered:
+            self.over.append(pending)
 
     def disconnected(self) -> None:
         """The connection broke: what was sent over it has no reply to come."""
@@ -100,32 +114,39 @@ class InFlight:
                     pending.sent = False
                     self.waiting.appendleft(pending)
                 else:
-                    self.give_up(
-                        pending,
-                        OutcomeUnknown(
-                            f"{pending.name}: the connection broke before the reply: it may have been executed"
-                        ),
-                    )
+                    self.finish(pending, broken(pending))
 
     def expire(self, now: float) -> None:
-        """Give up on those whose time is over."""
+        """Give up on those whose time is over. They are looked at only when one's may be."""
+        if now < self.soonest:
+            return
         for pending in self.order:
             if pending.outcome is None and now >= pending.deadline:
-                self.give_up(pending, no_reply(pending))
+                self.finish(pending, no_reply(pending))
+        self.soonest = min((pending.deadline for pending in self.order if pending.outcome is None), default=inf)
 
     def next_deadline(self) -> float | None:
-        """Return when the first one's time is over."""
-        return min((pending.deadline for pending in self.order if pending.outcome is None), default=None)
-
-    def give_up(self, pending: Pending, error: ClientError) -> None:
-        """End a command without a reply."""
-        pending.outcome = error
-        self.by_correlation.pop(pending.correlation, None)
+        """Return a time before which nobody's is over, None when there is none to wait for."""
+        return None if self.soonest == inf else self.soonest
 
     def take(self) -> Iterator[tuple[Any, Outcome]]:
-        """Yield what is over, in the order given: one that is not holds back those behind it."""
-        while self.order and (outcome := self.order[0].outcome) is not None:
-            yield self.order.popleft().tag, outcome
+        """Yield what is over. In order, one that is not holds back those behind it."""
+        while self.order and self.order[0].outcome is not None:
+            pending = self.order.popleft()
+            if self.is_ordered:
+                self.over.append(pending)
+        while self.over:
+            pending = self.over.popleft()
+            self.count -= 1
+            assert pending.outcome is not None
+            yield pending.tag, pending.outcome
+        if not self.count:
+            self.soonest = inf
+
+
+def broken(pending: Pending) -> OutcomeUnknown:
+    """Return what it means for a write that its connection broke."""
+    return OutcomeUnknown(f"{pending.name}: the connection broke before the reply: it may have been executed")
 
 
 def no_reply(pending: Pending) -> ClientError:

@@ -1,4 +1,4 @@
-"""Many commands in flight over one connection; outcomes come in the order given. Blocking; one thread only."""
+"""Many commands in flight over one connection. Blocking; one thread only."""
 
 import time
 from math import ceil
@@ -18,7 +18,10 @@ RECEIVED_PER_TURN_MAX = 10_000
 
 
 class Stream:
-    """One DEALER. `window` is how many commands the caller wants in flight at most."""
+    """One DEALER. `window` is how many commands the caller wants in flight at most.
+
+    Outcomes come in the order given, or as they come if not `is_ordered`.
+    """
 
     def __init__(
         self,
@@ -27,6 +30,7 @@ class Stream:
         timeout: float = TIMEOUT_MS / 1000,
         connect_timeout: float | None = None,
         window: int = 256,
+        is_ordered: bool = True,
     ) -> None:
         """Times in seconds; `connect_timeout` is how long a command may wait for a connection (default: `timeout`)."""
         if not 1 <= window <= IN_FLIGHT_MAX:
@@ -35,7 +39,7 @@ class Stream:
         self.timeout = timeout
         self.connect_timeout = timeout if connect_timeout is None else connect_timeout
         self.window = window
-        self.pending = InFlight()
+        self.pending = InFlight(is_ordered=is_ordered)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self.socket = dealer(self.context, endpoint)
@@ -84,7 +88,7 @@ class Stream:
             self.pending.sent()
 
     def receive(self, wait_s: float | None = None) -> list[tuple[Any, Outcome]]:
-        """Return the outcomes that are there, in the order given; wait for the first (None: until its deadline)."""
+        """Return the outcomes that are there; wait for the first (None: until its deadline)."""
         limit = None if wait_s is None else time.monotonic() + wait_s
         while self.pending:
             outcomes = list(self.pending.take())

@@ -13,6 +13,11 @@ def checksum(revision: int, kind: int, key: bytes, value: bytes | None, created:
     return crc32(value or b"", crc32(key, seed))
 
 
+def seal(entry_checksum: int, previous: int, time: int) -> int:
+    """Return what protects the rest of a journal row; the checksum itself goes with the entry into the table."""
+    return (entry_checksum * 3 + previous * 5 + time * 7) % PRIME
+
+
 def is_whole(found: Any, revision: Any, kind: int, key: Any, value: Any, created: Any, expires: Any) -> bool:
     """Return whether a row read from disk has the checksum it should. A flipped type makes a cell text or nothing."""
     try:

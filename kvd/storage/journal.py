@@ -6,22 +6,22 @@ A commit appends rows at the end of one B-tree, so it dirties a page or two what
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlite_utils import Database, Migrations
 
 from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
 from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
-from kvd.storage.checksum import checksum, is_whole
+from kvd.storage.checksum import checksum, is_whole, seal
 from kvd.storage.database import Connection, connect, migrate
 
 FILE = "journal.db"
 MIGRATIONS = Migrations("kvd.journal")
 
-INSERT_ROW = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_ROW = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 INSERT_TOKEN = "INSERT INTO once VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105
-SELECT_ROWS = "SELECT revision, kind, key, value, previous, created, expires, time, checksum FROM journal"
+SELECT_ROWS = "SELECT revision, kind, key, value, previous, created, expires, time, checksum, seal FROM journal"
 SELECT_AFTER = f"{SELECT_ROWS} WHERE revision > ? ORDER BY revision"
 # A bounded walk along the primary key: 0.3 us a row that does not match, 2 us one that does.
 SELECT_SPAN = f"{SELECT_ROWS} WHERE revision > ? AND revision <= ? AND key >= ? ORDER BY revision"
@@ -39,7 +39,7 @@ def m001_journal(db: Database) -> None:
     db.execute(
         "CREATE TABLE journal(revision INTEGER PRIMARY KEY, kind INTEGER NOT NULL, key BLOB NOT NULL, value BLOB,"
         " previous INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER, time INTEGER NOT NULL,"
-        " checksum INTEGER NOT NULL)"
+        " checksum INTEGER NOT NULL, seal INTEGER NOT NULL)"
     )
     db.execute(
         "CREATE TABLE once(id INTEGER PRIMARY KEY, token BLOB NOT NULL, digest BLOB NOT NULL,"
@@ -95,8 +95,9 @@ class Journal:
         ).fetchone()
         if last is None:
             return Head(history, compacted, 1, 0, 0)
-        (time,) = self.db.execute("SELECT time FROM journal WHERE revision = ?", (last,)).fetchone()
-        return Head(history, compacted, first, last, time)
+        # Checked, because its time is the floor of the daemon's clock.
+        row = checked(self.db.execute(f"{SELECT_ROWS} WHERE revision = ?", (last,)).fetchone())
+        return Head(history, compacted, first, last, row[7])
 
     def append(
         self, rows: list[Row], tokens: list[tuple[int, Remembered]], compacted: int | None, trim: int | None
@@ -108,7 +109,7 @@ class Journal:
         execute = self.db.execute
         execute("BEGIN IMMEDIATE")
         try:
-            self.db.executemany(INSERT_ROW, [(*r, checksum(r[0], r[1], r[2], r[3], r[5], r[6])) for r in rows])
+            self.db.executemany(INSERT_ROW, map(sealed, rows))
             if tokens:
                 self.db.executemany(INSERT_TOKEN, [(number, *kept) for number, kept in tokens])
             if compacted is not None:
@@ -213,9 +214,16 @@ class Journal:
         self.db.close()
 
 
-def checked(row: tuple[int, int, bytes, bytes | None, int, int, int | None, int, int]) -> Row:
-    """Return a row from disk without its checksum; raise Corrupt when it does not fit."""
-    revision, kind, key, value, _, created, expires, _, found = row
-    if not is_whole(found, revision, kind, key, value, created, expires):
+def sealed(row: Row) -> tuple[Any, ...]:
+    """Return a row as it is written: with the checksum of its entry, and the seal of the rest."""
+    revision, kind, key, value, previous, created, expires, time = row
+    entry = checksum(revision, kind, key, value, created, expires)
+    return (*row, entry, seal(entry, previous, time))
+
+
+def checked(row: tuple[Any, ...]) -> Row:
+    """Return a row from disk without checksum and seal; raise Corrupt when they do not fit."""
+    revision, kind, key, value, previous, created, expires, time, entry, found = row
+    if not (is_whole(entry, revision, kind, key, value, created, expires) and seal(entry, previous, time) == found):
         raise Corrupt(f"the change of revision {revision} is damaged on disk", revision=revision)
-    return row[:-1]
+    return row[:-2]

@@ -227,4 +227,7 @@ def run(settings: Settings, output: Output) -> int:
     async def shell() -> int:
         return await Shell(settings, output).run()
 
+    # Before asyncio.run, which would take over the default handler: between a prompt and the command that
+    # follows, a Ctrl-C would then end the shell.
+    signal.signal(signal.SIGINT, lambda *_: None)
     return asyncio.run(shell())

@@ -156,3 +156,14 @@ def test_closing_cancels_those_who_wait(daemon):
             await task
 
     run(daemon, body)
+
+
+def test_one_that_waits_does_not_hold_back_the_others(daemon):
+    async def body(kv):
+        waiting = asyncio.ensure_future(kv.changes(0, "a", wait=30))
+        await asyncio.sleep(0.05)
+        assert await kv.ping("x") == b"x"
+        await kv.set("a", "1")
+        assert [change.key for change in await waiting] == [b"a"]
+
+    run(daemon, body)

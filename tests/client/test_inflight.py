@@ -101,8 +101,8 @@ def test_a_command_that_was_never_sent_ends_when_no_connection_came_in_time(comm
 )
 def test_only_a_read_that_got_no_reply_surely_changed_nothing(command, end):
     flight = given(command)
-    assert flight.next_deadline() == 10
     flight.expire(9.9)
+    assert flight.next_deadline() == 10
     assert taken(flight) == []
     flight.expire(10)
     assert taken(flight) == said(end, command)
@@ -157,3 +157,24 @@ def test_a_deadline_is_that_of_the_first_one_due():
     flight.expire(3)
     flight.replied(correlation(1), OK)
     assert [tag for tag, _ in taken(flight)] == [0, 1, 2]
+
+
+def test_a_deadline_told_is_never_after_the_real_one():
+    flight = given(READ)
+    assert flight.next_deadline() == 5  # as if unsent: to look too early costs little, to look at all each time much
+    flight.expire(5)
+    assert flight.next_deadline() == 10
+
+
+def test_without_an_order_outcomes_are_taken_as_they_come():
+    flight = InFlight(is_ordered=False)
+    for number in range(4):
+        flight.add(READ, number, unsent_until=5, until=10)
+    send_all(flight)
+    flight.replied(correlation(3), OK)
+    flight.replied(correlation(1), OK)
+    assert taken(flight) == [(2, OK), (0, OK)]
+    assert len(flight) == 2
+    flight.expire(10)
+    assert [tag for tag, _ in taken(flight)] == [1, 3]
+    assert (len(flight), flight.next_deadline()) == (0, None)
