@@ -1,0 +1,213 @@
+"""The loop, driven turn by turn in this process, on a store whose faults are put in by hand."""
+
+import msgspec
+import pytest
+import zmq
+
+from kvd.errors import Busy, Corrupt, Full, Internal, StorageFailed
+from kvd.server import Server
+from kvd.storage import Store
+from kvd.storage import journal as journal_module
+
+encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
+
+
+class Rig:
+    """A server that takes a turn when asked to, and a plain DEALER to it."""
+
+    def __init__(self, directory, **options):
+        self.store = Store(directory / "d", **options)
+        ends = [f"ipc://{directory}/{name}" for name in "cp"]
+        self.server = Server(self.store, listen=ends[:1], publish=ends[1])
+        self.context = zmq.Context()
+        self.dealer = self.context.socket(zmq.DEALER)
+        self.dealer.connect(ends[0])
+
+    def send(self, *commands):
+        for command in commands:
+            self.dealer.send_multipart([b"", encode(command)])
+
+    def turns(self, count):
+        """Turn until so many replies are here; return them."""
+        replies = []
+        while len(replies) < count:
+            self.server.turn(20)
+            while self.dealer.poll(1):
+                replies.append(decode(self.dealer.recv_multipart()[-1]))
+        return replies
+
+    def ask(self, *command):
+        self.send(command)
+        return self.turns(1)[0]
+
+    def close(self):
+        self.context.destroy(linger=0)
+        self.server.close()
+        self.store.close()
+
+
+@pytest.fixture
+def make_rig(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal_module, "WAL_PRESIZED_BYTES", 1 << 16)
+    rigs = []
+
+    def make(**options):
+        rigs.append(Rig(tmp_path, **options))
+        return rigs[-1]
+
+    yield make
+    for rig in rigs:
+        rig.close()
+
+
+@pytest.fixture
+def rig(make_rig):
+    return make_rig()
+
+
+def failing(rig, monkeypatch, *errors):
+    """Let the next commits fail with these errors, None for one that works."""
+    real, left = rig.store.commit, list(errors)
+
+    def commit(batch):
+        error = left.pop(0) if left else None
+        if error is not None:
+            raise error
+        real(batch)
+
+    monkeypatch.setattr(rig.store, "commit", commit)
+
+
+@pytest.mark.parametrize("error", [Full("no room"), Busy("locked")])
+def test_when_a_commit_cannot_be_each_command_stands_for_itself(rig, monkeypatch, error):
+    rig.ask("SET", b"a", b"1")
+    failing(rig, monkeypatch, error, error)
+    rig.send(["GET", b"a"], ["SET", b"big", b"x"], ["CLEAR", [b"a"]], ["CHANGES", 9, b"", None, 10], ["GET", b"a"])
+    got = rig.turns(5)
+    assert got[0] == ["OK", 1, b"1"]
+    assert got[1] == ["ERROR", error.code, error.message, {"outcome": error.outcome}]
+    assert got[2] == ["OK", 2, 1]
+    assert got[3][:2] == ["ERROR", "BAD_ARGUMENT"]
+    assert got[4] == ["OK", 2, None]
+
+
+@pytest.mark.parametrize("errors", [[Internal("fsync")], [Full("no room"), Internal("fsync")]])
+def test_a_commit_of_unknown_outcome_is_told_to_all_and_ends_the_daemon(rig, monkeypatch, errors):
+    rig.ask("PING")
+    failing(rig, monkeypatch, *errors)
+    rig.send(["SET", b"a", b"1"])
+    with pytest.raises(StorageFailed, match="a commit failed: fsync"):
+        rig.turns(1)
+    reply = decode(rig.dealer.recv_multipart()[-1])
+    assert reply[:2] == ["ERROR", "INTERNAL"]
+    assert reply[3] == {"outcome": "unknown"}
+    assert rig.store.revision == 0
+
+
+def test_a_defect_in_a_command_is_answered_and_changes_nothing(rig, monkeypatch):
+    def run(self, entries, now):
+        entries.put(self.key, self.value, expires=None)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("kvd.commands.values.Set.run", run)
+    assert rig.ask("SET", b"a", b"1")[:2] == ["ERROR", "INTERNAL"]
+    assert rig.ask("GET", b"a") == ["OK", 0, None]
+
+
+@pytest.mark.parametrize("error", [Full("no room"), Corrupt("damaged")])
+def test_expiry_that_cannot_be_written_is_put_off_and_not_seen_by_readers(rig, monkeypatch, error):
+    rig.ask("SET", b"a", b"1", 1)
+    failing(rig, monkeypatch, error)
+    rig.server.next_expiry = 0
+    while rig.server.next_expiry <= rig.server.clock.now() + 1000:
+        rig.server.turn(1)
+    assert rig.ask("GET", b"a") == ["OK", 1, None]
+    rig.server.next_expiry = 0
+    rig.server.turn(0)
+    assert rig.store.revision == 2
+
+
+def test_expiry_of_unknown_outcome_ends_the_daemon(rig, monkeypatch):
+    rig.ask("SET", b"a", b"1", 1)
+    failing(rig, monkeypatch, Internal("fsync"))
+    with pytest.raises(StorageFailed):
+        for _ in range(1000):
+            rig.server.next_expiry = 0
+            rig.server.turn(1)
+
+
+def test_a_damaged_entry_that_expires_holds_nobody_up(rig, monkeypatch):
+    rig.ask("SET", b"bad", b"1", 1)
+    rig.ask("SET", b"good", b"1", 1)
+    real = rig.server.engine.expire
+
+    def expire(keys, now):
+        if keys == [b"bad"]:
+            raise Corrupt("damaged", key=b"bad")
+        return real(keys, now)
+
+    monkeypatch.setattr(rig.server.engine, "expire", expire)
+    while rig.store.revision < 3:
+        rig.server.next_expiry = 0
+        rig.server.turn(1)
+    assert rig.server.damaged == {b"bad"}
+    assert rig.store.due(rig.server.clock.now(), 10, skip=rig.server.damaged) == []
+
+
+def test_more_that_expires_than_a_batch_takes_goes_on_at_once(rig, monkeypatch):
+    monkeypatch.setattr("kvd.server.loop.EXPIRED_PER_BATCH_MAX", 2)
+    for number in range(5):
+        rig.ask("SET", b"%d" % number, b"", 1)
+    while rig.store.revision < 10:
+        rig.server.turn(300)
+    assert rig.store.entries == 0
+
+
+def test_a_batch_is_cut_where_it_has_taken_written_or_answered_enough(rig, monkeypatch):
+    rig.ask("PING")
+    before = rig.server.batches
+    monkeypatch.setattr("kvd.server.loop.REPLY_BYTES_MAX", 10)
+    batch = [([b"x", b""], encode(["PING", b"y" * 20])) for _ in range(3)]
+    rig.server.run_batch(batch)
+    assert rig.server.batches == before + 3
+
+
+def test_fsync_interval_syncs_and_a_failing_sync_ends_the_daemon(make_rig, monkeypatch):
+    rig = make_rig(fsync="interval")
+    assert rig.ask("SET", b"a", b"1") == ["OK", 1, None]
+    while rig.store.unsynced:
+        rig.server.turn(rig.server.wait_ms())
+    rig.ask("SET", b"a", b"2")
+    monkeypatch.setattr("os.fdatasync", lambda fd: (_ for _ in ()).throw(OSError(5, "broken")))
+    with pytest.raises(StorageFailed, match="fsync of the journal failed: broken"):
+        for _ in range(1000):
+            rig.server.next_sync = 0
+            rig.server.turn(0)
+
+
+def test_a_fold_that_failed_for_good_ends_the_daemon(rig, monkeypatch):
+    monkeypatch.setattr(rig.store, "tick", lambda now: (_ for _ in ()).throw(Internal("disk")))
+    with pytest.raises(StorageFailed, match="the storage failed: disk"):
+        rig.server.turn(0)
+
+
+def test_a_wait_that_is_refused_when_it_wakes_is_told(rig, monkeypatch):
+    rig.send(["CHANGES", 0, b"a", None, 30_000])
+    while not rig.server.parking.parked:
+        rig.server.turn(20)
+    monkeypatch.setattr("kvd.commands.changes.Changes.run", lambda *_: (_ for _ in ()).throw(Corrupt("damaged")))
+    rig.send(["SET", b"a", b"1"])
+    assert rig.turns(2) == [["OK", 1, None], ["ERROR", "CORRUPT", "damaged", {"outcome": "failed"}]]
+
+
+def test_info_tells_a_section_or_all(rig):
+    assert list(rig.ask("INFO", "STORE")[2]) == ["store"]
+    assert list(rig.ask("INFO")[2]) == ["server", "store", "traffic"]
+    assert rig.ask("INFO", "nonsense")[:2] == ["ERROR", "BAD_ARGUMENT"]
+    assert rig.ask("COMMANDS", "nonsense")[:2] == ["ERROR", "UNKNOWN_COMMAND"]
+    assert len(rig.ask("COMMANDS")[2]) > 20
+
+
+def test_a_reply_to_a_client_that_is_gone_is_counted(rig):
+    rig.server.requests.send([b"nobody", b""], b"reply")
+    assert rig.ask("INFO", "traffic")[2]["traffic"]["replies_dropped"] == 1
