@@ -47,6 +47,9 @@ log = logging.getLogger("kvd")
 # A commit that failed like this has changed nothing, and the next may succeed.
 PASSING = (Full, Busy)
 
+CLOCK_EVERY = 8  # commands
+LOOK_MS = 5
+
 
 class Server:
     """A store, served at endpoints until told to stop."""
@@ -72,7 +75,8 @@ class Server:
         self.damaged: set[bytes] = set()
         self.started = self.clock.now()
         self.next_expiry = self.next_sync = self.published_compacted = 0
-        self.stopping = False
+        self.stopping = self.is_busy = False
+        self.next_look: Milliseconds = 0
         self.poller = zmq.Poller()
         self.poller.register(self.requests.socket, zmq.POLLIN)
         self.poller.register(self.publisher.socket, zmq.POLLIN)
@@ -89,13 +93,23 @@ class Server:
             self.close()
 
     def turn(self, wait_ms: int) -> None:
-        """Wait for what comes, serve it, and do what is due."""
-        events = dict(self.poller.poll(wait_ms))
+        """Wait for what comes, serve it, and do what is due.
+
+        While many ask, more have come by the time a batch is answered: then the poll, and its system calls, are left
+        out, but for a look at the other sockets each LOOK_MS.
+        """
         now = self.clock.now()
-        if self.publisher.socket in events:
-            self.publisher.take_subscriptions(self.store.revision, now)
-        if self.requests.socket in events:
-            self.run_batch(self.requests.drain())
+        batch = self.requests.drain() if self.is_busy else []
+        if not batch or now >= self.next_look:
+            self.next_look = now + LOOK_MS
+            events = dict(self.poller.poll(0 if batch else wait_ms))
+            now = self.clock.now()
+            if self.publisher.socket in events:
+                self.publisher.take_subscriptions(self.store.revision, now)
+            if self.requests.socket in events and not batch:
+                batch = self.requests.drain()
+        self.is_busy = len(batch) > 1
+        self.run_batch(batch)
         self.tick(now)
 
     def wait_ms(self) -> int:
@@ -156,12 +170,15 @@ class Server:
         replies: list[bytes | None] = []
         size = 0
         until = now + BATCH_MS_MAX
-        for envelope, body in batch:
+        for number, (envelope, body) in enumerate(batch, 1):
             reply = self.answer(envelope, body, now)
             replies.append(reply)
             if reply is not None:
                 size += len(reply)
-            if size > REPLY_BYTES_MAX or staging.bytes > BATCH_BYTES_MAX or self.clock.now() > until:
+            if size > REPLY_BYTES_MAX or staging.bytes > BATCH_BYTES_MAX:
+                break
+            # The clock costs 0.3 us of the 2.4 a GET takes here: it is asked now and then.
+            if not number % CLOCK_EVERY and self.clock.now() > until:
                 break
         return replies
 
