@@ -26,10 +26,11 @@ Commands = Annotated[list[Plain], Meta(min_length=1, max_length=TRANSACTION_COMM
 
 
 class Transaction(Write, tag="TRANSACTION"):
-    """Run commands whole or not at all, if each key named in the conditions is at its revision (0: does not exist).
+    """Run commands whole or not at all.
 
-    The result is the array of their results. When a condition does not hold or a command is refused,
-    nothing is changed, and the error says which command it was (`index`, from 0).
+    Each key named in the conditions has to be at its revision (0: must not exist). The result is the array
+    of their results. When a condition does not hold or a command is refused, nothing is changed, and the
+    error says which command it was (`index`, from 0).
     """
 
     examples = ("BEGIN", "BEGIN IF city 7", "COMMIT")
@@ -78,9 +79,10 @@ else:
 
 
 class Once(Write, tag="ONCE"):
-    """Run a write once, however often it is sent with this token (8 to 64 bytes): the first reply is given again.
+    """Run a write once, however often it is sent with this token.
 
-    A token is kept for two minutes. What was refused changed nothing and is not kept.
+    The first reply is given again. A token has 8 to 64 bytes and is kept for two minutes. What was refused
+    changed nothing and is not kept.
     """
 
     examples = ("ONCE 5f2c9d1e INCR visits",)

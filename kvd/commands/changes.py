@@ -14,10 +14,11 @@ ChangesLimit = Annotated[int, Meta(ge=1, le=CHANGES_LIMIT_MAX)]
 
 
 class Changes(Read, tag="CHANGES"):
-    """Return the changes after a revision, of keys that begin with a prefix, all up to the reply's revision.
+    """Return the changes after a revision, of keys that begin with a prefix.
 
-    Go on from the reply's revision. With WAIT, when there is none yet, the reply comes with the first one
-    or after so many milliseconds. COMPACTED when they are no longer kept.
+    They are all there up to the reply's revision. Go on from the reply's revision. With WAIT, when there is
+    none yet, the reply comes with the first one or after so many milliseconds. COMPACTED when they are no
+    longer kept.
     """
 
     examples = ("CHANGES 0", "CHANGES 41 user: LIMIT 10", "CHANGES 41 WAIT 1000")
@@ -36,7 +37,10 @@ class Changes(Read, tag="CHANGES"):
 
 
 class Compact(Write, tag="COMPACT"):
-    """Forget the changes up to a revision; the result is the revision up to which they are gone. Entries stay."""
+    """Forget the changes up to a revision.
+
+    The result is the revision up to which they are gone. Entries stay.
+    """
 
     examples = ("COMPACT 41",)
     revision: Revision

@@ -8,7 +8,10 @@ from kvd.commands.fields import Argument, Duration, Key
 
 
 class Expire(Write, tag="EXPIRE"):
-    """Let a key end after so many seconds; the result is 1, or 0 if there is no such key."""
+    """Let a key end after so many seconds.
+
+    The result is 1, or 0 if there is no such key.
+    """
 
     examples = ("EXPIRE session 60",)
     key: Key
@@ -24,7 +27,10 @@ class Expire(Write, tag="EXPIRE"):
 
 
 class Persist(Write, tag="PERSIST"):
-    """Take the expiry from a key; the result is 1, or 0 if there is no such key or it has none."""
+    """Take the expiry from a key.
+
+    The result is 1, or 0 if there is no such key or it stays already.
+    """
 
     examples = ("PERSIST session",)
     key: Key
@@ -39,7 +45,10 @@ class Persist(Write, tag="PERSIST"):
 
 
 class Ttl(Read, tag="TTL"):
-    """Return how long a key has to live: nil if there is no such key, -1 if it stays."""
+    """Return how long a key has to live.
+
+    nil if there is no such key, -1 if it stays.
+    """
 
     examples = ("TTL session",)
     result_unit = "ms"

@@ -27,7 +27,10 @@ class Exists(Read, tag="EXISTS"):
 
 
 class EntryOf(Read, tag="ENTRY"):
-    """Return revision, created revision, expiry (Unix ms, nil if it stays) and size in bytes of a key, or nil."""
+    """Return a key's revision, created revision, expiry and size, or nil.
+
+    `created` is the revision at which it came to be, `expires` Unix milliseconds (nil: it stays), `size` bytes.
+    """
 
     examples = ("ENTRY city",)
     key: Key
@@ -46,10 +49,11 @@ class EntryOf(Read, tag="ENTRY"):
 
 
 class Scan(Read, tag="SCAN"):
-    """Return a page of keys in byte order and the key to continue AFTER (nil: that was the last page).
+    """Return a page of keys in byte order, and where the next one begins.
 
-    With VALUES each item is an array of key, value, revision and expiry. A key that is there
-    throughout a walk over all pages comes exactly once.
+    Give the second part of the result as AFTER to go on; nil: that was the last page. With VALUES each item
+    is an array of key, value, revision and expiry. A key that is there throughout a walk over all pages
+    comes exactly once.
     """
 
     examples = ("SCAN", "SCAN user: LIMIT 2", "SCAN user: AFTER user:1 VALUES")
@@ -79,7 +83,10 @@ class Scan(Read, tag="SCAN"):
 
 
 class Count(Read, tag="COUNT"):
-    """Return how many keys begin with a prefix, or how many there are. With a prefix it reads them all."""
+    """Return how many keys there are, or how many begin with a prefix.
+
+    With a prefix it reads them all.
+    """
 
     examples = ("COUNT", "COUNT user:")
     prefix: Prefix | None = None
@@ -90,7 +97,10 @@ class Count(Read, tag="COUNT"):
 
 
 class ClearPrefix(Write, tag="CLEARPREFIX"):
-    """End all keys that begin with a prefix, at once; the result is how many. With LIMIT, the first n in byte order."""
+    """End all keys that begin with a prefix, at once; return how many.
+
+    With LIMIT, the first n in byte order.
+    """
 
     examples = ("CLEARPREFIX user:", "CLEARPREFIX user: LIMIT 1000")
     prefix: Prefix

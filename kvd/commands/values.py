@@ -25,11 +25,12 @@ class Get(Read, tag="GET"):
 
 
 class Set(Write, tag="SET"):
-    """Set a key to a value; any expiry it had is dropped unless KEEPTTL says otherwise.
+    """Set a key to a value.
 
-    EX, PX and AT make it expire. NX asks that the key does not exist, XX that it does, REVISION that its
-    entry is still the one of that revision (0: it does not exist); else CONFLICT, and nothing is changed.
-    The result is nil, or with PREVIOUS the value before.
+    EX, PX and AT make it expire; an expiry that it had is dropped unless KEEPTTL says otherwise. NX asks
+    that the key does not exist, XX that it does, REVISION that its entry is still the one of that revision
+    (0: it does not exist); else CONFLICT, and nothing is changed. The result is nil, or with PREVIOUS the
+    value before.
     """
 
     examples = (
@@ -95,7 +96,7 @@ class Clear(Write, tag="CLEAR"):
 
 
 class MultiGet(Read, tag="MULTIGET"):
-    """Return the values of many keys in the order asked, nil where there is none."""
+    """Return the values of many keys, in the order asked; nil where none is."""
 
     examples = ("MULTIGET city country",)
     keys: Keys
@@ -117,7 +118,10 @@ class MultiGet(Read, tag="MULTIGET"):
 
 
 class MultiSet(Write, tag="MULTISET"):
-    """Set many keys at once: all of them or none. Expiries they had are dropped."""
+    """Set many keys at once, all of them or none.
+
+    Expiries that they had are dropped.
+    """
 
     examples = ("MULTISET city Ahmedabad country India",)
     pairs: Pairs
@@ -144,7 +148,10 @@ class Take(Write, tag="TAKE"):
 
 
 class Incr(Write, tag="INCR"):
-    """Add to a 64-bit integer (1 if not said; a missing key counts as 0) and return the sum. Keeps the expiry."""
+    """Add to an integer (1 if not said) and return the sum.
+
+    It has 64 bits; a missing key counts as 0. The expiry is kept.
+    """
 
     examples = ("INCR visits", "INCR visits -5")
     key: Key
@@ -171,7 +178,10 @@ def integer(value: bytes) -> int:
 
 
 class Append(Write, tag="APPEND"):
-    """Add bytes to the end of a value (a missing key counts as empty) and return the new length. Keeps the expiry."""
+    """Add bytes to the end of a value and return its new length.
+
+    A missing key counts as empty. The expiry is kept.
+    """
 
     examples = ("APPEND log line",)
     key: Key

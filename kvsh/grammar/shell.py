@@ -20,9 +20,10 @@ class ShellWord(Ask):
 
 
 class Begin(ShellWord, tag="BEGIN"):
-    """Gather the commands that follow, until COMMIT sends them as one TRANSACTION or DISCARD drops them.
+    """Gather the commands that follow, for COMMIT to run as one.
 
-    With IF, nothing is done unless each key is still at its revision (0: it does not exist).
+    COMMIT sends them as a TRANSACTION, DISCARD drops them. With IF, nothing is done unless each key is
+    still at its revision (0: it does not exist).
     """
 
     examples = ("BEGIN", "BEGIN IF city 7")

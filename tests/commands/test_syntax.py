@@ -45,7 +45,7 @@ def test_a_row_of_commands_is_all_that_is_known_of_a_command():
         "name": "EXPIRE",
         "family": "expiry",
         "access": "write",
-        "summary": "Let a key end after so many seconds; the result is 1, or 0 if there is no such key.",
+        "summary": "Let a key end after so many seconds.",
         "syntax": "EXPIRE key seconds",
         "arguments": [
             {"name": "key", "type": "key", "required": True, "syntax": "key"},
@@ -98,3 +98,8 @@ def test_a_help_without_words_is_empty():
 
 def test_the_access_of_each_command_is_its_base_class():
     assert {syntax_of(command).access for command in COMMANDS.values() if issubclass(command, Read)} == {"read"}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values())
+def test_a_summary_fits_into_a_line_of_help(command):
+    assert len(syntax_of(command).summary) <= 78
