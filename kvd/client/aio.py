@@ -13,9 +13,10 @@ from typing import Any, Self, TypeVar
 
 import zmq
 
-from kvd.client.methods import Awaited, Call, Gathered, Methods, Text, data, same
+from kvd.client.closing import AsyncClosing
+from kvd.client.methods import Awaited, Call, Methods, Text, data, same
 from kvd.client.stream import DEFAULT_ENDPOINT, Stream
-from kvd.client.sync import Runs, TransactionBuilder, ok, once
+from kvd.client.sync import Gatherer, Runs, TransactionBuilder, ok, once
 from kvd.client.watch import OnState, Watch
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok
@@ -77,7 +78,7 @@ class Driver:
                 handle.cancel()
 
 
-class AsyncClient(Methods, Awaited):
+class AsyncClient(Methods, Awaited, AsyncClosing):
     """A connection to a daemon, for asyncio. Use it within one running loop.
 
     `timeout` and `connect_timeout` in seconds, as `kvd.client.Client`.
@@ -179,16 +180,6 @@ class AsyncClient(Methods, Awaited):
             pending.tag.cancel()
         self.stream.close()
 
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        await self.close()
-
 
 class AsyncOnce(Methods, Awaited):
     """An asyncio client's methods, each write under ONCE."""
@@ -208,21 +199,12 @@ class AsyncOnce(Methods, Awaited):
         return await self.call(Call(command, same))
 
 
-class AsyncPipeline(Methods, Gathered):
+class AsyncPipeline(Gatherer):
     """Gathers commands; sends them, many in flight, at the end of its `async with`."""
 
     def __init__(self, client: AsyncClient) -> None:
+        super().__init__()
         self.client = client
-        self.calls: list[Call[Any]] = []
-        self.results: list[Any] = []
-
-    def call(self, call: Call[Any]) -> None:
-        """Gather a call."""
-        self.calls.append(call)
-
-    def run(self, command: Command) -> None:
-        """Gather any command."""
-        self.call(Call(command, same))
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -265,7 +247,7 @@ class AsyncTransaction(TransactionBuilder):
             self.took((await self.async_client.answer(self.command())).result)
 
 
-class AsyncWatch:
+class AsyncWatch(AsyncClosing):
     """A `Watch` driven by asyncio."""
 
     def __init__(self, watch: Watch) -> None:
@@ -322,16 +304,6 @@ class AsyncWatch:
         while not self.changes:
             await self.pumped()
         return self.changes.pop(0)
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        await self.close()
 
     async def close(self) -> None:
         """Stop watching."""

@@ -2,11 +2,12 @@
 
 import time
 from math import ceil
-from typing import Any, Self
+from typing import Any
 
 import zmq
 
 from kvd import wire
+from kvd.client.closing import Closing
 from kvd.client.inflight import InFlight, Outcome
 from kvd.client.sockets import dealer, is_lost, monitor
 from kvd.commands import Command
@@ -17,7 +18,7 @@ NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 RECEIVED_PER_TURN_MAX = 10_000
 
 
-class Stream:
+class Stream(Closing):
     """One DEALER. `window` is how many commands the caller wants in flight at most.
 
     Outcomes come in the order given, or as they come if not `is_ordered`.
@@ -51,14 +52,6 @@ class Stream:
         self.monitor = monitor(self.socket)
         self.poller = zmq.Poller()
         self.register(self.poller)
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
 
     @property
     def in_flight(self) -> int:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from kvd import wire
+from kvd.client.closing import Closing
 from kvd.client.methods import Call, Direct, Gathered, Methods, Text, data, same
 from kvd.client.stream import DEFAULT_ENDPOINT, Stream
 from kvd.client.watch import OnState, Watch
@@ -35,24 +36,6 @@ def ok(outcome: Ok | Error | ClientError) -> Ok:
         wire.raise_error(outcome)
     assert isinstance(outcome, Ok)
     return outcome
-
-
-class Closing:
-    """What is closed at the end of a `with`."""
-
-    def close(self) -> None:
-        """Close."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 class Client(Methods, Direct, Closing):
@@ -262,12 +245,10 @@ class Pipeline(Methods, Gathered, Closing):
             self.stream.close()
 
 
-class TransactionBuilder(Methods, Gathered):
-    """Gathers commands and sends them as one TRANSACTION at the end of its `with`."""
+class Gatherer(Methods, Gathered):
+    """Keeps calls until the end of its `with`; then `results` has what they gave."""
 
-    def __init__(self, client: Client, conditions: Mapping[Any, int]) -> None:
-        self.client = client
-        self.conditions = conditions
+    def __init__(self) -> None:
         self.calls: list[Call[Any]] = []
         self.results: list[Any] = []
 
@@ -278,6 +259,15 @@ class TransactionBuilder(Methods, Gathered):
     def run(self, command: Command) -> None:
         """Gather any command."""
         self.call(Call(command, same))
+
+
+class TransactionBuilder(Gatherer):
+    """Gathers commands and sends them as one TRANSACTION at the end of its `with`."""
+
+    def __init__(self, client: Client, conditions: Mapping[Any, int]) -> None:
+        super().__init__()
+        self.client = client
+        self.conditions = conditions
 
     def command(self) -> Transaction:
         """Return the command that they are together."""

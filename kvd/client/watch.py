@@ -8,12 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import ceil
-from types import TracebackType
 from typing import Any, Self
 
 import zmq
 
 from kvd import wire
+from kvd.client.closing import Closing
 from kvd.client.follower import Follower, common_prefix
 from kvd.client.inflight import Outcome
 from kvd.client.snapshot import Snapshot
@@ -32,7 +32,7 @@ TAKEN_PER_STEP_MAX = 1_000
 OnState = Callable[[str], None]
 
 
-class Watch:
+class Watch(Closing):
     """An iterator over changes that ends only when it is closed, or with an error it cannot mend.
 
     Raises Compacted when changes it needs are no longer kept, HistoryChanged when the daemon serves
@@ -107,16 +107,6 @@ class Watch:
         """Return the revision up to which all has been delivered: watch with `since` this to go on."""
         position = None if self.follower is None else self.follower.position
         return position if position is not None else self.since or 0
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        self.close()
 
     def close(self) -> None:
         """Stop watching."""
