@@ -14,6 +14,7 @@ from kvd.limits import (
 )
 
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
+MORE_NOBLOCK = MORE | NOBLOCK
 REQUEST_QUEUE_MAX = 256
 KEEPALIVE_IDLE_S = 60
 
@@ -103,10 +104,10 @@ class Requests:
         """Send a reply; one whose client is gone or does not read is counted and dropped."""
         send = self.socket.send
         try:
-            send(envelope[0], MORE | NOBLOCK)
+            send(envelope[0], MORE_NOBLOCK)
             for frame in envelope[1:]:
                 send(frame, MORE)
-            send(body)
+            send(body, 0)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 raise
