@@ -201,7 +201,7 @@ class Store:
     def commit(self, batch: Batch) -> None:
         """Make a batch durable and then visible.
 
-        Raises Full, and then nothing of it has happened; or another Refused after which the outcome is
+        Raises Full or Busy, and then nothing of it has happened; or another Refused after which the outcome is
         unknown and the store must not be written to any more.
         """
         self.wait_for_room()
@@ -212,11 +212,10 @@ class Store:
         self.apply(batch.rows, batch.entries)
         if batch.rows:
             self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]
-        if trim is not None:
-            self.first = trim + 1
         if batch.compacted is not None:
             self.compacted = batch.compacted
-        self.compacted = max(self.compacted, self.first - 1)
+        if trim is not None:
+            self.trimmed(trim)
         self.tokens.update({kept.token: (number, kept.time) for number, kept in tokens})
         self.next_token += len(tokens)
         self.unsynced = True
@@ -292,11 +291,11 @@ class Store:
         self.checkpoint_asked = False
         if done.error is not None:
             raise_lasting(done.error)
-        elif self.put_off_when_full(self.journal.finish_checkpoint):
+        elif self.put_off(self.journal.finish_checkpoint):
             self.wal_bytes = 0
 
-    def put_off_when_full(self, work: Callable[[], T]) -> T | None:
-        """Do what can wait until there is room on the disk; None when it has to."""
+    def put_off(self, work: Callable[[], T]) -> T | None:
+        """Do what can wait while the disk is full or the journal busy; None when it has to."""
         try:
             with refusals():
                 return work()
@@ -322,12 +321,16 @@ class Store:
     def trim_idle(self) -> None:
         """Delete forgotten changes also when nobody writes, and tokens that no longer count."""
         oldest = next(iter(self.tokens.values()))[0] if self.tokens else self.next_token
-        self.put_off_when_full(partial(self.journal.forget_tokens, oldest))
+        self.put_off(partial(self.journal.forget_tokens, oldest))
         while (trim := self.trim_target(least=1)) is not None:
-            if self.put_off_when_full(partial(self.journal.trim, trim)) is None:
+            if self.put_off(partial(self.journal.trim, trim)) is None:
                 return
-            self.first = trim + 1
-            self.compacted = max(self.compacted, trim)
+            self.trimmed(trim)
+
+    def trimmed(self, upto: int) -> None:
+        """Take note that the rows up to a revision are deleted."""
+        self.first = upto + 1
+        self.compacted = max(self.compacted, upto)
 
     def sync(self) -> None:
         """Make durable what is committed (fsync = interval). After an OSError nothing is to be trusted."""
