@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 import zmq
 
 from kvd.client.closing import AsyncClosing
+from kvd.client.keys import Keys
 from kvd.client.methods import Awaited, Call, Methods, Text, data, same
 from kvd.client.stream import DEFAULT_ENDPOINT, Stream
 from kvd.client.sync import Gatherer, Runs, TransactionBuilder, ok, once
@@ -90,11 +91,18 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
         *,
         timeout: float = TIMEOUT_MS / 1000,
         connect_timeout: float | None = None,
+        keys: Keys | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.timeout = timeout
+        self.keys = keys
         self.stream = Stream(
-            endpoint, timeout=timeout, connect_timeout=connect_timeout, window=IN_FLIGHT_MAX, is_ordered=False
+            endpoint,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            window=IN_FLIGHT_MAX,
+            is_ordered=False,
+            keys=keys,
         )
         self.driver: Driver | None = None
 
@@ -169,7 +177,15 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
     ) -> "AsyncWatch":
         """Follow changes: `async for change in kv.watch("user:")`. As `Client.watch`."""
         names = [data(prefix) for prefix in prefixes]
-        watch = Watch(self.endpoint, names, since=since, snapshot=snapshot, timeout=self.timeout, on_state=on_state)
+        watch = Watch(
+            self.endpoint,
+            names,
+            since=since,
+            snapshot=snapshot,
+            timeout=self.timeout,
+            keys=self.keys,
+            on_state=on_state,
+        )
         return AsyncWatch(watch)
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import zmq
 
 from kvd import wire
+from kvd.client.keys import Keys
 from kvd.limits import HEARTBEAT_MS, IN_FLIGHT_MAX, RECONNECT_MS, RECONNECT_MS_MAX
 
 LOST = (
@@ -21,18 +22,22 @@ MONITOR_EVENT = struct.Struct("=HI")
 Context = TypeVar("Context", bound=zmq.Context[Any])
 
 
-def set_up(sock: zmq.Socket[Any]) -> None:
-    """Set what both sockets need: no lingering, and a dead peer is seen within three heartbeats."""
+def set_up(sock: zmq.Socket[Any], keys: Keys | None) -> None:
+    """Set what both sockets need: no lingering, a dead peer is seen within three heartbeats, and CURVE with keys."""
+    if keys is not None:
+        sock.set(zmq.CURVE_PUBLICKEY, keys.public)
+        sock.set(zmq.CURVE_SECRETKEY, keys.secret)
+        sock.set(zmq.CURVE_SERVERKEY, keys.server)
     sock.set(zmq.LINGER, 0)
     sock.set(zmq.IPV6, 1)
     sock.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     sock.set(zmq.HEARTBEAT_TIMEOUT, 2 * HEARTBEAT_MS)
 
 
-def dealer(context: zmq.Context[Any], endpoint: str) -> Any:
+def dealer(context: zmq.Context[Any], endpoint: str, keys: Keys | None = None) -> Any:
     """Return a connected command socket. IMMEDIATE: without a connection `send` fails, so nothing runs later."""
     sock = context.socket(zmq.DEALER)
-    set_up(sock)
+    set_up(sock, keys)
     sock.set(zmq.IMMEDIATE, 1)
     sock.set(zmq.SNDHWM, 2 * IN_FLIGHT_MAX)
     sock.set(zmq.RCVHWM, 2 * IN_FLIGHT_MAX)
@@ -42,7 +47,7 @@ def dealer(context: zmq.Context[Any], endpoint: str) -> Any:
     return sock
 
 
-def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes]) -> Any:
+def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes], keys: Keys | None = None) -> Any:
     """Return a connected changes socket: the prefixes first, the control topic last.
 
     The first heartbeat then proves that the prefixes are subscribed. Connect comes before subscribe, or
@@ -50,7 +55,7 @@ def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes]) 
     what is published meanwhile is lost without a trace.
     """
     sock = context.socket(zmq.SUB)
-    set_up(sock)
+    set_up(sock, keys)
     sock.set(zmq.RECONNECT_IVL, -1)
     sock.connect(endpoint)
     for prefix in prefixes:

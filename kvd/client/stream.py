@@ -9,6 +9,7 @@ import zmq
 from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.inflight import InFlight, Outcome
+from kvd.client.keys import Keys
 from kvd.client.sockets import dealer, is_lost, monitor
 from kvd.commands import Command
 from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS
@@ -32,18 +33,20 @@ class Stream(Closing):
         connect_timeout: float | None = None,
         window: int = 256,
         is_ordered: bool = True,
+        keys: Keys | None = None,
     ) -> None:
         """Times in seconds; `connect_timeout` is how long a command may wait for a connection (default: `timeout`)."""
         if not 1 <= window <= IN_FLIGHT_MAX:
             raise ValueError(f"window is {window}; it has to be 1 to {IN_FLIGHT_MAX}")
         self.endpoint = endpoint
+        self.keys = keys
         self.timeout = timeout
         self.connect_timeout = timeout if connect_timeout is None else connect_timeout
         self.window = window
         self.pending = InFlight(is_ordered=is_ordered)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self.socket = dealer(self.context, endpoint)
+            self.socket = dealer(self.context, endpoint, keys)
         except zmq.ZMQError as error:
             self.context.destroy(linger=0)
             raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from kvd import wire
 from kvd.client.closing import Closing
+from kvd.client.keys import Keys
 from kvd.client.methods import Call, Direct, Gathered, Methods, Text, data, same
 from kvd.client.stream import DEFAULT_ENDPOINT, Stream
 from kvd.client.watch import OnState, Watch
@@ -55,11 +56,13 @@ class Client(Methods, Direct, Closing):
         *,
         timeout: float = TIMEOUT_MS / 1000,
         connect_timeout: float | None = None,
+        keys: Keys | None = None,
     ) -> None:
         """Connect in the background. `connect_timeout` is how long to wait for a daemon (default: `timeout`)."""
         self.endpoint = endpoint
         self.timeout = timeout
-        self.stream = Stream(endpoint, timeout=timeout, connect_timeout=connect_timeout)
+        self.keys = keys
+        self.stream = Stream(endpoint, timeout=timeout, connect_timeout=connect_timeout, keys=keys)
 
     def answer(self, command: Command) -> Ok:
         """Run a command; return its result and the revision it reflects."""
@@ -155,6 +158,7 @@ class Client(Methods, Direct, Closing):
             since=since,
             snapshot=snapshot,
             timeout=self.timeout,
+            keys=self.keys,
             on_state=on_state,
         )
 
@@ -202,7 +206,7 @@ class Pipeline(Methods, Gathered, Closing):
 
     def __init__(self, client: Client, window: int = IN_FLIGHT_MAX) -> None:
         self.client = client
-        self.stream = Stream(client.endpoint, timeout=client.timeout, window=window)
+        self.stream = Stream(client.endpoint, timeout=client.timeout, window=window, keys=client.keys)
         self.results: list[Any] = []
 
     def call(self, call: Call[Any]) -> None:

@@ -16,6 +16,7 @@ from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.follower import Follower, common_prefix
 from kvd.client.inflight import Outcome
+from kvd.client.keys import Keys
 from kvd.client.snapshot import Snapshot
 from kvd.client.sockets import changes_endpoint, is_lost, monitor, subscriber
 from kvd.client.stream import Stream
@@ -47,6 +48,7 @@ class Watch(Closing):
         since: int | None = None,
         snapshot: bool = False,
         timeout: float,
+        keys: Keys | None = None,
         on_state: OnState | None = None,
     ) -> None:
         """`since` None: from now on. `on_state` is told "disconnected" and "reconnected"."""
@@ -54,7 +56,7 @@ class Watch(Closing):
         self.since = since
         self.snapshot = Snapshot(self.prefixes) if snapshot else None
         self.on_state = on_state or (lambda _: None)
-        self.stream = Stream(endpoint, timeout=timeout, window=8)
+        self.stream = Stream(endpoint, timeout=timeout, window=8, keys=keys)
         self.follower: Follower | None = None
         self.history: str | None = None
         self.socket: Any = None
@@ -228,7 +230,7 @@ class Watch(Closing):
     def subscribe(self) -> None:
         """Open the changes socket."""
         self.unsubscribe()
-        self.socket = subscriber(self.stream.context, self.endpoint, self.prefixes)
+        self.socket = subscriber(self.stream.context, self.endpoint, self.prefixes, self.stream.keys)
         self.monitor = monitor(self.socket)
         self.heard_at = time.monotonic()
 

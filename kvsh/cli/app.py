@@ -1,111 +1,148 @@
-"""The options of kvsh, and which of its three ways in they mean: one command, a script, or the prompt."""
+"""The options of kvsh, and which of its ways in they mean: one command, a mode, a script, or the prompt."""
 
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from kvd.client import DEFAULT_ENDPOINT, Stream
+from kvd.client import DEFAULT_ENDPOINT
 from kvd.errors import KvdError
 from kvd.version import VERSION
-from kvsh.cli.oneshot import run_words
+from kvsh.cli import params
 from kvsh.grammar.vocabulary import Mistake
-from kvsh.script.engine import Script, opened
-from kvsh.script.outcome import BROKEN_IO, INTERRUPTED, UNREACHED, USAGE
+from kvsh.script.outcome import BROKEN_IO, INTERRUPTED, USAGE, Failure, exit_code, failure_document, sentence
 from kvsh.script.output import Output
 from kvsh.script.settings import Settings
 
-SECONDS_MAX = 86_400
 POOR_TERMINALS = ("", "dumb", "unknown")
+MODES = ("scan", "stat", "latency", "bench", "bigkeys")
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVSH", "allow_interspersed_args": False}
 EPILOG = """Without COMMAND, commands are read from -f FILE or a pipe, one a line; at a terminal kvsh prompts for them.
-`kvsh help` lists the commands.
+`kvsh help` lists the commands. Each option can be set as KVSH_OPTION in the environment, and the lasting ones in
+$XDG_CONFIG_HOME/kvsh/config.toml.
 
 Exit codes: 0 all well, 1 get/exists/entry: no such key, 2 usage or parse error, 3 the daemon is not reached or the
-outcome unknown, 4 refused, 5 conflict, 74 the output cannot be written, 130 interrupted. A script exits with its first
-failure's code."""
+outcome unknown, 4 refused, 5 conflict, 74 the output cannot be written, 130 interrupted, 141 the reader of the output
+is gone. A script exits with its first failure's code."""
 
 
 @click.command(context_settings=CONTEXT, epilog=EPILOG)
-@click.argument("words", metavar="[COMMAND [ARG]...]", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", metavar="[COMMAND [ARG]...]", nargs=-1, type=click.UNPROCESSED, shell_complete=params.word)
 @click.option("--url", default=DEFAULT_ENDPOINT, show_default=True, help="The daemon: tcp://HOST:PORT or ipc://PATH.")
-@click.option("--local", metavar="DIR", help="Run a daemon on this directory for as long as kvsh runs.")
 @click.option(
-    "--timeout",
-    type=click.FloatRange(min=0.001, max=SECONDS_MAX),
-    default=5.0,
-    show_default=True,
-    help="Seconds to wait for a reply.",
+    "--profile", metavar="NAME", is_eager=True, callback=params.load_profile, help="Use a profile of the file."
+)
+@click.option("--local", metavar="DIR", help="Run a daemon on this directory for as long as kvsh runs.")
+@click.option("--key", metavar="FILE", help="Who we are: a CURVE certificate with its secret key.")
+@click.option("--server-key", metavar="FILE", help="Whom we trust: the daemon's public CURVE certificate.")
+@click.option(
+    "--timeout", type=params.Seconds(min=0.001), default=5.0, show_default=True, help="How long to wait for a reply."
 )
 @click.option("-f", "--file", metavar="FILE", help="Run the commands in a file.")
-@click.option("--json", "form", flag_value="json", help="One JSON document for each command, errors too.")
-@click.option("--csv", "form", flag_value="csv", help="RFC 4180 rows.")
-@click.option("--raw", "form", flag_value="raw", help="Values as they are (the default in a pipe).")
-@click.option("--terminal", "form", flag_value="terminal", help="For reading (the default at a terminal).")
-@click.option("-n", "no_newline", is_flag=True, help="No newline after the result.")
-@click.option("-q", "quiet", is_flag=True, help="Do not write the result: the exit code tells.")
-@click.option("-e", "stop_on_error", is_flag=True, help="Run nothing after a line that fails.")
-@click.option("-x", "last_from_stdin", is_flag=True, help="The last argument is read from standard input.")
-@click.option("-r", "repeat", type=click.IntRange(min=1), default=1, metavar="N", help="Run COMMAND so many times.")
+@click.option("--format", "form", type=click.Choice(params.FORMS), help="How results are shown.")
 @click.option(
-    "-i",
-    "interval",
-    type=click.FloatRange(min=0, max=SECONDS_MAX),
-    default=0.0,
-    metavar="SECONDS",
-    help="Wait between them.",
+    "--json", "shortcut", flag_value="json", help="One JSON document for each command, errors too.", **params.NO_ENV
 )
+@click.option("--csv", "shortcut", flag_value="csv", help="RFC 4180 rows.", **params.NO_ENV)
+@click.option(
+    "--raw", "shortcut", flag_value="raw", help="Values as they are (the default in a pipe).", **params.NO_ENV
+)
+@click.option(
+    "--terminal", "shortcut", flag_value="terminal", help="For reading (the default at a terminal).", **params.NO_ENV
+)
+@click.option("-n", "no_newline", is_flag=True, help="No newline after the result.", **params.NO_ENV)
+@click.option("-q", "quiet", is_flag=True, help="Do not write the result: the exit code tells.", **params.NO_ENV)
+@click.option("-e", "stop_on_error", is_flag=True, help="Run nothing after a line that fails.", **params.NO_ENV)
+@click.option(
+    "-x", "last_from_stdin", is_flag=True, help="The last argument is read from standard input.", **params.NO_ENV
+)
+@click.option(
+    "-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND so many times.", **params.NO_ENV
+)
+@click.option("-i", "interval", type=params.Seconds(min=0), help="Wait between them.", **params.NO_ENV)
 @click.option("--echo", is_flag=True, help="Write each command of a script before its result.")
-@click.option("--dry-run", is_flag=True, help="Check a script's lines without running them.")
+@click.option("--dry-run", is_flag=True, help="Check a script's lines without running them.", **params.NO_ENV)
+@click.option(
+    "--progress/--no-progress", default=None, help="Tell how far a script is (default: long files at a terminal)."
+)
+@click.option(
+    "--scan",
+    metavar="[PREFIX]",
+    is_flag=False,
+    flag_value="",
+    help="List the keys that begin with PREFIX.",
+    **params.NO_ENV,
+)
+@click.option("--stat", is_flag=True, help="Show each second what the daemon does.", **params.NO_ENV)
+@click.option("--latency", is_flag=True, help="Measure how long the daemon takes to answer.", **params.NO_ENV)
+@click.option("--bench", is_flag=True, help="Measure how many commands a second the daemon runs.", **params.NO_ENV)
+@click.option(
+    "--bigkeys", is_flag=True, help="Find the largest values, and the prefixes that hold most.", **params.NO_ENV
+)
 @click.option("--vi", is_flag=True, help="Edit the line with vi's keys.")
+@click.option("--pager/--no-pager", default=True, help="Show long results through $PAGER (at a terminal; the default).")
 @click.option("--no-color", is_flag=True, help="No colours and no other escape sequences for looks.")
+@click.option(
+    "--completion", type=click.Choice(["bash", "zsh", "fish"]), help="Print the completion of a shell.", **params.NO_ENV
+)
 @click.version_option(VERSION, prog_name="kvsh")
-def command(words: tuple[str, ...], local: str | None, file: str | None, no_color: bool, **options: Any) -> int:  # noqa: FBT001
+@click.pass_context
+def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Talk to kvd, the key-value daemon.
 
     Examples: kvsh set city Ahmedabad; kvsh get city; kvsh < commands.kv; kvsh --local .data
     """
-    options["form"] = options["form"] or ("terminal" if os.isatty(1) else "raw")
-    settings = Settings(color=not (no_color or os.environ.get("NO_COLOR")), **options)
+    words, options = params.trailing(words, options)
+    mode = chosen_mode(words, options)
+    if options["completion"]:
+        return int(import_module("kvsh.cli.completion").print_source(options["completion"]))
+    settings = params.settings_of(context, options)
+    output = Output(is_terminal=os.isatty(1) and settings.form in ("raw", "csv"))
     with ExitStack() as stack:
-        if local is not None:
-            local_daemon = import_module("kvsh.cli.local").local_daemon  # costs 6 ms: only here
-            settings = settings._replace(url=stack.enter_context(local_daemon(local)))
-        return way_in(words, file, settings)
+        try:
+            if options["local"] is not None:
+                local_daemon = import_module("kvsh.cli.local").local_daemon  # costs 6 ms: only here
+                settings = settings._replace(url=stack.enter_context(local_daemon(options["local"])))
+            return way_in(words, mode, options, settings, output)
+        except (Mistake, KvdError) as failure:
+            return failed(failure, settings, output)
 
 
-def way_in(words: tuple[str, ...], file: str | None, settings: Settings) -> int:
-    """Take one of the three ways; return the exit code."""
-    raw_to_terminal = os.isatty(1) and settings.form in ("raw", "csv")
-    output = Output(is_terminal=raw_to_terminal)
+def chosen_mode(words: Iterable[str], options: dict[str, Any]) -> str | None:
+    """Return the mode that is asked for. Raises UsageError when there is one more thing asked for."""
+    asked = [f"--{mode}" for mode in MODES if options[mode] not in (None, False)]
+    others = ["a command"] * bool(words) + ["-f"] * (options["file"] is not None)
+    if asked and len(asked) + len(others) > 1:
+        raise click.UsageError(f"{' and '.join([*asked, *others])} exclude each other")
+    return asked[0].removeprefix("--") if asked else None
+
+
+def way_in(
+    words: tuple[str, ...], mode: str | None, options: dict[str, Any], settings: Settings, output: Output
+) -> int:
+    """Take one of the ways in, and load only what it needs; return the exit code. Raises Mistake, KvdError."""
     if words:
-        return run_words(words, settings, output)
-    if file is not None or not os.isatty(0):
-        return run_script(file, settings, output)
-    room = "kvsh.repl.plain" if os.environ.get("TERM", "") in POOR_TERMINALS or not os.isatty(1) else "kvsh.repl.prompt"
-    return int(import_module(room).run(settings, output))  # asyncio and prompt_toolkit cost 80 ms: only here
+        return int(import_module("kvsh.cli.oneshot").run_words(words, settings, output))
+    if mode is not None:
+        return int(import_module(f"kvsh.modes.{mode}").run(settings, output, options[mode]))
+    if options["file"] is not None or not os.isatty(0):
+        return int(import_module("kvsh.cli.piped").run_script(options["file"], settings, output))
+    is_poor = os.environ.get("TERM", "") in POOR_TERMINALS or not os.isatty(1)
+    room = "kvsh.repl.plain" if is_poor else "kvsh.repl.prompt"
+    return int(import_module(room).run(settings, output))  # asyncio and prompt_toolkit cost 80 ms
 
 
-def run_script(file: str | None, settings: Settings, output: Output) -> int:
-    """Run a script; return the exit code."""
-    with ExitStack() as stack:
-        fd = stack.enter_context(opened(file)) if file not in (None, "-") else 0
-        stream = Stream(settings.url, timeout=settings.timeout, connect_timeout=settings.connect_timeout)
-        stack.callback(stream.close)
-        script = Script(
-            stream,
-            output,
-            form=settings.form,
-            stop_on_error=settings.stop_on_error,
-            echo=settings.echo,
-            dry_run=settings.dry_run,
-            quiet=settings.quiet,
-        )
-        return script.run(fd, file or "stdin")
+def failed(failure: Failure, settings: Settings, output: Output) -> int:
+    """Tell a failure; return its exit code."""
+    if settings.form == "json":
+        output.data(failure_document(failure, settings.url))
+    output.message(f"kvsh: {sentence(failure, settings.url)}")
+    return exit_code(failure)
 
 
 def fill_descriptors() -> None:
@@ -129,9 +166,6 @@ def main() -> NoReturn:
         code = USAGE
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
-    except KvdError as error:
-        click.echo(f"kvsh: {error}", err=True)
-        code = UNREACHED
     except OSError as error:
         click.echo(f"kvsh: {error.strerror or error}", err=True)
         code = BROKEN_IO

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from kvd.client import Client
 from kvd.commands import Command
-from kvd.errors import KvdError
 from kvsh.cli.watching import watch
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
 from kvsh.script.engine import help_text
-from kvsh.script.outcome import ABSENT, WELL, Failure, exit_code, failure_document, sentence
+from kvsh.script.outcome import ABSENT, WELL
 from kvsh.script.output import Output
 from kvsh.script.settings import Settings
 from kvsh.words import Word
@@ -24,25 +23,22 @@ FINDERS = ("GET", "EXISTS", "ENTRY")
 
 
 def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> int:
-    """Run the command that the arguments are; return the exit code."""
+    """Run the command that the arguments are; return the exit code. Raises Mistake, KvdError."""
     words = [Word(os.fsencode(argument)) for argument in arguments]
     if settings.last_from_stdin:
         words.append(Word(read_all(0), quoted=True))
-    try:
-        command = command_of(words)
-        if isinstance(command, shell.ShellWord):
-            return act(command, settings, output)
-        return run_repeated(command, settings, output)
-    except (Mistake, KvdError) as failure:
-        return failed(failure, settings, output)
+    command = command_of(words)
+    if isinstance(command, shell.ShellWord):
+        return act(command, settings, output)
+    return run_repeated(command, settings, output)
 
 
 def run_repeated(command: Command, settings: Settings, output: Output) -> int:
     """Run a command of the daemon's as often as asked; return the last exit code. Raises KvdError."""
-    with Client(settings.url, timeout=settings.timeout, connect_timeout=settings.connect_timeout) as client:
+    with Client(**settings.connection) as client:
         code = run(client, command, settings, output)
-        for _ in range(settings.repeat - 1):
-            time.sleep(settings.interval)
+        for _ in range((settings.repeat or 1) - 1):
+            time.sleep(settings.interval or 0)
             code = run(client, command, settings, output)
     return code
 
@@ -71,14 +67,6 @@ def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
     output.data(help_text(command).encode())
     output.flush()
     return WELL
-
-
-def failed(failure: Failure, settings: Settings, output: Output) -> int:
-    """Tell a failure; return its exit code."""
-    if settings.form == "json":
-        output.data(failure_document(failure, settings.url))
-    output.message(f"kvsh: {sentence(failure, settings.url)}")
-    return exit_code(failure)
 
 
 def read_all(fd: int) -> bytes:

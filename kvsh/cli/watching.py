@@ -14,7 +14,7 @@ def watch(command: Watch, settings: Settings, output: Output) -> int:
     prefixes = command.prefixes or []
     try:
         with (
-            Client(settings.url, timeout=settings.timeout, connect_timeout=settings.connect_timeout) as client,
+            Client(**settings.connection) as client,
             client.watch(
                 *prefixes, since=command.since, on_state=lambda state: output.message(f"kvsh: {state}")
             ) as changes,

@@ -183,7 +183,7 @@ class Actions:
         """Run a file; raises Mistake when it cannot be read."""
         settings = self.front.settings
         with opened(name) as fd:
-            stream = Stream(settings.url, timeout=settings.timeout, connect_timeout=settings.connect_timeout)
+            stream = Stream(**settings.connection)
             scripts.append(Script(stream, self.front.output, form=self.front.form))
             try:
                 scripts[0].run(fd, name)

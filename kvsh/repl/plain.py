@@ -24,7 +24,7 @@ class Talk(Script):
 
 def run(settings: Settings, output: Output) -> int:
     """Prompt, read, run, until the input ends or QUIT."""
-    stream = Stream(settings.url, timeout=settings.timeout, connect_timeout=settings.connect_timeout)
+    stream = Stream(**settings.connection)
     talk = Talk(stream, output, form=settings.form)
     try:
         while turn(talk):

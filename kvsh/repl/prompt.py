@@ -57,7 +57,7 @@ class Shell:
         self.is_left = False
         self.task: asyncio.Task[bool] | None = None
         self.client = self.connected()
-        self.lookup = AsyncClient(settings.url, timeout=LOOKUP_TIMEOUT_S)
+        self.lookup = AsyncClient(settings.url, timeout=LOOKUP_TIMEOUT_S, keys=settings.keys)
         self.colors = None if settings.color else ColorDepth.DEPTH_1_BIT
         self.session: PromptSession[str] = PromptSession(
             history=history(),
@@ -77,7 +77,7 @@ class Shell:
     def connected(self) -> AsyncClient:
         """Return a client with a connection of its own."""
         settings = self.settings
-        return AsyncClient(settings.url, timeout=settings.timeout, connect_timeout=settings.connect_timeout)
+        return AsyncClient(**settings.connection)
 
     # What is seen
 

@@ -19,7 +19,7 @@ def exit_code(failure: Failure) -> int:
         return CONFLICT
     if isinstance(failure, Refused):
         return REFUSED
-    return UNREACHED if isinstance(failure, ClientError) else USAGE
+    return USAGE if isinstance(failure, Mistake) else UNREACHED
 
 
 def failure_of(error: Error) -> Refused:
@@ -47,9 +47,8 @@ def failure_document(failure: Failure, endpoint: str) -> bytes:
     """Return a failure as a JSON document and a newline."""
     if isinstance(failure, Refused):
         return json_error(failure.code, failure.message, failure.outcome, **failure.details)
-    if isinstance(failure, ClientError):
-        return json_error(camel_to_code(type(failure).__name__), sentence(failure, endpoint), failure.outcome)
-    return json_error("MISTAKE", str(failure), "not executed")
+    outcome = failure.outcome if isinstance(failure, ClientError) else "not executed"
+    return json_error(camel_to_code(type(failure).__name__), sentence(failure, endpoint), outcome)
 
 
 def camel_to_code(name: str) -> str:

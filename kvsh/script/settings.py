@@ -1,6 +1,6 @@
-"""What the options and the environment say, checked and frozen."""
+"""What the options, the environment and the profile say, checked and frozen."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CONNECT_S = 2.0
 
@@ -11,18 +11,28 @@ class Settings(NamedTuple):
     url: str
     timeout: float
     form: str
-    no_newline: bool
-    quiet: bool
-    stop_on_error: bool
-    last_from_stdin: bool
-    echo: bool
-    dry_run: bool
-    color: bool
-    vi: bool
-    repeat: int
-    interval: float
+    no_newline: bool = False
+    quiet: bool = False
+    stop_on_error: bool = False
+    last_from_stdin: bool = False
+    echo: bool = False
+    dry_run: bool = False
+    progress: bool | None = None
+    color: bool = True
+    pager: bool = True
+    vi: bool = False
+    repeat: int | None = None
+    interval: float | None = None
+    keys: Any = None
+    profile: str | None = None
+    prompt_color: str | None = None
 
     @property
-    def connect_timeout(self) -> float:
-        """Return how long to wait for a daemon that is not there."""
-        return min(self.timeout, CONNECT_S)
+    def connection(self) -> dict[str, Any]:
+        """Return the arguments of any client or stream to this daemon."""
+        return {
+            "endpoint": self.url,
+            "timeout": self.timeout,
+            "connect_timeout": min(self.timeout, CONNECT_S),
+            "keys": self.keys,
+        }

@@ -1,0 +1,84 @@
+"""What the options mean beyond their types: profiles, options that stand after the command, settings."""
+
+import math
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from kvsh.script.settings import Settings
+
+SECONDS_MAX = 86_400
+FORMS = ("terminal", "raw", "json", "csv")
+NO_ENV: dict[str, Any] = {"allow_from_autoenv": False}  # what is said of one run only
+# What may also stand after the command, where no argument of it could: the option's name and its value.
+TRAILING: dict[str, tuple[str, Any]] = {
+    "-n": ("no_newline", True),
+    "-q": ("quiet", True),
+    **{f"--{form}": ("shortcut", form) for form in FORMS},
+}
+
+
+class Seconds(click.FloatRange):
+    """A time in seconds, at most a day."""
+
+    name = "seconds"
+
+    def __init__(self, min: float) -> None:  # noqa: A002  # the name is click's
+        super().__init__(min=min, max=SECONDS_MAX)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; nan is none."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return number
+
+
+def load_profile(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
+    """Make the configuration file the defaults of the other options; return the profile's name."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # pathlib is not loaded here
+    path = os.path.join(home, "kvsh", "config.toml")  # noqa: PTH118
+    if os.path.exists(path):  # noqa: PTH110
+        return import_module("kvsh.cli.profile").load(context, path, name)  # type: ignore[no-any-return]  # tomllib costs 4 ms
+    if name is not None:
+        raise click.UsageError(f"there is no profile {name!r}: {path} does not exist")
+    return None
+
+
+def word(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Return what completes a word of the command, for the shells' completion."""
+    return import_module("kvsh.cli.completion").word(context, parameter, incomplete)  # type: ignore[no-any-return]
+
+
+def trailing(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Take options from the end of the words, where no argument of the command could stand.
+
+    `-x` there stands for the argument that it reads. After `--` all words are the command's.
+    """
+    is_marked = sys.argv[-len(words) - 1 :][:1] == ["--"]
+    if not words or is_marked or words[-1] not in {"-x", *TRAILING}:
+        return words, options
+    return import_module("kvsh.cli.trailing").taken(words, options)  # type: ignore[no-any-return]
+
+
+def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
+    """Return the settings that the options mean. Raises UsageError."""
+    if (options["key"] is None) != (options["server_key"] is None):
+        raise click.UsageError("--key and --server-key go together: who we are, and whom we trust")
+    keys = None
+    if options["key"] is not None:
+        keys = import_module("kvd.client.keys").read_keys(options["key"], options["server_key"])
+    default = "terminal" if os.isatty(1) else "raw"
+    named = set(Settings._fields) & set(options)
+    return Settings(
+        **{
+            **{name: options[name] for name in named},
+            "form": options["shortcut"] or options["form"] or default,
+            "color": not (options["no_color"] or os.environ.get("NO_COLOR")),
+            "keys": keys,
+            "prompt_color": (context.obj or {}).get("color"),
+        }
+    )

@@ -1,0 +1,49 @@
+"""Options at the end of a command: `kvsh get k --raw -n`, `kvsh set k -x < file`.
+
+A word that can be an argument is one: `kvsh set k --raw` stores `--raw`. `-x` is taken where the command lacks
+one more word, so `kvsh set k -x` reads the value; `kvsh -- set k -x` stores `-x`.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from kvsh.cli.params import TRAILING
+from kvsh.grammar.parse import command_of
+from kvsh.grammar.vocabulary import Mistake, lookup
+from kvsh.grammar.walk import Walk
+from kvsh.words import Word
+
+
+def taken(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the words without the options at their end, and the options with those."""
+    if words[-1] == "-x":
+        return (words[:-1], {**options, "last_from_stdin": True}) if lacks_word(words[:-1]) else (words, options)
+    rest, found = words, dict(options)
+    while rest and rest[-1] in TRAILING and not is_command(rest):
+        name, value = TRAILING[rest[-1]]
+        rest, found[name] = rest[:-1], value
+    return (rest, found) if is_command(rest) else (words, options)
+
+
+def as_words(texts: Sequence[str]) -> list[Word]:
+    """Return arguments as words."""
+    return [Word(os.fsencode(text)) for text in texts]
+
+
+def is_command(texts: Sequence[str]) -> bool:
+    """Return whether arguments are a whole command."""
+    try:
+        command_of(as_words(texts))
+    except Mistake:
+        return False
+    return True
+
+
+def lacks_word(texts: Sequence[str]) -> bool:
+    """Return whether arguments are a command that needs something more."""
+    words = as_words(texts)
+    try:
+        return Walk(lookup(words[0].value)).take_all(words[1:]).missing() is not None if words else False
+    except Mistake:
+        return False
