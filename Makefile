@@ -44,6 +44,7 @@ $(BIN)/python:
 $(VENV)/installed: $(BIN)/python pyproject.toml
 	@echo "installing kvd into $(VENV) ..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . >&2
+	@$(BIN)/python -m compileall -q kvd kvsh # also where Python is told not to: a command starts 20 ms sooner
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed pyproject.toml

@@ -16,8 +16,8 @@ import zmq
 from kvd.client.closing import AsyncClosing
 from kvd.client.keys import Keys
 from kvd.client.methods import Awaited, Call, Methods, Text, data, same
-from kvd.client.stream import DEFAULT_ENDPOINT, Stream
-from kvd.client.sync import Gatherer, Runs, TransactionBuilder, ok, once
+from kvd.client.stream import DEFAULT_ENDPOINT, Stream, ok
+from kvd.client.sync import Gatherer, Runs, TransactionBuilder, once
 from kvd.client.watch import OnState, Watch
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok

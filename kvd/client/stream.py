@@ -12,11 +12,23 @@ from kvd.client.inflight import InFlight, Outcome
 from kvd.client.keys import Keys
 from kvd.client.sockets import dealer, is_lost, monitor
 from kvd.commands import Command
+from kvd.commands.base import Error, Ok
+from kvd.errors import ClientError
 from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7411"
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 RECEIVED_PER_TURN_MAX = 10_000
+
+
+def ok(outcome: Ok | Error | ClientError) -> Ok:
+    """Return a reply that is no error; raise what it is otherwise."""
+    if isinstance(outcome, ClientError):
+        raise outcome
+    if isinstance(outcome, Error):
+        wire.raise_error(outcome)
+    assert isinstance(outcome, Ok)
+    return outcome
 
 
 class Stream(Closing):
@@ -94,6 +106,17 @@ class Stream(Closing):
             if limit is not None and time.monotonic() >= limit:
                 return list(self.pending.take())
         return []
+
+    def answer(self, command: Command) -> Ok:
+        """Run one command and wait for its reply. Raises KvdError; outcomes of others that come before are dropped."""
+        for _ in self.receive(0):
+            pass  # what an interrupted call left behind
+        tag = object()
+        self.send(command, tag)
+        while True:
+            for found, outcome in self.receive():
+                if found is tag:
+                    return ok(outcome)
 
     def turn(self, limit: float | None) -> None:
         """Wait for the next event, at most to a limit on the monotonic clock, and take it in."""

@@ -1,15 +1,14 @@
 """The blocking client. One thread only; make one for each thread."""
 
+import os
 from collections.abc import Iterator, Mapping
-from secrets import token_bytes
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.keys import Keys
 from kvd.client.methods import Call, Direct, Gathered, Methods, Text, data, same
-from kvd.client.stream import DEFAULT_ENDPOINT, Stream
+from kvd.client.stream import DEFAULT_ENDPOINT, Stream, ok
 from kvd.client.watch import OnState, Watch
 from kvd.commands import Command, Write
 from kvd.commands.atomic import Once, Transaction
@@ -27,16 +26,6 @@ class Runs(Protocol[R_co]):
 
     def run(self, entries: Any, now: int, /) -> R_co:
         """Return the result."""
-
-
-def ok(outcome: Ok | Error | ClientError) -> Ok:
-    """Return a reply that is no error; raise what it is otherwise."""
-    if isinstance(outcome, ClientError):
-        raise outcome
-    if isinstance(outcome, Error):
-        wire.raise_error(outcome)
-    assert isinstance(outcome, Ok)
-    return outcome
 
 
 class Client(Methods, Direct, Closing):
@@ -66,14 +55,7 @@ class Client(Methods, Direct, Closing):
 
     def answer(self, command: Command) -> Ok:
         """Run a command; return its result and the revision it reflects."""
-        for _ in self.stream.receive(0):
-            pass  # what an interrupted call left behind
-        tag = object()
-        self.stream.send(command, tag)
-        while True:
-            for found, outcome in self.stream.receive():
-                if found is tag:
-                    return ok(outcome)
+        return self.stream.answer(command)
 
     def run(self, command: Runs[R]) -> R:
         """Run any command of `kvd.commands`; return its result as the wire has it.
@@ -198,7 +180,7 @@ class OnceClient(Methods, Direct):
 
 def once(command: Write, token: bytes | None) -> Once:
     """Return a write under ONCE, with a token of its own if none is given."""
-    return Once(token_bytes(16) if token is None else token, command)
+    return Once(os.urandom(16) if token is None else token, command)
 
 
 class Pipeline(Methods, Gathered, Closing):

@@ -1,6 +1,5 @@
 """The family `atomic`: several commands as one, and a write that may be sent twice."""
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from msgspec import Meta, Raw, msgpack
@@ -91,6 +90,8 @@ class Once(Write, tag="ONCE"):
 
     def run(self, entries: Writer, now: Milliseconds) -> Any:
         """Run it, or return what it returned."""
+        from hashlib import blake2b  # noqa: PLC0415  # costs 5 ms, and only the daemon runs commands
+
         digest = blake2b(msgpack.encode(self.command), digest_size=16).digest()
         known = entries.remembered(self.token)
         if known is None:

@@ -1,5 +1,1 @@
 """The command `kvsh`: which of the three ways in, with which options. Everything that is not decided here is below."""
-
-from kvsh.cli.app import main
-
-__all__ = ["main"]

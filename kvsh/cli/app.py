@@ -1,16 +1,16 @@
 """The options of kvsh, and which of its ways in they mean: one command, a mode, a script, or the prompt."""
 
+import gc
 import os
 import signal
-import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from kvd.client import DEFAULT_ENDPOINT
+from kvd.client.stream import DEFAULT_ENDPOINT
 from kvd.errors import KvdError
 from kvd.version import VERSION
 from kvsh.cli import params
@@ -128,6 +128,8 @@ def way_in(
     """Take one of the ways in, and load only what it needs; return the exit code. Raises Mistake, KvdError."""
     if words:
         return int(import_module("kvsh.cli.oneshot").run_words(words, settings, output))
+    gc.freeze()
+    gc.enable()  # from here on it may take long
     if mode is not None:
         return int(import_module(f"kvsh.modes.{mode}").run(settings, output, options[mode]))
     if options["file"] is not None or not os.isatty(0):
@@ -155,12 +157,12 @@ def fill_descriptors() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), fd)
 
 
-def main() -> NoReturn:
-    """Run kvsh. A closed pipe ends it as it ends every filter (141); Ctrl-C gives 130."""
+def main() -> int:
+    """Run kvsh; return the exit code. A closed pipe ends it as it ends every filter (141); Ctrl-C gives 130."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         fill_descriptors()
-        code = command.main(standalone_mode=False)
+        code = int(command.main(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         code = USAGE
@@ -172,4 +174,4 @@ def main() -> NoReturn:
     except (Mistake, ValueError) as error:
         click.echo(f"kvsh: {error}", err=True)
         code = USAGE
-    sys.exit(code)
+    return code

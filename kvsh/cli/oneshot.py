@@ -3,15 +3,14 @@
 import os
 import time
 from collections.abc import Sequence
+from importlib import import_module
 
-from kvd.client import Client
+from kvd.client.stream import Stream
 from kvd.commands import Command
-from kvsh.cli.watching import watch
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
-from kvsh.script.engine import help_text
 from kvsh.script.outcome import ABSENT, WELL
 from kvsh.script.output import Output
 from kvsh.script.settings import Settings
@@ -35,17 +34,17 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
 
 def run_repeated(command: Command, settings: Settings, output: Output) -> int:
     """Run a command of the daemon's as often as asked; return the last exit code. Raises KvdError."""
-    with Client(**settings.connection) as client:
-        code = run(client, command, settings, output)
+    with Stream(**settings.connection) as stream:
+        code = run(stream, command, settings, output)
         for _ in range((settings.repeat or 1) - 1):
             time.sleep(settings.interval or 0)
-            code = run(client, command, settings, output)
+            code = run(stream, command, settings, output)
     return code
 
 
-def run(client: Client, command: Command, settings: Settings, output: Output) -> int:
+def run(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
     """Run a command once; raises KvdError."""
-    result = client.answer(command).result
+    result = stream.answer(command).result
     if not settings.quiet:
         data = FORMATS[settings.form](command, result)
         output.data(data.removesuffix(b"\n") if settings.no_newline else data)
@@ -61,10 +60,10 @@ def not_found(result: object) -> bool:
 def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
     """Do what a word of the shell says, for the few that mean something on their own; raises Mistake, KvdError."""
     if isinstance(command, shell.Watch):
-        return watch(command, settings, output)
+        return int(import_module("kvsh.cli.watching").watch(command, settings, output))
     if not isinstance(command, shell.Help):
         raise Mistake(f"{command.command_name()} works in a script or at the prompt")
-    output.data(help_text(command).encode())
+    output.data(import_module("kvsh.script.help").help_text(command).encode())
     output.flush()
     return WELL
 

@@ -34,6 +34,13 @@ class Known(NamedTuple):
     syntax: Syntax
 
 
+@cache
+def classes() -> dict[bytes, type[Command]]:
+    """Return the class of each name in upper case."""
+    return {command.command_name().encode(): command for command in (*COMMANDS.values(), *SHELL_WORDS)}
+
+
+@cache
 def known_of(command: type[Command]) -> Known:
     """Return a class and its syntax; what only the shell knows has an access of its own."""
     syntax = syntax_of(command)
@@ -43,8 +50,8 @@ def known_of(command: type[Command]) -> Known:
 @cache
 def vocabulary() -> dict[bytes, Known]:
     """Return all names in upper case that can be typed: those whose every needed argument is a word."""
-    every = map(known_of, (*COMMANDS.values(), *SHELL_WORDS))
-    return {known.syntax.name.encode(): known for known in every if is_typed(known.syntax)}
+    every = {name: known_of(command) for name, command in classes().items()}
+    return {name: known for name, known in every.items() if is_typed(known.syntax)}
 
 
 def is_typed(syntax: Syntax) -> bool:
@@ -54,8 +61,8 @@ def is_typed(syntax: Syntax) -> bool:
 
 def lookup(name: bytes, position: int = 0) -> Known:
     """Return what a name in any case means; raises Mistake with what was perhaps meant."""
-    known = vocabulary().get(name) or vocabulary().get(name.upper())
-    if known is None:
+    command = classes().get(name) or classes().get(name.upper())
+    if command is None or not is_typed((known := known_of(command)).syntax):
         raise Mistake(f"there is no command {name_shown(name)}{meant(name)}", position=position)
     return known
 

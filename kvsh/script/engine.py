@@ -21,9 +21,9 @@ from kvd.errors import ClientError, Unreachable
 from kvsh.grammar import shell
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.parse import parse
-from kvsh.grammar.vocabulary import Mistake, lookup, vocabulary
+from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
-from kvsh.render.help import help_on, help_page
+from kvsh.script.help import help_text
 from kvsh.script.lines import Lines, LineTooLong
 from kvsh.script.outcome import (
     INTERRUPTED,
@@ -329,13 +329,6 @@ def opened(name: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def help_text(command: shell.Help) -> str:
-    """Return what HELP says; raises Mistake."""
-    if command.command is None:
-        return help_page(known.syntax for known in vocabulary().values())
-    return help_on(lookup(command.command.encode()).syntax)
 
 
 def format_of(command: shell.Format) -> str | None:
