@@ -112,12 +112,6 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
             if not future.done():
                 future.set_result(outcome)
 
-    def due(self) -> float | None:
-        """Return when to pump even if nothing arrives."""
-        if self.stream.pending.next_to_send() is not None:
-            return time.monotonic() + 0.02  # a new connection is seen only by trying
-        return self.stream.pending.next_deadline()
-
     def sockets(self) -> list[Any]:
         """Return the sockets to listen to."""
         return [self.stream.socket, self.stream.monitor]
@@ -125,7 +119,7 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
     async def answer(self, command: Command) -> Ok:
         """Run a command; return its result and the revision it reflects."""
         if self.driver is None:
-            self.driver = Driver(self.pump, self.sockets, self.due)
+            self.driver = Driver(self.pump, self.sockets, self.stream.due)
         future: asyncio.Future[Any] = self.driver.loop.create_future()
         self.stream.send(command, future)
         self.driver.wake()

@@ -19,6 +19,7 @@ from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7411"
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 RECEIVED_PER_TURN_MAX = 10_000
+UNSENT_POLL_S = 0.02  # a new connection is seen only by trying
 
 
 def ok(outcome: Ok | Error | ClientError) -> Ok:
@@ -120,11 +121,16 @@ class Stream(Closing):
 
     def turn(self, limit: float | None) -> None:
         """Wait for the next event, at most to a limit on the monotonic clock, and take it in."""
-        deadlines = [d for d in (limit, self.pending.next_deadline()) if d is not None]
+        deadlines = [d for d in (limit, self.due()) if d is not None]
         wait = max(0.0, min(deadlines) - time.monotonic()) if deadlines else 0.0
-        if self.pending.next_to_send() is not None:
-            wait = min(wait, 0.02)  # a new connection is seen only by trying
         self.handle(dict(self.poller.poll(ceil(wait * 1000))))
+
+    def due(self) -> float | None:
+        """Return when to `handle` even if nothing arrives, on the monotonic clock; None: never."""
+        deadline = self.pending.next_deadline()
+        if self.pending.next_to_send() is None or deadline is None:
+            return deadline
+        return min(deadline, time.monotonic() + UNSENT_POLL_S)
 
     def handle(self, events: dict[Any, int]) -> None:
         """Take in what a poll found; for callers that poll other things besides (see `register`)."""

@@ -1,11 +1,16 @@
 """A script from a file or from standard input."""
 
+import os
 from contextlib import ExitStack
 
 from kvd.client import Stream
-from kvsh.script.engine import Script, opened
+from kvsh.script.engine import Script
+from kvsh.script.files import opened
 from kvsh.script.output import Output
+from kvsh.script.progress import Progress
 from kvsh.script.settings import Settings
+
+LONG_S = 1.0  # what a file has to take to be worth a line of progress
 
 
 def run_script(file: str | None, settings: Settings, output: Output) -> int:
@@ -13,6 +18,9 @@ def run_script(file: str | None, settings: Settings, output: Output) -> int:
     with ExitStack() as stack:
         fd = stack.enter_context(opened(file)) if file not in (None, "-") else 0
         stream = stack.enter_context(Stream(**settings.connection))
+        is_told = os.isatty(2) and not os.isatty(1) if settings.progress is None else settings.progress
+        if is_told and not settings.quiet:
+            output.progress = Progress(after_s=LONG_S if settings.progress is None else 0)
         script = Script(
             stream,
             output,

@@ -20,7 +20,9 @@ from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
 from kvsh.repl.sink import pour
 from kvsh.repl.watcher import Watcher
-from kvsh.script.engine import Script, format_of, opened
+from kvsh.script.actions import format_of
+from kvsh.script.engine import Script
+from kvsh.script.files import opened
 from kvsh.script.help import help_text
 from kvsh.script.outcome import sentence
 from kvsh.script.output import Output

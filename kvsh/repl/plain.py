@@ -4,9 +4,12 @@ import sys
 
 from kvd.client import Stream
 from kvd.errors import ClientError
-from kvsh.script.engine import Script, Stop, Where
+from kvsh.script.actions import Stop
+from kvsh.script.engine import Script
+from kvsh.script.lines import Where
 from kvsh.script.outcome import WELL, Failure, sentence
 from kvsh.script.output import Output
+from kvsh.script.sender import Sent
 from kvsh.script.settings import Settings
 
 
@@ -15,11 +18,11 @@ class Talk(Script):
 
     def fail(self, failure: Failure, where: Where) -> None:  # noqa: ARG002
         """Tell a failure."""
-        self.output.message(f"(error) {sentence(failure, self.stream.endpoint)}")
+        self.output.message(f"(error) {sentence(failure, self.endpoint)}")
 
-    def lost(self, error: ClientError, where: Where, taken: int) -> None:  # noqa: ARG002
+    def lost(self, error: ClientError, sent: Sent) -> None:
         """Tell that no reply came, and go on."""
-        self.fail(error, where)
+        self.fail(error, sent.lines[0])
 
 
 def run(settings: Settings, output: Output) -> int:

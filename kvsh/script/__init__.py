@@ -3,6 +3,12 @@
 settings.py  what the options say
 outcome.py   exit codes, and sentences for what went wrong
 output.py    standard output and standard error, in order
+progress.py  one line that tells how far it is
+files.py     a script's file
 lines.py     bytes to lines
+bulk.py      many SET lines as one MULTISET
+sender.py    commands and outcomes in order
+actions.py   what the words of the shell do
+help.py      what HELP says
 engine.py    the script itself
 """

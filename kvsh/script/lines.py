@@ -1,10 +1,20 @@
 """Bytes to lines: chunks come in as they are read, whole lines go out. No I/O; memory holds one chunk and one line."""
 
+from typing import NamedTuple
+
 from kvd.limits import COMMAND_BYTES_MAX
 
 BOM = b"\xef\xbb\xbf"
 # Every byte of a command's arguments may be written as `\xHH`.
 LINE_BYTES_MAX = 4 * COMMAND_BYTES_MAX
+
+
+class Where(NamedTuple):
+    """A line of a script."""
+
+    name: str
+    number: int
+    line: bytes
 
 
 class LineTooLong(ValueError):

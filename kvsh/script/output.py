@@ -2,6 +2,7 @@
 
 import os
 
+from kvsh.script.progress import Progress
 from kvsh.words import shown
 
 BUFFER_BYTES = 64 * 1024
@@ -14,6 +15,7 @@ class Output:
         self.data_fd = data_fd
         self.message_fd = message_fd
         self.is_terminal = is_terminal
+        self.progress: Progress | None = None
         self.parts: list[bytes] = []
         self.size = 0
 
@@ -29,12 +31,22 @@ class Output:
         if self.parts:
             data = b"".join(self.parts)
             self.parts, self.size = [], 0
+            if self.progress is not None and self.is_terminal:
+                self.progress.clear()
             write_all(self.data_fd, data)
 
     def message(self, text: str) -> None:
         """Write a line for the person, after all data so far."""
         self.flush()
+        if self.progress is not None:
+            self.progress.clear()
         write_all(self.message_fd, text.encode(errors="backslashreplace") + b"\n")
+
+    def end(self) -> None:
+        """Write what is left; no line of progress stays."""
+        self.flush()
+        if self.progress is not None:
+            self.progress.clear()
 
 
 def write_all(fd: int, data: bytes) -> None:

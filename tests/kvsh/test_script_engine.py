@@ -182,3 +182,15 @@ def test_a_stopped_daemon_means_an_unknown_outcome(kvsh, kv, environment):
     assert b"kvsh: stdin:2: SET: no reply in time" in messages
     assert b"outcome unknown" in messages
     assert b"2 commands sent after it have no known outcome either" in messages
+
+
+def test_progress_tells_how_far_it_is_and_leaves_nothing(kvsh, tmp_path):
+    (tmp_path / "s.kv").write_text("PING\n" * 30_000 + "WRONG\n")
+    code, out, messages = kvsh("--progress", "-f", str(tmp_path / "s.kv"))
+    assert (code, out) == (2, b"PONG\n" * 30_000)
+    told = messages.split("\r")
+    assert told[1].startswith(("43 %", "87 %"))
+    assert " commands  " in told[1]
+    assert "/s  0 errors" in told[1]
+    assert messages.endswith("kvsh: 1 of 30001 commands failed (first at line 30001)\n")
+    assert kvsh("-f", str(tmp_path / "s.kv"))[2].count("\r") == 0

@@ -1,0 +1,100 @@
+"""What the words of the shell do in a script."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kvsh.grammar import shell
+from kvsh.grammar.gather import Gathering
+from kvsh.grammar.vocabulary import Mistake
+from kvsh.render import FORMATS
+from kvsh.script.files import opened
+from kvsh.script.help import help_text
+from kvsh.script.lines import Where
+
+if TYPE_CHECKING:
+    from kvsh.script.engine import Script
+
+SOURCE_DEPTH_MAX = 16
+
+
+class Stop(Exception):  # it is no error
+    """The script is over before its end."""
+
+
+def act(script: "Script", command: shell.ShellWord, where: Where) -> None:
+    """Do what a word of the shell says; raises Mistake, and Stop when it ends the script."""
+    action = ACTIONS.get(type(command))
+    if action is None:
+        raise Mistake(f"{command.command_name()} works at the prompt only")
+    action(script, command, where)
+
+
+def begin(script: "Script", command: shell.Begin, where: Where) -> None:
+    """Begin to gather."""
+    if script.gathering is not None:
+        raise Mistake("BEGIN within BEGIN: COMMIT or DISCARD first")
+    script.gathering, script.begun = Gathering(command), where
+
+
+def commit(script: "Script", _: shell.Commit, where: Where) -> None:
+    """Send what was gathered."""
+    gathering = gathered(script)
+    script.gathering = None
+    script.send(gathering.transaction(), where)
+
+
+def discard(script: "Script", _: shell.Discard, __: Where) -> None:
+    """Drop what was gathered."""
+    gathered(script)
+    script.gathering = None
+
+
+def gathered(script: "Script") -> Gathering:
+    """Return what is being gathered; raises Mistake when nothing is."""
+    if script.gathering is None:
+        raise Mistake("there is no BEGIN before this")
+    return script.gathering
+
+
+def give_help(script: "Script", command: shell.Help, _: Where) -> None:
+    """Write help."""
+    script.output.data(help_text(command).encode())
+
+
+def choose_format(script: "Script", command: shell.Format, _: Where) -> None:
+    """Change the format."""
+    script.form = format_of(command) or script.form
+
+
+def source(script: "Script", command: shell.Source, _: Where) -> None:
+    """Run another file."""
+    if script.depth == SOURCE_DEPTH_MAX:
+        raise Mistake(f"SOURCE within SOURCE, more than {SOURCE_DEPTH_MAX} deep")
+    name = os.fsdecode(command.file)
+    with opened(name) as fd:
+        script.depth += 1
+        script.run_file(fd, name)
+        script.depth -= 1
+
+
+def leave(script: "Script", _: shell.Quit | shell.Exit, __: Where) -> None:  # noqa: ARG001
+    """End."""
+    raise Stop
+
+
+ACTIONS: dict[type, Callable[["Script", Any, Where], None]] = {
+    shell.Begin: begin,
+    shell.Commit: commit,
+    shell.Discard: discard,
+    shell.Help: give_help,
+    shell.Format: choose_format,
+    shell.Source: source,
+    shell.Quit: leave,
+    shell.Exit: leave,
+}
+
+
+def format_of(command: shell.Format) -> str | None:
+    """Return the format that FORMAT names."""
+    return next((name for name in FORMATS if getattr(command, name)), None)
