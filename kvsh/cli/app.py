@@ -44,7 +44,7 @@ is gone. A script exits with its first failure's code."""
     "--timeout", type=params.Seconds(min=0.001), default=5.0, show_default=True, help="How long to wait for a reply."
 )
 @click.option("-f", "--file", metavar="FILE", help="Run the commands in a file.")
-@click.option("--format", "form", type=click.Choice(params.FORMS), help="How results are shown.")
+@click.option("--format", "form", envvar="KVSH_FORMAT", type=click.Choice(params.FORMS), help="How results are shown.")
 @click.option(
     "--json", "shortcut", flag_value="json", help="One JSON document for each command, errors too.", **params.NO_ENV
 )
@@ -119,6 +119,9 @@ def chosen_mode(words: Iterable[str], options: dict[str, Any]) -> str | None:
     others = ["a command"] * bool(words) + ["-f"] * (options["file"] is not None)
     if asked and len(asked) + len(others) > 1:
         raise click.UsageError(f"{' and '.join([*asked, *others])} exclude each other")
+    for flag, name in (("-x", "last_from_stdin"), ("-n", "no_newline"), ("-r", "repeat"), ("-i", "interval")):
+        if options[name] and not words and not (asked and name in ("repeat", "interval")):
+            raise click.UsageError(f"{flag} belongs to a command, and there is none")
     return asked[0].removeprefix("--") if asked else None
 
 
