@@ -35,6 +35,7 @@ from kvd.limits import (
     STOP_DRAIN_MS,
 )
 from kvd.server.clock import Clock
+from kvd.server.connections import Connections
 from kvd.server.endpoints import Bound
 from kvd.server.facts import Facts, process_facts
 from kvd.server.parking import Parking
@@ -81,6 +82,9 @@ class Server:
         self.poller = zmq.Poller()
         self.poller.register(self.requests.socket, zmq.POLLIN)
         self.poller.register(self.publisher.socket, zmq.POLLIN)
+        self.clients, self.watchers = Connections(self.requests.socket), Connections(self.publisher.socket)
+        for connections in (self.clients, self.watchers):
+            self.poller.register(connections.socket, zmq.POLLIN)
 
     # The loop
 
@@ -109,6 +113,9 @@ class Server:
             self.next_look = now + LOOK_MS
             events = dict(self.poller.poll(0 if batch else wait_ms))
             now = self.clock.now()
+            for connections in (self.clients, self.watchers):
+                if connections.socket in events:
+                    connections.take_events()
             if self.publisher.socket in events:
                 self.publisher.take_subscriptions(self.store.revision, now)
             if self.requests.socket in events and not batch:
@@ -324,8 +331,10 @@ class Server:
 
     def close(self) -> None:
         """Close the sockets and let the endpoints go. The store is its owner's to close."""
-        self.requests.socket.close()
-        self.publisher.socket.close()
+        for connections, watched in ((self.clients, self.requests), (self.watchers, self.publisher)):
+            watched.socket.disable_monitor()
+            connections.socket.close(0)
+            watched.socket.close()
         self.context.term()
         for bound in (*self.listening, self.publishing):
             bound.close()
@@ -357,6 +366,8 @@ class Server:
             "malformed": self.requests.malformed,
             "replies_dropped": self.requests.replies_dropped,
             "published": self.publisher.published,
+            "clients": self.clients.count,
+            "watchers": self.watchers.count,
             "topics": len(self.publisher.topics),
             "waiting": len(self.parking.parked),
         }
