@@ -64,7 +64,7 @@ is gone. A script exits with its first failure's code."""
 @click.option(
     "-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND so many times.", **params.NO_ENV
 )
-@click.option("-i", "interval", type=params.Seconds(min=0), help="Wait between them.", **params.NO_ENV)
+@click.option("-i", "interval", type=params.Seconds(min=0), help="Wait between them; with --bench: measure so long.", **params.NO_ENV)
 @click.option("--echo", is_flag=True, help="Write each command of a script before its result.")
 @click.option("--dry-run", is_flag=True, help="Check a script's lines without running them.", **params.NO_ENV)
 @click.option(

@@ -61,7 +61,8 @@ class Keeper(threading.Thread):
         super().__init__(name="keeper", daemon=True)
         self.data = data
         self.log = log
-        self.command = [sys.executable, "-m", "kvd", "serve", "--data", str(data), "--log-level", "warning"]
+        # -P: a file in the working directory must not be taken for a module.
+        self.command = [sys.executable, "-P", "-m", "kvd", "serve", "--data", str(data), "--log-level", "warning"]
         self.command += ["--listen", f"ipc://{sockets / 'kvd.sock'}", "--publish", f"ipc://{sockets / 'changes.sock'}"]
         self.command += ["--end-with", str(os.getpid())]
         self.leaving = threading.Event()

@@ -21,7 +21,7 @@ class Output:
 
     def data(self, data: bytes) -> None:
         """Write data, now or with the next flush."""
-        self.parts.append(shown(data).encode() if self.is_terminal else data)
+        self.parts.append(shown(data.replace(b"\r\n", b"\n")).encode() if self.is_terminal else data)
         self.size += len(data)
         if self.size >= BUFFER_BYTES:
             self.flush()

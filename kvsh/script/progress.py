@@ -6,6 +6,7 @@ It returns to the begin of the line and writes over it: no escape sequence, so N
 import os
 import time
 
+MESSAGE_FD = 2
 REDRAW_S = 0.1
 COLUMNS_DEFAULT = 80
 ECHO_LENGTH = 2  # what the terminal writes for Ctrl-C
@@ -20,26 +21,27 @@ def columns(fd: int) -> int:
 
 
 class Progress:
-    """The line. What takes less than `after_s` is over before it is worth one."""
+    """The line, if it `is_shown`. What takes less than `after_s` seconds is over before it is worth one."""
 
-    def __init__(self, fd: int = 2, *, after_s: float = 0.0) -> None:
-        self.fd = fd
+    def __init__(self, *, is_shown: bool, after_s: float = 0.0) -> None:
+        self.is_shown = is_shown
         self.length = 0
         self.next_draw = time.monotonic() + after_s
 
     def is_due(self) -> bool:
         """Return whether it is time to draw it: ten times a second."""
-        return time.monotonic() >= self.next_draw
+        return self.is_shown and time.monotonic() >= self.next_draw
 
     def draw(self, text: str) -> None:
         """Write the line over the one before; what does not fit is cut, since a second line would stay."""
-        text = text[: columns(self.fd) - 1]
-        os.write(self.fd, b"\r" + text.ljust(self.length).encode())
-        self.length = len(text)
-        self.next_draw = time.monotonic() + REDRAW_S
+        if self.is_shown:
+            line = text[: columns(MESSAGE_FD) - 1].ljust(self.length)
+            os.write(MESSAGE_FD, b"\r" + line.encode())
+            self.length = len(line)
+            self.next_draw = time.monotonic() + REDRAW_S
 
     def clear(self) -> None:
         """Take the line away, and the ^C behind it."""
         if self.length:
-            os.write(self.fd, b"\r" + b" " * min(self.length + ECHO_LENGTH, columns(self.fd) - 1) + b"\r")
+            os.write(MESSAGE_FD, b"\r" + b" " * min(self.length + ECHO_LENGTH, columns(MESSAGE_FD) - 1) + b"\r")
             self.length = 0

@@ -1,0 +1,116 @@
+"""`kvsh --latency`: how long PING takes there and back over one connection, as this client sees it.
+
+`-i` is the time between two in seconds (default 0.01; 0: the next as soon as one is back), `-r` how many. Without
+`-r` 500, at a terminal until Ctrl-C.
+"""
+
+import os
+import time
+from math import inf
+from typing import Any
+
+from kvd.client import Stream
+from kvd.client.stream import ok
+from kvd.commands.server import Ping
+from kvd.limits import IN_FLIGHT_MAX
+from kvsh.modes.progress import progress_of
+from kvsh.modes.report import bar, row_text
+from kvsh.modes.spread import US_PER_MS, Bucket, Times, buckets, figures
+from kvsh.render.data import document
+from kvsh.script.outcome import INTERRUPTED, WELL
+from kvsh.script.output import Output
+from kvsh.script.progress import Progress, columns
+from kvsh.script.settings import Settings
+
+INTERVAL_S = 0.01
+COUNT_DEFAULT = 500
+
+
+def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode is given one
+    """Measure, then write the figures and the spread; return the exit code. Raises KvdError."""
+    times: Times = Times()
+    progress = progress_of(settings)
+    code = WELL
+    try:
+        with Stream(**settings.connection, window=IN_FLIGHT_MAX) as stream:
+            measure(stream, times, settings, progress)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    finally:
+        progress.clear()
+        if not settings.quiet and (times or code == INTERRUPTED):  # what was measured before a daemon went is shown too
+            output.data(TEXTS.get(settings.form, machine_text)(times, settings))
+            output.flush()
+    return code
+
+
+def measure(stream: Stream, times: Times, settings: Settings, progress: Progress) -> None:
+    """Count round trips in microseconds. Raises KvdError.
+
+    A PING leaves when its time has come whether those before are back or not: one that waited for them would see one
+    slow answer where a client at this rate sees a hundred (Tene, "How not to measure latency": coordinated omission).
+    """
+    wanted = settings.repeat or (inf if os.isatty(1) else COUNT_DEFAULT)
+    interval = INTERVAL_S if settings.interval is None else settings.interval
+    window = stream.window if interval else 1
+    sent, due = 0, time.perf_counter()
+    while sent < wanted or stream.in_flight:
+        now = time.perf_counter()
+        if sent < wanted and stream.in_flight < window and now >= due:
+            stream.send(Ping(), now)
+            sent, due = sent + 1, max(due + interval, now)
+        is_full = sent >= wanted or stream.in_flight >= window
+        wait = None if is_full else max(0.0, due - time.perf_counter())
+        if not stream.in_flight:
+            time.sleep(wait or 0)
+        for begun, outcome in stream.receive(wait):
+            ok(outcome)
+            times[round((time.perf_counter() - begun) * 1e6)] += 1
+        if times and progress.is_due():
+            progress.draw(figures_text(times))
+
+
+def figures_text(times: Times) -> str:
+    """Return the figures on a line."""
+    found = figures(times)
+    if not found["count"]:
+        return "no round trips"
+    parts = [f"{name.removesuffix('_ms')} {value:.3f}" for name, value in found.items() if name != "count"]
+    return f"{'  '.join(parts)} ms  ({found['count']:,} round trip{'s' * (found['count'] > 1)})"
+
+
+def terminal_text(times: Times, settings: Settings) -> bytes:
+    """Return the figures and a histogram as wide as the terminal."""
+    found = buckets(times)
+    labels = [bucket_label(bucket) for bucket in found]
+    most = max([bucket.times for bucket in found], default=0)
+    room = columns(1) - 1 - max(map(len, labels), default=0) - len(f"  {most:,} ")
+    lines = [
+        f"{label}  {bucket.times:>{len(f'{most:,}')},} {bar(bucket.times, most, max(room, 1))}".rstrip()
+        for label, bucket in zip(labels, found, strict=True)
+    ]
+    return "\n".join([f"PING to {settings.url}", figures_text(times), *lines, ""]).encode(errors="backslashreplace")
+
+
+def bucket_label(bucket: Bucket) -> str:
+    """Return the bounds of a bucket in milliseconds."""
+    return f"{bucket.low / US_PER_MS:>8.3f} - {bucket.high / US_PER_MS:>8.3f} ms"
+
+
+def json_text(times: Times, settings: Settings) -> bytes:  # noqa: ARG001  # every form is given both
+    """Return one document of the figures and the buckets."""
+    found = [
+        {"from_ms": bucket.low / US_PER_MS, "to_ms": bucket.high / US_PER_MS, "count": bucket.times}
+        for bucket in buckets(times)
+    ]
+    return document({**figures(times), "buckets": found})
+
+
+def machine_text(times: Times, settings: Settings) -> bytes:
+    """Return a row for each figure, `name value`, and for each bucket, `bucket from_ms to_ms count`."""
+    rows: list[list[Any]] = [[name, value] for name, value in figures(times).items()]
+    rows += [["bucket", low / US_PER_MS, high / US_PER_MS, count] for low, high, count in buckets(times)]
+    return b"".join([row_text(settings.form, fields) for fields in rows])
+
+
+TEXTS = {"terminal": terminal_text, "json": json_text}

@@ -1,0 +1,106 @@
+"""The tally of `--bigkeys`: what entries take, in constant memory and one pass over keys in byte order. Pure.
+
+Prefixes need no bound on how many are tracked: the keys that begin with one stand next to each other, so only the
+one at hand is summed up, and of those that are over the largest few are kept. The figures are exact.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from heapq import heappush, heapreplace
+from typing import Any, Generic, NamedTuple, TypeVar
+
+RANKED_MAX = 10
+SEPARATOR = re.compile(rb"[:/]")
+
+T = TypeVar("T")
+
+
+class Group(NamedTuple):
+    """What the keys of a prefix take: keys and values together. The prefix is None for keys without separator."""
+
+    prefix: bytes | None
+    keys: int
+    bytes: int
+
+
+class Top(Generic[T]):
+    """The few largest of what is offered; of equals, those that came first."""
+
+    def __init__(self, count: int = RANKED_MAX) -> None:
+        self.count = count
+        self.offered = 0
+        self.heap: list[tuple[int, int, T]] = []  # weight, when it came (the later the less), item
+
+    def offer(self, weight: int, item: T) -> None:
+        """Keep an item if it is among the largest."""
+        self.offered += 1
+        if len(self.heap) < self.count:
+            heappush(self.heap, (weight, -self.offered, item))
+        elif weight > self.heap[0][0]:
+            heapreplace(self.heap, (weight, -self.offered, item))
+
+    def ranked(self) -> list[tuple[int, T]]:
+        """Return weights and items, the largest first."""
+        return [(weight, item) for weight, _, item in sorted(self.heap, reverse=True)]
+
+
+class Sizes:
+    """Sums over entries that come in byte order of their keys. Sizes in bytes."""
+
+    def __init__(self) -> None:
+        self.keys = 0
+        self.key_bytes = 0
+        self.value_bytes = 0
+        self.digits: Counter[int] = Counter()  # how many digits the size of a value has; 0 for an empty one
+        self.largest: Top[bytes] = Top()
+        self.groups: Top[Group] = Top()
+        self.group = Group(None, 0, 0)  # the prefix at hand
+        self.others = Group(None, 0, 0)  # keys without a separator, wherever they stand
+
+    def add(self, entries: Iterable[Any]) -> None:
+        """Take in entries: (key, value, ...), the keys after all those before."""
+        for key, value, *_ in entries:
+            size = len(value)
+            self.keys += 1
+            self.key_bytes += len(key)
+            self.value_bytes += size
+            self.digits[len(str(size)) if size else 0] += 1
+            self.largest.offer(size, key)
+            self.add_to_group(key, len(key) + size)
+
+    def add_to_group(self, key: bytes, size: int) -> None:
+        """Sum up a prefix; when another begins, the one at hand is over."""
+        prefix, keys, total = self.group
+        if prefix is not None and key.startswith(prefix):
+            self.group = Group(prefix, keys + 1, total + size)
+            return
+        found = SEPARATOR.search(key)
+        if found is None:
+            self.others = Group(None, self.others.keys + 1, self.others.bytes + size)
+            return
+        self.groups.offer(total, self.group)
+        self.group = Group(key[: found.end()], 1, size)
+
+    def prefixes(self) -> list[Group]:
+        """Return the prefixes that hold most, the largest first."""
+        top: Top[Group] = Top()
+        for group in (*[group for _, group in self.groups.ranked()], self.group, self.others):
+            if group.keys:
+                top.offer(group.bytes, group)
+        return [group for _, group in top.ranked()]
+
+    def document(self) -> dict[str, Any]:
+        """Return all of it."""
+        sizes = [
+            (10 ** (digits - 1) if digits else 0, 10**digits - 1) for digits in range(max(self.digits, default=-1) + 1)
+        ]
+        return {
+            "keys": self.keys,
+            "key_bytes": self.key_bytes,
+            "value_bytes": self.value_bytes,
+            "mean_value_bytes": round(self.value_bytes / self.keys, 1) if self.keys else None,
+            "largest": [{"key": key, "bytes": size} for size, key in self.largest.ranked()],
+            "prefixes": [group._asdict() for group in self.prefixes()],
+            "sizes": [{"from": low, "to": high, "keys": self.digits[at]} for at, (low, high) in enumerate(sizes)],
+        }

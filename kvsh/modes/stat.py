@@ -1,0 +1,188 @@
+"""`kvsh --stat`: a line a second of what the daemon does. `-i` is the pause in seconds, `-r` how many lines.
+
+A daemon that restarts or is away for a while is told on standard error, and the lines go on when it is back.
+"""
+
+import time
+from typing import Any, NamedTuple
+
+from kvd.client import Client
+from kvd.commands import COMMANDS, Write
+from kvd.commands.server import Info
+from kvd.errors import ClientError
+from kvsh.modes.progress import after_interrupt
+from kvsh.modes.report import head_text, rate_text, size_text, table_text
+from kvsh.script.outcome import INTERRUPTED, WELL
+from kvsh.script.output import Output
+from kvsh.script.settings import Settings
+
+INTERVAL_S = 1.0
+AWAY_S = 0.2  # the pause while there is no daemon; a look then waits for a connection besides
+HEAD_EVERY = 20  # lines
+WRITES = frozenset(name for name, command in COMMANDS.items() if issubclass(command, Write))
+# What a person sees, 80 columns: the name of the figure, the title above it, the width with the blank before it.
+COLUMNS = (
+    ("time", "time", 8),
+    ("keys", "keys", 11),
+    ("ops_per_s", "ops/s", 8),
+    ("writes_per_s", "writes/s", 9),
+    ("changes_per_s", "changes/s", 10),
+    ("errors_per_s", "err/s", 7),
+    ("memory_bytes", "memory", 10),
+    ("clients", "clients", 8),
+    ("watchers", "watchers", 9),
+)
+TITLES = "".join(f"{title:>{width}}" for _, title, width in COLUMNS)
+
+
+class Sample(NamedTuple):
+    """INFO at a moment: `at` seconds on the monotonic clock, `time` Unix ms."""
+
+    at: float
+    time: int
+    info: dict[str, dict[str, Any]]
+
+
+def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode is given one
+    """Write lines until there are enough or Ctrl-C; return the exit code. Raises KvdError when there is no daemon."""
+    with Client(**settings.connection) as client:
+        stat = Stat(client, settings, output)
+        try:
+            stat.follow()
+        except KeyboardInterrupt:
+            stat.summarize()
+            return INTERRUPTED
+    return WELL
+
+
+class Stat:
+    """A run of the mode. `first` and `last` are samples of one daemon that was not away between them."""
+
+    def __init__(self, client: Client, settings: Settings, output: Output) -> None:
+        self.client = client
+        self.settings = settings
+        self.output = output
+        self.first: Sample | None = None
+        self.last: Sample | None = None
+        self.looks = 0  # since the first
+        self.lines = 0
+        self.away_since: float | None = None
+
+    def follow(self) -> None:
+        """Write lines until there are enough. Raises KvdError when there is no daemon at the start."""
+        self.first = self.last = sample(self.client)
+        interval = INTERVAL_S if self.settings.interval is None else self.settings.interval
+        due = self.last.at
+        self.head()
+        while self.settings.repeat is None or self.lines < self.settings.repeat:
+            now = time.monotonic()
+            due = max(due + interval, now)  # after a long wait there are no lines to catch up with
+            time.sleep(due - now if self.away_since is None else min(AWAY_S, interval))
+            self.look()
+
+    def look(self) -> None:
+        """Write what has been done since the last look, or tell that the daemon is away, or back."""
+        try:
+            now = sample(self.client)
+        except ClientError as error:
+            if self.away_since is None:
+                self.away_since = time.monotonic()
+                self.output.message(f"kvsh: disconnected: {error}")
+            return
+        assert self.last is not None
+        is_restarted = now.info["server"]["pid"] != self.last.info["server"]["pid"] or uptime(now) < uptime(self.last)
+        if self.away_since is not None or is_restarted:
+            self.back(now, is_restarted=is_restarted)
+            return
+        self.looks += 1
+        self.write(figures(self.last, now, looks=1))
+        self.last = now
+
+    def back(self, now: Sample, *, is_restarted: bool) -> None:
+        """Tell that the daemon is there again; what it counted meanwhile belongs to no line."""
+        after = "" if self.away_since is None else f" after {now.at - self.away_since:.1f} s"
+        self.output.message(f"kvsh: reconnected{after}{': the daemon has been restarted' if is_restarted else ''}")
+        self.first = self.last = now
+        self.looks = 0
+        self.away_since = None
+
+    def head(self) -> None:
+        """Write the names of the figures."""
+        if not self.settings.quiet:
+            names = [name for name, _, _ in COLUMNS]
+            is_read = self.settings.form == "terminal"
+            self.output.data(TITLES.encode() + b"\n" if is_read else head_text(self.settings.form, names))
+            self.output.flush()
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Write a line."""
+        self.lines += 1
+        if self.settings.quiet:
+            return
+        is_read = self.settings.form == "terminal"
+        if is_read and self.lines > 1 and self.lines % HEAD_EVERY == 1:
+            self.head()
+        self.output.data(line_text(values) if is_read else table_text(self.settings.form, values))
+        self.output.flush()
+
+    def summarize(self) -> None:
+        """Tell the averages since the start, or since the daemon came back."""
+        if self.first is None or self.last is None or not self.looks:
+            return
+        mean = figures(self.first, self.last, self.looks)
+        rates = [f"{rate_text(mean[name])} {title}" for name, title, _ in COLUMNS if name.endswith("_per_s")]
+        after_interrupt(self.output, f"kvsh: in {self.last.at - self.first.at:.1f} s on average {', '.join(rates)}")
+
+
+def sample(client: Client) -> Sample:
+    """Return what the daemon says now. Raises KvdError."""
+    info = client.run(Info())
+    return Sample(time.monotonic(), time.time_ns() // 1_000_000, info)
+
+
+def uptime(sample: Sample) -> int:
+    """Return how long the daemon runs, in ms."""
+    return int(sample.info["server"]["uptime_ms"])
+
+
+def figures(before: Sample, after: Sample, looks: int) -> dict[str, Any]:
+    """Return a line's figures: how things are, and rates a second between two samples of the same daemon.
+
+    `looks` is how many INFO of ours the daemon counted between them: those are no work of its clients.
+    `memory_bytes` is about what entries take in memory, not the whole process; connections are None where the daemon
+    is of a version that does not tell them.
+    """
+    old, new = before.info["traffic"], after.info["traffic"]
+    calls = {name: count - old["calls"].get(name, 0) for name, count in new["calls"].items()}
+    done = {
+        "ops_per_s": sum(calls.values()) - looks,
+        "writes_per_s": sum([count for name, count in calls.items() if name in WRITES]),
+        "changes_per_s": after.info["store"]["revision"] - before.info["store"]["revision"],
+        "errors_per_s": new["errors"] - old["errors"],
+    }
+    seconds = after.at - before.at
+    return {
+        "time": after.time,
+        "keys": after.info["store"]["keys"],
+        **{name: round(max(0, count) / seconds, 1) for name, count in done.items()},
+        "memory_bytes": after.info["store"]["overlay_bytes"] + after.info["store"]["cache_bytes"],
+        "clients": new.get("clients"),  # ours among them
+        "watchers": new.get("watchers"),
+    }
+
+
+def line_text(values: dict[str, Any]) -> bytes:
+    """Return a line for reading."""
+    cells = [(cell(name, values[name]), width) for name, _, width in COLUMNS]
+    return (cells[0][0] + "".join([f" {text:>{width - 1}}" for text, width in cells[1:]]) + "\n").encode()
+
+
+def cell(name: str, value: Any) -> str:
+    """Return a figure for reading."""
+    if value is None:
+        return "-"
+    if name == "time":
+        return time.strftime("%H:%M:%S", time.localtime(value / 1000))
+    if name.endswith("_bytes"):
+        return size_text(value)
+    return rate_text(value) if name.endswith("_per_s") else f"{value:,}"

@@ -1,0 +1,68 @@
+"""What `--bench` and its client processes tell each other, a JSON document a line: a task, then phases and outcomes.
+
+Also what a phase sends: the commands that are measured, on keys drawn at random.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+from msgspec import Struct
+
+from kvd.client.keys import Keys
+from kvd.commands import Command
+from kvd.commands.values import Get, Incr, MultiGet, Set
+
+KEYS = 10_000  # few, since each is a change to write, to keep in the journal and to clear
+VALUE = b"x" * 100
+MULTIGET_KEYS = 10
+
+
+class Task(Struct):
+    """What a client process is for as long as it runs. Times in seconds; `curve` is its keys, in Z85."""
+
+    endpoint: str
+    curve: list[str] | None
+    timeout: float
+    connect_timeout: float
+    connections: int
+    prefix: str
+    seed: int
+
+    def keys(self) -> Keys | None:
+        """Return the CURVE keys as sockets want them."""
+        return None if self.curve is None else Keys(*[key.encode() for key in self.curve])
+
+
+class Phase(Struct):
+    """Send one kind of command for some seconds, over so many of the connections, one at a time on each."""
+
+    work: str
+    connections: int
+    seconds: float
+
+
+class Outcome(Struct):
+    """How a phase went: round trips by microseconds, how long it took, and why it ended early if it did."""
+
+    times: dict[int, int] = {}
+    seconds: float = 0.0
+    code: str | None = None
+    message: str = ""
+
+
+def key(prefix: bytes, random: Random) -> bytes:
+    """Return one of the keys."""
+    return b"%b%05d" % (prefix, int(random.random() * KEYS))  # randrange costs three times as much
+
+
+def all_keys(prefix: bytes) -> list[bytes]:
+    """Return the keys that GET and MULTIGET shall find."""
+    return [b"%b%05d" % (prefix, number) for number in range(KEYS)]
+
+
+WORKS: dict[str, Callable[[bytes, Random], Command]] = {
+    "SET": lambda prefix, random: Set(key(prefix, random), VALUE),
+    "GET": lambda prefix, random: Get(key(prefix, random)),
+    "MULTIGET": lambda prefix, random: MultiGet([key(prefix, random) for _ in range(MULTIGET_KEYS)]),
+    "INCR": lambda prefix, random: Incr(key(prefix + b"n", random)),
+}
