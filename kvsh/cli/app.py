@@ -43,7 +43,7 @@ is gone. A script exits with its first failure's code."""
 @click.option(
     "--timeout", type=params.Seconds(min=0.001), default=5.0, show_default=True, help="How long to wait for a reply."
 )
-@click.option("-f", "--file", metavar="FILE", help="Run the commands in a file.")
+@click.option("-f", "--file", metavar="FILE", help="Run the commands in a file.", **params.NO_ENV)
 @click.option("--format", "form", envvar="KVSH_FORMAT", type=click.Choice(params.FORMS), help="How results are shown.")
 @click.option(
     "--json", "shortcut", flag_value="json", help="One JSON document for each command, errors too.", **params.NO_ENV
@@ -64,7 +64,13 @@ is gone. A script exits with its first failure's code."""
 @click.option(
     "-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND so many times.", **params.NO_ENV
 )
-@click.option("-i", "interval", type=params.Seconds(min=0), help="Wait between them; with --bench: measure so long.", **params.NO_ENV)
+@click.option(
+    "-i",
+    "interval",
+    type=params.Seconds(min=0),
+    help="Wait between them; with --bench: measure so long.",
+    **params.NO_ENV,
+)
 @click.option("--echo", is_flag=True, help="Write each command of a script before its result.")
 @click.option("--dry-run", is_flag=True, help="Check a script's lines without running them.", **params.NO_ENV)
 @click.option(
@@ -85,12 +91,17 @@ is gone. A script exits with its first failure's code."""
     "--bigkeys", is_flag=True, help="Find the largest values, and the prefixes that hold most.", **params.NO_ENV
 )
 @click.option("--vi", is_flag=True, help="Edit the line with vi's keys.")
-@click.option("--pager/--no-pager", default=True, help="Show long results through $PAGER (at a terminal; the default).")
+@click.option(
+    "--pager/--no-pager",
+    default=True,
+    help="Show long results through $PAGER (at a terminal; the default).",
+    **params.NO_ENV,
+)
 @click.option("--no-color", is_flag=True, help="No colours and no other escape sequences for looks.")
 @click.option(
     "--completion", type=click.Choice(["bash", "zsh", "fish"]), help="Print the completion of a shell.", **params.NO_ENV
 )
-@click.version_option(VERSION, prog_name="kvsh")
+@click.version_option(VERSION, prog_name="kvsh", **params.NO_ENV)
 @click.pass_context
 def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Talk to kvd, the key-value daemon.
@@ -116,8 +127,8 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 def chosen_mode(words: Iterable[str], options: dict[str, Any]) -> str | None:
     """Return the mode that is asked for. Raises UsageError when there is one more thing asked for."""
     asked = [f"--{mode}" for mode in MODES if options[mode] not in (None, False)]
-    others = ["a command"] * bool(words) + ["-f"] * (options["file"] is not None)
-    if asked and len(asked) + len(others) > 1:
+    others = ["-f"] * (options["file"] is not None) + ["a command"] * bool(words)
+    if len(asked) + len(others) > 1:
         raise click.UsageError(f"{' and '.join([*asked, *others])} exclude each other")
     for flag, name in (("-x", "last_from_stdin"), ("-n", "no_newline"), ("-r", "repeat"), ("-i", "interval")):
         if options[name] and not words and not (asked and name in ("repeat", "interval")):
@@ -165,6 +176,8 @@ def main() -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         fill_descriptors()
+        if "_KVSH_COMPLETE" in os.environ:  # click asks for the class of the shell before it reads any option
+            import_module("kvsh.cli.completion")
         code = int(command.main(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()

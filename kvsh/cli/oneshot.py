@@ -47,8 +47,7 @@ def run(stream: Stream, command: Command, settings: Settings, output: Output) ->
     result = stream.answer(command).result
     if not settings.quiet:
         data = FORMATS[settings.form](command, result)
-        output.data(data.removesuffix(b"\n") if settings.no_newline else data)
-        output.flush()
+        write(data.removesuffix(b"\n") if settings.no_newline else data, settings, output)
     return ABSENT if command.command_name() in FINDERS and not_found(result) else WELL
 
 
@@ -63,9 +62,16 @@ def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
         return int(import_module("kvsh.cli.watching").watch(command, settings, output))
     if not isinstance(command, shell.Help):
         raise Mistake(f"{command.command_name()} works in a script or at the prompt")
-    output.data(import_module("kvsh.script.help").help_text(command).encode())
-    output.flush()
+    write(import_module("kvsh.script.help").help_text(command).encode(), settings, output)
     return WELL
+
+
+def write(data: bytes, settings: Settings, output: Output) -> None:
+    """Write a result; at a terminal a long one through the pager."""
+    is_paged = settings.pager and settings.form == "terminal" and os.isatty(0) and os.isatty(1)
+    if not (is_paged and import_module("kvsh.script.pager").show_long(data)):
+        output.data(data)
+        output.flush()
 
 
 def read_all(fd: int) -> bytes:

@@ -37,10 +37,15 @@ class Seconds(click.FloatRange):
         return number
 
 
+def config_path() -> str:
+    """Return where the configuration file is, if there is one."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # pathlib is not loaded here
+    return os.path.join(home, "kvsh", "config.toml")  # noqa: PTH118
+
+
 def load_profile(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
     """Make the configuration file the defaults of the other options; return the profile's name."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # pathlib is not loaded here
-    path = os.path.join(home, "kvsh", "config.toml")  # noqa: PTH118
+    path = config_path()
     if os.path.exists(path):  # noqa: PTH110
         return import_module("kvsh.cli.profile").load(context, path, name)  # type: ignore[no-any-return]  # tomllib costs 4 ms
     if name is not None:

@@ -187,3 +187,21 @@ def test_prompt_toolkit_and_asyncio_are_not_imported_without_a_prompt(daemon):
     code = "import kvsh.cli, sys; print([m for m in ('asyncio', 'prompt_toolkit', 'sqlite_utils') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True)
     assert done.stdout == b"[]\n"
+
+
+def test_a_file_and_a_command_exclude_each_other(kvsh, kv, tmp_path):
+    (tmp_path / "s.kv").write_text("SET a 1\n")
+    code, out, messages = kvsh("-f", str(tmp_path / "s.kv"), "get", "a")
+    assert (code, out) == (2, b"")
+    assert "-f and a command exclude each other" in messages
+    assert kv.get("a") is None
+
+
+def test_at_a_terminal_a_long_result_of_one_command_goes_through_the_pager(terminal):
+    paged = terminal("help", PAGER="sed 's/^/| /' | head -2")
+    paged.shows("| values")
+    assert paged.ended() == 0
+    assert len(paged.lines) == 2
+    plain = terminal("--no-pager", "help", PAGER="sed 's/^/| /' | head -2")
+    assert plain.ended() == 0
+    assert not any(line.startswith("|") for line in plain.lines)

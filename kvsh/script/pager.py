@@ -1,0 +1,62 @@
+"""Results longer than the screen go through a pager: $KVSH_PAGER, else $PAGER, else less.
+
+Only where a person sits at both ends, never in a pipe. An empty variable, or `cat`, means: no pager.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+
+from kvsh.words import shown
+
+LESS = "less -FRX"  # leave at once if it fits, pass colours, do not clear the screen at the end
+NO_PAGER = ("", "cat")
+POOR_TERMINALS = ("", "dumb", "unknown")
+NOT_RUN = (126, 127)  # how a shell says that it could not start a program
+
+
+def show_long(data: bytes) -> bool:
+    """Show data through the pager if it is longer than the screen; return whether that was done (else: write it)."""
+    program = pager_for(data)
+    return program is not None and page(data, program)
+
+
+def pager_for(data: bytes) -> str | None:
+    """Return the command line of the pager that this data goes through; None when it goes through none."""
+    if not (os.isatty(0) and os.isatty(1)) or os.environ.get("TERM", "") in POOR_TERMINALS:
+        return None
+    return chosen() if is_longer(data, os.get_terminal_size(1)) else None
+
+
+def chosen() -> str | None:
+    """Return the pager's command line; None when there is none."""
+    program = os.environ.get("KVSH_PAGER", os.environ.get("PAGER"))
+    if program is None:
+        program = LESS if shutil.which("less") else ""
+    return None if program.strip() in NO_PAGER else program
+
+
+def is_longer(data: bytes, size: os.terminal_size) -> bool:
+    """Return whether a text takes more lines than a screen has above the next prompt."""
+    room = size.lines - 1
+    if size.lines == 0 or size.columns == 0:  # a terminal that does not know
+        return False
+    if data.count(b"\n") > room:
+        return True
+    lines = data.decode(errors="replace").removesuffix("\n").split("\n")
+    return sum(max(1, -(-len(line) // size.columns)) for line in lines) > room
+
+
+def page(data: bytes, program: str) -> bool:
+    """Show data through a pager; return whether it ran. Ctrl-C is the pager's; that it ends early is no error."""
+    # Not SIG_IGN: what is ignored stays so in the child, what is handled does not.
+    interrupts = signal.signal(signal.SIGINT, lambda *_: None)
+    pipes = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        child = subprocess.Popen(program, shell=True, stdin=subprocess.PIPE)  # noqa: S602  # the person's own words
+        child.communicate(shown(data).encode())
+        return child.returncode not in NOT_RUN
+    finally:
+        signal.signal(signal.SIGINT, interrupts)
+        signal.signal(signal.SIGPIPE, pipes)
