@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from itertools import groupby
+from textwrap import fill
 
 from kvd.commands import Syntax
 
-LINE_LENGTH = 100
+COLUMNS = 80  # as many as every terminal has: one that wraps a line by itself does so within words
+FOOT = 'HELP command tells more of one. A value with blanks is put in quotes:\n    SET city "Rann of Kutch"'
 
 
 def help_page(syntaxes: Iterable[Syntax]) -> str:
@@ -15,15 +17,21 @@ def help_page(syntaxes: Iterable[Syntax]) -> str:
     parts: list[str] = []
     for family, members in groupby(every, lambda syntax: syntax.family):
         parts.append(f"\n{family}")
-        parts += [f"  {syntax.name:<{width}}  {cut(syntax.summary, LINE_LENGTH - width)}" for syntax in members]
-    parts.append('\nHELP command tells more of one. A value with blanks is put in quotes: SET city "Rann of Kutch".')
-    return "\n".join(parts).lstrip("\n") + "\n"
+        parts += [f"  {syntax.name:<{width}}  {cut(syntax.summary, COLUMNS - width - 4)}" for syntax in members]
+    return "\n".join([*parts, "", FOOT]).lstrip("\n") + "\n"
 
 
 def help_on(syntax: Syntax) -> str:
     """Return what is known of one command."""
+    usage = wrapped(syntax.usage(), indent=4)
+    text = "\n\n".join(map(wrapped, syntax.help.split("\n\n")))
     examples = [f"    {example}" for example in syntax.examples]
-    return "\n".join([syntax.usage(), "", syntax.help, "", "examples:", *examples]) + "\n"
+    return "\n".join([usage, "", text, "", "examples:", *examples]) + "\n"
+
+
+def wrapped(text: str, indent: int = 0) -> str:
+    """Return a paragraph in lines that fit, those after the first indented."""
+    return fill(text, COLUMNS, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def cut(text: str, length: int) -> str:

@@ -1,33 +1,32 @@
 """What a line typed at the prompt does: a command is sent, a word of the shell is acted on."""
 
-import asyncio
 import os
 import time
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from prompt_toolkit.shortcuts import clear
 
-from kvd.client import Stream
 from kvd.client.aio import AsyncClient
-from kvd.commands import Command, Write, syntax_of
-from kvd.errors import ClientError, KvdError
+from kvd.commands import Command
+from kvd.errors import KvdError, Unreachable
 from kvsh.grammar import shell
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.line import Sink, taken_apart
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
-from kvsh.repl.sink import pour
+from kvsh.repl.asking import QUESTION, ends_everything
+from kvsh.repl.sink import store
+from kvsh.repl.source import Source
+from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
 from kvsh.script.actions import format_of
-from kvsh.script.engine import Script
-from kvsh.script.files import opened
 from kvsh.script.help import help_text
-from kvsh.script.outcome import sentence
-from kvsh.script.output import Output
+from kvsh.script.outcome import WELL, sentence
 from kvsh.script.settings import Settings
-from kvsh.words import is_comment, shown
+from kvsh.words import is_comment
 
 SLOW_S = 0.5
 
@@ -36,7 +35,6 @@ class Front(Protocol):
     """The prompt, as far as actions need it."""
 
     settings: Settings
-    output: Output
     client: AsyncClient
     form: str
     always_timed: bool
@@ -51,8 +49,18 @@ class Front(Protocol):
     def tell_error(self, text: str) -> None:
         """Write an error."""
 
+    def tell_note(self, text: str) -> None:
+        """Write something by the way."""
+
     def redraw(self) -> None:
         """Show the prompt anew."""
+
+    async def show(self, data: bytes) -> None:
+        """Write a result, however long."""
+
+    async def lend(self, program: str, data: bytes) -> int:
+        """Give the terminal to a program."""
+        raise NotImplementedError
 
     async def write_above(self, text: str) -> None:
         """Write above the prompt."""
@@ -62,6 +70,10 @@ class Front(Protocol):
         raise NotImplementedError
 
 
+class AlreadyTold(Exception):  # it is no error of ours
+    """Something went wrong, and whoever found it has said so."""
+
+
 class Actions:
     """Runs lines for a prompt."""
 
@@ -69,11 +81,9 @@ class Actions:
         self.front = front
         self.words: dict[type, Callable[[Any], Awaitable[None]]] = {
             shell.Begin: self.begin,
-            shell.Commit: self.commit,
             shell.Discard: self.discard,
             shell.Watch: self.watch,
             shell.Unwatch: self.unwatch,
-            shell.Help: self.help,
             shell.Source: self.source,
             shell.Format: self.choose_format,
             shell.Timing: self.choose_timing,
@@ -91,36 +101,54 @@ class Actions:
             command = command_of(said.words)
             for _ in range(said.times):
                 await self.run_command(command, said.sink)
+        except AlreadyTold:
+            return False
         except (Mistake, KvdError) as failure:
             self.front.tell_error(sentence(failure, self.front.settings.url))
-            self.front.is_connected = not isinstance(failure, ClientError)
+            for note in getattr(failure, "__notes__", ()):
+                self.front.tell_note(note)
+            self.front.is_connected &= not isinstance(failure, Unreachable)
             return False
         return True
 
     async def run_command(self, command: Command, sink: Sink | None) -> None:
-        """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError."""
-        if isinstance(command, shell.ShellWord):
-            await self.words[type(command)](command)
-        elif self.front.gathering is not None:
-            self.front.gathering.add(command)
-        else:
+        """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError, AlreadyTold."""
+        if isinstance(command, shell.Help):
+            await self.put(help_text(command).encode(), sink)
+        elif isinstance(command, shell.Commit):
+            await self.commit(sink)
+        elif self.front.gathering is None and not isinstance(command, shell.ShellWord):
             await self.run(command, sink)
+        elif sink is not None:
+            raise Mistake(f"{command.command_name()} has no result here to {sink.sign}")
+        elif isinstance(command, shell.ShellWord):
+            await self.words[type(command)](command)
+        else:
+            self.gathered().add(command)
 
-    async def run(self, command: Command, sink: Sink | None = None) -> None:
-        """Send a command and show its result, or pour it where the line says; raises Mistake, KvdError."""
-        if ends_everything(command) and not await self.front.is_agreed("end ALL keys?"):
-            return
+    async def run(self, command: Command, sink: Sink | None) -> bool:
+        """Send a command and put its result where the line says; return whether it was agreed to. Raises as above."""
+        if ends_everything(command) and not await self.front.is_agreed(QUESTION):
+            return False
         started = time.monotonic()
         result = (await self.front.client.answer(command)).result
         took = time.monotonic() - started
         self.front.is_connected = True
-        if sink is None:
-            self.front.write(shown(FORMATS[self.front.form](command, result)))
-        else:
-            form = "raw" if self.front.form == "terminal" else self.front.form
-            await pour(FORMATS[form](command, result), sink)
+        form = "raw" if self.front.form == "terminal" and sink is not None else self.front.form
+        # In a thread: 16 MiB take seconds to render, and Ctrl-C is to be heard meanwhile.
+        await self.put(await in_thread(lambda: FORMATS[form](command, result)), sink)
         if took >= SLOW_S or self.front.always_timed:
             self.front.write(f"({took:.3f} s)\n")
+        return True
+
+    async def put(self, data: bytes, sink: Sink | None) -> None:
+        """Show a result, or pour it where the line says; raises Mistake."""
+        if sink is None:
+            await self.front.show(data)
+        elif sink.sign == "|":
+            await self.front.lend(os.fsdecode(sink.target), data)
+        else:
+            await in_thread(lambda: store(data, os.fsdecode(sink.target), at_end=sink.sign == ">>"))
 
     # Words of the shell
 
@@ -130,17 +158,27 @@ class Actions:
             raise Mistake("BEGIN within BEGIN: COMMIT or DISCARD first")
         self.front.gathering = Gathering(command)
 
-    async def commit(self, _: shell.Commit) -> None:
-        """Send what was gathered."""
-        transaction = self.gathered().transaction()
+    async def commit(self, sink: Sink | None) -> None:
+        """Send what was gathered. It stays gathered when it is certain that nothing was sent."""
+        gathering = self.gathered()
+        transaction = gathering.transaction()
         self.front.gathering = None
-        await self.run(transaction)
+        try:
+            if not await self.run(transaction, sink):
+                self.front.gathering = gathering
+        except Unreachable as failure:
+            self.front.gathering = gathering
+            failure.add_note("still gathered: COMMIT again or DISCARD")
+            raise
+        except KvdError as failure:
+            failure.add_note(f"no longer gathered: {numbered(len(gathering.commands), 'command')}")
+            raise
 
     async def discard(self, _: shell.Discard) -> None:
         """Drop what was gathered."""
         count = len(self.gathered().commands)
         self.front.gathering = None
-        self.front.write(f"discarded {count} commands\n")
+        self.front.write(f"discarded {numbered(count, 'command')}\n")
 
     def gathered(self) -> Gathering:
         """Return what is being gathered; raises Mistake when nothing is."""
@@ -165,33 +203,18 @@ class Actions:
             await self.front.watcher.stop()
             self.front.watcher = None
 
-    async def help(self, command: shell.Help) -> None:
-        """Show help."""
-        self.front.write(help_text(command))
-
     async def source(self, command: shell.Source) -> None:
-        """Run a file through the script engine, in a thread with a connection of its own."""
+        """Run a file; raises Mistake, AlreadyTold."""
         if self.front.gathering is not None:
             raise Mistake("SOURCE within BEGIN: COMMIT or DISCARD first")
-        name = os.fsdecode(command.file)
-        scripts: list[Script] = []
+        source = Source(self.front.settings, self.front.form)
         try:
-            await asyncio.to_thread(self.run_file, name, scripts)
-        except asyncio.CancelledError:
-            for script in scripts:
-                script.is_stopped = True
+            code = await source.run(os.fsdecode(command.file))
+        except CancelledError:
+            self.front.write(f"interrupted after {numbered(source.count, 'command')}\n")
             raise
-
-    def run_file(self, name: str, scripts: list[Script]) -> None:
-        """Run a file; raises Mistake when it cannot be read."""
-        settings = self.front.settings
-        with opened(name) as fd:
-            stream = Stream(**settings.connection)
-            scripts.append(Script(stream, self.front.output, form=self.front.form))
-            try:
-                scripts[0].run(fd, name)
-            finally:
-                stream.close()
+        if code != WELL:
+            raise AlreadyTold
 
     async def choose_format(self, command: shell.Format) -> None:
         """Change the format, or tell it."""
@@ -213,7 +236,6 @@ class Actions:
         self.front.is_left = True
 
 
-def ends_everything(command: Command) -> bool:
-    """Return whether a write works on all keys: its prefix is needed and empty."""
-    prefixes = [each.field for each in syntax_of(type(command)).parameters if each.kind == "prefix" and each.required]
-    return isinstance(command, Write) and any(getattr(command, field) == b"" for field in prefixes)
+def numbered(count: int, thing: str) -> str:
+    """Return `1 command`, `2 commands`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -16,6 +16,7 @@ from kvd.commands.keys import Scan
 from kvd.errors import KvdError
 from kvsh.grammar.line import without_count
 from kvsh.grammar.places import Place, place
+from kvsh.grammar.stems import stems
 from kvsh.repl.text import as_bytes, as_position
 from kvsh.words import as_word, printed
 
@@ -23,7 +24,7 @@ KEYS_OFFERED = 100
 DEADLINE_S = 0.15
 CACHE_S = 2.0
 CACHED_MAX = 100
-STEM_ENDS = b":/"
+OPEN_KINDS, OPEN_ENDS = ("key", "prefix", "file"), (b":", b"/")
 
 
 class LiveKeys:
@@ -85,32 +86,28 @@ def completions(document: Document, found: Place, values: list[bytes]) -> list[C
     """Return all that is offered at a place: known words first."""
     line = as_bytes(document.text_before_cursor)
     back = as_position(line, found.typed.start) - len(document.text_before_cursor)
-    words = [Completion(choice.word, back, display_meta=choice.about) for choice in found.choices]
+    words = [
+        Completion(f"{choice.word} ", back, display=choice.word, display_meta=choice.about) for choice in found.choices
+    ]
     offered = [value for value in dict.fromkeys(values) if value not in found.taken]
     return [*words, *(Completion(text_of(value, found), back, display=as_word(value)) for value in offered)]
 
 
 def text_of(value: bytes, found: Place) -> str:
-    """Return a value as the word to insert: in quotes if it needs them, or if the person began with one."""
-    return printed(value) if found.typed.quoted else as_word(value, found.reserved)
+    """Return a value as the word to insert: in quotes if it needs them, or if the person began with one.
 
-
-def stems(keys: list[bytes], length: int) -> list[bytes]:
-    """Return the beginnings that several keys share, up to the next separator."""
-    found: dict[bytes, int] = {}
-    for key in keys:
-        end = next((at + 1 for at in range(length, len(key)) if key[at] in STEM_ENDS), None)
-        if end is not None:
-            found[key[:end]] = found.get(key[:end], 0) + 1
-    return [stem for stem, count in found.items() if count > 1]
+    A blank follows, unless more of the word may be to come.
+    """
+    word = printed(value) if found.typed.quoted else as_word(value, found.reserved)
+    return word if found.kind in OPEN_KINDS and value.endswith(OPEN_ENDS) else f"{word} "
 
 
 def files(start: bytes) -> list[bytes]:
     """Return the files and directories whose path begins so."""
     head, tail = os.path.split(start)
     try:
-        entries = sorted(os.scandir(head or b"."), key=lambda entry: entry.name)
-    except OSError:
+        entries = sorted(os.scandir(os.path.expanduser(head) or b"."), key=lambda entry: entry.name)  # noqa: PTH111  # bytes
+    except (OSError, ValueError):  # ValueError: a NUL byte
         return []
     found = [entry for entry in entries if entry.name.startswith(tail)]
     return [os.path.join(head, entry.name) + (b"/" if entry.is_dir() else b"") for entry in found]  # noqa: PTH118  # bytes

@@ -1,10 +1,21 @@
-"""The history: readable by its owner only, without lines that begin with a blank, the same line once."""
+"""The history: readable by its owner only, without lines that begin with a blank, the same line once.
+
+The file is prompt-toolkit's: `# time`, then the lines of an entry, each after a `+`. Several shells append to it at
+once: an entry is one write, and the system puts each at the end.
+"""
 
 import os
+import time
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
-from prompt_toolkit.history import FileHistory
+from prompt_toolkit.history import History as AnyHistory
+
+from kvsh.script.output import write_all
+
+READ_BYTES_MAX = 1024 * 1024  # the latest; older entries stay in the file and are not offered
 
 
 def history_path() -> Path:
@@ -13,21 +24,55 @@ def history_path() -> Path:
     return (Path(home) if home else Path.home() / ".local" / "state") / "kvsh" / "history"
 
 
-class History(FileHistory):
-    """A history file that several shells append to at once; each line is written with one call."""
+class History(AnyHistory):
+    """A history file. Raises OSError when it cannot be made."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.close(self.opened())
         path.chmod(0o600)
-        super().__init__(str(path))
+
+    def opened(self) -> int:
+        """Return a descriptor to append with."""
+        return os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
     def append_string(self, string: str) -> None:
-        """Keep a line, unless it begins with a blank or is the one before."""
-        if string.startswith((" ", "\t")) or not string.strip() or self.get_strings()[-1:] == [string]:
+        """Keep a line, unless it begins with a blank; an equal one from before is offered no more."""
+        string = string.rstrip()
+        if not string or string.startswith((" ", "\t")):
             return
-        super().append_string(string)
+        is_new = self._loaded_strings[:1] != [string]
+        self._loaded_strings = [string, *(old for old in self._loaded_strings if old != string)]
+        if is_new:
+            self.store_string(string)
+
+    def store_string(self, string: str) -> None:
+        """Append an entry; a full disk costs the entry, not the shell."""
+        lines = "".join(f"+{line}\n" for line in string.split("\n"))
+        entry = f"\n# {time.strftime('%Y-%m-%d %H:%M:%S')}\n{lines}".encode(errors="surrogateescape")
+        with suppress(OSError):
+            fd = self.opened()
+            try:
+                write_all(fd, entry)
+            finally:
+                os.close(fd)
 
     def load_history_strings(self) -> Iterable[str]:
-        """Return the lines, newest first, each once."""
-        return dict.fromkeys(super().load_history_strings())
+        """Return the entries, newest first, each once."""
+        try:
+            data, is_whole = self.tail()
+        except OSError:
+            return []
+        groups = groupby(data.split(b"\n"), key=lambda line: line.startswith(b"+"))
+        entries = [b"\n".join(line[1:] for line in lines) for is_entry, lines in groups if is_entry]
+        texts = [entry.decode(errors="surrogateescape") for entry in entries]
+        return dict.fromkeys(reversed(texts if is_whole else texts[1:]))
+
+    def tail(self) -> tuple[bytes, bool]:
+        """Return the end of the file, and whether that is all of it."""
+        with self.path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - READ_BYTES_MAX)
+            file.seek(start)
+            return file.read(), start == 0

@@ -9,7 +9,7 @@ from prompt_toolkit.styles import Style
 
 from kvsh.grammar.line import without_count
 from kvsh.grammar.vocabulary import Known, vocabulary
-from kvsh.repl.text import as_bytes
+from kvsh.repl.text import as_bytes, as_text
 from kvsh.words import Unbalanced, Word, is_comment, split
 
 STYLE = Style.from_dict(
@@ -21,6 +21,7 @@ STYLE = Style.from_dict(
         "comment": "ansibrightblack",
         "hint": "ansibrightblack",
         "error": "ansired",
+        "note": "ansibrightblack",
         "prompt.state": "ansiyellow",
         "prompt.lost": "ansired",
         "watch": "ansiblue",
@@ -47,21 +48,13 @@ def fragments(text: str) -> StyleAndTextTuples:
     try:
         words, end = split(command), len(line)
     except Unbalanced as error:
-        words, end = split_before(command, error.position), error.position
+        words, end = split(command[: error.position]), error.position
     found: StyleAndTextTuples = []
     position = 0
     for style, word in zip(styles(words, end_typed=end), words, strict=True):
-        found += [("", decoded(line[position : word.start])), (style, decoded(line[word.start : word.end]))]
+        found += [("", as_text(line[position : word.start])), (style, as_text(line[word.start : word.end]))]
         position = word.end
-    return [*found, ("", decoded(line[position:end])), ("class:quoted", decoded(line[end:]))]
-
-
-def split_before(line: bytes, position: int) -> list[Word]:
-    """Return the words before an open quote."""
-    try:
-        return split(line[:position])
-    except Unbalanced:
-        return []
+    return [*found, ("", as_text(line[position:end])), ("class:quoted", as_text(line[end:]))]
 
 
 def styles(words: list[Word], end_typed: int) -> list[str]:
@@ -88,8 +81,3 @@ def style_of(word: Word, known: Known | None) -> str:
         return "class:quoted"
     options = [option for parameter in known.syntax.parameters for option in parameter.options] if known else []
     return "class:option" if any(option.word.encode() == word.value.upper() for option in options) else ""
-
-
-def decoded(data: bytes) -> str:
-    """Return a part of the line as text again."""
-    return data.decode(errors="surrogateescape")

@@ -3,7 +3,10 @@
 import sys
 
 from kvd.client import Stream
-from kvd.errors import ClientError
+from kvd.commands import Command
+from kvd.errors import ClientError, Unreachable
+from kvsh.grammar import shell
+from kvsh.repl.asking import QUESTION, ends_everything
 from kvsh.script.actions import Stop
 from kvsh.script.engine import Script
 from kvsh.script.lines import Where
@@ -16,9 +19,36 @@ from kvsh.script.settings import Settings
 class Talk(Script):
     """A script whose lines a person types: a failure is told and forgotten."""
 
-    def fail(self, failure: Failure, where: Where) -> None:  # noqa: ARG002
-        """Tell a failure."""
-        self.output.message(f"(error) {sentence(failure, self.endpoint)}")
+    def __init__(self, stream: Stream, output: Output, *, form: str) -> None:
+        super().__init__(stream, output, form=form)
+        self.failed: list[Failure] = []
+
+    def send(self, command: Command, where: Where) -> None:
+        """Send a command; what ends all keys only if the person agrees."""
+        if self.depth or not ends_everything(command) or self.is_agreed():
+            super().send(command, where)
+
+    def is_agreed(self) -> bool:
+        """Ask; return whether the answer is yes."""
+        self.output.data(f"{QUESTION} [y/N] ".encode())
+        self.output.flush()
+        return sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")
+
+    def run_command(self, command: Command, where: Where) -> None:
+        """Do what a line says. What COMMIT could not send stays gathered. Raises Mistake, Stop."""
+        gathering = self.gathering
+        self.failed.clear()
+        super().run_command(command, where)
+        self.drain()
+        if isinstance(command, shell.Commit) and any(isinstance(failure, Unreachable) for failure in self.failed):
+            self.gathering = gathering
+            self.output.message("still gathered: COMMIT again or DISCARD")
+
+    def fail(self, failure: Failure, where: Where) -> None:
+        """Tell a failure, and the line of the file that SOURCE runs."""
+        self.failed.append(failure)
+        place = f"{where.name}:{where.number}: " if where.name else ""
+        self.output.message(f"(error) {place}{sentence(failure, self.endpoint)}")
 
     def lost(self, error: ClientError, sent: Sent) -> None:
         """Tell that no reply came, and go on."""
@@ -27,20 +57,18 @@ class Talk(Script):
 
 def run(settings: Settings, output: Output) -> int:
     """Prompt, read, run, until the input ends or QUIT."""
-    stream = Stream(**settings.connection)
-    talk = Talk(stream, output, form=settings.form)
-    try:
-        while turn(talk):
+    output.is_terminal = True
+    with Stream(**settings.connection) as stream:
+        talk = Talk(stream, output, form=settings.form)
+        while turn(talk, settings.profile or "kvd"):
             pass
-    finally:
-        stream.close()
     return WELL
 
 
-def turn(talk: Talk) -> bool:
+def turn(talk: Talk, name: str) -> bool:
     """Read and run one line; return whether to go on."""
     gathered = f"(tx:{len(talk.gathering.commands)})" if talk.gathering else ""
-    talk.output.data(f"kvd{gathered}> ".encode())
+    talk.output.data(f"{name}{gathered}> ".encode())
     talk.output.flush()
     try:
         line = sys.stdin.buffer.readline()

@@ -1,24 +1,18 @@
 """The shell a person types into: one event loop, one prompt, commands as tasks that Ctrl-C ends.
 
-What happens above the prompt while it is shown goes through `write_above`; everything else prints.
+Whatever is written while the prompt is shown goes through `write_above`; the rest is written where the cursor is.
 """
 
 import asyncio
 import signal
-from contextlib import suppress
+import termios
 from pathlib import PurePosixPath
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import run_in_terminal
-from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-from prompt_toolkit.enums import EditingMode
-from prompt_toolkit.filters import is_done
+from prompt_toolkit.application import get_app_or_none
 from prompt_toolkit.formatted_text import FormattedText, StyleAndTextTuples
 from prompt_toolkit.formatted_text.utils import fragment_list_width
-from prompt_toolkit.history import History as AnyHistory
 from prompt_toolkit.history import InMemoryHistory
-from prompt_toolkit.layout.processors import ConditionalProcessor
-from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.shortcuts import print_formatted_text
 
 from kvd.client.aio import AsyncClient
@@ -27,19 +21,27 @@ from kvd.errors import KvdError
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.hints import hint
 from kvsh.grammar.line import without_count
-from kvsh.repl.actions import Actions
+from kvsh.repl.actions import Actions, numbered
 from kvsh.repl.completer import LiveKeys, PlaceCompleter
-from kvsh.repl.hints import HintProcessor, has_suggestion
-from kvsh.repl.history import History, history_path
-from kvsh.repl.lexer import STYLE, LineLexer
+from kvsh.repl.editor import edit
+from kvsh.repl.hints import has_suggestion
+from kvsh.repl.interrupts import hear_interrupts, ignore_signals, made
+from kvsh.repl.lexer import STYLE
+from kvsh.repl.session import new_session
+from kvsh.repl.sink import feed
 from kvsh.repl.text import as_bytes
+from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
 from kvsh.script.outcome import WELL
 from kvsh.script.output import Output, write_all
+from kvsh.script.pager import NOT_RUN, pager_for
 from kvsh.script.settings import Settings
+from kvsh.words import is_comment, shown
 
 STATE_CHECK_S = 1.0
 LOOKUP_TIMEOUT_S = 1.0
+LOOKUP_CONNECT_S = 0.3  # so soon the first prompt says that no daemon is there
+CHUNK_BYTES = 64 * 1024  # so much is written before Ctrl-C is heard
 WELCOME = "kvsh: HELP lists the commands, Tab completes, Ctrl-D leaves.\n"
 
 
@@ -50,43 +52,31 @@ class Shell:
         self.settings = settings
         self.output = output
         self.form = settings.form
+        self.name = settings.profile or place_name(settings.url)
         self.always_timed = False
         self.gathering: Gathering | None = None
         self.watcher: Watcher | None = None
         self.is_connected = True
         self.is_left = False
+        self.is_in_block = False
+        self.is_lent = False
+        self.terminal = asyncio.Lock()  # held by the program, the editor or the lines above the prompt that have it
         self.task: asyncio.Task[bool] | None = None
-        self.client = self.connected()
-        self.lookup = AsyncClient(settings.url, timeout=LOOKUP_TIMEOUT_S, keys=settings.keys)
-        self.colors = None if settings.color else ColorDepth.DEPTH_1_BIT
-        self.session: PromptSession[str] = PromptSession(
-            history=history(),
-            completer=PlaceCompleter(LiveKeys(self.lookup)),
-            lexer=LineLexer(),
-            auto_suggest=AutoSuggestFromHistory(),
-            input_processors=[ConditionalProcessor(HintProcessor(self.prompt_width), ~is_done)],
-            style=STYLE,
-            color_depth=self.colors,
-            complete_while_typing=False,
-            enable_open_in_editor=True,
-            editing_mode=EditingMode.VI if settings.vi else EditingMode.EMACS,
-            bottom_toolbar=self.toolbar,
-        )
+        self.client = AsyncClient(**settings.connection)
+        lookups = {"timeout": LOOKUP_TIMEOUT_S, "connect_timeout": LOOKUP_CONNECT_S}
+        self.lookup = AsyncClient(**{**settings.connection, **lookups})
+        completer = PlaceCompleter(LiveKeys(self.lookup))
+        self.session = new_session(settings, completer, self.prompt_width, self.toolbar, self.begin_edit)
         self.actions = Actions(self)
-
-    def connected(self) -> AsyncClient:
-        """Return a client with a connection of its own."""
-        settings = self.settings
-        return AsyncClient(**settings.connection)
 
     # What is seen
 
     def prompt(self) -> StyleAndTextTuples:
         """Return the prompt: where we are connected, and what is being gathered."""
-        if not self.is_connected:
-            return [("class:prompt.lost", "not connected"), ("", "> ")]
+        color = f"ansi{self.settings.prompt_color}" if self.settings.prompt_color else ""
+        place = (color, self.name) if self.is_connected else ("class:prompt.lost", "not connected")
         gathered = f"(tx:{len(self.gathering.commands)})" if self.gathering is not None else ""
-        return [("", place_name(self.settings.url)), ("class:prompt.state", gathered), ("", "> ")]
+        return [place, ("class:prompt.state", gathered), ("", "> ")]
 
     def prompt_width(self) -> int:
         """Return how many columns the prompt takes."""
@@ -106,14 +96,57 @@ class Shell:
 
     def tell_error(self, text: str) -> None:
         """Write an error."""
-        if self.settings.color:
-            print_formatted_text(FormattedText([("class:error", f"(error) {text}")]), style=STYLE)
-        else:
-            self.write(f"(error) {text}\n")
+        self.tell("class:error", f"(error) {text}")
+
+    def tell_note(self, text: str) -> None:
+        """Write something by the way."""
+        self.tell("class:note", text)
+
+    def tell(self, style: str, text: str) -> None:
+        """Write a line in a style."""
+        print_formatted_text(FormattedText([(style, text)]), style=STYLE, output=self.session.output)
+
+    async def show(self, data: bytes) -> None:
+        """Write a result, through the pager if it is longer than the screen."""
+        data = await in_thread(lambda: shown(data).encode())
+        program = pager_for(data) if self.settings.pager and not self.is_in_block else None
+        if program is not None and await self.lend(program, data) not in NOT_RUN:
+            return
+        for start in range(0, len(data), CHUNK_BYTES):
+            write_all(self.output.data_fd, data[start : start + CHUNK_BYTES])
+            await asyncio.sleep(0)
+
+    async def lend(self, program: str, data: bytes) -> int:
+        """Give the terminal to a program until it ends: Ctrl-C is its, what is watched waits. Return its exit code."""
+        async with self.terminal:
+            modes = termios.tcgetattr(0)
+            self.is_lent = True
+            try:
+                code = await feed(data, program)
+            finally:
+                self.is_lent = False
+                termios.tcsetattr(0, termios.TCSADRAIN, modes)
+            if code == -signal.SIGINT:
+                self.write("\n")  # the terminal has echoed ^C
+            return code
 
     async def write_above(self, text: str) -> None:
-        """Write whole lines above the line being typed, which stays as it is."""
-        await run_in_terminal(lambda: write_all(1, text.encode(errors="backslashreplace")))
+        """Write whole lines above the line being typed, which stays as it is.
+
+        Not `run_in_terminal`: that one lets the terminal echo for a moment, and a key that is hit then makes a mess;
+        and when Enter was hit it shows the prompt once more.
+        """
+        async with self.terminal:
+            app = get_app_or_none()
+            if app is not None and app.renderer.waiting_for_cpr:
+                await app.renderer.wait_for_cpr_responses()  # what is on its way tells of a place that is no more
+            is_shown = app is not None and app.is_running and not app.is_done
+            if app is not None and is_shown:
+                app.renderer.erase()
+            write_all(self.output.data_fd, text.encode(errors="backslashreplace"))
+            if app is not None and is_shown:
+                app.renderer.request_absolute_cursor_position()
+                app.invalidate()
 
     def redraw(self) -> None:
         """Show the prompt and the toolbar as they are now."""
@@ -124,7 +157,7 @@ class Shell:
 
     async def run(self) -> int:
         """Prompt and run lines until the person leaves."""
-        self.hear_interrupts()
+        hear_interrupts(lambda: None if self.is_lent else self.task)
         checks = asyncio.create_task(self.check_state())
         self.write(WELCOME)
         try:
@@ -138,57 +171,77 @@ class Shell:
         return WELL
 
     async def turn(self) -> None:
-        """Prompt once and run what was typed; a pasted block line by line, up to the first error."""
+        """Prompt once and run what was typed, or pasted."""
         try:
-            text = await self.session.prompt_async(self.prompt)
+            text = await self.session.prompt_async(self.prompt, handle_sigint=False)
         except KeyboardInterrupt:
             return
         except EOFError:
             self.is_left = await self.may_leave()
             return
-        for line in text.splitlines():
-            if not await self.run_line(line) or self.is_left:
+        lines = text.rstrip("\n").split("\n")
+        if len(lines) == 1:
+            await self.run_line(text)
+        else:
+            self.is_in_block = True
+            await self.run_block(lines)
+            self.is_in_block = False
+
+    async def run_block(self, lines: list[str]) -> None:
+        """Run the lines of a block, each told with its number, up to the first that fails."""
+        for number, line in enumerate(lines, 1):
+            if is_comment(as_bytes(line)):
+                continue
+            self.tell_note(f"{number}/{len(lines)}> {shown(as_bytes(line))}")
+            is_well = await self.run_line(line)
+            if self.is_left:
+                return
+            if not is_well:
+                left = sum(not is_comment(as_bytes(after)) for after in lines[number:])
+                self.tell_error(f"stopped at line {number} of {len(lines)}: {numbered(left, 'line')} after it not run")
                 return
 
     async def run_line(self, line: str) -> bool:
-        """Run a line as a task that Ctrl-C ends; its late reply is dropped. Return whether all went well."""
+        """Run a line as a task that Ctrl-C ends. Return whether all went well."""
         self.task = asyncio.create_task(self.actions.run_line(as_bytes(line)))
-        self.hear_interrupts()
         try:
             return await self.task
         except asyncio.CancelledError:
-            await self.client.close()  # a late reply goes with it, and nothing has to wait behind it
-            self.client = self.connected()
-            self.write("(interrupted: what was sent may still be executed)\n")
+            # A new connection: what was not sent yet never is, and nothing has to wait behind a long reply.
+            await self.client.close()
+            self.client = made(lambda: AsyncClient(**self.settings.connection))
+            self.write("\n(interrupted: what was sent may still be executed)\n")
             return False
         finally:
             self.task = None
 
-    def hear_interrupts(self) -> None:
-        """Let Ctrl-C end the command that runs, and nothing else: while the prompt is shown it is a key.
+    def begin_edit(self) -> None:
+        """Open the editor on the line being typed."""
+        self.session.app.create_background_task(self.edit())
 
-        Not `loop.add_signal_handler`: the prompt takes that away, and what is left would end the shell.
-        """
-        loop = asyncio.get_running_loop()
-
-        def interrupted(*_: object) -> None:
-            if self.task is not None:
-                loop.call_soon_threadsafe(self.task.cancel)
-
-        signal.signal(signal.SIGINT, interrupted)
+    async def edit(self) -> None:
+        """Let the person edit the line; what is watched waits."""
+        async with self.terminal:
+            await edit(self.session.default_buffer)
 
     async def may_leave(self) -> bool:
-        """Return whether to leave: asked when something was gathered and not sent."""
+        """Return whether to leave: asked when something was gathered and not sent. A second Ctrl-D is a yes."""
         if self.gathering is None:
             return True
-        return await self.is_agreed("leave, and discard what was gathered since BEGIN?")
+        return await self.is_agreed("leave, and discard what was gathered since BEGIN?", at_end=True)
 
-    async def is_agreed(self, question: str) -> bool:
-        """Ask; return whether the answer is yes."""
-        with suppress(KeyboardInterrupt, EOFError):
-            asking: PromptSession[str] = PromptSession(history=InMemoryHistory(), color_depth=self.colors)
-            return (await asking.prompt_async(f"{question} [y/N] ")).strip().lower() in ("y", "yes")
-        return False
+    async def is_agreed(self, question: str, *, at_end: bool = False) -> bool:
+        """Ask; return whether the answer is yes. `at_end` is what it means that there is no answer to come."""
+        asking: PromptSession[str] = PromptSession(history=InMemoryHistory(), output=self.session.output)
+        try:
+            return (await asking.prompt_async(f"{question} [y/N] ", handle_sigint=False)).strip().lower() in (
+                "y",
+                "yes",
+            )
+        except KeyboardInterrupt:
+            return False
+        except EOFError:
+            return at_end
 
     async def check_state(self) -> None:
         """Keep the prompt's word on the connection true."""
@@ -213,21 +266,11 @@ def place_name(url: str) -> str:
     return path.parent.name or path.name
 
 
-def history() -> AnyHistory:
-    """Return the history file, or one in memory where none can be written."""
-    try:
-        return History(history_path())
-    except OSError:
-        return InMemoryHistory()
-
-
 def run(settings: Settings, output: Output) -> int:
     """Run the prompt; return the exit code."""
 
     async def shell() -> int:
         return await Shell(settings, output).run()
 
-    # Before asyncio.run, which would take over the default handler: between a prompt and the command that
-    # follows, a Ctrl-C would then end the shell.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    ignore_signals()
     return asyncio.run(shell())

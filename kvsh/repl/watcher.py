@@ -1,33 +1,40 @@
-"""WATCH above the prompt: changes are gathered for a moment and written at once, so a flood never holds up typing."""
+"""WATCH above the prompt: one task takes changes as fast as they come, another writes what a person can read."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from kvd.client.aio import AsyncClient, AsyncWatch
-from kvd.commands.entry import Change
 from kvd.errors import KvdError
 from kvsh.grammar.shell import Watch
-from kvsh.render.changes import change_line
+from kvsh.repl.flood import Allowance, Backlog
+from kvsh.repl.interrupts import made
 from kvsh.words import printed
 
 BATCH_S = 0.03
-LINES_PER_BATCH_MAX = 20
 
 Write = Callable[[str], Awaitable[None]]
 
 
 class Watcher:
-    """One WATCH. `write` puts whole lines above the prompt."""
+    """One WATCH. `write` puts whole lines above the prompt; it may take long, while a program has the terminal."""
 
     def __init__(self, client: AsyncClient, command: Watch, write: Write, watch_changed: Callable[[], None]) -> None:
         self.prefixes = command.prefixes or []
         self.names = " ".join(printed(prefix) if prefix else "all keys" for prefix in self.prefixes) or "all keys"
         self.write = write
         self.watch_changed = watch_changed
-        self.states: list[str] = []
+        self.backlog = Backlog()
+        self.allowance = Allowance(time.monotonic())
+        self.news: list[str] = []
         self.state = ""
-        self.changes: AsyncWatch = client.watch(*self.prefixes, since=command.since, on_state=self.on_state)
-        self.task: asyncio.Task[None] | None = None
+        self.lost_at = 0.0
+        self.end: str | None = None
+        self.arrived = asyncio.Event()
+        self.changes: AsyncWatch = made(
+            lambda: client.watch(*self.prefixes, since=command.since, on_state=self.on_state)
+        )
+        self.tasks: list[asyncio.Task[None]] = []
 
     @property
     def status(self) -> str:
@@ -37,35 +44,54 @@ class Watcher:
     async def start(self) -> str:
         """Begin; return the sentence for when nothing can be missed any more. Raises KvdError."""
         revision = await self.changes.ready()
-        self.task = asyncio.create_task(self.follow())
-        return f"watching {self.names} from revision {revision}"
+        self.tasks = [asyncio.create_task(self.take()), asyncio.create_task(self.show())]
+        return f"watching {self.names} from revision {revision} (UNWATCH ends it)"
 
-    async def follow(self) -> None:
-        """Write changes as they come, until stopped or until there can be no more."""
+    async def take(self) -> None:
+        """Take changes as they come, until there can be no more."""
         try:
             while True:
-                await self.write(batch_text(await self.changes.take()))
-                self.watch_changed()
-                await asyncio.sleep(BATCH_S)
+                self.backlog.add(await self.changes.take())
+                self.arrived.set()
         except KvdError as error:
-            self.state = " · ended"
-            await self.write(f"the watch of {self.names} has ended: {error}\n")
+            self.state, self.end = " · ended", f"the watch of {self.names} has ended: {error}"
+            self.arrived.set()
+
+    async def show(self) -> None:
+        """Write what has come: at once if little has, else as much as may be written in this time."""
+        while True:
+            await self.arrived.wait()
+            self.allowance.pass_time(time.monotonic())
+            if (pause := self.allowance.wait_s(self.backlog.count)) > 0:
+                await asyncio.sleep(pause)
+                continue
+            self.arrived.clear()
+            end = self.end
+            await self.write("".join(f"{line}\n" for line in [*self.batch(), *([end] if end else [])]))
+            if end:
+                return
+            await asyncio.sleep(BATCH_S)
+
+    def batch(self) -> list[str]:
+        """Return the lines to write now."""
+        news, self.news = self.news, []
+        lines = self.backlog.lines(int(self.allowance.lines)) if self.backlog.count else []
+        self.allowance.spend(len(lines))
+        return [*news, *lines]
 
     def on_state(self, state: str) -> None:
-        """Say that the daemon is gone or back: one line for each."""
-        self.state = "" if state == "reconnected" else f" · {state}"
+        """Take note that the daemon is gone: the toolbar says so. When it is back, one line tells of both."""
+        if state == "disconnected":
+            self.lost_at, self.state = time.monotonic(), " · disconnected"
+        else:
+            self.state = ""
+            gone_s = time.monotonic() - self.lost_at
+            self.news.append(f"watch: reconnected after {gone_s:.1f} s; nothing is missed")
+            self.arrived.set()
         self.watch_changed()
-        self.said = asyncio.ensure_future(self.write(f"watch: {state}\n"))
 
     async def stop(self) -> None:
         """End it."""
-        if self.task is not None:
-            self.task.cancel()
+        for task in self.tasks:
+            task.cancel()
         await self.changes.close()
-
-
-def batch_text(changes: list[Change]) -> str:
-    """Return changes as lines; of very many the last, and how many were not shown."""
-    shown = changes[-LINES_PER_BATCH_MAX:]
-    hidden = [f"        ... {len(changes) - len(shown)} changes not shown"] if len(changes) > len(shown) else []
-    return "\n".join([*hidden, *map(change_line, shown)]) + "\n"

@@ -13,6 +13,7 @@ from kvsh.words import shown
 LESS = "less -FRX"  # leave at once if it fits, pass colours, do not clear the screen at the end
 NO_PAGER = ("", "cat")
 POOR_TERMINALS = ("", "dumb", "unknown")
+UTF8_BYTES_MAX = 4
 NOT_RUN = (126, 127)  # how a shell says that it could not start a program
 
 
@@ -42,7 +43,7 @@ def is_longer(data: bytes, size: os.terminal_size) -> bool:
     room = size.lines - 1
     if size.lines == 0 or size.columns == 0:  # a terminal that does not know
         return False
-    if data.count(b"\n") > room:
+    if data.count(b"\n") > room or len(data) > UTF8_BYTES_MAX * room * size.columns:
         return True
     lines = data.decode(errors="replace").removesuffix("\n").split("\n")
     return sum(max(1, -(-len(line) // size.columns)) for line in lines) > room

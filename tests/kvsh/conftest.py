@@ -1,19 +1,17 @@
-"""A daemon for the tests that need one, and kvsh run as a process: with pipes, and on a pty with a screen."""
+"""A daemon for the tests that need one, and kvsh run as a process: with pipes, and on a pty."""
 
 import os
-import pty
-import select
-import signal
 import subprocess
-import termios
-import time
 
-import pyte
 import pytest
-from conftest_kvsh import KVSH, PATIENCE_S
+from conftest_kvsh import KVSH
+from conftest_repl import Terminal
 
 from kvd.client import Client
 from kvsh.cli.local import local_daemon
+
+# What a person who runs the tests may have set.
+PERSONAL = ("KVSH_", "NO_COLOR", "PAGER", "LESS", "VISUAL", "EDITOR")
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +33,9 @@ def kv(daemon):
 @pytest.fixture
 def environment(daemon, tmp_path):
     """Return an environment in which kvsh talks to the shared daemon."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KVSH_", "NO_COLOR"))}
-    return {**kept, "KVSH_URL": daemon, "XDG_STATE_HOME": str(tmp_path / "state")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PERSONAL)}
+    homes = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    return {**kept, **homes, "KVSH_URL": daemon}
 
 
 @pytest.fixture
@@ -57,80 +56,26 @@ def kvsh(kv, environment):
     return run
 
 
-class Screen(pyte.Screen):
-    """A screen that answers when asked where its cursor is."""
-
-    def write_process_input(self, data):
-        os.write(self.fd, data.encode())
-
-
-class Terminal:
-    """kvsh on a pty, with the screen that a person would see."""
-
-    def __init__(self, arguments, environment, *, columns=150, rows=24):
-        self.screen = Screen(columns, rows)
-        self.feeder = pyte.ByteStream(self.screen)
-        self.seen = b""
-        self.pid, self.fd = pty.fork()
-        self.screen.fd = self.fd
-        if self.pid == 0:
-            termios.tcsetwinsize(0, (rows, columns))
-            os.execve(
-                KVSH[0],
-                [*KVSH, *arguments],
-                {"TERM": "xterm", **environment, "LINES": str(rows), "COLUMNS": str(columns)},
-            )
-
-    @property
-    def lines(self):
-        return [line.rstrip() for line in self.screen.display if line.strip()]
-
-    def type(self, text):
-        os.write(self.fd, text.encode())
-
-    def until(self, condition, what="what was awaited"):
-        """Read until a condition holds on the lines of the screen; return them."""
-        limit = time.monotonic() + PATIENCE_S
-        while not condition(self.lines):
-            assert time.monotonic() < limit, f"{what} never came; the screen is:\n" + "\n".join(self.lines)
-            if select.select([self.fd], [], [], 0.5)[0]:
-                self.read()
-        return self.lines
-
-    def read(self):
-        data = os.read(self.fd, 65536)
-        self.seen += data
-        self.feeder.feed(data)
-
-    def shows(self, text):
-        return self.until(lambda lines: any(text in line for line in lines), repr(text))
-
-    def ended(self):
-        """Read to the end; return the exit code."""
-        try:
-            while True:
-                self.read()
-        except OSError:
-            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-    def close(self):
-        os.close(self.fd)
-        try:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
-
-
 @pytest.fixture
 def terminal(kv, environment):
-    """Return what starts kvsh on a pty."""
+    """Return what starts kvsh on a pty: `terminal(arguments, size=(rows, columns), VARIABLE=...)`."""
     opened = []
 
-    def start(*arguments, **changed):
-        opened.append(Terminal(arguments, {**environment, **changed}))
+    def start(*arguments, size=(24, 150), **changed):
+        changed = {**environment, **changed}
+        kept = {name: value for name, value in changed.items() if value is not None}
+        opened.append(Terminal(arguments, kept, rows=size[0], columns=size[1]))
         return opened[-1]
 
     yield start
     for each in opened:
         each.close()
+
+
+@pytest.fixture
+def shell(terminal):
+    """Return kvsh at its first prompt; it has to leave well."""
+    started = terminal()
+    started.prompts()
+    yield started
+    assert started.leave() == 0

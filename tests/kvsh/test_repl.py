@@ -1,44 +1,15 @@
 """The prompt on a real pty: what a person types and what the screen shows."""
 
 import os
+import pty
 import signal
-import stat
-import time
+import subprocess
 
-import pytest
-from conftest_kvsh import PATIENCE_S
+from conftest_kvsh import KVSH
+from conftest_repl import say, waiting
 
 from kvd.client import Client
 from kvsh.cli.local import local_daemon
-
-PROMPT = "data0> "
-
-
-def is_prompting(lines):
-    """Return whether the prompt waits for a line: nothing but the toolbar is below it."""
-    last = next((line for line in reversed(lines[-2:]) if line.startswith("data0")), "")
-    return last.endswith(">")
-
-
-@pytest.fixture
-def shell(terminal):
-    """Return kvsh at its first prompt."""
-    started = terminal()
-    started.until(is_prompting, "the prompt")
-    return started
-
-
-def say(shell, line):
-    """Type a line and Enter; wait for the next prompt; return the lines of the answer."""
-    before = sum(typed in text for text in shell.lines for typed in [f"> {line}"])
-    shell.type(line + "\r")
-    lines = shell.until(
-        lambda lines: sum(f"> {line}" in text for text in lines) > before and is_prompting(lines),
-        f"the answer to {line}",
-    )
-    start = max(at for at, text in enumerate(lines) if f"> {line}" in text)
-    end = max(at for at, text in enumerate(lines) if text.startswith("data0") and text.endswith(">"))
-    return lines[start + 1 : end]
 
 
 def test_commands_and_answers(shell, kv):
@@ -60,46 +31,41 @@ def test_commands_and_answers(shell, kv):
     assert kv.get("city") == b"Rann of Kutch"
 
 
-def test_values_do_not_act_on_the_terminal(shell, kv):
+def test_what_took_long_says_how_long(shell, kv):
+    assert len(say(shell, "ping")) == 1
+    assert say(shell, waiting(kv, 500))[-1].endswith(" s)")
+
+
+def test_values_do_not_act_on_the_terminal(shell, kv, tmp_path):
     kv.set("k", b"\x1b[2J\x07")
     assert say(shell, "get k") == [r'"\x1b[2J\a"']
     say(shell, "format raw")
     assert say(shell, "get k") == [r"\x1b[2J\x07"]
+    (tmp_path / "s.kv").write_text("get k\n")
+    assert say(shell, f"source {tmp_path}/s.kv") == [r"\x1b[2J\x07"]
 
 
-def test_hints_shrink_and_are_gone_after_enter(shell):
-    shell.type("expire ")
-    shell.shows("data0> expire key seconds")
-    shell.type("k ")
-    shell.shows("data0> expire k seconds")
-    shell.type("5\r")
-    shell.shows("(integer) 0")
-    assert "data0> expire k 5" in shell.lines
+def test_bytes_that_are_no_text_are_typed_and_kept(shell, kv):
+    shell.type(b"set k \xff\xfe\r")
+    shell.shows("OK")
+    shell.type("\x10\r")
+    shell.until(lambda lines: lines.count("OK") == 2, "the line again from the history")
+    assert kv.get("k") == b"\xff\xfe"
 
 
-def test_tab_completes_commands_options_and_live_keys(shell, kv):
-    kv.set("user:1 x", "a")
-    kv.set("user:2", "b")
-    shell.type("persi\t")
-    shell.shows("data0> persist key")
-    shell.type(" user:\t")
-    shell.until(lambda lines: any("user:1 x" in line for line in lines) and any("user:2" in line for line in lines))
-    shell.type("\t")
-    shell.shows('data0> persist "user:1 x"')
-    shell.type("\r")
-    shell.shows("(integer) 0")
-    shell.type("set k v keep\t")
-    shell.shows("data0> set k v keepttl")
+def test_clear_screen(shell):
+    say(shell, "ping")
+    shell.type("clear-screen\r")
+    shell.until(lambda lines: lines == ["data0>"])
 
 
-def test_a_daemon_that_hangs_does_not_hold_up_typing(shell, kv):
-    pid = kv.info()["server"]["pid"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        shell.type("get us\tabc")
-        shell.shows("data0> get usabc")
-    finally:
-        os.kill(pid, signal.SIGCONT)
+def test_a_profile_has_its_name_and_colour_in_the_prompt(terminal, tmp_path):
+    (tmp_path / "config" / "kvsh").mkdir(parents=True)
+    (tmp_path / "config" / "kvsh" / "config.toml").write_text('[profiles.production]\ncolor = "red"\n')
+    shell = terminal("--profile", "production")
+    shell.shows("production>")
+    assert shell.color_of("production") == "red"
+    assert shell.color_of(">") == "default"
 
 
 def test_a_transaction_is_gathered_and_sent(shell, kv):
@@ -111,125 +77,71 @@ def test_a_transaction_is_gathered_and_sent(shell, kv):
     assert kv.get("a") is None
     assert say(shell, "commit") == ["1) OK", "2) (integer) 2"]
     assert kv.get("a") == b"2"
+
+
+def test_leaving_within_begin_asks(shell, kv):
     shell.type("begin\rset a 9\r")
     shell.until(lambda lines: lines[-1] == "data0(tx:1)>")
     shell.type("\x04")
     shell.shows("leave, and discard what was gathered since BEGIN? [y/N]")
     shell.type("n\r")
-    assert say(shell, "discard") == ["discarded 1 commands"]
+    assert say(shell, "discard") == ["discarded 1 command"]
     assert say(shell, "commit") == ["(error) there is no BEGIN before this"]
-    assert kv.get("a") == b"2"
+    shell.type("begin\r")
+    shell.until(lambda lines: lines[-1] == "data0(tx:0)>")
+    shell.type("\x04")
+    shell.until(lambda lines: sum("leave, and" in line for line in lines) == 2)
+    shell.type("\x04")
+    assert shell.ended() == 0
+    assert kv.get("a") is None
 
 
 def test_clearing_everything_asks_first(shell, kv):
     kv.set("a", "1")
+    for answer in ("\r", "\x03", "\x04"):
+        asked = sum("end ALL keys? [y/N]" in line for line in shell.lines)
+        shell.type('clearprefix ""\r')
+        shell.until(lambda lines, asked=asked: sum("end ALL keys? [y/N]" in line for line in lines) == asked + 1)
+        shell.type(answer)
+        shell.prompts()
+        assert kv.get("a") == b"1"
     shell.type('clearprefix ""\r')
-    shell.shows("end ALL keys? [y/N]")
-    shell.type("\r")
-    shell.until(is_prompting)
-    assert kv.get("a") == b"1"
-    shell.type('clearprefix ""\r')
-    shell.until(lambda lines: sum("end ALL keys" in line for line in lines) == 2)
+    shell.until(lambda lines: sum("end ALL keys" in line for line in lines) == 4)
     shell.type("y\r")
     shell.shows("(integer) 1")
 
 
-def test_ctrl_c_clears_the_line_and_ctrl_d_leaves(shell):
-    shell.type("set half a")
-    shell.shows("data0> set half a")
-    shell.type("\x03")
-    shell.until(is_prompting)
-    shell.type("\x03\x03")
-    assert say(shell, "ping") == ['"PONG"']
-    shell.type("\x04")
-    assert shell.ended() == 0
-
-
-def test_ctrl_c_during_a_command_returns_to_the_prompt(shell, kv):
-    shell.type("changes 0 nothing-here wait 60000\r")
-    kv.set("waited", "x")
-    limit = time.monotonic() + PATIENCE_S
-    while not kv.info()["traffic"]["waiting"]:
-        assert time.monotonic() < limit
-    shell.type("\x03")
-    shell.shows("(interrupted")
-    assert say(shell, "get waited") == ['"x"']
-
-
-def test_watch_shows_changes_above_a_half_typed_line(shell, kv):
-    shell.type('watch user: "a b"\r')
-    shell.shows('watching "user:" "a b" from revision')
-    shell.type("set half ty")
-    shell.shows("> set half ty")
-    kv.set("user:1", "Ada")
-    kv.set("other", "no")
-    kv.clear("user:1")
-    shell.shows("CLEAR user:1")
-    lines = shell.until(lambda lines: lines[-1].startswith('watching "user:" "a b" · revision'), "the toolbar")
-    assert any('SET user:1 "Ada"' in line for line in lines)
-    assert not any("other" in line for line in lines)
-    assert any(line.startswith("data0> set half ty") for line in lines[-2:])
-    shell.type("ped\r")
-    shell.shows("OK")
-    assert kv.get("half") == b"typed"
-    assert say(shell, "unwatch") == []
-    assert not any("· revision" in line for line in shell.lines)
-
-
-def test_a_flood_is_coalesced_and_says_so(shell, kv):
-    shell.type("watch\r")
-    shell.shows("watching all keys from revision")
-    with kv.pipeline() as pipeline:
-        for number in range(5000):
-            pipeline.set(f"k{number}", "v")
-    shell.shows("changes not shown")
-    shell.shows("SET k4999")
-    shell.type("get k1")
-    shell.shows("> get k1")
-
-
-def test_a_watch_goes_on_after_a_restart_and_loses_nothing(terminal, tmp_path):
-    directory = str(tmp_path / "data0")
-    with local_daemon(directory) as endpoint:
-        shell = terminal(KVSH_URL=endpoint)
-        shell.type("watch\r")
-        shell.shows("watching all keys from revision 0")
-    shell.shows("watch: disconnected")
-    with local_daemon(directory) as endpoint:
-        with Client(endpoint) as kv:
-            kv.set("after", "restart")
-        shell.shows('SET after "restart"')
-        shell.shows("watch: reconnected")
-
-
-def test_without_a_daemon_the_prompt_says_so(terminal, tmp_path):
-    shell = terminal("--timeout", "0.2", KVSH_URL=f"ipc://{tmp_path}/data0/none")
+def test_without_a_daemon_the_prompt_says_so_and_commit_keeps_what_was_gathered(terminal, tmp_path):
+    endpoint = f"ipc://{tmp_path}/data0/kvd.sock"
+    shell = terminal("--timeout", "0.2", KVSH_URL=endpoint)
     shell.shows("not connected>")
     shell.type("get a\r")
-    shell.shows("no daemon answers at ipc://")
-    with local_daemon(str(tmp_path / "data0")):
-        pass
+    shell.shows("(error) GET: no daemon answers at ipc://")
+    shell.type("begin\rset a 1\rcommit\r")
+    shell.shows("still gathered: COMMIT again or DISCARD")
+    shell.shows("not connected(tx:1)>")
+    with local_daemon(str(tmp_path / "data0")), Client(endpoint) as kv:
+        shell.shows("data0(tx:1)>")
+        shell.type("commit\r")
+        shell.shows("1) OK")
+        assert kv.get("a") == b"1"
 
 
-def test_the_history_is_private_and_keeps_what_may_be_kept(shell, environment):
-    say(shell, "ping one")
-    say(shell, "ping one")
-    shell.type(" ping secret\r")
-    shell.shows('"secret"')
-    say(shell, "ping two")
-    shell.type("\x10\x10")
-    shell.shows("data0> ping one")
-    path = os.path.join(environment["XDG_STATE_HOME"], "kvsh", "history")  # noqa: PTH118
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600  # noqa: PTH116
-    with open(path) as file:  # noqa: PTH123
-        assert [line for line in file if line.startswith("+")] == ["+ping one\n", "+ping two\n"]
-
-
-def test_a_pasted_block_runs_up_to_the_first_error(shell, kv):
-    shell.type("\x1b[200~set a 1\nincr a\nbogus\nset a 9\n\x1b[201~\r")
-    shell.shows('there is no command "bogus"')
-    shell.until(is_prompting)
-    assert kv.get("a") == b"2"
+def test_a_daemon_killed_in_mid_command_is_told_and_found_again(terminal, tmp_path):
+    with local_daemon(str(tmp_path / "data0")) as endpoint, Client(endpoint, timeout=30) as kv:
+        shell = terminal(KVSH_URL=endpoint)
+        shell.prompts()
+        pid = kv.info("server")["server"]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        shell.type("begin\rset a 1\r")
+        shell.until(lambda lines: lines[-1] == "data0(tx:1)>")
+        shell.runs("commit")
+        os.kill(pid, signal.SIGKILL)
+        shell.shows("it may have been executed")
+        shell.shows("no longer gathered: 1 command")
+        assert kv.get("b") is None  # it is back
+        shell.shows("data0>")
+        assert say(shell, "set b 1") == ["OK"]
 
 
 def test_source_runs_a_script(shell, kv, tmp_path):
@@ -241,38 +153,6 @@ def test_source_runs_a_script(shell, kv, tmp_path):
     assert say(shell, "source /none") == ["(error) cannot read /none: No such file or directory"]
 
 
-def test_no_color_means_none(terminal):
-    shell = terminal(NO_COLOR="1")
-    shell.type("bogus\r")
-    shell.shows("(error) there is no command")
-    assert b"\x1b[31m" not in shell.seen
-    assert b"[0;31" not in shell.seen
-    colored = terminal()
-    colored.type("bogus\r")
-    colored.shows("(error) there is no command")
-    assert b"31" in colored.seen
-
-
-def test_a_poor_terminal_gets_a_plain_reader(terminal):
-    shell = terminal(TERM="dumb")
-    shell.shows("kvd>")
-    shell.type("set a 1\r")
-    shell.shows("OK")
-    shell.type("get\r")
-    shell.shows("(error) GET needs the key")
-    shell.type("begin\r")
-    shell.shows("kvd(tx:0)>")
-    shell.type("incr a\rcommit\r")
-    shell.shows("(integer) 2")
-    shell.type("get half\x03")
-    shell.until(lambda lines: "^C" in lines[-2] and lines[-1] == "kvd>")
-    shell.type("get a\r")
-    shell.shows('"2"')
-    shell.type("\x04")
-    assert shell.ended() == 0
-    assert b"\x1b" not in shell.seen
-
-
 def test_results_go_to_programs_and_files(shell, kv, tmp_path):
     kv.set("k", "b\na\n")
     path = tmp_path / "out"
@@ -281,4 +161,63 @@ def test_results_go_to_programs_and_files(shell, kv, tmp_path):
     assert say(shell, f"incr n >> {path}") == []
     assert path.read_bytes() == b"b\na\n\n1\n"
     assert say(shell, "get k > /nowhere/x") == ["(error) cannot write /nowhere/x: No such file or directory"]
+    assert say(shell, r'get k > "a\x00"') == ["(error) cannot write a file whose name has a NUL byte"]
+    assert say(shell, "get k |") == ["(error) | is followed by a program"]
+    assert say(shell, "help get | head -1") == ["GET key"]
     assert say(shell, "3 incr n") == ["(integer) 2", "(integer) 3", "(integer) 4"]
+
+
+def test_a_program_that_reads_nothing_does_no_harm(shell, kv):
+    kv.set("big", b"x" * 5_000_000)
+    assert say(shell, "get big | true") == []
+    assert say(shell, "get big | head -c 3; echo") == ["xxx"]
+    assert say(shell, "ping") == ['"PONG"']
+
+
+def test_a_file_that_nobody_reads_does_not_hold_the_shell(shell, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    shell.runs(f"ping > {tmp_path}/pipe")
+    shell.interrupts()
+    assert say(shell, "ping") == ['"PONG"']
+    shell.type("quit\r")
+    assert shell.ended() == 0
+
+
+def test_a_pasted_block_tells_its_lines_and_stops_at_the_first_error(shell, kv):
+    shell.type("\x1b[200~set a 1\nBEGIN\nincr a\n# or so\n\nCOMMIT\nbogus\nset a 9\n# the end\nget a\n\x1b[201~")
+    shell.shows("10> get a")
+    assert kv.get("a") is None
+    shell.type("\r")
+    shell.shows("stopped at line 7")
+    lines = shell.prompts()
+    assert lines[lines.index("1/10> set a 1") :] == [
+        "1/10> set a 1",
+        "OK",
+        "2/10> BEGIN",
+        "3/10> incr a",
+        "6/10> COMMIT",
+        "1) (integer) 2",
+        "7/10> bogus",
+        '(error) there is no command "bogus": HELP lists them',
+        "(error) stopped at line 7 of 10: 2 lines after it not run",
+        "data0>",
+    ]
+    assert kv.get("a") == b"2"
+
+
+def test_a_pasted_block_ends_with_quit_and_with_a_script_that_fails(shell, kv, tmp_path):
+    (tmp_path / "s.kv").write_text("get\n")
+    shell.type(f"\x1b[200~source {tmp_path}/s.kv\nset a 1\x1b[201~\r")
+    shell.shows("stopped at line 1 of 2: 1 line after it not run")
+    shell.type("\x1b[200~quit\nset a 1\x1b[201~\r")
+    assert shell.ended() == 0
+    assert kv.get("a") is None
+
+
+def test_a_closed_output_is_an_error_and_no_prompt(environment):
+    _, terminal = pty.openpty()
+    environment = {**environment, "TERM": "xterm"}
+    done = subprocess.run(
+        ["sh", "-c", '"$0" >&-', *KVSH], stdin=terminal, stderr=subprocess.PIPE, env=environment, check=False
+    )
+    assert (done.returncode, done.stderr) == (74, b"kvsh: Bad file descriptor\n")

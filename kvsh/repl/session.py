@@ -1,0 +1,119 @@
+"""The line that is typed: its keys, its looks, and an output that sends no escape sequence for looks if so asked."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.completion import Completer
+from prompt_toolkit.cursor_shapes import ModalCursorShapeConfig
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.filters import (
+    Condition,
+    completion_is_selected,
+    emacs_mode,
+    has_selection,
+    is_done,
+    vi_navigation_mode,
+)
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.history import History as AnyHistory
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.layout.processors import ConditionalProcessor
+from prompt_toolkit.output import ColorDepth, Output
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.styles import Attrs
+
+from kvsh.repl.hints import HintProcessor
+from kvsh.repl.history import History, history_path
+from kvsh.repl.lexer import STYLE, LineLexer
+from kvsh.script.settings import Settings
+
+ESCAPE_S = 0.05  # how long an Esc may be the beginning of a key: prompt-toolkit's half a second makes vi limp
+
+if TYPE_CHECKING:
+    Session = PromptSession[str]
+
+
+class Colorless(Vt100_Output):
+    """A terminal whose cursor is moved and nothing more: no colours, no bold, no reverse, not even their end."""
+
+    def set_attributes(self, attrs: Attrs, color_depth: ColorDepth) -> None:
+        """Leave the looks as they are."""
+
+    def reset_attributes(self) -> None:
+        """Leave the looks as they are."""
+
+
+def new_session(
+    settings: Settings,
+    completer: Completer,
+    prompt_width: Callable[[], int],
+    toolbar: Callable[[], StyleAndTextTuples],
+    edit: Callable[[], None],
+) -> "Session":
+    """Return the session that reads lines. `edit` opens the editor."""
+    session: Session = PromptSession(
+        history=history(),
+        completer=completer,
+        lexer=LineLexer(),
+        auto_suggest=AutoSuggestFromHistory(),
+        input_processors=[ConditionalProcessor(HintProcessor(prompt_width), ~is_done)],
+        style=STYLE,
+        output=output(settings),
+        complete_while_typing=False,
+        enable_history_search=True,
+        enable_suspend=True,
+        editing_mode=EditingMode.VI if settings.vi else EditingMode.EMACS,
+        cursor=ModalCursorShapeConfig() if settings.vi and settings.color else None,
+        key_bindings=keys(edit),
+        prompt_continuation=continuation,
+        bottom_toolbar=toolbar,
+    )
+    session.app.ttimeoutlen = ESCAPE_S
+    return session
+
+
+def continuation(width: int, number: int, wrap_count: int) -> StyleAndTextTuples:
+    """Return what stands before a later line of a pasted block: its number, in the columns that the prompt takes."""
+    return [] if wrap_count else [("class:note", f"{number + 1}> ".rjust(width))]
+
+
+def output(settings: Settings) -> Output | None:
+    """Return the terminal to write to; None: prompt-toolkit's own."""
+    return None if settings.color else Colorless.from_pty(sys.stdout, term=os.environ.get("TERM"))
+
+
+def history() -> AnyHistory:
+    """Return the history file, or one in memory where none can be written."""
+    try:
+        return History(history_path())
+    except OSError:
+        return InMemoryHistory()
+
+
+def is_choice() -> bool:
+    """Return whether the menu offers more than one word: the only one is taken by Tab alone."""
+    state = get_app().current_buffer.complete_state
+    return state is not None and len(state.completions) > 1
+
+
+def keys(edit: Callable[[], None]) -> KeyBindings:
+    """Return the keys that are ours."""
+    bindings = KeyBindings()
+
+    @bindings.add("enter", filter=completion_is_selected & Condition(is_choice))
+    def _take(event: KeyPressEvent) -> None:
+        """Take what is chosen from the menu; the next Enter runs the line."""
+        event.current_buffer.complete_state = None
+
+    @bindings.add("c-x", "c-e", filter=emacs_mode & ~has_selection)
+    @bindings.add("v", filter=vi_navigation_mode)
+    def _edit(_: KeyPressEvent) -> None:
+        edit()
+
+    return bindings

@@ -1,0 +1,61 @@
+"""SOURCE: a file through the script engine, in a thread with a connection of its own, that Ctrl-C cuts off."""
+
+import os
+
+from kvd.client import Stream
+from kvsh.repl.threads import in_thread
+from kvsh.script.engine import Script
+from kvsh.script.files import opened
+from kvsh.script.output import Output
+from kvsh.script.settings import Settings
+
+
+class Severable(Output):
+    """An output that can be cut off: what a script writes after Ctrl-C is dropped."""
+
+    is_cut = False
+
+    def flush(self) -> None:
+        """Write what is buffered, or drop it."""
+        if self.is_cut:
+            self.parts = []
+        super().flush()
+
+    def message(self, text: str) -> None:
+        """Write a line, or drop it."""
+        if not self.is_cut:
+            super().message(text)
+
+
+class Source:
+    """One SOURCE."""
+
+    def __init__(self, settings: Settings, form: str) -> None:
+        self.settings = settings
+        self.form = form
+        self.output = Severable(is_terminal=True)
+        self.script: Script | None = None
+
+    async def run(self, name: str) -> int:
+        """Run a file; return its exit code. Raises Mistake when it cannot be read."""
+        try:
+            return await in_thread(lambda: self.run_file(os.path.expanduser(name)))  # noqa: PTH111  # names may be no text
+        finally:
+            self.cut()
+
+    def run_file(self, name: str) -> int:
+        """Run a file; raises Mistake."""
+        with opened(name) as fd, Stream(**self.settings.connection) as stream:
+            self.script = Script(stream, self.output, form=self.form)
+            return self.script.run(fd, name)
+
+    def cut(self) -> None:
+        """See to it that nothing more is sent or written."""
+        self.output.is_cut = True
+        if self.script is not None:
+            self.script.is_stopped = True
+
+    @property
+    def count(self) -> int:
+        """Return how many commands were read."""
+        return 0 if self.script is None else self.script.count

@@ -1,0 +1,203 @@
+"""What a line does, without a prompt: what is gathered and when it stays so, where results go, what is asked."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from kvd.client.aio import AsyncClient
+from kvd.commands.base import Ok
+from kvd.commands.values import Set
+from kvd.errors import Conflict, OutcomeUnknown, Unreachable
+from kvsh.grammar.parse import parse
+from kvsh.repl.actions import Actions, numbered
+from kvsh.repl.asking import ends_everything
+from kvsh.script.settings import Settings
+
+
+class FakeClient:
+    """A client that answers OK, or raises."""
+
+    def __init__(self):
+        self.ran = []
+        self.failure = None
+
+    async def answer(self, command):
+        if self.failure is not None:
+            raise self.failure
+        self.ran.append(command)
+        return Ok(1, [None for _ in getattr(command, "commands", [])] or None)
+
+
+class FakeFront(SimpleNamespace):
+    """A prompt that remembers what it was told."""
+
+    def __init__(self, **given):
+        super().__init__(
+            settings=Settings("ipc:///none", 1.0, "terminal"),
+            client=FakeClient(),
+            form="terminal",
+            always_timed=False,
+            is_connected=True,
+            is_left=False,
+            gathering=None,
+            watcher=None,
+            told=[],
+            agrees=False,
+            **given,
+        )
+
+    def write(self, text):
+        self.told.append(text.rstrip("\n"))
+
+    def tell_error(self, text):
+        self.told.append(f"(error) {text}")
+
+    tell_note = write
+
+    def redraw(self):
+        pass
+
+    async def show(self, data):
+        self.told.append(data.decode().rstrip("\n"))
+
+    async def lend(self, program, data):
+        self.told.append((program, data))
+
+    async def write_above(self, text):
+        self.told.append(text)
+
+    async def is_agreed(self, question):
+        self.told.append(question)
+        return self.agrees
+
+
+def run(front, *lines):
+    """Run lines; return whether each went well."""
+    actions = Actions(front)
+
+    async def all_of_them():
+        return [await actions.run_line(line.encode()) for line in lines]
+
+    return asyncio.run(all_of_them())
+
+
+def gathered(front):
+    return None if front.gathering is None else front.gathering.commands
+
+
+def test_what_certainly_was_not_executed_stays_gathered():
+    front = FakeFront()
+    front.client.failure = Unreachable("TRANSACTION: no daemon answers")
+    assert run(front, "begin", "set a 1", "commit") == [True, True, False]
+    assert gathered(front) == [Set(b"a", b"1")]
+    assert front.told[-1] == "still gathered: COMMIT again or DISCARD"
+    assert not front.is_connected
+    front.client.failure = None
+    assert run(front, "commit") == [True]
+    assert gathered(front) is None
+    assert front.client.ran[0].commands == [Set(b"a", b"1")]
+
+
+@pytest.mark.parametrize("failure", [OutcomeUnknown("TRANSACTION: no reply"), Conflict("a has changed", revision=2)])
+def test_what_may_have_been_executed_or_was_refused_is_dropped_and_said(failure):
+    front = FakeFront()
+    front.client.failure = failure
+    run(front, "begin", "set a 1", "incr b", "commit")
+    assert gathered(front) is None
+    assert front.told[-1] == "no longer gathered: 2 commands"
+
+
+def test_what_was_not_agreed_to_stays_gathered():
+    front = FakeFront()
+    assert run(front, "begin", 'clearprefix ""', "commit") == [True, True, True]
+    assert len(gathered(front)) == 1
+    assert front.told == ["end ALL keys?"]
+    front.agrees = True
+    run(front, "commit")
+    assert gathered(front) is None
+    assert len(front.client.ran) == 1
+
+
+def test_a_mistake_says_nothing_of_the_connection():
+    front = FakeFront()
+    front.is_connected = False
+    assert run(front, "bogus", "incr a b") == [False, False]
+    assert not front.is_connected
+    assert run(front, "ping", "# ping", "") == [True, True, True]
+    assert front.is_connected
+    assert len(front.client.ran) == 1
+
+
+@pytest.mark.parametrize("line", ["watch | cat", "begin > x", "quit | cat", "format raw > x", "discard >> x"])
+def test_words_without_a_result_have_none_to_pour(line):
+    front = FakeFront()
+    assert run(front, line) == [False]
+    assert "has no result here" in front.told[0]
+    assert front.gathering is None
+    assert not front.is_left
+
+
+def test_what_is_gathered_has_no_result_yet_but_commit_and_help_have(tmp_path):
+    front = FakeFront()
+    assert run(front, "begin", "set a 1 | cat", "set a 2", "help get | pager -x", f"commit > {tmp_path}/out") == [
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert front.told[0] == "(error) SET has no result here to |"
+    assert front.told[1][0] == "pager -x"
+    assert front.told[1][1].startswith(b"GET key\n")
+    assert (tmp_path / "out").read_bytes() == b"OK\n"
+
+
+def test_a_failed_script_is_told_once(tmp_path, capfd):
+    front = FakeFront()
+    (tmp_path / "s.kv").write_text("get\n")
+    assert run(front, f"source {tmp_path}/s.kv") == [False]
+    assert front.told == []
+    assert capfd.readouterr().err.startswith(f"kvsh: {tmp_path}/s.kv:1: GET needs the key")
+    assert run(front, "begin", f"source {tmp_path}/s.kv") == [True, False]
+    assert front.told == ["(error) SOURCE within BEGIN: COMMIT or DISCARD first"]
+
+
+def test_times_are_told_when_asked():
+    front = FakeFront()
+    run(front, "timing", "timing on", "ping", "timing off", "ping")
+    assert front.told[0:2] == ["timing is OFF", "timing is ON"]
+    assert front.told[3].endswith(" s)")
+    assert front.told[4] == "timing is OFF"
+    assert len(front.told) == 6
+
+
+def test_a_watch_without_a_daemon_is_none(tmp_path):
+    async def main():
+        front = FakeFront()
+        async with AsyncClient(f"ipc://{tmp_path}/none", timeout=0.05) as front.client:
+            return await Actions(front).run_line(b"watch"), front.watcher, front.told
+
+    went_well, watcher, told = asyncio.run(main())
+    assert (went_well, watcher) == (False, None)
+    assert told[0].startswith("(error) INFO: no daemon answers")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('clearprefix ""', True),
+        ("clearprefix a", False),
+        ('scan ""', False),
+        ('once token-12 clearprefix ""', True),
+        ("once token-12 set a 1", False),
+        ("set a 1", False),
+        ("commands clearprefix", False),
+    ],
+)
+def test_what_ends_everything(line, expected):
+    assert ends_everything(parse(line.encode())) is expected
+
+
+def test_numbers_of_things():
+    assert [numbered(count, "line") for count in (0, 1, 2)] == ["0 lines", "1 line", "2 lines"]

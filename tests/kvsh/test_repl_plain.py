@@ -1,0 +1,78 @@
+"""The plain reader: the same words at a terminal on which no cursor can be moved."""
+
+import pytest
+
+from kvsh.cli.local import local_daemon
+
+
+@pytest.fixture
+def plain(terminal):
+    started = terminal(TERM="dumb")
+    started.shows("kvd>")
+    yield started
+    assert started.leave() == 0
+    assert b"\x1b" not in started.seen
+
+
+def test_commands_and_errors(plain, kv):
+    plain.type("set a 1\r")
+    plain.shows("OK")
+    plain.type("get\r")
+    plain.shows("(error) GET needs the key")
+    plain.type("incr a a\r")
+    plain.shows("(error) INCR")
+    plain.type("get half\x03")
+    plain.until(lambda lines: "^C" in lines[-2] and lines[-1] == "kvd>")
+    plain.type("get a\r")
+    plain.shows('"1"')
+    plain.type("quit\r")
+    assert plain.ended() == 0
+
+
+def test_a_transaction(plain, kv):
+    plain.type("begin\r")
+    plain.shows("kvd(tx:0)>")
+    plain.type("incr a\rcommit\r")
+    plain.shows("1) (integer) 1")
+    plain.type("commit\r")
+    plain.shows("(error) there is no BEGIN before this")
+
+
+def test_values_do_not_act_on_the_terminal(plain, kv):
+    kv.set("k", b"\x1b[2J\x07")
+    plain.type("format raw\rget k\r")
+    plain.shows(r"\x1b[2J\x07")
+
+
+def test_clearing_everything_asks_first(plain, kv, tmp_path):
+    kv.set("a", "1")
+    plain.type('clearprefix ""\r')
+    plain.shows("end ALL keys? [y/N]")
+    plain.type("\r")
+    plain.until(lambda lines: lines[-1] == "kvd>")
+    assert kv.get("a") == b"1"
+    plain.type('clearprefix ""\r')
+    plain.until(lambda lines: sum("end ALL keys" in line for line in lines) == 2)
+    plain.type("y\r")
+    plain.shows("(integer) 1")
+    kv.set("a", "1")
+    (tmp_path / "s.kv").write_text('get\nclearprefix ""\nset b 1\n')
+    plain.type(f"source {tmp_path}/s.kv\r")  # a script is not asked
+    plain.shows(f"(error) {tmp_path}/s.kv:1: GET needs the key")
+    plain.shows("OK")
+    assert kv.get("a") is None
+
+
+def test_what_could_not_be_sent_stays_gathered(terminal, tmp_path):
+    endpoint = f"ipc://{tmp_path}/data/kvd.sock"
+    plain = terminal("--timeout", "0.2", TERM="dumb", KVSH_URL=endpoint)
+    plain.shows("kvd>")
+    plain.type("get a\r")
+    plain.shows("(error) GET: no daemon answers")
+    plain.type("begin\rset a 1\rcommit\r")
+    plain.shows("still gathered: COMMIT again or DISCARD")
+    plain.shows("kvd(tx:1)>")
+    with local_daemon(str(tmp_path / "data")):
+        plain.type("commit\r")
+        plain.shows("1) OK")
+    plain.until(lambda lines: lines[-1] == "kvd>")
