@@ -5,10 +5,10 @@ from collections import deque
 from kvd.commands.entry import Change
 from kvsh.render.changes import change_line
 
-LINES_AT_ONCE_MAX = 40
-LINES_PER_S = 12.0
+LINES_AT_ONCE_MAX = 150
+LINES_PER_S = 50.0
 # So many are waited for, rather than write a line at a time, when nothing is left of the allowance: 0.25 s.
-LINES_FEW = 3
+LINES_FEW = 12
 
 
 class Allowance:
