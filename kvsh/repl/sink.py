@@ -1,25 +1,27 @@
 """Where a result goes besides the screen: into a program's standard input, or into a file."""
 
-import asyncio
 import os
-from contextlib import suppress
+import subprocess
 
 from kvsh.grammar.vocabulary import Mistake
+from kvsh.repl.threads import in_thread
 
 
 async def feed(data: bytes, program: str) -> int:
-    """Run a shell's command line with data as its input; it has the terminal. Return its exit code; raises Mistake."""
+    """Run a shell's command line with data as its input; it has the terminal. Return its exit code; raises Mistake.
+
+    Not asyncio's subprocess: before Python 3.11.4 a program that does not read all of its input makes it raise.
+    """
     if not program:
         raise Mistake("| is followed by a program")
     try:
-        child = await asyncio.create_subprocess_shell(program, stdin=asyncio.subprocess.PIPE)
+        child = subprocess.Popen(program, shell=True, stdin=subprocess.PIPE)  # noqa: ASYNC220, S602  # the person's words
     except (OSError, ValueError) as error:
         raise Mistake(f"cannot run a program: {error}") from None
     try:
-        await child.communicate(data)
+        await in_thread(lambda: child.communicate(data))
     except BaseException:
-        with suppress(ProcessLookupError):
-            child.terminate()
+        child.terminate()
         raise
     return child.returncode or 0
 
