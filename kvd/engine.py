@@ -5,7 +5,7 @@ clock, no chance and no I/O here. What is staged becomes true when the store has
 only later commands of the same batch see it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import msgpack
@@ -43,6 +43,9 @@ class Committed(Protocol):
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key."""
+
+    def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
+        """Return the entries of keys in their order, MISSING where one is better read alone, and whether any is."""
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order."""
@@ -109,6 +112,18 @@ class Staging:
         if entry is None or (entry.expires is not None and entry.expires <= self.now):
             return None
         return entry
+
+    def get_many(self, keys: Sequence[bytes]) -> Iterable[Entry | None]:
+        """Return the live entries of keys, in their order; large ones are read when it is their turn."""
+        found, is_partial = self.committed.get_many(keys)
+        if is_partial:
+            return map(self.get, keys)
+        if staged := self.entries:
+            found = [staged.get(key, entry) for key, entry in zip(keys, found, strict=True)]
+        now = self.now
+        return [
+            None if entry is None or (entry.expires is not None and entry.expires <= now) else entry for entry in found
+        ]
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield the live entries whose keys begin with the prefix and come after `after`, in byte order."""

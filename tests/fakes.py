@@ -17,12 +17,16 @@ class Memory:
 
     def __init__(self) -> None:
         self.revision = self.compacted = 0
+        self.is_partial = False  # whether it says that some are better read alone
         self.entries: dict[bytes, Entry] = {}
         self.rows: list[Row] = []
         self.tokens: dict[bytes, Remembered] = {}
 
     def get(self, key: bytes) -> Entry | None:
         return self.entries.get(key)
+
+    def get_many(self, keys: list[bytes]) -> tuple[list[Entry | None], bool]:
+        return [self.entries.get(key) for key in keys], self.is_partial
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         keys = sorted(key for key in self.entries if key.startswith(prefix) and (after is None or key > after))

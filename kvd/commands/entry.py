@@ -3,7 +3,7 @@
 No I/O, no clock, no SQL. Times are Unix milliseconds; a `revision` is the number of a change, from 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from typing import Any, NamedTuple, Protocol
 
@@ -102,6 +102,9 @@ class Reader(Protocol):
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key."""
+
+    def get_many(self, keys: Sequence[bytes]) -> Iterable[Entry | None]:
+        """Return the entries of keys, in their order. What is on disk is read together, but for large values."""
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield the entries whose keys begin with the prefix and come after `after`, in byte order."""

@@ -23,7 +23,7 @@ class Exists(Read, tag="EXISTS"):
 
     def run(self, entries: Reader, now: Milliseconds) -> int:  # noqa: ARG002
         """Return how many exist."""
-        return sum([entries.get(key) is not None for key in self.keys])
+        return sum([entry is not None for entry in entries.get_many(self.keys)])
 
 
 class EntryOf(Read, tag="ENTRY"):

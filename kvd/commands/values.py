@@ -92,6 +92,7 @@ class Clear(Write, tag="CLEAR"):
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Clear them; return how many there were."""
+        entries.get_many(self.keys)  # so that those on disk are read together, and not one by one
         return sum([entries.clear(key) for key in self.keys])
 
 
@@ -105,8 +106,7 @@ class MultiGet(Read, tag="MULTIGET"):
         """Return the values."""
         values: list[bytes | None] = []
         room = REPLY_BYTES_MAX
-        for key in self.keys:
-            entry = entries.get(key)
+        for entry in entries.get_many(self.keys):
             if entry is None:
                 values.append(None)
                 continue
@@ -128,6 +128,7 @@ class MultiSet(Write, tag="MULTISET"):
 
     def run(self, entries: Writer, now: Milliseconds) -> None:  # noqa: ARG002
         """Set them."""
+        entries.get_many([key for key, _ in self.pairs])  # as in CLEAR
         for key, value in self.pairs:
             entries.put(key, value, expires=None)
 

@@ -4,8 +4,9 @@ A layer is a dict of key to entry, None where the key has ended. When a fold is 
 generation of the cache as it is: no copying, no stall, and what was written lately stays warm.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import repeat
 from typing import Any
 
 from kvd.commands.entry import Entry, Milliseconds, overlaid
@@ -91,6 +92,29 @@ class Layers:
                 return entry
         self.misses += 1
         return MISSING
+
+    def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], Sequence[int]]:
+        """Return the newest entry of each key as `get` does, and the places of those that only the table can tell.
+
+        A layer at a time, which costs a third of a key at a time. Nothing moves to the newest generation.
+        """
+        found: list[Any] = [MISSING] * len(keys)
+        missing: Sequence[int] = range(len(keys))
+        for entries in self.stack:
+            if not entries:
+                continue
+            here = list(map(entries.get, [keys[at] for at in missing], repeat(MISSING)))
+            if len(here) == len(keys):
+                found = here
+            else:
+                for at, entry in zip(missing, here, strict=True):
+                    found[at] = entry
+            missing = [at for at in missing if found[at] is MISSING]
+            if not missing:
+                break
+        self.hits += len(keys) - len(missing)
+        self.misses += len(missing)
+        return found, missing
 
     def keep(self, key: bytes, entry: Entry | None) -> None:
         """Put into the cache what the table said, or what was found in the generation that goes next."""

@@ -5,7 +5,7 @@ Time comes in as an argument, in Unix milliseconds.
 """
 
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -148,6 +148,22 @@ class Store:
             entry = self.table.get(key)
         self.layers.keep(key, entry)
         return entry
+
+    def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
+        """Return the entries of keys, expired or not, MISSING where one is large and on disk, and whether any is.
+
+        Raises Corrupt.
+        """
+        found, missing = self.layers.get_many(keys)
+        if not missing:
+            return found, False
+        with refusals():
+            read = self.table.get_many([keys[at] for at in missing])
+        for key, entry in read.items():
+            self.layers.keep(key, entry)
+        for at in missing:
+            found[at] = read.get(keys[at], MISSING)
+        return found, len(read) < len({keys[at] for at in missing})
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order, expired ones too."""

