@@ -209,5 +209,5 @@ def test_info_tells_a_section_or_all(rig):
 
 
 def test_a_reply_to_a_client_that_is_gone_is_counted(rig):
-    rig.server.requests.send([b"nobody", b""], b"reply")
+    rig.server.requests.reply([b"nobody", b""], b"reply")
     assert rig.ask("INFO", "traffic")[2]["traffic"]["replies_dropped"] == 1

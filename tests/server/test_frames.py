@@ -1,0 +1,161 @@
+"""Both forms of taking in requests and sending replies do the same: over real sockets, for all kinds of messages."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import zmq
+
+from kvd.server.frames import CompiledFrames, PlainFrames, frames_of, libzmq_path
+
+FRAMES_MAX = 12
+ENOUGH = 1_000_000
+
+
+WHY = "kvd.server._frames was not built: is there a C compiler?"
+built = pytest.mark.skipif(find_spec("kvd.server._frames") is None, reason=WHY)
+compiled = pytest.param(CompiledFrames, marks=built)
+
+
+@pytest.fixture
+def sockets():
+    """Return a ROUTER and a DEALER that is connected to it as b"ada"."""
+    with zmq.Context() as context:
+        router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+        for each in (router, dealer):
+            each.set(zmq.LINGER, 0)
+            each.set(zmq.RCVTIMEO, 5000)
+        router.set(zmq.ROUTER_MANDATORY, 1)
+        dealer.set(zmq.IDENTITY, b"ada")
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        dealer.connect(f"tcp://127.0.0.1:{port}")
+        yield router, dealer
+        router.close()
+        dealer.close()
+
+
+def received(frames, sockets, messages, *bounds):
+    """Send messages and receive what the form makes of them."""
+    router, dealer = sockets
+    for message in messages:
+        dealer.send_multipart(message)
+    assert router.poll(5000)
+    found = ([], [])
+    while len(found[0]) + len(found[1]) < len(messages):
+        requests, others = frames.receive(*(bounds or (ENOUGH, ENOUGH, FRAMES_MAX)))
+        found = (found[0] + requests, found[1] + others)
+    return found
+
+
+@pytest.mark.parametrize("form", [PlainFrames, compiled])
+def test_what_is_a_request_and_what_is_none(form, sockets):
+    frames = form(sockets[0])
+    messages = [
+        [b"", b"body"],
+        [b"correlation", b"", b"body"],
+        [b"a", b"b", b"c", b"", b""],
+        [b"", b"\x00" * 100_000],
+        [b"body"],
+        [b"x", b"y"],
+        [b"", b"a", b"b"],
+        [b"", b"a", b"", b"b"],
+        [b"x"] * 30 + [b"", b"body"],
+        [b""],
+    ]
+    requests, others = received(frames, sockets, messages)
+    assert requests == [
+        ([b"ada", b""], b"body"),
+        ([b"ada", b"correlation", b""], b"body"),
+        ([b"ada", b"a", b"b", b"c", b""], b""),
+        ([b"ada", b""], b"\x00" * 100_000),
+    ]
+    assert others == [
+        [b"ada", b"body"],
+        [b"ada", b"x", b"y"],
+        [b"ada", b"", b"a", b"b"],
+        [b"ada", b"", b"a", b"", b"b"],
+        [b"ada"] + [b"x"] * (FRAMES_MAX - 1),
+        [b"ada", b""],
+    ]
+
+
+@pytest.mark.parametrize("form", [PlainFrames, compiled])
+def test_it_stops_at_its_bounds_and_goes_on_after(form, sockets):
+    router, dealer = sockets
+    frames = form(router)
+    assert frames.receive(ENOUGH, ENOUGH, FRAMES_MAX) == ([], [])
+    for number in range(5):
+        dealer.send_multipart([b"", b"%d" % number * 10])
+    assert router.poll(5000)
+    bodies = []
+    while len(bodies) < 5:
+        requests, _ = frames.receive(2, ENOUGH, FRAMES_MAX)
+        assert len(requests) <= 2
+        bodies += [body for _, body in requests]
+    assert bodies == [b"%d" % number * 10 for number in range(5)]
+    for number in range(5):
+        dealer.send_multipart([b"", b"%d" % number * 10])
+    sizes = []
+    while sum(sizes) < 5:
+        sizes.append(len(frames.receive(ENOUGH, 15, FRAMES_MAX)[0]))
+        assert sizes[-1] <= 2
+
+
+@pytest.mark.parametrize("form", [PlainFrames, compiled])
+def test_replies_go_back_to_where_their_requests_came_from(form, sockets):
+    router, dealer = sockets
+    frames = form(router)
+    requests, _ = received(frames, sockets, [[b"", b"1"], [b"c2", b"", b"2"], [b"c3", b"", b"3"]])
+    assert frames.send(requests, [b"one", None, b"three" * 50_000]) == 0
+    assert dealer.recv_multipart() == [b"", b"one"]
+    assert dealer.recv_multipart() == [b"c3", b"", b"three" * 50_000]
+    assert frames.send([([b"nobody", b""], b""), *requests], [b"x", b"one", b"two", None]) == 1
+    assert [dealer.recv_multipart()[-1] for _ in range(2)] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("form", [PlainFrames, compiled])
+def test_a_client_that_does_not_read_loses_replies_and_they_are_counted(form, sockets):
+    router, dealer = sockets
+    router.set(zmq.SNDHWM, 1)
+    frames = form(router)
+    requests, _ = received(frames, sockets, [[b"", b"1"]])
+    count = 3000
+    dropped = frames.send(requests * count, [b"x" * 100_000] * count)
+    assert 0 < dropped < count
+    for _ in range(count - dropped):
+        dealer.recv_multipart()
+    assert not dealer.poll(50)
+
+
+@built
+def test_wrong_arguments_raise_and_do_not_crash(sockets):
+    _frames = import_module("kvd.server._frames")
+    frames = CompiledFrames(sockets[0])
+    with pytest.raises(OSError, match="libzmq is not loaded"):
+        _frames.load("/nonexistent/libzmq.so")
+    with pytest.raises(OSError, match="there is no zmq_msg_init"):
+        _frames.load(library("libc.so"))
+    _frames.load(libzmq_path())
+    for requests in ([1], [()], [(b"",)], [([1], b"")]):
+        with pytest.raises(TypeError):
+            frames.send(requests, [b""])
+    with pytest.raises(IndexError):
+        frames.send([([b"ada"], b"")], [])
+    for arguments in [(), (frames.address,), ("x", 1, 1, 1), (frames.address, 1, 1, "x")]:
+        with pytest.raises(TypeError):
+            _frames.receive(*arguments)
+
+
+def library(name):
+    """Return the path of a library that this process has loaded."""
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    return next(line.split()[-1] for line in lines if name in line)
+
+
+def test_without_the_compiled_form_the_plain_one_serves(sockets, monkeypatch):
+    def missing(self, socket):
+        raise ImportError
+
+    monkeypatch.setattr(CompiledFrames, "__init__", missing)
+    assert frames_of(sockets[0]).name == "plain"
