@@ -13,9 +13,8 @@ def ignore_signals() -> None:
     # Before asyncio.run, which would take over the default handler: a Ctrl-C before the first prompt would end us.
     # Not SIG_IGN, which the programs that we start would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.signal(
-        signal.SIGPIPE, signal.SIG_IGN
-    )  # a program that is poured to may end early; ours are given the default
+    # A program that is poured to may end early. (Python gives those that it starts the default back.)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def hear_interrupts(running: Callable[[], "asyncio.Task[Any] | None"]) -> None:

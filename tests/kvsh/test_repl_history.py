@@ -50,6 +50,9 @@ def test_two_shells_append_to_it_and_it_is_private(tmp_path):
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert path.read_bytes().count(b"+") == 6
     assert entries(path) == ["two 2", "one 2", "two 1", "one 1", "two 0", "one 0"]
+    path.unlink()
+    one.append_string("one 3")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_twenty_shells_at_once_lose_nothing(tmp_path, monkeypatch):

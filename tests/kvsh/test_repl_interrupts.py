@@ -4,13 +4,13 @@ import asyncio
 import os
 import random
 import signal
+import socket
 import time
 
 import pytest
+from conftest_kvsh import PATIENCE_S
 from conftest_repl import say, waiting
 
-from kvd.client import Client
-from kvsh.cli.local import local_daemon
 from kvsh.repl.interrupts import hear_interrupts, made
 
 
@@ -56,16 +56,29 @@ def test_a_late_reply_is_not_shown_for_a_later_command(shell, kv):
     assert not any('"late"' in line for line in shell.lines)
 
 
-def test_what_was_not_sent_yet_never_is(terminal, tmp_path):
-    endpoint = f"ipc://{tmp_path}/data0/kvd.sock"
-    shell = terminal("--timeout", "30", KVSH_URL=endpoint)
-    shell.shows("not connected>")
-    shell.runs("set a 1")
-    shell.interrupts()
-    with local_daemon(str(tmp_path / "data0")), Client(endpoint) as kv:
-        shell.prompts()
-        assert say(shell, "get a") == ["(nil)"]
-        assert kv.info("server")["server"]["revision"] == 0
+def test_what_was_not_sent_yet_never_is(terminal):
+    """At a port where nobody speaks ZeroMQ nothing is sent; the connection that waits with the command is closed."""
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        shell = terminal("--timeout", "30", KVSH_URL=f"tcp://127.0.0.1:{port.getsockname()[1]}")
+        shell.shows("not connected>")
+        connections = [port.accept()[0] for _ in range(2)]  # one for commands, one for what is looked up
+        shell.runs("set a 1")
+        assert [is_closed(connection) for connection in connections] == [False, False]
+        shell.type("\x03")
+        shell.shows("(interrupted")
+        limit = time.monotonic() + PATIENCE_S
+        while sum(map(is_closed, connections)) < 1:
+            assert time.monotonic() < limit
+        assert sum(map(is_closed, connections)) == 1
+
+
+def is_closed(connection):
+    """Return whether the other side has closed a connection."""
+    connection.settimeout(0.05)
+    try:
+        return not connection.recv(4096)
+    except TimeoutError:
+        return False
 
 
 def test_source_is_cut_off(shell, kv, tmp_path):
@@ -89,6 +102,14 @@ def test_in_a_program_it_is_the_programs(shell, kv):
     shell.type("\x03")
     assert say(shell, "ping") == ['"PONG"']
     assert not any("(interrupted" in line for line in shell.lines)
+
+
+def test_a_program_that_spoils_the_terminal_does_not_take_it_away(shell, kv):
+    shell.runs("ping | stty -isig < /dev/tty")
+    shell.prompts()
+    shell.runs(waiting(kv))
+    shell.type("\x03")
+    shell.shows("(interrupted")
 
 
 def test_it_ends_a_pasted_block(shell, kv):

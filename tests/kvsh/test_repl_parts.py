@@ -13,7 +13,6 @@ from kvsh.repl import completer
 from kvsh.repl.completer import LiveKeys, PlaceCompleter, files
 from kvsh.repl.hints import cut
 from kvsh.repl.lexer import fragments
-from kvsh.repl.prompt import place_name
 
 
 def coloured(text):
@@ -143,15 +142,3 @@ def test_files_complete_with_directories_marked(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("room", "expected"), [(9, "key value"), (8, "key val…"), (1, "…"), (0, ""), (-3, "")])
 def test_a_hint_is_cut_to_the_room_there_is(room, expected):
     assert cut("key value", room) == expected
-
-
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("tcp://127.0.0.1:7411", "127.0.0.1:7411"),
-        ("ipc:///home/x/.data/kvd.sock", ".data"),
-        ("ipc:///kvd.sock", "kvd.sock"),
-    ],
-)
-def test_the_prompt_names_the_place(url, name):
-    assert place_name(url) == name
