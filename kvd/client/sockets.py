@@ -66,7 +66,11 @@ def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes], 
 
 def monitor(sock: Any) -> Any:
     """Return a socket that tells when the connection of another comes and goes."""
-    return sock.get_monitor_socket(WATCHED_EVENTS)
+    while True:
+        try:
+            return sock.get_monitor_socket(WATCHED_EVENTS)
+        except InterruptedError:
+            pass  # a signal came; of the calls that set a socket up, pyzmq retries all but this one
 
 
 def is_lost(frames: list[bytes]) -> bool:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from kvsh.script.settings import Settings
 
@@ -69,6 +70,14 @@ def trailing(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str
     return import_module("kvsh.cli.trailing").taken(words, options)  # type: ignore[no-any-return]
 
 
+def prompt_facts(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the prompt shows of the profile: nothing of it where the daemon is another one's."""
+    source = context.get_parameter_source("url")
+    if options["local"] is not None or source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
+        return {"profile": None, "prompt_color": None}
+    return {"prompt_color": (context.obj or {}).get("color")}
+
+
 def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
     """Return the settings that the options mean. Raises UsageError."""
     if (options["key"] is None) != (options["server_key"] is None):
@@ -84,6 +93,6 @@ def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
             "form": options["shortcut"] or options["form"] or default,
             "color": not (options["no_color"] or os.environ.get("NO_COLOR")),
             "keys": keys,
-            "prompt_color": (context.obj or {}).get("color"),
+            **prompt_facts(context, options),
         }
     )

@@ -54,6 +54,19 @@ def test_a_subscriber_asks_for_the_control_topic_last_and_never_reconnects_by_it
     assert sock.get(zmq.RECONNECT_IVL) == -1
 
 
+def test_a_signal_does_not_keep_a_monitor_from_being_made():
+    class Interrupted:
+        calls = 0
+
+        def get_monitor_socket(self, events):
+            self.calls += 1
+            if self.calls < 3:
+                raise InterruptedError
+            return events
+
+    assert sockets.monitor(Interrupted()) == sockets.WATCHED_EVENTS
+
+
 def test_a_monitor_tells_that_a_connection_came_and_went(context, tmp_path):
     sock = dealer(context, f"ipc://{tmp_path}/p")  # it tries again, so the monitor is there before the connection
     events = sockets.monitor(sock)

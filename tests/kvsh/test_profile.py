@@ -81,3 +81,12 @@ def test_a_wrong_value_in_the_environment_is_an_error(kvsh):
 def test_what_is_said_of_one_run_has_no_variable(kvsh, kv):
     kv.set("k", "v")
     assert kvsh("get", "k", KVSH_QUIET="1", KVSH_SHORTCUT="json", KVSH_NO_NEWLINE="1", KVSH_SCAN="x")[1] == b"v\n"
+
+
+def test_the_prompt_shows_a_profile_only_where_the_daemon_is_its(terminal, daemon, tmp_path):
+    (tmp_path / "kvsh").mkdir()
+    (tmp_path / "kvsh" / "config.toml").write_text(f'[profiles.mine]\nurl = "{daemon}"\n')
+    environment = {"XDG_CONFIG_HOME": str(tmp_path), "KVSH_URL": ""}
+    for options, prompt in [([], "mine>"), (["--url", daemon], "data0>")]:
+        shell = terminal("--profile", "mine", *options, **environment)
+        shell.shows(prompt)
