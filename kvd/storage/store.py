@@ -157,13 +157,14 @@ class Store:
         found, missing = self.layers.get_many(keys)
         if not missing:
             return found, False
+        wanted = [keys[at] for at in missing]
         with refusals():
-            read = self.table.get_many([keys[at] for at in missing])
+            read = self.table.get_many(wanted)
         for key, entry in read.items():
             self.layers.keep(key, entry)
-        for at in missing:
-            found[at] = read.get(keys[at], MISSING)
-        return found, len(read) < len({keys[at] for at in missing})
+        for at, key in zip(missing, wanted, strict=True):
+            found[at] = read.get(key, MISSING)
+        return found, len(read) < len(set(wanted))
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order, expired ones too."""

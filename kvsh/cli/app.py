@@ -17,9 +17,8 @@ from kvsh.cli import params
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.script.outcome import BROKEN_IO, INTERRUPTED, USAGE, Failure, exit_code, failure_document, sentence
 from kvsh.script.output import Output
-from kvsh.script.settings import Settings
+from kvsh.script.settings import POOR_TERMINALS, Settings
 
-POOR_TERMINALS = ("", "dumb", "unknown")
 MODES = ("scan", "stat", "latency", "bench", "bigkeys")
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVSH", "allow_interspersed_args": False}
 EPILOG = """Without COMMAND, commands are read from -f FILE or a pipe, one a line; at a terminal kvsh prompts for them.

@@ -17,8 +17,8 @@ from kvd.client.stream import Stream
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
 from kvsh.cli import params
-from kvsh.cli.params import TRAILING
-from kvsh.cli.trailing import as_words, is_command, lacks_word, taken
+from kvsh.cli.params import TRAILING, as_words
+from kvsh.cli.trailing import is_command, lacks_word, taken
 from kvsh.grammar.places import Place, argument_place, command_place
 from kvsh.grammar.shell import SHELL_WORDS, Help, Watch
 from kvsh.grammar.stems import shared, stems

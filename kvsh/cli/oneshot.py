@@ -7,6 +7,7 @@ from importlib import import_module
 
 from kvd.client.stream import Stream
 from kvd.commands import Command
+from kvsh.cli.params import as_words
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake
@@ -23,7 +24,7 @@ FINDERS = ("GET", "EXISTS", "ENTRY")
 
 def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> int:
     """Run the command that the arguments are; return the exit code. Raises Mistake, KvdError."""
-    words = [Word(os.fsencode(argument)) for argument in arguments]
+    words = as_words(arguments)
     if settings.last_from_stdin:
         words.append(Word(read_all(0), quoted=True))
     command = command_of(words)
@@ -68,7 +69,7 @@ def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
 
 def write(data: bytes, settings: Settings, output: Output) -> None:
     """Write a result; at a terminal a long one through the pager."""
-    is_paged = settings.pager and settings.form == "terminal" and os.isatty(0) and os.isatty(1)
+    is_paged = settings.pager and settings.form == "terminal"
     if not (is_paged and import_module("kvsh.script.pager").show_long(data)):
         output.data(data)
         output.flush()

@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from kvsh.script.settings import Settings
+from kvsh.words import Word
 
 SECONDS_MAX = 86_400
 FORMS = ("terminal", "raw", "json", "csv")
@@ -52,6 +54,11 @@ def load_profile(context: click.Context, _: click.Parameter, name: str | None) -
     if name is not None:
         raise click.UsageError(f"there is no profile {name!r}: {path} does not exist")
     return None
+
+
+def as_words(texts: Iterable[str]) -> list[Word]:
+    """Return arguments as words, byte for byte."""
+    return [Word(os.fsencode(text)) for text in texts]
 
 
 def word(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:

@@ -4,15 +4,13 @@ A word that can be an argument is one: `kvsh set k --raw` stores `--raw`. `-x` i
 one more word, so `kvsh set k -x` reads the value; `kvsh -- set k -x` stores `-x`.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
-from kvsh.cli.params import TRAILING
+from kvsh.cli.params import TRAILING, as_words
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake, lookup
 from kvsh.grammar.walk import Walk
-from kvsh.words import Word
 
 
 def taken(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -24,11 +22,6 @@ def taken(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, .
         name, value = TRAILING[rest[-1]]
         rest, found[name] = rest[:-1], value
     return (rest, found) if is_command(rest) else (words, options)
-
-
-def as_words(texts: Sequence[str]) -> list[Word]:
-    """Return arguments as words."""
-    return [Word(os.fsencode(text)) for text in texts]
 
 
 def is_command(texts: Sequence[str]) -> bool:

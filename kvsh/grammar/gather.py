@@ -1,5 +1,7 @@
 """BEGIN ... COMMIT: commands gathered to one TRANSACTION. The daemon keeps no state of a connection; the shell does."""
 
+from typing import Protocol
+
 from kvd.commands import Command
 from kvd.commands.atomic import PLAIN, Transaction
 from kvd.limits import INTEGER_MAX, TRANSACTION_COMMANDS_MAX
@@ -35,6 +37,26 @@ class Gathering:
         if not self.commands:
             raise Mistake("nothing was gathered since BEGIN: type commands, or DISCARD")
         return Transaction(self.conditions, self.commands)  # type: ignore[arg-type]  # `add` let only PLAIN in
+
+
+class Gathers(Protocol):
+    """Whoever may be gathering: the prompt, or a script."""
+
+    gathering: Gathering | None
+
+
+def begin(gatherer: Gathers, command: Begin) -> None:
+    """Begin to gather; raises Mistake when that was begun before."""
+    if gatherer.gathering is not None:
+        raise Mistake("BEGIN within BEGIN: COMMIT or DISCARD first")
+    gatherer.gathering = Gathering(command)
+
+
+def gathered(gatherer: Gathers) -> Gathering:
+    """Return what is being gathered; raises Mistake when nothing is."""
+    if gatherer.gathering is None:
+        raise Mistake("there is no BEGIN before this")
+    return gatherer.gathering
 
 
 def condition_revision(text: bytes) -> int:

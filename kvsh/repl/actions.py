@@ -11,7 +11,7 @@ from prompt_toolkit.shortcuts import clear
 from kvd.client.aio import AsyncClient
 from kvd.commands import Command
 from kvd.errors import KvdError, Unreachable
-from kvsh.grammar import shell
+from kvsh.grammar import gather, shell
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.line import Sink, taken_apart
 from kvsh.grammar.parse import command_of
@@ -124,7 +124,7 @@ class Actions:
         elif isinstance(command, shell.ShellWord):
             await self.words[type(command)](command)
         else:
-            self.gathered().add(command)
+            gather.gathered(self.front).add(command)
 
     async def run(self, command: Command, sink: Sink | None) -> bool:
         """Send a command and put its result where the line says; return whether it was agreed to. Raises as above."""
@@ -154,13 +154,11 @@ class Actions:
 
     async def begin(self, command: shell.Begin) -> None:
         """Begin to gather."""
-        if self.front.gathering is not None:
-            raise Mistake("BEGIN within BEGIN: COMMIT or DISCARD first")
-        self.front.gathering = Gathering(command)
+        gather.begin(self.front, command)
 
     async def commit(self, sink: Sink | None) -> None:
         """Send what was gathered. It stays gathered when it is certain that nothing was sent."""
-        gathering = self.gathered()
+        gathering = gather.gathered(self.front)
         transaction = gathering.transaction()
         self.front.gathering = None
         try:
@@ -176,15 +174,9 @@ class Actions:
 
     async def discard(self, _: shell.Discard) -> None:
         """Drop what was gathered."""
-        count = len(self.gathered().commands)
+        count = len(gather.gathered(self.front).commands)
         self.front.gathering = None
         self.front.write(f"discarded {numbered(count, 'command')}\n")
-
-    def gathered(self) -> Gathering:
-        """Return what is being gathered; raises Mistake when nothing is."""
-        if self.front.gathering is None:
-            raise Mistake("there is no BEGIN before this")
-        return self.front.gathering
 
     async def watch(self, command: shell.Watch) -> None:
         """Begin to show changes; an earlier watch ends."""

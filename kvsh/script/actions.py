@@ -4,8 +4,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kvsh.grammar import shell
-from kvsh.grammar.gather import Gathering
+from kvsh.grammar import gather, shell
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
 from kvsh.script.files import opened
@@ -32,29 +31,21 @@ def act(script: "Script", command: shell.ShellWord, where: Where) -> None:
 
 def begin(script: "Script", command: shell.Begin, where: Where) -> None:
     """Begin to gather."""
-    if script.gathering is not None:
-        raise Mistake("BEGIN within BEGIN: COMMIT or DISCARD first")
-    script.gathering, script.begun = Gathering(command), where
+    gather.begin(script, command)
+    script.begun = where
 
 
 def commit(script: "Script", _: shell.Commit, where: Where) -> None:
     """Send what was gathered."""
-    gathering = gathered(script)
+    gathering = gather.gathered(script)
     script.gathering = None
     script.send(gathering.transaction(), where)
 
 
 def discard(script: "Script", _: shell.Discard, __: Where) -> None:
     """Drop what was gathered."""
-    gathered(script)
+    gather.gathered(script)
     script.gathering = None
-
-
-def gathered(script: "Script") -> Gathering:
-    """Return what is being gathered; raises Mistake when nothing is."""
-    if script.gathering is None:
-        raise Mistake("there is no BEGIN before this")
-    return script.gathering
 
 
 def give_help(script: "Script", command: shell.Help, _: Where) -> None:

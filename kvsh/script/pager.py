@@ -8,11 +8,11 @@ import shutil
 import signal
 import subprocess
 
+from kvsh.script.settings import POOR_TERMINALS
 from kvsh.words import shown
 
 LESS = "less -FRX"  # leave at once if it fits, pass colours, do not clear the screen at the end
 NO_PAGER = ("", "cat")
-POOR_TERMINALS = ("", "dumb", "unknown")
 UTF8_BYTES_MAX = 4
 NOT_RUN = (126, 127)  # how a shell says that it could not start a program
 

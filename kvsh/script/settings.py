@@ -3,6 +3,8 @@
 from typing import Any, NamedTuple
 
 CONNECT_S = 2.0
+# TERM of terminals on which no cursor can be moved.
+POOR_TERMINALS = ("", "dumb", "unknown")
 
 
 class Settings(NamedTuple):
