@@ -122,7 +122,7 @@ static PyObject *receive(PyObject *self, PyObject *args) {
     Py_ssize_t count_max, bytes_max, frames_max, size = 0;
     if (!requests || !others || !PyArg_ParseTuple(args, "Onnn", &address, &count_max, &bytes_max, &frames_max)) goto end;
     void *socket = socket_at(address);
-    while (!PyErr_Occurred() && PyList_GET_SIZE(requests) < count_max && size < bytes_max) {
+    while (!PyErr_Occurred() && count_max-- > 0 && size < bytes_max) {
         PyObject *frames = next_frames(socket, frames_max);
         if (!frames) break;
         size += PyBytes_GET_SIZE(PyList_GET_ITEM(frames, PyList_GET_SIZE(frames) - 1));

@@ -24,9 +24,9 @@ class Frames(Protocol):
     name: str
 
     def receive(self, count_max: int, bytes_max: int, frames_max: int) -> tuple[list[Request], list[list[bytes]]]:
-        """Return the requests that have arrived, until there are so many or their bodies have so many bytes.
+        """Return the requests that have arrived, and the messages that are none, each with at most `frames_max` frames.
 
-        And the messages that are none, each with at most `frames_max` frames.
+        No more of both together than `count_max`, nor once their last frames have `bytes_max` bytes.
         """
 
     def send(self, requests: list[Request], bodies: Sequence[bytes | None]) -> int:
@@ -50,7 +50,7 @@ class PlainFrames:
         others: list[list[bytes]] = []
         size = 0
         try:
-            while len(requests) < count_max and size < bytes_max:
+            while len(requests) + len(others) < count_max and size < bytes_max:
                 frames = self.next_frames(frames_max)
                 size += len(frames[-1])
                 if len(frames) < frames_max and is_request(frames):
