@@ -18,6 +18,11 @@ Connection = Any  # pysqlite3 carries no types
 SQLITE_FIXED = (3, 51, 3)
 BUSY, LOCKED, CORRUPT, FULL, NOT_A_DATABASE = 5, 6, 11, 13, 26
 
+# The module asks every bytes and None it binds how to adapt itself, and makes two AttributeErrors of the answer:
+# 0.75 us each. An adapter that gives the same object back ends that: a row of the journal takes 2.1 us, not 4.5.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(type(None), {}.get)
+
 
 def check_library() -> None:
     """Raise UnfitSQLite when the library has the WAL-reset bug."""
