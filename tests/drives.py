@@ -36,7 +36,7 @@ class Drive:
 
     def settle(self) -> None:
         """Take in what the fold thread has been asked for."""
-        while self.store.layers.folding is not None or self.store.checkpoint_asked:
+        while self.store.memory.folding is not None or self.store.checkpoint_asked:
             self.store.finish(self.store.folder.done.get())
 
     def fold(self) -> "Drive":

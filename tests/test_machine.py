@@ -30,7 +30,7 @@ from kvd.limits import ONCE_KEPT_MS
 from kvd.storage import Store
 from kvd.storage import fold as fold_module
 from kvd.storage import journal as journal_module
-from kvd.storage import layers as layers_module
+from kvd.storage import memory as memory_module
 from kvd.storage import store as store_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # long reprs of the strategies
@@ -98,8 +98,8 @@ SMALL_LIMITS = [
     (store_module, "FOLD_CHANGES", 12),
     (store_module, "OVERLAY_CHANGES_MAX", 20),
     (store_module, "WAL_CHECKPOINT_BYTES", 1 << 18),
-    (layers_module, "CACHE_BYTES_MAX", 4_000),
-    (layers_module, "GENERATION_BYTES_MAX", 2_000),
+    (memory_module, "CACHE_BYTES_MAX", 4_000),
+    (memory_module, "OVERLAY_BYTES_MAX", 4_000),
 ]
 KEPT_CHANGES = 20
 
@@ -147,7 +147,7 @@ class Machine(RuleBasedStateMachine):
         self.committed = self.model.copy()
 
     def wait_for_fold(self) -> None:
-        while self.store.layers.folding is not None or self.store.checkpoint_asked:
+        while self.store.memory.folding is not None or self.store.checkpoint_asked:
             self.store.finish(self.store.folder.done.get())
 
     @rule()
@@ -285,13 +285,12 @@ def test_the_machine_knows_every_command_that_changes_or_reads_entries():
     assert sorted(COMMANDS) == sorted(command.command_name() for command in families)
 
 
-def forget_expired(layers, now):
-    return layers.fresh.due(now)
+def forget_expired(memory, now):
+    return memory.fresh.due(now)
 
 
-def keep_old_in_cache(layers):
-    layers.folding = None
-    layers.restack()
+def drop_what_is_not_folded(memory, key):
+    return False
 
 
 def put_without_end(staging, key, value, *, expires):
@@ -301,11 +300,11 @@ def put_without_end(staging, key, value, *, expires):
 
 real_put = Staging.put
 FAULTS = [
-    (layers_module.Layers, "due", forget_expired),
-    (layers_module.Layers, "end_fold", keep_old_in_cache),
+    (memory_module.Memory, "due", forget_expired),
+    (memory_module.Memory, "covers", drop_what_is_not_folded),
     (Staging, "put", put_without_end),
     (fold_module, "DELETE", "SELECT :since, :upto"),
-    (fold_module, "MARK", "UPDATE fold SET revision = :upto + 0 * :since"),
+    (fold_module, "MARK", "UPDATE fold SET revision = :upto + 0 * :more"),
     (Store, "trim_target", lambda store, least=1: store.revision - 1 if store.revision > store.first else None),
 ]
 

@@ -39,8 +39,8 @@ from kvd.limits import (
 from kvd.storage.database import check_library, refusal_of, refusals
 from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
 from kvd.storage.journal import Journal
-from kvd.storage.layers import MISSING, Layers
 from kvd.storage.lock import DirectoryLock
+from kvd.storage.memory import EVICTED_PER_TURN, MISSING, Memory
 from kvd.storage.table import Table
 
 # always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
@@ -122,7 +122,8 @@ class Store:
         self.trim_upto, self.portion = self.compacted, TRIMMED_PER_COMMIT_MAX
         self.entries = fold.entries
         self.sqlite_version = sqlite3.sqlite_version
-        self.layers = Layers()
+        self.memory = Memory()
+        self.hits = self.misses = 0
         self.apply(rows := self.journal.rows_after(fold.revision), {row[2]: entry_of(row) for row in rows})
         if [row[0] for row in rows] != list(range(fold.revision + 1, head.last + 1)):
             raise Corrupt(f"the journal has a hole after revision {fold.revision}")
@@ -139,14 +140,18 @@ class Store:
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key, expired or not; raises Corrupt."""
-        entry: Entry | None = self.layers.get(key)
-        return self.read(key) if entry is MISSING else entry
+        entry: Entry | None = self.memory.entries.get(key, MISSING)
+        if entry is MISSING:
+            return self.read(key)
+        self.hits += 1
+        return entry
 
     def read(self, key: bytes) -> Entry | None:
         """Return what the table says of a key, and keep it in the cache."""
+        self.misses += 1
         with refusals():
             entry = self.table.get(key)
-        self.layers.keep(key, entry)
+        self.memory.keep(key, entry)
         return entry
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
@@ -154,14 +159,16 @@ class Store:
 
         Raises Corrupt.
         """
-        found, missing = self.layers.get_many(keys)
+        found, missing = self.memory.get_many(keys)
+        self.hits += len(keys) - len(missing)
         if not missing:
             return found, False
+        self.misses += len(missing)
         wanted = [keys[at] for at in missing]
         with refusals():
             read = self.table.get_many(wanted)
         for key, entry in read.items():
-            self.layers.keep(key, entry)
+            self.memory.keep(key, entry)
         for at, key in zip(missing, wanted, strict=True):
             found[at] = read.get(key, MISSING)
         return found, len(read) < len(set(wanted))
@@ -169,7 +176,7 @@ class Store:
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order, expired ones too."""
         with refusals():
-            yield from self.layers.scan(self.table.scan(prefix, after), prefix, after)
+            yield from self.memory.scan(self.table.scan(prefix, after), prefix, after)
 
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries live at this time have keys that begin with the prefix."""
@@ -192,9 +199,9 @@ class Store:
 
     def all_due(self, now: Milliseconds) -> Iterator[bytes]:
         """Yield all keys whose time has come."""
-        yield from self.layers.due(now)
+        yield from self.memory.due(now)
         with refusals():
-            yield from (key for key in self.table.due(now) if not self.layers.covers(key))
+            yield from (key for key in self.table.due(now) if not self.memory.covers(key))
 
     def remembered(self, token: bytes) -> Remembered | None:
         """Return what is kept under a token, however old."""
@@ -240,7 +247,7 @@ class Store:
 
     def apply(self, rows: list[Row], entries: dict[bytes, Entry | None]) -> None:
         """Bring what is in memory up to the journal."""
-        self.layers.fresh.update(entries, len(rows))
+        self.memory.update(entries, len(rows))
         self.entries += sum([-1 if row[1] != SET else not row[4] for row in rows])
 
     def plan(self, rows: list[Row]) -> None:
@@ -251,30 +258,31 @@ class Store:
         if self.wal_bytes > WAL_CHECKPOINT_BYTES and not self.checkpoint_asked:
             self.checkpoint_asked = True
             self.folder.ask(CheckpointJob())
-        fresh = self.layers.fresh
-        if fresh.changes >= FOLD_CHANGES or fresh.bytes >= FOLD_BYTES:
+        fresh = self.memory.fresh
+        if fresh.changes >= FOLD_CHANGES or fresh.size >= FOLD_BYTES:
             self.begin_fold()
 
     def begin_fold(self) -> None:
-        """Hand the fresh layer to the fold, if it is not at work; an empty one to make the last fold durable."""
-        is_due = self.layers.fresh.changes or self.durable < self.folded
-        if is_due and self.layers.folding is None and self.fold_error is None:
-            self.layers.begin_fold()
+        """Hand the fresh overlay to the fold, if it is not at work; an empty one to make the last fold durable."""
+        is_due = self.memory.fresh.changes or self.durable < self.folded
+        if is_due and self.memory.folding is None and self.fold_error is None:
+            self.memory.begin_fold()
             self.folder.ask(FoldJob(self.revision))
 
     def wait_for_room(self) -> None:
         """When the overlay is at its bound, wait for the fold; raise Full when it cannot go on."""
-        unfolded = self.layers.unfolded()
-        while (
-            sum([layer.changes for layer in unfolded]) >= OVERLAY_CHANGES_MAX
-            or sum([layer.bytes for layer in unfolded]) >= OVERLAY_BYTES_MAX
-        ):
+        while self.is_full():
             self.begin_fold()
             if self.fold_error is not None:
                 raise Full(f"the table cannot take more: {self.fold_error}")
             self.fold_waits += 1
             self.finish(self.folder.done.get())
-            unfolded = self.layers.unfolded()
+
+    def is_full(self) -> bool:
+        """Return whether the overlay is at its bound."""
+        memory = self.memory
+        changes = sum([overlay.changes for overlay in memory.overlays()])
+        return changes >= OVERLAY_CHANGES_MAX or memory.overlay_size() >= OVERLAY_BYTES_MAX
 
     # What happens beside commits
 
@@ -282,6 +290,7 @@ class Store:
         """Take note of what the fold did, and start what is due. Raises Refused when the storage has failed."""
         while not self.folder.done.empty():
             self.finish(self.folder.done.get())
+        self.memory.evict(EVICTED_PER_TURN)
         if now - self.fold_asked_at > FOLD_AGE_MS:
             self.fold_asked_at = now
             self.fold_error = None
@@ -296,10 +305,10 @@ class Store:
             self.finish_checkpoint(done)
         elif done.error is None:
             self.folded = done.job.upto
-            self.layers.end_fold()
+            self.memory.end_fold()
             self.plan_trim()
         else:
-            self.layers.undo_fold()
+            self.memory.undo_fold()
             self.fold_error = done.error
             raise_lasting(done.error)
 
@@ -357,17 +366,17 @@ class Store:
 
     def facts(self) -> dict[str, Any]:
         """Return what INFO says of the store."""
-        layers = self.layers
+        memory = self.memory
         return {
             "revision": self.revision,
             "compacted": self.compacted,
             "folded": self.folded,
             "keys": self.entries,
-            "overlay_changes": sum(layer.changes for layer in layers.unfolded()),
-            "overlay_bytes": sum(layer.bytes for layer in layers.unfolded()),
-            "cache_bytes": layers.cache_bytes(),
-            "cache_hits": layers.hits,
-            "cache_misses": layers.misses,
+            "overlay_changes": sum(overlay.changes for overlay in memory.overlays()),
+            "overlay_bytes": memory.overlay_size(),
+            "cache_bytes": max(0, memory.size - memory.overlay_size()),
+            "cache_hits": self.hits,
+            "cache_misses": self.misses,
             "fold_waits": self.fold_waits,
             "tokens": len(self.tokens),
             "wal_bytes": os.fstat(self.wal_fd).st_size,

@@ -104,7 +104,7 @@ def test_a_fold_that_finds_the_disk_full_is_undone_and_tried_again_later(drive, 
     drive.store.finish(done._replace(error=sqlite_error(13)))
     drive.apply(Set(b"b", b"2"))
     drive.store.begin_fold()
-    assert drive.store.layers.folding is None
+    assert drive.store.memory.folding is None
     assert [drive.store.get(key).value for key in (b"a", b"b")] == [b"1", b"2"]
     drive.store.tick(NOW)
     drive.settle()

@@ -9,7 +9,7 @@ from kvd.commands.entry import Entry
 from kvd.commands.keys import Exists
 from kvd.commands.values import Clear, MultiGet, MultiSet, Set
 from kvd.errors import Corrupt
-from kvd.storage.layers import MISSING, Layers
+from kvd.storage.memory import MISSING, Memory
 from kvd.storage.table import MANY, SMALL_BYTES
 
 KEYS = [b"%d" % number for number in range(6)]
@@ -19,20 +19,13 @@ def entry(key):
     return Entry(key, b"v", 1, 1, None)
 
 
-@given(
-    st.lists(st.lists(st.tuples(st.sampled_from(KEYS), st.booleans()), max_size=4), min_size=4, max_size=4),
-    st.lists(st.sampled_from(KEYS), max_size=9),
-)
-def test_layers_give_for_many_what_they_give_for_each(contents, keys):
-    layers = Layers()
-    layers.begin_fold()
-    layers.cache.append(type(layers.fresh)())
-    layers.restack()
-    for layer, pairs in zip([layers.fresh, layers.folding, *layers.cache], contents, strict=True):
-        layer.entries.update({key: entry(key) if is_there else None for key, is_there in pairs})
-    found, missing = layers.get_many(keys)
+@given(st.dictionaries(st.sampled_from(KEYS), st.booleans()), st.lists(st.sampled_from(KEYS), max_size=9))
+def test_memory_gives_for_many_what_it_has_of_each(content, keys):
+    memory = Memory()
+    memory.update({key: entry(key) if is_there else None for key, is_there in content.items()}, 1)
+    found, missing = memory.get_many(keys)
     assert [at for at, each in enumerate(found) if each is MISSING] == list(missing)
-    assert found == [layers.get(key) for key in keys]
+    assert found == [memory.entries.get(key, MISSING) for key in keys]
 
 
 @pytest.fixture
@@ -41,7 +34,7 @@ def cold(drive):
     drive.apply(*[Set(b"k%03d" % number, b"v%d" % number) for number in range(0, 2 * MANY, 2)])
     drive.apply(Set(b"large", b"x" * (SMALL_BYTES + 1)), Set(b"small", b"x" * SMALL_BYTES), Set(b"gone", b"x", ttl=5))
     drive.fold()
-    drive.store.layers = Layers()
+    drive.store.memory = Memory()
     return drive
 
 
@@ -90,7 +83,7 @@ def test_commands_with_many_keys_see_what_is_staged_and_not_what_has_expired(col
 def test_a_damaged_entry_among_many_is_told(cold):
     cold.sql("table.db", "UPDATE entry SET value = x'00' WHERE key = CAST('k004' AS BLOB)")
     cold.open()
-    cold.store.layers = Layers()
+    cold.store.memory = Memory()
     with pytest.raises(Corrupt):
         cold.store.get_many([b"k002", b"k004"])
     assert values(cold.store.get_many([b"k002", b"k006"])[0]) == [b"v2", b"v6"]

@@ -214,7 +214,7 @@ def test_a_fold_begins_by_itself_after_a_while(drive):
     drive.settle()
     drive.apply(FILL)
     drive.store.tick(NOW + FOLD_AGE_MS)
-    assert drive.store.layers.folding is None
+    assert drive.store.memory.folding is None
     drive.store.tick(NOW + FOLD_AGE_MS + 1)
     drive.settle()
     assert drive.store.folded == 20
