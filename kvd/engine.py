@@ -6,7 +6,7 @@ only later commands of the same batch see it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from msgspec import msgpack
 
@@ -20,6 +20,7 @@ from kvd.commands.entry import (
     Milliseconds,
     Remembered,
     Row,
+    Staged,
     change_of,
     entry_of,
     overlaid,
@@ -61,15 +62,6 @@ class Committed(Protocol):
 
     def remembered_count(self, now: Milliseconds) -> int:
         """Return how many tokens are kept that are still young at this time."""
-
-
-class Staged(NamedTuple):
-    """What one batch wants to become durable."""
-
-    rows: list[Row]
-    entries: dict[bytes, Entry | None]
-    remembered: list[Remembered]
-    compacted: int | None
 
 
 class Staging:
@@ -173,7 +165,9 @@ class Staging:
         self.bytes += ENTRY_OVERHEAD_BYTES + len(key) + len(value)
         if self.bytes > STAGED_BYTES_MAX:
             raise TooLarge("this would write too much at once: do it in smaller parts")
-        before = self.any_entry(key)
+        before = self.entries.get(key, MISSING)  # as `any_entry`, without its call: this is the hot path of SET
+        if before is MISSING:
+            before = self.committed.get(key)
         previous = created = 0
         if before is not None:
             if before.expires is not None and before.expires <= self.now:
@@ -269,9 +263,10 @@ class Engine:
         except BaseException:
             staging.undo(count, revision, compacted)
             raise
-        if isinstance(result, Answer):
+        # `isinstance` takes 0.05 us, this 0.01; it is the hot path, and the two have no subclasses.
+        if type(result) is Answer:
             return Ok(result.revision, result.result)
-        return result if isinstance(result, Wait) else Ok(staging.revision, result)
+        return result if type(result) is Wait else Ok(staging.revision, result)
 
     def expire(self, keys: list[bytes], now: Milliseconds) -> int:
         """Stage the end of those of the keys whose time has come; return how many."""

@@ -5,7 +5,7 @@ size of every argument (0.2 us). Only when it says no do we look again, slowly, 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Union
 
@@ -32,6 +32,24 @@ _decode_control = msgpack.Decoder(list[Any]).decode
 def command_decoder() -> Callable[[bytes], Any]:
     """Return what decodes any command. Made when first needed: it costs 2 ms, and only the daemon decodes commands."""
     return msgpack.Decoder(Union[tuple(COMMANDS.values())]).decode  # noqa: UP007  # made at run time
+
+
+def decode_commands(bodies: Sequence[bytes]) -> list[Read | Write | Ask | Refused]:
+    """Return the commands in bodies, each or what is wrong with it, as `decode_command` raises it."""
+    try:
+        if bodies and max(map(len, bodies)) <= COMMAND_BYTES_MAX:
+            return list(map(command_decoder(), bodies))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    return [decoded(body) for body in bodies]
+
+
+def decoded(body: bytes) -> Read | Write | Ask | Refused:
+    """Return the command in a body, or what is wrong with it."""
+    try:
+        return decode_command(body)
+    except Refused as error:
+        return error
 
 
 def decode_command(body: bytes) -> Read | Write | Ask:

@@ -6,7 +6,7 @@ The classes are array-like msgspec structs with a tag, so their union *is* the w
 
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, final
 
 from msgspec import Struct
 
@@ -76,6 +76,7 @@ class Ask(Command):
         raise NotImplementedError
 
 
+@final
 class Answer(Struct, gc=False):
     """A result that reflects another revision than the store's latest."""
 
@@ -83,6 +84,7 @@ class Answer(Struct, gc=False):
     result: Any
 
 
+@final
 class Wait(Struct, gc=False):
     """The answer to CHANGES when there is none yet: ask again after a change of the prefix, or in `wait_ms`."""
 

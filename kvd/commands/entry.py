@@ -93,6 +93,15 @@ class Remembered(NamedTuple):
     time: Milliseconds
 
 
+class Staged(NamedTuple):
+    """What one batch wants to become durable."""
+
+    rows: list[Row]
+    entries: dict[bytes, Entry | None]
+    remembered: list[Remembered]
+    compacted: int | None
+
+
 class Reader(Protocol):
     """What a command that reads may do. Expired entries are not seen."""
 

@@ -10,10 +10,9 @@ from itertools import repeat
 from typing import Any
 
 from kvd.commands.entry import Entry, Milliseconds, overlaid
-from kvd.limits import CACHE_BYTES_MAX, ENTRY_OVERHEAD_BYTES, OVERLAY_BYTES_MAX
+from kvd.limits import ENTRY_OVERHEAD_BYTES, MEMORY_BYTES_MAX
 
 MISSING: Any = object()
-EVICTED_PER_TURN = 500  # about 0.3 ms
 
 
 def weight(key: bytes, entry: Entry | None) -> int:
@@ -109,11 +108,11 @@ class Memory:
         """Take in what a commit of so many changes left behind."""
         self.fresh.update(entries, changes)
         self.entries.update(entries)
-        self.evict(2 * len(entries))
+        self.evict()
 
     def keep(self, key: bytes, entry: Entry | None) -> None:
         """Keep what the table says of a key that is missing here."""
-        self.evict(2)
+        self.evict()
         self.entries[key] = entry
         self.young.keys.add(key)
         self.young.payload += len(key) + (0 if entry is None else len(entry.value))
@@ -169,22 +168,16 @@ class Memory:
         if self.folding is not None:
             yield from (key for key in self.folding.due(now) if key not in self.fresh.entries)
 
-    # The cache
-
-    def evict(self, count: int) -> None:
-        """Drop up to so many entries while the cache is above its bound; all it takes if that is far above.
-
-        A few at a time, so that nobody waits for many.
-        """
-        size, bound = self.size, CACHE_BYTES_MAX + self.overlay_size()
-        while size > bound and (count > 0 or size > CACHE_BYTES_MAX + OVERLAY_BYTES_MAX):
+    def evict(self) -> None:
+        """Drop entries that the table has, until all is within the bound: about as many as have come."""
+        size = self.size
+        while size > MEMORY_BYTES_MAX:
             if not self.old.keys:
                 if not self.young.keys:
                     return
                 size -= self.old.payload
                 self.old, self.young = self.young, Cached()
             key = self.old.keys.pop()
-            count -= 1
             # What an overlay has becomes young when it is folded.
             if key not in self.young.keys and not self.covers(key):
                 entry = self.entries.pop(key)

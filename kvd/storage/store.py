@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sqlite_utils.utils import sqlite3
 
@@ -20,6 +20,7 @@ from kvd.commands.entry import (
     Milliseconds,
     Remembered,
     Row,
+    Staged,
     entry_of,
 )
 from kvd.errors import Busy, Corrupt, Full, StartError, StorageFailed
@@ -40,7 +41,7 @@ from kvd.storage.database import check_library, refusal_of, refusals
 from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
-from kvd.storage.memory import EVICTED_PER_TURN, MISSING, Memory
+from kvd.storage.memory import MISSING, Memory
 from kvd.storage.table import Table
 
 # always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
@@ -48,26 +49,6 @@ from kvd.storage.table import Table
 SYNCHRONOUS = {"always": "FULL", "interval": "NORMAL", "never": "NORMAL"}
 PAGE_BYTES = 4096
 T = TypeVar("T")
-
-
-class Batch(Protocol):
-    """What is to be committed: `kvd.engine.Staged`."""
-
-    @property
-    def rows(self) -> list[Row]:
-        """Return the changes."""
-
-    @property
-    def entries(self) -> dict[bytes, Entry | None]:
-        """Return what they leave behind."""
-
-    @property
-    def remembered(self) -> list[Remembered]:
-        """Return what ran under ONCE."""
-
-    @property
-    def compacted(self) -> int | None:
-        """Return up to where changes are to be forgotten."""
 
 
 class Store:
@@ -154,6 +135,20 @@ class Store:
         self.memory.keep(key, entry)
         return entry
 
+    def read_ahead(self, keys: Sequence[bytes]) -> None:
+        """Read together what the table alone can tell of keys. What goes wrong is told to whoever asks for the key."""
+        _, missing = self.memory.get_many(keys)
+        if len(missing) < 2:  # noqa: PLR2004
+            return
+        try:
+            read = self.table.get_many([keys[at] for at in missing])
+        except (Corrupt, sqlite3.Error):
+            return
+        self.misses += len(read)
+        self.hits -= len(read)  # each is a hit when it is asked for
+        for key, entry in read.items():
+            self.memory.keep(key, entry)
+
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
         """Return the entries of keys, expired or not, MISSING where one is large and on disk, and whether any is.
 
@@ -222,7 +217,7 @@ class Store:
 
     # Writing
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Staged) -> None:
         """Make a batch durable and then visible.
 
         Raises Full or Busy, and then nothing of it has happened; or another Refused after which the outcome is
@@ -290,7 +285,6 @@ class Store:
         """Take note of what the fold did, and start what is due. Raises Refused when the storage has failed."""
         while not self.folder.done.empty():
             self.finish(self.folder.done.get())
-        self.memory.evict(EVICTED_PER_TURN)
         if now - self.fold_asked_at > FOLD_AGE_MS:
             self.fold_asked_at = now
             self.fold_error = None

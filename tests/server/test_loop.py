@@ -139,14 +139,14 @@ def test_expiry_of_unknown_outcome_ends_the_daemon(rig, monkeypatch):
 def test_a_damaged_entry_that_expires_holds_nobody_up(rig, monkeypatch):
     rig.ask("SET", b"bad", b"1", 1)
     rig.ask("SET", b"good", b"1", 1)
-    real = rig.server.engine.expire
+    real = rig.server.executor.engine.expire
 
     def expire(keys, now):
         if keys == [b"bad"]:
             raise Corrupt("damaged", key=b"bad")
         return real(keys, now)
 
-    monkeypatch.setattr(rig.server.engine, "expire", expire)
+    monkeypatch.setattr(rig.server.executor.engine, "expire", expire)
     while rig.store.revision < 3:
         rig.server.next_expiry = 0
         rig.server.turn(1)
@@ -166,7 +166,7 @@ def test_more_that_expires_than_a_batch_takes_goes_on_at_once(rig, monkeypatch):
 def test_a_batch_is_cut_where_it_has_taken_written_or_answered_enough(rig, monkeypatch):
     rig.ask("PING")
     before = rig.server.batches
-    monkeypatch.setattr("kvd.server.loop.REPLY_BYTES_MAX", 10)
+    monkeypatch.setattr("kvd.server.executor.REPLY_BYTES_MAX", 10)
     batch = [([b"x", b""], encode(["PING", b"y" * 20])) for _ in range(3)]
     rig.server.run_batch(batch)
     assert rig.server.batches == before + 3
