@@ -132,7 +132,7 @@ class Store:
         self.misses += 1
         with refusals():
             entry = self.table.get(key)
-        self.memory.keep(key, entry)
+        self.memory.keep({key: entry})
         return entry
 
     def read_ahead(self, keys: Sequence[bytes]) -> None:
@@ -146,8 +146,7 @@ class Store:
             return
         self.misses += len(read)
         self.hits -= len(read)  # each is a hit when it is asked for
-        for key, entry in read.items():
-            self.memory.keep(key, entry)
+        self.memory.keep(read)
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
         """Return the entries of keys, expired or not, MISSING where one is large and on disk, and whether any is.
@@ -162,8 +161,7 @@ class Store:
         wanted = [keys[at] for at in missing]
         with refusals():
             read = self.table.get_many(wanted)
-        for key, entry in read.items():
-            self.memory.keep(key, entry)
+        self.memory.keep(read)
         for at, key in zip(missing, wanted, strict=True):
             found[at] = read.get(key, MISSING)
         return found, len(read) < len(set(wanted))

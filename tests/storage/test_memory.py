@@ -45,7 +45,7 @@ def test_what_was_folded_stays_warm_and_covers_no_more():
 
 def test_a_cached_entry_is_replaced_by_what_is_folded_later():
     memory = Memory()
-    memory.keep(b"a", entry(b"a", b"old"))
+    memory.keep({b"a": entry(b"a", b"old")})
     memory.update({b"a": entry(b"a", b"new")}, 1)
     memory.begin_fold()
     memory.end_fold()
@@ -123,7 +123,7 @@ def test_the_cache_is_within_its_bound_and_what_came_last_stays(small):
     for number in range(50):
         key = b"%d" % (number % 10)
         assert key not in memory.entries
-        memory.keep(key, None)
+        memory.keep({key: None})
         assert memory.size <= memory_module.MEMORY_BYTES_MAX + weight(key, None)
         assert key in memory.entries
     assert len(memory.entries) == 5
@@ -131,7 +131,7 @@ def test_the_cache_is_within_its_bound_and_what_came_last_stays(small):
 
 def test_what_is_not_folded_is_never_dropped(small):
     memory = Memory()
-    memory.keep(b"a", None)
+    memory.keep({b"a": None})
     memory.update({b"%d" % number: None for number in range(20)}, 20)
     memory.begin_fold()
     memory.update({b"%d" % number: entry(b"x", b"y" * 9) for number in range(20, 40)}, 20)
@@ -153,7 +153,7 @@ def test_a_key_that_was_written_again_is_dropped_after_the_others(small):
     memory.update({b"b": None}, 1)
     folded(memory)
     for key in (b"1", b"2", b"3", b"4"):
-        memory.keep(key, None)
+        memory.keep({key: None})
     assert b"b" in memory.entries
     assert not memory.entries.keys() & {b"a", b"c", b"d"}
 
@@ -190,7 +190,7 @@ def test_the_weight_is_that_of_what_is_there_when_nothing_is_written_twice():
     memory.update({b"a": entry(b"a", b"1" * 50), b"b": None}, 2)
     folded(memory)
     memory.update({b"c": entry(b"c", b"1" * 70)}, 1)
-    memory.keep(b"d", entry(b"d", b"1" * 90))
+    memory.keep({b"d": entry(b"d", b"1" * 90)})
     assert memory.size == sum(weight(key, found) for key, found in memory.entries.items())
 
 
