@@ -13,13 +13,12 @@ from kvd.storage import journal, table
 from kvd.storage.database import Connection, connect
 
 # In key order, so that the table's pages are touched once each; only keys are sorted, values are fetched after.
+# A key that is there is replaced: the table's schema says so.
 LAST = "SELECT max(revision) AS last FROM journal.journal WHERE revision > :since AND revision <= :upto GROUP BY key"
 INSERT = f"""
     INSERT INTO entry (key, value, revision, created, expires, checksum)
     SELECT j.key, j.value, j.revision, j.created, j.expires, j.checksum
-      FROM ({LAST} ORDER BY key) CROSS JOIN journal.journal AS j ON j.revision = last WHERE j.kind = 1
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value, revision = excluded.revision,
-       created = excluded.created, expires = excluded.expires, checksum = excluded.checksum"""  # noqa: S608
+      FROM ({LAST} ORDER BY key) CROSS JOIN journal.journal AS j ON j.revision = last WHERE j.kind = 1"""  # noqa: S608
 DELETE = f"""
     DELETE FROM entry WHERE key IN
     (SELECT j.key FROM ({LAST}) CROSS JOIN journal.journal AS j ON j.revision = last WHERE j.kind <> 1)"""  # noqa: S608
