@@ -17,6 +17,7 @@ from kvd.commands.entry import (
     SET,
     Change,
     Entry,
+    Head,
     Milliseconds,
     Remembered,
     Row,
@@ -50,6 +51,9 @@ class Committed(Protocol):
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order."""
+
+    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+        """Yield entries in byte order, without their values."""
 
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries, live at this time, have keys that begin with the prefix."""
@@ -119,8 +123,17 @@ class Staging:
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield the live entries whose keys begin with the prefix and come after `after`, in byte order."""
-        walk = overlaid(self.committed.scan(prefix, after), self.entries, prefix, after)
+        walk = overlaid(self.committed.scan(prefix, after), self.entries, self.keys(prefix, after))
         return (entry for entry in walk if entry.is_live(self.now))
+
+    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+        """Yield what `scan` does, without values."""
+        walk = overlaid(self.committed.heads(prefix, after), self.entries, self.keys(prefix, after))
+        return (head for head in walk if head.is_live(self.now))
+
+    def keys(self, prefix: bytes, after: bytes | None) -> list[bytes]:
+        """Return the keys staged that a walk would meet, in byte order."""
+        return sorted([key for key in self.entries if key.startswith(prefix) and (after is None or key > after)])
 
     def count(self, prefix: bytes) -> int:
         """Return how many live entries have keys that begin with the prefix."""
@@ -187,6 +200,10 @@ class Staging:
             self.end(entry, CLEAR)
         return entry is not None
 
+    def clear_found(self, found: Head) -> None:
+        """End a key that a walk has found."""
+        self.end(found, CLEAR)
+
     def expire(self, key: bytes) -> bool:
         """End a key whose time has come; return whether it had."""
         entry = self.any_entry(key)
@@ -195,7 +212,7 @@ class Staging:
         self.end(entry, EXPIRED)
         return True
 
-    def end(self, entry: Entry, kind: int) -> None:
+    def end(self, entry: Entry | Head, kind: int) -> None:
         """Stage the end of an entry."""
         self.bytes += ENTRY_OVERHEAD_BYTES + len(entry.key)
         self.revision += 1

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kvd.commands import Command
 from kvd.commands.base import Wait
-from kvd.commands.entry import Change, Entry, Remembered, Row, change_of
+from kvd.commands.entry import Change, Entry, Head, Remembered, Row, change_of
 from kvd.engine import Engine, Staged
 from kvd.errors import Refused
 from kvd.limits import ONCE_KEPT_MS
@@ -31,6 +31,9 @@ class Memory:
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         keys = sorted(key for key in self.entries if key.startswith(prefix) and (after is None or key > after))
         return iter([self.entries[key] for key in keys])
+
+    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+        return (Head(entry.key, entry.revision, entry.created, entry.expires) for entry in self.scan(prefix, after))
 
     def count(self, prefix: bytes, now: int) -> int:
         return sum(entry.is_live(now) for entry in self.scan(prefix, None))

@@ -3,13 +3,16 @@
 No I/O, no clock, no SQL. Times are Unix milliseconds; a `revision` is the number of a change, from 1.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
-from typing import Any, NamedTuple, Protocol
+from itertools import chain
+from operator import attrgetter
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
 Milliseconds = int
+KEY_OF = attrgetter("key")
 
 SET, CLEAR, EXPIRED = 1, 2, 3
 KINDS = {SET: "SET", CLEAR: "CLEAR", EXPIRED: "EXPIRED"}
@@ -33,6 +36,19 @@ class Entry(Struct, frozen=True, gc=False):
         return self.expires is None or self.expires > now
 
 
+class Head(Struct, frozen=True, gc=False):
+    """An entry without its value, as a walk over keys finds it."""
+
+    key: bytes
+    revision: int
+    created: int
+    expires: Milliseconds | None
+
+    def is_live(self, now: Milliseconds) -> bool:
+        """Return whether readers see the entry at this time."""
+        return self.expires is None or self.expires > now
+
+
 class Change(Struct, array_like=True, frozen=True, gc=False):
     """One change as it is published and as CHANGES returns it.
 
@@ -47,6 +63,9 @@ class Change(Struct, array_like=True, frozen=True, gc=False):
     previous: int
     expires: Milliseconds | None
     time: Milliseconds
+
+
+Found = TypeVar("Found", Entry, Head)
 
 
 def change_of(row: Row) -> Change:
@@ -67,20 +86,18 @@ def prefix_end(prefix: bytes) -> bytes | None:
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
 
 
-def overlaid(
-    below: Iterator[Entry], above: dict[bytes, Entry | None], prefix: bytes, after: bytes | None
-) -> Iterator[Entry]:
-    """Yield the entries of a sorted walk with those of a dict in front of it (None there: ended), in byte order.
+def overlaid(below: Iterator[Found], above: Mapping[bytes, Any], keys: Iterable[bytes]) -> Iterator[Found]:
+    """Yield the entries of a walk with those of a dict in front of it (None there: ended), in byte order.
 
-    Sorts the matching keys of `above` on each call: it is bounded (limits.OVERLAY_CHANGES_MAX), a walk is not.
+    `keys` are those of the dict that the walk would meet, in byte order.
     """
-    keys = sorted([key for key in above if key.startswith(prefix) and (after is None or key > after)])
-    if not keys:
-        yield from below
-        return
+    keys = iter(keys)
+    first = next(keys, None)
+    if first is None:
+        return below
     unseen = (entry for entry in below if entry.key not in above)
-    covering = (entry for key in keys if (entry := above[key]) is not None)
-    yield from merge(unseen, covering, key=lambda entry: entry.key)
+    covering = (entry for key in chain((first,), keys) if (entry := above[key]) is not None)
+    return merge(unseen, covering, key=KEY_OF)
 
 
 class Remembered(NamedTuple):
@@ -118,6 +135,9 @@ class Reader(Protocol):
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield the entries whose keys begin with the prefix and come after `after`, in byte order."""
 
+    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+        """Yield what `scan` does, without values: large ones are not read."""
+
     def count(self, prefix: bytes) -> int:
         """Return how many keys begin with the prefix."""
 
@@ -136,6 +156,9 @@ class Writer(Reader, Protocol):
 
     def clear(self, key: bytes) -> bool:
         """End a key; return whether there was one. Clearing a missing key is no change."""
+
+    def clear_found(self, found: Head) -> None:
+        """End a key that a walk has found."""
 
     def expire(self, key: bytes) -> bool:
         """End a key whose time has come; return whether it had."""

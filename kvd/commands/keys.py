@@ -65,11 +65,16 @@ class Scan(Read, tag="SCAN"):
     def run(self, entries: Reader, now: Milliseconds) -> list[Any]:  # noqa: ARG002
         """Return [items, next]."""
         limit = self.limit or SCAN_LIMIT_DEFAULT
-        walk = entries.scan(self.prefix or b"", self.after)
+        if not self.values:
+            keys = [head.key for head in islice(entries.heads(self.prefix or b"", self.after), limit + 1)]
+            shown = keys[:limit]
+            while sum(map(len, shown)) > REPLY_BYTES_MAX:
+                shown = shown[: len(shown) // 2]
+            return [shown, None if len(shown) == len(keys) else shown[-1]]
         page: list[Entry] = []
         size = 0
-        for entry in walk:
-            size += len(entry.key) + (len(entry.value) if self.values else 0)
+        for entry in entries.scan(self.prefix or b"", self.after):
+            size += len(entry.key) + len(entry.value)
             if len(page) == limit or (page and size > REPLY_BYTES_MAX):
                 return [self.items(page), page[-1].key]
             page.append(entry)
@@ -77,9 +82,7 @@ class Scan(Read, tag="SCAN"):
 
     def items(self, page: list[Entry]) -> list[Any]:
         """Return what a page shows of its entries."""
-        if self.values:
-            return [(entry.key, entry.value, entry.revision, entry.expires) for entry in page]
-        return [entry.key for entry in page]
+        return [(entry.key, entry.value, entry.revision, entry.expires) for entry in page]
 
 
 class Count(Read, tag="COUNT"):
@@ -109,9 +112,11 @@ class ClearPrefix(Write, tag="CLEARPREFIX"):
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Clear them; return how many."""
         most = CLEARED_KEYS_MAX + 1 if self.limit is None else self.limit
-        keys = [entry.key for entry in islice(entries.scan(self.prefix, None), most)]
-        if len(keys) > CLEARED_KEYS_MAX:
+        found = list(islice(entries.heads(self.prefix, None), most))
+        if len(found) > CLEARED_KEYS_MAX:
             raise TooLarge(
                 f"more than {CLEARED_KEYS_MAX} keys begin with this: clear them in parts, with LIMIT {CLEARED_KEYS_MAX}"
             )
-        return sum([entries.clear(key) for key in keys])
+        for head in found:
+            entries.clear_found(head)
+        return len(found)

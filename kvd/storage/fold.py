@@ -16,8 +16,8 @@ from kvd.storage.database import Connection, connect
 # A key that is there is replaced: the table's schema says so.
 LAST = "SELECT max(revision) AS last FROM journal.journal WHERE revision > :since AND revision <= :upto GROUP BY key"
 INSERT = f"""
-    INSERT INTO entry (key, value, revision, created, expires, checksum)
-    SELECT j.key, j.value, j.revision, j.created, j.expires, j.checksum
+    INSERT INTO entry (key, revision, created, expires, head, checksum, value)
+    SELECT j.key, j.revision, j.created, j.expires, j.head, j.checksum, j.value
       FROM ({LAST} ORDER BY key) CROSS JOIN journal.journal AS j ON j.revision = last WHERE j.kind = 1"""  # noqa: S608
 DELETE = f"""
     DELETE FROM entry WHERE key IN

@@ -13,15 +13,16 @@ from sqlite_utils import Database, Migrations
 from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
 from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
-from kvd.storage.checksum import checksum, is_whole, seal
+from kvd.storage.checksum import checksum, head_checksum, is_whole, seal
 from kvd.storage.database import Connection, connect, migrate
 
 FILE = "journal.db"
 MIGRATIONS = Migrations("kvd.journal")
 
-INSERT_ROW = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+COLUMNS = "revision, kind, key, value, previous, created, expires, time, head, checksum, seal"
+INSERT_ROW = f"INSERT INTO journal({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # constants
 INSERT_TOKEN = "INSERT INTO once VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105
-SELECT_ROWS = "SELECT revision, kind, key, value, previous, created, expires, time, checksum, seal FROM journal"
+SELECT_ROWS = f"SELECT {COLUMNS} FROM journal"  # noqa: S608  # constants
 SELECT_AFTER = f"{SELECT_ROWS} WHERE revision > ? ORDER BY revision"
 # A bounded walk along the primary key: 0.3 us a row that does not match, 2 us one that does.
 SELECT_SPAN = f"{SELECT_ROWS} WHERE revision > ? AND revision <= ? AND key >= ? ORDER BY revision"
@@ -35,11 +36,11 @@ NET_COUNT = """
 
 @MIGRATIONS()
 def m001_journal(db: Database) -> None:
-    """Make the first schema."""
+    """Make the first schema. Values come last: what is before them is read without their pages."""
     db.execute(
-        "CREATE TABLE journal(revision INTEGER PRIMARY KEY, kind INTEGER NOT NULL, key BLOB NOT NULL, value BLOB,"
+        "CREATE TABLE journal(revision INTEGER PRIMARY KEY, kind INTEGER NOT NULL, key BLOB NOT NULL,"
         " previous INTEGER NOT NULL, created INTEGER NOT NULL, expires INTEGER, time INTEGER NOT NULL,"
-        " checksum INTEGER NOT NULL, seal INTEGER NOT NULL)"
+        " head INTEGER NOT NULL, checksum INTEGER NOT NULL, seal INTEGER NOT NULL, value BLOB)"
     )
     db.execute(
         "CREATE TABLE once(id INTEGER PRIMARY KEY, token BLOB NOT NULL, digest BLOB NOT NULL,"
@@ -215,15 +216,17 @@ class Journal:
 
 
 def sealed(row: Row) -> tuple[Any, ...]:
-    """Return a row as it is written: with the checksum of its entry, and the seal of the rest."""
+    """Return a row as it is written: with the checksums of its entry, and the seal of the rest."""
     revision, kind, key, value, previous, created, expires, time = row
-    entry = checksum(revision, kind, key, value, created, expires)
-    return (*row, entry, seal(entry, previous, time))
+    head = head_checksum(revision, kind, key, created, expires)
+    entry = checksum(head, value)
+    return (*row, head, entry, seal(entry, previous, time))
 
 
 def checked(row: tuple[Any, ...]) -> Row:
-    """Return a row from disk without checksum and seal; raise Corrupt when they do not fit."""
-    revision, kind, key, value, previous, created, expires, time, entry, found = row
-    if not (is_whole(entry, revision, kind, key, value, created, expires) and seal(entry, previous, time) == found):
+    """Return a row from disk without checksums and seal; raise Corrupt when they do not fit."""
+    revision, kind, key, value, previous, created, expires, time, head, entry, found = row
+    is_entry_whole = is_whole(head, entry, revision, kind, key, value, created, expires)
+    if not (is_entry_whole and seal(entry, previous, time) == found):
         raise Corrupt(f"the change of revision {revision} is damaged on disk", revision=revision)
-    return row[:-2]
+    return row[:-3]

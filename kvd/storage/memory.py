@@ -4,12 +4,13 @@ One dict holds the newest of both, so a read looks once (with a dict for each ge
 or four times). The overlays are dicts besides: walks, folds and expiries need to know what is not in the table.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from heapq import heapify, heappop, heappush
-from itertools import repeat
+from heapq import heapify, heappop, heappush, merge
+from itertools import islice, repeat
 from typing import Any
 
-from kvd.commands.entry import Entry, Milliseconds, overlaid
+from kvd.commands.entry import Entry, Found, Milliseconds, overlaid, prefix_end
 from kvd.limits import ENTRY_OVERHEAD_BYTES, MEMORY_BYTES_MAX
 
 MISSING: Any = object()
@@ -25,6 +26,41 @@ def weight(key: bytes, entry: Entry | None) -> int:
     return ENTRY_OVERHEAD_BYTES + payload({key: entry})
 
 
+class Order:
+    """The keys of a dict, which never loses one, in byte order: sorted when a walk asks, and then only what is new.
+
+    A page of a walk would sort all of the overlay otherwise, 10 ms at 50,000 keys.
+    """
+
+    def __init__(self, entries: dict[bytes, Entry | None]) -> None:
+        self.entries = entries
+        self.sorted: list[bytes] = []
+        self.recent: list[bytes] = []  # sorted too, and short: those that have come since
+
+    def between(self, prefix: bytes, after: bytes | None) -> Iterator[bytes]:
+        """Return the keys that begin with the prefix and come after `after`."""
+        self.catch_up()
+        start = max(prefix, b"" if after is None else after + b"\0")
+        return merge(part(self.sorted, start, prefix_end(prefix)), part(self.recent, start, prefix_end(prefix)))
+
+    def catch_up(self) -> None:
+        """Take in the keys that are new: they are the last of the dict."""
+        count = len(self.entries) - len(self.sorted) - len(self.recent)
+        if count:
+            self.recent += islice(reversed(self.entries), count)
+            self.recent.sort()
+        if len(self.recent) > len(self.sorted) // 8:
+            self.sorted += self.recent
+            self.sorted.sort()
+            self.recent = []
+
+
+def part(keys: list[bytes], start: bytes, end: bytes | None) -> Iterator[bytes]:
+    """Yield those of sorted keys that are not before `start`, and before `end`."""
+    for at in range(bisect_left(keys, start), len(keys) if end is None else bisect_left(keys, end)):
+        yield keys[at]
+
+
 class Overlay:
     """Entries that are not folded yet: a dict of key to entry, None where the key has ended.
 
@@ -37,6 +73,7 @@ class Overlay:
         self.changes = 0
         self.expiring: list[tuple[Milliseconds, bytes]] = []
         self.overdue: dict[bytes, Milliseconds] = {}  # taken from the heap, and not ended yet
+        self.order = Order(self.entries)
 
     @property
     def size(self) -> int:
@@ -160,10 +197,10 @@ class Memory:
         """Return whether an overlay knows better than the table."""
         return key in self.fresh.entries or (self.folding is not None and key in self.folding.entries)
 
-    def scan(self, below: Iterator[Entry], prefix: bytes, after: bytes | None) -> Iterator[Entry]:
+    def scan(self, below: Iterator[Found], prefix: bytes, after: bytes | None) -> Iterator[Found]:
         """Return a walk over the table with the overlays in front of it."""
         for overlay in reversed(self.overlays()):
-            below = overlaid(below, overlay.entries, prefix, after)
+            below = overlaid(below, overlay.entries, overlay.order.between(prefix, after))
         return below
 
     def due(self, now: Milliseconds) -> Iterator[bytes]:
@@ -182,10 +219,10 @@ class Memory:
                 if not self.young.keys:
                     return
                 self.old, self.young = self.young, Cached()
+                continue
             some = min(len(self.old.keys), 1 + excess // (2 * ENTRY_OVERHEAD_BYTES))
             keys = [self.old.keys.pop() for _ in range(some)]
             # What an overlay has becomes young when it is folded.
-            kept = [self.young.keys, *[overlay.entries for overlay in self.overlays()]]
-            for newer in kept:
+            for newer in (self.young.keys, *[overlay.entries for overlay in self.overlays()]):
                 keys = [key for key in keys if key not in newer]
             self.old.payload -= payload({key: self.entries.pop(key) for key in keys})

@@ -17,6 +17,7 @@ from kvd.commands.entry import (
     SET,
     Change,
     Entry,
+    Head,
     Milliseconds,
     Remembered,
     Row,
@@ -170,6 +171,11 @@ class Store:
         """Yield entries in byte order, expired ones too."""
         with refusals():
             yield from self.memory.scan(self.table.scan(prefix, after), prefix, after)
+
+    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+        """Yield entries in byte order without their values, expired ones too."""
+        with refusals():
+            yield from self.memory.scan(self.table.heads(prefix, after), prefix, after)
 
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries live at this time have keys that begin with the prefix."""

@@ -3,28 +3,29 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlite_utils import Database, Migrations
 
-from kvd.commands.entry import SET, Entry, Milliseconds, prefix_end
+from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end
 from kvd.errors import Corrupt
-from kvd.storage.checksum import is_whole
+from kvd.storage.checksum import is_whole, is_whole_head
 from kvd.storage.database import Connection, connect, migrate
 
 FILE = "table.db"
 MIGRATIONS = Migrations("kvd.table")
 
-COLUMNS = "key, value, revision, created, expires, checksum"
+COLUMNS = "key, value, revision, created, expires, head, checksum"
+HEAD_COLUMNS = "key, revision, created, expires, head"
 SELECT = f"SELECT {COLUMNS} FROM entry WHERE key = ?"  # noqa: S608  # 5-7 us
 MANY = 100
 SMALL_BYTES = 4096
 SELECT_MANY = (
-    "SELECT key, CASE WHEN length(value) <= ? THEN value END, revision, created, expires, checksum"  # noqa: S608
+    "SELECT key, CASE WHEN length(value) <= ? THEN value END, revision, created, expires, head, checksum"  # noqa: S608
     f" FROM entry WHERE key IN ({', '.join('?' * MANY)})"
 )
-SCAN_FROM = f"SELECT {COLUMNS} FROM entry WHERE key >= ? ORDER BY key"  # noqa: S608  # constants
-SCAN_SPAN = f"SELECT {COLUMNS} FROM entry WHERE key >= ? AND key < ? ORDER BY key"  # noqa: S608  # constants
+SCAN_FROM = "SELECT {} FROM entry WHERE key >= ? ORDER BY key"
+SCAN_SPAN = "SELECT {} FROM entry WHERE key >= ? AND key < ? ORDER BY key"
 COUNT_FROM = "SELECT count(*) FROM entry WHERE key >= ?"
 COUNT_SPAN = "SELECT count(*) FROM entry WHERE key >= ? AND key < ?"
 # Only entries that expire are in this index, the first to go first.
@@ -33,15 +34,16 @@ DUE = "SELECT key FROM entry WHERE expires <= ? ORDER BY expires, key"
 
 @MIGRATIONS()
 def m001_table(db: Database) -> None:
-    """Make the first schema.
+    """Make the first schema. Values come last: what is before them is read without their pages.
 
     What happens on a conflict is said here, for a statement that says it (ON CONFLICT DO UPDATE, or NOT NULL's own
     ABORT) keeps a copy in memory of each page it touches, to undo itself: 250 MB in a fold of 10 M keys.
     """
     whole = "NOT NULL ON CONFLICT ROLLBACK"
     db.execute(
-        f"CREATE TABLE entry(key BLOB {whole} PRIMARY KEY ON CONFLICT REPLACE, value BLOB {whole},"
-        f" revision INTEGER {whole}, created INTEGER {whole}, expires INTEGER, checksum INTEGER {whole}) WITHOUT ROWID"
+        f"CREATE TABLE entry(key BLOB {whole} PRIMARY KEY ON CONFLICT REPLACE, revision INTEGER {whole},"
+        f" created INTEGER {whole}, expires INTEGER, head INTEGER {whole}, checksum INTEGER {whole},"
+        f" value BLOB {whole}) WITHOUT ROWID"
     )
     db.execute("CREATE INDEX entry_expires ON entry(expires) WHERE expires IS NOT NULL")
     db.execute("CREATE TABLE fold(history TEXT NOT NULL, revision INTEGER NOT NULL, entries INTEGER NOT NULL)")
@@ -95,12 +97,19 @@ class Table:
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order, as the table was when the first was asked for."""
+        return map(checked, self.walk(COLUMNS, prefix, after))
+
+    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+        """Yield entries without their values, which are not read, as `scan` does."""
+        return map(checked_head, self.walk(HEAD_COLUMNS, prefix, after))
+
+    def walk(self, columns: str, prefix: bytes, after: bytes | None) -> Iterator[Any]:
+        """Yield rows in byte order."""
         start = max(prefix, b"" if after is None else after + b"\0")
         end = prefix_end(prefix)
         sql, span = (SCAN_FROM, (start,)) if end is None else (SCAN_SPAN, (start, end))
-        with closing(self.db.execute(sql, span)) as cursor:
-            for row in cursor:
-                yield checked(row)
+        with closing(self.db.execute(sql.format(columns), span)) as cursor:
+            yield from cursor
 
     def count(self, prefix: bytes) -> tuple[int, int]:
         """Return how many keys begin with the prefix, and the folded revision at which that is so."""
@@ -123,9 +132,22 @@ class Table:
         self.db.close()
 
 
-def checked(row: tuple[bytes, bytes, int, int, int | None, int]) -> Entry:
-    """Return the entry in a row; raise Corrupt when the checksum does not fit."""
-    key, value, revision, created, expires, found = row
-    if not is_whole(found, revision, SET, key, value, created, expires):
-        raise Corrupt("the entry of this key is damaged on disk", key=key)
+def checked(row: tuple[bytes, bytes, int, int, int | None, int, int]) -> Entry:
+    """Return the entry in a row; raise Corrupt when the checksums do not fit."""
+    key, value, revision, created, expires, head, found = row
+    if not is_whole(head, found, revision, SET, key, value, created, expires):
+        raise damaged(key)
     return Entry(key, value, revision, created, expires)
+
+
+def checked_head(row: tuple[bytes, int, int, int | None, int]) -> Head:
+    """Return the entry in a row that was read without its value; raise Corrupt when the checksum does not fit."""
+    key, revision, created, expires, head = row
+    if not is_whole_head(head, revision, SET, key, created, expires):
+        raise damaged(key)
+    return Head(key, revision, created, expires)
+
+
+def damaged(key: bytes) -> Corrupt:
+    """Return the error for an entry whose checksums do not fit."""
+    return Corrupt("the entry of this key is damaged on disk", key=key)

@@ -101,7 +101,7 @@ def test_counts_of_a_span_are_what_began_less_what_ended(journal):
     assert (counted, journal.net_count(0, b"\xff")) == ([3, 1, -1], 1)
 
 
-DAMAGE = ["value = x'00'", "kind = 2", "key = x'62'", "created = 9", "expires = 9", "checksum = 9"]
+DAMAGE = ["value = x'00'", "kind = 2", "key = x'62'", "created = 9", "expires = 9", "checksum = 9", "head = 9"]
 
 
 @pytest.mark.parametrize("change", DAMAGE)

@@ -152,10 +152,10 @@ def test_a_key_that_was_written_again_is_dropped_after_the_others(small):
     memory.old, memory.young = memory.young, Cached()
     memory.update({b"b": None}, 1)
     folded(memory)
-    for key in (b"1", b"2", b"3", b"4"):
+    for key in (b"1", b"2", b"3"):
         memory.keep({key: None})
-    assert b"b" in memory.entries
-    assert not memory.entries.keys() & {b"a", b"c", b"d"}
+    memory.evict()
+    assert memory.entries.keys() == {b"b", b"1", b"2", b"3"}
 
 
 def test_what_was_being_folded_may_go_when_it_is(small):
@@ -192,6 +192,18 @@ def test_the_weight_is_that_of_what_is_there_when_nothing_is_written_twice():
     memory.update({b"c": entry(b"c", b"1" * 70)}, 1)
     memory.keep({b"d": entry(b"d", b"1" * 90)})
     assert memory.size == sum(weight(key, found) for key, found in memory.entries.items())
+
+
+BYTES = st.binary(max_size=3)
+
+
+@given(st.lists(st.tuples(st.lists(BYTES, max_size=12), BYTES, st.none() | BYTES)))
+def test_the_keys_of_a_growing_overlay_are_told_in_order(steps):
+    overlay = Overlay()
+    for keys, prefix, after in steps:
+        overlay.update(dict.fromkeys(keys), len(keys))
+        wanted = sorted(key for key in overlay.entries if key.startswith(prefix) and (after is None or key > after))
+        assert list(overlay.order.between(prefix, after)) == wanted
 
 
 def test_what_is_not_folded_is_told_newest_first():

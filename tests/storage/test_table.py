@@ -46,7 +46,9 @@ def test_what_is_due_is_found_by_its_index_without_a_look_at_the_others(table):
     assert "SEARCH entry USING COVERING INDEX entry_expires (expires<?)" in [row[3] for row in plan]
 
 
-@pytest.mark.parametrize("change", ["value = x'00'", "revision = 9", "created = 9", "expires = 9", "checksum = 9"])
+@pytest.mark.parametrize(
+    "change", ["value = x'00'", "revision = 9", "created = 9", "expires = 9", "checksum = 9", "head = 9"]
+)
 def test_a_damaged_entry_is_an_error_and_never_a_wrong_value(drive, change):
     drive.apply(Set(b"a", b"1"), Set(b"b", b"2"))
     drive.fold().sql("table.db", f"UPDATE entry SET {change} WHERE key = x'61'")
