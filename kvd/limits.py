@@ -75,6 +75,9 @@ WAL_CHECKPOINT_BYTES = 16 * MIB
 # The client's side.
 TIMEOUT_MS = 5_000
 IN_FLIGHT_MAX = 1_000
+# What a walk asks for at once: beside 50 GETs under way it takes 374 k keys/s, and their p99 goes from 1.0 to 1.7 ms;
+# with SCAN_LIMIT_MAX it would be 16 ms.
+WALK_KEYS = 400
 SUBSCRIBER_DEAD_MS = 3 * HEARTBEAT_MS
 RECONNECT_MS = 50
 RECONNECT_MS_MAX = 1_000

@@ -24,7 +24,7 @@ from kvd.commands.base import Ok
 from kvd.commands.entry import Change
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
-from kvd.limits import IN_FLIGHT_MAX, SCAN_LIMIT_MAX, TIMEOUT_MS
+from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS
 
 R = TypeVar("R")
 
@@ -150,7 +150,7 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
         """Yield all keys that begin with a prefix, in byte order, page by page."""
         after: bytes | None = None
         while True:
-            items, after = await self.run(Scan(data(prefix), after, SCAN_LIMIT_MAX))
+            items, after = await self.run(Scan(data(prefix), after, WALK_KEYS))
             for item in items:
                 yield item
             if after is None:
@@ -160,7 +160,7 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
         """Yield keys and values of a prefix, in byte order, page by page."""
         after: bytes | None = None
         while True:
-            items, after = await self.run(Scan(data(prefix), after, SCAN_LIMIT_MAX, values=True))
+            items, after = await self.run(Scan(data(prefix), after, WALK_KEYS, values=True))
             for key, value, _, _ in items:
                 yield key, value
             if after is None:

@@ -15,7 +15,7 @@ from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Error, Ok
 from kvd.commands.keys import Scan
 from kvd.errors import ClientError, KvdError
-from kvd.limits import IN_FLIGHT_MAX, SCAN_LIMIT_MAX, TIMEOUT_MS
+from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -153,7 +153,7 @@ def pages(client: Client, prefix: Text, *, values: bool | None) -> Iterator[list
     """Yield the items of SCAN's pages."""
     after: bytes | None = None
     while True:
-        items, after = client.run(Scan(data(prefix), after, SCAN_LIMIT_MAX, values))
+        items, after = client.run(Scan(data(prefix), after, WALK_KEYS, values))
         yield items
         if after is None:
             return

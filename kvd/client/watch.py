@@ -25,7 +25,7 @@ from kvd.commands.changes import Changes
 from kvd.commands.entry import Change
 from kvd.commands.server import Info, Ping
 from kvd.errors import BadArgument, ClientError, HistoryChanged, Refused
-from kvd.limits import CHANGES_LIMIT_MAX, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS
+from kvd.limits import CHANGES_LIMIT_DEFAULT, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS
 
 NOBLOCK = int(zmq.NOBLOCK)
 TAKEN_PER_STEP_MAX = 1_000
@@ -299,5 +299,5 @@ class Watch(Closing):
             # The answers are worth something only while the connection that was probed stands.
             number = self.follower.connection
             self.stream.send(Ping(), ("head", number))
-            changes = Changes(since, common_prefix(self.prefixes), CHANGES_LIMIT_MAX)
+            changes = Changes(since, common_prefix(self.prefixes), CHANGES_LIMIT_DEFAULT)
             self.stream.send(changes, ("changes", number))

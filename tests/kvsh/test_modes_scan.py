@@ -60,19 +60,18 @@ def test_a_prefix_longer_than_a_key_is_refused(kvsh):
 def test_many_pages_come_whole_and_in_order(kvsh, kv, daemon, monkeypatch):
     keys = [b"%04d" % number for number in range(250)]
     kv.multiset(dict.fromkeys(keys, b"x" * 10))
-    monkeypatch.setattr(walking, "SCAN_LIMIT_MAX", 7)
-    monkeypatch.setattr(walking, "VALUES_LIMIT", 9)
+    monkeypatch.setattr(walking, "WALK_KEYS", 7)
     monkeypatch.setattr(walking, "VALUES_BYTES", 50)
     with Stream(daemon) as stream:
         assert list(walking.pages(stream, b""))[:2] == [keys[:7], keys[7:14]]
         assert [key for page in walking.pages(stream, b"") for key in page] == keys
         found = list(walking.pages(stream, b"", values=True))
-        assert [len(page) for page in found[:3]] == [9, 5, 5]
+        assert [len(page) for page in found[:3]] == [7, 5, 5]
         assert [(key, value) for page in found for key, value, *_ in page] == [(key, b"x" * 10) for key in keys]
 
 
 def test_a_page_with_values_is_limited_by_what_those_before_took():
-    sizes = [(0, walking.VALUES_LIMIT), (walking.VALUES_BYTES // 10, 10), (walking.VALUES_BYTES * 2, 1)]
+    sizes = [(0, walking.WALK_KEYS), (walking.VALUES_BYTES // 10, 10), (walking.VALUES_BYTES * 2, 1)]
     for size, limit in sizes:
         assert walking.next_limit([[b"k", b"x" * size, 1, None]] * 3) == limit
 
