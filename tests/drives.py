@@ -6,6 +6,7 @@ from sqlite_utils.utils import sqlite3
 
 from kvd.commands import Command
 from kvd.engine import Engine
+from kvd.limits import TRIM_INTERVAL_MS
 from kvd.storage import Store
 
 NOW = 1_000_000
@@ -43,6 +44,13 @@ class Drive:
         self.store.begin_fold()
         self.settle()
         return self
+
+    def idle(self, now: int = NOW) -> None:
+        """Let time pass with nobody writing."""
+        for _ in range(20):
+            self.store.tick(now)
+            self.settle()
+            now += TRIM_INTERVAL_MS
 
     def restart(self) -> "Drive":
         self.store.close()

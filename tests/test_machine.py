@@ -31,6 +31,7 @@ from kvd.storage import Store
 from kvd.storage import fold as fold_module
 from kvd.storage import journal as journal_module
 from kvd.storage import memory as memory_module
+from kvd.storage import retention as retention_module
 from kvd.storage import store as store_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # long reprs of the strategies
@@ -94,10 +95,12 @@ COMMANDS = {
 }
 SMALL_LIMITS = [
     (journal_module, "WAL_PRESIZED_BYTES", 1 << 20),
-    (store_module, "TRIMMED_PER_COMMIT_MAX", 3),
+    (retention_module, "TRIMMED_PER_COMMIT_MAX", 3),
     (store_module, "FOLD_CHANGES", 12),
     (store_module, "OVERLAY_CHANGES_MAX", 20),
     (store_module, "WAL_CHECKPOINT_BYTES", 1 << 18),
+    (fold_module, "TABLE_CHECKPOINT_BYTES", 20_000),
+    (fold_module, "TABLE_CHECKPOINT_CHANGES", 30),
     (memory_module, "MEMORY_BYTES_MAX", 1_500),
 ]
 KEPT_CHANGES = 20
@@ -304,7 +307,7 @@ FAULTS = [
     (Staging, "put", put_without_end),
     (fold_module, "DELETE", "SELECT :since, :upto"),
     (fold_module, "MARK", "UPDATE fold SET revision = :upto + 0 * :more"),
-    (Store, "trim_target", lambda store, least=1: store.revision - 1 if store.revision > store.first else None),
+    (Store, "trim_target", lambda store, **_: store.revision - 1 if store.revision > store.retention.first else None),
 ]
 
 

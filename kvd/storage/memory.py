@@ -14,6 +14,7 @@ from kvd.commands.entry import Entry, Found, Milliseconds, overlaid, prefix_end
 from kvd.limits import ENTRY_OVERHEAD_BYTES, MEMORY_BYTES_MAX
 
 MISSING: Any = object()
+JOINED_AT_ONCE = 1_000
 
 
 def payload(entries: dict[bytes, Entry | None]) -> int:
@@ -127,6 +128,7 @@ class Memory:
         self.folding: Overlay | None = None
         self.young = Cached()
         self.old = Cached()
+        self.joining: Iterator[bytes] = iter(())  # keys on their way to young, not all at once: 50,000 take 8 ms
 
     @property
     def size(self) -> int:
@@ -167,7 +169,8 @@ class Memory:
     def end_fold(self) -> None:
         """The table has what was being folded: it may be dropped now."""
         assert self.folding is not None
-        self.young.keys.update(self.folding.entries)
+        self.young.keys.update(self.joining)
+        self.joining = iter(self.folding.entries)
         self.young.payload += self.folding.payload
         self.folding = None
 
@@ -214,6 +217,7 @@ class Memory:
 
         Many at a time, in comprehensions: 0.3 us each instead of 1.
         """
+        self.young.keys.update(islice(self.joining, JOINED_AT_ONCE))
         while (excess := self.size - MEMORY_BYTES_MAX) > 0:
             if not self.old.keys:
                 if not self.young.keys:

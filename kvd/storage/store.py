@@ -34,8 +34,8 @@ from kvd.limits import (
     ONCE_KEPT_MS,
     OVERLAY_BYTES_MAX,
     OVERLAY_CHANGES_MAX,
-    TRIMMED_BYTES_PER_COMMIT,
-    TRIMMED_PER_COMMIT_MAX,
+    TRIM_INTERVAL_MS,
+    TRIMMED_PER_IDLE_COMMIT_MAX,
     WAL_CHECKPOINT_BYTES,
 )
 from kvd.storage.database import check_library, refusal_of, refusals
@@ -43,6 +43,7 @@ from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
 from kvd.storage.memory import MISSING, Memory
+from kvd.storage.retention import Retention
 from kvd.storage.table import Table
 
 # always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
@@ -70,7 +71,7 @@ class Store:
         except OSError as error:
             raise StorageFailed(f"cannot make the data directory {directory}: {error.strerror}") from error
         self.lock = DirectoryLock(directory)
-        self.kept_changes, self.kept_bytes, self.fsync = kept_changes, kept_bytes, fsync
+        self.kept, self.fsync = (kept_changes, kept_bytes), fsync
         try:
             self.journal = Journal(directory, synchronous=SYNCHRONOUS[fsync])
             self.table = Table(directory)
@@ -99,9 +100,8 @@ class Store:
             )
         self.history = head.history
         self.revision, self.time = head.last, head.time
-        self.first, self.folded, self.durable = head.first, fold.revision, 0
-        self.compacted = max(head.compacted, head.first - 1)
-        self.trim_upto, self.portion = self.compacted, TRIMMED_PER_COMMIT_MAX
+        self.folded, self.durable = fold.revision, 0
+        self.retention = Retention(head.first, head.compacted, *self.kept)
         self.entries = fold.entries
         self.sqlite_version = sqlite3.sqlite_version
         self.memory = Memory()
@@ -114,11 +114,18 @@ class Store:
         self.wal_bytes = WAL_CHECKPOINT_BYTES  # unknown after a crash: the first fold asks for a checkpoint
         self.unsynced = False
         self.fold_asked_at: Milliseconds = 0
+        self.trimmed_at: Milliseconds = 0
+        self.seen = self.revision  # at the last look whether somebody writes
         self.checkpoint_asked = False
         self.fold_waits = 0
         self.fold_error: Exception | None = None
 
     # Reading
+
+    @property
+    def compacted(self) -> int:
+        """Return the revision up to which changes are not told any more."""
+        return self.retention.compacted
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key, expired or not; raises Corrupt."""
@@ -236,9 +243,9 @@ class Store:
         if batch.rows:
             self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]
         if batch.compacted is not None:
-            self.compacted = batch.compacted
+            self.retention.compacted = batch.compacted
         if trim is not None:
-            self.trimmed(trim)
+            self.retention.trimmed(trim)
         self.tokens.update({kept.token: (number, kept.time) for number, kept in tokens})
         self.next_token += len(tokens)
         self.unsynced = True
@@ -293,8 +300,12 @@ class Store:
             self.fold_asked_at = now
             self.fold_error = None
             self.begin_fold()
-            self.trim_idle()
+            self.forget_tokens()
             self.journal.check_place()
+        if now - self.trimmed_at >= TRIM_INTERVAL_MS:
+            is_idle, self.trimmed_at, self.seen = self.seen == self.revision, now, self.revision
+            if is_idle:
+                self.trim_idle()
 
     def finish(self, done: Done) -> None:
         """Take note of a job that is over."""
@@ -327,34 +338,24 @@ class Store:
             return None
 
     def plan_trim(self) -> None:
-        """Decide up to where old changes may go: retention by count and by bytes, and COMPACT."""
-        count = self.revision - self.first + 1
+        """Decide up to where old changes may go."""
         with refusals():
-            over = self.journal.live_bytes() - self.kept_bytes
-        live = over + self.kept_bytes
-        excess = count * over // live if over > 0 else 0
-        self.portion = max(1, min(TRIMMED_PER_COMMIT_MAX, TRIMMED_BYTES_PER_COMMIT * count // max(live, 1)))
-        self.trim_upto = max(self.trim_upto, self.compacted, self.revision - self.kept_changes, self.first - 1 + excess)
+            self.retention.plan(self.revision, self.journal.live_bytes())
 
-    def trim_target(self, least: int | None = None) -> int | None:
-        """Return up to where a commit deletes rows: at least so many (a portion) or none, never what is not folded."""
-        upto = min(max(self.trim_upto, self.compacted), self.durable, self.revision - 1)
-        target = min(upto, self.first + self.portion - 1)
-        return target if target - self.first + 1 >= (least or self.portion) else None
+    def trim_target(self, least: int | None = None, most: int | None = None) -> int | None:
+        """Return up to where a commit deletes rows, if it is to. The last row stays: the head revision is its own."""
+        return self.retention.target(min(self.durable, self.revision - 1), least, most)
 
     def trim_idle(self) -> None:
-        """Delete forgotten changes also when nobody writes, and tokens that no longer count."""
+        """Delete some of the forgotten changes also when nobody writes."""
+        trim = self.trim_target(least=1, most=TRIMMED_PER_IDLE_COMMIT_MAX)
+        if trim is not None and self.put_off(partial(self.journal.trim, trim)):
+            self.retention.trimmed(trim)
+
+    def forget_tokens(self) -> None:
+        """Delete the tokens that no longer count."""
         oldest = next(iter(self.tokens.values()))[0] if self.tokens else self.next_token
         self.put_off(partial(self.journal.forget_tokens, oldest))
-        while (trim := self.trim_target(least=1)) is not None:
-            if self.put_off(partial(self.journal.trim, trim)) is None:
-                return
-            self.trimmed(trim)
-
-    def trimmed(self, upto: int) -> None:
-        """Take note that the rows up to a revision are deleted."""
-        self.first = upto + 1
-        self.compacted = max(self.compacted, upto)
 
     def sync(self) -> None:
         """Make durable what is committed (fsync = interval). After an OSError nothing is to be trusted."""

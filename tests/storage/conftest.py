@@ -5,12 +5,18 @@ import contextlib
 import pytest
 from drives import Drive
 
-from kvd.storage import journal
+from kvd.storage import fold, journal
 
 
 @pytest.fixture(autouse=True)
 def _short_wal(monkeypatch):
     monkeypatch.setattr(journal, "WAL_PRESIZED_BYTES", 1 << 20)
+
+
+@pytest.fixture(autouse=True)
+def _eager_checkpoints(monkeypatch):
+    """Each fold is made durable at once."""
+    monkeypatch.setattr(fold, "TABLE_CHECKPOINT_BYTES", -1)
 
 
 @pytest.fixture

@@ -199,3 +199,17 @@ def test_commits_go_on_while_a_fold_is_at_work(drive):
     assert drive.store.get(b"other").value == b"1"
     assert drive.store.table.fold().revision == 500
     db.close()
+
+
+def test_a_table_is_checkpointed_when_its_wal_is_long_much_was_folded_or_nothing_is_left_to_fold(drive, monkeypatch):
+    monkeypatch.setattr(fold_module, "TABLE_CHECKPOINT_BYTES", 1 << 20)
+    monkeypatch.setattr(fold_module, "TABLE_CHECKPOINT_CHANGES", 3)
+    drive.apply(Set(b"a", b"1"))
+    assert drive.fold().store.durable == 0
+    drive.fold()
+    assert drive.store.durable == 1
+    drive.apply(Set(b"a", b"x" * (1 << 20)))
+    assert drive.fold().store.durable == 2
+    for durable in (2, 2, 2, 6):
+        drive.apply(Set(b"a", b"1"))
+        assert drive.fold().store.durable == durable

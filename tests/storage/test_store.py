@@ -13,6 +13,7 @@ from kvd.commands.values import Clear, Get, Incr, MultiSet, Set, Take
 from kvd.errors import Busy, Compacted, Corrupt, Full, Internal, InUse, StorageFailed
 from kvd.limits import FOLD_AGE_MS, ONCE_KEPT_MS
 from kvd.storage import Store
+from kvd.storage import retention as retention_module
 from kvd.storage import store as store_module
 
 FILL = MultiSet([(b"k", b"v")] * 10)
@@ -104,7 +105,7 @@ def test_a_directory_that_may_not_be_read_is_refused_with_a_sentence(drive, monk
 @pytest.fixture
 def portions(monkeypatch):
     """Trim in portions of three."""
-    monkeypatch.setattr(store_module, "TRIMMED_PER_COMMIT_MAX", 3)
+    monkeypatch.setattr(retention_module, "TRIMMED_PER_COMMIT_MAX", 3)
 
 
 def test_old_changes_are_trimmed_by_count_and_only_what_is_folded(make_drive, portions):
@@ -114,15 +115,15 @@ def test_old_changes_are_trimmed_by_count_and_only_what_is_folded(make_drive, po
     assert revisions(drive, 0) == list(range(1, 21))
     drive.fold()
     drive.apply(Set(b"a", b"1"))
-    assert (drive.store.first, drive.store.compacted) == (4, 3)
+    assert (drive.store.retention.first, drive.store.compacted) == (4, 3)
     assert revisions(drive, 3) == list(range(4, 22))
     with pytest.raises(Compacted) as caught:
         revisions(drive, 2)
     assert caught.value.details == {"compacted": 3}
-    drive.store.tick(NOW)
-    assert (drive.store.first, drive.store.compacted) == (17, 16)
+    drive.idle()
+    assert (drive.store.retention.first, drive.store.compacted) == (18, 17)
     drive.settle()
-    assert revisions(drive.restart(), 16) == list(range(17, 22))
+    assert revisions(drive.restart(), 17) == list(range(18, 22))
 
 
 def test_old_changes_are_trimmed_by_bytes(make_drive, portions):
@@ -130,7 +131,7 @@ def test_old_changes_are_trimmed_by_bytes(make_drive, portions):
     for _ in range(40):
         drive.apply(Set(b"a", b"x" * 10_000))
     drive.fold()
-    drive.store.tick(NOW)
+    drive.idle()
     size = sum(len(change.value) for change in drive.store.changes(drive.store.compacted, b"", 99)[1])
     assert 30_000 <= size <= 130_000
     assert drive.apply(Get(b"a")) == [b"x" * 10_000]
@@ -154,15 +155,15 @@ def test_a_compaction_survives_a_restart_before_and_after_its_rows_are_gone(driv
         with pytest.raises(Compacted):
             revisions(drive, 5)
         assert revisions(drive, 6) == [7, 8, 9, 10]
-        drive.fold().store.tick(NOW)
-    assert drive.store.first == 7
+        drive.fold().idle()
+    assert drive.store.retention.first == 7
 
 
 def test_a_revision_is_never_used_again_when_all_is_compacted_trimmed_and_cleared(drive, portions):
     drive.apply(FILL, Take(b"k"))
     drive.apply(Compact(11))
-    drive.fold().store.tick(NOW)
-    assert (drive.store.first, drive.store.compacted) == (11, 11)
+    drive.fold().idle()
+    assert (drive.store.retention.first, drive.store.compacted) == (11, 11)
     drive.restart()
     assert (drive.store.revision, drive.store.compacted, drive.store.count(b"", NOW)) == (11, 11, 0)
     drive.apply(Set(b"a", b"1"))
@@ -258,8 +259,9 @@ def test_a_full_disk_puts_trimming_off(make_drive, portions, monkeypatch, name):
     drive.fold()
     with monkeypatch.context() as full:
         full.setattr(drive.store.journal, name, fails(13))
-        drive.store.tick(NOW)
-    drive.store.tick(NOW + FOLD_AGE_MS + 1)
+        drive.idle()
+        assert drive.store.compacted == (0 if name == "append" else 9)
+    drive.idle(NOW + FOLD_AGE_MS + 1)
     assert drive.store.compacted == 9
 
 
@@ -291,7 +293,7 @@ def test_any_other_failure_of_trimming_is_the_end(make_drive, portions, monkeypa
     drive.fold()
     monkeypatch.setattr(drive.store.journal, name, fails(10))
     with pytest.raises(Internal):
-        drive.store.tick(NOW)
+        drive.idle()
 
 
 class Damaged:

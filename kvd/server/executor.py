@@ -1,0 +1,109 @@
+"""The hot path: bodies in, encoded replies out; what they change is staged, and committed together. No sockets."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from kvd import wire
+from kvd.commands import COMMANDS, Ask, Command, Read, Write
+from kvd.commands.base import Ok, Wait
+from kvd.commands.entry import Milliseconds, Row
+from kvd.engine import Engine
+from kvd.errors import Internal, Refused
+from kvd.limits import BATCH_BYTES_MAX, BATCH_MS_MAX, REPLY_BYTES_MAX
+from kvd.server.clock import Clock
+from kvd.server.facts import Facts
+from kvd.server.frames import Request
+from kvd.server.parking import Parking
+from kvd.storage import Store
+
+log = logging.getLogger("kvd")
+
+CLOCK_EVERY = 8  # commands
+APPLIED = frozenset(command for command in COMMANDS.values() if issubclass(command, Read | Write))
+KEYED = frozenset(command for command in COMMANDS.values() if "key" in command.__struct_fields__)
+
+
+class Executor:
+    """Runs batches of commands against a store."""
+
+    def __init__(self, store: Store, clock: Clock, facts: Facts) -> None:
+        self.store = store
+        self.clock = clock
+        self.facts = facts
+        self.engine = Engine(store)
+        self.parking = Parking()
+        self.kinds: Counter[type[Command | Refused]] = Counter()
+        self.errors = 0
+        self.misses = 0
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """Return how often each command came."""
+        return {kind.command_name(): count for kind, count in self.kinds.items() if issubclass(kind, Command)}
+
+    def answers(self, batch: Sequence[Request], now: Milliseconds) -> list[bytes | None]:
+        """Run commands up to the bounds of a commit; return their replies, None for one that waits."""
+        staging = self.engine.staging
+        commands = wire.decode_commands([body for _, body in batch])
+        self.read_ahead(commands)
+        replies: list[bytes | None] = []
+        size = 0
+        until = now + BATCH_MS_MAX
+        for number, ((envelope, _), command) in enumerate(zip(batch, commands, strict=True), 1):
+            reply = self.answer(envelope, command, now)
+            replies.append(reply)
+            if reply is not None:
+                size += len(reply)
+            if size > REPLY_BYTES_MAX or staging.bytes > BATCH_BYTES_MAX:
+                break
+            # The clock costs 0.3 us of the 2 a GET takes here: it is asked now and then.
+            if not number % CLOCK_EVERY and self.clock.now() > until:
+                break
+        self.kinds.update(map(type, commands[: len(replies)]))
+        return replies
+
+    def read_ahead(self, commands: Sequence[Command | Refused]) -> None:
+        """Read together what the commands will ask of the table, if those before had to ask it: 6 us a key, not 10."""
+        if self.store.misses - self.misses > 1:
+            self.store.read_ahead([command.key for command in commands if type(command) in KEYED])  # type: ignore[union-attr]
+        self.misses = self.store.misses
+
+    def answer(self, envelope: list[bytes], command: Command | Refused, now: Milliseconds) -> bytes | None:
+        """Run one command against staging; return the encoded reply, None when it waits."""
+        try:
+            # By type, not by isinstance, which takes 0.05 us and not 0.01: it is all on the hot path.
+            reply = self.engine.apply(command, now) if type(command) in APPLIED else self.tell(command, now)  # type: ignore[arg-type]
+            if type(reply) is Wait:
+                self.parking.stage(envelope, command, reply, now)  # type: ignore[arg-type]
+                return None
+            return wire.encode(reply)
+        except Refused as error:
+            return self.refuse(error)
+        except Exception:
+            log.exception("event=defect a command raised; it changed nothing")
+            return self.refuse(Internal("a defect of kvd: the command changed nothing; the log tells more"))
+
+    def tell(self, command: Command | Refused, now: Milliseconds) -> Ok:
+        """Run a command about the daemon; raise what was wrong with one that could not be decoded."""
+        if isinstance(command, Refused):
+            raise command
+        assert isinstance(command, Ask)
+        return Ok(self.engine.staging.revision, command.run(self.facts, now))
+
+    def refuse(self, error: Refused) -> bytes:
+        """Count an error and encode its reply."""
+        self.errors += 1
+        return wire.encode(wire.error_reply(error))
+
+    def commit(self) -> list[Row]:
+        """Make what is staged durable; return the changes. When it fails, all that is staged is dropped."""
+        staging = self.engine.staging
+        try:
+            if not staging.is_empty:
+                self.store.commit(staging.take())
+            self.parking.commit()
+            return staging.rows
+        finally:
+            self.parking.drop()
+            staging.drop()
