@@ -101,6 +101,7 @@ SMALL_LIMITS = [
     (store_module, "WAL_CHECKPOINT_BYTES", 1 << 18),
     (fold_module, "TABLE_CHECKPOINT_BYTES", 20_000),
     (fold_module, "TABLE_CHECKPOINT_CHANGES", 30),
+    (memory_module, "JOINED_AT_ONCE", 2),
     (memory_module, "MEMORY_BYTES_MAX", 1_500),
 ]
 KEPT_CHANGES = 20

@@ -158,6 +158,19 @@ def test_a_key_that_was_written_again_is_dropped_after_the_others(small):
     assert memory.entries.keys() == {b"b", b"1", b"2", b"3"}
 
 
+def test_a_key_may_be_dropped_while_it_is_on_its_way_to_the_young(small, monkeypatch):
+    monkeypatch.setattr(memory_module, "JOINED_AT_ONCE", 1)
+    memory = Memory()
+    memory.update(dict.fromkeys(b"%d" % number for number in range(6)), 6)
+    folded(memory)
+    memory.old.keys.update(memory.entries)
+    memory.evict()
+    assert len(memory.entries) == 4
+    for number in range(6, 30):
+        memory.keep({b"%d" % number: None})
+        assert len(memory.entries) <= 5
+
+
 def test_what_was_being_folded_may_go_when_it_is(small):
     memory = Memory()
     memory.update(dict.fromkeys(b"%d" % number for number in range(10)), 10)
@@ -177,6 +190,7 @@ def test_the_weight_of_all_is_never_below_what_is_there(steps):
     memory = Memory()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory_module, "MEMORY_BYTES_MAX", 1_000)
+        patch.setattr(memory_module, "JOINED_AT_ONCE", 1)
         for pairs, is_fold in steps:
             memory.update({key: value if value is None else entry(key, value) for key, value in pairs.items()}, 1)
             if is_fold:
