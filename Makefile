@@ -1,10 +1,13 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
 # make test    the whole suite          make check   ruff, mypy, import-linter
-# make bench   figures of this machine  make clean   takes away what these made
+# make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
+# make clean   takes away what these made
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .data
+ROUNDS ?= 5
+KEYS ?= 1000000
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/wire.py,kvd/engine.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
@@ -33,7 +36,9 @@ check: $(VENV)/installed-dev
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/installed
-	@$(BIN)/python bench/run.py
+	@$(BIN)/python bench/compare.py $(ROUNDS)
+	@$(BIN)/python bench/large.py $(KEYS)
+	@$(BIN)/python bench/sweep.py $(KEYS)
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "kvd needs Python 3.11 or newer: apt-get install python3 python3-venv" >&2; exit 1; }

@@ -235,7 +235,8 @@ class Store:
         unknown and the store must not be written to any more.
         """
         self.wait_for_room()
-        trim = self.trim_target()
+        # A large commit deletes more than it brings too, or the journal would grow as long as they come.
+        trim = self.trim_target(most=max(self.retention.portion, 2 * len(batch.rows)))
         tokens = list(enumerate(batch.remembered, self.next_token))
         with refusals():
             self.journal.append(batch.rows, tokens, batch.compacted, trim)

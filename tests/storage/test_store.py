@@ -126,6 +126,14 @@ def test_old_changes_are_trimmed_by_count_and_only_what_is_folded(make_drive, po
     assert revisions(drive.restart(), 17) == list(range(18, 22))
 
 
+def test_the_journal_does_not_grow_with_large_commits(make_drive, portions):
+    drive = make_drive(kept_changes=20)
+    for _ in range(12):
+        drive.apply(FILL)
+        drive.fold()
+    assert drive.store.revision - drive.store.retention.first < 20 + 2 * 10
+
+
 def test_old_changes_are_trimmed_by_bytes(make_drive, portions):
     drive = make_drive(kept_bytes=100_000)
     for _ in range(40):
