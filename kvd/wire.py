@@ -34,22 +34,12 @@ def command_decoder() -> Callable[[bytes], Any]:
     return msgpack.Decoder(Union[tuple(COMMANDS.values())]).decode  # noqa: UP007  # made at run time
 
 
-def decode_commands(bodies: Sequence[bytes]) -> list[Read | Write | Ask | Refused]:
-    """Return the commands in bodies, each or what is wrong with it, as `decode_command` raises it."""
+def decode_commands(bodies: Sequence[bytes]) -> list[Read | Write | Ask] | None:
+    """Return the commands in bodies; None when anything is wrong with any: `decode_command` tells what with which."""
     try:
-        if bodies and max(map(len, bodies)) <= COMMAND_BYTES_MAX:
-            return list(map(command_decoder(), bodies))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    return [decoded(body) for body in bodies]
-
-
-def decoded(body: bytes) -> Read | Write | Ask | Refused:
-    """Return the command in a body, or what is wrong with it."""
-    try:
-        return decode_command(body)
-    except Refused as error:
-        return error
+        return list(map(command_decoder(), bodies)) if max(map(len, bodies)) <= COMMAND_BYTES_MAX else None
+    except Exception:  # noqa: BLE001  # whatever it is, it must not reach others' commands
+        return None
 
 
 def decode_command(body: bytes) -> Read | Write | Ask:

@@ -45,7 +45,10 @@ class Executor:
     def answers(self, batch: Sequence[Request], now: Milliseconds) -> list[bytes | None]:
         """Run commands up to the bounds of a commit; return their replies, None for one that waits."""
         staging = self.engine.staging
-        commands = wire.decode_commands([body for _, body in batch])
+        bodies = [body for _, body in batch]
+        commands: Sequence[Command | Refused] | None = wire.decode_commands(bodies)
+        if commands is None:
+            commands = [self.decoded(body) for body in bodies]
         self.read_ahead(commands)
         replies: list[bytes | None] = []
         size = 0
@@ -63,11 +66,21 @@ class Executor:
         self.kinds.update(map(type, commands[: len(replies)]))
         return replies
 
+    def decoded(self, body: bytes) -> Command | Refused:
+        """Return the command in a body, or what is wrong with it."""
+        try:
+            return wire.decode_command(body)
+        except Refused as error:
+            return error
+        except Exception:
+            log.exception("event=defect a command could not be decoded")
+            return Internal("a defect of kvd: the command could not be read; the log tells more")
+
     def read_ahead(self, commands: Sequence[Command | Refused]) -> None:
         """Read together what the commands will ask of the table, if those before had to ask it: 6 us a key, not 10."""
-        if self.store.misses - self.misses > 1:
+        before, self.misses = self.misses, self.store.misses
+        if self.misses - before > 1:
             self.store.read_ahead([command.key for command in commands if type(command) in KEYED])  # type: ignore[union-attr]
-        self.misses = self.store.misses
 
     def answer(self, envelope: list[bytes], command: Command | Refused, now: Milliseconds) -> bytes | None:
         """Run one command against staging; return the encoded reply, None when it waits."""

@@ -4,7 +4,9 @@ It works with connections of its own and talks to the loop by two queues. Its st
 """
 
 import os
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -76,7 +78,7 @@ class Folder(threading.Thread):
 
     def run(self) -> None:
         """Do jobs until told to stop; an error is handed to the loop, which decides."""
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        yield_processor()
         db: Connection = None
         while (job := self.jobs.get()) is not None:
             error: Exception | None = None
@@ -131,6 +133,13 @@ class Folder(threading.Thread):
             os.fdatasync(fd)
         finally:
             os.close(fd)
+
+
+def yield_processor() -> None:
+    """Let other threads go first. Linux has a priority for each thread; a sandbox may forbid it."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def is_long(db: Connection) -> bool:

@@ -11,14 +11,24 @@ class Retention:
         self.first = first
         self.compacted = self.upto = max(compacted, first - 1)
         self.portion = TRIMMED_PER_COMMIT_MAX  # rows that one commit deletes
+        self.row_bytes = TRIMMED_BYTES_PER_COMMIT // TRIMMED_PER_COMMIT_MAX
 
     def plan(self, revision: int, live_bytes: int) -> None:
         """Decide up to where rows may go, from the head revision and the bytes that all of them take."""
         count = revision - self.first + 1
         over = live_bytes - self.kept_bytes
         excess = count * over // live_bytes if over > 0 else 0
-        self.portion = max(1, min(TRIMMED_PER_COMMIT_MAX, TRIMMED_BYTES_PER_COMMIT * count // max(live_bytes, 1)))
+        self.row_bytes = max(1, live_bytes // max(count, 1))
+        self.portion = max(1, min(TRIMMED_PER_COMMIT_MAX, TRIMMED_BYTES_PER_COMMIT // self.row_bytes))
         self.upto = max(self.upto, self.compacted, revision - self.kept_changes, self.first - 1 + excess)
+
+    def most(self, rows: int, size: int) -> int:
+        """Return how many rows a commit of so many rows and bytes may delete.
+
+        A portion, or twice what it brings, else the journal would grow as long as large commits come; and not many
+        more bytes than it brings, because freeing a large value takes as long as writing it.
+        """
+        return max(self.portion, min(2 * rows, max(TRIMMED_BYTES_PER_COMMIT, 2 * size) // self.row_bytes))
 
     def target(self, durable: int, least: int | None = None, most: int | None = None) -> int | None:
         """Return up to where a commit deletes rows: a portion or none, never beyond what is folded durably."""

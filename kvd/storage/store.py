@@ -235,8 +235,8 @@ class Store:
         unknown and the store must not be written to any more.
         """
         self.wait_for_room()
-        # A large commit deletes more than it brings too, or the journal would grow as long as they come.
-        trim = self.trim_target(most=max(self.retention.portion, 2 * len(batch.rows)))
+        size = sum([len(row[2]) + len(row[3] or b"") for row in batch.rows])
+        trim = self.trim_target(most=self.retention.most(len(batch.rows), size))
         tokens = list(enumerate(batch.remembered, self.next_token))
         with refusals():
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
@@ -250,17 +250,16 @@ class Store:
         self.tokens.update({kept.token: (number, kept.time) for number, kept in tokens})
         self.next_token += len(tokens)
         self.unsynced = True
-        self.plan(batch.rows)
+        self.plan(size + 64 * len(batch.rows))
 
     def apply(self, rows: list[Row], entries: dict[bytes, Entry | None]) -> None:
         """Bring what is in memory up to the journal."""
         self.memory.update(entries, len(rows))
         self.entries += sum([-1 if row[1] != SET else not row[4] for row in rows])
 
-    def plan(self, rows: list[Row]) -> None:
-        """Ask for a fold or a checkpoint when enough has come together."""
+    def plan(self, written: int) -> None:
+        """Ask for a fold or a checkpoint when enough has come together, after a commit of so many bytes."""
         # Pages a commit writes to the WAL, estimated from above: the end of the journal and its parents.
-        written = sum([64 + len(row[2]) + len(row[3] or b"") for row in rows])
         self.wal_bytes += (3 + written * 21 // 20 // PAGE_BYTES) * PAGE_BYTES
         if self.wal_bytes > WAL_CHECKPOINT_BYTES and not self.checkpoint_asked:
             self.checkpoint_asked = True

@@ -134,6 +134,17 @@ def test_the_journal_does_not_grow_with_large_commits(make_drive, portions):
     assert drive.store.revision - drive.store.retention.first < 20 + 2 * 10
 
 
+def test_a_commit_of_small_rows_does_not_free_many_large_ones():
+    retention = retention_module.Retention(1, 0, 10, 1 << 30)
+    retention.plan(100, 100 << 20)
+    assert (retention.portion, retention.most(1000, 100_000)) == (8, 8)
+    assert retention.most(1000, 16 << 20) == 32
+    assert retention.most(10, 16 << 20) == 20
+    retention.plan(1000, 1000 * 100)
+    assert (retention.portion, retention.most(10, 1000)) == (250, 250)
+    assert retention.most(1000, 100_000) == 2000
+
+
 def test_old_changes_are_trimmed_by_bytes(make_drive, portions):
     drive = make_drive(kept_bytes=100_000)
     for _ in range(40):
