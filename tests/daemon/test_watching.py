@@ -68,6 +68,7 @@ def stopped_watcher(daemon, prefixes, changes, seconds):
         load(kv, changes)
         while time.monotonic() < begun + seconds:
             load(kv, 1000)
+            time.sleep(0.05)  # or the journal would not hold all of it any more
         watcher.send_signal(signal.SIGCONT)
         kv.set("user:end", "")
         assert seen_by(watcher) == in_journal(kv, *prefixes)
