@@ -189,7 +189,7 @@ class Staging:
                 previous, created = before.revision, before.created
         revision = self.revision = self.revision + 1
         created = created or revision
-        self.entries[key] = Entry(key, value, revision, created, expires)
+        self.entries[key] = Entry(key, revision, created, expires, value)
         self.rows.append((revision, SET, key, value, previous, created, expires, self.now))
         return revision
 
@@ -212,7 +212,7 @@ class Staging:
         self.end(entry, EXPIRED)
         return True
 
-    def end(self, entry: Entry | Head, kind: int) -> None:
+    def end(self, entry: Head, kind: int) -> None:
         """Stage the end of an entry."""
         self.bytes += ENTRY_OVERHEAD_BYTES + len(entry.key)
         self.revision += 1

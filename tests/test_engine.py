@@ -106,9 +106,9 @@ def test_a_command_that_would_stage_too_much_is_refused_and_what_was_staged_stay
 
 
 def test_an_entry_is_live_until_the_millisecond_it_expires():
-    assert Entry(A, b"", 1, 1, None).is_live(2**60)
-    assert Entry(A, b"", 1, 1, 10).is_live(9)
-    assert not Entry(A, b"", 1, 1, 10).is_live(10)
+    assert Entry(A, 1, 1, None, b"").is_live(2**60)
+    assert Entry(A, 1, 1, 10, b"").is_live(9)
+    assert not Entry(A, 1, 1, 10, b"").is_live(10)
 
 
 KEYS = st.sampled_from([b"a", b"ab", b"a\x00", b"\xff"])

@@ -22,11 +22,10 @@ KINDS = {SET: "SET", CLEAR: "CLEAR", EXPIRED: "EXPIRED"}
 Row = tuple[int, int, bytes, bytes | None, int, int, int | None, int]
 
 
-class Entry(Struct, frozen=True, gc=False):
-    """The current state of one key. `expires` is None for an entry that stays."""
+class Head(Struct, frozen=True, gc=False):
+    """An entry without its value, as a walk over keys finds it. `expires` is None for one that stays."""
 
     key: bytes
-    value: bytes
     revision: int
     created: int
     expires: Milliseconds | None
@@ -36,17 +35,10 @@ class Entry(Struct, frozen=True, gc=False):
         return self.expires is None or self.expires > now
 
 
-class Head(Struct, frozen=True, gc=False):
-    """An entry without its value, as a walk over keys finds it."""
+class Entry(Head, frozen=True, gc=False):
+    """The current state of one key."""
 
-    key: bytes
-    revision: int
-    created: int
-    expires: Milliseconds | None
-
-    def is_live(self, now: Milliseconds) -> bool:
-        """Return whether readers see the entry at this time."""
-        return self.expires is None or self.expires > now
+    value: bytes
 
 
 class Change(Struct, array_like=True, frozen=True, gc=False):
@@ -65,7 +57,7 @@ class Change(Struct, array_like=True, frozen=True, gc=False):
     time: Milliseconds
 
 
-Found = TypeVar("Found", Entry, Head)
+Found = TypeVar("Found", bound=Head)
 
 
 def change_of(row: Row) -> Change:
@@ -77,13 +69,18 @@ def change_of(row: Row) -> Change:
 def entry_of(row: Row) -> Entry | None:
     """Return the entry that a journal row leaves behind, or None when it ends the key."""
     revision, kind, key, value, _, created, expires, _ = row
-    return Entry(key, value or b"", revision, created, expires) if kind == SET else None
+    return Entry(key, revision, created, expires, value or b"") if kind == SET else None
 
 
 def prefix_end(prefix: bytes) -> bytes | None:
     """Return the smallest key after all that begin with the prefix; None when there is no end."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
+
+
+def span_of(prefix: bytes, after: bytes | None) -> tuple[bytes, bytes | None]:
+    """Return the first key that a walk over a prefix after a key may meet, and that before which it ends, if any."""
+    return max(prefix, b"" if after is None else after + b"\0"), prefix_end(prefix)
 
 
 def overlaid(below: Iterator[Found], above: Mapping[bytes, Any], keys: Iterable[bytes]) -> Iterator[Found]:

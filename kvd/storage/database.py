@@ -11,6 +11,7 @@ from sqlite_utils.utils import sqlite3
 from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, Refused, StorageFailed, UnfitSQLite
 from kvd.limits import BUSY_TIMEOUT_MS
 
+PAGE_BYTES = 4096  # SQLite's default
 Connection = Any  # pysqlite3 carries no types
 
 # SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write or checkpoint at the same

@@ -10,7 +10,7 @@ from heapq import heapify, heappop, heappush, merge
 from itertools import islice, repeat
 from typing import Any
 
-from kvd.commands.entry import Entry, Found, Milliseconds, overlaid, prefix_end
+from kvd.commands.entry import Entry, Found, Milliseconds, overlaid, span_of
 from kvd.limits import ENTRY_OVERHEAD_BYTES, MEMORY_BYTES_MAX
 
 MISSING: Any = object()
@@ -20,11 +20,6 @@ JOINED_AT_ONCE = 1_000
 def payload(entries: dict[bytes, Entry | None]) -> int:
     """Return how many bytes keys and values have."""
     return sum(map(len, entries)) + sum([len(entry.value) for entry in entries.values() if entry is not None])
-
-
-def weight(key: bytes, entry: Entry | None) -> int:
-    """Return about how many bytes of memory an entry takes besides its place in an overlay."""
-    return ENTRY_OVERHEAD_BYTES + payload({key: entry})
 
 
 class Order:
@@ -41,8 +36,8 @@ class Order:
     def between(self, prefix: bytes, after: bytes | None) -> Iterator[bytes]:
         """Return the keys that begin with the prefix and come after `after`."""
         self.catch_up()
-        start = max(prefix, b"" if after is None else after + b"\0")
-        return merge(part(self.sorted, start, prefix_end(prefix)), part(self.recent, start, prefix_end(prefix)))
+        start, end = span_of(prefix, after)
+        return merge(part(self.sorted, start, end), part(self.recent, start, end))
 
     def catch_up(self) -> None:
         """Take in the keys that are new: they are the last of the dict."""
@@ -114,6 +109,13 @@ class Cached:
         self.keys: set[bytes] = set()
         self.payload = 0
 
+    def add(self, entries: dict[bytes, Entry | None]) -> int:
+        """Take in keys; return the bytes that came with them."""
+        size = payload(entries)
+        self.keys.update(entries)
+        self.payload += size
+        return size
+
 
 class Joining:
     """Entries of a fold that is done, on their way to the cached; not all at once, for 50,000 take 8 ms."""
@@ -126,10 +128,7 @@ class Joining:
         """Let so many of them join (None: all that are left)."""
         some = dict(islice(self.items, most))
         if some:
-            moved = payload(some)
-            cached.keys.update(some)
-            cached.payload += moved
-            self.payload -= moved
+            self.payload -= cached.add(some)
         else:
             self.payload = 0  # what was left were the bytes of values that others of the same keys replaced
 
@@ -176,8 +175,7 @@ class Memory:
         """Keep what the table says of keys that are missing here."""
         self.evict()
         self.entries.update(found)
-        self.young.keys.update(found)
-        self.young.payload += payload(found)
+        self.young.add(found)
 
     # The fold
 

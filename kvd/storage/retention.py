@@ -22,13 +22,12 @@ class Retention:
         self.portion = max(1, min(TRIMMED_PER_COMMIT_MAX, TRIMMED_BYTES_PER_COMMIT // self.row_bytes))
         self.upto = max(self.upto, self.compacted, revision - self.kept_changes, self.first - 1 + excess)
 
-    def most(self, rows: int, size: int) -> int:
-        """Return how many rows a commit of so many rows and bytes may delete.
+    def bounded(self, rows: int, size: int) -> int:
+        """Return how many rows a commit may delete that would delete so many: a portion at least.
 
-        A portion, or twice what it brings, else the journal would grow as long as large commits come; and not many
-        more bytes than it brings, because freeing a large value takes as long as writing it.
+        Not more than TRIMMED_BYTES_PER_COMMIT or so many bytes: to free a large value takes as long as to write it.
         """
-        return max(self.portion, min(2 * rows, max(TRIMMED_BYTES_PER_COMMIT, 2 * size) // self.row_bytes))
+        return max(self.portion, min(rows, max(TRIMMED_BYTES_PER_COMMIT, size) // self.row_bytes))
 
     def target(self, durable: int, least: int | None = None, most: int | None = None) -> int | None:
         """Return up to where a commit deletes rows: a portion or none, never beyond what is folded durably."""

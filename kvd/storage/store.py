@@ -6,6 +6,7 @@ Time comes in as an argument, in Unix milliseconds.
 
 import os
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,7 +25,7 @@ from kvd.commands.entry import (
     Staged,
     entry_of,
 )
-from kvd.errors import Busy, Corrupt, Full, StartError, StorageFailed
+from kvd.errors import Busy, Corrupt, Full, Refused, StartError, StorageFailed
 from kvd.limits import (
     FOLD_AGE_MS,
     FOLD_BYTES,
@@ -38,7 +39,7 @@ from kvd.limits import (
     TRIMMED_PER_IDLE_COMMIT_MAX,
     WAL_CHECKPOINT_BYTES,
 )
-from kvd.storage.database import check_library, refusal_of, refusals
+from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals
 from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
@@ -49,7 +50,6 @@ from kvd.storage.table import Table
 # always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
 # with interval the loop calls `sync` besides.
 SYNCHRONOUS = {"always": "FULL", "interval": "NORMAL", "never": "NORMAL"}
-PAGE_BYTES = 4096
 T = TypeVar("T")
 
 
@@ -145,16 +145,9 @@ class Store:
 
     def read_ahead(self, keys: Sequence[bytes]) -> None:
         """Read together what the table alone can tell of keys. What goes wrong is told to whoever asks for the key."""
-        _, missing = self.memory.get_many(keys)
-        if len(missing) < 2:  # noqa: PLR2004
-            return
-        try:
-            read = self.table.get_many([keys[at] for at in missing])
-        except (Corrupt, sqlite3.Error):
-            return
-        self.misses += len(read)
-        self.hits -= len(read)  # each is a hit when it is asked for
-        self.memory.keep(read)
+        with suppress(Refused):
+            self.get_many(keys)
+            self.hits -= len(keys)  # each is a hit when it is asked for
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
         """Return the entries of keys, expired or not, MISSING where one is large and on disk, and whether any is.
@@ -236,7 +229,8 @@ class Store:
         """
         self.wait_for_room()
         size = sum([len(row[2]) + len(row[3] or b"") for row in batch.rows])
-        trim = self.trim_target(most=self.retention.most(len(batch.rows), size))
+        # Twice what it brings, or the journal would grow as long as large commits come.
+        trim = self.trim_target(most=self.retention.bounded(2 * len(batch.rows), 2 * size))
         tokens = list(enumerate(batch.remembered, self.next_token))
         with refusals():
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
@@ -348,7 +342,7 @@ class Store:
 
     def trim_idle(self) -> None:
         """Delete some of the forgotten changes also when nobody writes."""
-        trim = self.trim_target(least=1, most=TRIMMED_PER_IDLE_COMMIT_MAX)
+        trim = self.trim_target(least=1, most=self.retention.bounded(TRIMMED_PER_IDLE_COMMIT_MAX, 0))
         if trim is not None and self.put_off(partial(self.journal.trim, trim)):
             self.retention.trimmed(trim)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database, Migrations
 
-from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end
+from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end, span_of
 from kvd.errors import Corrupt
 from kvd.storage.checksum import is_whole, is_whole_head
 from kvd.storage.database import Connection, connect, migrate
@@ -105,8 +105,7 @@ class Table:
 
     def walk(self, columns: str, prefix: bytes, after: bytes | None) -> Iterator[Any]:
         """Yield rows in byte order."""
-        start = max(prefix, b"" if after is None else after + b"\0")
-        end = prefix_end(prefix)
+        start, end = span_of(prefix, after)
         sql, span = (SCAN_FROM, (start,)) if end is None else (SCAN_SPAN, (start, end))
         with closing(self.db.execute(sql.format(columns), span)) as cursor:
             yield from cursor
@@ -137,7 +136,7 @@ def checked(row: tuple[bytes, bytes, int, int, int | None, int, int]) -> Entry:
     key, value, revision, created, expires, head, found = row
     if not is_whole(head, found, revision, SET, key, value, created, expires):
         raise damaged(key)
-    return Entry(key, value, revision, created, expires)
+    return Entry(key, revision, created, expires, value)
 
 
 def checked_head(row: tuple[bytes, int, int, int | None, int]) -> Head:

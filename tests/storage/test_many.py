@@ -16,7 +16,7 @@ KEYS = [b"%d" % number for number in range(6)]
 
 
 def entry(key):
-    return Entry(key, b"v", 1, 1, None)
+    return Entry(key, 1, 1, None, b"v")
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), st.booleans()), st.lists(st.sampled_from(KEYS), max_size=9))

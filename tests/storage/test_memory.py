@@ -5,12 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvd.commands.entry import Entry
+from kvd.limits import ENTRY_OVERHEAD_BYTES
 from kvd.storage import memory as memory_module
-from kvd.storage.memory import Cached, Memory, Overlay, weight
+from kvd.storage.memory import Cached, Memory, Overlay, payload
 
 
 def entry(key, value=b"", revision=1, expires=None):
-    return Entry(key, value, revision, revision, expires)
+    return Entry(key, revision, revision, expires, value)
+
+
+def weight(key, found):
+    """Return about how many bytes of memory an entry takes besides its place in an overlay."""
+    return ENTRY_OVERHEAD_BYTES + payload({key: found})
 
 
 def filled(*entries):

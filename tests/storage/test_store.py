@@ -11,7 +11,7 @@ from kvd.commands.atomic import Once
 from kvd.commands.changes import Changes, Compact
 from kvd.commands.values import Clear, Get, Incr, MultiSet, Set, Take
 from kvd.errors import Busy, Compacted, Corrupt, Full, Internal, InUse, StorageFailed
-from kvd.limits import FOLD_AGE_MS, ONCE_KEPT_MS
+from kvd.limits import FOLD_AGE_MS, ONCE_KEPT_MS, TRIM_INTERVAL_MS
 from kvd.storage import Store
 from kvd.storage import retention as retention_module
 from kvd.storage import store as store_module
@@ -137,12 +137,24 @@ def test_the_journal_does_not_grow_with_large_commits(make_drive, portions):
 def test_a_commit_of_small_rows_does_not_free_many_large_ones():
     retention = retention_module.Retention(1, 0, 10, 1 << 30)
     retention.plan(100, 100 << 20)
-    assert (retention.portion, retention.most(1000, 100_000)) == (8, 8)
-    assert retention.most(1000, 16 << 20) == 32
-    assert retention.most(10, 16 << 20) == 20
+    assert (retention.portion, retention.bounded(2000, 200_000)) == (8, 8)
+    assert retention.bounded(2000, 32 << 20) == 32
+    assert retention.bounded(20, 32 << 20) == 20
     retention.plan(1000, 1000 * 100)
-    assert (retention.portion, retention.most(10, 1000)) == (250, 250)
-    assert retention.most(1000, 100_000) == 2000
+    assert (retention.portion, retention.bounded(20, 2000)) == (250, 250)
+    assert retention.bounded(2000, 200_000) == 2000
+
+
+def test_idle_time_does_not_free_many_large_values_at_once(make_drive, monkeypatch):
+    monkeypatch.setattr(retention_module, "TRIMMED_BYTES_PER_COMMIT", 30_000)
+    drive = make_drive(kept_changes=1)
+    for _ in range(12):
+        drive.apply(Set(b"a", b"x" * 10_000))
+    drive.fold().store.tick(NOW)
+    drive.store.tick(NOW + TRIM_INTERVAL_MS)
+    assert 1 <= drive.store.compacted <= 3
+    drive.idle(NOW + 2 * TRIM_INTERVAL_MS)
+    assert drive.store.compacted == 11
 
 
 def test_old_changes_are_trimmed_by_bytes(make_drive, portions):

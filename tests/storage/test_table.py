@@ -29,8 +29,8 @@ def test_an_entry_comes_back_as_it_was_written(drive):
     drive.apply(Set(b"a", b"1", ttl=5), Set(b"b", b""))
     table = drive.fold().store.table
     assert [table.get(key) for key in (b"a", b"b", b"c")] == [
-        Entry(b"a", b"1", 1, 1, NOW + 5),
-        Entry(b"b", b"", 2, 2, None),
+        Entry(b"a", 1, 1, NOW + 5, b"1"),
+        Entry(b"b", 2, 2, None, b""),
         None,
     ]
 
