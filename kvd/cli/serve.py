@@ -1,4 +1,4 @@
-"""The command `kvd`: builds the parts from the options and joins them."""
+"""`kvd serve`: builds the parts of a daemon from the options, and joins them."""
 
 import ctypes
 import gc
@@ -24,13 +24,7 @@ log = logging.getLogger("kvd")
 PR_SET_PDEATHSIG = 1
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVD"})
-@click.version_option(VERSION, prog_name="kvd")
-def main() -> None:
-    """Run kvd, a key-value daemon."""
-
-
-@main.command()
+@click.command()
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),

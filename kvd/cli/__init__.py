@@ -1,0 +1,16 @@
+"""The command `kvd`: a file for each of its commands."""
+
+import click
+
+from kvd.cli.serve import serve
+from kvd.version import VERSION
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVD"})
+@click.version_option(VERSION, prog_name="kvd")
+def main() -> None:
+    """Run kvd, a key-value daemon."""
+
+
+for command in (serve,):
+    main.add_command(command)
