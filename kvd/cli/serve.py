@@ -13,7 +13,7 @@ import click
 
 from kvd import config
 from kvd.config import Config
-from kvd.errors import StartError
+from kvd.errors import StartError, StorageFailed
 from kvd.server import Server
 from kvd.server.loop import stop_on_signals
 from kvd.storage import Store
@@ -65,6 +65,10 @@ def serve(
         end_with_parent(end_with)
     try:
         run(Config(data, listen, publish, fsync, log_level))
+    except StorageFailed as error:
+        click.echo(f"kvd: {error}", err=True)
+        # At once, as if killed: SQLite would checkpoint at its end, and nothing is to be written after a failed fsync.
+        os._exit(error.exit_code)
     except StartError as error:
         click.echo(f"kvd: {error}", err=True)
         sys.exit(error.exit_code)
@@ -105,6 +109,10 @@ def run(settings: Config) -> None:
             store.revision,
         )
         server.serve()
-    finally:
+    except StorageFailed:
+        raise
+    except BaseException:
         store.close()
+        raise
+    store.close()
     log.info("event=stopped revision=%d", store.revision)

@@ -73,6 +73,7 @@ class Server:
         self.started = self.clock.now()
         self.next_expiry = self.next_sync = self.published_compacted = 0
         self.stopping = self.is_busy = self.is_lone = False
+        self.read_only: str | None = None  # why, once the storage has failed
         self.answered = 0.0
         self.next_look: Milliseconds = 0
         self.poller = zmq.Poller()
@@ -85,13 +86,15 @@ class Server:
     # The loop
 
     def serve(self) -> None:
-        """Serve until `stop`; raises StorageFailed when nothing more can be promised."""
+        """Serve until `stop`; raises StorageFailed when it ends with a storage that has failed."""
         try:
             while not self.stopping:
                 self.turn(self.wait_ms())
             self.drain_and_stop()
         finally:
             self.close()
+        if self.read_only is not None:
+            raise StorageFailed(f"the daemon was read-only: {self.read_only}")
 
     def turn(self, wait_ms: int) -> None:
         """Wait for what comes, serve it, and do what is due."""
@@ -134,32 +137,45 @@ class Server:
     def wait_ms(self) -> int:
         """Return how long nothing is due."""
         now = self.clock.now()
-        due = [self.next_expiry, self.publisher.next_heartbeat, self.parking.next_until() or now + EXPIRY_INTERVAL_MS]
-        if self.store.fsync == "interval" and self.store.unsynced:
-            due.append(self.next_sync)
+        due = [self.publisher.next_heartbeat, self.parking.next_until() or now + EXPIRY_INTERVAL_MS]
+        if self.read_only is None:
+            due.append(self.next_expiry)
+            if self.store.fsync == "interval" and self.store.unsynced:
+                due.append(self.next_sync)
         return max(0, min(EXPIRY_INTERVAL_MS, min(due) - now))
 
     def tick(self, now: Milliseconds) -> None:
-        """Do what is due: expiries, heartbeats, waits that are over, the store's own."""
+        """Do what is due: heartbeats, waits that are over, and what writes, as long as that can be."""
+        self.end_waits(now)
+        self.publisher.tick(self.store.revision, now)
+        if self.read_only is not None:
+            return
+        try:
+            self.tend_storage(now)
+        except Refused as error:
+            self.end_writes(error.message)
+
+    def tend_storage(self, now: Milliseconds) -> None:
+        """Do what is due in the storage: expiries, the sync of an interval, its own. Raises Refused when it failed."""
         if now >= self.next_expiry:
             self.next_expiry = now + EXPIRY_INTERVAL_MS
             self.expire(now)
         if self.store.fsync == "interval" and now >= self.next_sync:
             self.next_sync = now + FSYNC_INTERVAL_MS
-            self.sync()
-        self.end_waits(now)
-        self.publisher.tick(self.store.revision, now)
-        try:
-            self.store.tick(now)
-        except Refused as error:
-            raise StorageFailed(f"the storage failed: {error.message}") from error
-
-    def sync(self) -> None:
-        """Make durable what the last interval wrote."""
-        try:
             self.store.sync()
-        except OSError as error:
-            raise StorageFailed(f"fsync of the journal failed: {error.strerror}") from error
+        self.store.tick(now)
+
+    def end_writes(self, reason: str) -> None:
+        """The storage has failed: nothing is written any more, and what is durable can still be read.
+
+        After a failed fsync the page cache lies, so nothing can be tried again (as PostgreSQL, 2018).
+        """
+        if self.read_only is None:
+            self.read_only = reason
+            self.executor.end_writes(reason)
+            log.critical(
+                "event=read_only %s; no write is taken until kvd is started again: look at the disk first", reason
+            )
 
     # A batch
 
@@ -177,7 +193,7 @@ class Server:
                     self.run_alone(request, now)
                 continue
             except Refused as error:
-                self.fail(part, error)
+                rows, replies = [], [self.fail(error)] * len(part)
             self.requests.send(part, replies)
             self.after_commit(rows, now)
             if batch:
@@ -192,18 +208,14 @@ class Server:
         except PASSING as error:
             replies = [self.executor.refuse(error)]
         except Refused as error:
-            self.fail([request], error)
+            replies = [self.fail(error)]
         self.requests.send([request], replies)
         self.after_commit(rows, now)
 
-    def fail(self, batch: list[Request], error: Refused) -> None:
-        """The commit failed and may or may not be on disk: tell it to all, and end. Never an OK after this.
-
-        After a failed fsync the page cache lies, so nothing can be tried again (as PostgreSQL, 2018).
-        """
-        reply = self.executor.refuse(Internal(f"the commit failed, its outcome is unknown: {error.message}"))
-        self.requests.send(batch, [reply] * len(batch))
-        raise StorageFailed(f"a commit failed: {error.message}")
+    def fail(self, error: Refused) -> bytes:
+        """The commit failed and may or may not be on disk: return what its batch is told. Never OK."""
+        self.end_writes(f"a commit failed: {error.message}")
+        return self.executor.refuse(Internal(f"the commit failed, its outcome is unknown: {error.message}"))
 
     def after_commit(self, rows: list[Row], now: Milliseconds) -> None:
         """Publish changes, and answer those who waited for them."""
@@ -227,8 +239,6 @@ class Server:
             log.warning("event=expiry_delayed %s", error)
             self.next_expiry = now + EXPIRY_RETRY_MS
             return
-        except Refused as error:
-            self.fail([], error)
         if len(keys) == EXPIRED_PER_BATCH_MAX:
             self.next_expiry = now
         self.after_commit(rows, now)
@@ -269,8 +279,16 @@ class Server:
         ending = ShuttingDown("the daemon is about to end; ask again")
         for parked in self.parking.take_all():
             self.requests.reply(parked.envelope, self.executor.refuse(ending))
-        self.store.sync()
+        self.last_sync()
         self.requests.socket.set(zmq.LINGER, STOP_DRAIN_MS)
+
+    def last_sync(self) -> None:
+        """Make durable what an interval has left."""
+        try:
+            if self.read_only is None:
+                self.store.sync()
+        except Refused as error:
+            self.end_writes(error.message)
 
     def close(self) -> None:
         """Close the sockets and let the endpoints go. The store is its owner's to close."""
@@ -297,6 +315,7 @@ class Server:
             "history": self.store.history,
             "revision": self.store.revision,
             "fsync": self.store.fsync,
+            "read_only": self.read_only,
             "sqlite": self.store.sqlite_version,
             "frames": self.requests.frames.name,
         }

@@ -25,7 +25,7 @@ from kvd.commands.entry import (
     Staged,
     entry_of,
 )
-from kvd.errors import Busy, Corrupt, Full, Refused, StartError, StorageFailed
+from kvd.errors import Busy, Corrupt, Full, Internal, Refused, StartError, StorageFailed
 from kvd.limits import (
     FOLD_AGE_MS,
     FOLD_BYTES,
@@ -352,10 +352,13 @@ class Store:
         self.put_off(partial(self.journal.forget_tokens, oldest))
 
     def sync(self) -> None:
-        """Make durable what is committed (fsync = interval). After an OSError nothing is to be trusted."""
+        """Make durable what is committed (fsync = interval). Raises Internal: then nothing is to be trusted."""
         if self.unsynced:
             self.unsynced = False
-            os.fdatasync(self.wal_fd)
+            try:
+                os.fdatasync(self.wal_fd)
+            except OSError as error:
+                raise Internal(f"fsync of the journal failed: {error.strerror}") from error
 
     def facts(self) -> dict[str, Any]:
         """Return what INFO says of the store."""
