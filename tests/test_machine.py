@@ -307,7 +307,7 @@ FAULTS = [
     (memory_module.Memory, "covers", drop_what_is_not_folded),
     (Staging, "put", put_without_end),
     (fold_module, "DELETE", "SELECT :since, :upto"),
-    (fold_module, "MARK", "UPDATE fold SET revision = :upto + 0 * :more"),
+    (fold_module, "MARK", "UPDATE fold SET revision = :upto + 0 * (:entries + :seal)"),
     (Store, "trim_target", lambda store, **_: store.revision - 1 if store.revision > store.retention.first else None),
 ]
 

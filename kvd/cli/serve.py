@@ -92,6 +92,8 @@ def run(settings: Config) -> None:
     settings.check()
     raise_descriptor_limit()
     store = Store(settings.data, fsync=settings.fsync)
+    for note in store.notes:
+        log.warning("event=recovered %s", note)
     try:
         server = Server(store, listen=settings.listen, publish=settings.publish)
         stop_on_signals(server)

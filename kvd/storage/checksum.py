@@ -22,6 +22,16 @@ def seal(entry_checksum: int, previous: int, time: int) -> int:
     return (entry_checksum * 3 + previous * 5 + time * 7) % PRIME
 
 
+def token_checksum(token: bytes, digest: bytes, revision: int, result: bytes, time: int) -> int:
+    """Return the CRC-32 over what is kept of a command that ran under ONCE."""
+    return crc32(result, crc32(digest, crc32(token, (revision * 3 + time * 5) % PRIME)))
+
+
+def mark_seal(history: str, *numbers: int) -> int:
+    """Return what protects the one row in which a file says where it stands."""
+    return (crc32(history.encode()) + sum([number * (3 + 2 * at) for at, number in enumerate(numbers)])) % PRIME
+
+
 def is_whole(head: Any, found: Any, revision: Any, kind: int, key: Any, value: Any, created: Any, expires: Any) -> bool:
     """Return whether a row read from disk has the checksums it should. A flipped type makes a cell text or nothing."""
     try:

@@ -1,5 +1,6 @@
 """Connections to SQLite: which library, which pragmas, which schema, and what its errors mean to us."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,15 @@ def migrate(db: Connection, migrations: Migrations, path: Path) -> None:
         migrations.apply(database)
 
 
+def sync_directory(directory: Path) -> None:
+    """Make durable which files a directory has: SQLite does so too, and does not look whether it went well."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 @contextmanager
 def start_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into StorageFailed with a sentence."""
@@ -92,4 +102,4 @@ def refusal_of(error: Exception) -> Refused:
         return Busy(f"another program holds the database for more than {BUSY_TIMEOUT_MS} ms: try again")
     if code in (CORRUPT, NOT_A_DATABASE):
         return Corrupt(f"the database is damaged: {error}")
-    return Internal(f"the storage failed: {error}")
+    return Internal(f"the storage failed: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})")

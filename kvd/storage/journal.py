@@ -13,7 +13,7 @@ from sqlite_utils import Database, Migrations
 from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
 from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
-from kvd.storage.checksum import checksum, head_checksum, is_whole, seal
+from kvd.storage.checksum import checksum, head_checksum, is_whole, mark_seal, seal, token_checksum
 from kvd.storage.database import Connection, connect, migrate
 
 FILE = "journal.db"
@@ -21,7 +21,10 @@ MIGRATIONS = Migrations("kvd.journal")
 
 COLUMNS = "revision, kind, key, value, previous, created, expires, time, head, checksum, seal"
 INSERT_ROW = f"INSERT INTO journal({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # constants
-INSERT_TOKEN = "INSERT INTO once VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105
+TOKEN_COLUMNS = "token, digest, revision, result, time, checksum"  # noqa: S105
+INSERT_TOKEN = f"INSERT INTO once(id, {TOKEN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # constants
+SELECT_TOKEN = f"SELECT {TOKEN_COLUMNS} FROM once WHERE id = ?"  # noqa: S608  # constants
+NEW_HISTORY = "SELECT lower(hex(randomblob(8)))"
 SELECT_ROWS = f"SELECT {COLUMNS} FROM journal"  # noqa: S608  # constants
 SELECT_AFTER = f"{SELECT_ROWS} WHERE revision > ? ORDER BY revision"
 # A bounded walk along the primary key: 0.3 us a row that does not match, 2 us one that does.
@@ -44,10 +47,11 @@ def m001_journal(db: Database) -> None:
     )
     db.execute(
         "CREATE TABLE once(id INTEGER PRIMARY KEY, token BLOB NOT NULL, digest BLOB NOT NULL,"
-        " revision INTEGER NOT NULL, result BLOB NOT NULL, time INTEGER NOT NULL)"
+        " revision INTEGER NOT NULL, result BLOB NOT NULL, time INTEGER NOT NULL, checksum INTEGER NOT NULL)"
     )
-    db.execute("CREATE TABLE head(history TEXT NOT NULL, compacted INTEGER NOT NULL)")
-    db.execute("INSERT INTO head VALUES (lower(hex(randomblob(8))), 0)")
+    db.execute("CREATE TABLE head(history TEXT NOT NULL, compacted INTEGER NOT NULL, seal INTEGER NOT NULL)")
+    (history,) = db.execute(NEW_HISTORY).fetchone()
+    db.execute("INSERT INTO head VALUES (?, 0, ?)", (history, mark_seal(history, 0)))
 
 
 class Head(NamedTuple):
@@ -90,7 +94,10 @@ class Journal:
 
     def head(self) -> Head:
         """Return what the journal holds."""
-        history, compacted = self.db.execute("SELECT history, compacted FROM head").fetchone()
+        history, compacted, seal = self.db.execute("SELECT history, compacted, seal FROM head").fetchone()
+        if mark_seal(history, compacted) != seal:
+            raise Corrupt("the head of the journal is damaged on disk")
+        self.history = history
         first, last = self.db.execute(
             "SELECT (SELECT min(revision) FROM journal), (SELECT max(revision) FROM journal)"
         ).fetchone()
@@ -112,9 +119,10 @@ class Journal:
         try:
             self.db.executemany(INSERT_ROW, map(sealed, rows))
             if tokens:
-                self.db.executemany(INSERT_TOKEN, [(number, *kept) for number, kept in tokens])
+                kept = [(number, *remembered, token_checksum(*remembered)) for number, remembered in tokens]
+                self.db.executemany(INSERT_TOKEN, kept)
             if compacted is not None:
-                execute("UPDATE head SET compacted = ?", (compacted,))
+                execute("UPDATE head SET compacted = ?, seal = ?", (compacted, mark_seal(self.history, compacted)))
             if trim is not None:
                 execute("DELETE FROM journal WHERE revision <= ?", (trim,))
             execute("COMMIT")
@@ -175,11 +183,8 @@ class Journal:
         return int(self.db.execute("SELECT coalesce(max(id), 0) + 1 FROM once").fetchone()[0])
 
     def remembered(self, number: int) -> Remembered:
-        """Return what is kept in one row of `once`."""
-        row = self.db.execute(
-            "SELECT token, digest, revision, result, time FROM once WHERE id = ?", (number,)
-        ).fetchone()
-        return Remembered(*row)
+        """Return what is kept in one row of `once`; raises Corrupt."""
+        return checked_token(self.db.execute(SELECT_TOKEN, (number,)).fetchone())
 
     def forget_tokens(self, below: int) -> None:
         """Drop the tokens with ids below this, if there are enough of them to be worth a commit."""
@@ -221,6 +226,18 @@ def sealed(row: Row) -> tuple[Any, ...]:
     head = head_checksum(revision, kind, key, created, expires)
     entry = checksum(head, value)
     return (*row, head, entry, seal(entry, previous, time))
+
+
+def checked_token(row: tuple[Any, ...]) -> Remembered:
+    """Return what a row of `once` keeps; raise Corrupt when its checksum does not fit."""
+    *kept, found = row
+    try:
+        is_intact = token_checksum(*kept) == found
+    except TypeError:
+        is_intact = False
+    if not is_intact:
+        raise Corrupt("what is kept of a token of ONCE is damaged on disk", token=bytes(kept[0]))
+    return Remembered(*kept)
 
 
 def checked(row: tuple[Any, ...]) -> Row:

@@ -1,4 +1,7 @@
-"""One daemon per directory: an flock that the kernel lets go when the process ends, however it ends."""
+"""One daemon per directory: an flock that the kernel lets go when the process ends, however it ends.
+
+The file tells who has it, and how long the journal's WAL was made; it is empty after a clean end.
+"""
 
 import fcntl
 import os
@@ -20,11 +23,32 @@ class DirectoryLock:
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(self.fd, 20, 0).decode("ascii", "replace").strip()
+            holder, *_ = self.words() or ["unknown"]
             os.close(self.fd)
-            raise InUse(f"{directory} is served by another kvd (process {holder or 'unknown'})") from error
+            raise InUse(f"{directory} is served by another kvd (process {holder})") from error
+
+        words = self.words()
+        # How long the WAL was of one who did not end cleanly; None if the last did.
+        self.left_wal_bytes = int(words[1]) if len(words) > 1 and words[1].isdigit() else None
+        self.write(self.left_wal_bytes)
+
+    def words(self) -> list[str]:
+        """Return what the file says: a process and, while the files are open, the bytes of the journal's WAL."""
+        return os.pread(self.fd, 40, 0).decode("ascii", "replace").split()
+
+    def write(self, wal_bytes: int | None) -> None:
+        """Say who we are, and whether the files are open."""
         os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, b"%d\n" % os.getpid(), 0)
+        os.pwrite(self.fd, b"%d\n" % os.getpid() if wal_bytes is None else b"%d %d\n" % (os.getpid(), wal_bytes), 0)
+
+    def mark_in_use(self, wal_bytes: int) -> None:
+        """Say that the directory's files are open. Called when they are, so that their WALs exist."""
+        self.write(wal_bytes)
+        os.fsync(self.fd)
+
+    def mark_clean(self) -> None:
+        """Say that nothing is left to recover. Called just before the files are closed, for that removes their WALs."""
+        os.ftruncate(self.fd, 0)
 
     def close(self) -> None:
         """Let the directory go."""

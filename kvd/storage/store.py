@@ -39,12 +39,15 @@ from kvd.limits import (
     TRIMMED_PER_IDLE_COMMIT_MAX,
     WAL_CHECKPOINT_BYTES,
 )
-from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals
+from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_directory
 from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
+from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
 from kvd.storage.memory import MISSING, Memory
+from kvd.storage.recovery import Recovery
 from kvd.storage.retention import Retention
+from kvd.storage.table import FILE as TABLE_FILE
 from kvd.storage.table import Table
 
 # always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
@@ -72,19 +75,38 @@ class Store:
             raise StorageFailed(f"cannot make the data directory {directory}: {error.strerror}") from error
         self.lock = DirectoryLock(directory)
         self.kept, self.fsync = (kept_changes, kept_bytes), fsync
+        self.opened: list[Journal | Table] = []
+        self.notes: list[str] = []  # what there is to say of how the files were found
         try:
-            self.journal = Journal(directory, synchronous=SYNCHRONOUS[fsync])
-            self.table = Table(directory)
+            self.open(directory)
             self.load()
-        except (sqlite3.Error, Corrupt, OSError) as error:
-            self.lock.close()
-            raise StorageFailed(f"{directory}: {error}; is it a kvd data directory, whole and readable?") from error
+        except (sqlite3.Error, Refused, OSError) as error:
+            self.let_go()
+            notes = "".join(f"{note}. " for note in self.notes)
+            raise StorageFailed(
+                f"{directory}: {notes}{error}; is it a kvd data directory, whole and readable? "
+                f"`kvd check {directory}` tells what is damaged"
+            ) from error
         except StartError:
-            self.lock.close()
+            self.let_go()
             raise
         self.folder = Folder(directory, 0, sync_journal=fsync != "always")
         self.folder.start()
         self.wal_fd = os.open(self.journal.wal, os.O_RDONLY | os.O_CLOEXEC)
+
+    def open(self, directory: Path) -> None:
+        """Open the files; raises StartError, Refused, sqlite3.Error or OSError."""
+        left = self.lock.left_wal_bytes
+        recovery = None if left is None else Recovery(directory, (JOURNAL_FILE, TABLE_FILE), left, self.notes)
+        self.journal = Journal(directory, synchronous=SYNCHRONOUS[self.fsync])
+        self.opened.append(self.journal)
+        self.table = Table(directory)
+        self.opened.append(self.table)
+        self.lock.mark_in_use(self.journal.wal.stat().st_size)
+        if recovery is not None:
+            recovery.compare(JOURNAL_FILE, self.journal.db)
+            recovery.compare(TABLE_FILE, self.table.db)
+        sync_directory(directory)
 
     def load(self) -> None:
         """Read the heads, and the overlay from the journal: no replay of the history, whatever the size."""
@@ -381,9 +403,15 @@ class Store:
     def close(self) -> None:
         """Finish the fold at hand, close the files, let the directory go."""
         self.folder.stop()
-        self.table.close()
-        self.journal.close()
         os.close(self.wal_fd)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the files that are open, the table first, and let the directory go."""
+        if self.opened:
+            self.lock.mark_clean()
+        while self.opened:
+            self.opened.pop().close()
         self.lock.close()
 
 

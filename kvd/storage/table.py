@@ -9,7 +9,7 @@ from sqlite_utils import Database, Migrations
 
 from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end, span_of
 from kvd.errors import Corrupt
-from kvd.storage.checksum import is_whole, is_whole_head
+from kvd.storage.checksum import is_whole, is_whole_head, mark_seal
 from kvd.storage.database import Connection, connect, migrate
 
 FILE = "table.db"
@@ -46,8 +46,11 @@ def m001_table(db: Database) -> None:
         f" value BLOB {whole}) WITHOUT ROWID"
     )
     db.execute("CREATE INDEX entry_expires ON entry(expires) WHERE expires IS NOT NULL")
-    db.execute("CREATE TABLE fold(history TEXT NOT NULL, revision INTEGER NOT NULL, entries INTEGER NOT NULL)")
-    db.execute("INSERT INTO fold VALUES ('', 0, 0)")
+    db.execute(
+        "CREATE TABLE fold(history TEXT NOT NULL, revision INTEGER NOT NULL, entries INTEGER NOT NULL,"
+        " seal INTEGER NOT NULL)"
+    )
+    db.execute("INSERT INTO fold VALUES ('', 0, 0, ?)", (mark_seal("", 0, 0),))
 
 
 class Fold(NamedTuple):
@@ -68,11 +71,14 @@ class Table:
 
     def fold(self) -> Fold:
         """Return how far the fold has come."""
-        return Fold(*self.db.execute("SELECT history, revision, entries FROM fold").fetchone())
+        *fold, seal = self.db.execute("SELECT history, revision, entries, seal FROM fold").fetchone()
+        if mark_seal(*fold) != seal:
+            raise Corrupt("what the table says of itself is damaged on disk")
+        return Fold(*fold)
 
     def adopt(self, history: str) -> None:
         """Tie a new table to its journal."""
-        self.db.execute("UPDATE fold SET history = ?", (history,))
+        self.db.execute("UPDATE fold SET history = ?, seal = ?", (history, mark_seal(history, 0, 0)))
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key; raises Corrupt when it is damaged."""

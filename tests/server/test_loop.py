@@ -212,9 +212,9 @@ def test_fsync_interval_syncs_and_a_failing_sync_ends_the_writes(make_rig, monke
 
 def test_the_last_sync_that_fails_is_told_by_the_end(make_rig, monkeypatch):
     rig = make_rig(fsync="interval")
+    rig.server.next_sync = rig.server.clock.now() + 60_000
     rig.ask("SET", b"a", b"2")
     monkeypatch.setattr("os.fdatasync", lambda fd: (_ for _ in ()).throw(OSError(5, "broken")))
-    rig.server.next_sync = rig.server.clock.now() + 60_000
     rig.server.stop()
     with pytest.raises(StorageFailed, match="broken"):
         rig.server.serve()

@@ -55,7 +55,7 @@ def test_an_error_of_sqlite_is_one_of_ours(code, cls):
 
 
 def test_an_error_that_is_not_sqlites_is_internal():
-    assert str(refusal_of(ValueError("what"))) == "INTERNAL: the storage failed: what"
+    assert str(refusal_of(ValueError("what"))) == "INTERNAL: the storage failed: what (ValueError)"
 
 
 @pytest.mark.parametrize("file", ["journal.db", "table.db"])

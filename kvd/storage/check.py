@@ -1,0 +1,151 @@
+"""The check: reads every row of a data directory, beside a daemon or without one, and tells what is damaged.
+
+It works with connections of its own, some rows at a time, so that nobody waits long for it and no snapshot is
+held for long. It writes nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlite_utils.utils import sqlite3
+
+from kvd.errors import Corrupt
+from kvd.storage import journal, table
+from kvd.storage.database import Connection, connect
+
+ROWS_AT_ONCE = 500  # 1.5 ms without letting others run
+DAMAGES_MAX = 1_000
+
+ENTRIES = f"SELECT {table.COLUMNS} FROM entry WHERE key > ? ORDER BY key LIMIT ?"  # noqa: S608  # constants
+ROWS = f"SELECT {journal.COLUMNS} FROM journal WHERE revision > ? ORDER BY revision LIMIT ?"  # noqa: S608  # constants
+TOKENS = f"SELECT id, {journal.TOKEN_COLUMNS} FROM once WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608  # constants
+
+
+class Damage(NamedTuple):
+    """Something that is not as it was written: in which file, at which key or revision if that is known."""
+
+    file: str
+    key: bytes | None
+    revision: int | None
+    message: str
+
+
+class Report(NamedTuple):
+    """What a check has read, and what it found."""
+
+    entries: int
+    changes: int
+    damages: list[Damage]
+
+
+class Check:
+    """One check. `breathe` is called between portions of rows: whoever has other work does it there, or raises."""
+
+    def __init__(self, directory: Path, breathe: Callable[[], None]) -> None:
+        self.directory = directory
+        self.breathe = breathe
+        self.damages: list[Damage] = []
+
+    def run(self) -> Report:
+        """Read everything. Raises StorageFailed when a file cannot be opened at all."""
+        with closing(connect(self.directory / journal.FILE)) as db:
+            self.pages(journal.FILE, db)
+            changes = self.changes(db)
+            self.tokens(db)
+        with closing(connect(self.directory / table.FILE)) as db:
+            self.pages(table.FILE, db)
+            entries = self.entries(db)
+            self.count(db)
+        return Report(entries, changes, self.damages)
+
+    def found(self, file: str, message: str, key: bytes | None = None, revision: int | None = None) -> None:
+        """Take note of a damage."""
+        if len(self.damages) < DAMAGES_MAX:
+            self.damages.append(Damage(file, key, revision, message))
+
+    def pages(self, file: str, db: Connection) -> None:
+        """Let SQLite see whether the pages fit together."""
+        try:
+            for (message,) in db.execute("PRAGMA integrity_check(20)"):
+                if message != "ok":
+                    self.found(file, message)
+        except sqlite3.DatabaseError as error:
+            self.found(file, str(error))
+        self.breathe()
+
+    def portions(self, file: str, db: Connection, sql: str, first: Any) -> Iterator[list[Any]]:
+        """Yield rows after `first`, some at a time, as far as they can be read."""
+        while True:
+            try:
+                rows = db.execute(sql, (first, ROWS_AT_ONCE)).fetchall()
+            except sqlite3.DatabaseError as error:
+                self.found(file, f"after {first!r} nothing can be read: {error}")
+                return
+            if not rows:
+                return
+            yield rows
+            self.breathe()
+            if type(rows[-1][0]) is not type(first):
+                self.found(file, "a row has lost its key")
+                return
+            first = rows[-1][0]
+
+    def changes(self, db: Connection) -> int:
+        """Read the journal; return how many changes are whole."""
+        count = 0
+        last: int | None = None
+        for rows in self.portions(journal.FILE, db, ROWS, 0):
+            for row in rows:
+                if last is not None and row[0] != last + 1 and row[0] > self.first(db):
+                    self.found(journal.FILE, f"the changes {last + 1} to {row[0] - 1} are missing", revision=last + 1)
+                last = row[0]
+                try:
+                    journal.checked(row)
+                    count += 1
+                except Corrupt as error:
+                    self.found(journal.FILE, error.message, revision=row[0])
+        return count
+
+    def first(self, db: Connection) -> int:
+        """Return the first revision there is now: others may have gone since the check began."""
+        return int(db.execute("SELECT min(revision) FROM journal").fetchone()[0])
+
+    def tokens(self, db: Connection) -> None:
+        """Read what is kept of ONCE, and the journal's head."""
+        try:
+            journal.read_mark(db)
+        except (Corrupt, sqlite3.DatabaseError, TypeError) as error:
+            self.found(journal.FILE, str(error))
+        for rows in self.portions(journal.FILE, db, TOKENS, 0):
+            for row in rows:
+                try:
+                    journal.checked_token(row[1:])
+                except Corrupt as error:
+                    self.found(journal.FILE, error.message)
+
+    def entries(self, db: Connection) -> int:
+        """Read the table; return how many entries are whole."""
+        count = 0
+        for rows in self.portions(table.FILE, db, ENTRIES, b""):
+            for row in rows:
+                try:
+                    table.checked(row)
+                    count += 1
+                except Corrupt as error:
+                    self.found(table.FILE, error.message, key=row[0] if isinstance(row[0], bytes) else None)
+        return count
+
+    def count(self, db: Connection) -> None:
+        """Compare how many entries there are with how many there should be, at one moment."""
+        db.execute("BEGIN")
+        try:
+            expected = table.read_fold(db).entries
+            (found,) = db.execute("SELECT count(*) FROM entry").fetchone()
+            if found != expected:
+                self.found(table.FILE, f"there are {found} entries where {expected} should be")
+        except (Corrupt, sqlite3.DatabaseError, TypeError) as error:
+            self.found(table.FILE, str(error))
+        finally:
+            db.rollback()
