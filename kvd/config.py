@@ -24,6 +24,7 @@ class Config(Struct, frozen=True):
     publish: str = PUBLISH
     fsync: Fsync = "always"
     log_level: LogLevel = "info"
+    backups: Path | None = None
 
     def check(self) -> None:
         """Raise BadConfiguration when the parts do not fit together."""

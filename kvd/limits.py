@@ -49,6 +49,10 @@ STOP_DRAIN_MS = 1_000
 ONCE_KEPT_MS = 120_000
 ONCE_TOKENS_MAX = 1_000_000
 
+# CHECK and BACKUP run beside all else; a client waits so long for their replies.
+TASK_MS_MAX = 3_600_000
+DAMAGES_TOLD_MAX = 100
+
 # Time, seen from the daemon.
 HEARTBEAT_MS = 1_000
 EXPIRY_INTERVAL_MS = 200
@@ -73,6 +77,10 @@ TRIMMED_PER_COMMIT_MAX = 250  # 0.3 ms
 TRIMMED_PER_IDLE_COMMIT_MAX = 2_000
 TRIM_INTERVAL_MS = 100
 TRIMMED_BYTES_PER_COMMIT = 8 * MIB
+# Kept aside on the disk for CLEAR and COMPACT, but no more than one of so many parts of a small disk.
+BALLAST_BYTES = 16 * MIB
+BALLAST_PARTS = 16
+WAL_PARTS = 8  # the journal's WAL is made no longer than one of so many parts of what is free
 WAL_PRESIZED_BYTES = 32 * MIB
 WAL_CHECKPOINT_BYTES = 16 * MIB
 

@@ -13,7 +13,7 @@ import click
 
 from kvd import config
 from kvd.config import Config
-from kvd.errors import StartError, StorageFailed
+from kvd.errors import BadConfiguration, StartError, StorageFailed
 from kvd.server import Server
 from kvd.server.loop import stop_on_signals
 from kvd.storage import Store
@@ -46,6 +46,11 @@ PR_SET_PDEATHSIG = 1
     show_default=True,
     help="When a commit is made durable: before its reply, within 100 ms, or when the system likes.",
 )
+@click.option(
+    "--backups",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder into which BACKUP writes.  [default: backups in the directory of the data]",
+)
 @click.option("--log-level", type=click.Choice(config.LOG_LEVELS), default="info", show_default=True)
 @click.option("--end-with", type=int, hidden=True, help="End when this process, the one that started us, has ended.")
 def serve(
@@ -53,6 +58,7 @@ def serve(
     listen: tuple[str, ...],
     publish: str,
     fsync: config.Fsync,
+    backups: Path | None,
     log_level: config.LogLevel,
     end_with: int | None,
 ) -> None:
@@ -64,7 +70,7 @@ def serve(
     if end_with is not None:
         end_with_parent(end_with)
     try:
-        run(Config(data, listen, publish, fsync, log_level))
+        run(Config(data, listen, publish, fsync, log_level, backups))
     except StorageFailed as error:
         click.echo(f"kvd: {error}", err=True)
         # At once, as if killed: SQLite would checkpoint at its end, and nothing is to be written after a failed fsync.
@@ -87,6 +93,15 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def made(backups: Path) -> Path:
+    """Make the folder for backups, for its owner alone; raises BadConfiguration."""
+    try:
+        backups.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadConfiguration(f"cannot use {backups} for backups: {error.strerror}") from error
+    return backups.resolve()
+
+
 def run(settings: Config) -> None:
     """Open the store, bind the endpoints, serve; raises StartError."""
     settings.check()
@@ -95,7 +110,12 @@ def run(settings: Config) -> None:
     for note in store.notes:
         log.warning("event=recovered %s", note)
     try:
-        server = Server(store, listen=settings.listen, publish=settings.publish)
+        server = Server(
+            store,
+            listen=settings.listen,
+            publish=settings.publish,
+            backups=made(settings.backups or settings.data / "backups"),
+        )
         stop_on_signals(server)
         # What is alive now lives to the end: the collector need not look at it again.
         gc.collect()

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from kvd import wire
-from kvd.commands import Ask, Command, Read
+from kvd.commands import Ask, Command, Read, Task
 from kvd.commands.atomic import Once
 from kvd.commands.base import Error, Ok
 from kvd.errors import ClientError, NoReply, OutcomeUnknown, Unreachable
@@ -39,7 +39,7 @@ class Pending:
     def __init__(self, command: Command, tag: Any, correlation: bytes, unsent_until: float, until: float) -> None:
         self.name = command.command_name()
         self.body: bytes = wire.encode(command)
-        self.is_read = isinstance(command, Read | Ask)
+        self.is_read = isinstance(command, Read | Ask) and not isinstance(command, Task)
         self.is_safe = self.is_read or isinstance(command, Once)
         self.tag = tag
         self.correlation = correlation

@@ -16,7 +16,7 @@ from kvd.commands.changes import Changes, Compact
 from kvd.commands.entry import Change
 from kvd.commands.expiry import Expire, Persist, Ttl
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
-from kvd.commands.server import Commands, Info, Ping
+from kvd.commands.server import Backup, Check, Commands, Info, Ping
 from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
 
 Text = str | bytes
@@ -343,6 +343,26 @@ class Methods:
         'always'
         """
         return Call(Info(section), same)
+
+    @method
+    @staticmethod
+    def check() -> Call[dict[str, Any]]:
+        """Read everything on the daemon's disk; return how many entries and changes were found. Raises Corrupt.
+
+        >>> kv.check()["changes"] > 0
+        True
+        """
+        return Call(Check(), same)
+
+    @method
+    @staticmethod
+    def backup(name: str) -> Call[dict[str, Any]]:
+        """Let the daemon write a backup of this name into its folder for backups; return what it holds.
+
+        >>> kv.backup("monday.kvd")["entries"] > 0
+        True
+        """
+        return Call(Backup(name), same)
 
     @method
     @staticmethod

@@ -5,10 +5,10 @@ completion, HELP, COMMANDS and the manual derive from it.
 """
 
 from kvd.commands import atomic, changes, expiry, keys, server, values
-from kvd.commands.base import Ask, Command, Read, Write, commands_in
+from kvd.commands.base import Ask, Command, Read, Task, Write, commands_in
 from kvd.commands.syntax import Syntax, syntax_of
 
 FAMILIES = (values, keys, expiry, atomic, changes, server)
 COMMANDS: dict[str, type[Command]] = {cls.command_name(): cls for cls in commands_in(FAMILIES)}
 
-__all__ = ["COMMANDS", "FAMILIES", "Ask", "Command", "Read", "Syntax", "Write", "syntax_of"]
+__all__ = ["COMMANDS", "FAMILIES", "Ask", "Command", "Read", "Syntax", "Task", "Write", "syntax_of"]

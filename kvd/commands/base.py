@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from kvd.commands.entry import Milliseconds, Reader, Writer
 from kvd.errors import BadArgument
+from kvd.limits import TASK_MS_MAX
 
 
 class Command(Struct, array_like=True, forbid_unknown_fields=True):
@@ -67,6 +68,12 @@ class Daemon(Protocol):
     def commands(self, name: str | None) -> list[dict[str, Any]]:
         """Return what COMMANDS says; UnknownCommand if there is no such command."""
 
+    def check(self) -> dict[str, Any]:
+        """Return how much was read and found whole; raises Corrupt."""
+
+    def back_up(self, name: str) -> dict[str, Any]:
+        """Write a backup of this name; return what it holds. Raises Refused."""
+
 
 class Ask(Command):
     """A command about the daemon, not about entries: safe to send again."""
@@ -74,6 +81,13 @@ class Ask(Command):
     def run(self, daemon: Daemon, now: Milliseconds) -> Any:
         """Return the result."""
         raise NotImplementedError
+
+
+class Task(Ask):
+    """A command about the daemon that takes long: it runs beside the others, one at a time. It is not sent again."""
+
+    # As CHANGES has it: how much longer than usual the reply may take.
+    wait_ms: ClassVar[int] = TASK_MS_MAX
 
 
 @final

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kvd.commands.base import Ask, Daemon
+from kvd.commands.base import Ask, Daemon, Task
 from kvd.commands.entry import Milliseconds
 from kvd.commands.fields import Name, Text
 
@@ -38,3 +38,33 @@ class Commands(Ask, tag="COMMANDS"):
     def run(self, daemon: Daemon, now: Milliseconds) -> list[dict[str, Any]]:  # noqa: ARG002
         """Return an array of maps."""
         return daemon.commands(self.name)
+
+
+class Check(Task, tag="CHECK"):
+    """Read everything on the disk and tell what is damaged.
+
+    The result says how many entries the table has and how many changes the journal: what is young is in the journal
+    alone. CORRUPT names the first key or revision that is damaged, and lists them in the details. It runs beside
+    other commands, and takes minutes for many millions.
+    """
+
+    examples = ("CHECK",)
+
+    def run(self, daemon: Daemon, now: Milliseconds) -> dict[str, Any]:  # noqa: ARG002
+        """Return a map of entries and changes."""
+        return daemon.check()
+
+
+class Backup(Task, tag="BACKUP"):
+    """Write a backup: all entries, as of one commit, in one file.
+
+    The name is that of a new file in the daemon's folder for backups (`kvd serve --backups`). `kvd restore` makes
+    a data directory of it.
+    """
+
+    examples = ("BACKUP monday.kvd",)
+    name: Name
+
+    def run(self, daemon: Daemon, now: Milliseconds) -> dict[str, Any]:  # noqa: ARG002
+        """Return a map of revision, time, entries and bytes."""
+        return daemon.back_up(self.name)

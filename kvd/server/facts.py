@@ -7,15 +7,18 @@ from typing import Any
 
 from kvd.commands import COMMANDS, syntax_of
 from kvd.errors import BadArgument, UnknownCommand
+from kvd.server.tasks import Upkeep
 
 Section = Callable[[], dict[str, Any]]
 
 
 class Facts:
-    """Answers INFO and COMMANDS: the `Daemon` of the commands."""
+    """Answers what commands ask: the `Daemon` of the commands."""
 
-    def __init__(self, sections: dict[str, Section]) -> None:
+    def __init__(self, sections: dict[str, Section], upkeep: Upkeep) -> None:
         self.sections = sections
+        self.check = upkeep.check
+        self.back_up = upkeep.back_up
 
     def info(self, section: str | None) -> dict[str, dict[str, Any]]:
         """Return all sections, or one."""

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 from time import perf_counter
 from types import FrameType
 from typing import Any
@@ -36,6 +37,7 @@ from kvd.server.executor import Executor
 from kvd.server.facts import Facts, process_facts
 from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
+from kvd.server.tasks import Tasks, Upkeep
 from kvd.storage import Store
 from kvd.version import VERSION
 
@@ -52,12 +54,14 @@ LONE_S = 0.0002  # from an answer to the next request
 class Server:
     """A store, served at endpoints until told to stop."""
 
-    def __init__(self, store: Store, *, listen: Iterable[str], publish: str) -> None:
+    def __init__(self, store: Store, *, listen: Iterable[str], publish: str, backups: Path) -> None:
         """Bind the endpoints; raises StartError."""
         self.store = store
         self.clock = Clock(store.time)
-        self.facts = Facts({"server": self.server_facts, "store": store.facts, "traffic": self.traffic_facts})
-        self.executor = Executor(store, self.clock, self.facts)
+        self.tasks = Tasks()
+        sections = {"server": self.server_facts, "store": store.facts, "traffic": self.traffic_facts}
+        self.facts = Facts(sections, Upkeep(store.directory, backups, self.tasks))
+        self.executor = Executor(store, self.clock, self.facts, self.tasks)
         self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.requests = Requests(self.context)
@@ -147,6 +151,7 @@ class Server:
     def tick(self, now: Milliseconds) -> None:
         """Do what is due: heartbeats, waits that are over, and what writes, as long as that can be."""
         self.end_waits(now)
+        self.end_tasks()
         self.publisher.tick(self.store.revision, now)
         if self.read_only is not None:
             return
@@ -266,6 +271,16 @@ class Server:
         for parked in self.parking.take_over(now):
             self.requests.reply(parked.envelope, wire.encode(Ok(self.store.revision, [])))
 
+    def end_tasks(self) -> None:
+        """Tell what became of tasks that are done."""
+        for envelope, outcome in self.tasks.finished():
+            body = (
+                self.executor.refuse(outcome)
+                if isinstance(outcome, Refused)
+                else wire.encode(Ok(self.store.revision, outcome))
+            )
+            self.requests.reply(envelope, body)
+
     # The end
 
     def stop(self) -> None:
@@ -279,6 +294,8 @@ class Server:
         ending = ShuttingDown("the daemon is about to end; ask again")
         for parked in self.parking.take_all():
             self.requests.reply(parked.envelope, self.executor.refuse(ending))
+        self.tasks.stop()
+        self.end_tasks()
         self.last_sync()
         self.requests.socket.set(zmq.LINGER, STOP_DRAIN_MS)
 

@@ -1,5 +1,8 @@
 """The only rooms that touch SQLite: the journal is the truth, the table is derived from it."""
 
+from kvd.storage.backup import Backup, back_up, restore
+from kvd.storage.check import Damage, Report, check
+from kvd.storage.salvage import Salvage, at_rest, salvage
 from kvd.storage.store import Store
 
-__all__ = ["Store"]
+__all__ = ["Backup", "Damage", "Report", "Salvage", "Store", "at_rest", "back_up", "check", "restore", "salvage"]

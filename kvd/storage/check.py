@@ -149,3 +149,8 @@ class Check:
             self.found(table.FILE, str(error))
         finally:
             db.rollback()
+
+
+def check(directory: Path, breathe: Callable[[], None]) -> Report:
+    """Read everything in a data directory, in use or not. `breathe` is called now and then; it may raise."""
+    return Check(directory, breathe).run()

@@ -32,6 +32,14 @@ def mark_seal(history: str, *numbers: int) -> int:
     return (crc32(history.encode()) + sum([number * (3 + 2 * at) for at, number in enumerate(numbers)])) % PRIME
 
 
+def is_mark_whole(seal: Any, history: Any, *numbers: Any) -> bool:
+    """Return whether such a row, read from disk, has the seal it should."""
+    try:
+        return bool(mark_seal(history, *numbers) == seal)
+    except (TypeError, AttributeError):
+        return False
+
+
 def is_whole(head: Any, found: Any, revision: Any, kind: int, key: Any, value: Any, created: Any, expires: Any) -> bool:
     """Return whether a row read from disk has the checksums it should. A flipped type makes a cell text or nothing."""
     try:

@@ -38,9 +38,10 @@ NICE = 10
 
 
 class FoldJob(NamedTuple):
-    """Fold the changes up to `upto`."""
+    """Fold the changes up to `upto`. When the disk is short, the table's WAL gives its room back."""
 
     upto: int
+    is_short: bool = False
 
 
 class CheckpointJob(NamedTuple):
@@ -83,9 +84,11 @@ class Folder(threading.Thread):
             error: Exception | None = None
             try:
                 db = db or self.open()
-                self.fold(db, job.upto) if isinstance(job, FoldJob) else checkpoint(db, "journal")
+                self.fold(db, job) if isinstance(job, FoldJob) else checkpoint(db, "journal")
             except Exception as caught:  # noqa: BLE001  # whatever it is, the loop must hear of it
                 error = caught
+                with suppress(Exception):  # what it wrote without a commit may be what fills the disk
+                    checkpoint(db, "main", "TRUNCATE")
             self.done.put(Done(job, self.durable, error))
         if db is not None:
             db.close()
@@ -98,11 +101,12 @@ class Folder(threading.Thread):
         db.execute("PRAGMA journal.synchronous = NORMAL")
         return db
 
-    def fold(self, db: Connection, upto: int) -> None:
+    def fold(self, db: Connection, job: FoldJob) -> None:
         """Bring the table up to a revision in one transaction.
 
         Makes that durable when the WAL is long, or there was nothing to bring: the loop asks so when it is idle.
         """
+        upto = job.upto
         if self.sync_journal:
             self.sync()
         # Not IMMEDIATE: that would lock the attached journal as well, and every commit would wait for the fold.
@@ -122,8 +126,8 @@ class Folder(threading.Thread):
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-        is_due = upto == since or upto - self.durable > TABLE_CHECKPOINT_CHANGES or is_long(db)
-        if is_due and checkpoint(db, "main"):
+        is_due = job.is_short or upto == since or upto - self.durable > TABLE_CHECKPOINT_CHANGES or is_long(db)
+        if is_due and checkpoint(db, "main", "TRUNCATE" if job.is_short else "PASSIVE"):
             self.durable = upto
 
     def sync(self) -> None:
@@ -148,7 +152,7 @@ def is_long(db: Connection) -> bool:
     return bool((frames - done) * PAGE_BYTES > TABLE_CHECKPOINT_BYTES)
 
 
-def checkpoint(db: Connection, name: str) -> bool:
+def checkpoint(db: Connection, name: str, mode: str = "PASSIVE") -> bool:
     """Copy a WAL into its file, synced; return whether all of it is there."""
-    _, frames, done = db.execute(f"PRAGMA {name}.wal_checkpoint(PASSIVE)").fetchone()
+    _, frames, done = db.execute(f"PRAGMA {name}.wal_checkpoint({mode})").fetchone()
     return bool(frames == done)

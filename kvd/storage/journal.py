@@ -13,8 +13,8 @@ from sqlite_utils import Database, Migrations
 from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
 from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
-from kvd.storage.checksum import checksum, head_checksum, is_whole, mark_seal, seal, token_checksum
-from kvd.storage.database import Connection, connect, migrate
+from kvd.storage.checksum import checksum, head_checksum, is_mark_whole, is_whole, mark_seal, seal, token_checksum
+from kvd.storage.database import Connection, connect, free_bytes, migrate
 
 FILE = "journal.db"
 MIGRATIONS = Migrations("kvd.journal")
@@ -67,7 +67,9 @@ class Head(NamedTuple):
 class Journal:
     """The loop's connection to the journal."""
 
-    def __init__(self, directory: Path, *, synchronous: str) -> None:
+    def __init__(self, directory: Path, *, synchronous: str, wal_bytes: int | None = None) -> None:
+        """`wal_bytes`: how long the WAL is made at most, WAL_PRESIZED_BYTES if nothing is said."""
+        self.wal_bytes = WAL_PRESIZED_BYTES if wal_bytes is None else min(wal_bytes, WAL_PRESIZED_BYTES)
         self.path = directory / FILE
         self.wal = directory / f"{FILE}-wal"
         if not self.path.exists():
@@ -88,15 +90,13 @@ class Journal:
             return
         with self.wal.open("wb", buffering=0) as file:
             block = bytes(1 << 20)
-            for _ in range(0, WAL_PRESIZED_BYTES, len(block)):
-                file.write(block)
+            for place in range(0, self.wal_bytes, len(block)):
+                file.write(block[: self.wal_bytes - place])
             os.fsync(file.fileno())
 
     def head(self) -> Head:
         """Return what the journal holds."""
-        history, compacted, seal = self.db.execute("SELECT history, compacted, seal FROM head").fetchone()
-        if mark_seal(history, compacted) != seal:
-            raise Corrupt("the head of the journal is damaged on disk")
+        history, compacted = read_mark(self.db)
         self.history = history
         first, last = self.db.execute(
             "SELECT (SELECT min(revision) FROM journal), (SELECT max(revision) FROM journal)"
@@ -201,6 +201,10 @@ class Journal:
         )
         return int((pages - free) * size)
 
+    def free_bytes(self) -> int:
+        """Return how many bytes of the file can be used again."""
+        return free_bytes(self.db)
+
     def finish_checkpoint(self) -> bool:
         """Checkpoint what is left in the WAL, so that the next commit begins at its start; return whether all was."""
         _, frames, done = self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -218,6 +222,14 @@ class Journal:
     def close(self) -> None:
         """Close the connection."""
         self.db.close()
+
+
+def read_mark(db: Connection) -> tuple[str, int]:
+    """Return the history's id, and up to where changes are compacted; raises Corrupt."""
+    history, compacted, seal = db.execute("SELECT history, compacted, seal FROM head").fetchone()
+    if not is_mark_whole(seal, history, compacted):
+        raise Corrupt("the head of the journal is damaged on disk")
+    return history, compacted
 
 
 def sealed(row: Row) -> tuple[Any, ...]:

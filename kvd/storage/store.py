@@ -6,7 +6,7 @@ Time comes in as an argument, in Unix milliseconds.
 
 import os
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,7 @@ from kvd.limits import (
     TRIM_INTERVAL_MS,
     TRIMMED_PER_IDLE_COMMIT_MAX,
     WAL_CHECKPOINT_BYTES,
+    WAL_PARTS,
 )
 from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_directory
 from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
@@ -47,12 +48,17 @@ from kvd.storage.lock import DirectoryLock
 from kvd.storage.memory import MISSING, Memory
 from kvd.storage.recovery import Recovery
 from kvd.storage.retention import Retention
+from kvd.storage.room import Room
 from kvd.storage.table import FILE as TABLE_FILE
 from kvd.storage.table import Table
 
 # always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
 # with interval the loop calls `sync` besides.
 SYNCHRONOUS = {"always": "FULL", "interval": "NORMAL", "never": "NORMAL"}
+# What a row of the table takes besides its key and value, at most: a value of more than a quarter of a page goes into
+# pages of its own.
+ROW_BYTES_MAX = PAGE_BYTES + 700
+NO_ROOM = "there is no room left on the disk of the data directory: CLEAR and COMPACT, or make room"
 T = TypeVar("T")
 
 
@@ -73,11 +79,13 @@ class Store:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StorageFailed(f"cannot make the data directory {directory}: {error.strerror}") from error
+        self.directory = directory
         self.lock = DirectoryLock(directory)
         self.kept, self.fsync = (kept_changes, kept_bytes), fsync
         self.opened: list[Journal | Table] = []
         self.notes: list[str] = []  # what there is to say of how the files were found
         try:
+            self.room = Room(directory)
             self.open(directory)
             self.load()
         except (sqlite3.Error, Refused, OSError) as error:
@@ -98,11 +106,14 @@ class Store:
         """Open the files; raises StartError, Refused, sqlite3.Error or OSError."""
         left = self.lock.left_wal_bytes
         recovery = None if left is None else Recovery(directory, (JOURNAL_FILE, TABLE_FILE), left, self.notes)
-        self.journal = Journal(directory, synchronous=SYNCHRONOUS[self.fsync])
+        wal_bytes = self.room.free() // WAL_PARTS // PAGE_BYTES * PAGE_BYTES
+        self.journal = Journal(directory, synchronous=SYNCHRONOUS[self.fsync], wal_bytes=wal_bytes)
         self.opened.append(self.journal)
         self.table = Table(directory)
         self.opened.append(self.table)
-        self.lock.mark_in_use(self.journal.wal.stat().st_size)
+        wal_bytes = self.journal.wal.stat().st_size
+        self.lock.mark_in_use(wal_bytes)
+        self.checkpoint_bytes = min(WAL_CHECKPOINT_BYTES, wal_bytes // 2)
         if recovery is not None:
             recovery.compare(JOURNAL_FILE, self.journal.db)
             recovery.compare(TABLE_FILE, self.table.db)
@@ -133,7 +144,7 @@ class Store:
             raise Corrupt(f"the journal has a hole after revision {fold.revision}")
         self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)
         self.next_token = self.journal.next_token()
-        self.wal_bytes = WAL_CHECKPOINT_BYTES  # unknown after a crash: the first fold asks for a checkpoint
+        self.wal_bytes = self.checkpoint_bytes  # unknown after a crash: the first fold asks for a checkpoint
         self.unsynced = False
         self.fold_asked_at: Milliseconds = 0
         self.trimmed_at: Milliseconds = 0
@@ -254,7 +265,9 @@ class Store:
         # Twice what it brings, or the journal would grow as long as large commits come.
         trim = self.trim_target(most=self.retention.bounded(2 * len(batch.rows), 2 * size))
         tokens = list(enumerate(batch.remembered, self.next_token))
-        with refusals():
+        if any(row[1] == SET for row in batch.rows):
+            self.check_disk(size + ROW_BYTES_MAX * len(batch.rows))
+        with refusals(), self.ballast_on_full():
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
         self.apply(batch.rows, batch.entries)
         if batch.rows:
@@ -277,19 +290,22 @@ class Store:
         """Ask for a fold or a checkpoint when enough has come together, after a commit of so many bytes."""
         # Pages a commit writes to the WAL, estimated from above: the end of the journal and its parents.
         self.wal_bytes += (3 + written * 21 // 20 // PAGE_BYTES) * PAGE_BYTES
-        if self.wal_bytes > WAL_CHECKPOINT_BYTES and not self.checkpoint_asked:
+        if self.wal_bytes > self.checkpoint_bytes and not self.checkpoint_asked:
             self.checkpoint_asked = True
             self.folder.ask(CheckpointJob())
         fresh = self.memory.fresh
         if fresh.changes >= FOLD_CHANGES or fresh.size >= FOLD_BYTES:
             self.begin_fold()
 
-    def begin_fold(self) -> None:
-        """Hand the fresh overlay to the fold, if it is not at work; an empty one to make the last fold durable."""
-        is_due = self.memory.fresh.changes or self.durable < self.folded
+    def begin_fold(self, *, is_short: bool = False) -> None:
+        """Hand the fresh overlay to the fold, if it is not at work; an empty one to make the last fold durable.
+
+        `is_short`: the disk is, so the table's WAL is to give its room back.
+        """
+        is_due = is_short or self.memory.fresh.changes or self.durable < self.folded
         if is_due and self.memory.folding is None and self.fold_error is None:
             self.memory.begin_fold()
-            self.folder.ask(FoldJob(self.revision))
+            self.folder.ask(FoldJob(self.revision, is_short))
 
     def wait_for_room(self) -> None:
         """When the overlay is at its bound, wait for the fold; raise Full when it cannot go on."""
@@ -306,6 +322,53 @@ class Store:
         changes = sum([overlay.changes for overlay in memory.overlays()])
         return changes >= OVERLAY_CHANGES_MAX or memory.overlay_size() >= OVERLAY_BYTES_MAX
 
+    # Room on the disk
+
+    def check_disk(self, more: int) -> None:
+        """Raise Full when the disk is short for so many bytes more; what is not folded yet needs room there too."""
+        if self.room.suffices(self.pending() + more):
+            return
+        self.fold_now()
+        if not (self.room.suffices(self.pending() + more) or self.has_room_inside(more)):
+            self.room.give_up()
+            raise Full(NO_ROOM)
+
+    def pending(self) -> int:
+        """Return how many bytes the fold has yet to write at most."""
+        return sum([overlay.payload + ROW_BYTES_MAX * overlay.changes for overlay in self.memory.overlays()])
+
+    def has_room_inside(self, more: int) -> bool:
+        """Return whether what was cleared and compacted left room for so many bytes in both files."""
+        return min(self.journal.free_bytes(), self.table.free_bytes()) >= self.room.least + self.pending() + more
+
+    def fold_now(self) -> None:
+        """Fold all there is, let the table's WAL give its room back, and wait for it."""
+        is_done = self.room.is_short and not self.pending()
+        while not is_done and self.fold_error is None:
+            is_done = self.memory.folding is None
+            self.begin_fold(is_short=True)
+            self.finish(self.folder.done.get())
+
+    @contextmanager
+    def ballast_on_full(self) -> Iterator[None]:
+        """Give the ballast up when SQLite finds no room, so that what clears has some."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if isinstance(refusal_of(error), Full):
+                self.room.give_up()
+            raise
+
+    def tend_room(self) -> None:
+        """Look at the disk. While it is short, what was cleared is folded at once, and the ballast taken back."""
+        if not self.room.is_short:
+            if not self.room.suffices(0):
+                self.room.give_up()
+        elif not self.room.take():
+            self.fold_error = None
+            if self.memory.fresh.changes:
+                self.begin_fold(is_short=True)
+
     # What happens beside commits
 
     def tick(self, now: Milliseconds) -> None:
@@ -319,6 +382,7 @@ class Store:
             self.forget_tokens()
             self.journal.check_place()
         if now - self.trimmed_at >= TRIM_INTERVAL_MS:
+            self.tend_room()
             is_idle, self.trimmed_at, self.seen = self.seen == self.revision, now, self.revision
             if is_idle:
                 self.trim_idle()
@@ -336,6 +400,8 @@ class Store:
             self.memory.undo_fold()
             self.fold_error = done.error
             raise_lasting(done.error)
+            if isinstance(refusal_of(done.error), Full):
+                self.room.give_up()
 
     def finish_checkpoint(self, done: Done) -> None:
         """Copy what came into the WAL meanwhile, so that it is used from its start again."""
@@ -397,6 +463,8 @@ class Store:
             "cache_misses": self.misses,
             "fold_waits": self.fold_waits,
             "tokens": len(self.tokens),
+            "disk_free": self.room.free(),
+            "disk_is_short": self.room.is_short,
             "wal_bytes": os.fstat(self.wal_fd).st_size,
         }
 

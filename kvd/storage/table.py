@@ -9,8 +9,8 @@ from sqlite_utils import Database, Migrations
 
 from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end, span_of
 from kvd.errors import Corrupt
-from kvd.storage.checksum import is_whole, is_whole_head, mark_seal
-from kvd.storage.database import Connection, connect, migrate
+from kvd.storage.checksum import is_mark_whole, is_whole, is_whole_head, mark_seal
+from kvd.storage.database import Connection, connect, free_bytes, migrate
 
 FILE = "table.db"
 MIGRATIONS = Migrations("kvd.table")
@@ -71,10 +71,7 @@ class Table:
 
     def fold(self) -> Fold:
         """Return how far the fold has come."""
-        *fold, seal = self.db.execute("SELECT history, revision, entries, seal FROM fold").fetchone()
-        if mark_seal(*fold) != seal:
-            raise Corrupt("what the table says of itself is damaged on disk")
-        return Fold(*fold)
+        return read_fold(self.db)
 
     def adopt(self, history: str) -> None:
         """Tie a new table to its journal."""
@@ -132,9 +129,21 @@ class Table:
             for (key,) in cursor:
                 yield key
 
+    def free_bytes(self) -> int:
+        """Return how many bytes of the file can be used again."""
+        return free_bytes(self.db)
+
     def close(self) -> None:
         """Close the connection."""
         self.db.close()
+
+
+def read_fold(db: Connection) -> Fold:
+    """Return how far the fold of a table has come; raises Corrupt."""
+    *fold, seal = db.execute("SELECT history, revision, entries, seal FROM fold").fetchone()
+    if not is_mark_whole(seal, *fold):
+        raise Corrupt("what the table says of itself is damaged on disk")
+    return Fold(*fold)
 
 
 def checked(row: tuple[bytes, bytes, int, int, int | None, int, int]) -> Entry:

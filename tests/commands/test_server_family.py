@@ -1,8 +1,8 @@
-"""PING, INFO, COMMANDS: what they ask of the daemon."""
+"""PING, INFO, COMMANDS, CHECK, BACKUP: what they ask of the daemon."""
 
 import pytest
 
-from kvd.commands.server import Commands, Info, Ping
+from kvd.commands.server import Backup, Check, Commands, Info, Ping
 
 
 class Daemon:
@@ -11,6 +11,12 @@ class Daemon:
 
     def commands(self, name):
         return [{"name": name}]
+
+    def check(self):
+        return {"entries": 7}
+
+    def back_up(self, name):
+        return {"of": name}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +29,8 @@ class Daemon:
         (Info("store"), {"info": {"of": "store"}}),
         (Commands(), [{"name": None}]),
         (Commands("get"), [{"name": "get"}]),
+        (Check(), {"entries": 7}),
+        (Backup("monday.kvd"), {"of": "monday.kvd"}),
     ],
 )
 def test_a_command_asks_the_daemon(command, result):

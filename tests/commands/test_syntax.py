@@ -33,6 +33,8 @@ COMPACT revision
 PING [message]
 INFO [section]
 COMMANDS [name]
+CHECK
+BACKUP name
 """
 
 

@@ -9,6 +9,7 @@ from kvd.commands.values import Get, MultiSet, Set
 from kvd.server.clock import Clock
 from kvd.server.executor import Executor
 from kvd.server.facts import Facts
+from kvd.server.tasks import Tasks, Upkeep
 from kvd.storage.memory import Memory
 
 
@@ -17,7 +18,8 @@ def executor(tmp_path):
     drive = Drive(tmp_path / "data")
     drive.apply(MultiSet([(b"%d" % number, b"v%d" % number) for number in range(20)]))
     drive.fold()
-    made = Executor(drive.store, Clock(0), Facts({}))
+    tasks = Tasks()
+    made = Executor(drive.store, Clock(0), Facts({}, Upkeep(drive.directory, drive.directory, tasks)), tasks)
     yield made
     drive.store.close()
 

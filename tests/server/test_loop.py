@@ -18,7 +18,7 @@ class Rig:
     def __init__(self, directory, **options):
         self.store = Store(directory / "d", **options)
         ends = [f"ipc://{directory}/{name}" for name in "cp"]
-        self.server = Server(self.store, listen=ends[:1], publish=ends[1])
+        self.server = Server(self.store, listen=ends[:1], publish=ends[1], backups=directory)
         self.context = zmq.Context()
         self.dealer = self.context.socket(zmq.DEALER)
         self.dealer.connect(ends[0])

@@ -102,6 +102,8 @@ def test_a_fold_that_finds_the_disk_full_is_undone_and_tried_again_later(drive, 
         done = drive.store.folder.done.get()
     assert (str(done.error), drive.store.table.fold().revision) == ("user-defined function raised exception", 0)
     drive.store.finish(done._replace(error=sqlite_error(13)))
+    assert drive.store.room.is_short
+    assert drive.store.room.take()  # there was room all the time
     drive.apply(Set(b"b", b"2"))
     drive.store.begin_fold()
     assert drive.store.memory.folding is None
@@ -189,7 +191,7 @@ def test_commits_go_on_while_a_fold_is_at_work(drive):
             go_on.wait(60)
 
     db.set_progress_handler(pause, 10)
-    thread = threading.Thread(target=folder.fold, args=(db, drive.store.revision))
+    thread = threading.Thread(target=folder.fold, args=(db, fold_module.FoldJob(drive.store.revision)))
     thread.start()
     assert is_at_work.wait(60)
     drive.store.journal.db.execute("PRAGMA busy_timeout = 0")

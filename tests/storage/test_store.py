@@ -269,6 +269,7 @@ def test_a_commit_that_fails_is_told_and_nothing_of_it_is_seen(drive, monkeypatc
         broken.setattr(drive.store.journal, "append", fails(code))
         drive.apply(Set(b"a", b"2"), Once(b"token--1", Incr(b"b")))
     assert (drive.store.revision, drive.store.get(b"a").value, drive.store.tokens) == (1, b"1", {})
+    drive.store.tick(NOW)
     assert drive.apply(Set(b"a", b"3", previous=True)) == [b"1"]
 
 
@@ -479,7 +480,8 @@ def test_facts_are_those_of_the_store(drive):
     drive.apply(Get(b"a"), Get(b"none"))
     facts = drive.store.facts()
     sizes = {
-        name: facts.pop(name) for name in ("overlay_bytes", "cache_bytes", "wal_bytes", "cache_hits", "cache_misses")
+        name: facts.pop(name)
+        for name in ("overlay_bytes", "cache_bytes", "wal_bytes", "cache_hits", "cache_misses", "disk_free")
     }
     assert facts == {
         "revision": 4,
@@ -488,6 +490,7 @@ def test_facts_are_those_of_the_store(drive):
         "keys": 4,
         "overlay_changes": 2,
         "fold_waits": 0,
+        "disk_is_short": False,
         "tokens": 1,
     }
     assert sizes["overlay_bytes"] > 0

@@ -1,0 +1,113 @@
+"""`kvd check`, `kvd backup`, `kvd restore`: what is done with a data directory, beside a daemon or without one."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from kvd.errors import Corrupt, InUse, StartError
+from kvd.storage import Damage, at_rest, back_up, check, restore, salvage
+
+DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
+FILE = click.Path(path_type=Path, dir_okay=False)
+DAMAGED = 74
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """End with a sentence and the exit code of an error."""
+    try:
+        yield
+    except (StartError, Corrupt) as error:
+        click.echo(f"kvd: {error}", err=True)
+        sys.exit(error.exit_code if isinstance(error, StartError) else DAMAGED)
+
+
+@click.command("check")
+@click.argument("directory", type=DIRECTORY)
+@click.option("--repair", is_flag=True, help="Keep what is whole, move the damaged files aside. Stop the daemon first.")
+def check_command(directory: Path, *, repair: bool) -> None:
+    """Read everything in a data directory and tell what is damaged.
+
+    It may be in use; it changes nothing, unless --repair is given: then what is whole is put together anew, the files
+    as they were are moved into a folder beside them, and what was lost is told. Exit code 74: something is damaged.
+
+    Example: kvd check /var/lib/kvd
+    """
+    with sentences():
+        if repair:
+            repair_directory(directory)
+        with in_any_state(directory):
+            report = check(directory, breathe)
+    for damage in report.damages:
+        click.echo(line_of(damage))
+    click.echo(f"{report.entries:,} entries and {report.changes:,} changes are whole, {len(report.damages)} damages")
+    if report.damages:
+        click.echo(f"kvd: to keep what is whole, stop the daemon and: kvd check --repair {directory}", err=True)
+        sys.exit(DAMAGED)
+
+
+def repair_directory(directory: Path) -> None:
+    """Put together what is whole, and say what is not."""
+    found = salvage(directory, time.strftime("damaged-%Y%m%dT%H%M%S"))
+    for loss in found.losses:
+        click.echo(loss)
+    click.echo(
+        f"repaired: {found.entries:,} entries, up to revision {found.revision}; the history is a new one, so watchers "
+        f"are told to read anew. The files as they were: {found.aside}"
+    )
+
+
+def line_of(damage: Damage) -> str:
+    """Return a damage as a line."""
+    place = "" if damage.key is None else f" key {damage.key!r}:"
+    return f"{damage.file}:{place} {damage.message}"
+
+
+@click.command("backup")
+@click.argument("directory", type=DIRECTORY)
+@click.argument("destination", type=FILE)
+def backup_command(directory: Path, destination: Path) -> None:
+    """Copy a data directory, in use or not, into one new file: all entries, as of one commit.
+
+    Example: kvd backup /var/lib/kvd /backup/monday.kvd
+    """
+    with sentences(), in_any_state(directory):
+        made = back_up(directory, destination, breathe)
+    click.echo(f"{destination}: {made.entries:,} entries as of revision {made.revision}, {made.bytes:,} bytes")
+
+
+@click.command("restore")
+@click.argument("source", type=FILE)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+def restore_command(source: Path, directory: Path) -> None:
+    """Make a data directory of a backup. It must not exist, or be empty.
+
+    The restored store has a history of its own: whoever watched the old one is told to read everything anew.
+
+    Example: kvd restore /backup/monday.kvd /var/lib/kvd
+    """
+    with sentences():
+        made = restore(source, directory)
+    click.echo(f"{directory}: {made.entries:,} entries as of revision {made.revision}")
+
+
+@contextmanager
+def in_any_state(directory: Path) -> Iterator[None]:
+    """Hold a directory that nobody serves; one that a daemon serves may be read beside it."""
+    try:
+        release: Callable[[], None] = at_rest(directory)
+    except InUse:
+        yield
+        return
+    try:
+        yield
+    finally:
+        release()
+
+
+def breathe() -> None:
+    """Nobody else waits in this process."""

@@ -1,0 +1,170 @@
+"""Backups: one SQLite file with the entries of one commit, made beside a daemon that writes; and what is made of it.
+
+A backup is the table as it was folded, and the journal's changes after that: both read in snapshots, so it is a
+real commit point. Rows keep their checksums.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlite_utils.utils import sqlite3
+
+from kvd.commands.entry import SET, Milliseconds, Row
+from kvd.errors import Corrupt, StorageFailed
+from kvd.storage import build, journal, table
+from kvd.storage.database import Connection, connect, start_errors, sync_directory
+
+VERSION = 1
+STEPS_BETWEEN_BREATHS = 100_000  # of SQLite's virtual machine: some ms
+ATTEMPTS_MAX = 10
+SCHEMA = f"""
+    CREATE TABLE backup.about(version INTEGER, history TEXT, folded INTEGER, revision INTEGER, time INTEGER);
+    CREATE TABLE backup.changes({journal.COLUMNS});
+    CREATE TABLE backup.entry({table.COLUMNS}, PRIMARY KEY(key)) WITHOUT ROWID;
+"""
+COPY_CHANGES = f"""
+    INSERT INTO backup.changes SELECT {journal.COLUMNS} FROM main.journal
+     WHERE revision > ? OR revision = (SELECT max(revision) FROM main.journal) ORDER BY revision"""  # noqa: S608
+COPY_ENTRIES = f"INSERT INTO backup.entry SELECT {table.COLUMNS} FROM main.entry ORDER BY key"  # noqa: S608
+READ_CHANGES = f"SELECT {journal.COLUMNS} FROM backup.changes ORDER BY revision"  # noqa: S608
+RESTORE_ENTRIES = f"INSERT INTO main.entry({table.COLUMNS}) SELECT {table.COLUMNS} FROM backup.entry ORDER BY key"  # noqa: S608
+
+
+class Backup(NamedTuple):
+    """What a backup holds: the revision and time (Unix ms) of its last change, how many entries, its bytes."""
+
+    revision: int
+    time: Milliseconds
+    entries: int
+    bytes: int
+
+
+def back_up(directory: Path, destination: Path, breathe: Callable[[], None]) -> Backup:
+    """Copy a data directory, in use or not, into one file; it has its name when it is whole and durable.
+
+    `breathe` is called now and then; when it raises, so does this, and the file is not there. Raises StorageFailed.
+    """
+    aside = destination.with_name(f"{destination.name}.partial")
+    try:
+        if destination.exists():
+            raise StorageFailed(f"{destination} is there already: choose another name, or move it away")
+        aside.unlink(missing_ok=True)  # of one that was interrupted
+        os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+        try:
+            with start_errors(aside):
+                backup = copy(directory, aside, breathe)
+            build.sync_file(aside)
+            os.link(aside, destination)  # unlike a rename it never replaces a file
+        finally:
+            aside.unlink(missing_ok=True)
+        sync_directory(destination.parent)
+    except OSError as error:
+        raise StorageFailed(f"cannot write {destination}: {error.strerror}") from error
+    return backup
+
+
+def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
+    """Copy until both files were caught at moments that fit together."""
+    for _ in range(ATTEMPTS_MAX):
+        with attached(directory / table.FILE, aside, breathe) as entries:
+            entries.executescript(SCHEMA)
+            entries.execute("BEGIN")
+            fold = table.read_fold(entries)  # from here on the table stands still for us
+            with attached(directory / journal.FILE, aside, breathe) as changes:
+                history, _ = journal.read_mark(changes)
+                changes.execute(COPY_CHANGES, (fold.revision,))
+            count, last, time = entries.execute(
+                "SELECT count(*), coalesce(max(revision), 0), coalesce(max(time), 0) FROM backup.changes"
+            ).fetchone()
+            if count == max(last - fold.revision, int(last > 0)):  # else changes were trimmed that a later fold has
+                entries.execute(COPY_ENTRIES)
+                about = (VERSION, history, fold.revision, last, time)
+                entries.execute("INSERT INTO backup.about VALUES (?, ?, ?, ?, ?)", about)
+                entries.execute("COMMIT")
+                return Backup(last, time, fold.entries + net(entries), aside.stat().st_size)
+            entries.rollback()
+        os.truncate(aside, 0)
+    raise StorageFailed(f"{directory}: the journal was trimmed faster than it could be read: try again")
+
+
+def net(db: Connection) -> int:
+    """Return how many more entries there are after the changes of a backup than before."""
+    (more,) = db.execute(
+        "SELECT coalesce(sum(CASE WHEN kind <> 1 THEN -1 WHEN previous = 0 THEN 1 ELSE 0 END), 0)"
+        " FROM backup.changes WHERE revision > (SELECT folded FROM backup.about)"
+    ).fetchone()
+    return int(more)
+
+
+@contextmanager
+def attached(path: Path, backup: Path, breathe: Callable[[], None]) -> Iterator[Connection]:
+    """Give a connection to a database with a backup beside it, not journaled: it is thrown away if it fails."""
+    with closing(connect(path)) as db:
+        db.execute("ATTACH ? AS backup", (str(backup),))
+        db.execute("PRAGMA backup.journal_mode = OFF")
+        db.execute("PRAGMA backup.synchronous = OFF")
+        raised: list[BaseException] = []
+
+        def progress() -> int:
+            try:
+                breathe()
+            except BaseException as error:  # noqa: BLE001  # raised below, where SQLite's own error would be
+                raised.append(error)
+            return len(raised)
+
+        db.set_progress_handler(progress, STEPS_BETWEEN_BREATHS)
+        try:
+            yield db
+        except sqlite3.OperationalError:
+            if raised:
+                raise raised[0] from None
+            raise
+
+
+def restore(source: Path, directory: Path) -> Backup:
+    """Make a data directory of a backup, with a history of its own. Raises StorageFailed, Corrupt."""
+    if not source.is_file():
+        raise StorageFailed(f"{source} is not a file: name a backup that `kvd backup` or BACKUP made")
+    found: list[Backup] = []
+
+    def fill(db: Connection) -> Row | None:
+        with start_errors(source):
+            db.execute("ATTACH ? AS backup", (str(source),))
+            db.execute("BEGIN")
+            rows, folded = read_changes(db, source)
+            db.execute(RESTORE_ENTRIES)
+        for row in rows:
+            if row[0] > folded:
+                db.execute("DELETE FROM main.entry WHERE key = ?", (row[2],))
+                if row[1] == SET:
+                    db.execute(build.INSERT_ENTRY, build.entry_row(row))
+        check_entries(db)
+        (count,) = db.execute("SELECT count(*) FROM main.entry").fetchone()
+        db.execute("COMMIT")
+        db.execute("DETACH backup")
+        last = rows[-1] if rows else None
+        found.append(Backup(last[0] if last else 0, last[7] if last else 0, count, source.stat().st_size))
+        return last
+
+    build.build(directory, fill)
+    return found[0]
+
+
+def read_changes(db: Connection, source: Path) -> tuple[list[Row], int]:
+    """Return the changes of a backup, checked, and the revision that its entries reflect."""
+    (version, _, folded, last, _) = db.execute("SELECT * FROM backup.about").fetchone()
+    if version != VERSION:
+        raise StorageFailed(f"{source} was made by a newer kvd (format {version}): restore it with that version")
+    rows = [journal.checked(row) for row in db.execute(READ_CHANGES)]
+    if (rows[-1][0] if rows else 0) != last:
+        raise Corrupt(f"{source} is damaged: its last change is not the one it should be")
+    return rows, folded
+
+
+def check_entries(db: Connection) -> None:
+    """Raise Corrupt unless every entry of a table is whole."""
+    for row in db.execute(f"SELECT {table.COLUMNS} FROM main.entry"):  # noqa: S608  # constants
+        table.checked(row)

@@ -1,0 +1,79 @@
+"""A new data directory made of entries and a last change: what a restore and a repair end with.
+
+It gets a history of its own, so that whoever followed the old one is told, and is made aside: it has its name
+when it is whole and durable, or never.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from kvd.commands.entry import Row
+from kvd.errors import StorageFailed
+from kvd.storage import journal, table
+from kvd.storage.checksum import mark_seal
+from kvd.storage.database import Connection, connect, migrate, start_errors, sync_directory
+
+INSERT_ENTRY = f"INSERT INTO main.entry({table.COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # constants
+
+
+Fill = Callable[[Connection], Row | None]
+
+
+def build(directory: Path, fill: Fill) -> None:
+    """Make a directory whose table `fill` fills; it returns the last change of all, None if there was none.
+
+    Raises StorageFailed when the directory is there already and not empty, or cannot be written.
+    """
+    aside = directory.with_name(f"{directory.name}.partial")
+    try:
+        if directory.exists() and any(directory.iterdir()):
+            raise StorageFailed(f"{directory} is not empty: name a directory that is empty or does not exist")
+        shutil.rmtree(aside, ignore_errors=True)  # of one that was interrupted
+        aside.mkdir(mode=0o700, parents=True)
+        with start_errors(aside):
+            make_files(aside, fill)
+        sync_directory(aside)
+        aside.rename(directory)
+        sync_directory(directory.parent)
+    except OSError as error:
+        raise StorageFailed(f"cannot make {directory}: {error.strerror}") from error
+
+
+def make_files(directory: Path, fill: Fill) -> None:
+    """Make both files, durable."""
+    journal_path, table_path = directory / journal.FILE, directory / table.FILE
+    with closing(connect(journal_path)) as journal_db, closing(connect(table_path)) as table_db:
+        migrate(journal_db, journal.MIGRATIONS, journal_path)
+        migrate(table_db, table.MIGRATIONS, table_path)
+        table_db.execute("PRAGMA journal_mode = OFF")  # it has its name when it is whole
+        last = fill(table_db)
+        history, _ = journal.read_mark(journal_db)
+        revision = last[0] if last else 0
+        if last is not None:
+            journal_db.execute(journal.INSERT_ROW, journal.sealed(last))
+            journal_db.execute("UPDATE head SET compacted = ?, seal = ?", (revision, mark_seal(history, revision)))
+        (entries,) = table_db.execute("SELECT count(*) FROM entry").fetchone()
+        mark = (history, revision, entries)
+        table_db.execute("UPDATE fold SET history = ?, revision = ?, entries = ?, seal = ?", (*mark, mark_seal(*mark)))
+        table_db.execute("PRAGMA journal_mode = WAL")
+    sync_file(journal_path)
+    sync_file(table_path)
+
+
+def entry_row(row: Row) -> tuple[object, ...]:
+    """Return a journal row as a row of the table."""
+    revision, _, key, value, _, created, expires, _ = row
+    *_, head, entry, _ = journal.sealed(row)
+    return key, value, revision, created, expires, head, entry
+
+
+def sync_file(path: Path) -> None:
+    """Make a file durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
