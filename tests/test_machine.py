@@ -32,7 +32,7 @@ from kvd.storage import fold as fold_module
 from kvd.storage import journal as journal_module
 from kvd.storage import memory as memory_module
 from kvd.storage import retention as retention_module
-from kvd.storage import store as store_module
+from kvd.storage import upkeep as upkeep_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # long reprs of the strategies
 
@@ -96,9 +96,9 @@ COMMANDS = {
 SMALL_LIMITS = [
     (journal_module, "WAL_PRESIZED_BYTES", 1 << 20),
     (retention_module, "TRIMMED_PER_COMMIT_MAX", 3),
-    (store_module, "FOLD_CHANGES", 12),
-    (store_module, "OVERLAY_CHANGES_MAX", 20),
-    (store_module, "WAL_CHECKPOINT_BYTES", 1 << 18),
+    (upkeep_module, "FOLD_CHANGES", 12),
+    (upkeep_module, "OVERLAY_CHANGES_MAX", 20),
+    (upkeep_module, "WAL_CHECKPOINT_BYTES", 1 << 18),
     (fold_module, "TABLE_CHECKPOINT_BYTES", 20_000),
     (fold_module, "TABLE_CHECKPOINT_CHANGES", 30),
     (memory_module, "JOINED_AT_ONCE", 2),

@@ -5,12 +5,11 @@ Time comes in as an argument, in Unix milliseconds.
 """
 
 import os
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlite_utils.utils import sqlite3
 
@@ -25,23 +24,15 @@ from kvd.commands.entry import (
     Staged,
     entry_of,
 )
-from kvd.errors import Busy, Corrupt, Full, Internal, Refused, StartError, StorageFailed
+from kvd.errors import Corrupt, Internal, Refused, StartError, StorageFailed
 from kvd.limits import (
-    FOLD_AGE_MS,
-    FOLD_BYTES,
-    FOLD_CHANGES,
     JOURNAL_KEPT_BYTES,
     JOURNAL_KEPT_CHANGES,
     ONCE_KEPT_MS,
-    OVERLAY_BYTES_MAX,
-    OVERLAY_CHANGES_MAX,
-    TRIM_INTERVAL_MS,
-    TRIMMED_PER_IDLE_COMMIT_MAX,
-    WAL_CHECKPOINT_BYTES,
     WAL_PARTS,
 )
-from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_directory
-from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
+from kvd.storage.database import PAGE_BYTES, check_library, refusals, sync_directory
+from kvd.storage.fold import Folder
 from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
@@ -51,18 +42,14 @@ from kvd.storage.retention import Retention
 from kvd.storage.room import Room
 from kvd.storage.table import FILE as TABLE_FILE
 from kvd.storage.table import Table
+from kvd.storage.upkeep import Upkeep
 
 # always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
 # with interval the loop calls `sync` besides.
 SYNCHRONOUS = {"always": "FULL", "interval": "NORMAL", "never": "NORMAL"}
-# What a row of the table takes besides its key and value, at most: a value of more than a quarter of a page goes into
-# pages of its own.
-ROW_BYTES_MAX = PAGE_BYTES + 700
-NO_ROOM = "there is no room left on the disk of the data directory: CLEAR and COMPACT, or make room"
-T = TypeVar("T")
 
 
-class Store:
+class Store(Upkeep):
     """A data directory, opened. Not thread-safe: one loop owns it."""
 
     def __init__(
@@ -100,6 +87,7 @@ class Store:
             raise
         self.folder = Folder(directory, 0, sync_journal=fsync != "always")
         self.folder.start()
+        self.begin_upkeep()
         self.wal_fd = os.open(self.journal.wal, os.O_RDONLY | os.O_CLOEXEC)
 
     def open(self, directory: Path) -> None:
@@ -111,9 +99,7 @@ class Store:
         self.opened.append(self.journal)
         self.table = Table(directory)
         self.opened.append(self.table)
-        wal_bytes = self.journal.wal.stat().st_size
-        self.lock.mark_in_use(wal_bytes)
-        self.checkpoint_bytes = min(WAL_CHECKPOINT_BYTES, wal_bytes // 2)
+        self.lock.mark_in_use(self.journal.wal.stat().st_size)
         if recovery is not None:
             recovery.compare(JOURNAL_FILE, self.journal.db)
             recovery.compare(TABLE_FILE, self.table.db)
@@ -144,14 +130,7 @@ class Store:
             raise Corrupt(f"the journal has a hole after revision {fold.revision}")
         self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)
         self.next_token = self.journal.next_token()
-        self.wal_bytes = self.checkpoint_bytes  # unknown after a crash: the first fold asks for a checkpoint
         self.unsynced = False
-        self.fold_asked_at: Milliseconds = 0
-        self.trimmed_at: Milliseconds = 0
-        self.seen = self.revision  # at the last look whether somebody writes
-        self.checkpoint_asked = False
-        self.fold_waits = 0
-        self.fold_error: Exception | None = None
 
     # Reading
 
@@ -266,7 +245,7 @@ class Store:
         trim = self.trim_target(most=self.retention.bounded(2 * len(batch.rows), 2 * size))
         tokens = list(enumerate(batch.remembered, self.next_token))
         if any(row[1] == SET for row in batch.rows):
-            self.check_disk(size + ROW_BYTES_MAX * len(batch.rows))
+            self.check_disk(size, len(batch.rows))
         with refusals(), self.ballast_on_full():
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
         self.apply(batch.rows, batch.entries)
@@ -285,159 +264,6 @@ class Store:
         """Bring what is in memory up to the journal."""
         self.memory.update(entries, len(rows))
         self.entries += sum([-1 if row[1] != SET else not row[4] for row in rows])
-
-    def plan(self, written: int) -> None:
-        """Ask for a fold or a checkpoint when enough has come together, after a commit of so many bytes."""
-        # Pages a commit writes to the WAL, estimated from above: the end of the journal and its parents.
-        self.wal_bytes += (3 + written * 21 // 20 // PAGE_BYTES) * PAGE_BYTES
-        if self.wal_bytes > self.checkpoint_bytes and not self.checkpoint_asked:
-            self.checkpoint_asked = True
-            self.folder.ask(CheckpointJob())
-        fresh = self.memory.fresh
-        if fresh.changes >= FOLD_CHANGES or fresh.size >= FOLD_BYTES:
-            self.begin_fold()
-
-    def begin_fold(self, *, is_short: bool = False) -> None:
-        """Hand the fresh overlay to the fold, if it is not at work; an empty one to make the last fold durable.
-
-        `is_short`: the disk is, so the table's WAL is to give its room back.
-        """
-        is_due = is_short or self.memory.fresh.changes or self.durable < self.folded
-        if is_due and self.memory.folding is None and self.fold_error is None:
-            self.memory.begin_fold()
-            self.folder.ask(FoldJob(self.revision, is_short))
-
-    def wait_for_room(self) -> None:
-        """When the overlay is at its bound, wait for the fold; raise Full when it cannot go on."""
-        while self.is_full():
-            self.begin_fold()
-            if self.fold_error is not None:
-                raise Full(f"the table cannot take more: {self.fold_error}")
-            self.fold_waits += 1
-            self.finish(self.folder.done.get())
-
-    def is_full(self) -> bool:
-        """Return whether the overlay is at its bound."""
-        memory = self.memory
-        changes = sum([overlay.changes for overlay in memory.overlays()])
-        return changes >= OVERLAY_CHANGES_MAX or memory.overlay_size() >= OVERLAY_BYTES_MAX
-
-    # Room on the disk
-
-    def check_disk(self, more: int) -> None:
-        """Raise Full when the disk is short for so many bytes more; what is not folded yet needs room there too."""
-        if self.room.suffices(self.pending() + more):
-            return
-        self.fold_now()
-        if not (self.room.suffices(self.pending() + more) or self.has_room_inside(more)):
-            self.room.give_up()
-            raise Full(NO_ROOM)
-
-    def pending(self) -> int:
-        """Return how many bytes the fold has yet to write at most."""
-        return sum([overlay.payload + ROW_BYTES_MAX * overlay.changes for overlay in self.memory.overlays()])
-
-    def has_room_inside(self, more: int) -> bool:
-        """Return whether what was cleared and compacted left room for so many bytes in both files."""
-        return min(self.journal.free_bytes(), self.table.free_bytes()) >= self.room.least + self.pending() + more
-
-    def fold_now(self) -> None:
-        """Fold all there is, let the table's WAL give its room back, and wait for it."""
-        is_done = self.room.is_short and not self.pending()
-        while not is_done and self.fold_error is None:
-            is_done = self.memory.folding is None
-            self.begin_fold(is_short=True)
-            self.finish(self.folder.done.get())
-
-    @contextmanager
-    def ballast_on_full(self) -> Iterator[None]:
-        """Give the ballast up when SQLite finds no room, so that what clears has some."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            if isinstance(refusal_of(error), Full):
-                self.room.give_up()
-            raise
-
-    def tend_room(self) -> None:
-        """Look at the disk. While it is short, what was cleared is folded at once, and the ballast taken back."""
-        if not self.room.is_short:
-            if not self.room.suffices(0):
-                self.room.give_up()
-        elif not self.room.take():
-            self.fold_error = None
-            if self.memory.fresh.changes:
-                self.begin_fold(is_short=True)
-
-    # What happens beside commits
-
-    def tick(self, now: Milliseconds) -> None:
-        """Take note of what the fold did, and start what is due. Raises Refused when the storage has failed."""
-        while not self.folder.done.empty():
-            self.finish(self.folder.done.get())
-        if now - self.fold_asked_at > FOLD_AGE_MS:
-            self.fold_asked_at = now
-            self.fold_error = None
-            self.begin_fold()
-            self.forget_tokens()
-            self.journal.check_place()
-        if now - self.trimmed_at >= TRIM_INTERVAL_MS:
-            self.tend_room()
-            is_idle, self.trimmed_at, self.seen = self.seen == self.revision, now, self.revision
-            if is_idle:
-                self.trim_idle()
-
-    def finish(self, done: Done) -> None:
-        """Take note of a job that is over."""
-        self.durable = done.durable
-        if isinstance(done.job, CheckpointJob):
-            self.finish_checkpoint(done)
-        elif done.error is None:
-            self.folded = done.job.upto
-            self.memory.end_fold()
-            self.plan_trim()
-        else:
-            self.memory.undo_fold()
-            self.fold_error = done.error
-            raise_lasting(done.error)
-            if isinstance(refusal_of(done.error), Full):
-                self.room.give_up()
-
-    def finish_checkpoint(self, done: Done) -> None:
-        """Copy what came into the WAL meanwhile, so that it is used from its start again."""
-        self.checkpoint_asked = False
-        if done.error is not None:
-            raise_lasting(done.error)
-        elif self.put_off(self.journal.finish_checkpoint):
-            self.wal_bytes = 0
-
-    def put_off(self, work: Callable[[], T]) -> T | None:
-        """Do what can wait while the disk is full or the journal busy; None when it has to."""
-        try:
-            with refusals():
-                return work()
-        except (Full, Busy):
-            return None
-
-    def plan_trim(self) -> None:
-        """Decide up to where old changes may go."""
-        with refusals():
-            self.retention.plan(self.revision, self.journal.live_bytes())
-
-    def trim_target(self, least: int | None = None, most: int | None = None) -> int | None:
-        """Return up to where a commit deletes rows, if it is to. The last row stays: the head revision is its own."""
-        return self.retention.target(min(self.durable, self.revision - 1), least, most)
-
-    def trim_idle(self) -> None:
-        """Delete some of the forgotten changes also when nobody writes."""
-        trim = self.trim_target(least=1, most=self.retention.bounded(TRIMMED_PER_IDLE_COMMIT_MAX, 0))
-        if trim is not None and self.put_off(partial(self.journal.trim, trim)):
-            self.retention.trimmed(trim)
-
-    def forget_tokens(self) -> None:
-        """Delete the tokens that no longer count."""
-        oldest = next(iter(self.tokens.values()))[0] if self.tokens else self.next_token
-        self.put_off(partial(self.journal.forget_tokens, oldest))
 
     def sync(self) -> None:
         """Make durable what is committed (fsync = interval). Raises Internal: then nothing is to be trusted."""
@@ -481,10 +307,3 @@ class Store:
         while self.opened:
             self.opened.pop().close()
         self.lock.close()
-
-
-def raise_lasting(error: Exception) -> None:
-    """Raise what an error means, unless it may pass by itself."""
-    refusal = refusal_of(error)
-    if not isinstance(refusal, Full | Busy):
-        raise refusal from error

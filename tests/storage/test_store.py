@@ -15,6 +15,7 @@ from kvd.limits import FOLD_AGE_MS, ONCE_KEPT_MS, TRIM_INTERVAL_MS
 from kvd.storage import Store
 from kvd.storage import retention as retention_module
 from kvd.storage import store as store_module
+from kvd.storage import upkeep as upkeep_module
 
 FILL = MultiSet([(b"k", b"v")] * 10)
 
@@ -205,7 +206,7 @@ def test_a_revision_is_never_used_again_when_all_is_compacted_trimmed_and_cleare
 
 
 def test_a_commit_waits_for_the_fold_when_the_overlay_is_full(drive, monkeypatch):
-    monkeypatch.setattr(store_module, "OVERLAY_CHANGES_MAX", 15)
+    monkeypatch.setattr(upkeep_module, "OVERLAY_CHANGES_MAX", 15)
     for _ in range(6):
         drive.apply(FILL)
     assert drive.store.fold_waits >= 2
@@ -214,14 +215,14 @@ def test_a_commit_waits_for_the_fold_when_the_overlay_is_full(drive, monkeypatch
 
 
 def test_a_commit_waits_for_the_fold_when_the_overlay_is_too_big(drive, monkeypatch):
-    monkeypatch.setattr(store_module, "OVERLAY_BYTES_MAX", 1)
+    monkeypatch.setattr(upkeep_module, "OVERLAY_BYTES_MAX", 1)
     drive.apply(FILL)
     drive.apply(FILL)
     assert (drive.store.fold_waits >= 1, drive.store.folded) == (True, 10)
 
 
 def test_a_full_overlay_that_cannot_be_folded_refuses_writes_until_it_can(drive, monkeypatch):
-    monkeypatch.setattr(store_module, "OVERLAY_CHANGES_MAX", 10)
+    monkeypatch.setattr(upkeep_module, "OVERLAY_CHANGES_MAX", 10)
     drive.apply(FILL)
     drive.store.fold_error = sqlite_error(13, "no room")
     with pytest.raises(Full, match="the table cannot take more: no room"):
@@ -234,7 +235,7 @@ def test_a_full_overlay_that_cannot_be_folded_refuses_writes_until_it_can(drive,
 
 
 def test_a_fold_begins_by_itself_when_there_is_enough(drive, monkeypatch):
-    monkeypatch.setattr(store_module, "FOLD_CHANGES", 10)
+    monkeypatch.setattr(upkeep_module, "FOLD_CHANGES", 10)
     drive.apply(FILL)
     drive.settle()
     assert drive.store.folded == 10
@@ -398,7 +399,7 @@ def test_the_wal_is_never_longer_than_estimated(drive):
 
 
 def test_the_wal_is_used_again_after_a_checkpoint(drive, monkeypatch):
-    monkeypatch.setattr(store_module, "WAL_CHECKPOINT_BYTES", 200_000)
+    drive.store.checkpoint_bytes = 200_000
     for _ in range(100):
         drive.apply(Set(b"a", b"x" * 20_000))
         drive.settle()
