@@ -7,7 +7,7 @@ import zmq
 
 from kvd import wire
 from kvd.client.keys import Keys
-from kvd.limits import HEARTBEAT_MS, IN_FLIGHT_MAX, RECONNECT_MS, RECONNECT_MS_MAX
+from kvd.limits import HEARTBEAT_MS, IN_FLIGHT_MAX, RECONNECT_MS, RECONNECT_MS_MAX, RECONNECT_NEVER_MS
 
 LOST = (
     zmq.EVENT_DISCONNECTED
@@ -52,11 +52,13 @@ def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes], 
 
     The first heartbeat then proves that the prefixes are subscribed. Connect comes before subscribe, or
     libzmq would send the subscriptions in an order of its own; it never reconnects by itself, because
-    what is published meanwhile is lost without a trace.
+    what is published meanwhile is lost without a trace. RECONNECT_IVL -1 would say "never", but then libzmq
+    (4.3.5) drops what it holds for us when the connection breaks, maybe between the topic and the body of one
+    message: `recv` of the body then waits for ever, or libzmq aborts (`!_more (src/fq.cpp:80)`).
     """
     sock = context.socket(zmq.SUB)
     set_up(sock, keys)
-    sock.set(zmq.RECONNECT_IVL, -1)
+    sock.set(zmq.RECONNECT_IVL, RECONNECT_NEVER_MS)
     sock.connect(endpoint)
     for prefix in prefixes:
         sock.set(zmq.SUBSCRIBE, wire.CHANGE_TOPIC + prefix)
