@@ -107,6 +107,12 @@ class Watch(Closing):
     @property
     def revision(self) -> int:
         """Return the revision up to which all has been delivered: watch with `since` this to go on."""
+        return self.revision_before(self.buffer)
+
+    def revision_before(self, waiting: Sequence[Change]) -> int:
+        """Return the revision up to which all has been delivered, but for what waits to be handed out one by one."""
+        if waiting and waiting[0].time:  # else it is an entry of the snapshot, within which one cannot go on
+            return waiting[0].revision - 1
         position = None if self.follower is None else self.follower.position
         return position if position is not None else self.since or 0
 

@@ -149,3 +149,13 @@ def test_many_large_values_stream_through_a_small_window(daemon):
         stream.send(Get(b"49"), "x")
         [(_, ok)] = stream.receive()
         assert ok.result == value
+
+
+def test_a_watch_goes_on_from_its_revision_with_what_was_not_handed_out_yet(kv):
+    kv.multiset({f"user:{number}": "x" for number in range(5)})
+    with kv.watch(since=0) as watch:
+        assert [next(watch).revision, watch.revision] == [1, 1]  # the others have come too, and wait
+    with kv.watch(since=1) as watch:
+        assert watch.ready() == 1
+        assert [next(watch).revision for _ in range(4)] == [2, 3, 4, 5]
+        assert watch.revision == 5
