@@ -46,8 +46,8 @@ WRONG = {
         *(a_set(0, 9, 1), a_set(0, 9, 2, 2)),
         *(a_get(1, 2, 1), a_get(3, 4, 2), a_get(5, 6, 1), a_get(7, 8, 2)),
     ],
-    "an INCR run twice": [an_incr(0, 1, 1), an_incr(2, 3, 3)],
-    "an update lost by two INCRs": [an_incr(0, 2, 1), an_incr(1, 3, 1)],
+    "an INCR run twice": [an_incr(0, 1, 1), an_incr(2, 3, 3, 2)],
+    "an update lost by two INCRs": [an_incr(0, 2, 1), an_incr(1, 3, 1, 2)],
     "a CONFLICT that should have been OK": [a_set(0, 1, 1, 5), a_conflict(2, 3, 5, 5)],
     "a CONFLICT that tells another revision": [a_set(0, 1, 1, 5), a_conflict(2, 3, 4, 6)],
     "an OK that should have been a CONFLICT": [a_set(0, 1, 1, 5), a_set(2, 3, 2, 6, condition=4)],
@@ -63,6 +63,13 @@ WRONG = {
     ],
     "an unknown INCR run twice": [an_incr(0, 1, 1), lost("INCR", 2, 1), a_get(3, 4, 3)],
     "an unknown condition that did not hold": [a_set(0, 1, 1, 5), lost("SET", 2, 2, condition=4), a_get(3, 4, 2)],
+    "a revision that falls": [a_set(0, 1, 1, 5), a_set(2, 3, 2, 4)],
+    "an unknown write's revision that is another's": [
+        a_set(0, 1, 1, 5),
+        lost("SET", 2, 2),
+        a_conflict(3, 4, 1, 5),
+        a_get(3, 4, 2),
+    ],
     "two revisions of one write": [lost("SET", 0, 1), a_conflict(1, 2, 9, 3), a_conflict(3, 4, 9, 4), a_get(5, 6, 1)],
 }
 RIGHT = {
