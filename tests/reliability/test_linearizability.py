@@ -67,8 +67,8 @@ WRONG = {
     "an unknown write's revision that is another's": [
         a_set(0, 1, 1, 5),
         lost("SET", 2, 2),
-        a_conflict(3, 4, 1, 5),
         a_get(3, 4, 2),
+        a_conflict(5, 6, 1, 5),
     ],
     "two revisions of one write": [lost("SET", 0, 1), a_conflict(1, 2, 9, 3), a_conflict(3, 4, 9, 4), a_get(5, 6, 1)],
 }
