@@ -38,6 +38,7 @@ from kvd.limits import (
     TRIM_INTERVAL_MS,
     TRIMMED_PER_IDLE_COMMIT_MAX,
     WAL_CHECKPOINT_BYTES,
+    WAL_PRESIZED_BYTES,
 )
 from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals
 from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
@@ -263,8 +264,13 @@ class Store:
             self.begin_fold()
 
     def begin_fold(self) -> None:
-        """Hand the fresh overlay to the fold, if it is not at work; an empty one to make the last fold durable."""
-        is_due = self.memory.fresh.changes or self.durable < self.folded
+        """Hand the fresh overlay to the fold, if it is not at work; an empty one to make the last fold durable.
+
+        Not while a long WAL is to be checkpointed: a fold reads the journal, and with one after the other
+        `finish_checkpoint` would never find it unread, and the WAL grow while there is load (1.5 GiB in ten minutes).
+        """
+        is_held = self.checkpoint_asked and self.wal_bytes > WAL_PRESIZED_BYTES
+        is_due = (self.memory.fresh.changes or self.durable < self.folded) and not is_held
         if is_due and self.memory.folding is None and self.fold_error is None:
             self.memory.begin_fold()
             self.folder.ask(FoldJob(self.revision))
