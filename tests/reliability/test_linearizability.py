@@ -76,7 +76,7 @@ RIGHT = {
     "nothing": [],
     "one after the other": [a_set(0, 1, 1), a_get(2, 3, 1), a_clear(4, 5, 1), a_get(6, 7, None), an_incr(8, 9, 1)],
     "a read beside a write sees either": [a_set(0, 9, 1), a_get(1, 2, None), a_get(3, 4, 1)],
-    "the later of two that overlap": [a_set(0, 9, 1), a_set(1, 8, 2, 2), a_get(10, 11, 1)],
+    "the later of two that overlap": [a_set(0, 9, 1, 3), a_set(1, 8, 2, 2), a_get(10, 11, 1)],
     "one winner of a condition": [a_set(0, 5, 1, 1, condition=0), a_conflict(0, 5, 0, 1)],
     "a condition kept": [a_set(0, 1, 1, 5), a_set(2, 3, 2, 7, condition=5), a_conflict(4, 5, 5, 7)],
     "an unknown write that never was": [a_set(0, 1, 1), lost("SET", 2, 2), a_get(3, 4, 1)],

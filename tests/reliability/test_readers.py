@@ -8,11 +8,12 @@ import pytest
 from observing import MIB, Crew, memory, size
 
 from kvd.errors import Compacted
-from kvd.limits import TABLE_CHECKPOINT_BYTES, WAL_PRESIZED_BYTES
+from kvd.limits import OVERLAY_BYTES_MAX, OVERLAY_CHANGES_MAX, TABLE_CHECKPOINT_BYTES
 
-WAL_BYTES_MAX = 64 * MIB + WAL_PRESIZED_BYTES
-# The fold checkpoints when its WAL has this length; what one fold writes comes on top.
-TABLE_WAL_BYTES_MAX = 3 * TABLE_CHECKPOINT_BYTES
+# A long WAL is used again when the fold at work has ended; until then commits may fill the overlay.
+WAL_BYTES_MAX = 64 * MIB + OVERLAY_BYTES_MAX
+# The fold checkpoints when its WAL has this length; what one fold writes comes on top: a page for each change at most.
+TABLE_WAL_BYTES_MAX = TABLE_CHECKPOINT_BYTES + OVERLAY_CHANGES_MAX * 4096
 VALUE = random.Random(1).randbytes(1000)
 
 

@@ -9,9 +9,10 @@
 
 Atomic. etcd gives all changes of a transaction one revision. kvd numbers each change, so that a list of `take`,
 and `Watch.revision`, may end inside a MULTISET or TRANSACTION. What kvd promises, and `atomic` checks: the
-changes of one command (an *atom*) have consecutive revisions; a heartbeat never tells a revision inside an atom, so
-that a state built up to a heartbeat is one that a reader could have seen; and a watch that has shown one matching change of
-an atom shows them all, with none of another command between, also if it is resumed from a bookmark inside.
+changes of one command (an *atom*) have consecutive revisions; a heartbeat never tells a revision inside an atom,
+so that a state built up to a heartbeat is one that a reader could have seen; and a watch that has shown one
+matching change of an atom shows them all, with none of another command between, also if it is resumed from a
+bookmark inside.
 
 COMPACTED excuses the changes up to its revision, and nothing else.
 """
