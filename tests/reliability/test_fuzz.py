@@ -157,9 +157,8 @@ def bodies():
 
 def fuzzed(daemon, bodies, seconds, seed):
     count, traffic = attack(daemon, bodies, seconds, seed)
-    print(
-        f"S6, seed {seed}: {count} messages in {seconds} s; malformed {traffic['malformed']}, errors {traffic['errors']}"
-    )
+    told = f"malformed {traffic['malformed']}, errors {traffic['errors']}"
+    print(f"S6, seed {seed}: {count} messages in {seconds} s; {told}")
     assert daemon.process.poll() is None
     assert traffic["malformed"] > 0
     assert traffic["errors"] > 0

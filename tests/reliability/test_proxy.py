@@ -78,6 +78,20 @@ def test_a_reset_in_the_middle_of_a_message_is_recovered_from(filled, proxy, res
     assert done == [200]
 
 
+def test_a_reply_that_comes_after_it_was_given_up_is_nobody_elses(filled, proxy):
+    with Client(proxy.endpoint, timeout=20) as kv:
+        kv.ping()
+        given_up = 0
+        for number in range(40):
+            kv.timeout = kv.stream.timeout = 0.02 if number % 2 == 0 else 20
+            proxy.mode = Mode(delay_s=0.06) if number % 2 == 0 else Mode()
+            try:
+                assert kv.get(b"key:%d" % number) == value_of(number)
+            except ClientError:
+                given_up += 1
+    assert given_up > 0
+
+
 def test_a_black_hole_is_seen_within_three_heartbeats(filled, proxy):
     with Client(proxy.endpoint, timeout=60) as kv:
         assert kv.get("key:1") == value_of(1)

@@ -17,6 +17,7 @@ bookmark inside.
 COMPACTED excuses the changes up to its revision, and nothing else.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -55,14 +56,15 @@ def is_unique(stream: Sequence[Event]) -> bool:
     return len(set(revisions)) == len(revisions)
 
 
-def excused(stream: Sequence[Event]) -> list[range]:
+def excused(stream: Sequence[Event]) -> set[int]:
     """Return the revisions that the stream was told it would not get: from where it was, up to what is compacted."""
-    spans, position = [], 0
+    gone: set[int] = set()
+    position = 0
     for event in stream:
         if event.what == COMPACTED:
-            spans.append(range(position + 1, event.revision + 1))
+            gone.update(range(position + 1, event.revision + 1))
         position = max(position, event.revision)
-    return spans
+    return gone
 
 
 def is_reliable(stream: Sequence[Event], wanted: Sequence[Event]) -> bool:
@@ -73,7 +75,7 @@ def is_reliable(stream: Sequence[Event], wanted: Sequence[Event]) -> bool:
     gone = excused(stream)
     seen = set(came)
     between = [c for c in wanted if came[0].revision <= c.revision <= came[-1].revision]
-    return seen == {c for c in between if c in seen or not any(c.revision in span for span in gone)}
+    return seen == {c for c in between if c in seen or c.revision not in gone}
 
 
 def is_atomic(stream: Sequence[Event], wanted: Sequence[Event], journal: Sequence[Event]) -> bool:
@@ -81,13 +83,14 @@ def is_atomic(stream: Sequence[Event], wanted: Sequence[Event], journal: Sequenc
     atoms = list(atoms_in(journal))
     if not all(is_whole(atom) for atom in atoms):
         return False
-    if any(a.revision <= e.revision < z.revision for a, *_, z in atoms for e in stream if e.what == HEARTBEAT):
+    beats = sorted({event.revision for event in stream if event.what == HEARTBEAT})
+    if any(bisect_left(beats, a.revision) != bisect_left(beats, z.revision) for a, *_, z in atoms):
         return False
     came, gone = delivered(stream), excused(stream)
     shown = {change.revision for change in came}
     start = next((event.revision for event in stream), 0)
     for atom in atoms_in(wanted):
-        asked = [c.revision for c in atom if c.revision > start and not any(c.revision in span for span in gone)]
+        asked = [c.revision for c in atom if c.revision > start and c.revision not in gone]
         if shown.intersection(asked) and not shown.issuperset(asked):
             return False
     names = [name for name, _ in groups(came) if name is not None]
@@ -147,7 +150,7 @@ def is_bookmarkable(stream: Sequence[Event], wanted: Sequence[Event]) -> bool:
     """Return whether at each bookmark all up to it has come, and nothing up to it comes later."""
     start, marked, gone = stream[0].revision if stream else 0, 0, excused(stream)
     came: set[int] = set()
-    missing = [c.revision for c in wanted if c.revision > start and not any(c.revision in span for span in gone)]
+    missing = [c.revision for c in wanted if c.revision > start and c.revision not in gone]
     at = 0
     for event in stream:
         if event.what == DELIVERED:
