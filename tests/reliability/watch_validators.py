@@ -106,7 +106,7 @@ def atom_of(change: Event) -> str | None:
 def groups(changes: Sequence[Event]) -> Iterator[tuple[str | None, list[Event]]]:
     """Yield changes by their atoms. One that writes to a key that is over and not swept yet tells its EXPIRED first."""
     names: list[str | None] = []
-    for change, following in zip(changes, [*changes[1:], None], strict=True):
+    for change, following in zip(changes, [*changes[1:], None], strict=False):  # of no changes nothing follows
         name = atom_of(change)
         is_within = change.kind == "EXPIRED" and following is not None and following.key == change.key
         if is_within and names and names[-1] == atom_of(following):
