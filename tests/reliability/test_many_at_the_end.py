@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from observing import eventually
 
 from kvd.client import Client
 from kvd.errors import ClientError, Refused
@@ -44,7 +45,9 @@ def test_many_clients_and_a_fold_at_hand_do_not_hold_up_the_end(daemon, filled):
     threads += [threading.Thread(target=wait_for_changes, args=(daemon.commands, told)) for _ in range(3)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    with daemon.client(timeout=30) as kv:
+        eventually(lambda: kv.info("traffic")["traffic"]["waiting"] == 3)
+        eventually(lambda: all(okd))
     daemon.signal(signal.SIGTERM)
     begun = time.monotonic()
     assert daemon.process.wait(30) == 0
@@ -54,7 +57,7 @@ def test_many_clients_and_a_fold_at_hand_do_not_hold_up_the_end(daemon, filled):
         thread.join()
     assert seconds <= END_S, "the promise is an end within three seconds"
     assert not [path for path in daemon.directory.iterdir() if path.suffix == ".sock"]
-    assert "SHUTTING_DOWN" in {getattr(error, "code", "") for error in told}
+    assert [getattr(error, "code", error) for error in told] == ["SHUTTING_DOWN"] * 3
     daemon.start()
     with daemon.client(timeout=30) as kv:
         assert kv.count("fill:") == filled
