@@ -303,7 +303,7 @@ class AsyncWatch(AsyncClosing):
     @property
     def revision(self) -> int:
         """Return the revision up to which all has been delivered."""
-        return self.inner.revision
+        return self.inner.revision_before(self.changes)
 
     def __aiter__(self) -> Self:
         """Return itself."""

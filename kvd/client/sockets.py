@@ -7,7 +7,14 @@ import zmq
 
 from kvd import wire
 from kvd.client.keys import Keys
-from kvd.limits import HEARTBEAT_MS, IN_FLIGHT_MAX, RECONNECT_MS, RECONNECT_MS_MAX
+from kvd.limits import (
+    HEARTBEAT_MS,
+    IN_FLIGHT_MAX,
+    RECONNECT_MS,
+    RECONNECT_MS_MAX,
+    RECONNECT_NEVER_MS,
+    SUBSCRIBER_DEAD_MS,
+)
 
 LOST = (
     zmq.EVENT_DISCONNECTED
@@ -32,6 +39,8 @@ def set_up(sock: zmq.Socket[Any], keys: Keys | None) -> None:
     sock.set(zmq.IPV6, 1)
     sock.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     sock.set(zmq.HEARTBEAT_TIMEOUT, 2 * HEARTBEAT_MS)
+    # Heartbeats begin after the handshake: a peer that is silent from the start would be waited for 30 s.
+    sock.set(zmq.HANDSHAKE_IVL, SUBSCRIBER_DEAD_MS)
 
 
 def dealer(context: zmq.Context[Any], endpoint: str, keys: Keys | None = None) -> Any:
@@ -52,11 +61,13 @@ def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes], 
 
     The first heartbeat then proves that the prefixes are subscribed. Connect comes before subscribe, or
     libzmq would send the subscriptions in an order of its own; it never reconnects by itself, because
-    what is published meanwhile is lost without a trace.
+    what is published meanwhile is lost without a trace. RECONNECT_IVL -1 would say "never", but then libzmq
+    (4.3.5) drops what it holds for us when the connection breaks, maybe between the topic and the body of one
+    message: `recv` of the body then waits for ever, or libzmq aborts (`!_more (src/fq.cpp:80)`).
     """
     sock = context.socket(zmq.SUB)
     set_up(sock, keys)
-    sock.set(zmq.RECONNECT_IVL, -1)
+    sock.set(zmq.RECONNECT_IVL, RECONNECT_NEVER_MS)
     sock.connect(endpoint)
     for prefix in prefixes:
         sock.set(zmq.SUBSCRIBE, wire.CHANGE_TOPIC + prefix)
@@ -71,6 +82,12 @@ def monitor(sock: Any) -> Any:
             return sock.get_monitor_socket(WATCHED_EVENTS)
         except InterruptedError:
             pass  # a signal came; of the calls that set a socket up, pyzmq retries all but this one
+
+
+def is_made(frames: list[bytes]) -> bool:
+    """Return whether a message of a monitor says that a connection is there, handshake and all."""
+    event, _ = MONITOR_EVENT.unpack(frames[0])
+    return bool(event & zmq.EVENT_HANDSHAKE_SUCCEEDED)
 
 
 def is_lost(frames: list[bytes]) -> bool:

@@ -10,7 +10,7 @@ from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.inflight import InFlight, Outcome
 from kvd.client.keys import Keys
-from kvd.client.sockets import dealer, is_lost, monitor
+from kvd.client.sockets import dealer, is_lost, is_made, monitor
 from kvd.commands import Command
 from kvd.commands.base import Error, Ok
 from kvd.errors import ClientError
@@ -66,6 +66,7 @@ class Stream(Closing):
                 f"{endpoint!r} is no endpoint (tcp://HOST:PORT or ipc://PATH): {error.strerror}"
             ) from error
         self.monitor = monitor(self.socket)
+        self.is_broken = False  # not in the beginning: the monitor may have come after the first connection
         self.poller = zmq.Poller()
         self.register(self.poller)
 
@@ -85,7 +86,13 @@ class Stream(Closing):
         self.flush()
 
     def flush(self) -> None:
-        """Send what waits, as far as the connection takes it."""
+        """Send what waits, as far as the connection takes it.
+
+        After a break not before the monitor has told of a new connection. libzmq tells of the break before it takes
+        the old pipe away: what is sent in between is lost without a trace, and would be waited for in vain.
+        """
+        if self.is_broken:
+            return
         send = self.socket.send
         while (pending := self.pending.next_to_send()) is not None:
             try:
@@ -155,9 +162,14 @@ class Stream(Closing):
     def take_events(self) -> None:
         """Take in what the monitor says; replies that came before a break have been taken before."""
         while self.monitor.poll(0):
-            if is_lost(self.monitor.recv_multipart()):
+            event = self.monitor.recv_multipart()
+            if is_lost(event):
                 self.take_replies()
                 self.pending.disconnected()
+                self.is_broken = True
+            elif is_made(event):
+                self.socket.getsockopt(zmq.EVENTS)  # takes in now that the old pipe is gone; `send` may put that off
+                self.is_broken = False
 
     def register(self, poller: zmq.Poller) -> None:
         """Add the sockets to a poller; give what it finds to `handle`."""

@@ -24,7 +24,7 @@ from kvd.commands.base import Error
 from kvd.commands.changes import Changes
 from kvd.commands.entry import Change
 from kvd.commands.server import Info, Ping
-from kvd.errors import BadArgument, ClientError, HistoryChanged, Refused
+from kvd.errors import BadArgument, ClientError, Compacted, HistoryChanged, Refused
 from kvd.limits import CHANGES_LIMIT_DEFAULT, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS
 
 NOBLOCK = int(zmq.NOBLOCK)
@@ -107,6 +107,12 @@ class Watch(Closing):
     @property
     def revision(self) -> int:
         """Return the revision up to which all has been delivered: watch with `since` this to go on."""
+        return self.revision_before(self.buffer)
+
+    def revision_before(self, waiting: Sequence[Change]) -> int:
+        """Return the revision up to which all has been delivered, but for what waits to be handed out one by one."""
+        if waiting and waiting[0].time:  # else it is an entry of the snapshot, within which one cannot go on
+            return waiting[0].revision - 1
         position = None if self.follower is None else self.follower.position
         return position if position is not None else self.since or 0
 
@@ -185,6 +191,11 @@ class Watch(Closing):
             if tag == "changes":
                 raise HistoryChanged(f"the daemon has another history: {refusal.message}") from refusal
             raise
+        except Compacted as refusal:
+            # What is gone may have come by the changes socket while the probe was under way: then nothing is missed.
+            if self.follower is None or (self.follower.position or 0) < refusal.details["compacted"]:
+                raise
+            self.follower.probe_failed()
         except Refused as refusal:
             if refusal.code not in ("BUSY", "SHUTTING_DOWN"):
                 raise

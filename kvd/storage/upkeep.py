@@ -79,10 +79,13 @@ class Upkeep:
     def begin_fold(self, *, is_short: bool = False) -> None:
         """Hand the fresh overlay to the fold, if it is not at work; an empty one to make the last fold durable.
 
+        Not while a long WAL is to be checkpointed: a fold reads the journal, and with one after the other
+        `finish_checkpoint` would never find it unread, and the WAL grow while there is load (1.5 GiB in ten minutes).
         `is_short`: the disk is, so the table's WAL is to give its room back.
         """
-        is_due = is_short or self.memory.fresh.changes or self.durable < self.folded
-        if is_due and self.memory.folding is None and self.fold_error is None:
+        is_held = self.checkpoint_asked and self.wal_bytes > 2 * self.checkpoint_bytes
+        is_due = self.memory.fresh.changes or self.durable < self.folded
+        if (is_short or (is_due and not is_held)) and self.memory.folding is None and self.fold_error is None:
             self.memory.begin_fold()
             self.folder.ask(FoldJob(self.revision, is_short))
 

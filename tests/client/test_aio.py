@@ -109,6 +109,17 @@ def test_watch_follows_across_a_restart(make_daemon):
     run(daemon, body)
 
 
+def test_a_watch_goes_on_from_its_revision_with_what_was_not_handed_out_yet(daemon):
+    async def body(kv):
+        await kv.multiset({f"user:{number}": "x" for number in range(5)})
+        async with kv.watch(since=0) as watch:
+            assert [(await anext(aiter(watch))).revision, watch.revision] == [1, 1]
+            assert [change.revision for change in await watch.take()] == [2, 3, 4, 5]
+            assert watch.revision == 5
+
+    run(daemon, body)
+
+
 def test_watch_raises_what_it_cannot_mend(daemon):
     async def body(kv):
         for _ in range(5):

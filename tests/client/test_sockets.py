@@ -5,6 +5,7 @@ import zmq
 
 from kvd.client import sockets
 from kvd.client.sockets import LOST, MONITOR_EVENT, changes_endpoint, dealer, is_lost, subscriber
+from kvd.limits import RECONNECT_NEVER_MS
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,24 @@ def test_a_subscriber_asks_for_the_control_topic_last_and_never_reconnects_by_it
     publisher.bind(f"ipc://{tmp_path}/p")
     sock = subscriber(context, f"ipc://{tmp_path}/p", [b"b", b"a"])
     assert [publisher.recv() for _ in range(3)] == [b"\x01kb", b"\x01ka", b"\x01c"]
-    assert sock.get(zmq.RECONNECT_IVL) == -1
+    assert sock.get(zmq.RECONNECT_IVL) == RECONNECT_NEVER_MS
+
+
+def test_what_had_come_is_read_whole_after_the_connection_broke(context, tmp_path):
+    others = zmq.Context()
+    publisher = others.socket(zmq.XPUB)
+    publisher.bind(f"ipc://{tmp_path}/p")
+    sock = subscriber(context, f"ipc://{tmp_path}/p", [b""])
+    assert [publisher.recv() for _ in range(2)] == [b"\x01k", b"\x01c"]
+    for _ in range(900):  # libzmq looks for news from its I/O thread once in 100 frames: at a body
+        publisher.send_multipart([b"k", b"body"])
+    events = sockets.monitor(sock)
+    publisher.close(-1)
+    others.term()
+    while not is_lost(events.recv_multipart()):
+        pass
+    assert {tuple(sock.recv_multipart()) for _ in range(900)} == {(b"k", b"body")}
+    sock.disable_monitor()
 
 
 def test_a_signal_does_not_keep_a_monitor_from_being_made():

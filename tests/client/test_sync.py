@@ -6,9 +6,11 @@ import threading
 import pytest
 
 from kvd.client import Client, Stream
+from kvd.commands.base import Error
 from kvd.commands.values import Get, Incr, Set
 from kvd.errors import (
     BadArgument,
+    Compacted,
     Conflict,
     NoReply,
     OutcomeUnknown,
@@ -149,3 +151,24 @@ def test_many_large_values_stream_through_a_small_window(daemon):
         stream.send(Get(b"49"), "x")
         [(_, ok)] = stream.receive()
         assert ok.result == value
+
+
+def test_a_watch_goes_on_from_its_revision_with_what_was_not_handed_out_yet(kv):
+    kv.multiset({f"user:{number}": "x" for number in range(5)})
+    with kv.watch(since=0) as watch:
+        assert [next(watch).revision, watch.revision] == [1, 1]  # the others have come too, and wait
+    with kv.watch(since=1) as watch:
+        assert watch.ready() == 1
+        assert [next(watch).revision for _ in range(4)] == [2, 3, 4, 5]
+        assert watch.revision == 5
+
+
+def test_a_watch_is_not_told_that_what_it_has_is_gone(kv):
+    kv.incr("n")
+    with kv.watch(since=0) as watch:
+        assert next(watch).revision == 1
+        watch.follower.is_probing = True
+        watch.refused("changes", Error("COMPACTED", "gone", {"compacted": 1}))
+        assert watch.follower.is_probing is False
+        with pytest.raises(Compacted):
+            watch.refused("changes", Error("COMPACTED", "gone", {"compacted": 2}))

@@ -1,0 +1,65 @@
+"""What a process takes, and waiting for something to hold."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+MIB = 1 << 20
+
+
+def memory(pid: int, name: str = "VmRSS") -> int:
+    """Return what /proc tells of a process's memory, in bytes: VmRSS now, VmHWM at most so far."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"process {pid} has no {name}")
+
+
+def size(path: Path) -> int:
+    """Return the size of a file, 0 when there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def eventually(holds: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until something holds; it is asked again and again."""
+    limit = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < limit, "it did not come to hold"
+        time.sleep(0.02)
+
+
+class Crew:
+    """Threads that do something again and again until the end of a `with`; what they raise is raised there."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.errors: list[Exception] = []
+
+    def add(self, work: Callable[[], None]) -> None:
+        """Let a thread call this until the end; `work` may look at `stop` if it takes long."""
+
+        def run() -> None:
+            try:
+                while not self.stop.is_set():
+                    work()
+            except Exception as error:  # noqa: BLE001  # raised at the end
+                self.errors.append(error)
+
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        if self.errors:
+            raise self.errors[0]

@@ -1,0 +1,100 @@
+"""What a client gave up on while the daemon was down does not run when it is there again, whatever the client (R12)."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kvd.client import AsyncClient, Client
+from kvd.errors import ClientError, Unreachable
+
+KVSH = [sys.executable, "-m", "kvsh"]
+
+
+def gives_up_sync(endpoint):
+    kv = Client(endpoint, timeout=0.3)
+    for write in (lambda: kv.set("ghost", "1"), lambda: kv.once().incr("ghost")):
+        with pytest.raises(Unreachable):
+            write()
+    return kv.close
+
+
+def gives_up_async(endpoint):
+    loop = asyncio.new_event_loop()
+    kv = loop.run_until_complete(made(endpoint))
+    with pytest.raises(Unreachable):
+        loop.run_until_complete(kv.set("ghost", "1"))
+
+    def close():
+        loop.run_until_complete(asyncio.sleep(0.5))  # the socket is served while the daemon is there again
+        loop.run_until_complete(kv.close())
+        loop.close()
+
+    return close
+
+
+async def made(endpoint):
+    return AsyncClient(endpoint, timeout=0.3)
+
+
+def gives_up_pipeline(endpoint):
+    kv = Client(endpoint, timeout=0.3)
+    pipeline = kv.pipeline()
+    for number in range(100):
+        pipeline.set(f"ghost:{number}", "1")
+    outcomes = []
+    while pipeline.stream.in_flight:
+        outcomes += [type(outcome) for _, outcome in pipeline.stream.receive()]
+    assert outcomes == [Unreachable] * 100
+
+    def close():
+        pipeline.close()
+        kv.close()
+
+    return close
+
+
+def gives_up_kvsh(endpoint):
+    script = b"".join(b"set ghost:%d 1\n" % number for number in range(300))
+    done = subprocess.run(
+        [*KVSH, "--url", endpoint, "--timeout", "0.3"], input=script, capture_output=True, check=False
+    )
+    assert done.returncode != 0
+    assert b"no daemon answers" in done.stderr, done
+    return lambda: None
+
+
+@pytest.mark.parametrize("gives_up", [gives_up_sync, gives_up_async, gives_up_pipeline, gives_up_kvsh])
+def test_nothing_runs_that_was_given_up(make_daemon, gives_up):
+    daemon = make_daemon().start()
+    daemon.kill()  # the socket's file stays, as after a crash
+    close = gives_up(daemon.commands)
+    daemon.start()
+    time.sleep(0.3)  # whoever wanted to send it could
+    with daemon.client() as kv:
+        assert kv.count() == 0
+        close()
+        assert kv.info("store")["store"]["revision"] == 0
+
+
+def test_what_was_under_way_when_the_daemon_was_killed_is_not_sent_to_the_next(make_daemon):
+    daemon = make_daemon().start()
+    with daemon.client(timeout=20) as kv, kv.pipeline() as pipeline:
+        pipeline.incr("n")
+        while pipeline.stream.in_flight:
+            pipeline.gather(pipeline.stream.receive())
+        daemon.signal(signal.SIGSTOP)  # stopped: what is sent now lies in its buffers
+        for _ in range(500):
+            pipeline.incr("n")
+        daemon.kill()
+        daemon.start()
+        results = []
+        while pipeline.stream.in_flight:
+            results += [outcome for _, outcome in pipeline.stream.receive()]
+        assert all(isinstance(each, ClientError) and each.outcome == "unknown" for each in results)
+        assert len(results) == 500
+        with daemon.client() as other:
+            assert other.get("n") == b"1"
