@@ -43,6 +43,12 @@ STAGED_BYTES_MAX = 64 * MIB
 REPLY_QUEUE_MAX = 10_000
 PUBLISH_QUEUE_MAX = 20_000
 PARKED_MAX = 1_000
+# Who may come in. Of the descriptors at most half are for connections: libzmq accepts on until the loop has read
+# that there are too many, some thousand more at worst (the queue of its monitor), and ends the process without any.
+CONNECTIONS_MAX = 10_000
+HANDSHAKE_MS_MAX = 5_000
+REFUSALS_LOGGED_MAX = 10
+REFUSALS_LOGGED_INTERVAL_MS = 60_000
 STOP_DRAIN_MS = 1_000
 
 # Retries of a write: its token is remembered this long, and this many at most.

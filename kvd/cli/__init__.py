@@ -2,6 +2,7 @@
 
 import click
 
+from kvd.cli.keygen import keygen
 from kvd.cli.serve import serve
 from kvd.version import VERSION
 
@@ -12,5 +13,5 @@ def main() -> None:
     """Run kvd, a key-value daemon."""
 
 
-for command in (serve,):
+for command in (serve, keygen):
     main.add_command(command)

@@ -12,9 +12,11 @@ from pathlib import Path
 import click
 
 from kvd import config
+from kvd.client.keys import certificate
 from kvd.config import Config
-from kvd.errors import StartError
+from kvd.errors import BadConfiguration, StartError
 from kvd.server import Server
+from kvd.server.doorkeeper import ServerKeys, read_access
 from kvd.server.loop import stop_on_signals
 from kvd.storage import Store
 from kvd.version import VERSION
@@ -22,6 +24,8 @@ from kvd.version import VERSION
 log = logging.getLogger("kvd")
 
 PR_SET_PDEATHSIG = 1
+OTHERS = 0o077
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -46,6 +50,8 @@ PR_SET_PDEATHSIG = 1
     show_default=True,
     help="When a commit is made durable: before its reply, within 100 ms, or when the system likes.",
 )
+@click.option("--key", type=FILE, help="Who this daemon is: its certificate with the secret key (kvd keygen).")
+@click.option("--access", type=FILE, help="Whom it lets in, and to what: a TOML file, read again on SIGHUP.")
 @click.option("--log-level", type=click.Choice(config.LOG_LEVELS), default="info", show_default=True)
 @click.option("--end-with", type=int, hidden=True, help="End when this process, the one that started us, has ended.")
 def serve(
@@ -54,6 +60,8 @@ def serve(
     publish: str,
     fsync: config.Fsync,
     log_level: config.LogLevel,
+    key: Path | None,
+    access: Path | None,
     end_with: int | None,
 ) -> None:
     """Serve a data directory until SIGTERM or SIGINT.
@@ -64,7 +72,7 @@ def serve(
     if end_with is not None:
         end_with_parent(end_with)
     try:
-        run(Config(data, listen, publish, fsync, log_level))
+        run(Config(data, listen, publish, fsync, log_level, key, access))
     except StartError as error:
         click.echo(f"kvd: {error}", err=True)
         sys.exit(error.exit_code)
@@ -83,13 +91,30 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def server_keys(settings: Config) -> ServerKeys | None:
+    """Return the keys of a daemon that lets in only whom it knows. Raises BadConfiguration."""
+    if settings.key is None or settings.access is None:
+        return None
+    try:
+        public, secret = certificate(str(settings.key))
+    except ValueError as error:
+        raise BadConfiguration(str(error)) from error
+    if secret is None:
+        raise BadConfiguration(f"{settings.key} has no secret key: give the file whose name ends in key_secret")
+    read_access(settings.access)  # before anything is opened
+    if settings.key.stat().st_mode & OTHERS:
+        log.warning("event=readable_key others than its owner can read %s: chmod 600 %s", settings.key, settings.key)
+    return ServerKeys(public, secret, settings.access)
+
+
 def run(settings: Config) -> None:
     """Open the store, bind the endpoints, serve; raises StartError."""
     settings.check()
+    keys = server_keys(settings)
     raise_descriptor_limit()
     store = Store(settings.data, fsync=settings.fsync)
     try:
-        server = Server(store, listen=settings.listen, publish=settings.publish)
+        server = Server(store, listen=settings.listen, publish=settings.publish, keys=keys)
         stop_on_signals(server)
         # What is alive now lives to the end: the collector need not look at it again.
         gc.collect()

@@ -161,7 +161,7 @@ def library(name):
 
 
 def test_without_the_compiled_form_the_plain_one_serves(sockets, monkeypatch):
-    def missing(self, socket):
+    def missing(self, socket, *, tells_users):
         raise ImportError
 
     monkeypatch.setattr(CompiledFrames, "__init__", missing)
