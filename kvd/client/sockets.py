@@ -17,6 +17,8 @@ LOST = (
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
 WATCHED_EVENTS = LOST | zmq.EVENT_HANDSHAKE_SUCCEEDED
+# libzmq does not connect again by itself after these.
+FINAL = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 MONITOR_EVENT = struct.Struct("=HI")
 
 Context = TypeVar("Context", bound=zmq.Context[Any])
@@ -73,10 +75,28 @@ def monitor(sock: Any) -> Any:
             pass  # a signal came; of the calls that set a socket up, pyzmq retries all but this one
 
 
+def event_in(frames: list[bytes]) -> int:
+    """Return the event that a message of a monitor tells."""
+    event, _ = MONITOR_EVENT.unpack(frames[0])
+    return int(event)
+
+
 def is_lost(frames: list[bytes]) -> bool:
     """Return whether a message of a monitor says that the connection is gone."""
-    event, _ = MONITOR_EVENT.unpack(frames[0])
-    return bool(event & LOST)
+    return bool(event_in(frames) & LOST)
+
+
+def hindrance(event: int, *, has_keys: bool) -> str | None:
+    """Return why an event says that there is no connection: "" when there is one now, None when it does not say."""
+    if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        return ""
+    if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        return "the daemon does not let in our key"
+    if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        return "what is there wants no keys" if has_keys else "what is there is no kvd, or wants keys"
+    if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        return "what is there has another key than we trust" if has_keys else "what is there hangs up: it may want keys"
+    return None
 
 
 def changes_endpoint(commands: str, told: str) -> str:

@@ -17,15 +17,15 @@ from kvd.client.closing import Closing
 from kvd.client.follower import Follower, common_prefix
 from kvd.client.inflight import Outcome
 from kvd.client.keys import Keys
+from kvd.client.probe import Probe, apart
 from kvd.client.snapshot import Snapshot
 from kvd.client.sockets import changes_endpoint, is_lost, monitor, subscriber
 from kvd.client.stream import Stream
 from kvd.commands.base import Error
-from kvd.commands.changes import Changes
 from kvd.commands.entry import Change
 from kvd.commands.server import Info, Ping
-from kvd.errors import BadArgument, ClientError, HistoryChanged, Refused
-from kvd.limits import CHANGES_LIMIT_DEFAULT, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS
+from kvd.errors import BadArgument, ClientError, Denied, HistoryChanged, Refused
+from kvd.limits import RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS
 
 NOBLOCK = int(zmq.NOBLOCK)
 TAKEN_PER_STEP_MAX = 1_000
@@ -37,7 +37,7 @@ class Watch(Closing):
     """An iterator over changes that ends only when it is closed, or with an error it cannot mend.
 
     Raises Compacted when changes it needs are no longer kept, HistoryChanged when the daemon serves
-    another store, Unreachable when no daemon was there at the start.
+    another store, Unreachable when no daemon was there at the start, Denied when we may not read a prefix.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class Watch(Closing):
     ) -> None:
         """`since` None: from now on. `on_state` is told "disconnected" and "reconnected"."""
         self.prefixes = list(prefixes) or [b""]
+        self.asked_prefixes = [common_prefix(self.prefixes)]  # what a probe asks for
+        self.asked: Probe | None = None
         self.since = since
         self.snapshot = Snapshot(self.prefixes) if snapshot else None
         self.on_state = on_state or (lambda _: None)
@@ -175,7 +177,9 @@ class Watch(Closing):
             self.head = outcome.revision
             return []
         assert self.follower is not None
-        return self.follower.probed(self.head, outcome.revision, wire.changes_in(outcome.result))
+        assert self.asked is not None
+        whole = self.asked.took(outcome.revision, wire.changes_in(outcome.result))
+        return [] if whole is None else self.follower.probed(self.head, *whole)
 
     def refused(self, tag: str, error: Error) -> None:
         """Raise what the daemon says."""
@@ -185,6 +189,13 @@ class Watch(Closing):
             if tag == "changes":
                 raise HistoryChanged(f"the daemon has another history: {refusal.message}") from refusal
             raise
+        except Denied:
+            if tag != "changes" or self.asked_prefixes == (each := apart(self.prefixes)):
+                raise
+            # We may not read all that the prefixes have in common: each by itself, then.
+            self.asked_prefixes = each
+            if self.follower is not None:
+                self.follower.probe_failed()
         except Refused as refusal:
             if refusal.code not in ("BUSY", "SHUTTING_DOWN"):
                 raise
@@ -299,5 +310,6 @@ class Watch(Closing):
             # The answers are worth something only while the connection that was probed stands.
             number = self.follower.connection
             self.stream.send(Ping(), ("head", number))
-            changes = Changes(since, common_prefix(self.prefixes), CHANGES_LIMIT_DEFAULT)
-            self.stream.send(changes, ("changes", number))
+            self.asked = Probe(self.asked_prefixes, since)
+            for command in self.asked.commands:
+                self.stream.send(command, ("changes", number))
