@@ -31,6 +31,7 @@ class Daemon:
         self.options = options
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.keys = None  # a client's
 
     def spawn(self) -> "Daemon":
         arguments = ["--data", str(self.data), "--listen", self.commands, "--publish", self.changes, *self.options]
@@ -45,7 +46,7 @@ class Daemon:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(ClientError), Client(self.commands, timeout=1) as kv:
+            with contextlib.suppress(ClientError), Client(self.commands, timeout=1, keys=self.keys) as kv:
                 kv.ping()
                 return self
         raise AssertionError(f"not ready: {self.log.read_text()}")
@@ -64,7 +65,7 @@ class Daemon:
         return self.process.wait(20)
 
     def client(self, **options) -> Client:
-        return Client(self.commands, **options)
+        return Client(self.commands, **{"keys": self.keys, **options})
 
 
 @pytest.fixture
