@@ -32,12 +32,13 @@ class Daemon:
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self.keys = None  # a client's
+        self.before: list[str] = []  # what the daemon is started by
 
     def spawn(self) -> "Daemon":
         arguments = ["--data", str(self.data), "--listen", self.commands, "--publish", self.changes, *self.options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kvd", "serve", *arguments], stderr=log, stdout=log, cwd=ROOT
+                [*self.before, sys.executable, "-m", "kvd", "serve", *arguments], stderr=log, stdout=log, cwd=ROOT
             )
         return self
 

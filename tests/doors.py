@@ -11,6 +11,12 @@ from kvd.client.keys import Keys, certificate, read_keys
 EVERYTHING = {"role": "admin"}
 
 
+def cpu_seconds(daemon) -> float:
+    """Return the processor time that a daemon has used."""
+    words = Path(f"/proc/{daemon.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / 100
+
+
 class Doors:
     """A directory with the daemon's key, one for each name asked for, and `access.toml`."""
 

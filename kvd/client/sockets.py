@@ -92,10 +92,10 @@ def hindrance(event: int, *, has_keys: bool) -> str | None:
         return ""
     if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
         return "the daemon does not let in our key"
-    if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-        return "what is there wants no keys" if has_keys else "what is there is no kvd, or wants keys"
-    if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-        return "what is there has another key than we trust" if has_keys else "what is there hangs up: it may want keys"
+    # Which of these comes when one side has keys and the other none depends on who is faster.
+    if event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
+        why = "it may have another key than we trust, or want none" if has_keys else "it may want keys"
+        return f"what is there ends the handshake: {why}"
     return None
 
 
