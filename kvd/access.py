@@ -89,7 +89,7 @@ class Access(NamedTuple):
         )
 
     def may_watch(self, key: str, prefix: bytes) -> bool:
-        """Return whether the client with a key may see all changes of a prefix: what a command reads, it may watch."""
+        """Return whether the client with a key may see all changes of a prefix."""
         client = self.clients.get(key)
         return client is not None and client.may_name(prefix)
 

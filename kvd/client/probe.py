@@ -1,8 +1,7 @@
-"""A probe's question: all changes of some prefixes since a revision, by as few CHANGES as the daemon permits. Pure.
+"""All changes of several prefixes since a revision, by one CHANGES for each. Pure.
 
-One CHANGES of what the prefixes have in common brings them all. A client that may not read so much asks for each
-prefix by itself; together the answers are complete up to the least revision of them, and what is above that is left
-to the next probe. So they are, to the follower, one answer like any other.
+One CHANGES of what the prefixes have in common would bring them all, but a client may be denied that. Together the
+answers are complete up to the least revision of them; what is above that is left to the next time.
 """
 
 from collections.abc import Sequence

@@ -45,6 +45,7 @@ def dealer(context: zmq.Context[Any], endpoint: str, keys: Keys | None = None) -
     sock.set(zmq.RCVHWM, 2 * IN_FLIGHT_MAX)
     sock.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     sock.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+    monitor(sock)
     sock.connect(endpoint)
     return sock
 
@@ -59,6 +60,7 @@ def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes], 
     sock = context.socket(zmq.SUB)
     set_up(sock, keys)
     sock.set(zmq.RECONNECT_IVL, -1)
+    monitor(sock)
     sock.connect(endpoint)
     for prefix in prefixes:
         sock.set(zmq.SUBSCRIBE, wire.CHANGE_TOPIC + prefix)
@@ -67,7 +69,10 @@ def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes], 
 
 
 def monitor(sock: Any) -> Any:
-    """Return a socket that tells when the connection of another comes and goes."""
+    """Return the socket that tells when the connection of another comes and goes.
+
+    It is made before that connects: a refusal comes once, and soon.
+    """
     while True:
         try:
             return sock.get_monitor_socket(WATCHED_EVENTS)

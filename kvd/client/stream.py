@@ -68,6 +68,7 @@ class Stream(Closing):
             ) from error
         self.monitor = monitor(self.socket)
         self.is_shut_out = False
+        self.breaks = 0  # how often the connection was lost, or not made
         self.poller = zmq.Poller()
         self.register(self.poller)
 
@@ -161,6 +162,7 @@ class Stream(Closing):
         while self.monitor.poll(0):
             event = event_in(self.monitor.recv_multipart())
             if event & LOST:
+                self.breaks += 1
                 self.take_replies()
                 self.pending.disconnected()
             why = hindrance(event, has_keys=self.keys is not None)

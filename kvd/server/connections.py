@@ -71,11 +71,6 @@ class Connections:
         """Return how many there are."""
         return len(self.peers)
 
-    @property
-    def is_nobody(self) -> bool:
-        """Return whether there was certainly nobody when `take_events` was called last."""
-        return self.is_told_all and not self.peers
-
     def take_events(self, events_max: int = EVENTS_PER_TURN_MAX) -> None:
         """Take note of who came and went; end those there is no room for."""
         self.is_told_all = False
@@ -92,6 +87,7 @@ class Connections:
 
     def cut_all(self) -> None:
         """End all connections: whoever still may will connect again."""
+        self.is_told_all = False
         while not self.is_told_all:
             self.take_events()
         for descriptor in self.peers:

@@ -21,7 +21,9 @@ from kvd.limits import REFUSALS_LOGGED_INTERVAL_MS, REFUSALS_LOGGED_MAX
 log = logging.getLogger("kvd")
 
 ENDPOINT = "inproc://zeromq.zap.01"
-DOMAIN = b"kvd"
+# A socket's domain, which libzmq tells: who is let in over it.
+ANY_KEYS = b"kvd"
+ALL_KEYS = b"kvd all keys"  # only who may read all of them
 KEY_BYTES = 32
 HANDSHAKES_PER_TURN_MAX = 100
 
@@ -78,13 +80,13 @@ class Doorkeeper:
         self.socket.set(zmq.LINGER, 0)
         self.socket.bind(ENDPOINT)
 
-    def guard(self, sock: zmq.Socket[bytes]) -> None:
+    def guard(self, sock: zmq.Socket[bytes], domain: bytes) -> None:
         """Let nobody in over a socket that is not bound yet but who is asked about here."""
         sock.set(zmq.CURVE_SERVER, 1)
         sock.set(zmq.CURVE_PUBLICKEY, self.keys.public)
         sock.set(zmq.CURVE_SECRETKEY, self.keys.secret)
         # Without an authenticator libzmq would let everybody in that knows our public key; so it lets in nobody.
-        sock.set(zmq.ZAP_DOMAIN, DOMAIN)
+        sock.set(zmq.ZAP_DOMAIN, domain)
         sock.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def answer(self, now: Milliseconds) -> None:
@@ -92,17 +94,26 @@ class Doorkeeper:
         try:
             for _ in range(HANDSHAKES_PER_TURN_MAX):
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
-                peer, empty, version, number, _domain, address, _identity, mechanism, *credentials = frames
+                peer, empty, version, number, domain, address, _identity, mechanism, *credentials = frames
                 key = key_of(mechanism, credentials)
-                if key in self.access.clients:
+                if self.is_let_in(key, domain):
                     verdict = [b"200", b"OK", key.encode(), b""]
                 else:
                     verdict = [b"400", b"this key is not let in", b"", b""]
-                    self.refused += 1
-                    self.sparing.warn(now, "event=refused_client key=%s address=%s", key, address.decode())
+                    self.tell_refused(now, key, address.decode(errors="replace"))
                 self.socket.send_multipart([peer, empty, version, number, *verdict])
         except zmq.Again:
             pass
+
+    def is_let_in(self, key: str, domain: bytes) -> bool:
+        """Return whether who has a key may connect to the sockets of a domain."""
+        return key in self.access.clients if domain == ANY_KEYS else self.access.may_watch(key, b"")
+
+    def tell_refused(self, now: Milliseconds, key: str, address: str) -> None:
+        """Log a refusal; one who is let in elsewhere is no stranger, and its watches try this first."""
+        if key not in self.access.clients:
+            self.refused += 1
+            self.sparing.warn(now, "event=refused_client key=%s address=%s", key, address)
 
     def check(self, key: str, command: Command) -> None:
         """Raise Denied unless the client with this key may run the command."""

@@ -36,7 +36,6 @@ from kvd.server.doorkeeper import Doorkeeper, ServerKeys
 from kvd.server.endpoints import Bound
 from kvd.server.executor import Executor
 from kvd.server.facts import Facts, process_facts
-from kvd.server.guarded import GuardedPublisher
 from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
 from kvd.storage import Store
@@ -88,10 +87,8 @@ class Server:
         """Make the sockets, and what has to be there before they are bound. Raises BadConfiguration."""
         self.doorkeeper = None if keys is None else Doorkeeper(self.context, keys)
         self.requests = Requests(self.context, self.doorkeeper)
-        if self.doorkeeper is None:
-            self.publisher = Publisher(self.context)
-        else:
-            self.publisher = GuardedPublisher(self.context, self.doorkeeper)
+        self.publisher = Publisher(self.context, self.doorkeeper)
+        if self.doorkeeper is not None:
             self.executor.check = self.doorkeeper.check
         self.room = Room(connections_max())
         self.clients = Connections(self.requests.socket, self.room)
@@ -121,8 +118,6 @@ class Server:
                     connections.take_events()
             if self.doorkeeper is not None and self.doorkeeper.socket in events:
                 self.doorkeeper.answer(now)
-            if self.watchers.is_nobody:
-                self.publisher.nobody_is_connected()
             if self.publisher.socket in events:
                 self.publisher.take_subscriptions(self.store.revision, now)
             if self.requests.socket in events and not batch:
@@ -348,6 +343,7 @@ class Server:
             "calls": self.executor.calls,
             "errors": self.executor.errors,
             "denied": self.executor.denied,
+            "refused_clients": 0 if self.doorkeeper is None else self.doorkeeper.refused,
             "batches": self.batches,
             "malformed": self.requests.malformed,
             "replies_dropped": self.requests.replies_dropped,
@@ -355,7 +351,7 @@ class Server:
             "clients": self.clients.count,
             "watchers": self.watchers.count,
             "connections_refused": self.room.refused,
-            "topics": self.publisher.topics_count,
+            "topics": len(self.publisher.topics),
             "waiting": len(self.parking.parked),
         }
 

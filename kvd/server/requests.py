@@ -14,7 +14,7 @@ from kvd.limits import (
     HANDSHAKE_MS_MAX,
     REPLY_QUEUE_MAX,
 )
-from kvd.server.doorkeeper import Doorkeeper
+from kvd.server.doorkeeper import ANY_KEYS, Doorkeeper
 from kvd.server.frames import Request, frames_of
 
 REQUEST_QUEUE_MAX = 256
@@ -42,7 +42,7 @@ class Requests:
         self.socket.set(zmq.TCP_KEEPALIVE, 1)
         self.socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
         if doorkeeper is not None:
-            doorkeeper.guard(self.socket)
+            doorkeeper.guard(self.socket, ANY_KEYS)
         self.frames = frames_of(self.socket, tells_users=doorkeeper is not None)
         self.malformed = 0
         self.replies_dropped = 0
