@@ -9,7 +9,7 @@ DATA ?= .data
 ROUNDS ?= 5
 KEYS ?= 1000000
 # No I/O and no clock: every branch is tested.
-PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/wire.py,kvd/engine.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
+PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire.py,kvd/engine.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
 .PHONY: run test long check bench coverage clean
 

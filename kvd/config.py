@@ -25,9 +25,15 @@ class Config(Struct, frozen=True):
     fsync: Fsync = "always"
     log_level: LogLevel = "info"
     backups: Path | None = None
+    key: Path | None = None
+    access: Path | None = None
 
     def check(self) -> None:
         """Raise BadConfiguration when the parts do not fit together."""
+        if (self.key is None) != (self.access is None):
+            raise BadConfiguration(
+                "--key and --access go together: who this daemon is, and whom it lets in (kvd keygen makes keys)"
+            )
         endpoints = [*self.listen, self.publish]
         twice = {endpoint for endpoint in endpoints if endpoints.count(endpoint) > 1 and not endpoint.endswith(":*")}
         if twice:

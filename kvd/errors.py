@@ -18,6 +18,7 @@
     │   └── Internal         INTERNAL         a defect of kvd, or a commit that failed
     ├── ClientError          no answer came
     │   ├── Unreachable      nothing was sent: no daemon there
+    │   │   └── NotLetIn     nothing was sent: something is there, but our keys, or that we have none, do not fit
     │   ├── NoReply          a read was sent and no reply came in time
     │   ├── OutcomeUnknown   a write was sent and no reply came: it may have been executed
     │   └── HistoryChanged   the daemon serves another history than the one followed (restored, or another store)
@@ -176,6 +177,10 @@ class Unreachable(ClientError):
     """Nothing was sent: there is no daemon at the endpoint."""
 
     outcome = NOT_EXECUTED
+
+
+class NotLetIn(Unreachable):
+    """Nothing was sent: what is at the endpoint ends the handshake. Look at the keys, ours and the daemon's."""
 
 
 class NoReply(ClientError):

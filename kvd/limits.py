@@ -43,6 +43,12 @@ STAGED_BYTES_MAX = 64 * MIB
 REPLY_QUEUE_MAX = 10_000
 PUBLISH_QUEUE_MAX = 20_000
 PARKED_MAX = 1_000
+# Who may come in. Of the descriptors at most half are for connections: libzmq accepts on until the loop has read
+# that there are too many, some thousand more at worst (the queue of its monitor), and ends the process without any.
+CONNECTIONS_MAX = 10_000
+HANDSHAKE_MS_MAX = 5_000
+REFUSALS_LOGGED_MAX = 10
+REFUSALS_LOGGED_INTERVAL_MS = 60_000
 STOP_DRAIN_MS = 1_000
 
 # Retries of a write: its token is remembered this long, and this many at most.
@@ -94,4 +100,5 @@ SUBSCRIBER_DEAD_MS = 3 * HEARTBEAT_MS
 RECONNECT_MS = 50
 RECONNECT_MS_MAX = 1_000
 RECONNECT_NEVER_MS = 2**30  # 12 days; libzmq adds as much again at random, in an int
+POLL_WAIT_MS = 20_000
 UNCONFIRMED_CHANGES_MAX = 10_000

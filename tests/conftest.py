@@ -32,11 +32,13 @@ class Daemon:
         self.program = [sys.executable, "-m", "kvd", "serve"]
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.keys = None  # a client's
+        self.before: list[str] = []  # what the daemon is started by
 
     def spawn(self) -> "Daemon":
         arguments = ["--data", str(self.data), "--listen", self.commands, "--publish", self.changes, *self.options]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*self.program, *arguments], stderr=log, stdout=log, cwd=ROOT)
+            self.process = subprocess.Popen([*self.before, *self.program, *arguments], stderr=log, stdout=log, cwd=ROOT)
         return self
 
     def start(self) -> "Daemon":
@@ -44,7 +46,7 @@ class Daemon:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
-            with contextlib.suppress(ClientError), Client(self.commands, timeout=1) as kv:
+            with contextlib.suppress(ClientError), Client(self.commands, timeout=1, keys=self.keys) as kv:
                 kv.ping()
                 return self
         raise AssertionError(f"not ready: {self.log.read_text()}")
@@ -63,7 +65,7 @@ class Daemon:
         return self.process.wait(20)
 
     def client(self, **options) -> Client:
-        return Client(self.commands, **options)
+        return Client(self.commands, **{"keys": self.keys, **options})
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """The command `kvd`: a file for each of its commands."""
 
-import os
-
 import click
 
 from kvd.cli.directory import backup_command, check_command, restore_command
+from kvd.cli.keygen import keygen
 from kvd.cli.serve import serve
 from kvd.version import VERSION
 
@@ -13,8 +12,7 @@ from kvd.version import VERSION
 @click.version_option(VERSION, prog_name="kvd")
 def main() -> None:
     """Run kvd, a key-value daemon."""
-    os.umask(0o077)  # whatever it makes is its owner's alone
 
 
-for command in (serve, check_command, backup_command, restore_command):
+for command in (serve, check_command, backup_command, restore_command, keygen):
     main.add_command(command)

@@ -1,5 +1,6 @@
 """`kvd check`, `kvd backup`, `kvd restore`: what is done with a data directory, beside a daemon or without one."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ DAMAGED = 74
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """End with a sentence and the exit code of an error."""
+    """End with a sentence and the exit code of an error. What is made meanwhile is its owner's alone."""
+    os.umask(0o077)
     try:
         yield
     except (StartError, Corrupt) as error:

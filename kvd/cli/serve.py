@@ -8,13 +8,16 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kvd import config
+from kvd.client.keys import certificate
 from kvd.config import Config
 from kvd.errors import BadConfiguration, StartError, StorageFailed
 from kvd.server import Server
+from kvd.server.doorkeeper import ServerKeys, read_access
 from kvd.server.loop import stop_on_signals
 from kvd.storage import Store
 from kvd.version import VERSION
@@ -22,6 +25,8 @@ from kvd.version import VERSION
 log = logging.getLogger("kvd")
 
 PR_SET_PDEATHSIG = 1
+OTHERS = 0o077
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -51,26 +56,21 @@ PR_SET_PDEATHSIG = 1
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder into which BACKUP writes.  [default: backups in the directory of the data]",
 )
+@click.option("--key", type=FILE, help="Who this daemon is: its certificate with the secret key (kvd keygen).")
+@click.option("--access", type=FILE, help="Whom it lets in, and to what: a TOML file, read again on SIGHUP.")
 @click.option("--log-level", type=click.Choice(config.LOG_LEVELS), default="info", show_default=True)
 @click.option("--end-with", type=int, hidden=True, help="End when this process, the one that started us, has ended.")
-def serve(
-    data: Path,
-    listen: tuple[str, ...],
-    publish: str,
-    fsync: config.Fsync,
-    backups: Path | None,
-    log_level: config.LogLevel,
-    end_with: int | None,
-) -> None:
+def serve(*, end_with: int | None, **settings: Any) -> None:
     """Serve a data directory until SIGTERM or SIGINT.
 
     Example: kvd serve --data /var/lib/kvd
     """
-    logging.basicConfig(level=log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=settings["log_level"].upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
+    os.umask(0o077)  # whatever it makes is its owner's alone
     if end_with is not None:
         end_with_parent(end_with)
     try:
-        run(Config(data, listen, publish, fsync, log_level, backups))
+        run(Config(**settings))
     except StorageFailed as error:
         click.echo(f"kvd: {error}", err=True)
         # At once, as if killed: SQLite would checkpoint at its end, and nothing is to be written after a failed fsync.
@@ -102,9 +102,26 @@ def made(backups: Path) -> Path:
     return backups.resolve()
 
 
+def server_keys(settings: Config) -> ServerKeys | None:
+    """Return the keys of a daemon that lets in only whom it knows. Raises BadConfiguration."""
+    if settings.key is None or settings.access is None:
+        return None
+    try:
+        public, secret = certificate(str(settings.key))
+    except ValueError as error:
+        raise BadConfiguration(str(error)) from error
+    if secret is None:
+        raise BadConfiguration(f"{settings.key} has no secret key: give the file whose name ends in key_secret")
+    read_access(settings.access)  # before anything is opened
+    if settings.key.stat().st_mode & OTHERS:
+        log.warning("event=readable_key others than its owner can read %s: chmod 600 %s", settings.key, settings.key)
+    return ServerKeys(public, secret, settings.access)
+
+
 def run(settings: Config) -> None:
     """Open the store, bind the endpoints, serve; raises StartError."""
     settings.check()
+    keys = server_keys(settings)
     raise_descriptor_limit()
     store = Store(settings.data, fsync=settings.fsync)
     for note in store.notes:
@@ -115,6 +132,7 @@ def run(settings: Config) -> None:
             listen=settings.listen,
             publish=settings.publish,
             backups=made(settings.backups or settings.data / "backups"),
+            keys=keys,
         )
         stop_on_signals(server)
         # What is alive now lives to the end: the collector need not look at it again.

@@ -14,7 +14,7 @@ from kvd import wire
 from kvd.commands import Ask, Command, Read, Task
 from kvd.commands.atomic import Once
 from kvd.commands.base import Error, Ok
-from kvd.errors import ClientError, NoReply, OutcomeUnknown, Unreachable
+from kvd.errors import ClientError, NoReply, NotLetIn, OutcomeUnknown, Unreachable
 
 Outcome = Ok | Error | ClientError
 
@@ -66,6 +66,7 @@ class InFlight:
         self.waiting: deque[Pending] = deque()
         self.over: deque[Pending] = deque()
         self.soonest = inf  # no deadline is before this
+        self.hindrance = ""  # why there is no connection, if more is known than that
 
     def __len__(self) -> int:
         """Return how many have been given and not taken."""
@@ -116,13 +117,19 @@ class InFlight:
                 else:
                     self.finish(pending, broken(pending))
 
+    def give_up_unsent(self) -> None:
+        """There will be no connection: end all that wait for one."""
+        for pending in self.waiting:
+            if pending.outcome is None:
+                self.finish(pending, no_reply(pending, self.hindrance))
+
     def expire(self, now: float) -> None:
         """Give up on those whose time is over. They are looked at only when one's may be."""
         if now < self.soonest:
             return
         for pending in self.order:
             if pending.outcome is None and now >= pending.deadline:
-                self.finish(pending, no_reply(pending))
+                self.finish(pending, no_reply(pending, self.hindrance))
         self.soonest = min((pending.deadline for pending in self.order if pending.outcome is None), default=inf)
 
     def next_deadline(self) -> float | None:
@@ -149,9 +156,11 @@ def broken(pending: Pending) -> OutcomeUnknown:
     return OutcomeUnknown(f"{pending.name}: the connection broke before the reply: it may have been executed")
 
 
-def no_reply(pending: Pending) -> ClientError:
+def no_reply(pending: Pending, hindrance: str) -> ClientError:
     """Return what it means that no reply came in time."""
     if not pending.was_sent:
+        if hindrance:
+            return NotLetIn(f"{pending.name}: {hindrance}")
         return Unreachable(f"{pending.name}: no daemon answers")
     if pending.is_read:
         return NoReply(f"{pending.name}: no reply in time")

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
+from kvd.client.probe import apart
 from kvd.commands.entry import Change, prefix_end
 from kvd.commands.keys import Scan
 from kvd.limits import KEY_BYTES_MAX
@@ -19,8 +20,7 @@ class Snapshot:
     """
 
     def __init__(self, prefixes: Sequence[bytes]) -> None:
-        ordered = sorted(set(prefixes))
-        self.prefixes = [p for p in ordered if not any(p != other and p.startswith(other) for other in ordered)]
+        self.prefixes = apart(prefixes)
         self.after: bytes | None = None
         self.bounds: list[bytes] = []
         self.revisions: list[int] = []

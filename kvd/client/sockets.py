@@ -23,7 +23,10 @@ LOST = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
-WATCHED_EVENTS = LOST | zmq.EVENT_HANDSHAKE_SUCCEEDED
+MADE = zmq.EVENT_HANDSHAKE_SUCCEEDED
+WATCHED_EVENTS = LOST | MADE
+# libzmq does not connect again by itself after these.
+FINAL = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 MONITOR_EVENT = struct.Struct("=HI")
 
 Context = TypeVar("Context", bound=zmq.Context[Any])
@@ -52,6 +55,7 @@ def dealer(context: zmq.Context[Any], endpoint: str, keys: Keys | None = None) -
     sock.set(zmq.RCVHWM, 2 * IN_FLIGHT_MAX)
     sock.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     sock.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+    monitor(sock)
     sock.connect(endpoint)
     return sock
 
@@ -68,6 +72,7 @@ def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes], 
     sock = context.socket(zmq.SUB)
     set_up(sock, keys)
     sock.set(zmq.RECONNECT_IVL, RECONNECT_NEVER_MS)
+    monitor(sock)
     sock.connect(endpoint)
     for prefix in prefixes:
         sock.set(zmq.SUBSCRIBE, wire.CHANGE_TOPIC + prefix)
@@ -76,7 +81,10 @@ def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes], 
 
 
 def monitor(sock: Any) -> Any:
-    """Return a socket that tells when the connection of another comes and goes."""
+    """Return the socket that tells when the connection of another comes and goes.
+
+    It is made before that connects: a refusal comes once, and soon.
+    """
     while True:
         try:
             return sock.get_monitor_socket(WATCHED_EVENTS)
@@ -84,16 +92,28 @@ def monitor(sock: Any) -> Any:
             pass  # a signal came; of the calls that set a socket up, pyzmq retries all but this one
 
 
-def is_made(frames: list[bytes]) -> bool:
-    """Return whether a message of a monitor says that a connection is there, handshake and all."""
+def event_in(frames: list[bytes]) -> int:
+    """Return the event that a message of a monitor tells."""
     event, _ = MONITOR_EVENT.unpack(frames[0])
-    return bool(event & zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    return int(event)
 
 
 def is_lost(frames: list[bytes]) -> bool:
     """Return whether a message of a monitor says that the connection is gone."""
-    event, _ = MONITOR_EVENT.unpack(frames[0])
-    return bool(event & LOST)
+    return bool(event_in(frames) & LOST)
+
+
+def hindrance(event: int, *, has_keys: bool) -> str | None:
+    """Return why an event says that there is no connection: "" when there is one now, None when it does not say."""
+    if event == MADE:
+        return ""
+    if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        return "the daemon does not let in our key"
+    # Which of these comes when one side has keys and the other none depends on who is faster.
+    if event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
+        why = "it may have another key than we trust, or want none" if has_keys else "it may want keys"
+        return f"what is there ends the handshake: {why}"
+    return None
 
 
 def changes_endpoint(commands: str, told: str) -> str:

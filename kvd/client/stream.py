@@ -1,6 +1,7 @@
 """Many commands in flight over one connection. Blocking; one thread only."""
 
 import time
+from contextlib import suppress
 from math import ceil
 from typing import Any
 
@@ -10,7 +11,7 @@ from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.inflight import InFlight, Outcome
 from kvd.client.keys import Keys
-from kvd.client.sockets import dealer, is_lost, is_made, monitor
+from kvd.client.sockets import FINAL, LOST, MADE, dealer, event_in, hindrance, monitor
 from kvd.commands import Command
 from kvd.commands.base import Error, Ok
 from kvd.errors import ClientError
@@ -66,7 +67,8 @@ class Stream(Closing):
                 f"{endpoint!r} is no endpoint (tcp://HOST:PORT or ipc://PATH): {error.strerror}"
             ) from error
         self.monitor = monitor(self.socket)
-        self.is_broken = False  # not in the beginning: the monitor may have come after the first connection
+        self.is_broken = self.is_shut_out = False
+        self.breaks = 0  # how often the connection was lost, or not made
         self.poller = zmq.Poller()
         self.register(self.poller)
 
@@ -79,6 +81,8 @@ class Stream(Closing):
         """Give a command; it is sent at once if there is a connection, else as soon as there is."""
         if not self.pending:
             self.take_events()  # or a break from long ago would be taken for one after this was sent
+        if self.is_shut_out:
+            self.connect_again()
         now = time.monotonic()
         wait = getattr(command, "wait_ms", None) or 0
         until = now + self.timeout + wait / 1000
@@ -162,14 +166,28 @@ class Stream(Closing):
     def take_events(self) -> None:
         """Take in what the monitor says; replies that came before a break have been taken before."""
         while self.monitor.poll(0):
-            event = self.monitor.recv_multipart()
-            if is_lost(event):
+            event = event_in(self.monitor.recv_multipart())
+            if event & LOST:
+                self.breaks += 1
+                self.is_broken = True
                 self.take_replies()
                 self.pending.disconnected()
-                self.is_broken = True
-            elif is_made(event):
+            elif event & MADE:
                 self.socket.getsockopt(zmq.EVENTS)  # takes in now that the old pipe is gone; `send` may put that off
                 self.is_broken = False
+            why = hindrance(event, has_keys=self.keys is not None)
+            if why is not None:
+                self.pending.hindrance = why
+            if event & FINAL:
+                self.is_shut_out = True
+                self.pending.give_up_unsent()
+
+    def connect_again(self) -> None:
+        """Connect after a refusal, which libzmq takes for final: we may be let in by now."""
+        self.is_shut_out = False
+        with suppress(zmq.ZMQError):
+            self.socket.disconnect(self.endpoint)
+        self.socket.connect(self.endpoint)
 
     def register(self, poller: zmq.Poller) -> None:
         """Add the sockets to a poller; give what it finds to `handle`."""

@@ -17,10 +17,11 @@ from kvd.client.closing import Closing
 from kvd.client.follower import Follower, common_prefix
 from kvd.client.inflight import Outcome
 from kvd.client.keys import Keys
+from kvd.client.polling import SPAN, WAIT, Polling
 from kvd.client.snapshot import Snapshot
-from kvd.client.sockets import changes_endpoint, is_lost, monitor, subscriber
+from kvd.client.sockets import LOST, changes_endpoint, event_in, monitor, subscriber
 from kvd.client.stream import Stream
-from kvd.commands.base import Error
+from kvd.commands.base import Error, Ok
 from kvd.commands.changes import Changes
 from kvd.commands.entry import Change
 from kvd.commands.server import Info, Ping
@@ -37,7 +38,7 @@ class Watch(Closing):
     """An iterator over changes that ends only when it is closed, or with an error it cannot mend.
 
     Raises Compacted when changes it needs are no longer kept, HistoryChanged when the daemon serves
-    another store, Unreachable when no daemon was there at the start.
+    another store, Unreachable when no daemon was there at the start, Denied when we may not read a prefix.
     """
 
     def __init__(
@@ -56,18 +57,19 @@ class Watch(Closing):
         self.since = since
         self.snapshot = Snapshot(self.prefixes) if snapshot else None
         self.on_state = on_state or (lambda _: None)
-        self.stream = Stream(endpoint, timeout=timeout, window=8, keys=keys)
+        self.stream = Stream(endpoint, timeout=timeout, window=8, is_ordered=False, keys=keys)
         self.follower: Follower | None = None
+        self.polling: Polling | None = None  # where we are not let in to the changes socket
         self.history: str | None = None
         self.socket: Any = None
         self.monitor: Any = None
-        self.head = 0
+        self.head = self.told_revision = 0
         self.retry_ms = RECONNECT_MS
         self.retry_at: float | None = None
         self.heard_at = 0.0
         self.is_connected = self.was_connected = False
         self.buffer: deque[Change] = deque()
-        self.stream.send(Info("server"), ("info", None))
+        self.ask_info()
 
     # For the caller
 
@@ -102,6 +104,8 @@ class Watch(Closing):
     @property
     def is_ready(self) -> bool:
         """Return whether nothing can be missed any more."""
+        if self.polling is not None:
+            return self.polling.is_complete
         return self.follower is not None and self.follower.is_complete
 
     @property
@@ -147,7 +151,10 @@ class Watch(Closing):
     def step(self) -> list[Change]:
         """Take in whatever has arrived, without blocking; return what is to be delivered."""
         changes: list[Change] = []
-        for (tag, connection), outcome in self.stream.receive(0):
+        outcomes = self.stream.receive(0)
+        if self.polling is not None and self.stream.breaks != self.breaks:
+            self.lost()  # what answers now may be another store
+        for (tag, connection), outcome in outcomes:
             if self.follower is None or connection in (None, self.follower.connection):
                 changes += self.answered(tag, outcome)
         if self.socket is not None:
@@ -155,13 +162,18 @@ class Watch(Closing):
             self.look_for_loss()
         if self.retry_at is not None and time.monotonic() >= self.retry_at:
             self.retry_at = None
-            self.stream.send(Info("server"), ("info", None))
-        self.probe()
+            self.ask_info()
+        self.ask()
         if self.snapshot is not None and self.follower is not None:
             changes = [change for change in changes if change.time == 0 or not self.snapshot.covers(change)]
         return changes
 
     # Answers
+
+    def ask_info(self) -> None:
+        """Ask what store this is and where its changes are."""
+        self.breaks = self.stream.breaks
+        self.stream.send(Info("server"), ("info", None))
 
     def answered(self, tag: str, outcome: Outcome) -> list[Change]:
         """Take in the outcome of a command of ours."""
@@ -173,6 +185,12 @@ class Watch(Closing):
         if isinstance(outcome, Error):
             self.refused(tag, outcome)
             return []
+        return self.told(tag, outcome)
+
+    def told(self, tag: str, outcome: Ok) -> list[Change]:
+        """Take in the answer to a command of ours."""
+        if tag.startswith((SPAN, WAIT)):
+            return self.polled(tag, outcome)
         if tag == "info":
             return self.connect(outcome.result)
         if tag == "page":
@@ -183,12 +201,23 @@ class Watch(Closing):
         assert self.follower is not None
         return self.follower.probed(self.head, outcome.revision, wire.changes_in(outcome.result))
 
+    def polled(self, tag: str, outcome: Ok) -> list[Change]:
+        """Take in changes that were asked for without the changes socket."""
+        assert self.polling is not None
+        assert self.follower is not None
+        kind, _, prefix = tag.partition(":")
+        changes = self.polling.took(kind, bytes.fromhex(prefix), outcome.revision, wire.changes_in(outcome.result))
+        self.follower.position = self.polling.position
+        if self.polling.is_complete:
+            self.connected()
+        return changes
+
     def refused(self, tag: str, error: Error) -> None:
         """Raise what the daemon says."""
         try:
             wire.raise_error(error)
         except BadArgument as refusal:
-            if tag == "changes":
+            if tag == "changes" or tag.startswith((SPAN, WAIT)):
                 raise HistoryChanged(f"the daemon has another history: {refusal.message}") from refusal
             raise
         except Compacted as refusal:
@@ -204,6 +233,7 @@ class Watch(Closing):
     def connect(self, info: dict[str, dict[str, Any]]) -> list[Change]:
         """INFO came: check that it is the same store, and subscribe (or read the snapshot first)."""
         history, facts = info["server"]["history"], info["server"]
+        self.told_revision = facts["revision"]
         if self.history not in (None, history):
             raise HistoryChanged("the daemon has another history: it was restored, or it is another store")
         is_first, self.history = self.history is None, history
@@ -277,23 +307,41 @@ class Watch(Closing):
         self.heard_at = time.monotonic()
         if control[0] == "HEARTBEAT":
             self.follower.heartbeat(control[1])
-            self.retry_ms = RECONNECT_MS
-            if not self.is_connected:
-                self.is_connected = True
-                if self.was_connected:
-                    self.on_state("reconnected")
-                self.was_connected = True
+            self.connected()
+
+    def connected(self) -> None:
+        """Take note that nothing is missing but what is asked for."""
+        self.retry_ms = RECONNECT_MS
+        if not self.is_connected:
+            self.is_connected = True
+            if self.was_connected:
+                self.on_state("reconnected")
+            self.was_connected = True
 
     def look_for_loss(self) -> None:
         """See whether the changes socket's connection is gone or silent for too long."""
         is_gone = time.monotonic() > self.heard_at + SUBSCRIBER_DEAD_MS / 1000
+        is_let_in = True
         while self.monitor.poll(0):
-            is_gone |= is_lost(self.monitor.recv_multipart())
-        if is_gone:
+            event = event_in(self.monitor.recv_multipart())
+            is_gone |= bool(event & LOST)
+            is_let_in &= event != zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        if not is_let_in:
+            self.poll()
+        elif is_gone:
             self.lost()
+
+    def poll(self) -> None:
+        """We may not hear of all keys: follow by CHANGES alone, which says Denied if we may not read a prefix."""
+        assert self.follower is not None
+        self.unsubscribe()
+        self.follower.disconnected()
+        position = self.follower.position
+        self.polling = Polling(self.prefixes, self.told_revision if position is None else position)
 
     def lost(self) -> None:
         """The daemon is gone: begin anew soon, from the position reached."""
+        self.polling = None
         if self.is_connected:
             self.is_connected = False
             self.on_state("disconnected")
@@ -304,9 +352,12 @@ class Watch(Closing):
             self.retry_at = time.monotonic() + self.retry_ms / 1000
             self.retry_ms = min(2 * self.retry_ms, RECONNECT_MS_MAX)
 
-    def probe(self) -> None:
+    def ask(self) -> None:
         """Ask for the span that is not proven, if there is one."""
-        if self.follower is not None and (since := self.follower.begin_probe()) is not None:
+        if self.polling is not None and self.follower is not None:
+            for kind, command in self.polling.next_commands():
+                self.stream.send(command, (f"{kind}:{(command.prefix or b'').hex()}", self.follower.connection))
+        elif self.follower is not None and (since := self.follower.begin_probe()) is not None:
             # The answers are worth something only while the connection that was probed stands.
             number = self.follower.connection
             self.stream.send(Ping(), ("head", number))

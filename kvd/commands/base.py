@@ -6,13 +6,15 @@ The classes are array-like msgspec structs with a tag, so their union *is* the w
 
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, ClassVar, Protocol, final
+from typing import Any, ClassVar, Literal, Protocol, final
 
 from msgspec import Struct
 
 from kvd.commands.entry import Milliseconds, Reader, Writer
 from kvd.errors import BadArgument
 from kvd.limits import TASK_MS_MAX
+
+Power = Literal["read", "write", "admin"]
 
 
 class Command(Struct, array_like=True, forbid_unknown_fields=True):
@@ -24,6 +26,8 @@ class Command(Struct, array_like=True, forbid_unknown_fields=True):
     examples: ClassVar[tuple[str, ...]] = ()
     # The unit in which an integer result is counted, if it is not a plain number.
     result_unit: ClassVar[str | None] = None
+    # What a client with a key must be allowed to: read, write or admin (see `kvd.access`).
+    power: ClassVar[Power] = "admin"
 
     def check_exclusive(self) -> None:
         """Raise BadArgument when two fields that exclude each other are given."""
@@ -46,6 +50,8 @@ def is_given(value: object) -> bool:
 class Read(Command):
     """A command that looks and changes nothing: safe to send again."""
 
+    power: ClassVar[Power] = "read"
+
     def run(self, entries: Reader, now: Milliseconds) -> Any:
         """Return the result."""
         raise NotImplementedError
@@ -53,6 +59,8 @@ class Read(Command):
 
 class Write(Command):
     """A command that may change entries. It raises before it writes, or all it wrote is undone."""
+
+    power: ClassVar[Power] = "write"
 
     def run(self, entries: Writer, now: Milliseconds) -> Any:
         """Return the result."""
@@ -77,6 +85,8 @@ class Daemon(Protocol):
 
 class Ask(Command):
     """A command about the daemon, not about entries: safe to send again."""
+
+    power: ClassVar[Power] = "read"
 
     def run(self, daemon: Daemon, now: Milliseconds) -> Any:
         """Return the result."""

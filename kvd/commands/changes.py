@@ -1,10 +1,10 @@
 """The family `changes`: what happened since."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from kvd.commands.base import Answer, Read, Wait, Write
+from kvd.commands.base import Answer, Power, Read, Wait, Write
 from kvd.commands.entry import Milliseconds, Reader, Writer
 from kvd.commands.fields import Option, Prefix, Revision
 from kvd.commands.fields import Wait as WaitMs
@@ -43,6 +43,7 @@ class Compact(Write, tag="COMPACT"):
     """
 
     examples = ("COMPACT 41",)
+    power: ClassVar[Power] = "admin"
     revision: Revision
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002

@@ -1,8 +1,8 @@
 """The family `server`: about the daemon itself."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from kvd.commands.base import Ask, Daemon, Task
+from kvd.commands.base import Ask, Daemon, Power, Task
 from kvd.commands.entry import Milliseconds
 from kvd.commands.fields import Name, Text
 
@@ -48,6 +48,7 @@ class Check(Task, tag="CHECK"):
     other commands, and takes minutes for many millions.
     """
 
+    power: ClassVar[Power] = "admin"
     examples = ("CHECK",)
 
     def run(self, daemon: Daemon, now: Milliseconds) -> dict[str, Any]:  # noqa: ARG002
@@ -62,6 +63,7 @@ class Backup(Task, tag="BACKUP"):
     a data directory of it.
     """
 
+    power: ClassVar[Power] = "admin"
     examples = ("BACKUP monday.kvd",)
     name: Name
 

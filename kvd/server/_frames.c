@@ -22,6 +22,7 @@ static int (*msg_close)(message_t *);
 static void *(*msg_data)(message_t *);
 static size_t (*msg_size)(const message_t *);
 static int (*msg_more)(const message_t *);
+static const char *(*msg_gets)(const message_t *, const char *);
 static int (*send_bytes)(void *, const void *, size_t, int);
 static int (*last_error)(void);
 
@@ -40,7 +41,8 @@ static PyObject *load(PyObject *self, PyObject *args) {
         {"zmq_msg_init", (void **)&msg_init}, {"zmq_msg_recv", (void **)&msg_recv},
         {"zmq_msg_close", (void **)&msg_close}, {"zmq_msg_data", (void **)&msg_data},
         {"zmq_msg_size", (void **)&msg_size}, {"zmq_msg_more", (void **)&msg_more},
-        {"zmq_send", (void **)&send_bytes}, {"zmq_errno", (void **)&last_error},
+        {"zmq_msg_gets", (void **)&msg_gets}, {"zmq_send", (void **)&send_bytes},
+        {"zmq_errno", (void **)&last_error},
     };
     enum { COUNT = sizeof wanted / sizeof *wanted };
     void *found[COUNT];
@@ -72,8 +74,9 @@ static int append_frame(PyObject *frames, message_t *message) {
     return failed ? -1 : 0;
 }
 
-/* Return the frames of the next message, as many as are kept; NULL without an exception when there is none. */
-static PyObject *next_frames(void *socket, Py_ssize_t frames_max) {
+/* Return the frames of the next message, as many as are kept; NULL without an exception when there is none.
+ * If `user` is not NULL, it becomes the user id that the last frame came with, an empty one if none did. */
+static PyObject *next_frames(void *socket, Py_ssize_t frames_max, PyObject **user) {
     PyObject *frames = NULL;
     int more = 1, failed = 0;
     while (more && !failed) {
@@ -90,20 +93,27 @@ static PyObject *next_frames(void *socket, Py_ssize_t frames_max) {
         more = msg_more(&message);
         if (!frames) failed = !(frames = PyList_New(0));
         if (!failed && PyList_GET_SIZE(frames) < frames_max) failed = append_frame(frames, &message);
+        if (!failed && !more && user) {
+            const char *told = msg_gets(&message, "User-Id");
+            failed = !(*user = PyUnicode_FromString(told ? told : ""));
+        }
         msg_close(&message);
     }
     if (failed) Py_CLEAR(frames);
     return frames;
 }
 
-/* Return (envelope, body) if the frames are identity, envelope, an empty one and the body; else NULL. */
-static PyObject *as_request(PyObject *frames) {
+/* Return (envelope, body) or (envelope, body, user) if the frames are identity, envelope, an empty one and the body;
+ * else NULL. */
+static PyObject *as_request(PyObject *frames, PyObject *user) {
     Py_ssize_t count = PyList_GET_SIZE(frames);
     for (Py_ssize_t at = 1; at < count - 1; at++) {
         if (PyBytes_GET_SIZE(PyList_GET_ITEM(frames, at)) > 0) continue;
         if (at != count - 2) return NULL;
         PyObject *body = Py_NewRef(PyList_GET_ITEM(frames, count - 1));
-        PyObject *request = PyList_SetSlice(frames, count - 1, count, NULL) < 0 ? NULL : PyTuple_Pack(2, frames, body);
+        PyObject *request = NULL;
+        if (PyList_SetSlice(frames, count - 1, count, NULL) == 0)
+            request = user ? PyTuple_Pack(3, frames, body, user) : PyTuple_Pack(2, frames, body);
         Py_DECREF(body);
         return request;
     }
@@ -111,24 +121,29 @@ static PyObject *as_request(PyObject *frames) {
 }
 
 PyDoc_STRVAR(receive_doc,
-    "receive(socket, count_max, bytes_max, frames_max) -> (requests, others)\n\n"
+    "receive(socket, count_max, bytes_max, frames_max, tells_users) -> (requests, others)\n\n"
     "Receive the messages that are there, until there are so many or their last frames have so many bytes.\n"
-    "A request is (frames up to the empty one, body). The others are lists of at most frames_max frames.\n"
+    "A request is (frames up to the empty one, body), or (frames, body, user id) with tells_users.\n"
+    "The others are lists of at most frames_max frames.\n"
     "Raises OSError.");
 
 static PyObject *receive(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *address, *requests = PyList_New(0), *others = PyList_New(0);
     Py_ssize_t count_max, bytes_max, frames_max, size = 0;
-    if (!requests || !others || !PyArg_ParseTuple(args, "Onnn", &address, &count_max, &bytes_max, &frames_max)) goto end;
+    int tells_users;
+    if (!requests || !others ||
+        !PyArg_ParseTuple(args, "Onnnp", &address, &count_max, &bytes_max, &frames_max, &tells_users))
+        goto end;
     void *socket = socket_at(address);
     while (!PyErr_Occurred() && count_max-- > 0 && size < bytes_max) {
-        PyObject *frames = next_frames(socket, frames_max);
+        PyObject *user = NULL, *frames = next_frames(socket, frames_max, tells_users ? &user : NULL);
         if (!frames) break;
         size += PyBytes_GET_SIZE(PyList_GET_ITEM(frames, PyList_GET_SIZE(frames) - 1));
-        PyObject *request = PyList_GET_SIZE(frames) < frames_max ? as_request(frames) : NULL;
+        PyObject *request = PyList_GET_SIZE(frames) < frames_max ? as_request(frames, user) : NULL;
         if (!PyErr_Occurred()) PyList_Append(request ? requests : others, request ? request : frames);
         Py_XDECREF(request);
+        Py_XDECREF(user);
         Py_DECREF(frames);
     }
 end:;

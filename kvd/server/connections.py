@@ -1,34 +1,113 @@
-"""How many peers a socket has, as libzmq's monitor tells it."""
+"""How many peers the sockets have, as libzmq's monitor tells it, and no more than there is room for.
 
+libzmq accepts whoever comes, and without a descriptor left it ends the process (ipc) or runs in circles (tcp).
+To stop listening is no way: it ends the connections that stand as well. So one too many is cut by shutting its
+descriptor down, which libzmq takes for a peer that has gone.
+"""
+
+import contextlib
+import logging
+import resource
+import socket
 import struct
 from typing import Any
 
 import zmq
 
+from kvd.limits import CONNECTIONS_MAX
+
+log = logging.getLogger("kvd")
+
 # Both tell the descriptor; the event of a handshake's end does not.
 COME, GONE = zmq.EVENT_ACCEPTED, zmq.EVENT_DISCONNECTED
 EVENT = struct.Struct("=HI")
 EVENTS_PER_TURN_MAX = 1_000
+ROOM_AGAIN = 0.9  # of the bound: or it would be told at each that comes and goes
+
+
+class Room:
+    """How many connections there may be, over all sockets."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.sockets: list[Connections] = []
+        self.refused = 0
+        self.is_full = False
+
+    @property
+    def taken(self) -> int:
+        """Return how many there are."""
+        return sum(connections.count for connections in self.sockets)
+
+    def has(self) -> bool:
+        """Return whether there is room for those who are there; log when it becomes too small, and counts who goes."""
+        if self.taken <= self.limit:
+            return True
+        self.refused += 1
+        if not self.is_full:
+            self.is_full = True
+            log.warning("event=connections_full limit=%d: others are refused until some have gone", self.limit)
+        return False
+
+    def look(self) -> None:
+        """Log when there is room again."""
+        if self.is_full and self.taken <= self.limit * ROOM_AGAIN:
+            self.is_full = False
+            log.info("event=connections_room refused=%d", self.refused)
 
 
 class Connections:
-    """The peers of a bound socket. Its own socket has to be read when it is readable, or libzmq's I/O thread waits."""
+    """The peers of a socket not bound yet. Its own socket has to be read when it is readable, or libzmq waits."""
 
-    def __init__(self, watched: zmq.Socket[Any]) -> None:
+    def __init__(self, watched: zmq.Socket[Any], room: Room) -> None:
         self.socket: Any = watched.get_monitor_socket(COME | GONE)
         self.peers: set[int] = set()  # descriptors
+        self.is_told_all = False
+        self.room = room
+        room.sockets.append(self)
 
     @property
     def count(self) -> int:
         """Return how many there are."""
         return len(self.peers)
 
-    def take_events(self) -> None:
-        """Take note of who came and went."""
+    def take_events(self, events_max: int = EVENTS_PER_TURN_MAX) -> None:
+        """Take note of who came and went; end those there is no room for."""
+        self.is_told_all = False
         try:
-            for _ in range(EVENTS_PER_TURN_MAX):
+            for _ in range(events_max):
                 event, _endpoint = self.socket.recv_multipart(zmq.NOBLOCK)
                 kind, descriptor = EVENT.unpack(event)
                 (self.peers.add if kind == COME else self.peers.discard)(descriptor)
+                if kind == COME and not self.room.has():
+                    cut(descriptor)
         except zmq.Again:
-            pass
+            self.is_told_all = True
+        self.room.look()
+
+    def cut_all(self) -> None:
+        """End all connections: whoever still may will connect again."""
+        self.is_told_all = False
+        while not self.is_told_all:
+            self.take_events()
+        for descriptor in self.peers:
+            cut(descriptor)
+
+
+def connections_max() -> int:
+    """Return how many connections this process has room for."""
+    return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def cut(descriptor: int) -> None:
+    """End a connection that libzmq holds.
+
+    It may have ended by itself, and the number be that of a file or of another connection: nothing
+    happens to the one, and the other one connects again.
+    """
+    with contextlib.suppress(OSError):
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=descriptor)
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        finally:
+            connection.detach()

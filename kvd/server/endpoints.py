@@ -21,15 +21,15 @@ UNIX_PATH_BYTES_MAX = 107
 class Bound:
     """An endpoint that is ours until `close`."""
 
-    def __init__(self, sock: zmq.Socket[bytes], endpoint: str) -> None:
-        """Bind; raises BadConfiguration or InUse with a sentence."""
+    def __init__(self, sock: zmq.Socket[bytes], endpoint: str, *, is_guarded: bool = False) -> None:
+        """Bind; raises BadConfiguration or InUse with a sentence. Without keys, only what is of this machine."""
         self.sock = sock
         self.lock_fd: int | None = None
         self.endpoint = ""
         if endpoint.startswith("ipc://"):
             self.lock_fd = self.prepare_ipc(Path(endpoint.removeprefix("ipc://")))
         else:
-            check_tcp(endpoint)
+            check_tcp(endpoint, is_guarded=is_guarded)
         self.bind(endpoint)
         self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
 
@@ -91,11 +91,13 @@ def check_stale(path: Path) -> None:
     raise InUse(f"ipc://{path} is in use by another program")
 
 
-def check_tcp(endpoint: str) -> None:
-    """Raise BadConfiguration unless the endpoint is TCP on this machine only: nobody is authenticated yet."""
+def check_tcp(endpoint: str, *, is_guarded: bool) -> None:
+    """Raise BadConfiguration unless the endpoint is TCP, and on this machine only if clients have no keys."""
     parts = urlsplit(endpoint)
     if parts.scheme != "tcp" or ":" not in endpoint.removeprefix("tcp://"):
         raise BadConfiguration(f"{endpoint}: an endpoint is tcp://ADDRESS:PORT or ipc://PATH")
+    if is_guarded:
+        return
     host = parts.hostname or ""
     try:
         is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -103,6 +105,7 @@ def check_tcp(endpoint: str) -> None:
         is_loopback = False
     if not is_loopback:
         raise BadConfiguration(
-            f"{endpoint}: whoever reaches this address could read and write everything, since this version has no keys "
-            "for clients: listen on tcp://127.0.0.1:PORT or ipc://PATH, and let others in through an SSH tunnel"
+            f"{endpoint}: whoever reaches this address could read and write everything. Make keys with `kvd keygen "
+            "daemon` and `kvd keygen NAME` for each client, put what it prints into a file access.toml, and type: "
+            f"kvd serve --key daemon.key_secret --access access.toml --listen {endpoint} (with your other options)"
         )

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from kvd import wire
 from kvd.commands import COMMANDS, Ask, Command, Read, Task, Write
@@ -10,7 +10,7 @@ from kvd.commands.atomic import Once
 from kvd.commands.base import Ok, Wait
 from kvd.commands.entry import Milliseconds, Row
 from kvd.engine import Engine
-from kvd.errors import Internal, ReadOnly, Refused
+from kvd.errors import Denied, Internal, ReadOnly, Refused
 from kvd.limits import BATCH_BYTES_MAX, BATCH_MS_MAX, REPLY_BYTES_MAX
 from kvd.server.clock import Clock
 from kvd.server.facts import Facts
@@ -42,6 +42,9 @@ class Executor:
         self.kinds: Counter[type[Command | Refused]] = Counter()
         self.errors = 0
         self.misses = 0
+        self.denied = 0
+        # Raises Denied unless the client with a key may run a command; None where clients have no keys.
+        self.check: Callable[[str, Command], None] | None = None
 
     @property
     def calls(self) -> dict[str, int]:
@@ -51,16 +54,19 @@ class Executor:
     def answers(self, batch: Sequence[Request], now: Milliseconds) -> list[bytes | None]:
         """Run commands up to the bounds of a commit; return their replies, None for one that waits."""
         staging = self.engine.staging
-        bodies = [body for _, body in batch]
+        bodies = [request[1] for request in batch]
         commands: Sequence[Command | Refused] | None = wire.decode_commands(bodies)
         if commands is None:
             commands = [self.decoded(body) for body in bodies]
+        if self.check is not None:
+            users: Iterable[str] = [request[2] for request in batch]  # type: ignore[misc]  # with a check there are three
+            commands = list(map(self.permitted, users, commands))
         self.read_ahead(commands)
         replies: list[bytes | None] = []
         size = 0
         until = now + BATCH_MS_MAX
-        for number, ((envelope, _), command) in enumerate(zip(batch, commands, strict=True), 1):
-            reply = self.answer(envelope, command, now)
+        for number, (request, command) in enumerate(zip(batch, commands, strict=True), 1):
+            reply = self.answer(request[0], command, now)
             replies.append(reply)
             if reply is not None:
                 size += len(reply)
@@ -81,6 +87,22 @@ class Executor:
         except Exception:
             log.exception("event=defect a command could not be decoded")
             return Internal("a defect of kvd: the command could not be read; the log tells more")
+
+    def permitted(self, user: str, command: Command | Refused) -> Command | Refused:
+        """Return a command if its sender may run it, else its refusal: all that is asked for comes by here.
+
+        Before anything is read for it, so that no time it takes tells what is there.
+        """
+        try:
+            if self.check is not None and not isinstance(command, Refused):
+                self.check(user, command)
+        except Denied as error:
+            self.denied += 1
+            return error
+        except Exception:
+            log.exception("event=defect whether a command is permitted could not be told; it was refused")
+            return Internal("a defect of kvd: the command was not run; the log tells more")
+        return command
 
     def read_ahead(self, commands: Sequence[Command | Refused]) -> None:
         """Read together what the commands will ask of the table, if those before had to ask it: 6 us a key, not 10."""

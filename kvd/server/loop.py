@@ -6,6 +6,7 @@ This *group commit* is what makes durable writes fast: fifty clients share one f
 one thread; replies are held until what they tell is durable.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -31,7 +32,8 @@ from kvd.limits import (
     STOP_DRAIN_MS,
 )
 from kvd.server.clock import Clock
-from kvd.server.connections import Connections
+from kvd.server.connections import Connections, Room, connections_max
+from kvd.server.doorkeeper import Doorkeeper, ServerKeys
 from kvd.server.endpoints import Bound
 from kvd.server.executor import Executor
 from kvd.server.facts import Facts, process_facts
@@ -47,6 +49,7 @@ log = logging.getLogger("kvd")
 PASSING = (Full, Busy)
 
 LOOK_MS = 5
+SIGNALS_MAX = 4096
 SPIN_S = 0.0001
 LONE_S = 0.0002  # from an answer to the next request
 
@@ -54,8 +57,10 @@ LONE_S = 0.0002  # from an answer to the next request
 class Server:
     """A store, served at endpoints until told to stop."""
 
-    def __init__(self, store: Store, *, listen: Iterable[str], publish: str, backups: Path) -> None:
-        """Bind the endpoints; raises StartError."""
+    def __init__(
+        self, store: Store, *, listen: Iterable[str], publish: str, backups: Path, keys: ServerKeys | None = None
+    ) -> None:
+        """Bind the endpoints; raises StartError. With keys, only those in the access file are let in."""
         self.store = store
         self.clock = Clock(store.time)
         self.tasks = Tasks()
@@ -64,11 +69,10 @@ class Server:
         self.executor = Executor(store, self.clock, self.facts, self.tasks)
         self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.requests = Requests(self.context)
-        self.publisher = Publisher(self.context)
         try:
-            self.listening = [Bound(self.requests.socket, endpoint) for endpoint in listen]
-            self.publishing = Bound(self.publisher.socket, publish)
+            self.open_sockets(keys)
+            self.listening = [Bound(self.requests.socket, endpoint, is_guarded=keys is not None) for endpoint in listen]
+            self.publishing = Bound(self.publisher.socket, publish, is_guarded=keys is not None)
         except BaseException:
             self.context.destroy(linger=0)
             raise
@@ -76,16 +80,26 @@ class Server:
         self.damaged: set[bytes] = set()
         self.started = self.clock.now()
         self.next_expiry = self.next_sync = self.published_compacted = 0
-        self.stopping = self.is_busy = self.is_lone = False
+        self.stopping = self.is_busy = self.is_lone = self.is_hung_up = False
         self.read_only: str | None = None  # why, once the storage has failed
         self.answered = 0.0
         self.next_look: Milliseconds = 0
         self.poller = zmq.Poller()
-        self.poller.register(self.requests.socket, zmq.POLLIN)
-        self.poller.register(self.publisher.socket, zmq.POLLIN)
-        self.clients, self.watchers = Connections(self.requests.socket), Connections(self.publisher.socket)
-        for connections in (self.clients, self.watchers):
-            self.poller.register(connections.socket, zmq.POLLIN)
+        self.signals: socket.socket | None = None  # readable after a signal
+        for part in (self.requests, self.publisher, self.clients, self.watchers, self.doorkeeper):
+            if part is not None:
+                self.poller.register(part.socket, zmq.POLLIN)
+
+    def open_sockets(self, keys: ServerKeys | None) -> None:
+        """Make the sockets, and what has to be there before they are bound. Raises BadConfiguration."""
+        self.doorkeeper = None if keys is None else Doorkeeper(self.context, keys)
+        self.requests = Requests(self.context, self.doorkeeper)
+        self.publisher = Publisher(self.context, self.doorkeeper)
+        if self.doorkeeper is not None:
+            self.executor.check = self.doorkeeper.check
+        self.room = Room(connections_max())
+        self.clients = Connections(self.requests.socket, self.room)
+        self.watchers = Connections(self.publisher.socket, self.room)
 
     # The loop
 
@@ -111,6 +125,8 @@ class Server:
             for connections in (self.clients, self.watchers):
                 if connections.socket in events:
                     connections.take_events()
+            if self.doorkeeper is not None and self.doorkeeper.socket in events:
+                self.doorkeeper.answer(now)
             if self.publisher.socket in events:
                 self.publisher.take_subscriptions(self.store.revision, now)
             if self.requests.socket in events and not batch:
@@ -152,6 +168,8 @@ class Server:
         """Do what is due: heartbeats, waits that are over, and what writes, as long as that can be."""
         self.end_waits(now)
         self.end_tasks()
+        if self.is_hung_up:
+            self.hung_up()
         self.publisher.tick(self.store.revision, now)
         if self.read_only is not None:
             return
@@ -281,6 +299,25 @@ class Server:
             )
             self.requests.reply(envelope, body)
 
+    # Signals
+
+    def hung_up(self) -> None:
+        """SIGHUP came: read the access file again. What waits or listens by rights of before ends and may ask again."""
+        self.is_hung_up = False
+        if self.signals is not None:
+            with contextlib.suppress(BlockingIOError):
+                self.signals.recv(SIGNALS_MAX)
+        if self.doorkeeper is None:
+            log.info("event=sighup there is no access file to read again")
+            return
+        before = self.doorkeeper.access
+        if not self.doorkeeper.read_again():
+            return
+        for parked in self.parking.take_all():
+            self.requests.reply(parked.envelope, wire.encode(Ok(self.store.revision, [])))
+        if self.doorkeeper.access.takes_from(before):
+            self.watchers.cut_all()
+
     # The end
 
     def stop(self) -> None:
@@ -313,6 +350,8 @@ class Server:
             watched.socket.disable_monitor()
             connections.socket.close(0)
             watched.socket.close()
+        if self.doorkeeper is not None:
+            self.doorkeeper.socket.close()
         self.context.term()
         for bound in (*self.listening, self.publishing):
             bound.close()
@@ -335,6 +374,7 @@ class Server:
             "read_only": self.read_only,
             "sqlite": self.store.sqlite_version,
             "frames": self.requests.frames.name,
+            "keys": self.doorkeeper is not None,
         }
 
     def traffic_facts(self) -> dict[str, Any]:
@@ -342,28 +382,36 @@ class Server:
         return {
             "calls": self.executor.calls,
             "errors": self.executor.errors,
+            "denied": self.executor.denied,
+            "refused_clients": 0 if self.doorkeeper is None else self.doorkeeper.refused,
             "batches": self.batches,
             "malformed": self.requests.malformed,
             "replies_dropped": self.requests.replies_dropped,
             "published": self.publisher.published,
             "clients": self.clients.count,
             "watchers": self.watchers.count,
+            "connections_refused": self.room.refused,
             "topics": len(self.publisher.topics),
             "waiting": len(self.parking.parked),
         }
 
 
 def stop_on_signals(server: Server) -> None:
-    """Let SIGTERM and SIGINT stop the loop at once, also while it waits in poll."""
+    """Let SIGTERM and SIGINT stop the loop at once, SIGHUP read the access file again: also while it waits in poll."""
     ours, theirs = socket.socketpair()
     ours.settimeout(0)
     theirs.settimeout(0)
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     server.poller.register(ours, zmq.POLLIN)
-    server.signal_sockets = (ours, theirs)  # type: ignore[attr-defined]  # kept open as long as the server
+    server.signals = ours
+    server.signal_sender = theirs  # type: ignore[attr-defined]  # kept open as long as the server
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         server.stop()
 
+    def hang_up(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        server.is_hung_up = True
+
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, hang_up)

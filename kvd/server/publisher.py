@@ -6,17 +6,24 @@ import zmq
 
 from kvd import wire
 from kvd.commands.entry import Milliseconds, Row, change_of
-from kvd.limits import HEARTBEAT_MS, KEY_BYTES_MAX, PUBLISH_QUEUE_MAX
+from kvd.limits import HANDSHAKE_MS_MAX, HEARTBEAT_MS, KEY_BYTES_MAX, PUBLISH_QUEUE_MAX
+from kvd.server.doorkeeper import ALL_KEYS, Doorkeeper
 
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 SUBSCRIPTIONS_PER_TURN_MAX = 1_000
-TOPIC_BYTES_MAX = KEY_BYTES_MAX + 2  # the byte that says subscribe, and the k before a key
+# The k before a key, ZMTP's word SUBSCRIBE (10), and what CURVE puts around a message (33).
+TOPIC_BYTES_MAX = KEY_BYTES_MAX + 64
 
 
 class Publisher:
     """Publishes changes, in order, to whoever subscribes; a subscriber that does not read loses some."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], doorkeeper: Doorkeeper | None = None) -> None:
+        """With a doorkeeper, only those who may read all keys are let in.
+
+        XPUB_MANUAL would let us decide on each subscription. But it cannot be trusted against those let in: any message
+        that is no subscription makes libzmq (4.3.5) apply the next ones to somebody else's connection.
+        """
         self.socket = context.socket(zmq.XPUB)
         self.socket.set(zmq.LINGER, 0)
         # Repeated subscriptions are shown too, so that each is answered with a heartbeat; an end only when nobody
@@ -25,6 +32,9 @@ class Publisher:
         self.socket.set(zmq.SNDHWM, PUBLISH_QUEUE_MAX)
         self.socket.set(zmq.MAXMSGSIZE, TOPIC_BYTES_MAX)
         self.socket.set(zmq.BACKLOG, 512)
+        self.socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS_MAX)
+        if doorkeeper is not None:
+            doorkeeper.guard(self.socket, ALL_KEYS)
         self.topics: set[bytes] = set()
         self.published = 0
         self.next_heartbeat: Milliseconds = 0

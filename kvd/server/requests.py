@@ -11,8 +11,10 @@ from kvd.limits import (
     BATCH_COMMANDS_MAX,
     ENVELOPE_FRAMES_MAX,
     FRAME_BYTES_MAX,
+    HANDSHAKE_MS_MAX,
     REPLY_QUEUE_MAX,
 )
+from kvd.server.doorkeeper import ANY_KEYS, Doorkeeper
 from kvd.server.frames import Request, frames_of
 
 REQUEST_QUEUE_MAX = 256
@@ -26,7 +28,8 @@ __all__ = ["Request", "Requests"]
 class Requests:
     """Receives requests in batches and sends replies."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], doorkeeper: Doorkeeper | None = None) -> None:
+        """With a doorkeeper, each request tells whose it is."""
         self.socket = context.socket(zmq.ROUTER)
         self.socket.set(zmq.LINGER, 0)
         # Without MANDATORY, a reply that has no room is dropped silently.
@@ -35,9 +38,12 @@ class Requests:
         self.socket.set(zmq.RCVHWM, REQUEST_QUEUE_MAX)
         self.socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self.socket.set(zmq.BACKLOG, 512)
+        self.socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS_MAX)
         self.socket.set(zmq.TCP_KEEPALIVE, 1)
         self.socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
-        self.frames = frames_of(self.socket)
+        if doorkeeper is not None:
+            doorkeeper.guard(self.socket, ANY_KEYS)
+        self.frames = frames_of(self.socket, tells_users=doorkeeper is not None)
         self.malformed = 0
         self.replies_dropped = 0
 

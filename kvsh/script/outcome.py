@@ -2,7 +2,7 @@
 
 from kvd import wire
 from kvd.commands.base import Error
-from kvd.errors import ClientError, Conflict, KvdError, Refused, Unreachable
+from kvd.errors import ClientError, Conflict, KvdError, NotLetIn, Refused, Unreachable
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render.data import json_error
 from kvsh.words import shown
@@ -34,6 +34,8 @@ def failure_of(error: Error) -> Refused:
 def sentence(failure: Failure, endpoint: str) -> str:
     """Return what is said of a failure: one line, with nothing in it that acts on a terminal."""
     text = shown(str(failure).encode(errors="replace")).replace("\n", " ")
+    if isinstance(failure, NotLetIn):
+        return f"{text}: see --key and --server-key ({endpoint})"
     if isinstance(failure, Unreachable):
         return (
             f"{text} at {endpoint}: start one with `kvd serve --data DIR`, or use `kvsh --local DIR`, or another --url"

@@ -96,6 +96,34 @@ def test_a_command_that_was_never_sent_ends_when_no_connection_came_in_time(comm
     assert flight.next_deadline() is None
 
 
+NOT_LET_IN = ("NotLetIn", "not executed", "{}: wants keys")
+
+
+def test_a_connection_that_is_refused_ends_at_once_those_that_wait_for_one():
+    flight = given(READ, WRITE)
+    flight.disconnected()  # the read waits again, the write is over
+    flight.add(WRITE, 2, unsent_until=5, until=10)
+    flight.add(READ, 3, unsent_until=5, until=10)
+    flight.replied(correlation(4), OK)
+    flight.hindrance = "wants keys"
+    flight.give_up_unsent()
+    write = BROKEN[2].format(WRITE.command_name())
+    [first, second, third, last] = taken(flight)
+    assert first == said(NO_REPLY, READ)[0]
+    assert second == (1, (*BROKEN[:2], write))
+    assert third == (2, said(NOT_LET_IN, WRITE)[0][1])
+    assert last == (3, OK)
+    assert flight.next_to_send() is None
+
+
+def test_a_hindrance_that_may_pass_is_told_when_the_time_is_over():
+    flight = given(READ, sent=False)
+    flight.hindrance = "wants keys"
+    assert taken(flight) == []
+    flight.expire(5)
+    assert taken(flight) == said(NOT_LET_IN, READ)
+
+
 @pytest.mark.parametrize(
     ("command", "end"), [(READ, NO_REPLY), (ASK, NO_REPLY), (WRITE, UNKNOWN), (TRANSACTION, UNKNOWN), (ONCE, UNKNOWN)]
 )

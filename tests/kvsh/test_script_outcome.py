@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kvd.commands.base import Error
-from kvd.errors import Conflict, NoReply, OutcomeUnknown, TooLarge, Unreachable
+from kvd.errors import Conflict, NoReply, NotLetIn, OutcomeUnknown, TooLarge, Unreachable
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.script.outcome import exit_code, failure_document, failure_of, sentence
 
@@ -25,6 +25,11 @@ NOBODY = (
             Unreachable("GET: no daemon answers"),
             3,
             NOBODY,
+        ),
+        (
+            NotLetIn("GET: it may want keys"),
+            3,
+            "GET: it may want keys: see --key and --server-key (tcp://x)",
         ),
         (TooLarge("too\nlarge\x1b"), 4, "TOO_LARGE: too large\\x1b"),
         (Conflict("the key exists", revision=3), 5, "CONFLICT: the key exists"),

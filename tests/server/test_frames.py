@@ -149,7 +149,7 @@ def test_wrong_arguments_raise_and_do_not_crash(sockets):
             frames.send(requests, [b""])
     with pytest.raises(IndexError):
         frames.send([([b"ada"], b"")], [])
-    for arguments in [(), (frames.address,), ("x", 1, 1, 1), (frames.address, 1, 1, "x")]:
+    for arguments in [(), (frames.address,), ("x", 1, 1, 1, False), (frames.address, 1, 1, "x", False)]:
         with pytest.raises(TypeError):
             _frames.receive(*arguments)
 
@@ -161,8 +161,44 @@ def library(name):
 
 
 def test_without_the_compiled_form_the_plain_one_serves(sockets, monkeypatch):
-    def missing(self, socket):
+    def missing(self, socket, *, tells_users):
         raise ImportError
 
     monkeypatch.setattr(CompiledFrames, "__init__", missing)
     assert frames_of(sockets[0]).name == "plain"
+
+
+@pytest.mark.parametrize("form", [PlainFrames, compiled])
+def test_a_request_tells_the_user_id_that_the_authenticator_gave(form):
+    with zmq.Context() as context:
+        public, secret = zmq.curve_keypair()
+        zap, router, dealer = (context.socket(kind) for kind in (zmq.ROUTER, zmq.ROUTER, zmq.DEALER))
+        for each in (zap, router, dealer):
+            each.set(zmq.LINGER, 0)
+            each.set(zmq.RCVTIMEO, 5000)
+        zap.bind("inproc://zeromq.zap.01")
+        for name, value in (("SERVER", 1), ("SECRETKEY", secret)):
+            router.set(getattr(zmq, f"CURVE_{name}"), value)
+        router.set(zmq.ZAP_DOMAIN, b"kvd")
+        for name, value in zip(("PUBLICKEY", "SECRETKEY", "SERVERKEY"), (*zmq.curve_keypair(), public), strict=True):
+            dealer.set(getattr(zmq, f"CURVE_{name}"), value)
+        dealer.connect(f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}")
+        dealer.send_multipart([b"c", b"", b"body"])
+        dealer.send_multipart([b"none"])
+        zap.send_multipart([*zap.recv_multipart()[:4], b"200", b"", b"ada", b""])
+        assert router.poll(5000)
+        frames, found = form(router, tells_users=True), []
+        while len(found) < 2:
+            requests, others = frames.receive(ENOUGH, ENOUGH, FRAMES_MAX)
+            found += requests + others
+        assert (found[0][1:], found[1][1:]) == ((b"body", "ada"), [b"none"])
+        assert frames.send(requests or [found[0]], [b"reply"]) == 0
+        assert dealer.recv_multipart() == [b"c", b"", b"reply"]
+        for each in (zap, router, dealer):
+            each.close()
+
+
+@pytest.mark.parametrize("form", [PlainFrames, compiled])
+def test_where_nobody_gave_a_user_id_it_is_empty(form, sockets):
+    requests, _ = received(form(sockets[0], tells_users=True), sockets, [[b"", b"body"]])
+    assert requests == [([b"ada", b""], b"body", "")]

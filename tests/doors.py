@@ -1,0 +1,53 @@
+"""Keys for tests: certificates made by `kvd keygen` itself, an access file of them, and the options of a daemon."""
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from kvd.cli import main
+from kvd.client.keys import Keys, certificate, read_keys
+
+EVERYTHING = {"role": "admin"}
+
+
+def cpu_seconds(daemon) -> float:
+    """Return the processor time that a daemon has used."""
+    words = Path(f"/proc/{daemon.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / 100
+
+
+class Doors:
+    """A directory with the daemon's key, one for each name asked for, and `access.toml`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.access = directory / "access.toml"
+        self.make("daemon")
+        self.write(root=EVERYTHING)
+
+    def make(self, name: str) -> Path:
+        path = self.directory / f"{name}.key_secret"
+        if not path.exists():
+            done = CliRunner().invoke(main, ["keygen", name, "--directory", str(self.directory)])
+            assert done.exit_code == 0, done.output
+        return path
+
+    def keys(self, name: str, server: str = "daemon") -> Keys:
+        self.make(server)
+        return read_keys(str(self.make(name)), str(self.directory / f"{server}.key"))
+
+    def public(self, name: str) -> str:
+        return certificate(str(self.make(name)))[0].decode()
+
+    def write(self, **clients: dict) -> None:
+        """Write the access file: what stands in each client's table besides the key."""
+        lines = []
+        for name, options in clients.items():
+            lines += [f"[{name}]", f'key = "{self.public(name)}"']
+            lines += [f"{option} = {json.dumps(value)}" for option, value in options.items()]
+        self.access.write_text("\n".join(lines) + "\n")
+
+    @property
+    def options(self) -> list[str]:
+        return ["--key", str(self.directory / "daemon.key_secret"), "--access", str(self.access)]

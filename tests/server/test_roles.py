@@ -1,0 +1,194 @@
+"""Every command under every role and prefix: who may not, changes nothing and learns nothing (S7).
+
+What each command needs is said here once more, by hand, so that a new command without a line fails, and one whose
+fields tell it wrong fails too.
+"""
+
+import pytest
+from drives import Drive
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvd import wire
+from kvd.access import Access, Client
+from kvd.commands import COMMANDS
+from kvd.commands.values import MultiSet
+from kvd.errors import Busy
+from kvd.server.clock import Clock
+from kvd.server.executor import Executor
+from kvd.server.facts import Facts
+from kvd.server.tasks import Tasks, Upkeep
+
+TOKEN = b"token--1"
+
+# What a command needs, and how it reaches a key (a prefix, for those that take one).
+TABLE = {
+    "GET": ("read", lambda key: ["GET", key]),
+    "SET": ("write", lambda key: ["SET", key, b"v"]),
+    "CLEAR": ("write", lambda key: ["CLEAR", [b"user:1", key]]),
+    "MULTIGET": ("read", lambda key: ["MULTIGET", [b"user:1", key]]),
+    "MULTISET": ("write", lambda key: ["MULTISET", [[b"user:1", b"v"], [key, b"user:1"]]]),
+    "TAKE": ("write", lambda key: ["TAKE", key]),
+    "INCR": ("write", lambda key: ["INCR", key]),
+    "APPEND": ("write", lambda key: ["APPEND", key, b"v"]),
+    "EXISTS": ("read", lambda key: ["EXISTS", [b"user:1", key]]),
+    "ENTRY": ("read", lambda key: ["ENTRY", key]),
+    "SCAN": ("read", lambda key: ["SCAN", key]),
+    "COUNT": ("read", lambda key: ["COUNT", key]),
+    "CLEARPREFIX": ("write", lambda key: ["CLEARPREFIX", key]),
+    "EXPIRE": ("write", lambda key: ["EXPIRE", key, 1000]),
+    "PERSIST": ("write", lambda key: ["PERSIST", key]),
+    "TTL": ("read", lambda key: ["TTL", key]),
+    "TRANSACTION": ("write", lambda key: ["TRANSACTION", [[b"user:1", 1]], [["GET", b"user:1"], ["GET", key]]]),
+    "ONCE": ("write", lambda key: ["ONCE", TOKEN, ["SET", key, b"v"]]),
+    "CHANGES": ("read", lambda key: ["CHANGES", 0, key]),
+    "COMPACT": ("admin", lambda key: ["COMPACT", 1]),
+    "PING": ("read", lambda key: ["PING"]),
+    "INFO": ("read", lambda key: ["INFO"]),
+    "COMMANDS": ("read", lambda key: ["COMMANDS"]),
+    "CHECK": ("admin", lambda key: ["CHECK"]),
+    "BACKUP": ("admin", lambda key: ["BACKUP", "monday.kvd"]),
+}
+FREE = {"PING", "INFO", "COMMANDS"}  # name no key
+ADMIN = {name for name, (power, _) in TABLE.items() if power == "admin"}
+ROLES = ("read", "write", "admin")
+OWN, OTHERS = (b"user:1", b"user:"), (b"other:1", b"user", b"")
+KEYS = [b"user:1", b"user:2", b"other:1", b"user"]
+
+
+class NoTasks(Tasks):
+    """Tells that a task got through, and does nothing."""
+
+    def begin(self, *_):
+        raise Busy("through")
+
+
+@pytest.fixture(scope="module")
+def executor(tmp_path_factory):
+    drive = Drive(tmp_path_factory.mktemp("d") / "data")
+    drive.apply(MultiSet([(key, b"secret of " + key) for key in KEYS]))
+    clients = {
+        f"{role} {bound}": Client(role, role, (b"user:",) if bound else ()) for role in ROLES for bound in (0, 1)
+    }
+    tasks = NoTasks()
+    made = Executor(drive.store, Clock(0), Facts({}, Upkeep(drive.directory, drive.directory, tasks)), tasks)
+    made.check = Access(clients, "access.toml").check
+    yield made
+    drive.store.close()
+
+
+def reply_to(executor, command, user):
+    """Return the reply to a command, and whether it staged anything; nothing of it is kept."""
+    now = executor.clock.now()
+    staging = executor.engine.staging
+    before = staging.revision
+    [body] = executor.answers([([b"peer", b""], wire.encode(command), user)], now)
+    changed = staging.revision != before or not staging.is_empty
+    staging.drop()
+    executor.parking.drop()
+    return wire.decode_reply(body), changed
+
+
+def is_denied(executor, command, user):
+    reply, changed = reply_to(executor, command, user)
+    denied = getattr(reply, "code", None) == "DENIED"
+    assert not (denied and changed)
+    return denied
+
+
+def forms(name):
+    """Return the ways to send a command: by itself, in a transaction, and once."""
+    power, make = TABLE[name]
+    yield power, make
+    if COMMANDS[name].__module__.endswith((".values", ".keys", ".expiry")):
+        yield "write", lambda key: ["TRANSACTION", [], [["GET", b"user:1"], make(key)]]
+        yield "write", lambda key: ["ONCE", TOKEN, ["TRANSACTION", [], [make(key)]]]
+        if power == "write":
+            yield "write", lambda key: ["ONCE", TOKEN, make(key)]
+
+
+def test_each_command_is_in_the_table():
+    assert set(TABLE) == set(COMMANDS), "a command without a rule in this test"
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_what_it_may_and_no_more(executor, role, name):
+    for power, make in forms(name):
+        allowed = ROLES.index(role) >= ROLES.index(power)
+        for key in KEYS:
+            assert is_denied(executor, make(key), f"{role} 0") is not allowed
+
+
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("role", ["read", "write"])
+def test_who_has_prefixes_reaches_no_other_key(executor, role, name):
+    for power, make in forms(name):
+        is_enough = ROLES.index(role) >= ROLES.index(power)
+        for key in OWN:
+            assert is_denied(executor, make(key), f"{role} 1") is not is_enough
+        for key in OTHERS:
+            if key or COMMANDS[name].__struct_fields__[:1] == ("prefix",):
+                is_free = name in FREE and is_enough
+                assert is_denied(executor, make(key), f"{role} 1") is not is_free
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_who_is_not_in_the_file_may_nothing(executor, name):
+    for _, make in forms(name):
+        assert is_denied(executor, make(b"user:1"), "somebody")
+        assert is_denied(executor, make(b"user:1"), "")
+
+
+@pytest.mark.parametrize("command", [["SCAN"], ["COUNT"], ["CHANGES", 0], ["CHANGES", 0, None, 1, 1000]])
+def test_a_prefix_left_out_is_all_keys(executor, command):
+    assert is_denied(executor, command, "read 1")
+    executor.parking.drop()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["TRANSACTION", [[b"other:1", 7]], [["GET", b"user:1"]]],
+        ["SCAN", b"user:", b"other:1"],
+        ["ONCE", TOKEN, ["TRANSACTION", [[b"other:1", 7]], [["GET", b"user:1"]]]],
+    ],
+)
+def test_a_key_in_a_condition_or_an_option_counts(executor, command):
+    assert is_denied(executor, command, "write 1")
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLE) - FREE - ADMIN))
+def test_a_refusal_is_the_same_whether_the_key_exists_or_not(executor, name):
+    for _, make in forms(name):
+        there, gone = (reply_to(executor, make(key), "write 1")[0] for key in (b"other:1", b"other:2"))
+        assert there.message.replace("other:1", "other:2") == gone.message
+        assert there.details == gone.details == {"outcome": "not executed"}
+        assert "secret" not in there.message
+
+
+def test_nothing_is_read_for_who_is_denied(executor, monkeypatch):
+    monkeypatch.setattr(executor.store, "misses", executor.misses + 1_000)  # as if the table had to be asked
+    asked = []
+    monkeypatch.setattr(executor.store, "read_ahead", asked.extend)
+    reply_to(executor, ["GET", b"other:1"], "read 1")
+    assert asked == []
+
+
+def test_those_who_are_denied_are_counted(executor):
+    before = executor.denied
+    reply_to(executor, ["GET", b"other:1"], "read 1")
+    assert executor.denied == before + 1
+
+
+def test_when_the_rule_itself_breaks_nobody_gets_through(executor, monkeypatch):
+    monkeypatch.setattr(executor, "check", lambda user, command: 1 / 0)
+    reply, changed = reply_to(executor, ["SET", b"user:1", b"x"], "admin 0")
+    assert (reply.code, changed) == ("INTERNAL", False)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.binary(max_size=3), min_size=1, max_size=3), st.binary(min_size=1, max_size=4))
+def test_a_key_is_ones_own_if_it_begins_with_a_prefix(prefixes, key):
+    client = Client("ada", "read", tuple(prefixes))
+    assert client.may_name(key) is any(key[: len(prefix)] == prefix for prefix in prefixes)
