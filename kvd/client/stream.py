@@ -1,6 +1,7 @@
 """Many commands in flight over one connection. Blocking; one thread only."""
 
 import time
+import weakref
 from contextlib import suppress
 from math import ceil
 from typing import Any
@@ -67,6 +68,11 @@ class Stream(Closing):
                 f"{endpoint!r} is no endpoint (tcp://HOST:PORT or ipc://PATH): {error.strerror}"
             ) from error
         self.monitor = monitor(self.socket)
+        self.opened = [self.socket, self.monitor]
+        # Also when nobody closes it: the context's own end, at garbage collection, would wait for sockets that are
+        # to be collected after it, for ever.
+        self.end = weakref.finalize(self, end, self.context, self.opened)
+        self.end.atexit = False
         self.is_broken = self.is_shut_out = False
         self.breaks = 0  # how often the connection was lost, or not made
         self.poller = zmq.Poller()
@@ -196,8 +202,13 @@ class Stream(Closing):
 
     def close(self) -> None:
         """Close; what is in flight has no outcome any more."""
-        if not self.socket.closed:
-            self.socket.disable_monitor()
-            self.monitor.close(0)
-            self.socket.close(0)
-            self.context.term()
+        self.end()
+
+
+def end(context: zmq.Context[Any], opened: list[Any]) -> None:
+    """Close a context and all sockets that are open in it, each with its monitor."""
+    for sock in opened:
+        if not sock.closed:
+            sock.disable_monitor()
+            sock.close(0)
+    context.term()

@@ -273,14 +273,16 @@ class Watch(Closing):
         self.unsubscribe()
         self.socket = subscriber(self.stream.context, self.endpoint, self.prefixes, self.stream.keys)
         self.monitor = monitor(self.socket)
+        self.stream.opened += [self.socket, self.monitor]
         self.heard_at = time.monotonic()
 
     def unsubscribe(self) -> None:
         """Close the changes socket."""
         if self.socket is not None:
             self.socket.disable_monitor()
-            self.monitor.close(0)
-            self.socket.close(0)
+            for sock in (self.monitor, self.socket):
+                sock.close(0)
+                self.stream.opened.remove(sock)
             self.socket = self.monitor = None
 
     def take_published(self) -> list[Change]:
