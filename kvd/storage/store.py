@@ -99,11 +99,11 @@ class Store(Upkeep):
         self.opened.append(self.journal)
         self.table = Table(directory)
         self.opened.append(self.table)
+        sync_directory(directory)  # before the lock says that the WALs are there
         self.lock.mark_in_use(self.journal.wal.stat().st_size)
         if recovery is not None:
             recovery.compare(JOURNAL_FILE, self.journal.db)
             recovery.compare(TABLE_FILE, self.table.db)
-        sync_directory(directory)
 
     def load(self) -> None:
         """Read the heads, and the overlay from the journal: no replay of the history, whatever the size."""
