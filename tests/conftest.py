@@ -29,15 +29,14 @@ class Daemon:
         self.commands = f"ipc://{directory}/c.sock"
         self.changes = f"ipc://{directory}/p.sock"
         self.options = options
+        self.program = [sys.executable, "-m", "kvd", "serve"]
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def spawn(self) -> "Daemon":
         arguments = ["--data", str(self.data), "--listen", self.commands, "--publish", self.changes, *self.options]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "kvd", "serve", *arguments], stderr=log, stdout=log, cwd=ROOT
-            )
+            self.process = subprocess.Popen([*self.program, *arguments], stderr=log, stdout=log, cwd=ROOT)
         return self
 
     def start(self) -> "Daemon":
