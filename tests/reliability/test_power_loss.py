@@ -187,7 +187,7 @@ def power_fails(tmp_path, make_logged, mode, *, seed, ends, count):
             kept = shutil.copytree(folder, folder.with_name("failed"), dirs_exist_ok=True)
             raise AssertionError(f"{mode}, seed {seed}, {how}: {error}; see {kept}") from error
         opened += 1
-    assert len(prefixes) > 10, "the power never failed while something was written"
+    assert len(prefixes) > 3, "the power never failed while something was written"
     kinds = {record.path.rpartition("/")[2] for record in log if record.kind == "E"}
     assert {"journal.db", "journal.db-wal", "table.db", "table.db-wal"} <= kinds, "no checkpoint came"
     return opened
@@ -195,7 +195,7 @@ def power_fails(tmp_path, make_logged, mode, *, seed, ends, count):
 
 @pytest.mark.parametrize("mode", ["always", "interval", "never"])
 def test_after_a_power_loss_what_was_okd_is_there_and_the_rest_is_a_prefix(tmp_path, make_logged, mode):
-    power_fails(tmp_path, make_logged, mode, seed=1, ends=["stop", "kill"], count=10)
+    power_fails(tmp_path, make_logged, mode, seed=1, ends=["stop", "kill"], count=8)
 
 
 @pytest.mark.long
