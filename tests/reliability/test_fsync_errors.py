@@ -65,8 +65,8 @@ def is_ready(daemon):
 
 
 def write_until_refused(kv):
-    """Write until that is refused or enough; return what was OK'd, what was sent, and the refusal."""
-    acknowledged, sent = {}, {}
+    """Write until that is refused or enough; return all that was sent by key, all that was OK'd, and the refusal."""
+    acknowledged, sent = [], {}
     for number in range(WRITES):
         some = {b"%d" % (number * step % KEYS): b"%d:%d:%s" % (number, step, b"x" * 600) for step in (1, 3, 7)}
         for key, value in some.items():
@@ -74,9 +74,9 @@ def write_until_refused(kv):
         try:
             kv.multiset(some)
         except Refused as error:
-            return acknowledged, sent, error
-        acknowledged |= some
-    return acknowledged, sent, None
+            return sent, acknowledged, error
+        acknowledged += some.items()
+    return sent, acknowledged, None
 
 
 def read_only(kv):
@@ -101,18 +101,19 @@ def check_refusals(kv, acknowledged, refusal):
     for write in (lambda: kv.set("later", "1"), lambda: kv.clear("0"), lambda: kv.once(b"t" * 16).incr("n")):
         with pytest.raises((ReadOnly, Internal)):
             write()
-    assert dict(kv.items()) == acknowledged, "what can be read is not what was OK'd"
+    assert dict(kv.items()) == dict(acknowledged), "what can be read is not what was OK'd"
 
 
-def check_after_restart(daemon, acknowledged, sent):
+def check_after_restart(daemon, sent, acknowledged):
     """Start without faults: what was OK'd is there, nothing that was never sent, and all of it whole."""
     daemon.program = daemon.whole
     with daemon.start().client() as kv:
-        found = dict(kv.items())
-        assert all(found[key] in sent[key][sent[key].index(value) :] for key, value in acknowledged.items())
-        assert all(value in sent[key] for key, value in found.items())
-        head = kv.info("store")["store"]["revision"]
-        assert [change.revision for change in kv.changes(0, limit=10_000)] == list(range(1, head + 1))
+        changes = kv.changes(0, limit=10_000)
+        written = [(change.key, change.value) for change in changes]
+        assert written[: len(acknowledged)] == acknowledged, "what was OK'd is lost, or what was refused is there"
+        assert all(value in sent[key] for key, value in written)
+        assert dict(kv.items()) == dict(written)
+        assert [change.revision for change in changes] == list(range(1, kv.info("store")["store"]["revision"] + 1))
         kv.check()
         kv.set("again", "1")
     assert daemon.stop() == 0
@@ -121,10 +122,10 @@ def check_after_restart(daemon, acknowledged, sent):
 def fail_one(daemon):
     """Let an fsync fail; return what it was of, and how it ended."""
     daemon.spawn()
-    acknowledged, sent = {}, {}
+    sent, acknowledged = {}, []
     if is_ready(daemon):
         with daemon.client() as kv:
-            acknowledged, sent, refusal = write_until_refused(kv)
+            sent, acknowledged, refusal = write_until_refused(kv)
             is_ended = refusal is not None or read_only(kv) is not None
             if is_ended:
                 check_refusals(kv, acknowledged, refusal)
@@ -138,7 +139,7 @@ def fail_one(daemon):
         assert daemon.process.returncode == 74, daemon.log.read_text()
         how = "no start"
     failed = failed_files(daemon)
-    check_after_restart(daemon, acknowledged, sent)
+    check_after_restart(daemon, sent, acknowledged)
     return failed, how
 
 
