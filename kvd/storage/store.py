@@ -246,6 +246,8 @@ class Store(Upkeep):
         tokens = list(enumerate(batch.remembered, self.next_token))
         if any(row[1] == SET for row in batch.rows):
             self.check_disk(size, len(batch.rows))
+        if batch.compacted is not None:
+            self.prepare_compact()
         with refusals(), self.ballast_on_full():
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
         self.apply(batch.rows, batch.entries)
@@ -254,7 +256,7 @@ class Store(Upkeep):
         if batch.compacted is not None:
             self.retention.compacted = batch.compacted
         if trim is not None:
-            self.retention.trimmed(trim)
+            self.note_trimmed(trim)
         self.tokens.update({kept.token: (number, kept.time) for number, kept in tokens})
         self.next_token += len(tokens)
         self.unsynced = True
