@@ -18,6 +18,7 @@ from kvd.errors import ClientError, Internal, ReadOnly, Refused
 WRITES = 120
 KEYS = 20
 INJECTED = "(INJECTED)"
+TRACED = "trace=fsync,fdatasync"
 
 
 def why_not_traced():
@@ -46,7 +47,19 @@ def make_failing(make_daemon):
         daemon.trace = daemon.directory / "trace"
         inject = f"inject=fsync,fdatasync:error=EIO:when={number}"
         # -D: the daemon is our child and not strace's. -y: a call is traced with the path of its file.
-        daemon.program = ["strace", "-D", "-f", "-y", "-o", str(daemon.trace), "-e", inject, *daemon.whole]
+        daemon.program = [
+            "strace",
+            "-D",
+            "-f",
+            "-y",
+            "-o",
+            str(daemon.trace),
+            "-e",
+            TRACED,
+            "-e",
+            inject,
+            *daemon.whole,
+        ]
         return daemon
 
     return make
@@ -89,9 +102,15 @@ def read_only(kv):
 
 def failed_files(daemon):
     """Return the names of the files whose fsync failed; SQLite ignores that of a folder."""
-    failed = [line for line in daemon.trace.read_text().splitlines() if INJECTED in line]
-    paths = [Path(line.partition("<")[2].partition(">")[0]) for line in failed]
-    return [path.name for path in paths if path != daemon.data]
+    under_way, failed = {}, []
+    for line in daemon.trace.read_text().splitlines():
+        thread, _, call = line.partition(" ")
+        path = under_way.pop(thread) if "resumed>" in call else Path(call.partition("<")[2].partition(">")[0])
+        if "<unfinished" in call:
+            under_way[thread] = path
+        elif INJECTED in call and path != daemon.data:
+            failed.append(path.name)
+    return failed
 
 
 def check_refusals(kv, acknowledged, refusal):
