@@ -104,35 +104,44 @@ class Folder(threading.Thread):
         return db
 
     def fold(self, db: Connection, job: FoldJob) -> None:
-        """Bring the table up to a revision in one transaction.
+        """Bring the table up to a revision.
 
         Makes that durable when the WAL is long, or there was nothing to bring: the loop asks so when it is idle.
         """
-        upto = job.upto
         if self.sync_journal:
             self.sync()
-        # Not IMMEDIATE: that would lock the attached journal as well, and every commit would wait for the fold.
-        db.execute("BEGIN")
-        try:
-            # Asked of the table itself: an earlier job may have folded and then failed to checkpoint.
-            history, since, entries = db.execute("SELECT history, revision, entries FROM fold").fetchone()
-            span = {"since": since, "upto": upto}
-            ended, begun = db.execute(NET, span).fetchone()
-            if ended:  # else the keys need not be sorted twice: a fold of 50,000 changes takes 165 ms instead of 250
-                db.execute(DELETE, span)
-            db.execute(INSERT, span)
-            entries += begun - ended
-            db.execute(MARK, {"upto": upto, "entries": entries, "seal": mark_seal(history, upto, entries)})
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        is_due = job.is_short or upto == since or upto - self.durable > TABLE_CHECKPOINT_CHANGES or is_long(db)
+        if job.is_short:
+            self.fold_in_portions(db, job.upto)
+            return
+        since = fold_to(db, job.upto)
+        is_due = job.upto == since or job.upto - self.durable > TABLE_CHECKPOINT_CHANGES or is_long(db)
         # RESTART waits a moment for who reads from the WAL, or it would rarely begin anew beside readers (1.2 GiB in
         # ten minutes). It keeps nobody waiting: readers go on, and we alone write to the table.
-        if is_due and checkpoint(db, "TRUNCATE" if job.is_short else "RESTART", "main"):
-            self.durable = upto
+        if is_due and checkpoint(db, "RESTART", "main"):
+            self.durable = job.upto
+
+    def fold_in_portions(self, db: Connection, upto: int) -> None:
+        """Fold as many changes at once as the disk has room for, and let the table's WAL give its room back each time.
+
+        A transaction needs room for each page it touches: to fold what was cleared all at once may take more than is
+        left, and then nothing would ever become free.
+        """
+        portion = upto
+        while True:
+            since = table.read_fold(db).revision
+            target = min(upto, since + portion)
+            try:
+                fold_to(db, target)
+                if checkpoint(db, "TRUNCATE", "main"):
+                    self.durable = target
+                if target == upto:
+                    return
+            except sqlite3.Error as error:
+                portion = (target - since) // 4
+                if not (portion and isinstance(refusal_of(error), Full)):
+                    raise
+                with suppress(sqlite3.Error):  # what it wrote without a commit is in the way
+                    checkpoint(db, "TRUNCATE", "main")
 
     def sync(self) -> None:
         """Make the journal durable: with fsync = interval or never, the table must not get ahead of it."""
@@ -141,6 +150,28 @@ class Folder(threading.Thread):
             os.fdatasync(fd)
         finally:
             os.close(fd)
+
+
+def fold_to(db: Connection, upto: int) -> int:
+    """Bring the table up to a revision in one transaction; return where it was."""
+    # Not IMMEDIATE: that would lock the attached journal as well, and every commit would wait for the fold.
+    db.execute("BEGIN")
+    try:
+        # Asked of the table itself: an earlier job may have folded and then failed to checkpoint.
+        history, since, entries = db.execute("SELECT history, revision, entries FROM fold").fetchone()
+        span = {"since": since, "upto": upto}
+        ended, begun = db.execute(NET, span).fetchone()
+        if ended:  # else the keys need not be sorted twice: a fold of 50,000 changes takes 165 ms instead of 250
+            db.execute(DELETE, span)
+        db.execute(INSERT, span)
+        entries += begun - ended
+        db.execute(MARK, {"upto": upto, "entries": entries, "seal": mark_seal(history, upto, entries)})
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return int(since)
 
 
 def yield_processor() -> None:

@@ -5,6 +5,7 @@ The file tells who has it, and how long the journal's WAL was made; it is empty 
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from kvd.errors import InUse, StorageFailed
@@ -47,8 +48,13 @@ class DirectoryLock:
         os.fsync(self.fd)
 
     def mark_clean(self) -> None:
-        """Say that nothing is left to recover. Called just before the files are closed, for that removes their WALs."""
+        """Say that nothing is left to recover. Called just before the files are closed, for that removes their WALs.
+
+        Durable before they go: else a power loss could leave us saying that they should be there.
+        """
         os.ftruncate(self.fd, 0)
+        with suppress(OSError):  # the files have to be closed all the same
+            os.fsync(self.fd)
 
     def close(self) -> None:
         """Let the directory go."""

@@ -1,8 +1,9 @@
 """Room on the disk: noticed before it is gone, with enough kept aside that CLEAR and COMPACT still work then.
 
 A file of zeros, the ballast, takes room that nobody else can take. When the disk is short it is given up, writes that
-grow are refused, and those that clear use what it leaves. It is taken back when there is room again. (CockroachDB and
-etcd do alike.)
+grow are refused, and those that clear use what it leaves. The last part of it is kept until COMPACT comes: to clear
+takes room as well, and if that took all, nothing could ever make room. It is taken back when there is room again.
+(CockroachDB and etcd do alike.)
 """
 
 import os
@@ -36,32 +37,51 @@ class Room:
         disk = os.statvfs(self.directory)
         return disk.f_bavail * disk.f_frsize
 
-    def suffices(self, pending: int) -> bool:
-        """Return whether there is room for more, when so many bytes are still to be folded.
+    @property
+    def reserve(self) -> int:
+        """Return how many bytes of the ballast are kept for COMPACT."""
+        return self.bytes // 4
+
+    def suffices(self, pending: int, journal: int) -> bool:
+        """Return whether there is room for more: so many bytes are still to be folded, the journal needs so many.
 
         A fold writes them into the table's WAL, and a checkpoint from there into the table.
         """
-        return not self.is_short and self.free() >= self.least + 2 * pending
+        return not self.is_short and self.free() >= self.least + 2 * pending + journal
 
     def give_up(self) -> None:
-        """Leave the ballast's room to what must be written."""
+        """Leave the ballast's room to what must be written, but for the last part."""
         self.is_short = True
-        self.path.unlink(missing_ok=True)
+        if self.size() > self.reserve:
+            os.truncate(self.path, self.reserve)
+
+    def give_up_reserve(self) -> None:
+        """Leave the last part as well, for COMPACT, and for the fold and the trimming that come of it."""
+        if self.is_short:
+            self.path.unlink(missing_ok=True)
 
     def take(self) -> bool:
-        """Have the ballast, if that leaves room for more besides; return whether it does."""
+        """Have the ballast, if that leaves room for more besides, or its last part; return whether it is all there."""
         with suppress(OSError):
-            is_there = self.path.exists() and self.path.stat().st_size >= self.bytes
+            is_there = self.size() >= self.bytes
             if self.free() >= (1 if is_there else 2) * self.bytes:
-                if not is_there:
-                    self.make()
+                self.make(self.bytes)
                 self.is_short = False
+            elif self.size() < self.reserve and self.free() >= 2 * self.reserve:
+                self.make(self.reserve)
         return not self.is_short
 
-    def make(self) -> None:
-        """Make the file. Raises OSError."""
+    def size(self) -> int:
+        """Return how many bytes the file has, 0 if it is not there."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def make(self, size: int) -> None:
+        """Make the file that long. Raises OSError."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, self.bytes)
+            os.posix_fallocate(fd, 0, size)
         finally:
             os.close(fd)

@@ -99,11 +99,11 @@ class Store(Upkeep):
         self.opened.append(self.journal)
         self.table = Table(directory)
         self.opened.append(self.table)
+        sync_directory(directory)  # before the lock says that the WALs are there
         self.lock.mark_in_use(self.journal.wal.stat().st_size)
         if recovery is not None:
             recovery.compare(JOURNAL_FILE, self.journal.db)
             recovery.compare(TABLE_FILE, self.table.db)
-        sync_directory(directory)
 
     def load(self) -> None:
         """Read the heads, and the overlay from the journal: no replay of the history, whatever the size."""
@@ -246,6 +246,8 @@ class Store(Upkeep):
         tokens = list(enumerate(batch.remembered, self.next_token))
         if any(row[1] == SET for row in batch.rows):
             self.check_disk(size, len(batch.rows))
+        if batch.compacted is not None:
+            self.prepare_compact()
         with refusals(), self.ballast_on_full():
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
         self.apply(batch.rows, batch.entries)
@@ -254,7 +256,7 @@ class Store(Upkeep):
         if batch.compacted is not None:
             self.retention.compacted = batch.compacted
         if trim is not None:
-            self.retention.trimmed(trim)
+            self.note_trimmed(trim)
         self.tokens.update({kept.token: (number, kept.time) for number, kept in tokens})
         self.next_token += len(tokens)
         self.unsynced = True

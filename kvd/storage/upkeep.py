@@ -67,11 +67,9 @@ class Upkeep:
 
     def plan(self, written: int) -> None:
         """Ask for a fold or a checkpoint when enough has come together, after a commit of so many bytes."""
-        # Pages a commit writes to the WAL, estimated from above: the end of the journal and its parents.
-        self.wal_bytes += (3 + written * 21 // 20 // PAGE_BYTES) * PAGE_BYTES
-        if self.wal_bytes > self.checkpoint_bytes and not self.checkpoint_asked:
-            self.checkpoint_asked = True
-            self.folder.ask(CheckpointJob())
+        self.wal_bytes += wal_bytes_of(written)
+        if self.wal_bytes > self.checkpoint_bytes:
+            self.begin_checkpoint()
         fresh = self.memory.fresh
         if fresh.changes >= FOLD_CHANGES or fresh.size >= FOLD_BYTES:
             self.begin_fold()
@@ -88,6 +86,12 @@ class Upkeep:
         if (is_short or (is_due and not is_held)) and self.memory.folding is None and self.fold_error is None:
             self.memory.begin_fold()
             self.folder.ask(FoldJob(self.revision, is_short))
+
+    def begin_checkpoint(self) -> None:
+        """Ask for a checkpoint of the journal, unless one is under way."""
+        if not self.checkpoint_asked:
+            self.checkpoint_asked = True
+            self.folder.ask(CheckpointJob())
 
     def wait_for_room(self) -> None:
         """When the overlay is at its bound, wait for the fold; raise Full when it cannot go on."""
@@ -109,12 +113,19 @@ class Upkeep:
     def check_disk(self, size: int, rows: int) -> None:
         """Raise Full when the disk is short for so many bytes in so many rows; what is not folded needs room too."""
         more = size + ROW_BYTES_MAX * rows
-        if self.room.suffices(self.pending() + more):
+        if self.suffices(more, size):
             return
         self.fold_now()
-        if not (self.room.suffices(self.pending() + more) or self.has_room_inside(more)):
+        if not (self.suffices(more, size) or self.has_room_inside(more)):
             self.room.give_up()
             raise Full(NO_ROOM)
+
+    def suffices(self, more: int, size: int) -> bool:
+        """Return whether there is room to fold so much more, and for the journal to take so many bytes.
+
+        The journal's file takes what is in its WAL, and the WAL may grow.
+        """
+        return self.room.suffices(self.pending() + more, self.wal_bytes + 2 * wal_bytes_of(size))
 
     def pending(self) -> int:
         """Return how many bytes the fold has yet to write at most."""
@@ -125,11 +136,27 @@ class Upkeep:
         return min(self.journal.free_bytes(), self.table.free_bytes()) >= self.room.least + self.pending() + more
 
     def fold_now(self) -> None:
-        """Fold all there is, let the table's WAL give its room back, and wait for it."""
-        is_done = self.room.is_short and not self.pending()
-        while not is_done and self.fold_error is None:
-            is_done = self.memory.folding is None
-            self.begin_fold(is_short=True)
+        """Fold and checkpoint all there is, unless that was done, and wait for it."""
+        if self.pending() or not self.room.is_short:
+            self.fold_all()
+
+    def prepare_compact(self) -> None:
+        """While the disk is short, leave its last room to a COMPACT and what comes of it; let the WALs give theirs."""
+        if self.room.is_short:
+            self.room.give_up_reserve()
+            self.fold_error = None
+            self.fold_all()
+
+    def fold_all(self) -> None:
+        """Fold and checkpoint all there is, let the table's WAL give its room back, and wait for it."""
+        self.wait_for_folder()
+        self.begin_fold(is_short=True)
+        self.begin_checkpoint()
+        self.wait_for_folder()
+
+    def wait_for_folder(self) -> None:
+        """Wait until neither a fold nor a checkpoint is at work."""
+        while self.memory.folding is not None or self.checkpoint_asked:
             self.finish(self.folder.done.get())
 
     @contextmanager
@@ -145,7 +172,7 @@ class Upkeep:
     def tend_room(self) -> None:
         """Look at the disk. While it is short, what was cleared is folded at once, and the ballast taken back."""
         if not self.room.is_short:
-            if not self.room.suffices(0):
+            if not self.room.suffices(0, 0):
                 self.room.give_up()
         elif not self.room.take():
             self.fold_error = None
@@ -215,12 +242,27 @@ class Upkeep:
         """Delete some of the forgotten changes also when nobody writes."""
         trim = self.trim_target(least=1, most=self.retention.bounded(TRIMMED_PER_IDLE_COMMIT_MAX, 0))
         if trim is not None and self.put_off(partial(self.journal.trim, trim)):
-            self.retention.trimmed(trim)
+            self.note_trimmed(trim)
+
+    def note_trimmed(self, upto: int) -> None:
+        """Take note that rows were deleted. What that wrote to the WAL cannot be told from their number."""
+        self.retention.trimmed(upto)
+        self.wal_bytes = self.journal.wal_used()
+        if self.wal_bytes > self.checkpoint_bytes:
+            self.begin_checkpoint()
 
     def forget_tokens(self) -> None:
         """Delete the tokens that no longer count."""
         oldest = next(iter(self.tokens.values()))[0] if self.tokens else self.next_token
         self.put_off(partial(self.journal.forget_tokens, oldest))
+
+
+def wal_bytes_of(written: int) -> int:
+    """Return what a commit of so many bytes adds to the journal's WAL: the end of the journal and its parents.
+
+    Estimated from above, in whole pages.
+    """
+    return (3 + written * 21 // 20 // PAGE_BYTES) * PAGE_BYTES
 
 
 def raise_lasting(error: Exception) -> None:

@@ -1,0 +1,35 @@
+"""`kvd` with small limits: folds, checkpoints and trims come after a few changes."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from kvd.cli import main
+from kvd.server import loop
+from kvd.storage import fold, journal, retention, upkeep
+
+LIMITS = [
+    (journal, "WAL_PRESIZED_BYTES", 1 << 18),
+    (retention, "TRIMMED_PER_COMMIT_MAX", 3),
+    (upkeep, "FOLD_CHANGES", 12),
+    (upkeep, "FOLD_AGE_MS", 200),
+    (upkeep, "OVERLAY_CHANGES_MAX", 40),
+    (upkeep, "WAL_CHECKPOINT_BYTES", 1 << 17),
+    (upkeep, "TRIM_INTERVAL_MS", 20),
+    (fold, "TABLE_CHECKPOINT_BYTES", 20_000),
+    (fold, "TABLE_CHECKPOINT_CHANGES", 30),
+    (loop, "FSYNC_INTERVAL_MS", 10),
+]
+
+
+def shrink() -> None:
+    """Make the limits small, in this process."""
+    for module, name, value in LIMITS:
+        assert hasattr(module, name)
+        setattr(module, name, value)
+
+
+if __name__ == "__main__":
+    shrink()
+    main()

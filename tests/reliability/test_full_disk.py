@@ -1,0 +1,190 @@
+"""A disk that is full: writes get FULL, reads, CLEAR and COMPACT work, and writes resume when there is room (R4).
+
+The disk is a tmpfs of 16 MiB, which takes root to mount.
+"""
+
+import os
+import subprocess
+import time
+from collections import deque
+from contextlib import suppress
+
+import pytest
+
+from kvd.errors import Full
+
+DISK = "16m"
+BATCH_BYTES = 8_000
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no small disk can be mounted here: {error}")
+    yield folder
+    # Lazily: the daemon is stopped by a fixture that ends later or not at all.
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def daemon(make_daemon, disk):
+    daemon = make_daemon("--log-level", "warning")
+    daemon.data = disk / "data"
+    return daemon.start()
+
+
+class Known:
+    """What was OK'd, and writes that keep account of it."""
+
+    def __init__(self, size):
+        self.size = size
+        self.entries = {}
+        self.count = 0
+        self.order = deque()
+
+    def set(self, kv):
+        """Write one commit; raises Full, and then nothing of it is there."""
+        some = {}
+        for _ in range(max(1, BATCH_BYTES // self.size)):
+            self.count += 1
+            some[b"%08d" % self.count] = os.urandom(self.size)
+        kv.multiset(some)
+        self.entries |= some
+        self.order += some
+
+    def fill(self, kv):
+        """Write until the disk is full; return how many commits that took."""
+        count = 0
+        with suppress(Full):
+            while True:
+                self.set(kv)
+                count += 1
+        return count
+
+    def free(self, kv, parts):
+        """Clear one of so many parts of the entries, the oldest, and forget what was before."""
+        for _ in range(len(self.order) // parts):
+            self.clear(kv, self.order.popleft())
+        compact(kv)
+
+    def clear(self, kv, key):
+        """Clear an entry. That takes some room as well, which COMPACT makes."""
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                assert kv.clear(key) == 1
+            except Full:
+                assert time.monotonic() < deadline, kv.info("store")
+                compact(kv)
+                time.sleep(0.05)
+            else:
+                del self.entries[key]
+                return
+
+    def resume(self, kv):
+        """Write once more, as soon as there is room again."""
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                return self.set(kv)
+            except Full:
+                assert time.monotonic() < deadline, kv.info("store")
+                time.sleep(0.05)
+
+    def check(self, kv):
+        """All that was OK'd can be read, nothing else is there, and it is whole."""
+        assert dict(kv.items()) == self.entries
+        assert kv.count() == len(self.entries)
+
+    def check_whole(self, kv):
+        self.check(kv)
+        assert kv.check()["entries"] >= 0
+
+
+def compact(kv):
+    """Forget all changes up to now."""
+    kv.compact(kv.info("store")["store"]["revision"])
+
+
+def filled_by_another(disk):
+    """Let another program take all the room there is."""
+    path = disk / "other"
+    with suppress(OSError), path.open("wb", buffering=0) as other:
+        for size in (65536, 4096, 1):
+            with suppress(OSError):
+                while True:
+                    other.write(bytes(size))
+    assert os.statvfs(disk).f_bavail == 0
+    return path
+
+
+@pytest.mark.parametrize("size", [100, 1_000, 100_000])
+def test_a_disk_filled_by_writes_refuses_them_until_something_is_cleared(daemon, size):
+    known = Known(size)
+    with daemon.client(timeout=20) as kv:
+        assert known.fill(kv) > 10
+        known.check(kv)
+        known.free(kv, 2)
+        known.resume(kv)
+        assert known.fill(kv) > 10, "half was cleared and compacted, and there is no room for it"
+        known.check_whole(kv)
+        daemon.kill()
+        daemon.start()
+        known.check(kv)
+        known.fill(kv)
+        known.free(kv, 3)
+        known.resume(kv)
+        known.check_whole(kv)
+    assert daemon.stop() == 0
+    with daemon.start().client() as kv:
+        known.check_whole(kv)
+
+
+@pytest.mark.parametrize("size", [100, 1_000, 100_000])
+def test_a_disk_filled_by_another_program_takes_writes_again_when_that_has_made_room(daemon, disk, size):
+    known = Known(size)
+    with daemon.client(timeout=20) as kv:
+        for _ in range(20):
+            known.set(kv)
+        other = filled_by_another(disk)
+        known.fill(kv)
+        with pytest.raises(Full):
+            known.set(kv)
+        known.check(kv)
+        known.free(kv, 4)
+        known.check_whole(kv)
+        daemon.kill()
+        filled_by_another(disk)
+        daemon.start()
+        known.check(kv)
+        known.fill(kv)
+        known.free(kv, 4)
+        known.check(kv)
+        other.unlink()
+        known.resume(kv)
+        known.check_whole(kv)
+    assert daemon.stop() == 0
+    with daemon.start().client() as kv:
+        known.check_whole(kv)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", [100, 1_000, 5_000, 100_000, 1_000_000])
+def test_a_full_disk_again_and_again(daemon, size):
+    known = Known(size)
+    with daemon.client(timeout=20) as kv:
+        for number in range(20):
+            known.fill(kv)
+            if number % 3 == 0:
+                daemon.kill()
+                daemon.start()
+            known.check(kv)
+            known.free(kv, 2 + number % 3)
+            known.resume(kv)
+        known.check_whole(kv)
+    print(f"values of {size} bytes: {known.count} written, {len(known.entries)} there at the end")
