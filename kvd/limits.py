@@ -51,6 +51,13 @@ REFUSALS_LOGGED_MAX = 10
 REFUSALS_LOGGED_INTERVAL_MS = 60_000
 STOP_DRAIN_MS = 1_000
 
+# What the process may take before large replies are refused, and watchers cut off; a legal load stays below a third.
+MEMORY_TIGHT_BYTES = 1024 * MIB
+MEMORY_LOOK_MS = 100
+MEMORY_TRIM_MS = 2_000  # it takes some ms
+MEMORY_LOOK_BYTES = 16 * MIB
+TIGHT_REPLY_BYTES = 4 * KIB
+
 # Retries of a write: its token is remembered this long, and this many at most.
 ONCE_KEPT_MS = 120_000
 ONCE_TOKENS_MAX = 1_000_000

@@ -18,7 +18,7 @@ from kvd.config import Config
 from kvd.errors import BadConfiguration, StartError, StorageFailed
 from kvd.server import Server
 from kvd.server.doorkeeper import ServerKeys, read_access
-from kvd.server.loop import stop_on_signals
+from kvd.server.signals import stop_on_signals
 from kvd.storage import Store
 from kvd.version import VERSION
 

@@ -9,12 +9,10 @@ one thread; replies are held until what they tell is durable.
 import contextlib
 import logging
 import os
-import signal
 import socket
 from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
 from typing import Any
 
 import zmq
@@ -37,6 +35,7 @@ from kvd.server.doorkeeper import Doorkeeper, ServerKeys
 from kvd.server.endpoints import Bound
 from kvd.server.executor import Executor
 from kvd.server.facts import Facts, process_facts
+from kvd.server.memory import MemoryGuard, resident_bytes
 from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
 from kvd.server.tasks import Tasks, Upkeep
@@ -82,6 +81,7 @@ class Server:
         self.next_expiry = self.next_sync = self.published_compacted = 0
         self.stopping = self.is_busy = self.is_lone = self.is_hung_up = False
         self.read_only: str | None = None  # why, once the storage has failed
+        self.memory = MemoryGuard()
         self.answered = 0.0
         self.next_look: Milliseconds = 0
         self.poller = zmq.Poller()
@@ -168,6 +168,7 @@ class Server:
         """Do what is due: heartbeats, waits that are over, and what writes, as long as that can be."""
         self.end_waits(now)
         self.end_tasks()
+        self.tend_memory(now)
         if self.is_hung_up:
             self.hung_up()
         self.publisher.tick(self.store.revision, now)
@@ -187,6 +188,12 @@ class Server:
             self.next_sync = now + FSYNC_INTERVAL_MS
             self.store.sync()
         self.store.tick(now)
+
+    def tend_memory(self, now: Milliseconds) -> None:
+        """Look whether the process takes too much memory, and free what can be."""
+        if self.memory.tick(self.executor.answered, now):
+            self.watchers.cut_all()
+        self.executor.is_tight = self.memory.is_tight
 
     def end_writes(self, reason: str) -> None:
         """The storage has failed: nothing is written any more, and what is durable can still be read.
@@ -292,12 +299,7 @@ class Server:
     def end_tasks(self) -> None:
         """Tell what became of tasks that are done."""
         for envelope, outcome in self.tasks.finished():
-            body = (
-                self.executor.refuse(outcome)
-                if isinstance(outcome, Refused)
-                else wire.encode(Ok(self.store.revision, outcome))
-            )
-            self.requests.reply(envelope, body)
+            self.requests.reply(envelope, self.executor.outcome_of(outcome))
 
     # Signals
 
@@ -364,6 +366,7 @@ class Server:
             "version": VERSION,
             "protocol": wire.VERSION,
             **process_facts(),
+            "memory_bytes": resident_bytes(),
             "uptime_ms": self.clock.now() - self.started,
             "commands": [bound.endpoint for bound in self.listening],
             "changes": self.publishing.endpoint,
@@ -394,24 +397,3 @@ class Server:
             "topics": len(self.publisher.topics),
             "waiting": len(self.parking.parked),
         }
-
-
-def stop_on_signals(server: Server) -> None:
-    """Let SIGTERM and SIGINT stop the loop at once, SIGHUP read the access file again: also while it waits in poll."""
-    ours, theirs = socket.socketpair()
-    ours.settimeout(0)
-    theirs.settimeout(0)
-    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    server.poller.register(ours, zmq.POLLIN)
-    server.signals = ours
-    server.signal_sender = theirs  # type: ignore[attr-defined]  # kept open as long as the server
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        server.stop()
-
-    def hang_up(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        server.is_hung_up = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, hang_up)

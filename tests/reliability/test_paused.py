@@ -16,7 +16,7 @@ from kvd import wire
 from kvd.client import Client
 from kvd.commands.values import Get
 from kvd.errors import ClientError, NoReply, OutcomeUnknown, Unreachable
-from kvd.limits import PUBLISH_QUEUE_MAX, REPLY_QUEUE_MAX
+from kvd.limits import MEMORY_TIGHT_BYTES, PUBLISH_QUEUE_MAX, REPLY_QUEUE_MAX
 
 SUBSCRIBER = """
 import sys, zmq
@@ -130,6 +130,24 @@ def test_a_client_that_reads_no_replies_takes_a_bounded_part_of_the_daemons_memo
     assert growth < REPLY_QUEUE_MAX * (size + MESSAGE_OVERHEAD_BYTES) * 1.3 + 50 * MIB
     with Client(daemon.commands) as other:
         assert len(other.get("k")) == size
+
+
+@pytest.mark.long
+def test_large_replies_that_nobody_reads_are_bounded_in_bytes(daemon, kv):
+    """10,000 replies of 1 MB would be 10 GB."""
+    kv.set("k", random.Random(1).randbytes(1_000_000))
+    context = ask_without_reading(daemon, REPLY_QUEUE_MAX)
+    try:
+        eventually(lambda: kv.info("traffic")["traffic"]["errors"] > 1000)
+        kv.set("small", "x")
+        assert kv.get("small") == b"x"
+        most = memory(daemon.process.pid, "VmHWM")
+    finally:
+        context.destroy(linger=0)
+    print(f"R13: {REPLY_QUEUE_MAX} GETs of 1 MB, no reply read: {most / MIB:.0f} MiB at most")
+    assert most < MEMORY_TIGHT_BYTES + 200 * MIB
+    eventually(lambda: memory(daemon.process.pid) < MEMORY_TIGHT_BYTES // 2)
+    assert len(kv.get("k")) == 1_000_000
 
 
 @pytest.mark.long

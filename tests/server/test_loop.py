@@ -110,6 +110,25 @@ def test_after_a_commit_of_unknown_outcome_what_is_durable_can_be_read_and_nothi
     assert rig.store.revision == 1
 
 
+def test_when_memory_is_tight_large_replies_are_refused_and_writes_are_not(rig, monkeypatch):
+    rig.ask("SET", b"big", b"x" * 5000)
+    rig.ask("SET", b"small", b"x")
+    cut = []
+    monkeypatch.setattr(rig.server.watchers, "cut_all", lambda: cut.append(1))
+    with monkeypatch.context() as tight:
+        tight.setattr("kvd.server.memory.MEMORY_TIGHT_BYTES", 1)
+        tight.setattr("kvd.server.memory.MEMORY_LOOK_BYTES", 0)
+        rig.ask("PING")
+        assert rig.ask("GET", b"big")[:2] == ["ERROR", "BUSY"]
+        assert rig.ask("GET", b"small")[2] == b"x"
+        assert rig.ask("TAKE", b"big")[2] == b"x" * 5000, "it has run: its reply is not to be lost"
+        rig.ask("SET", b"big", b"y" * 5000)
+        assert cut == [1]
+    monkeypatch.setattr("kvd.server.memory.MEMORY_LOOK_BYTES", 0)
+    rig.ask("PING")
+    assert rig.ask("GET", b"big")[2] == b"y" * 5000
+
+
 def test_a_resent_write_is_not_said_to_have_never_run_when_the_daemon_is_read_only(rig, monkeypatch):
     failing(rig, monkeypatch, Internal("fsync"))
     write = ["ONCE", b"token--1", ["SET", b"a", b"1"]]
