@@ -4,9 +4,10 @@ A backup is the table as it was folded, and the journal's changes after that: bo
 real commit point. Rows keep their checksums.
 """
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from kvd.storage import build, journal, table
 from kvd.storage.database import Connection, connect, start_errors, sync_directory
 
 VERSION = 1
+PARTIAL = ".partial"
 STEPS_BETWEEN_BREATHS = 100_000  # of SQLite's virtual machine: some ms
 ATTEMPTS_MAX = 10
 SCHEMA = f"""
@@ -47,23 +49,56 @@ def back_up(directory: Path, destination: Path, breathe: Callable[[], None]) -> 
 
     `breathe` is called now and then; when it raises, so does this, and the file is not there. Raises StorageFailed.
     """
-    aside = destination.with_name(f"{destination.name}.partial")
+    aside = destination.with_name(destination.name + PARTIAL)
     try:
         if destination.exists():
             raise StorageFailed(f"{destination} is there already: choose another name, or move it away")
-        aside.unlink(missing_ok=True)  # of one that was interrupted
-        os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
-        try:
+        if destination.suffix == PARTIAL:
+            raise StorageFailed(
+                f"{destination}: what ends in {PARTIAL} is a backup that is not whole: choose another name"
+            )
+        with claimed(aside):
             with start_errors(aside):
                 backup = copy(directory, aside, breathe)
             build.sync_file(aside)
             os.link(aside, destination)  # unlike a rename it never replaces a file
-        finally:
-            aside.unlink(missing_ok=True)
         sync_directory(destination.parent)
     except OSError as error:
         raise StorageFailed(f"cannot write {destination}: {error.strerror}") from error
     return backup
+
+
+@contextmanager
+def claimed(aside: Path) -> Iterator[None]:
+    """Make an empty file that is ours until it is removed at the end. Raises StorageFailed when it is another's."""
+    with suppress(FileNotFoundError), locked(aside, os.O_RDONLY):
+        aside.unlink()  # of one that was interrupted; it may be the same file as a backup that has its name
+    with locked(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL):
+        try:
+            yield
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(aside: Path, flags: int) -> Iterator[None]:
+    """Hold a file that has this name. Raises StorageFailed when another process does."""
+    fd = os.open(aside, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if not is_ours(fd, aside):
+            raise StorageFailed(f"{aside} is written by another process: wait for it, or choose another name")
+        yield
+    finally:
+        os.close(fd)
+
+
+def is_ours(fd: int, aside: Path) -> bool:
+    """Lock an open file; return whether that went well, and it still has this name."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.path.samestat(os.fstat(fd), aside.stat())
 
 
 def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
