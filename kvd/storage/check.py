@@ -21,6 +21,8 @@ DAMAGES_MAX = 1_000
 ENTRIES = f"SELECT {table.COLUMNS} FROM entry WHERE key > ? ORDER BY key LIMIT ?"  # noqa: S608  # constants
 ROWS = f"SELECT {journal.COLUMNS} FROM journal WHERE revision > ? ORDER BY revision LIMIT ?"  # noqa: S608  # constants
 TOKENS = f"SELECT id, {journal.TOKEN_COLUMNS} FROM once WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608  # constants
+# What is not bytes comes before all that are.
+COUNTS = "SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM entry WHERE key <= x'')"
 SPAN = "SELECT coalesce(min(revision), 0), coalesce(max(revision), 0) FROM journal"
 
 
@@ -150,7 +152,9 @@ class Check:
         db.execute("BEGIN")
         try:
             expected = table.read_fold(db).entries
-            (found,) = db.execute("SELECT count(*) FROM entry").fetchone()
+            found, lost = db.execute(COUNTS).fetchone()
+            if lost:
+                self.found(table.FILE, f"the keys of {lost} entries are no keys any more")
             if found != expected:
                 self.found(table.FILE, f"there are {found} entries where {expected} should be")
         except (Corrupt, sqlite3.DatabaseError, TypeError) as error:

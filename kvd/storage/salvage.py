@@ -245,7 +245,7 @@ class Salvager:
         try:
             return closing(connect_read_only(path, without_wal=without_wal))
         except StorageFailed as error:
-            loss = f"{file}: it is missing" if not path.exists() else f"nothing can be read: {error}"
+            loss = f"{file}: it is missing" if not path.exists() else f"{file}: nothing can be read: {error}"
             if loss not in self.losses:
                 self.losses.append(loss)
             return closing(sqlite3.connect(":memory:"))

@@ -314,7 +314,9 @@ class Store(Upkeep):
 
         What an end that was not clean has left stays as it is, the lock's mark too: the next start is refused as well.
         """
-        if self.lock.left_wal_bytes is None:
+        if (
+            self.lock.left_wal_bytes is None or not self.opened
+        ):  # to open the files now would make a WAL that is missing
             self.let_go()
             return
         with kept_wals(self.directory):

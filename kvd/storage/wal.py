@@ -71,7 +71,7 @@ def by_index(index: Path, salts: bytes | None) -> int:
 
 def is_header_whole(head: bytes) -> bool:
     """Return whether the header of a WAL has the checksum it should."""
-    if len(head) < HEADER.size:
+    if len(head) < HEADER.size or HEADER.unpack(head)[0] | 1 != LITTLE_ENDIAN_MAGIC | 1:
         return False
     order = "<" if HEADER.unpack(head)[0] == LITTLE_ENDIAN_MAGIC else ">"
     words = struct.unpack(f"{order}6I", head[:24])
