@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -59,7 +59,7 @@ def repair_directory(directory: Path) -> None:
         click.echo(loss)
     click.echo(
         f"repaired: {found.entries:,} entries, up to revision {found.revision}; the history is a new one, so watchers "
-        f"are told to read anew. The files as they were: {found.aside}"
+        f"are told to read anew, and what ran under ONCE is forgotten. The files as they were: {found.aside}"
     )
 
 
@@ -100,15 +100,11 @@ def restore_command(source: Path, directory: Path) -> None:
 @contextmanager
 def in_any_state(directory: Path) -> Iterator[None]:
     """Hold a directory that nobody serves; one that a daemon serves may be read beside it."""
-    try:
-        release: Callable[[], None] = at_rest(directory)
-    except InUse:
+    with ExitStack() as stack:
+        with suppress(InUse):
+            for note in stack.enter_context(at_rest(directory)):
+                click.echo(f"kvd: {note}", err=True)
         yield
-        return
-    try:
-        yield
-    finally:
-        release()
 
 
 def breathe() -> None:

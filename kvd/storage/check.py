@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlite_utils.utils import sqlite3
 
-from kvd.errors import Corrupt
+from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import journal, table
 from kvd.storage.database import Connection, connect
 
@@ -21,6 +21,9 @@ DAMAGES_MAX = 1_000
 ENTRIES = f"SELECT {table.COLUMNS} FROM entry WHERE key > ? ORDER BY key LIMIT ?"  # noqa: S608  # constants
 ROWS = f"SELECT {journal.COLUMNS} FROM journal WHERE revision > ? ORDER BY revision LIMIT ?"  # noqa: S608  # constants
 TOKENS = f"SELECT id, {journal.TOKEN_COLUMNS} FROM once WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608  # constants
+# What is not bytes comes before all that are.
+COUNTS = "SELECT (SELECT count(*) FROM entry), (SELECT count(*) FROM entry WHERE key <= x'')"
+SPAN = "SELECT coalesce(min(revision), 0), coalesce(max(revision), 0) FROM journal"
 
 
 class Damage(NamedTuple):
@@ -50,6 +53,9 @@ class Check:
 
     def run(self) -> Report:
         """Read everything. Raises StorageFailed when a file cannot be opened at all."""
+        for file in (journal.FILE, table.FILE):
+            if not (self.directory / file).exists():  # a connection would make it
+                raise StorageFailed(f"{self.directory / file} is missing: is it a kvd data directory, and whole?")
         with closing(connect(self.directory / journal.FILE)) as db:
             self.pages(journal.FILE, db)
             changes = self.changes(db)
@@ -58,6 +64,7 @@ class Check:
             self.pages(table.FILE, db)
             entries = self.entries(db)
             self.count(db)
+            self.together(db)
         return Report(entries, changes, self.damages)
 
     def found(self, file: str, message: str, key: bytes | None = None, revision: int | None = None) -> None:
@@ -87,8 +94,8 @@ class Check:
                 return
             yield rows
             self.breathe()
-            if type(rows[-1][0]) is not type(first):
-                self.found(file, "a row has lost its key")
+            if type(rows[-1][0]) is not type(first) or rows[-1][0] <= first:
+                self.found(file, f"after {first!r} the rows have lost their order")
                 return
             first = rows[-1][0]
 
@@ -98,7 +105,7 @@ class Check:
         last: int | None = None
         for rows in self.portions(journal.FILE, db, ROWS, 0):
             for row in rows:
-                if last is not None and row[0] != last + 1 and row[0] > self.first(db):
+                if last is not None and row[0] != last + 1 and self.is_kept(db, row[0] - 1):
                     self.found(journal.FILE, f"the changes {last + 1} to {row[0] - 1} are missing", revision=last + 1)
                 last = row[0]
                 try:
@@ -108,9 +115,12 @@ class Check:
                     self.found(journal.FILE, error.message, revision=row[0])
         return count
 
-    def first(self, db: Connection) -> int:
-        """Return the first revision there is now: others may have gone since the check began."""
-        return int(db.execute("SELECT min(revision) FROM journal").fetchone()[0])
+    def is_kept(self, db: Connection, revision: int) -> bool:
+        """Return whether a change should be there now: it may have been trimmed since the check began."""
+        try:
+            return bool(db.execute("SELECT min(revision) FROM journal").fetchone()[0] <= revision)
+        except sqlite3.DatabaseError:
+            return True
 
     def tokens(self, db: Connection) -> None:
         """Read what is kept of ONCE, and the journal's head."""
@@ -142,13 +152,32 @@ class Check:
         db.execute("BEGIN")
         try:
             expected = table.read_fold(db).entries
-            (found,) = db.execute("SELECT count(*) FROM entry").fetchone()
+            found, lost = db.execute(COUNTS).fetchone()
+            if lost:
+                self.found(table.FILE, f"the keys of {lost} entries are no keys any more")
             if found != expected:
                 self.found(table.FILE, f"there are {found} entries where {expected} should be")
         except (Corrupt, sqlite3.DatabaseError, TypeError) as error:
             self.found(table.FILE, str(error))
         finally:
             db.rollback()
+
+    def together(self, db: Connection) -> None:
+        """Compare up to where the table says it has come with what the journal has. Both may go on meanwhile."""
+        try:
+            with closing(connect(self.directory / journal.FILE)) as changes:
+                before = table.read_fold(db)
+                history, _ = journal.read_mark(changes)
+                first, last = changes.execute(SPAN).fetchone()
+                after = table.read_fold(db)
+        except (Corrupt, sqlite3.DatabaseError, TypeError):
+            return  # told already
+        if before.history not in ("", history):
+            self.found(table.FILE, f"it is not of the same store as {journal.FILE}")
+        elif last < before.revision or first > after.revision + 1:
+            self.found(
+                journal.FILE, f"it has the changes {first} to {last}, and the table those up to {before.revision}"
+            )
 
 
 def check(directory: Path, breathe: Callable[[], None]) -> Report:

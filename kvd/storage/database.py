@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3
@@ -49,6 +50,19 @@ def connect(path: Path, *, synchronous: str = "NORMAL") -> Connection:
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("PRAGMA journal_size_limit = -1")
+    return db
+
+
+def connect_read_only(path: Path, *, without_wal: bool = False) -> Connection:
+    """Return a connection that changes nothing: when it is closed the WAL stays as it is.
+
+    While it is open, that holds for the other connections of this process too: none is the last to be closed.
+    `without_wal`: what is read is the file alone.
+    """
+    with start_errors(path):
+        option = "immutable=1" if without_wal else "mode=ro"
+        db = sqlite3.connect(f"file:{quote(str(path))}?{option}", uri=True, isolation_level=None)
+        db.execute("PRAGMA schema_version")  # it has opened the files only when it has read something
     return db
 
 

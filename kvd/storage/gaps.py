@@ -11,8 +11,8 @@ from sqlite_utils.utils import sqlite3
 
 from kvd.storage.database import Connection
 
-PROBES_MAX = 20_000
-BARREN_MAX = 4  # bisections in a row that find nothing: then a gap is taken for one damaged page
+PROBES_MAX = 1_000_000  # 20 us each
+BARREN_MAX = 12  # bisections in a row that find nothing: then a gap is taken for one damaged page. 0.1 s each gap
 
 Between = Callable[[Any, Any], Any]
 
@@ -41,17 +41,17 @@ def rows_around_gaps(
     `select` ends in `WHERE key > ?`; the key is the column at `place`.
     """
     probes = 0
-    segments = [(first, None, 0)]
+    segments = [(first, None, "<", 0)]
     gaps: list[tuple[Any, Any]] = []
     while segments:
-        low, high, barren = segments.pop()
+        low, high, below, barren = segments.pop()
         count = 0
         for order in ("ASC", "DESC"):
-            for row in readable(db, select, key, order, low, high):
+            for row in readable(db, select, (key, below, order), low, high):
                 if row is None:
                     break
                 count += 1
-                low, high = (row[place], high) if order == "ASC" else (low, row[place])
+                low, high, below = (row[place], high, below) if order == "ASC" else (low, row[place], "<")
                 yield row
             else:
                 break  # all of the segment was read
@@ -62,15 +62,19 @@ def rows_around_gaps(
             if middle is None or barren > BARREN_MAX or probes > PROBES_MAX:
                 gaps.append((low, high))
             else:
-                segments += [(middle, high, barren), (low, middle, barren)]
+                segments += [(middle, high, below, barren), (low, middle, "<=", barren)]
     yield from map(sentence, joined(gaps))
 
 
 def readable(
-    db: Connection, select: str, key: str, order: str, low: Any, high: Any
+    db: Connection, select: str, words: tuple[str, str, str], low: Any, high: Any
 ) -> Iterator[tuple[Any, ...] | None]:
-    """Yield the rows of a segment; None, and nothing more, where a damaged page comes."""
-    end, span = ("", (low,)) if high is None else (f" AND {key} < ?", (low, high))
+    """Yield the rows of a segment; None, and nothing more, where a damaged page comes.
+
+    `words`: the key, whether the segment ends with (<=) or before (<) `high`, and the order.
+    """
+    key, below, order = words
+    end, span = ("", (low,)) if high is None else (f" AND {key} {below} ?", (low, high))
     try:
         yield from db.execute(f"{select}{end} ORDER BY {key} {order}", span)
     except sqlite3.DatabaseError:

@@ -79,7 +79,6 @@ class Journal:
         self.presize()
         self.db: Connection = connect(self.path, synchronous=synchronous)
         migrate(self.db, MIGRATIONS, self.path)
-        self.inode = self.path.stat().st_ino
 
     def presize(self) -> None:
         """Give the WAL its full length before SQLite opens it: zeros are no frames to it.
@@ -215,15 +214,6 @@ class Journal:
         """Checkpoint what is left in the WAL, so that the next commit begins at its start; return whether all was."""
         _, frames, done = self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return bool(frames == done)
-
-    def check_place(self) -> None:
-        """Raise Corrupt when the file is no longer where a restart would look for it."""
-        try:
-            is_there = self.path.stat().st_ino == self.inode
-        except FileNotFoundError:
-            is_there = False
-        if not is_there:
-            raise Corrupt(f"{self.path} was moved or removed while it was in use: what is written now would be lost")
 
     def close(self) -> None:
         """Close the connection."""

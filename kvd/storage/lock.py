@@ -39,8 +39,9 @@ class DirectoryLock:
 
     def write(self, wal_bytes: int | None) -> None:
         """Say who we are, and whether the files are open."""
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, b"%d\n" % os.getpid() if wal_bytes is None else b"%d %d\n" % (os.getpid(), wal_bytes), 0)
+        text = b"%d\n" % os.getpid() if wal_bytes is None else b"%d %d\n" % (os.getpid(), wal_bytes)
+        os.pwrite(self.fd, text, 0)  # before it is cut: one that is killed between loses no mark
+        os.ftruncate(self.fd, len(text))
 
     def mark_in_use(self, wal_bytes: int) -> None:
         """Say that the directory's files are open. Called when they are, so that their WALs exist."""

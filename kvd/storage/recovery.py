@@ -1,47 +1,83 @@
 """What an end that was not clean has left behind: a write-ahead log that is missing, cut or damaged.
 
 SQLite opens such files as if the lost part had never been written. Here it is noticed, and told.
-The WAL's format: https://sqlite.org/fileformat2.html#walformat
 """
 
-import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+
+from sqlite_utils.utils import sqlite3
 
 from kvd.errors import Corrupt, StorageFailed
-from kvd.storage.database import PAGE_BYTES, Connection
+from kvd.storage import journal, table
+from kvd.storage.database import Connection, connect_read_only
+from kvd.storage.wal import written
 
-HEADER = struct.Struct(">8I")  # magic, version, page size, checkpoint sequence, two salts, two checksums
-FRAME = struct.Struct(">4I8x")  # page, pages of the database after a commit or 0, two salts; two checksums
+FILES = (journal.FILE, table.FILE)
+MOVING = "repair.moving"  # what a repair made, while it is moved into its place
+# How far a file has come, and: how many rows it has, how many it should have.
+REACHED = {journal.FILE: "SELECT max(revision) FROM journal", table.FILE: "SELECT revision FROM fold"}
+ROWS = {
+    journal.FILE: "SELECT count(*), coalesce(max(revision) - min(revision) + 1, 0) FROM journal",
+    table.FILE: "SELECT (SELECT count(*) FROM entry), (SELECT entries FROM fold)",
+}
 
 
-class Written(NamedTuple):
-    """How much a WAL was meant to hold: its last frame, whole or not, and the last that ends a commit."""
+@contextmanager
+def kept_wals(directory: Path) -> Iterator[dict[str, Connection]]:
+    """Let connections be closed without SQLite recovering and removing the WALs; give one to each file that opens."""
+    with ExitStack() as stack:
+        dbs = {}
+        for file in FILES:
+            if (directory / file).exists():
+                with suppress(StorageFailed):
+                    dbs[file] = stack.enter_context(closing(connect_read_only(directory / file)))
+        yield dbs
 
-    frames: int
-    committed: int
+
+def expect_whole_directory(directory: Path) -> None:
+    """Raise StorageFailed when a start would make a file anew that has been there, or a repair has not ended."""
+    if (directory / MOVING).exists():
+        raise StorageFailed(f"a repair of {directory} was interrupted: `kvd check --repair {directory}` finishes it")
+    if (directory / table.FILE).exists() and not (directory / journal.FILE).exists():
+        raise StorageFailed(
+            f"{directory / journal.FILE} is missing beside {table.FILE}: put it back; or "
+            f"`kvd check --repair {directory}` makes a store of what the table has"
+        )
 
 
 class Recovery:
     """Looks at the WALs of a directory before they are opened, and compares with what SQLite made of them."""
 
-    def __init__(self, directory: Path, files: tuple[str, ...], journal_wal_bytes: int, notes: list[str]) -> None:
-        """Raise StorageFailed when a WAL is missing. `journal_wal_bytes`: how long that of the first file was.
+    def __init__(self, directory: Path, journal_wal_bytes: int, notes: list[str]) -> None:
+        """Raise StorageFailed when a file is missing. `journal_wal_bytes`: how long the journal's WAL was.
 
         What there is to say goes into `notes`.
         """
+        self.directory = directory
         self.notes = notes
-        self.wals = {file: directory / f"{file}-wal" for file in files}
-        for file, wal in self.wals.items():
-            if (directory / file).exists() and not wal.exists():
+        self.wals = {file: directory / f"{file}-wal" for file in FILES}
+        for path in (*(directory / file for file in FILES), *self.wals.values()):
+            if not path.exists():
                 raise StorageFailed(
-                    f"{wal} is missing, though kvd did not end cleanly: what it held would be lost. Put it back "
-                    f"beside {file}; or `kvd check --repair {directory}` keeps what is left"
+                    f"{path} is missing, though kvd did not end cleanly: what it held would be lost. Put it back; "
+                    f"or `kvd check --repair {directory}` keeps what is left"
                 )
-        self.written = {file: written(wal) for file, wal in self.wals.items()}
-        journal_wal = self.wals[files[0]]
-        if journal_wal.exists() and (found := journal_wal.stat().st_size) < journal_wal_bytes:
+        self.written = {file: written(wal, directory / f"{file}-shm") for file, wal in self.wals.items()}
+        journal_wal = self.wals[journal.FILE]
+        if (found := journal_wal.stat().st_size) < journal_wal_bytes:
             self.notes.append(f"{journal_wal} was cut from {journal_wal_bytes} to {found} bytes")
+
+    def damages(self, dbs: dict[str, Connection]) -> list[str]:
+        """Compare all, note what was dropped, and return what is damaged."""
+        found = []
+        for file, db in dbs.items():
+            try:
+                self.compare(file, db)
+            except (Corrupt, sqlite3.DatabaseError) as error:
+                found.append(f"{file}: {error}")
+        return found
 
     def compare(self, file: str, db: Connection) -> None:
         """Note what of a file's WAL was dropped. Raises Corrupt when the database is no longer one without it."""
@@ -50,35 +86,31 @@ class Recovery:
         if whole < frames:
             self.notes.append(
                 f"{self.wals[file]}: of {frames} pages the first {whole} are whole; what came after is dropped: "
-                "a commit that was interrupted, or a damaged file"
+                + ("acknowledged changes may be lost" if whole < committed else "a commit that was interrupted")
             )
         # After a mere kill all commits are whole; else the file itself may have got pages of later ones already.
-        if whole < committed or (self.notes and file == next(iter(self.wals))):
+        if whole < committed or (self.notes and file == journal.FILE):
             check_structure(file, db)
+        if is_ahead(self.directory, file, db):
+            raise Corrupt(f"{file} has got changes of which its WAL, as it is now, knows nothing")
 
 
 def check_structure(file: str, db: Connection) -> None:
-    """Raise Corrupt when a database's pages do not fit together."""
+    """Raise Corrupt when a database's pages do not fit together, or it has not the rows it should have."""
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise Corrupt(f"{file} is damaged: {found}")
+    rows, expected = db.execute(ROWS[file]).fetchone()
+    if rows != expected:
+        raise Corrupt(f"{file} is damaged: it has {rows} rows where {expected} should be")
 
 
-def written(wal: Path) -> Written:
-    """Return how much a WAL was meant to hold.
-
-    Frames that count have the salts of the head, or of the first frame should the head be damaged.
-    """
-    frames = committed = 0
-    if wal.exists() and wal.stat().st_size > HEADER.size + FRAME.size:
-        with wal.open("rb") as file:
-            head = file.read(HEADER.size + FRAME.size)
-            runs = {HEADER.unpack_from(head)[4:6], FRAME.unpack_from(head, HEADER.size)[2:4]} - {(0, 0)}
-            places = range(HEADER.size, wal.stat().st_size - FRAME.size, FRAME.size + PAGE_BYTES)
-            for number, place in enumerate(places, 1):
-                file.seek(place)
-                _, pages, *salts = FRAME.unpack(file.read(FRAME.size))
-                if tuple(salts) in runs:
-                    frames = number
-                    committed = number if pages else committed
-    return Written(frames, committed)
+def is_ahead(directory: Path, file: str, db: Connection) -> bool:
+    """Return whether a file alone tells more than with its WAL: then the WAL has lost what was copied from it."""
+    try:
+        with closing(connect_read_only(directory / file, without_wal=True)) as alone:
+            (copied,) = alone.execute(REACHED[file]).fetchone()
+        (known,) = db.execute(REACHED[file]).fetchone()
+        return bool(copied is not None and (known is None or copied > known))
+    except (sqlite3.DatabaseError, StorageFailed, TypeError):
+        return False  # not all of it is there yet, so nothing was lost; or it is damaged, which others tell

@@ -37,7 +37,7 @@ from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
 from kvd.storage.memory import MISSING, Memory
-from kvd.storage.recovery import Recovery
+from kvd.storage.recovery import Recovery, expect_whole_directory, kept_wals
 from kvd.storage.retention import Retention
 from kvd.storage.room import Room
 from kvd.storage.table import FILE as TABLE_FILE
@@ -76,14 +76,14 @@ class Store(Upkeep):
             self.open(directory)
             self.load()
         except (sqlite3.Error, Refused, OSError) as error:
-            self.let_go()
+            self.let_go_as_found()
             notes = "".join(f"{note}. " for note in self.notes)
             raise StorageFailed(
                 f"{directory}: {notes}{error}; is it a kvd data directory, whole and readable? "
                 f"`kvd check {directory}` tells what is damaged"
             ) from error
         except StartError:
-            self.let_go()
+            self.let_go_as_found()
             raise
         self.folder = Folder(directory, 0, sync_journal=fsync != "always")
         self.folder.start()
@@ -93,7 +93,8 @@ class Store(Upkeep):
     def open(self, directory: Path) -> None:
         """Open the files; raises StartError, Refused, sqlite3.Error or OSError."""
         left = self.lock.left_wal_bytes
-        recovery = None if left is None else Recovery(directory, (JOURNAL_FILE, TABLE_FILE), left, self.notes)
+        expect_whole_directory(directory)
+        recovery = None if left is None else Recovery(directory, left, self.notes)
         wal_bytes = self.room.free() // WAL_PARTS // PAGE_BYTES * PAGE_BYTES
         self.journal = Journal(directory, synchronous=SYNCHRONOUS[self.fsync], wal_bytes=wal_bytes)
         self.opened.append(self.journal)
@@ -308,4 +309,19 @@ class Store(Upkeep):
             self.lock.mark_clean()
         while self.opened:
             self.opened.pop().close()
+        self.lock.close()
+
+    def let_go_as_found(self) -> None:
+        """Let the directory go after a start that was refused.
+
+        What an end that was not clean has left stays as it is, the lock's mark too: the next start is refused as well.
+        """
+        if (
+            self.lock.left_wal_bytes is None or not self.opened
+        ):  # to open the files now would make a WAL that is missing
+            self.let_go()
+            return
+        with kept_wals(self.directory):
+            while self.opened:
+                self.opened.pop().close()
         self.lock.close()

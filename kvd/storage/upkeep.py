@@ -6,12 +6,13 @@ All of it is the loop's thread, which asks the fold's thread for work and takes 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from sqlite_utils.utils import sqlite3
 
 from kvd.commands.entry import Milliseconds
-from kvd.errors import Busy, Full
+from kvd.errors import Busy, Corrupt, Full
 from kvd.limits import (
     FOLD_AGE_MS,
     FOLD_BYTES,
@@ -62,6 +63,8 @@ class Upkeep:
         self.checkpoint_asked = False
         self.fold_waits = 0
         self.fold_error: Exception | None = None
+        files = (self.journal.path, self.table.path)
+        self.places = {path: inode_of(path) for file in files for path in (file, file.with_name(f"{file.name}-wal"))}
 
     # Folds
 
@@ -190,12 +193,18 @@ class Upkeep:
             self.fold_error = None
             self.begin_fold()
             self.forget_tokens()
-            self.journal.check_place()
+            self.check_places()
         if now - self.trimmed_at >= TRIM_INTERVAL_MS:
             self.tend_room()
             is_idle, self.trimmed_at, self.seen = self.seen == self.revision, now, self.revision
             if is_idle:
                 self.trim_idle()
+
+    def check_places(self) -> None:
+        """Raise Corrupt when a file is no longer where a restart would look for it."""
+        for path, inode in self.places.items():
+            if inode_of(path) != inode:
+                raise Corrupt(f"{path} was moved or removed while it was in use: what is written now would be lost")
 
     def finish(self, done: Done) -> None:
         """Take note of a job that is over."""
@@ -263,6 +272,14 @@ def wal_bytes_of(written: int) -> int:
     Estimated from above, in whole pages.
     """
     return (3 + written * 21 // 20 // PAGE_BYTES) * PAGE_BYTES
+
+
+def inode_of(path: Path) -> int | None:
+    """Return the number of a file, None if there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def raise_lasting(error: Exception) -> None:

@@ -73,7 +73,8 @@ def test_a_journal_that_was_lost_is_refused(drive):
     drive.apply(Set(b"a", b"1"))
     drive.store.close()
     (drive.directory / "journal.db").unlink()
-    refused_start(drive, "two different stores")
+    refused_start(drive, r"journal\.db is missing beside table\.db: put it back")
+    assert not (drive.directory / "journal.db").exists(), "a new one would take the place of the one put back"
 
 
 def test_a_hole_in_the_journal_is_refused(drive):
