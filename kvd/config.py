@@ -25,6 +25,7 @@ class Config(Struct, frozen=True):
     fsync: Fsync = "always"
     log_level: LogLevel = "info"
     backups: Path | None = None
+    group: str | None = None
     key: Path | None = None
     access: Path | None = None
 

@@ -56,6 +56,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder into which BACKUP writes.  [default: backups in the directory of the data]",
 )
+@click.option("--group", help="Group that may use ipc sockets, too.  [default: their owner alone]")
 @click.option("--key", type=FILE, help="Who this daemon is: its certificate with the secret key (kvd keygen).")
 @click.option("--access", type=FILE, help="Whom it lets in, and to what: a TOML file, read again on SIGHUP.")
 @click.option("--log-level", type=click.Choice(config.LOG_LEVELS), default="info", show_default=True)
@@ -133,6 +134,7 @@ def run(settings: Config) -> None:
             publish=settings.publish,
             backups=made(settings.backups or settings.data / "backups"),
             keys=keys,
+            group=settings.group,
         )
         stop_on_signals(server)
         # What is alive now lives to the end: the collector need not look at it again.

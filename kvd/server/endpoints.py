@@ -4,6 +4,7 @@ libzmq unlinks a live unix socket when it binds the same path, so a lock and a t
 """
 
 import fcntl
+import grp
 import ipaddress
 import os
 import socket
@@ -21,9 +22,15 @@ UNIX_PATH_BYTES_MAX = 107
 class Bound:
     """An endpoint that is ours until `close`."""
 
-    def __init__(self, sock: zmq.Socket[bytes], endpoint: str, *, is_guarded: bool = False) -> None:
-        """Bind; raises BadConfiguration or InUse with a sentence. Without keys, only what is of this machine."""
+    def __init__(
+        self, sock: zmq.Socket[bytes], endpoint: str, *, is_guarded: bool = False, group: str | None = None
+    ) -> None:
+        """Bind; raises BadConfiguration or InUse with a sentence. Without keys, only what is of this machine.
+
+        A unix socket is its owner's alone, or may be used by a group too.
+        """
         self.sock = sock
+        self.group = group_id(group)
         self.lock_fd: int | None = None
         self.endpoint = ""
         if endpoint.startswith("ipc://"):
@@ -31,6 +38,8 @@ class Bound:
         else:
             check_tcp(endpoint, is_guarded=is_guarded)
         self.bind(endpoint)
+        if self.group is not None and self.lock_fd is not None:
+            share(Path(endpoint.removeprefix("ipc://")), self.group, 0o660)
         self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def bind(self, endpoint: str) -> None:
@@ -52,7 +61,7 @@ class Bound:
         if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX or not path.name:
             raise BadConfiguration(f"ipc://{path}: the path of a unix socket has 1 to {UNIX_PATH_BYTES_MAX} bytes")
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(path.parent, self.group)
             fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise BadConfiguration(f"cannot use ipc://{path}: {error.strerror}") from error
@@ -74,6 +83,31 @@ class Bound:
                 Path(self.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
             os.close(self.lock_fd)
             self.lock_fd = None
+
+
+def group_id(name: str | None) -> int | None:
+    """Return the number of a group; raises BadConfiguration."""
+    try:
+        return None if name is None else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise BadConfiguration(f"there is no group {name}: groupadd --system {name}") from None
+
+
+def make_directory(directory: Path, group: int | None) -> None:
+    """Make the directory of a unix socket unless it is there, for its owner or a group too. Raises OSError."""
+    if not directory.exists():
+        directory.mkdir(mode=0o700, parents=True)
+        if group is not None:
+            share(directory, group, 0o710)
+
+
+def share(path: Path, group: int, mode: int) -> None:
+    """Give a path to a group; raises BadConfiguration."""
+    try:
+        os.chown(path, -1, group)
+        path.chmod(mode)
+    except OSError as error:
+        raise BadConfiguration(f"cannot give {path} to the group: {error.strerror}; is kvd's user in it?") from error
 
 
 def check_stale(path: Path) -> None:

@@ -3,11 +3,18 @@
 import os
 import platform
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kvd import wire
 from kvd.commands import COMMANDS, syntax_of
 from kvd.errors import BadArgument, UnknownCommand
+from kvd.limits import PUBLISH_QUEUE_MAX
+from kvd.server.memory import resident_bytes
 from kvd.server.tasks import Upkeep
+from kvd.version import VERSION
+
+if TYPE_CHECKING:
+    from kvd.server.loop import Server
 
 Section = Callable[[], dict[str, Any]]
 
@@ -42,3 +49,43 @@ class Facts:
 def process_facts() -> dict[str, Any]:
     """Return what is true of this process as long as it runs."""
     return {"pid": os.getpid(), "python": platform.python_version()}
+
+
+def server_facts(server: "Server") -> dict[str, Any]:
+    """Return the section `server`."""
+    return {
+        "version": VERSION,
+        "protocol": wire.VERSION,
+        **process_facts(),
+        "memory_bytes": resident_bytes(),
+        "uptime_ms": server.clock.now() - server.started,
+        "commands": [bound.endpoint for bound in server.listening],
+        "changes": server.publishing.endpoint,
+        "publish_queue": PUBLISH_QUEUE_MAX,
+        "history": server.store.history,
+        "revision": server.store.revision,
+        "fsync": server.store.fsync,
+        "read_only": server.read_only,
+        "sqlite": server.store.sqlite_version,
+        "frames": server.requests.frames.name,
+        "keys": server.doorkeeper is not None,
+    }
+
+
+def traffic_facts(server: "Server") -> dict[str, Any]:
+    """Return the section `traffic`."""
+    return {
+        "calls": server.executor.calls,
+        "errors": server.executor.errors,
+        "denied": server.executor.denied,
+        "refused_clients": 0 if server.doorkeeper is None else server.doorkeeper.refused,
+        "batches": server.batches,
+        "malformed": server.requests.malformed,
+        "replies_dropped": server.requests.replies_dropped,
+        "published": server.publisher.published,
+        "clients": server.clients.count,
+        "watchers": server.watchers.count,
+        "connections_refused": server.room.refused,
+        "topics": len(server.publisher.topics),
+        "waiting": len(server.parking.parked),
+    }

@@ -11,9 +11,9 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import zmq
 
@@ -26,7 +26,6 @@ from kvd.limits import (
     EXPIRY_INTERVAL_MS,
     EXPIRY_RETRY_MS,
     FSYNC_INTERVAL_MS,
-    PUBLISH_QUEUE_MAX,
     STOP_DRAIN_MS,
 )
 from kvd.server.clock import Clock
@@ -34,13 +33,12 @@ from kvd.server.connections import Connections, Room, connections_max
 from kvd.server.doorkeeper import Doorkeeper, ServerKeys
 from kvd.server.endpoints import Bound
 from kvd.server.executor import Executor
-from kvd.server.facts import Facts, process_facts
-from kvd.server.memory import MemoryGuard, resident_bytes
+from kvd.server.facts import Facts, Section, server_facts, traffic_facts
+from kvd.server.memory import MemoryGuard
 from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
 from kvd.server.tasks import Tasks, Upkeep
 from kvd.storage import Store
-from kvd.version import VERSION
 
 log = logging.getLogger("kvd")
 
@@ -57,21 +55,33 @@ class Server:
     """A store, served at endpoints until told to stop."""
 
     def __init__(
-        self, store: Store, *, listen: Iterable[str], publish: str, backups: Path, keys: ServerKeys | None = None
+        self,
+        store: Store,
+        *,
+        listen: Iterable[str],
+        publish: str,
+        backups: Path,
+        keys: ServerKeys | None = None,
+        group: str | None = None,
     ) -> None:
         """Bind the endpoints; raises StartError. With keys, only those in the access file are let in."""
         self.store = store
         self.clock = Clock(store.time)
         self.tasks = Tasks()
-        sections = {"server": self.server_facts, "store": store.facts, "traffic": self.traffic_facts}
+        sections: dict[str, Section] = {
+            "server": partial(server_facts, self),
+            "store": store.facts,
+            "traffic": partial(traffic_facts, self),
+        }
         self.facts = Facts(sections, Upkeep(store.directory, backups, self.tasks))
         self.executor = Executor(store, self.clock, self.facts, self.tasks)
         self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self.open_sockets(keys)
-            self.listening = [Bound(self.requests.socket, endpoint, is_guarded=keys is not None) for endpoint in listen]
-            self.publishing = Bound(self.publisher.socket, publish, is_guarded=keys is not None)
+            bind = partial(Bound, is_guarded=keys is not None, group=group)
+            self.listening = [bind(self.requests.socket, endpoint) for endpoint in listen]
+            self.publishing = bind(self.publisher.socket, publish)
         except BaseException:
             self.context.destroy(linger=0)
             raise
@@ -357,43 +367,3 @@ class Server:
         self.context.term()
         for bound in (*self.listening, self.publishing):
             bound.close()
-
-    # What INFO says
-
-    def server_facts(self) -> dict[str, Any]:
-        """Return the section `server`."""
-        return {
-            "version": VERSION,
-            "protocol": wire.VERSION,
-            **process_facts(),
-            "memory_bytes": resident_bytes(),
-            "uptime_ms": self.clock.now() - self.started,
-            "commands": [bound.endpoint for bound in self.listening],
-            "changes": self.publishing.endpoint,
-            "publish_queue": PUBLISH_QUEUE_MAX,
-            "history": self.store.history,
-            "revision": self.store.revision,
-            "fsync": self.store.fsync,
-            "read_only": self.read_only,
-            "sqlite": self.store.sqlite_version,
-            "frames": self.requests.frames.name,
-            "keys": self.doorkeeper is not None,
-        }
-
-    def traffic_facts(self) -> dict[str, Any]:
-        """Return the section `traffic`."""
-        return {
-            "calls": self.executor.calls,
-            "errors": self.executor.errors,
-            "denied": self.executor.denied,
-            "refused_clients": 0 if self.doorkeeper is None else self.doorkeeper.refused,
-            "batches": self.batches,
-            "malformed": self.requests.malformed,
-            "replies_dropped": self.requests.replies_dropped,
-            "published": self.publisher.published,
-            "clients": self.clients.count,
-            "watchers": self.watchers.count,
-            "connections_refused": self.room.refused,
-            "topics": len(self.publisher.topics),
-            "waiting": len(self.parking.parked),
-        }

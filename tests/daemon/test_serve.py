@@ -1,6 +1,8 @@
 """`kvd serve` from outside: what it refuses, how it ends, what it leaves behind."""
 
 import contextlib
+import grp
+import os
 import signal
 import socket
 import stat
@@ -118,6 +120,21 @@ def test_sockets_and_directories_are_for_their_owner_only(make_daemon):
     assert stat.S_IMODE((folder / "c.sock").stat().st_mode) == 0o600
     assert stat.S_IMODE((folder / "p.sock").stat().st_mode) == 0o600
     assert stat.S_IMODE(daemon.data.stat().st_mode) == 0o700
+
+
+def test_an_ipc_socket_may_be_a_groups_too(make_daemon):
+    group = grp.getgrgid(os.getgid())
+    daemon = make_daemon("--group", group.gr_name)
+    folder = daemon.directory / "run"
+    daemon.commands, daemon.changes = f"ipc://{folder}/c.sock", f"ipc://{folder}/p.sock"
+    daemon.start()
+    for path, mode in ((folder, 0o710), (folder / "c.sock", 0o660), (folder / "p.sock", 0o660)):
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == (mode, group.gr_gid)
+
+
+def test_a_group_that_is_not_there_is_told(tmp_path):
+    code, said = serve("--data", tmp_path / "d", "--listen", f"ipc://{tmp_path}/s", "--group", "nobody-here")
+    assert (code, "there is no group nobody-here" in said) == (78, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
