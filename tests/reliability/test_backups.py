@@ -153,7 +153,7 @@ def interrupt(daemon, backups, tmp_path, count):
         entries = filled(kv)
         for number in range(count):
             kill = kill_backup if number % 2 else kill_daemon
-            kill(daemon, backups / "b", chance.uniform(0, 0.15))
+            kill(daemon, backups / "b", chance.uniform(0, 0.06))
             if (backups / "b").exists():
                 whole += 1
             else:

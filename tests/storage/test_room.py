@@ -1,0 +1,119 @@
+"""Room on the disk: what is kept aside, when it is given up, and how a store gets out of a disk that is full."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from drives import Drive, sqlite_error
+
+from kvd.commands.changes import Compact
+from kvd.commands.values import Clear, Set
+from kvd.errors import Full
+from kvd.storage import fold as fold_module
+from kvd.storage.room import Room
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Say how many bytes of a disk of 16 MiB are free."""
+
+    def say(count):
+        disk = SimpleNamespace(f_blocks=16 * MIB, f_bavail=count, f_frsize=1)
+        monkeypatch.setattr(os, "statvfs", lambda path: disk)
+
+    say(8 * MIB)
+    return say
+
+
+def test_a_sixteenth_of_a_small_disk_is_kept_aside(tmp_path, free):
+    room = Room(tmp_path)
+    assert (room.is_short, room.size()) == (False, MIB)
+    assert room.suffices(0, 0)
+    assert not room.suffices(4 * MIB, 0), "a fold writes twice: into the WAL, and into the file"
+    assert not room.suffices(0, 8 * MIB), "the journal needs room as well"
+
+
+def test_the_last_part_is_given_up_for_compact_alone(tmp_path, free):
+    room = Room(tmp_path)
+    room.give_up_reserve()
+    assert room.size() == MIB, "the disk is not short"
+    room.give_up()
+    room.give_up()
+    assert (room.is_short, room.size()) == (True, MIB // 4)
+    room.give_up_reserve()
+    assert room.size() == 0
+
+
+def test_it_is_taken_back_as_far_as_there_is_room(tmp_path, free):
+    room = Room(tmp_path)
+    room.give_up()
+    room.give_up_reserve()
+    free(MIB // 4)
+    assert (room.take(), room.size()) == (False, 0)
+    free(MIB)
+    assert (room.take(), room.size()) == (False, MIB // 4)
+    free(2 * MIB)
+    assert (room.take(), room.size()) == (True, MIB)
+
+
+def test_a_start_on_a_full_disk_keeps_the_last_part_only(tmp_path, free):
+    Room(tmp_path)
+    free(0)
+    room = Room(tmp_path)
+    assert (room.is_short, room.size()) == (True, MIB // 4)
+
+
+def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypatch):
+    drive.apply(Set(b"a", b"1"))
+    drive.store.begin_checkpoint()
+    monkeypatch.setattr(drive.store.room, "suffices", lambda pending, journal: pending < 5_000)
+    drive.apply(Set(b"b", b"2"))
+    assert (drive.store.folded, drive.store.durable) == (1, 1)
+
+
+def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_for(drive: Drive, monkeypatch):
+    for number in range(40):
+        drive.apply(Set(b"%d" % number, b"1"))
+    drive.settle()
+    targets, real = [], fold_module.fold_to
+
+    def fold_to(db, upto):
+        targets.append(upto)
+        if upto - int(db.execute("SELECT revision FROM fold").fetchone()[0]) > 10:
+            raise sqlite_error(13)
+        return real(db, upto)
+
+    monkeypatch.setattr(fold_module, "fold_to", fold_to)
+    drive.store.begin_fold(is_short=True)
+    drive.settle()
+    assert targets == [40, 10, 20, 30, 40]
+    assert (drive.store.folded, drive.store.durable) == (40, 40)
+
+
+@pytest.mark.parametrize(("code", "tried"), [(13, [10, 2]), (10, [10])])
+def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(drive: Drive, monkeypatch, code, tried):
+    for number in range(10):
+        drive.apply(Set(b"%d" % number, b"1"))
+    drive.settle()
+    targets = []
+
+    def fold_to(db, upto):
+        targets.append(upto)
+        raise sqlite_error(code)
+
+    monkeypatch.setattr(fold_module, "fold_to", fold_to)
+    drive.store.begin_fold(is_short=True)
+    assert drive.store.folder.done.get().error is not None
+    assert targets == tried
+
+
+def test_compact_gets_the_last_room_and_folds_first(drive: Drive):
+    drive.apply(Set(b"a", b"1"), Clear([b"a"]))
+    drive.store.room.give_up()
+    assert drive.store.room.size() > 0
+    drive.store.fold_error = Full("no room")
+    drive.apply(Compact(2))
+    assert drive.store.room.size() == 0
+    assert (drive.store.durable, drive.store.compacted) == (2, 2)
