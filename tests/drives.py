@@ -41,6 +41,7 @@ class Drive:
             self.store.finish(self.store.folder.done.get())
 
     def fold(self) -> "Drive":
+        self.settle()  # a checkpoint of a long WAL goes first
         self.store.begin_fold()
         self.settle()
         return self

@@ -1,0 +1,174 @@
+"""CHECK on a daemon at work, and `kvd check` beside it, after it, and after a kill."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from damaged import flip
+from sqlite_utils.utils import sqlite3
+
+from kvd.commands.server import Check
+from kvd.errors import Busy, ClientError, Corrupt, ShuttingDown
+
+
+def kvd(*arguments):
+    """Run `kvd`; return its exit code and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kvd", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def fill(kv, count=3_000):
+    with kv.pipeline() as pipeline:
+        for number in range(count):
+            pipeline.set(b"key:%05d" % number, b"x" * 100)
+
+
+def damage(daemon):
+    """Fold all, and damage one value while the daemon is down."""
+    assert daemon.stop() == 0
+    db = sqlite3.connect(str(daemon.data / "table.db"), isolation_level=None)
+    changed = db.execute("UPDATE entry SET value = x'00' WHERE key = CAST('key:00007' AS BLOB)").rowcount
+    db.close()
+    return changed
+
+
+@pytest.fixture
+def damaged(daemon, kv):
+    fill(kv, 50_001)  # more than FOLD_CHANGES: the table has them
+    while kv.info("store")["store"]["folded"] < 50_000:
+        pass
+    assert damage(daemon) == 1
+    return daemon
+
+
+def test_check_under_writes_finds_all_whole(daemon, kv):
+    fill(kv)
+    stop = threading.Event()
+
+    def write():
+        with daemon.client() as other:
+            while not stop.is_set():
+                fill(other, 200)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in range(3):
+            found = kv.check()
+            assert found["changes"] >= 3_000
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_one_check_at_a_time_and_none_outlives_the_daemon(daemon, kv):
+    fill(kv, 40_000)
+    kv.stream.send(Check(), "check")
+    with daemon.client() as other:
+        with pytest.raises(Busy, match="CHECK is at work: ask again when it is done"):
+            other.check()
+        assert other.get("key:00001") == b"x" * 100, "others are served meanwhile"
+    daemon.signal(15)
+    [(_, outcome)] = kv.stream.receive()
+    assert outcome.code == ShuttingDown.code
+    assert daemon.process.wait(10) == 0
+
+
+def test_a_damaged_entry_is_corrupt_and_named_and_repaired(damaged):
+    code, said = kvd("check", damaged.data)
+    assert (code, "table.db: key b'key:00007': the entry of this key is damaged on disk" in said) == (74, True), said
+    assert "kvd check --repair" in said
+    damaged.start()
+    with damaged.client() as kv:
+        with pytest.raises(Corrupt) as caught:
+            kv.check()
+        assert caught.value.details["key"] == b"key:00007"
+        assert caught.value.details["damages"] == [
+            {
+                "file": "table.db",
+                "key": b"key:00007",
+                "revision": None,
+                "message": "the entry of this key is damaged on disk",
+            }
+        ]
+        with pytest.raises(Corrupt):
+            kv.get("key:00007")
+        assert kv.get("key:00008") == b"x" * 100
+        code, said = kvd("check", "--repair", damaged.data)
+        assert (code, "is served by another kvd" in said) == (69, True)
+        history = kv.info("server")["server"]["history"]
+    assert damaged.stop() == 0
+    code, said = kvd("check", "--repair", damaged.data)
+    assert (code, "the entry of key b'key:00007' is damaged" in said) == (0, True), said
+    assert "repaired: 50,001 entries, up to revision 50001; the history is a new one" in said
+    assert "50,001 entries and 1 changes are whole, 0 damages" in said
+    [aside] = damaged.data.glob("damaged-*")
+    assert {"journal.db", "table.db", "losses.txt"} <= {path.name for path in aside.iterdir()}
+    damaged.start()
+    with damaged.client() as kv:
+        assert kv.info("server")["server"]["history"] != history
+        assert kv.get("key:00007") == b"x" * 100, "the journal had it too"
+        assert kv.check()["entries"] == 50_001
+
+
+def test_kvd_check_beside_a_daemon_after_it_and_after_a_kill(daemon, kv):
+    fill(kv, 500)
+    code, said = kvd("check", daemon.data)
+    assert (code, "500 changes are whole, 0 damages" in said) == (0, True), said
+    assert kv.set("after", "1") is None
+    daemon.kill()
+    before = sorted(path.name for path in daemon.data.iterdir())
+    for _ in range(2):
+        code, said = kvd("check", daemon.data)
+        assert (code, "501 changes are whole, 0 damages" in said) == (0, True), said
+    assert sorted(path.name for path in daemon.data.iterdir()) == before
+    daemon.start()
+    assert "event=recovered" not in daemon.log.read_text()
+    with daemon.client() as again:
+        assert again.count() == 501
+    daemon.stop()
+    assert kvd("check", daemon.data)[0] == 0
+    assert not list(daemon.data.glob("*-wal"))
+    daemon.start()
+    assert "event=recovered" not in daemon.log.read_text()
+
+
+def test_what_a_damaged_wal_has_lost_is_told_by_check_and_by_the_start(daemon, kv):
+    fill(kv, 500)
+    daemon.kill()
+    wal = daemon.data / "journal.db-wal"
+    flip(wal, len(wal.read_bytes().rstrip(b"\0")) - 5)
+    for _ in range(2):
+        _, said = kvd("check", daemon.data)
+        assert "what came after is dropped: acknowledged changes may be lost" in said
+    daemon.start()
+    assert "event=recovered" in daemon.log.read_text()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    for options in ([], ["--repair"]):
+        code, said = kvd("check", *options, tmp_path)
+        assert (code, "is it a kvd data directory?" in said) == (74, True), said
+    assert list(tmp_path.iterdir()) == []
+    assert kvd("check", tmp_path / "none")[0] == 2
+
+
+def test_help_has_an_example():
+    assert "Example: kvd check /var/lib/kvd" in kvd("check", "--help")[1]
+
+
+def test_a_client_that_is_gone_does_not_hurt(daemon):
+    with daemon.client(timeout=0.05) as kv:
+        kv.stream.send(Check(), "check")
+    with daemon.client() as kv:
+        while True:
+            try:
+                assert kv.check() == {"entries": 0, "changes": 0}
+                break
+            except Busy:
+                continue
+            except ClientError as error:
+                raise AssertionError from error
