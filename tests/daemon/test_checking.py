@@ -1,5 +1,6 @@
 """CHECK on a daemon at work, and `kvd check` beside it, after it, and after a kill."""
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -144,8 +145,11 @@ def test_what_a_damaged_wal_has_lost_is_told_by_check_and_by_the_start(daemon, k
     for _ in range(2):
         _, said = kvd("check", daemon.data)
         assert "what came after is dropped: acknowledged changes may be lost" in said
-    daemon.start()
-    assert "event=recovered" in daemon.log.read_text()
+    with contextlib.suppress(AssertionError):  # refused, if a checkpoint had copied what the WAL has lost
+        daemon.start()
+    said = daemon.log.read_text()
+    assert "what came after is dropped: acknowledged changes may be lost" in said
+    assert "event=recovered" in said or daemon.process.wait() == 74
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
