@@ -140,8 +140,7 @@ def test_kvd_check_beside_a_daemon_after_it_and_after_a_kill(daemon, kv):
 def test_what_a_damaged_wal_has_lost_is_told_by_check_and_by_the_start(daemon, kv):
     fill(kv, 500)
     daemon.kill()
-    wal = daemon.data / "journal.db-wal"
-    flip(wal, len(wal.read_bytes().rstrip(b"\0")) - 5)
+    flip(daemon.data / "journal.db-wal", 1_000)  # in the first frame: what comes last may be left from before
     for _ in range(2):
         _, said = kvd("check", daemon.data)
         assert "what came after is dropped: acknowledged changes may be lost" in said
