@@ -50,6 +50,7 @@ HANDSHAKE_MS_MAX = 5_000
 REFUSALS_LOGGED_MAX = 10
 REFUSALS_LOGGED_INTERVAL_MS = 60_000
 STOP_DRAIN_MS = 1_000
+STOP_GRACE_MS = 100
 
 # What the process may take before large replies are refused, and watchers cut off; a legal load stays below a third.
 MEMORY_TIGHT_BYTES = 1024 * MIB

@@ -166,6 +166,12 @@ def deficit(losses: list[str]) -> float:
     for loss in losses:
         if found := re.search(r"(\d+) of (\d+) entries are whole", loss):
             count += int(found[2]) - int(found[1])
-        elif "cannot be told" in loss or "nothing can be read" in loss or "-wal" in loss or "is missing" in loss:
+        elif (
+            "cannot be told" in loss
+            or "nothing can be read" in loss
+            or "-wal" in loss
+            or "is missing" in loss
+            or "it ends at" in loss
+        ):
             return float("inf")
     return count

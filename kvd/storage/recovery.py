@@ -6,6 +6,7 @@ SQLite opens such files as if the lost part had never been written. Here it is n
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from sqlite_utils.utils import sqlite3
 
@@ -60,14 +61,20 @@ class Recovery:
         self.wals = {file: directory / f"{file}-wal" for file in FILES}
         for path in (*(directory / file for file in FILES), *self.wals.values()):
             if not path.exists():
-                raise StorageFailed(
-                    f"{path} is missing, though kvd did not end cleanly: what it held would be lost. Put it back; "
-                    f"or `kvd check --repair {directory}` keeps what is left"
-                )
+                self.refuse(f"{path} is missing, though kvd did not end cleanly")
+        if journal_wal_bytes and not self.wals[journal.FILE].stat().st_size:  # it would be made anew
+            self.refuse(f"{self.wals[journal.FILE]} was cut from {journal_wal_bytes} to 0 bytes")
         self.written = {file: written(wal, directory / f"{file}-shm") for file, wal in self.wals.items()}
         journal_wal = self.wals[journal.FILE]
         if (found := journal_wal.stat().st_size) < journal_wal_bytes:
             self.notes.append(f"{journal_wal} was cut from {journal_wal_bytes} to {found} bytes")
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raise StorageFailed."""
+        raise StorageFailed(
+            f"{reason}: what it held would be lost. Put it back; "
+            f"or `kvd check --repair {self.directory}` keeps what is left"
+        )
 
     def damages(self, dbs: dict[str, Connection]) -> list[str]:
         """Compare all, note what was dropped, and return what is damaged."""

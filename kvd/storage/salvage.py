@@ -153,6 +153,7 @@ class Salvager:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.losses: list[str] = []
+        self.last = 0  # change that is whole in the journal
 
     def run(self, made: Path) -> tuple[int, int, list[str]]:
         """Make a directory of what is whole; return its entries, its revision and what was lost."""
@@ -203,6 +204,7 @@ class Salvager:
             # A change is the same wherever it is found, so what is copied already is taken without its WAL.
             with self.opened(journal.FILE, without_wal=True) as db:
                 self.take_changes(db, kept, {})
+        self.last = max(kept, default=0)
         self.losses += [loss for revision, loss in sorted(damaged.items()) if revision not in kept]
         for before, after in pairwise(sorted(kept)):
             if after != before + 1:
@@ -233,7 +235,9 @@ class Salvager:
                 whole += 1
                 yield found
             try:
-                expected = table.read_fold(db).entries
+                _, folded, expected = table.read_fold(db)
+                if folded > self.last:
+                    self.losses.append(f"{journal.FILE}: it ends at {self.last}, and the table knows {folded} changes")
                 if whole < expected:
                     self.losses.append(f"{table.FILE}: {whole} of {expected} entries are whole")
             except (sqlite3.Error, Corrupt, TypeError):

@@ -116,7 +116,8 @@ def test_a_file_taken_away_under_a_daemon_makes_it_read_only(daemon, kv, name, h
     kv.set("a", "1")
     how(daemon.data / name)
     said = until_read_only(kv)
-    assert f"{name} was moved or removed while it was in use" in said
+    # Of a WAL that is gone SQLite may tell first, when the fold opens it.
+    assert f"{name} was moved or removed while it was in use" in said or (name.endswith("-wal") and "I/O" in said)
     assert kv.get("a") == b"1", "what is durable can be read"
     assert kv.info("server")["server"]["read_only"]
     assert daemon.stop() == 74
