@@ -119,6 +119,7 @@ class Upkeep:
         if self.suffices(more, size):
             return
         self.fold_now()
+        more = max(more, self.room.least // 2)  # or the last writes would wait for a fold each
         if not (self.suffices(more, size) or self.has_room_inside(more)):
             self.room.give_up()
             raise Full(NO_ROOM)
