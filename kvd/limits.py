@@ -97,6 +97,7 @@ BALLAST_PARTS = 16
 WAL_PARTS = 8  # the journal's WAL is made no longer than one of so many parts of what is free
 WAL_PRESIZED_BYTES = 32 * MIB
 WAL_CHECKPOINT_BYTES = 16 * MIB
+WAL_BYTES_MAX = 64 * MIB
 
 # The client's side.
 TIMEOUT_MS = 5_000

@@ -21,6 +21,7 @@ from kvd.limits import (
     OVERLAY_CHANGES_MAX,
     TRIM_INTERVAL_MS,
     TRIMMED_PER_IDLE_COMMIT_MAX,
+    WAL_BYTES_MAX,
     WAL_CHECKPOINT_BYTES,
 )
 from kvd.storage.database import PAGE_BYTES, refusal_of, refusals
@@ -57,6 +58,7 @@ class Upkeep:
         """Begin, once the files are open."""
         self.checkpoint_bytes = min(WAL_CHECKPOINT_BYTES, self.journal.wal.stat().st_size // 2)
         self.wal_bytes = self.checkpoint_bytes  # unknown after a crash: the first fold asks for a checkpoint
+        self.wal_bytes_max = WAL_BYTES_MAX
         self.fold_asked_at: Milliseconds = 0
         self.trimmed_at: Milliseconds = 0
         self.seen = self.revision  # at the last look whether somebody writes
@@ -104,6 +106,15 @@ class Upkeep:
                 raise Full(f"the table cannot take more: {self.fold_error}")
             self.fold_waits += 1
             self.finish(self.folder.done.get())
+        if self.wal_bytes > self.wal_bytes_max:
+            self.wait_for_checkpoint()
+
+    def wait_for_checkpoint(self) -> None:
+        """Wait until the journal's WAL can be used from its start again; while another program reads it, only try."""
+        self.begin_checkpoint()
+        while self.checkpoint_asked:
+            self.finish(self.folder.done.get())
+        self.wal_bytes_max = max(WAL_BYTES_MAX, self.wal_bytes + self.checkpoint_bytes)
 
     def is_full(self) -> bool:
         """Return whether the overlay is at its bound."""
