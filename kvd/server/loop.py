@@ -95,11 +95,7 @@ class Server:
         self.memory = MemoryGuard()
         self.answered = 0.0
         self.next_look: Milliseconds = 0
-        self.poller = zmq.Poller()
         self.signals: socket.socket | None = None  # readable after a signal
-        for part in (self.requests, self.publisher, self.clients, self.watchers, self.doorkeeper):
-            if part is not None:
-                self.poller.register(part.socket, zmq.POLLIN)
 
     def open_sockets(self, keys: ServerKeys | None) -> None:
         """Make the sockets, and what has to be there before they are bound. Raises BadConfiguration."""
@@ -111,6 +107,10 @@ class Server:
         self.room = Room(connections_max())
         self.clients = Connections(self.requests.socket, self.room)
         self.watchers = Connections(self.publisher.socket, self.room)
+        self.poller = zmq.Poller()
+        for part in (self.requests, self.publisher, self.clients, self.watchers, self.doorkeeper):
+            if part is not None:
+                self.poller.register(part.socket, zmq.POLLIN)
 
     # The loop
 
