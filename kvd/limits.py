@@ -74,6 +74,7 @@ EXPIRY_RETRY_MS = 5_000
 EXPIRED_PER_BATCH_MAX = 2_000
 FSYNC_INTERVAL_MS = 100
 BUSY_TIMEOUT_MS = 5_000
+CHECKPOINT_WAIT_MS = 100
 
 # Storage. The overlay holds what the fold has not reached yet; beyond OVERLAY_*_MAX writers wait for it.
 FOLD_CHANGES = 50_000

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sqlite_utils.utils import sqlite3
 
 from kvd.errors import Full
-from kvd.limits import TABLE_CHECKPOINT_BYTES, TABLE_CHECKPOINT_CHANGES
+from kvd.limits import BUSY_TIMEOUT_MS, CHECKPOINT_WAIT_MS, TABLE_CHECKPOINT_BYTES, TABLE_CHECKPOINT_CHANGES
 from kvd.storage import journal, table
 from kvd.storage.checksum import mark_seal
 from kvd.storage.database import PAGE_BYTES, Connection, connect, refusal_of
@@ -195,6 +195,13 @@ def give_back(db: Connection | None, error: Exception) -> None:
 
 
 def checkpoint(db: Connection, how: str, name: str) -> bool:
-    """Copy a WAL into its file, synced; return whether all of it is there."""
-    _, frames, done = db.execute(f"PRAGMA {name}.wal_checkpoint({how})").fetchone()
+    """Copy a WAL into its file, synced; return whether all of it is there.
+
+    Who reads from the WAL is waited for only for a moment: a backup reads for minutes, and folds must go on.
+    """
+    db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT_MS}")
+    try:
+        _, frames, done = db.execute(f"PRAGMA {name}.wal_checkpoint({how})").fetchone()
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     return bool(frames == done)

@@ -10,6 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from kvd.errors import Internal
 from kvd.limits import BALLAST_BYTES, BALLAST_PARTS
 
 FILE = "ballast"
@@ -33,8 +34,11 @@ class Room:
         return self.bytes // 2
 
     def free(self) -> int:
-        """Return how many bytes there are for us. It takes 1 us."""
-        disk = os.statvfs(self.directory)
+        """Return how many bytes there are for us. It takes 1 us. Raises Internal."""
+        try:
+            disk = os.statvfs(self.directory)
+        except OSError as error:
+            raise Internal(f"cannot ask {self.directory} for its free room: {error.strerror}") from error
         return disk.f_bavail * disk.f_frsize
 
     @property

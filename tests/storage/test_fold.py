@@ -12,6 +12,7 @@ from kvd.commands.entry import entry_of
 from kvd.commands.expiry import Expire
 from kvd.commands.values import Clear, MultiSet, Set
 from kvd.errors import Corrupt, Internal
+from kvd.limits import CHECKPOINT_WAIT_MS
 from kvd.storage import fold as fold_module
 
 KEYS = st.sampled_from([b"a", b"ab", b"a\x00", b"\xff"])
@@ -215,3 +216,22 @@ def test_a_table_is_checkpointed_when_its_wal_is_long_much_was_folded_or_nothing
     for durable in (2, 2, 2, 6):
         drive.apply(Set(b"a", b"1"))
         assert drive.fold().store.durable == durable
+
+
+def test_who_reads_the_table_for_long_holds_a_checkpoint_up_for_a_moment_only(drive, monkeypatch):
+    """With the usual 5 s each fold beside a backup took 5 s, and the commits waited for it."""
+    waits, real = [], fold_module.checkpoint
+
+    def checkpoint(db, how, name):
+        class Spy:
+            def execute(self, sql):
+                waits.append(db.execute("PRAGMA busy_timeout").fetchone()[0] if "checkpoint" in sql else None)
+                return db.execute(sql)
+
+        return real(Spy(), how, name)
+
+    monkeypatch.setattr(fold_module, "checkpoint", checkpoint)
+    drive.apply(Set(b"a", b"1"))
+    drive.fold()
+    assert {wait for wait in waits if wait is not None} == {CHECKPOINT_WAIT_MS}
+    assert drive.store.durable == 1
