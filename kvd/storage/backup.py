@@ -16,11 +16,10 @@ from sqlite_utils.utils import sqlite3
 from kvd.commands.entry import SET, Milliseconds, Row
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import build, journal, table
-from kvd.storage.database import Connection, connect, start_errors, sync_directory
+from kvd.storage.database import Connection, breathing, connect, start_errors, sync_directory
 
 VERSION = 1
 PARTIAL = ".partial"
-STEPS_BETWEEN_BREATHS = 100_000  # of SQLite's virtual machine: some ms
 ATTEMPTS_MAX = 10
 SCHEMA = f"""
     CREATE TABLE backup.about(version INTEGER, history TEXT, folded INTEGER, revision INTEGER, time INTEGER);
@@ -141,16 +140,7 @@ def attached(path: Path, backup: Path, breathe: Callable[[], None]) -> Iterator[
         db.execute("ATTACH ? AS backup", (str(backup),))
         db.execute("PRAGMA backup.journal_mode = OFF")
         db.execute("PRAGMA backup.synchronous = OFF")
-        raised: list[BaseException] = []
-
-        def progress() -> int:
-            try:
-                breathe()
-            except BaseException as error:  # noqa: BLE001  # raised below, where SQLite's own error would be
-                raised.append(error)
-            return len(raised)
-
-        db.set_progress_handler(progress, STEPS_BETWEEN_BREATHS)
+        raised = breathing(db, breathe)
         try:
             yield db
         except sqlite3.OperationalError:

@@ -13,7 +13,7 @@ from sqlite_utils.utils import sqlite3
 
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import journal, table
-from kvd.storage.database import Connection, connect
+from kvd.storage.database import Connection, breathing, connect
 
 ROWS_AT_ONCE = 500  # 1.5 ms without letting others run
 DAMAGES_MAX = 1_000
@@ -57,10 +57,12 @@ class Check:
             if not (self.directory / file).exists():  # a connection would make it
                 raise StorageFailed(f"{self.directory / file} is missing: is it a kvd data directory, and whole?")
         with closing(connect(self.directory / journal.FILE)) as db:
+            breathing(db, self.breathe)  # what ends a statement ends the check at the next breath
             self.pages(journal.FILE, db)
             changes = self.changes(db)
             self.tokens(db)
         with closing(connect(self.directory / table.FILE)) as db:
+            breathing(db, self.breathe)  # what ends a statement ends the check at the next breath
             self.pages(table.FILE, db)
             entries = self.entries(db)
             self.count(db)

@@ -1,7 +1,7 @@
 """Connections to SQLite: which library, which pragmas, which schema, and what its errors mean to us."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from sqlite_utils.utils import sqlite3
 from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, Refused, StorageFailed, UnfitSQLite
 from kvd.limits import BUSY_TIMEOUT_MS
 
+STEPS_BETWEEN_BREATHS = 100_000  # of SQLite's virtual machine: some ms
 PAGE_BYTES = 4096  # SQLite's default
 Connection = Any  # pysqlite3 carries no types
 
@@ -78,6 +79,24 @@ def migrate(db: Connection, migrations: Migrations, path: Path) -> None:
                 f"{path} was written by a newer kvd (it has {newer[-1]}): install that version or later"
             )
         migrations.apply(database)
+
+
+def breathing(db: Connection, breathe: Callable[[], None]) -> list[BaseException]:
+    """Call something now and then while statements run. When it raises, the statement ends with SQLite's error.
+
+    What it raised is in the list then.
+    """
+    raised: list[BaseException] = []
+
+    def progress() -> int:
+        try:
+            breathe()
+        except BaseException as error:  # noqa: BLE001  # SQLite would drop it
+            raised.append(error)
+        return len(raised)
+
+    db.set_progress_handler(progress, STEPS_BETWEEN_BREATHS)
+    return raised
 
 
 def free_bytes(db: Connection) -> int:

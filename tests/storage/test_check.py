@@ -12,6 +12,7 @@ from kvd.commands.values import Clear, Incr, Set
 from kvd.errors import ShuttingDown, StorageFailed
 from kvd.storage import check
 from kvd.storage import check as check_function
+from kvd.storage import database as database_module
 from kvd.storage.check import ROWS_AT_ONCE
 
 
@@ -174,6 +175,24 @@ def test_between_portions_it_breathes_and_may_be_ended(make_drive):
 
     with pytest.raises(ShuttingDown):
         check_function(drive.directory, end)
+
+
+def test_a_long_statement_is_ended_too(make_drive, monkeypatch):
+    monkeypatch.setattr(database_module, "STEPS_BETWEEN_BREATHS", 100)
+    drive = make_drive()
+    drive.apply(*[Set(b"%d" % number, b"x") for number in range(500)])
+    breaths = []
+
+    def breathe():
+        breaths.append(1)
+        if len(breaths) == 3:  # while SQLite looks at the pages: no portion of rows was read yet
+            raise ShuttingDown("end")
+        if len(breaths) > 3:
+            raise ShuttingDown("later")
+
+    with pytest.raises(ShuttingDown):
+        check_function(drive.directory, breathe)
+    assert len(breaths) == 4
 
 
 def test_what_goes_on_meanwhile_is_no_damage(make_drive, monkeypatch):
