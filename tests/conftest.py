@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import zmq
 from hypothesis import settings
 
 from kvd.client import Client
@@ -93,3 +94,11 @@ def daemon(make_daemon):
 def kv(daemon):
     with daemon.client() as client:
         yield client
+
+
+@pytest.fixture
+def context():
+    """Return a context that ends with the test, however that ends."""
+    made = zmq.Context()
+    yield made
+    made.destroy(linger=0)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import zmq
 from click.testing import CliRunner
 
 from kvd.cli import main
@@ -15,6 +16,23 @@ def cpu_seconds(daemon) -> float:
     """Return the processor time that a daemon has used."""
     words = Path(f"/proc/{daemon.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / 100
+
+
+def plain(context, kind, endpoint, keys=None, *topics, **options):
+    """Return a connected plain socket with keys."""
+    sock = context.socket(kind)
+    sock.set(zmq.LINGER, 0)
+    sock.set(zmq.RCVTIMEO, 5000)
+    for name, value in options.items():
+        sock.set(getattr(zmq, name), value)
+    if keys is not None:
+        sock.set(zmq.CURVE_PUBLICKEY, keys.public)
+        sock.set(zmq.CURVE_SECRETKEY, keys.secret)
+        sock.set(zmq.CURVE_SERVERKEY, keys.server)
+    sock.connect(endpoint)
+    for topic in topics:
+        sock.set(zmq.SUBSCRIBE, topic)
+    return sock
 
 
 class Doors:

@@ -174,14 +174,6 @@ def test_a_daemon_lives_through_two_minutes_of_junk(daemon, bodies):
     fuzzed(daemon, bodies, 120, seed=time.time_ns() % 1_000_000)
 
 
-@pytest.fixture
-def context():
-    """Return a context that ends with the test, however that ends."""
-    made = zmq.Context()
-    yield made
-    made.destroy(linger=0)
-
-
 def test_each_body_behind_an_envelope_is_answered(daemon, bodies, context):
     sock = context.socket(zmq.DEALER)
     sock.set(zmq.RCVTIMEO, 20_000)
