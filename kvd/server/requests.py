@@ -12,7 +12,9 @@ from kvd.limits import (
     ENVELOPE_FRAMES_MAX,
     FRAME_BYTES_MAX,
     HANDSHAKE_MS_MAX,
+    HEARTBEAT_MS,
     REPLY_QUEUE_MAX,
+    SILENT_CLIENT_MS,
 )
 from kvd.server.doorkeeper import ANY_KEYS, Doorkeeper
 from kvd.server.frames import Request, frames_of
@@ -37,6 +39,10 @@ class Requests:
         self.socket.set(zmq.SNDHWM, REPLY_QUEUE_MAX)
         self.socket.set(zmq.RCVHWM, REQUEST_QUEUE_MAX)
         self.socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        # A client takes two seconds of silence for the end, and its own pings are not read while more than a queue of
+        # its requests waits: so it hears of us. A silent client is given up much later.
+        self.socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        self.socket.set(zmq.HEARTBEAT_TIMEOUT, SILENT_CLIENT_MS)
         self.socket.set(zmq.BACKLOG, 512)
         self.socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS_MAX)
         self.socket.set(zmq.TCP_KEEPALIVE, 1)

@@ -14,9 +14,12 @@ from observing import MIB, Crew, eventually, memory
 
 from kvd import wire
 from kvd.client import Client
-from kvd.commands.values import Get
+from kvd.client.stream import Stream
+from kvd.commands.base import Ok
+from kvd.commands.values import Get, Set
 from kvd.errors import ClientError, NoReply, OutcomeUnknown, Unreachable
 from kvd.limits import MEMORY_TIGHT_BYTES, PUBLISH_QUEUE_MAX, REPLY_QUEUE_MAX
+from kvd.server.requests import Requests
 
 SUBSCRIBER = """
 import sys, zmq
@@ -130,6 +133,30 @@ def test_a_client_that_reads_no_replies_takes_a_bounded_part_of_the_daemons_memo
     assert growth < REPLY_QUEUE_MAX * (size + MESSAGE_OVERHEAD_BYTES) * 1.3 + 50 * MIB
     with Client(daemon.commands) as other:
         assert len(other.get("k")) == size
+
+
+def test_a_daemon_that_takes_long_for_a_full_queue_is_not_taken_for_dead(tmp_path, context):
+    """The pings of a client are not read while its requests wait, and its heartbeats would end the connection."""
+    requests = Requests(context)
+    requests.socket.bind(f"ipc://{tmp_path}/c")
+    stream = Stream(f"ipc://{tmp_path}/c", timeout=30, window=1000)
+
+    def serve():
+        time.sleep(3.5)
+        for _ in range(1000):
+            for request in requests.drain():
+                requests.reply(request[0], wire.encode(Ok(1, None)))
+            time.sleep(0.001)
+
+    with contextlib.closing(stream), Crew() as crew:
+        for _ in range(1000):
+            stream.send(Set(b"k", b"x" * 20_000))
+        crew.add(lambda: serve() or crew.stop.set())
+        outcomes = []
+        while stream.in_flight:
+            outcomes += [outcome for _, outcome in stream.receive()]
+        assert outcomes == [Ok(1, None)] * 1000
+    requests.socket.close(0)
 
 
 @pytest.mark.long
