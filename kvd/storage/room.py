@@ -14,6 +14,7 @@ from kvd.errors import Internal
 from kvd.limits import BALLAST_BYTES, BALLAST_PARTS
 
 FILE = "ballast"
+PLENTY_PARTS = 16
 
 
 class Room:
@@ -40,6 +41,10 @@ class Room:
         except OSError as error:
             raise Internal(f"cannot ask {self.directory} for its free room: {error.strerror}") from error
         return disk.f_bavail * disk.f_frsize
+
+    def plenty(self) -> int:
+        """Return how many bytes may be written before another look: not positive where there is no plenty."""
+        return self.free() // 2 - PLENTY_PARTS * self.bytes
 
     @property
     def reserve(self) -> int:

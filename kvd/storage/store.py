@@ -24,14 +24,14 @@ from kvd.commands.entry import (
     Staged,
     entry_of,
 )
-from kvd.errors import Corrupt, Internal, Refused, StartError, StorageFailed
+from kvd.errors import Corrupt, Full, Internal, Refused, StartError, StorageFailed
 from kvd.limits import (
     JOURNAL_KEPT_BYTES,
     JOURNAL_KEPT_CHANGES,
     ONCE_KEPT_MS,
     WAL_PARTS,
 )
-from kvd.storage.database import PAGE_BYTES, check_library, refusals, sync_directory
+from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_directory
 from kvd.storage.fold import Folder
 from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
@@ -249,8 +249,13 @@ class Store(Upkeep):
             self.check_disk(size, len(batch.rows))
         if batch.compacted is not None:
             self.prepare_compact()
-        with refusals(), self.ballast_on_full():
+        try:
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
+        except sqlite3.Error as error:
+            refusal = refusal_of(error)
+            if isinstance(refusal, Full):
+                self.room.give_up()
+            raise refusal from error
         self.apply(batch.rows, batch.entries)
         if batch.rows:
             self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]

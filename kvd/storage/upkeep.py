@@ -3,13 +3,10 @@
 All of it is the loop's thread, which asks the fold's thread for work and takes note of what it did.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-
-from sqlite_utils.utils import sqlite3
 
 from kvd.commands.entry import Milliseconds
 from kvd.errors import Busy, Corrupt, Full
@@ -59,6 +56,7 @@ class Upkeep:
         self.checkpoint_bytes = min(WAL_CHECKPOINT_BYTES, self.journal.wal.stat().st_size // 2)
         self.wal_bytes = self.checkpoint_bytes  # unknown after a crash: the first fold asks for a checkpoint
         self.wal_bytes_max = WAL_BYTES_MAX
+        self.room_left = 0
         self.fold_asked_at: Milliseconds = 0
         self.trimmed_at: Milliseconds = 0
         self.seen = self.revision  # at the last look whether somebody writes
@@ -127,7 +125,12 @@ class Upkeep:
     def check_disk(self, size: int, rows: int) -> None:
         """Raise Full when the disk is short for so many bytes in so many rows; what is not folded needs room too."""
         more = size + ROW_BYTES_MAX * rows
+        # While there is plenty, what was so at the last look, less what came since: to look at each commit takes 4 us.
+        self.room_left -= 2 * (more + wal_bytes_of(size))
+        if self.room_left > 0:
+            return
         if self.suffices(more, size):
+            self.room_left = self.room.plenty() - 2 * (self.pending() + more)
             return
         self.fold_now()
         more = max(more, self.room.least // 2)  # or the last writes would wait for a fold each
@@ -174,18 +177,9 @@ class Upkeep:
         while self.memory.folding is not None or self.checkpoint_asked:
             self.finish(self.folder.done.get())
 
-    @contextmanager
-    def ballast_on_full(self) -> Iterator[None]:
-        """Give the ballast up when SQLite finds no room, so that what clears has some."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            if isinstance(refusal_of(error), Full):
-                self.room.give_up()
-            raise
-
     def tend_room(self) -> None:
         """Look at the disk. While it is short, what was cleared is folded at once, and the ballast taken back."""
+        self.room_left = 0
         if not self.room.is_short:
             if not self.room.suffices(0, 0):
                 self.room.give_up()

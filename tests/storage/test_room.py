@@ -70,6 +70,7 @@ def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypa
     drive.store.begin_checkpoint()
     answers = iter([False, True])  # before all is folded, and after
     monkeypatch.setattr(drive.store.room, "suffices", lambda pending, journal: next(answers))
+    drive.store.room_left = 0
     drive.apply(Set(b"b", b"2"))
     assert (drive.store.folded, drive.store.durable) == (1, 1)
 
