@@ -98,11 +98,6 @@ def event_in(frames: list[bytes]) -> int:
     return int(event)
 
 
-def is_lost(frames: list[bytes]) -> bool:
-    """Return whether a message of a monitor says that the connection is gone."""
-    return bool(event_in(frames) & LOST)
-
-
 def hindrance(event: int, *, has_keys: bool) -> str | None:
     """Return why an event says that there is no connection: "" when there is one now, None when it does not say."""
     if event == MADE:

@@ -25,7 +25,7 @@ EVENTS_PER_TURN_MAX = 1_000
 ROOM_AGAIN = 0.9  # of the bound: or it would be told at each that comes and goes
 
 
-class Room:
+class Capacity:
     """How many connections there may be, over all sockets."""
 
     def __init__(self, limit: int) -> None:
@@ -59,12 +59,12 @@ class Room:
 class Connections:
     """The peers of a socket not bound yet. Its own socket has to be read when it is readable, or libzmq waits."""
 
-    def __init__(self, watched: zmq.Socket[Any], room: Room) -> None:
+    def __init__(self, watched: zmq.Socket[Any], capacity: Capacity) -> None:
         self.socket: Any = watched.get_monitor_socket(COME | GONE)
         self.peers: set[int] = set()  # descriptors
         self.is_told_all = False
-        self.room = room
-        room.sockets.append(self)
+        self.capacity = capacity
+        capacity.sockets.append(self)
 
     @property
     def count(self) -> int:
@@ -79,11 +79,11 @@ class Connections:
                 event, _endpoint = self.socket.recv_multipart(zmq.NOBLOCK)
                 kind, descriptor = EVENT.unpack(event)
                 (self.peers.add if kind == COME else self.peers.discard)(descriptor)
-                if kind == COME and not self.room.has():
+                if kind == COME and not self.capacity.has():
                     cut(descriptor)
         except zmq.Again:
             self.is_told_all = True
-        self.room.look()
+        self.capacity.look()
 
     def cut_all(self) -> None:
         """End all connections: whoever still may will connect again."""

@@ -10,7 +10,7 @@ from kvd.commands import COMMANDS, syntax_of
 from kvd.errors import BadArgument, UnknownCommand
 from kvd.limits import PUBLISH_QUEUE_MAX
 from kvd.server.memory import resident_bytes
-from kvd.server.tasks import Upkeep
+from kvd.server.tasks import Maintenance
 from kvd.version import VERSION
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ Section = Callable[[], dict[str, Any]]
 class Facts:
     """Answers what commands ask: the `Daemon` of the commands."""
 
-    def __init__(self, sections: dict[str, Section], upkeep: Upkeep) -> None:
+    def __init__(self, sections: dict[str, Section], maintenance: Maintenance) -> None:
         self.sections = sections
-        self.check = upkeep.check
-        self.back_up = upkeep.back_up
+        self.check = maintenance.check
+        self.back_up = maintenance.back_up
 
     def info(self, section: str | None) -> dict[str, dict[str, Any]]:
         """Return all sections, or one."""
@@ -85,7 +85,7 @@ def traffic_facts(server: "Server") -> dict[str, Any]:
         "published": server.publisher.published,
         "clients": server.clients.count,
         "watchers": server.watchers.count,
-        "connections_refused": server.room.refused,
+        "connections_refused": server.capacity.refused,
         "topics": len(server.publisher.topics),
         "waiting": len(server.parking.parked),
     }

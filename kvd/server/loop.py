@@ -30,15 +30,16 @@ from kvd.limits import (
     STOP_GRACE_MS,
 )
 from kvd.server.clock import Clock
-from kvd.server.connections import Connections, Room, connections_max
+from kvd.server.connections import Capacity, Connections, connections_max
 from kvd.server.doorkeeper import Doorkeeper, ServerKeys
 from kvd.server.endpoints import Bound
 from kvd.server.executor import Executor
 from kvd.server.facts import Facts, Section, server_facts, traffic_facts
 from kvd.server.memory import MemoryGuard
+from kvd.server.parking import Parked
 from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
-from kvd.server.tasks import Tasks, Upkeep
+from kvd.server.tasks import Maintenance, Tasks
 from kvd.storage import Store
 
 log = logging.getLogger("kvd")
@@ -74,7 +75,7 @@ class Server:
             "store": store.facts,
             "traffic": partial(traffic_facts, self),
         }
-        self.facts = Facts(sections, Upkeep(store.directory, backups, self.tasks))
+        self.facts = Facts(sections, Maintenance(store.directory, backups, self.tasks))
         self.executor = Executor(store, self.clock, self.facts, self.tasks)
         self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -104,9 +105,9 @@ class Server:
         self.publisher = Publisher(self.context, self.doorkeeper)
         if self.doorkeeper is not None:
             self.executor.check = self.doorkeeper.check
-        self.room = Room(connections_max())
-        self.clients = Connections(self.requests.socket, self.room)
-        self.watchers = Connections(self.publisher.socket, self.room)
+        self.capacity = Capacity(connections_max())
+        self.clients = Connections(self.requests.socket, self.capacity)
+        self.watchers = Connections(self.publisher.socket, self.capacity)
         self.poller = zmq.Poller()
         for part in (self.requests, self.publisher, self.clients, self.watchers, self.doorkeeper):
             if part is not None:
@@ -304,7 +305,11 @@ class Server:
 
     def end_waits(self, now: Milliseconds) -> None:
         """Tell those whose time is over that nothing has come."""
-        for parked in self.parking.take_over(now):
+        self.answer_empty(self.parking.take_over(now))
+
+    def answer_empty(self, waiting: Iterable[Parked]) -> None:
+        """Tell those who wait that nothing has come."""
+        for parked in waiting:
             self.requests.reply(parked.envelope, wire.encode(Ok(self.store.revision, [])))
 
     def end_tasks(self) -> None:
@@ -326,8 +331,7 @@ class Server:
         before = self.doorkeeper.access
         if not self.doorkeeper.read_again():
             return
-        for parked in self.parking.take_all():
-            self.requests.reply(parked.envelope, wire.encode(Ok(self.store.revision, [])))
+        self.answer_empty(self.parking.take_all())
         if self.doorkeeper.access.takes_from(before):
             self.watchers.cut_all()
 

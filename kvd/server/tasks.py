@@ -79,7 +79,7 @@ class Tasks:
             self.thread.join()
 
 
-class Upkeep:
+class Maintenance:
     """What the tasks do with the data directory and the folder for backups."""
 
     def __init__(self, directory: Path, backups: Path, tasks: Tasks) -> None:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from sqlite_utils.utils import sqlite3
 
-from kvd.commands.entry import SET, Milliseconds, Row
+from kvd.commands.entry import Milliseconds, Row
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import build, journal, table
-from kvd.storage.database import Connection, breathing, connect, start_errors, sync_directory
+from kvd.storage.database import Connection, breathing, connect, start_errors, sync_path
 
 VERSION = 1
 PARTIAL = ".partial"
@@ -59,9 +59,9 @@ def back_up(directory: Path, destination: Path, breathe: Callable[[], None]) -> 
         with claimed(aside):
             with start_errors(aside):
                 backup = copy(directory, aside, breathe)
-            build.sync_file(aside)
+            sync_path(aside)
             os.link(aside, destination)  # unlike a rename it never replaces a file
-        sync_directory(destination.parent)
+        sync_path(destination.parent)
     except OSError as error:
         raise StorageFailed(f"cannot write {destination}: {error.strerror}") from error
     return backup
@@ -127,8 +127,7 @@ def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
 def net(db: Connection) -> int:
     """Return how many more entries there are after the changes of a backup than before."""
     (more,) = db.execute(
-        "SELECT coalesce(sum(CASE WHEN kind <> 1 THEN -1 WHEN previous = 0 THEN 1 ELSE 0 END), 0)"
-        " FROM backup.changes WHERE revision > (SELECT folded FROM backup.about)"
+        f"SELECT {journal.NET} FROM backup.changes WHERE revision > (SELECT folded FROM backup.about)"  # noqa: S608
     ).fetchone()
     return int(more)
 
@@ -163,9 +162,7 @@ def restore(source: Path, directory: Path) -> Backup:
             db.execute(RESTORE_ENTRIES)
         for row in rows:
             if row[0] > folded:
-                db.execute("DELETE FROM main.entry WHERE key = ?", (row[2],))
-                if row[1] == SET:
-                    db.execute(build.INSERT_ENTRY, build.entry_row(row))
+                build.take_change(db, row)
         check_entries(db)
         (count,) = db.execute("SELECT count(*) FROM main.entry").fetchone()
         db.execute("COMMIT")

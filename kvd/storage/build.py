@@ -4,20 +4,19 @@ It gets a history of its own, so that whoever followed the old one is told, and 
 when it is whole and durable, or never.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from kvd.commands.entry import Row
+from kvd.commands.entry import SET, Row
 from kvd.errors import StorageFailed
 from kvd.storage import journal, table
 from kvd.storage.checksum import mark_seal
-from kvd.storage.database import Connection, connect, migrate, start_errors, sync_directory
+from kvd.storage.database import Connection, connect, migrate, start_errors, sync_path
 
 INSERT_ENTRY = f"INSERT INTO main.entry({table.COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # constants
-
+DELETE_ENTRY = "DELETE FROM main.entry WHERE key = ?"
 
 Fill = Callable[[Connection], Row | None]
 
@@ -35,9 +34,9 @@ def build(directory: Path, fill: Fill) -> None:
         aside.mkdir(mode=0o700, parents=True)
         with start_errors(aside):
             make_files(aside, fill)
-        sync_directory(aside)
+        sync_path(aside)
         aside.rename(directory)
-        sync_directory(directory.parent)
+        sync_path(directory.parent)
     except OSError as error:
         raise StorageFailed(f"cannot make {directory}: {error.strerror}") from error
 
@@ -59,8 +58,15 @@ def make_files(directory: Path, fill: Fill) -> None:
         mark = (history, revision, entries)
         table_db.execute("UPDATE fold SET history = ?, revision = ?, entries = ?, seal = ?", (*mark, mark_seal(*mark)))
         table_db.execute("PRAGMA journal_mode = WAL")
-    sync_file(journal_path)
-    sync_file(table_path)
+    sync_path(journal_path)
+    sync_path(table_path)
+
+
+def take_change(db: Connection, row: Row) -> None:
+    """Bring the entry of a key up to a change that is later than it."""
+    db.execute(DELETE_ENTRY, (row[2],))
+    if row[1] == SET:
+        db.execute(INSERT_ENTRY, entry_row(row))
 
 
 def entry_row(row: Row) -> tuple[object, ...]:
@@ -68,12 +74,3 @@ def entry_row(row: Row) -> tuple[object, ...]:
     revision, _, key, value, _, created, expires, _ = row
     *_, head, entry, _ = journal.sealed(row)
     return key, value, revision, created, expires, head, entry
-
-
-def sync_file(path: Path) -> None:
-    """Make a file durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

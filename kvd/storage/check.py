@@ -5,7 +5,7 @@ held for long. It writes nothing.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ from sqlite_utils.utils import sqlite3
 
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import journal, table
-from kvd.storage.database import Connection, breathing, connect
+from kvd.storage.database import STRUCTURE, Connection, breathing, connect
+from kvd.storage.recovery import FILES
 
 ROWS_AT_ONCE = 500  # 1.5 ms without letting others run
 DAMAGES_MAX = 1_000
@@ -53,21 +54,26 @@ class Check:
 
     def run(self) -> Report:
         """Read everything. Raises StorageFailed when a file cannot be opened at all."""
-        for file in (journal.FILE, table.FILE):
+        for file in FILES:
             if not (self.directory / file).exists():  # a connection would make it
                 raise StorageFailed(f"{self.directory / file} is missing: is it a kvd data directory, and whole?")
-        with closing(connect(self.directory / journal.FILE)) as db:
-            breathing(db, self.breathe)  # what ends a statement ends the check at the next breath
+        with self.opened(journal.FILE) as db:
             self.pages(journal.FILE, db)
             changes = self.changes(db)
             self.tokens(db)
-        with closing(connect(self.directory / table.FILE)) as db:
-            breathing(db, self.breathe)  # what ends a statement ends the check at the next breath
+        with self.opened(table.FILE) as db:
             self.pages(table.FILE, db)
             entries = self.entries(db)
             self.count(db)
             self.together(db)
         return Report(entries, changes, self.damages)
+
+    @contextmanager
+    def opened(self, file: str) -> Iterator[Connection]:
+        """Give a connection. What ends one of its statements ends the check at the next breath."""
+        with closing(connect(self.directory / file)) as db:
+            breathing(db, self.breathe)
+            yield db
 
     def found(self, file: str, message: str, key: bytes | None = None, revision: int | None = None) -> None:
         """Take note of a damage."""
@@ -77,7 +83,7 @@ class Check:
     def pages(self, file: str, db: Connection) -> None:
         """Let SQLite see whether the pages fit together."""
         try:
-            for (message,) in db.execute("PRAGMA integrity_check(20)"):
+            for (message,) in db.execute(STRUCTURE):
                 if message != "ok":
                     self.found(file, message)
         except sqlite3.DatabaseError as error:

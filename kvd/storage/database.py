@@ -14,6 +14,7 @@ from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, Refused, St
 from kvd.limits import BUSY_TIMEOUT_MS
 
 STEPS_BETWEEN_BREATHS = 100_000  # of SQLite's virtual machine: some ms
+STRUCTURE = "PRAGMA integrity_check(20)"  # rows of what does not fit together, or one that says ok
 PAGE_BYTES = 4096  # SQLite's default
 Connection = Any  # pysqlite3 carries no types
 
@@ -81,6 +82,12 @@ def migrate(db: Connection, migrations: Migrations, path: Path) -> None:
         migrations.apply(database)
 
 
+def checkpointed(db: Connection, how: str, name: str = "main") -> tuple[int, int]:
+    """Checkpoint a database so (NOOP: just look); return how many frames its WAL has, and how many are in its file."""
+    _, frames, done = db.execute(f"PRAGMA {name}.wal_checkpoint({how})").fetchone()
+    return frames, done
+
+
 def breathing(db: Connection, breathe: Callable[[], None]) -> list[BaseException]:
     """Call something now and then while statements run. When it raises, the statement ends with SQLite's error.
 
@@ -104,9 +111,9 @@ def free_bytes(db: Connection) -> int:
     return int(db.execute("PRAGMA freelist_count").fetchone()[0]) * PAGE_BYTES
 
 
-def sync_directory(directory: Path) -> None:
-    """Make durable which files a directory has: SQLite does so too, and does not look whether it went well."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def sync_path(path: Path) -> None:
+    """Make a file durable, or which files a directory has. SQLite does the latter and does not look how it went."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

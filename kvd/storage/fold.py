@@ -17,7 +17,7 @@ from kvd.errors import Full
 from kvd.limits import BUSY_TIMEOUT_MS, CHECKPOINT_WAIT_MS, TABLE_CHECKPOINT_BYTES, TABLE_CHECKPOINT_CHANGES
 from kvd.storage import journal, table
 from kvd.storage.checksum import mark_seal
-from kvd.storage.database import PAGE_BYTES, Connection, connect, refusal_of
+from kvd.storage.database import PAGE_BYTES, Connection, checkpointed, connect, refusal_of
 
 # In key order, so that the table's pages are touched once each; only keys are sorted, values are fetched after.
 # A key that is there is replaced: the table's schema says so.
@@ -158,7 +158,7 @@ def fold_to(db: Connection, upto: int) -> int:
     db.execute("BEGIN")
     try:
         # Asked of the table itself: an earlier job may have folded and then failed to checkpoint.
-        history, since, entries = db.execute("SELECT history, revision, entries FROM fold").fetchone()
+        history, since, entries = table.read_fold(db)
         span = {"since": since, "upto": upto}
         ended, begun = db.execute(NET, span).fetchone()
         if ended:  # else the keys need not be sorted twice: a fold of 50,000 changes takes 165 ms instead of 250
@@ -171,7 +171,7 @@ def fold_to(db: Connection, upto: int) -> int:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
-    return int(since)
+    return since
 
 
 def yield_processor() -> None:
@@ -183,8 +183,8 @@ def yield_processor() -> None:
 
 def is_long(db: Connection) -> bool:
     """Return whether the table's WAL is to be checkpointed. Not after each fold: its fsync holds up the commits'."""
-    _, frames, done = db.execute("PRAGMA main.wal_checkpoint(NOOP)").fetchone()
-    return bool((frames - done) * PAGE_BYTES > TABLE_CHECKPOINT_BYTES)
+    frames, done = checkpointed(db, "NOOP")
+    return (frames - done) * PAGE_BYTES > TABLE_CHECKPOINT_BYTES
 
 
 def give_back(db: Connection | None, error: Exception) -> None:
@@ -201,7 +201,7 @@ def checkpoint(db: Connection, how: str, name: str) -> bool:
     """
     db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT_MS}")
     try:
-        _, frames, done = db.execute(f"PRAGMA {name}.wal_checkpoint({how})").fetchone()
+        frames, done = checkpointed(db, how, name)
     finally:
         db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    return bool(frames == done)
+    return frames == done

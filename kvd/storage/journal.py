@@ -14,7 +14,7 @@ from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
 from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
 from kvd.storage.checksum import checksum, head_checksum, is_mark_whole, is_whole, mark_seal, seal, token_checksum
-from kvd.storage.database import PAGE_BYTES, Connection, connect, free_bytes, migrate
+from kvd.storage.database import PAGE_BYTES, Connection, checkpointed, connect, free_bytes, migrate
 
 FILE = "journal.db"
 WAL_FRAME_HEAD_BYTES = 24
@@ -33,9 +33,8 @@ SELECT_SPAN = f"{SELECT_ROWS} WHERE revision > ? AND revision <= ? AND key >= ? 
 SELECT_SPAN_TO = f"{SELECT_ROWS} WHERE revision > ? AND revision <= ? AND key >= ? AND key < ? ORDER BY revision"
 
 # A change that begins a key has no previous revision; one that is not a SET (kind 1) ends one.
-NET_COUNT = """
-    SELECT coalesce(sum(CASE WHEN kind <> 1 THEN -1 WHEN previous = 0 THEN 1 ELSE 0 END), 0)
-      FROM journal WHERE revision > ? AND revision <= ? AND key >= ?"""
+NET = "coalesce(sum(CASE WHEN kind <> 1 THEN -1 WHEN previous = 0 THEN 1 ELSE 0 END), 0)"
+NET_COUNT = f"SELECT {NET} FROM journal WHERE revision > ? AND revision <= ? AND key >= ?"  # noqa: S608  # constants
 
 
 @MIGRATIONS()
@@ -207,13 +206,13 @@ class Journal:
 
     def wal_used(self) -> int:
         """Return how many bytes of the WAL are not checkpointed, or are but cannot be used again yet. It takes 5 us."""
-        _, frames, done = self.db.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
-        return 0 if frames == done else int(frames) * (PAGE_BYTES + WAL_FRAME_HEAD_BYTES)
+        frames, done = checkpointed(self.db, "NOOP")
+        return 0 if frames == done else frames * (PAGE_BYTES + WAL_FRAME_HEAD_BYTES)
 
     def finish_checkpoint(self) -> bool:
         """Checkpoint what is left in the WAL, so that the next commit begins at its start; return whether all was."""
-        _, frames, done = self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        return bool(frames == done)
+        frames, done = checkpointed(self.db, "PASSIVE")
+        return frames == done
 
     def close(self) -> None:
         """Close the connection."""

@@ -12,7 +12,7 @@ from sqlite_utils.utils import sqlite3
 
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import journal, table
-from kvd.storage.database import Connection, connect_read_only
+from kvd.storage.database import Connection, checkpointed, connect_read_only
 from kvd.storage.wal import written
 
 FILES = (journal.FILE, table.FILE)
@@ -88,7 +88,7 @@ class Recovery:
 
     def compare(self, file: str, db: Connection) -> None:
         """Note what of a file's WAL was dropped. Raises Corrupt when the database is no longer one without it."""
-        _, whole, _ = db.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
+        whole, _ = checkpointed(db, "NOOP")
         frames, committed = self.written[file]
         if whole < frames:
             self.notes.append(

@@ -19,16 +19,14 @@ from kvd.commands.entry import SET, Row
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import build, journal, table
 from kvd.storage.checksum import is_whole_head
-from kvd.storage.database import Connection, connect_read_only, sync_directory
+from kvd.storage.database import STRUCTURE, Connection, connect_read_only, sync_path
 from kvd.storage.gaps import Between, between_keys, between_numbers, rows_around_gaps
 from kvd.storage.lock import DirectoryLock
 from kvd.storage.recovery import FILES, MOVING, Recovery, is_ahead, kept_wals
 
 MADE = "repair.new"  # what is whole, until the files as they were are linked aside
 LOSSES = "losses.txt"
-STRUCTURE = "PRAGMA integrity_check(20)"
 REVISION_OF = "SELECT revision FROM entry WHERE key = ?"
-DELETE = "DELETE FROM entry WHERE key = ?"
 NEWEST = f"SELECT {table.COLUMNS} FROM entry ORDER BY revision DESC LIMIT 1"  # noqa: S608  # constants
 # Where pages of two moments are mixed a key may be found twice.
 INSERT_NEWER = f"""
@@ -93,7 +91,7 @@ def salvage(directory: Path, name: str) -> Salvage:
         aside = link_aside(directory, name)
         losses += found
         (aside / LOSSES).write_text("".join(f"{loss}\n" for loss in losses))
-        sync_directory(aside)
+        sync_path(aside)
         (directory / MADE).rename(directory / MOVING)
         finish_moving(directory)
         lock.mark_clean()
@@ -136,13 +134,13 @@ def finish_moving(directory: Path) -> list[str]:
     made = directory / MOVING
     if not made.exists():
         return []
-    sync_directory(directory)
+    sync_path(directory)
     for file in (table.FILE, journal.FILE):
         if (made / file).exists():
             for end in ("-wal", "-shm"):
                 (directory / f"{file}{end}").unlink(missing_ok=True)
             (made / file).replace(directory / file)
-    sync_directory(directory)
+    sync_path(directory)
     shutil.rmtree(made)
     return [f"a repair that was interrupted is finished; what it lost stands in {LOSSES} in its folder"]
 
@@ -189,9 +187,7 @@ class Salvager:
         for row in rows:
             known = db.execute(REVISION_OF, (row[2],)).fetchone()
             if known is None or known[0] < row[0]:
-                db.execute(DELETE, (row[2],))
-                if row[1] == SET:
-                    db.execute(build.INSERT_ENTRY, build.entry_row(row))
+                build.take_change(db, row)
 
     def changes(self) -> list[Row]:
         """Return the changes of the journal that are whole, in order."""

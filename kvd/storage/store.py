@@ -31,7 +31,7 @@ from kvd.limits import (
     ONCE_KEPT_MS,
     WAL_PARTS,
 )
-from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_directory
+from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_path
 from kvd.storage.fold import Folder
 from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
@@ -100,7 +100,7 @@ class Store(Upkeep):
         self.opened.append(self.journal)
         self.table = Table(directory)
         self.opened.append(self.table)
-        sync_directory(directory)  # before the lock says that the WALs are there
+        sync_path(directory)  # before the lock says that the WALs are there
         self.lock.mark_in_use(self.journal.wal.stat().st_size)
         if recovery is not None:
             recovery.compare(JOURNAL_FILE, self.journal.db)

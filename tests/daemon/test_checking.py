@@ -1,12 +1,11 @@
 """CHECK on a daemon at work, and `kvd check` beside it, after it, and after a kill."""
 
 import contextlib
-import subprocess
-import sys
 import threading
 
 import pytest
 from damaged import flip
+from running import run_kvd
 from sqlite_utils.utils import sqlite3
 
 from kvd.commands.server import Check
@@ -15,9 +14,7 @@ from kvd.errors import Busy, ClientError, Corrupt, ShuttingDown
 
 def kvd(*arguments):
     """Run `kvd`; return its exit code and what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "kvd", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_kvd(*arguments)
     return done.returncode, done.stdout + done.stderr
 
 

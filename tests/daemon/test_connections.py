@@ -1,16 +1,8 @@
 """INFO tells how many clients and watchers are connected."""
 
-import time
+from running import eventually
 
 from kvd.client import Client
-
-
-def eventually(holds):
-    """Wait until something holds; it is asked again for ten seconds."""
-    limit = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
 
 
 def counts(kv):

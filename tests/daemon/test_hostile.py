@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import zmq
 from doors import cpu_seconds
+from running import eventually
 
 from kvd.errors import ClientError
 from kvd.limits import FRAME_BYTES_MAX, HANDSHAKE_MS_MAX
@@ -24,13 +25,6 @@ def raw(daemon, endpoint="commands"):
     sock.settimeout(10)
     sock.connect(getattr(daemon, endpoint).removeprefix("ipc://"))
     return sock
-
-
-def eventually(holds):
-    limit = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
 
 
 def connected(kv):

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import zmq
 from doors import plain
+from running import serve
 
 from kvd.client import Client
 from kvd.client.keys import Keys
@@ -15,13 +16,6 @@ from kvd.errors import Denied, NotLetIn, Unreachable
 
 encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 OWN = {"role": "write", "prefixes": ["user:", "team:"]}
-
-
-def serve(*arguments):
-    """Run `kvd serve` to its end; return exit code and what it said."""
-    command = [sys.executable, "-m", "kvd", "serve", *map(str, arguments)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    return process.returncode, process.stderr
 
 
 # Starting

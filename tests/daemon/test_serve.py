@@ -10,22 +10,11 @@ import subprocess
 import sys
 
 import pytest
+from running import serve
 
 from kvd.client import Client
 from kvd.commands.changes import Changes
 from kvd.errors import ClientError, Unreachable
-
-
-def serve(*arguments):
-    """Run `kvd serve` to its end; return exit code and what it said."""
-    process = subprocess.run(
-        [sys.executable, "-m", "kvd", "serve", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return process.returncode, process.stderr
 
 
 def ends(daemon):

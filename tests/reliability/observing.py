@@ -1,7 +1,6 @@
-"""What a process takes, and waiting for something to hold."""
+"""What a process takes, and threads that go on until the end of a test."""
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -23,14 +22,6 @@ def size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def eventually(holds: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until something holds; it is asked again and again."""
-    limit = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < limit, "it did not come to hold"
-        time.sleep(0.02)
 
 
 class Crew:

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from observing import eventually
+from running import eventually
 
 from kvd.client import Client
 from kvd.errors import ClientError, Refused

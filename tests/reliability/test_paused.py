@@ -10,7 +10,8 @@ import time
 
 import pytest
 import zmq
-from observing import MIB, Crew, eventually, memory
+from observing import MIB, Crew, memory
+from running import eventually
 
 from kvd import wire
 from kvd.client import Client

@@ -7,28 +7,20 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from running import serve
 
 from kvd.errors import Internal, ReadOnly
 
 FILES = ["journal.db", "journal.db-wal", "table.db", "table.db-wal"]
 
 
-def serve(data, directory):
+def serve_too(data, directory):
     """Run a second daemon to its end; return exit code and what it said."""
-    ends = ["--listen", f"ipc://{directory}/c2.sock", "--publish", f"ipc://{directory}/p2.sock"]
-    done = subprocess.run(
-        [sys.executable, "-m", "kvd", "serve", "--data", str(data), *ends],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return done.returncode, done.stderr
+    return serve("--data", data, "--listen", f"ipc://{directory}/c2.sock", "--publish", f"ipc://{directory}/p2.sock")
 
 
 def linked(data):
@@ -58,7 +50,7 @@ def test_a_second_daemon_by_another_path_is_refused(daemon, kv, way):
     kv.set("a", "1")
     found = way(daemon.data)
     with found if way is bound else contextlib.nullcontext(found) as path:
-        code, said = serve(path, daemon.directory)
+        code, said = serve_too(path, daemon.directory)
     assert (code, f"is served by another kvd (process {daemon.process.pid})" in said) == (69, True), said
     kv.set("a", "2")
     assert (kv.get("a"), kv.check()["changes"]) == (b"2", 2)
@@ -71,7 +63,7 @@ def test_a_file_that_is_missing_after_a_kill_is_refused_until_it_is_put_back(dae
     daemon.kill()
     (daemon.data / name).rename(daemon.directory / "aside")
     for _ in range(2):
-        code, said = serve(daemon.data, daemon.directory)
+        code, said = serve_too(daemon.data, daemon.directory)
         assert (code, f"{name} is missing" in said) == (74, True), said
     (daemon.directory / "aside").rename(daemon.data / name)
     daemon.start()

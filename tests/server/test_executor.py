@@ -9,7 +9,7 @@ from kvd.commands.values import Get, MultiSet, Set
 from kvd.server.clock import Clock
 from kvd.server.executor import Executor
 from kvd.server.facts import Facts
-from kvd.server.tasks import Tasks, Upkeep
+from kvd.server.tasks import Maintenance, Tasks
 from kvd.storage.memory import Memory
 
 
@@ -19,7 +19,7 @@ def executor(tmp_path):
     drive.apply(MultiSet([(b"%d" % number, b"v%d" % number) for number in range(20)]))
     drive.fold()
     tasks = Tasks()
-    made = Executor(drive.store, Clock(0), Facts({}, Upkeep(drive.directory, drive.directory, tasks)), tasks)
+    made = Executor(drive.store, Clock(0), Facts({}, Maintenance(drive.directory, drive.directory, tasks)), tasks)
     yield made
     drive.store.close()
 

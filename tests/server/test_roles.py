@@ -17,7 +17,7 @@ from kvd.errors import Busy
 from kvd.server.clock import Clock
 from kvd.server.executor import Executor
 from kvd.server.facts import Facts
-from kvd.server.tasks import Tasks, Upkeep
+from kvd.server.tasks import Maintenance, Tasks
 
 TOKEN = b"token--1"
 
@@ -71,7 +71,7 @@ def executor(tmp_path_factory):
         f"{role} {bound}": Client(role, role, (b"user:",) if bound else ()) for role in ROLES for bound in (0, 1)
     }
     tasks = NoTasks()
-    made = Executor(drive.store, Clock(0), Facts({}, Upkeep(drive.directory, drive.directory, tasks)), tasks)
+    made = Executor(drive.store, Clock(0), Facts({}, Maintenance(drive.directory, drive.directory, tasks)), tasks)
     made.check = Access(clients, "access.toml").check
     yield made
     drive.store.close()

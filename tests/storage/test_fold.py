@@ -14,6 +14,7 @@ from kvd.commands.values import Clear, MultiSet, Set
 from kvd.errors import Corrupt, Internal
 from kvd.limits import CHECKPOINT_WAIT_MS
 from kvd.storage import fold as fold_module
+from kvd.storage.database import connect
 
 KEYS = st.sampled_from([b"a", b"ab", b"a\x00", b"\xff"])
 COMMANDS = st.one_of(
@@ -235,3 +236,16 @@ def test_who_reads_the_table_for_long_holds_a_checkpoint_up_for_a_moment_only(dr
     drive.fold()
     assert {wait for wait in waits if wait is not None} == {CHECKPOINT_WAIT_MS}
     assert drive.store.durable == 1
+
+
+def test_a_damaged_mark_is_not_sealed_anew_by_the_next_fold(drive):
+    drive.apply(Set(b"a", b"1"))
+    drive.settle()
+    other = connect(drive.store.table.path)
+    other.execute("UPDATE fold SET entries = 7")
+    other.close()
+    drive.store.begin_fold()
+    done = drive.store.folder.done.get()
+    assert str(done.error) == "CORRUPT: what the table says of itself is damaged on disk"
+    with pytest.raises(Internal, match="what the table says of itself is damaged"):
+        drive.store.finish(done)

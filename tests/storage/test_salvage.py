@@ -208,7 +208,7 @@ def steps(monkeypatch, stop):
         (module.Path, "write_text"),
         (module.os, "link"),
         (module.shutil, "rmtree"),
-        (module, "sync_directory"),
+        (module, "sync_path"),
     ]:
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     return count
