@@ -81,8 +81,9 @@ CHECKPOINT_WAIT_MS = 100
 FOLD_CHANGES = 50_000
 FOLD_BYTES = 32 * MIB
 FOLD_AGE_MS = 5_000
-TABLE_CHECKPOINT_BYTES = 64 * MIB
-TABLE_CHECKPOINT_CHANGES = 200_000
+TABLE_CHECKPOINT_CHANGES = 400_000
+TABLE_WAL_BYTES_MAX = 62 * MIB
+TABLE_PORTION_BYTES = 8 * MIB
 OVERLAY_CHANGES_MAX = 200_000
 OVERLAY_BYTES_MAX = 96 * MIB
 MEMORY_BYTES_MAX = 160 * MIB  # the overlay, and as much cache as it leaves
@@ -99,7 +100,8 @@ BALLAST_PARTS = 16
 WAL_PARTS = 8  # the journal's WAL is made no longer than one of so many parts of what is free
 WAL_PRESIZED_BYTES = 32 * MIB
 WAL_CHECKPOINT_BYTES = 16 * MIB
-WAL_BYTES_MAX = 64 * MIB
+WAL_BYTES_MAX = 32 * MIB  # and a batch on top, in pages that may be half empty
+WAL_LOOK_BYTES = MIB
 
 # The client's side.
 TIMEOUT_MS = 5_000

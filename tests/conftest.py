@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("kvd", deadline=None)  # nothing is measured by the clock of a shared machine
 settings.load_profile("kvd")
 
+# Who runs the tests by nohup ignores it, and children would too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 
 class Daemon:
     """`kvd serve` in a directory. It can be killed and started again."""

@@ -29,9 +29,11 @@ from kvd.errors import KvdError, Refused
 from kvd.limits import ONCE_KEPT_MS
 from kvd.storage import Store
 from kvd.storage import fold as fold_module
+from kvd.storage import folder as folder_module
 from kvd.storage import journal as journal_module
 from kvd.storage import memory as memory_module
 from kvd.storage import retention as retention_module
+from kvd.storage import table as table_module
 from kvd.storage import upkeep as upkeep_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # long reprs of the strategies
@@ -99,8 +101,9 @@ SMALL_LIMITS = [
     (upkeep_module, "FOLD_CHANGES", 12),
     (upkeep_module, "OVERLAY_CHANGES_MAX", 20),
     (upkeep_module, "WAL_CHECKPOINT_BYTES", 1 << 18),
-    (fold_module, "TABLE_CHECKPOINT_BYTES", 20_000),
-    (fold_module, "TABLE_CHECKPOINT_CHANGES", 30),
+    (folder_module, "TABLE_WAL_BYTES_MAX", 40_000),
+    (folder_module, "TABLE_PORTION_BYTES", 20_000),
+    (folder_module, "TABLE_CHECKPOINT_CHANGES", 30),
     (memory_module, "JOINED_AT_ONCE", 2),
     (memory_module, "MEMORY_BYTES_MAX", 1_500),
 ]
@@ -302,12 +305,13 @@ def put_without_end(staging, key, value, *, expires):
 
 
 real_put = Staging.put
+write_mark = table_module.write_mark
 FAULTS = [
     (memory_module.Memory, "due", forget_expired),
     (memory_module.Memory, "covers", drop_what_is_not_folded),
     (Staging, "put", put_without_end),
-    (fold_module, "DELETE", "SELECT :since, :upto"),
-    (fold_module, "MARK", "UPDATE fold SET revision = :upto + 0 * (:entries + :seal)"),
+    (fold_module, "DELETE", "SELECT :after, :number"),
+    (table_module, "write_mark", lambda db, mark: write_mark(db, mark._replace(entries=0))),
     (Store, "trim_target", lambda store, **_: store.revision - 1 if store.revision > store.retention.first else None),
 ]
 

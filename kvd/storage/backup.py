@@ -106,30 +106,28 @@ def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
         with attached(directory / table.FILE, aside, breathe) as entries:
             entries.executescript(SCHEMA)
             entries.execute("BEGIN")
-            fold = table.read_fold(entries)  # from here on the table stands still for us
+            mark = table.read_mark(entries)  # from here on the table stands still for us
             with attached(directory / journal.FILE, aside, breathe) as changes:
                 history, _ = journal.read_mark(changes)
-                changes.execute(COPY_CHANGES, (fold.revision,))
+                changes.execute(COPY_CHANGES, (mark.revision,))
             count, last, time = entries.execute(
                 "SELECT count(*), coalesce(max(revision), 0), coalesce(max(time), 0) FROM backup.changes"
             ).fetchone()
-            if count == max(last - fold.revision, int(last > 0)):  # else changes were trimmed that a later fold has
+            if count == max(last - mark.revision, int(last > 0)):  # else changes were trimmed that a later fold has
                 entries.execute(COPY_ENTRIES)
-                about = (VERSION, history, fold.revision, last, time)
+                about = (VERSION, history, mark.revision, last, time)
                 entries.execute("INSERT INTO backup.about VALUES (?, ?, ?, ?, ?)", about)
                 entries.execute("COMMIT")
-                return Backup(last, time, fold.entries + net(entries), aside.stat().st_size)
+                return Backup(last, time, mark.entries + net(entries, mark), aside.stat().st_size)
             entries.rollback()
         os.truncate(aside, 0)
     raise StorageFailed(f"{directory}: the journal was trimmed faster than it could be read: try again")
 
 
-def net(db: Connection) -> int:
-    """Return how many more entries there are after the changes of a backup than before."""
-    (more,) = db.execute(
-        f"SELECT {journal.NET} FROM backup.changes WHERE revision > (SELECT folded FROM backup.about)"  # noqa: S608
-    ).fetchone()
-    return int(more)
+def net(db: Connection, mark: table.Mark) -> int:
+    """Return how many more entries there are after the changes of a backup than the table had."""
+    sql = f"SELECT {journal.NET} FROM backup.changes WHERE {journal.NOT_FOLDED}"  # noqa: S608  # constants
+    return int(db.execute(sql, (mark.revision, mark.upto, mark.through)).fetchone()[0])
 
 
 @contextmanager

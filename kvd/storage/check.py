@@ -159,7 +159,7 @@ class Check:
         """Compare how many entries there are with how many there should be, at one moment."""
         db.execute("BEGIN")
         try:
-            expected = table.read_fold(db).entries
+            expected = table.read_mark(db).entries
             found, lost = db.execute(COUNTS).fetchone()
             if lost:
                 self.found(table.FILE, f"the keys of {lost} entries are no keys any more")
@@ -174,18 +174,16 @@ class Check:
         """Compare up to where the table says it has come with what the journal has. Both may go on meanwhile."""
         try:
             with closing(connect(self.directory / journal.FILE)) as changes:
-                before = table.read_fold(db)
+                before = table.read_mark(db)
                 history, _ = journal.read_mark(changes)
                 first, last = changes.execute(SPAN).fetchone()
-                after = table.read_fold(db)
+                after = table.read_mark(db)
         except (Corrupt, sqlite3.DatabaseError, TypeError):
             return  # told already
         if before.history not in ("", history):
             self.found(table.FILE, f"it is not of the same store as {journal.FILE}")
-        elif last < before.revision or first > after.revision + 1:
-            self.found(
-                journal.FILE, f"it has the changes {first} to {last}, and the table those up to {before.revision}"
-            )
+        elif last < before.upto or first > after.revision + 1:
+            self.found(journal.FILE, f"it has the changes {first} to {last}, and the table those up to {before.upto}")
 
 
 def check(directory: Path, breathe: Callable[[], None]) -> Report:

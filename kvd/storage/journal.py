@@ -14,10 +14,9 @@ from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
 from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
 from kvd.storage.checksum import checksum, head_checksum, is_mark_whole, is_whole, mark_seal, seal, token_checksum
-from kvd.storage.database import PAGE_BYTES, Connection, checkpointed, connect, free_bytes, migrate
+from kvd.storage.database import Connection, checkpointed, connect, free_bytes, migrate, wal_used
 
 FILE = "journal.db"
-WAL_FRAME_HEAD_BYTES = 24
 MIGRATIONS = Migrations("kvd.journal")
 
 COLUMNS = "revision, kind, key, value, previous, created, expires, time, head, checksum, seal"
@@ -34,7 +33,9 @@ SELECT_SPAN_TO = f"{SELECT_ROWS} WHERE revision > ? AND revision <= ? AND key >=
 
 # A change that begins a key has no previous revision; one that is not a SET (kind 1) ends one.
 NET = "coalesce(sum(CASE WHEN kind <> 1 THEN -1 WHEN previous = 0 THEN 1 ELSE 0 END), 0)"
-NET_COUNT = f"SELECT {NET} FROM journal WHERE revision > ? AND revision <= ? AND key >= ?"  # noqa: S608  # constants
+# The changes that are not in the table: its mark's revision, `upto` and `through`.
+NOT_FOLDED = "revision > ? AND NOT (revision <= ? AND key <= ?)"
+NET_COUNT = f"SELECT {NET} FROM journal WHERE {NOT_FOLDED} AND key >= ?"  # noqa: S608  # constants
 
 
 @MIGRATIONS()
@@ -158,10 +159,10 @@ class Journal:
                 changes.append(change)
         return upto, changes
 
-    def net_count(self, since: int, prefix: bytes) -> int:
-        """Return how many more keys begin with the prefix now than did at revision `since`."""
+    def net_count(self, revision: int, upto: int, through: bytes, prefix: bytes) -> int:
+        """Return how many more keys begin with the prefix now than in a table with such a mark."""
         end = prefix_end(prefix)
-        span = (since, self.last(), prefix)
+        span = (revision, upto, through, prefix)
         if end is None:
             return int(self.db.execute(NET_COUNT, span).fetchone()[0])
         return int(self.db.execute(f"{NET_COUNT} AND key < ?", (*span, end)).fetchone()[0])
@@ -205,9 +206,8 @@ class Journal:
         return free_bytes(self.db)
 
     def wal_used(self) -> int:
-        """Return how many bytes of the WAL are not checkpointed, or are but cannot be used again yet. It takes 5 us."""
-        frames, done = checkpointed(self.db, "NOOP")
-        return 0 if frames == done else frames * (PAGE_BYTES + WAL_FRAME_HEAD_BYTES)
+        """Return how many bytes of the WAL are not checkpointed, or are but cannot be used again yet."""
+        return wal_used(self.db)
 
     def finish_checkpoint(self) -> bool:
         """Checkpoint what is left in the WAL, so that the next commit begins at its start; return whether all was."""

@@ -18,7 +18,7 @@ from kvd.storage.wal import written
 FILES = (journal.FILE, table.FILE)
 MOVING = "repair.moving"  # what a repair made, while it is moved into its place
 # How far a file has come, and: how many rows it has, how many it should have.
-REACHED = {journal.FILE: "SELECT max(revision) FROM journal", table.FILE: "SELECT revision FROM fold"}
+REACHED = {journal.FILE: "SELECT max(revision) FROM journal", table.FILE: "SELECT revision, upto, through FROM fold"}
 ROWS = {
     journal.FILE: "SELECT count(*), coalesce(max(revision) - min(revision) + 1, 0) FROM journal",
     table.FILE: "SELECT (SELECT count(*) FROM entry), (SELECT entries FROM fold)",
@@ -116,8 +116,8 @@ def is_ahead(directory: Path, file: str, db: Connection) -> bool:
     """Return whether a file alone tells more than with its WAL: then the WAL has lost what was copied from it."""
     try:
         with closing(connect_read_only(directory / file, without_wal=True)) as alone:
-            (copied,) = alone.execute(REACHED[file]).fetchone()
-        (known,) = db.execute(REACHED[file]).fetchone()
-        return bool(copied is not None and (known is None or copied > known))
+            copied = alone.execute(REACHED[file]).fetchone()
+        known = db.execute(REACHED[file]).fetchone()
+        return copied[0] is not None and (known[0] is None or copied > known)
     except (sqlite3.DatabaseError, StorageFailed, TypeError):
         return False  # not all of it is there yet, so nothing was lost; or it is damaged, which others tell

@@ -219,7 +219,7 @@ class Salvager:
         """Yield the rows of the table that are whole."""
         whole = 0
         with self.opened(table.FILE) as db:
-            # A fold is made durable in one: what is copied already is whole, and mixed with an older WAL it is not.
+            # What is copied already is whole, and mixed with an older WAL it is not.
             is_mixed = is_ahead(self.directory, table.FILE, db)
         with self.opened(table.FILE, without_wal=is_mixed) as db:
             for found in self.rows(table.FILE, db, ("entry", "key", table.COLUMNS), b"", between_keys):
@@ -231,11 +231,13 @@ class Salvager:
                 whole += 1
                 yield found
             try:
-                _, folded, expected = table.read_fold(db)
-                if folded > self.last:
-                    self.losses.append(f"{journal.FILE}: it ends at {self.last}, and the table knows {folded} changes")
-                if whole < expected:
-                    self.losses.append(f"{table.FILE}: {whole} of {expected} entries are whole")
+                mark = table.read_mark(db)
+                if mark.upto > self.last:
+                    self.losses.append(
+                        f"{journal.FILE}: it ends at {self.last}, and the table knows {mark.upto} changes"
+                    )
+                if whole < mark.entries:
+                    self.losses.append(f"{table.FILE}: {whole} of {mark.entries} entries are whole")
             except (sqlite3.Error, Corrupt, TypeError):
                 self.losses.append(f"{table.FILE}: {whole} entries are whole; how many there were cannot be told")
 

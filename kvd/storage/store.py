@@ -32,7 +32,7 @@ from kvd.limits import (
     WAL_PARTS,
 )
 from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_path
-from kvd.storage.fold import Folder
+from kvd.storage.folder import Folder
 from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
@@ -109,26 +109,28 @@ class Store(Upkeep):
     def load(self) -> None:
         """Read the heads, and the overlay from the journal: no replay of the history, whatever the size."""
         head = self.journal.head()
-        fold = self.table.fold()
-        if not fold.history and not fold.revision:
+        mark = self.table.mark()
+        if not mark.history and not mark.revision:
             self.table.adopt(head.history)
-        elif fold.history != head.history:
+        elif mark.history != head.history:
             raise Corrupt("journal.db and table.db are of two different stores: restore both from the same backup")
-        if fold.revision > head.last or (head.last > fold.revision and head.first > fold.revision + 1):
+        if mark.upto > head.last or (head.last > mark.revision and head.first > mark.revision + 1):
             raise Corrupt(
-                f"the journal ({head.first} to {head.last}) does not go on where the table ends ({fold.revision})"
+                f"the journal ({head.first} to {head.last}) does not go on where the table ends ({mark.revision})"
             )
         self.history = head.history
         self.revision, self.time = head.last, head.time
-        self.folded, self.durable = fold.revision, 0
+        self.folded, self.durable = mark.revision, 0
         self.retention = Retention(head.first, head.compacted, *self.kept)
-        self.entries = fold.entries
+        self.entries = mark.entries
         self.sqlite_version = sqlite3.sqlite_version
         self.memory = Memory()
         self.hits = self.misses = 0
-        self.apply(rows := self.journal.rows_after(fold.revision), {row[2]: entry_of(row) for row in rows})
-        if [row[0] for row in rows] != list(range(fold.revision + 1, head.last + 1)):
-            raise Corrupt(f"the journal has a hole after revision {fold.revision}")
+        rows = self.journal.rows_after(mark.revision)
+        self.memory.update({row[2]: entry_of(row) for row in rows}, len(rows))
+        self.count_entries([row for row in rows if not mark.has(row[0], row[2])])
+        if [row[0] for row in rows] != list(range(mark.revision + 1, head.last + 1)):
+            raise Corrupt(f"the journal has a hole after revision {mark.revision}")
         self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)
         self.next_token = self.journal.next_token()
         self.unsynced = False
@@ -194,8 +196,8 @@ class Store(Upkeep):
         """Return how many entries live at this time have keys that begin with the prefix."""
         if prefix:
             with refusals():
-                count, folded = self.table.count(prefix)
-                count += self.journal.net_count(folded, prefix)
+                count, mark = self.table.count(prefix)
+                count += self.journal.net_count(mark.revision, mark.upto, mark.through, prefix)
         else:
             count = self.entries
         return count - sum([key.startswith(prefix) for key in self.all_due(now)])
@@ -256,7 +258,8 @@ class Store(Upkeep):
             if isinstance(refusal, Full):
                 self.room.give_up()
             raise refusal from error
-        self.apply(batch.rows, batch.entries)
+        self.memory.update(batch.entries, len(batch.rows))
+        self.count_entries(batch.rows)
         if batch.rows:
             self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]
         if batch.compacted is not None:
@@ -268,9 +271,8 @@ class Store(Upkeep):
         self.unsynced = True
         self.plan(size + 64 * len(batch.rows))
 
-    def apply(self, rows: list[Row], entries: dict[bytes, Entry | None]) -> None:
-        """Bring what is in memory up to the journal."""
-        self.memory.update(entries, len(rows))
+    def count_entries(self, rows: list[Row]) -> None:
+        """Take into account how many entries changes begin and end."""
         self.entries += sum([-1 if row[1] != SET else not row[4] for row in rows])
 
     def sync(self) -> None:

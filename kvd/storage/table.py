@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from sqlite_utils import Database, Migrations
 
 from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end, span_of
 from kvd.errors import Corrupt
-from kvd.storage.checksum import is_mark_whole, is_whole, is_whole_head, mark_seal
+from kvd.storage.checksum import is_whole, is_whole_head, mark_seal
 from kvd.storage.database import Connection, connect, free_bytes, migrate
 
 FILE = "table.db"
@@ -48,17 +49,27 @@ def m001_table(db: Database) -> None:
     db.execute("CREATE INDEX entry_expires ON entry(expires) WHERE expires IS NOT NULL")
     db.execute(
         "CREATE TABLE fold(history TEXT NOT NULL, revision INTEGER NOT NULL, entries INTEGER NOT NULL,"
-        " seal INTEGER NOT NULL)"
+        " upto INTEGER NOT NULL, through BLOB NOT NULL, seal INTEGER NOT NULL)"
     )
-    db.execute("INSERT INTO fold VALUES ('', 0, 0, ?)", (mark_seal("", 0, 0),))
+    db.execute("INSERT INTO fold VALUES ('', 0, 0, 0, x'', ?)", (seal_of("", 0, 0, 0, b""),))
 
 
-class Fold(NamedTuple):
-    """Up to where the journal is folded into the table, and how many entries that gave."""
+class Mark(NamedTuple):
+    """What the table says of itself: how many entries it has, and up to which revision the journal is folded into it.
+
+    While a fold goes on, the keys up to `through` are folded up to the revision `upto`; else that is the same revision,
+    and `through` is empty.
+    """
 
     history: str
     revision: int
     entries: int
+    upto: int
+    through: bytes
+
+    def has(self, revision: int, key: bytes) -> bool:
+        """Return whether a change is folded."""
+        return revision <= self.revision or (revision <= self.upto and key <= self.through)
 
 
 class Table:
@@ -69,13 +80,13 @@ class Table:
         self.db: Connection = connect(self.path)
         migrate(self.db, MIGRATIONS, self.path)
 
-    def fold(self) -> Fold:
+    def mark(self) -> Mark:
         """Return how far the fold has come."""
-        return read_fold(self.db)
+        return read_mark(self.db)
 
     def adopt(self, history: str) -> None:
         """Tie a new table to its journal."""
-        self.db.execute("UPDATE fold SET history = ?, seal = ?", (history, mark_seal(history, 0, 0)))
+        write_mark(self.db, Mark(history, 0, 0, 0, b""))
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key; raises Corrupt when it is damaged."""
@@ -113,13 +124,13 @@ class Table:
         with closing(self.db.execute(sql.format(columns), span)) as cursor:
             yield from cursor
 
-    def count(self, prefix: bytes) -> tuple[int, int]:
-        """Return how many keys begin with the prefix, and the folded revision at which that is so."""
+    def count(self, prefix: bytes) -> tuple[int, Mark]:
+        """Return how many keys begin with the prefix, and how far the fold had come then."""
         end = prefix_end(prefix)
         sql, span = (COUNT_FROM, (prefix,)) if end is None else (COUNT_SPAN, (prefix, end))
         self.db.execute("BEGIN")
         try:
-            return int(self.db.execute(sql, span).fetchone()[0]), self.fold().revision
+            return int(self.db.execute(sql, span).fetchone()[0]), self.mark()
         finally:
             self.db.rollback()  # it only read; unlike COMMIT it works after an error too
 
@@ -138,12 +149,29 @@ class Table:
         self.db.close()
 
 
-def read_fold(db: Connection) -> Fold:
+def read_mark(db: Connection) -> Mark:
     """Return how far the fold of a table has come; raises Corrupt."""
-    *fold, seal = db.execute("SELECT history, revision, entries, seal FROM fold").fetchone()
-    if not is_mark_whole(seal, *fold):
+    *mark, seal = db.execute("SELECT history, revision, entries, upto, through, seal FROM fold").fetchone()
+    try:
+        is_intact = seal_of(*mark) == seal
+    except (TypeError, AttributeError):
+        is_intact = False
+    if not is_intact:
         raise Corrupt("what the table says of itself is damaged on disk")
-    return Fold(*fold)
+    return Mark(*mark)
+
+
+def write_mark(db: Connection, mark: Mark) -> None:
+    """Write how far the fold has come."""
+    db.execute(
+        "UPDATE fold SET history = ?, revision = ?, entries = ?, upto = ?, through = ?, seal = ?",
+        (*mark, seal_of(*mark)),
+    )
+
+
+def seal_of(history: str, revision: int, entries: int, upto: int, through: bytes) -> int:
+    """Return what protects a mark."""
+    return mark_seal(history, revision, entries, upto, crc32(through))
 
 
 def checked(row: tuple[bytes, bytes, int, int, int | None, int, int]) -> Entry:

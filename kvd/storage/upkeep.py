@@ -20,9 +20,10 @@ from kvd.limits import (
     TRIMMED_PER_IDLE_COMMIT_MAX,
     WAL_BYTES_MAX,
     WAL_CHECKPOINT_BYTES,
+    WAL_LOOK_BYTES,
 )
 from kvd.storage.database import PAGE_BYTES, refusal_of, refusals
-from kvd.storage.fold import CheckpointJob, Done, Folder, FoldJob
+from kvd.storage.folder import CheckpointJob, Done, Folder, FoldJob
 from kvd.storage.journal import Journal
 from kvd.storage.memory import Memory
 from kvd.storage.retention import Retention
@@ -55,6 +56,7 @@ class Upkeep:
         """Begin, once the files are open."""
         self.checkpoint_bytes = min(WAL_CHECKPOINT_BYTES, self.journal.wal.stat().st_size // 2)
         self.wal_bytes = self.checkpoint_bytes  # unknown after a crash: the first fold asks for a checkpoint
+        self.wal_unseen = 0  # of that, what is estimated
         self.wal_bytes_max = WAL_BYTES_MAX
         self.room_left = 0
         self.fold_asked_at: Milliseconds = 0
@@ -68,9 +70,18 @@ class Upkeep:
 
     # Folds
 
+    def see_wal(self) -> None:
+        """Ask SQLite how long the journal's WAL is. Rows of 2 KB have a page each, so it may be twice the estimate."""
+        self.wal_bytes = self.journal.wal_used()
+        self.wal_unseen = 0
+
     def plan(self, written: int) -> None:
         """Ask for a fold or a checkpoint when enough has come together, after a commit of so many bytes."""
-        self.wal_bytes += wal_bytes_of(written)
+        added = wal_bytes_of(written)
+        self.wal_bytes += added
+        self.wal_unseen += added
+        if self.wal_unseen > WAL_LOOK_BYTES:
+            self.see_wal()
         if self.wal_bytes > self.checkpoint_bytes:
             self.begin_checkpoint()
         fresh = self.memory.fresh
@@ -80,13 +91,10 @@ class Upkeep:
     def begin_fold(self, *, is_short: bool = False) -> None:
         """Hand the fresh overlay to the fold, if it is not at work; an empty one to make the last fold durable.
 
-        Not while a long WAL is to be checkpointed: a fold reads the journal, and with one after the other
-        `finish_checkpoint` would never find it unread, and the WAL grow while there is load (1.5 GiB in ten minutes).
         `is_short`: the disk is, so the table's WAL is to give its room back.
         """
-        is_held = self.checkpoint_asked and self.wal_bytes > 2 * self.checkpoint_bytes
         is_due = self.memory.fresh.changes or self.durable < self.folded
-        if (is_short or (is_due and not is_held)) and self.memory.folding is None and self.fold_error is None:
+        if (is_short or is_due) and self.memory.folding is None and self.fold_error is None:
             self.memory.begin_fold()
             self.folder.ask(FoldJob(self.revision, is_short))
 
@@ -235,6 +243,7 @@ class Upkeep:
             raise_lasting(done.error)
         elif self.put_off(self.journal.finish_checkpoint):
             self.wal_bytes = 0
+        self.folder.may_read.set()
 
     def put_off(self, work: Callable[[], T]) -> T | None:
         """Do what can wait while the disk is full or the journal busy; None when it has to."""
@@ -262,7 +271,7 @@ class Upkeep:
     def note_trimmed(self, upto: int) -> None:
         """Take note that rows were deleted. What that wrote to the WAL cannot be told from their number."""
         self.retention.trimmed(upto)
-        self.wal_bytes = self.journal.wal_used()
+        self.see_wal()
         if self.wal_bytes > self.checkpoint_bytes:
             self.begin_checkpoint()
 
@@ -275,7 +284,7 @@ class Upkeep:
 def wal_bytes_of(written: int) -> int:
     """Return what a commit of so many bytes adds to the journal's WAL: the end of the journal and its parents.
 
-    Estimated from above, in whole pages.
+    Estimated in whole pages.
     """
     return (3 + written * 21 // 20 // PAGE_BYTES) * PAGE_BYTES
 

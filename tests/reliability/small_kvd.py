@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kvd.cli import main
 from kvd.server import loop
-from kvd.storage import fold, journal, retention, upkeep
+from kvd.storage import folder, journal, retention, upkeep
 
 LIMITS = [
     (journal, "WAL_PRESIZED_BYTES", 1 << 18),
@@ -17,8 +17,9 @@ LIMITS = [
     (upkeep, "OVERLAY_CHANGES_MAX", 40),
     (upkeep, "WAL_CHECKPOINT_BYTES", 1 << 17),
     (upkeep, "TRIM_INTERVAL_MS", 20),
-    (fold, "TABLE_CHECKPOINT_BYTES", 20_000),
-    (fold, "TABLE_CHECKPOINT_CHANGES", 30),
+    (folder, "TABLE_WAL_BYTES_MAX", 40_000),
+    (folder, "TABLE_PORTION_BYTES", 20_000),
+    (folder, "TABLE_CHECKPOINT_CHANGES", 30),
     (loop, "FSYNC_INTERVAL_MS", 10),
 ]
 

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from drives import Drive
 
-from kvd.storage import fold, journal
+from kvd.storage import folder, journal
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _short_wal(monkeypatch):
 @pytest.fixture(autouse=True)
 def _eager_checkpoints(monkeypatch):
     """Each fold is made durable at once."""
-    monkeypatch.setattr(fold, "TABLE_CHECKPOINT_BYTES", -1)
+    monkeypatch.setattr(folder, "TABLE_CHECKPOINT_CHANGES", -1)
 
 
 @pytest.fixture

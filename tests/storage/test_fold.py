@@ -1,7 +1,9 @@
 """The fold: the table becomes what a replay of the journal gives, whenever and however often it runs."""
 
+import random
 import shutil
 import threading
+import time
 
 import pytest
 from drives import NOW, Drive, RolledBack, sqlite_error
@@ -11,10 +13,14 @@ from hypothesis import strategies as st
 from kvd.commands.entry import entry_of
 from kvd.commands.expiry import Expire
 from kvd.commands.values import Clear, MultiSet, Set
-from kvd.errors import Corrupt, Internal
+from kvd.errors import Corrupt, Internal, StorageFailed
 from kvd.limits import CHECKPOINT_WAIT_MS
 from kvd.storage import fold as fold_module
+from kvd.storage import folder as folder_module
+from kvd.storage.backup import back_up, restore
+from kvd.storage.check import check
 from kvd.storage.database import connect
+from kvd.storage.salvage import salvage
 
 KEYS = st.sampled_from([b"a", b"ab", b"a\x00", b"\xff"])
 COMMANDS = st.one_of(
@@ -42,7 +48,7 @@ def test_a_table_folded_at_any_moments_is_the_replay_of_the_journal(tmp_path_fac
         drive.fold() if step == "fold" else drive.apply(step, now=NOW + number)
     drive.fold()
     assert folded(drive) == replayed(drive)
-    assert drive.store.table.fold()[1:] == (drive.store.revision, len(folded(drive)))
+    assert drive.store.table.mark()[1:] == (drive.store.revision, len(folded(drive)), drive.store.revision, b"")
     drive.store.close()
 
 
@@ -70,8 +76,8 @@ def test_a_table_that_fell_back_is_folded_again(drive):
 
 
 def fail_once(monkeypatch, name, error):
-    """Let the first use of a thing of fold.py's fail, of those for the table."""
-    real, failed = getattr(fold_module, name), []
+    """Let the first use of a thing of folder.py's fail, of those for the table."""
+    real, failed = getattr(folder_module, name), []
 
     def fails(db, *arguments):
         if arguments[-1:] != ("journal",) and not failed:
@@ -79,7 +85,7 @@ def fail_once(monkeypatch, name, error):
             raise error
         return real(db, *arguments)
 
-    monkeypatch.setattr(fold_module, name, fails)
+    monkeypatch.setattr(folder_module, name, fails)
 
 
 def test_a_checkpoint_that_fails_after_the_fold_counts_nothing_twice(drive, monkeypatch):
@@ -98,11 +104,11 @@ def test_a_fold_that_finds_the_disk_full_is_undone_and_tried_again_later(drive, 
     drive.apply(Set(b"a", b"1"))
     drive.settle()
     with monkeypatch.context() as full:
-        full.setattr(fold_module, "INSERT", "SELECT full_disk(), :since, :upto")
-        full.setattr(fold_module.Folder, "open", open_with_full_disk)
+        full.setattr(fold_module, "INSERT", "SELECT full_disk(), :after, :number")
+        full.setattr(folder_module.Folder, "open", open_with_full_disk)
         drive.restart().store.begin_fold()
         done = drive.store.folder.done.get()
-    assert (str(done.error), drive.store.table.fold().revision) == ("user-defined function raised exception", 0)
+    assert (str(done.error), drive.store.table.mark().revision) == ("user-defined function raised exception", 0)
     drive.store.finish(done._replace(error=sqlite_error(13)))
     assert drive.store.room.is_short
     assert drive.store.room.take()  # there was room all the time
@@ -115,7 +121,7 @@ def test_a_fold_that_finds_the_disk_full_is_undone_and_tried_again_later(drive, 
     assert (drive.store.folded, len(folded(drive))) == (2, 2)
 
 
-real_open = fold_module.Folder.open
+real_open = folder_module.Folder.open
 
 
 def open_with_a_commit_that_fails(folder):
@@ -143,7 +149,7 @@ def test_a_fold_that_finds_anything_else_is_the_end(drive, code, cls, monkeypatc
 
 
 def test_a_fold_is_durable_only_when_its_checkpoint_is_whole(drive, monkeypatch):
-    monkeypatch.setattr(fold_module, "checkpoint", lambda *_: False)
+    monkeypatch.setattr(folder_module, "checkpoint", lambda *_: False)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
     assert (drive.store.folded, drive.store.durable) == (1, 0)
@@ -158,7 +164,7 @@ def test_a_fold_reads_values_not_older_than_the_last_of_each_key(drive):
 @pytest.mark.parametrize("fsync", ["interval", "never"])
 def test_the_journal_is_synced_before_the_table_gets_ahead_of_it(make_drive, monkeypatch, fsync):
     synced = []
-    monkeypatch.setattr(fold_module.os, "fdatasync", synced.append)
+    monkeypatch.setattr(folder_module.os, "fdatasync", synced.append)
     drive = make_drive(fsync=fsync)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
@@ -166,7 +172,7 @@ def test_the_journal_is_synced_before_the_table_gets_ahead_of_it(make_drive, mon
 
 
 def test_a_fold_whose_commit_was_rolled_back_by_sqlite_itself_is_tried_again(drive, monkeypatch):
-    monkeypatch.setattr(fold_module.Folder, "open", open_with_a_commit_that_fails)
+    monkeypatch.setattr(folder_module.Folder, "open", open_with_a_commit_that_fails)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
     assert (drive.store.folded, str(drive.store.fold_error)) == (0, "database or disk is full")
@@ -193,7 +199,7 @@ def test_commits_go_on_while_a_fold_is_at_work(drive):
             go_on.wait(60)
 
     db.set_progress_handler(pause, 10)
-    thread = threading.Thread(target=folder.fold, args=(db, fold_module.FoldJob(drive.store.revision)))
+    thread = threading.Thread(target=folder.fold_up, args=(db, folder_module.FoldJob(drive.store.revision)))
     thread.start()
     assert is_at_work.wait(60)
     drive.store.journal.db.execute("PRAGMA busy_timeout = 0")
@@ -201,27 +207,202 @@ def test_commits_go_on_while_a_fold_is_at_work(drive):
     go_on.set()
     thread.join()
     assert drive.store.get(b"other").value == b"1"
-    assert drive.store.table.fold().revision == 500
+    assert drive.store.table.mark().revision == 500
     db.close()
 
 
 def test_a_table_is_checkpointed_when_its_wal_is_long_much_was_folded_or_nothing_is_left_to_fold(drive, monkeypatch):
-    monkeypatch.setattr(fold_module, "TABLE_CHECKPOINT_BYTES", 1 << 20)
-    monkeypatch.setattr(fold_module, "TABLE_CHECKPOINT_CHANGES", 3)
+    monkeypatch.setattr(folder_module, "TABLE_WAL_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 3)
+    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 1)
     drive.apply(Set(b"a", b"1"))
     assert drive.fold().store.durable == 0
     drive.fold()
     assert drive.store.durable == 1
-    drive.apply(Set(b"a", b"x" * (1 << 20)))
-    assert drive.fold().store.durable == 2
-    for durable in (2, 2, 2, 6):
-        drive.apply(Set(b"a", b"1"))
+    for value, durable in (
+        (b"x" * (600 << 10), 1),
+        (b"x" * (600 << 10), 1),
+        (b"1", 3),
+        (b"1", 3),
+        (b"1", 3),
+        (b"1", 7),
+    ):
+        drive.apply(Set(b"a", value))
         assert drive.fold().store.durable == durable
+
+
+def spied(monkeypatch):
+    """Return what the fold's thread does, in order: keys folded in a portion, files checkpointed."""
+    calls = []
+    real_step, real_checkpoint = fold_module.Fold.step, folder_module.checkpoint
+
+    def step(at, bytes_max):
+        before = at.number
+        real_step(at, bytes_max)
+        calls.append(at.number - before)
+
+    def checkpoint(db, how, name):
+        calls.append(name)
+        return real_checkpoint(db, how, name)
+
+    monkeypatch.setattr(fold_module.Fold, "step", step)
+    monkeypatch.setattr(folder_module, "checkpoint", checkpoint)
+    return calls
+
+
+def pages_there(drive):
+    return drive.store.table.db.execute("PRAGMA page_count").fetchone()[0]
+
+
+@pytest.mark.parametrize("size", [10, 700, 900, 3_000, 40_000])
+def test_a_fold_never_makes_the_wal_of_the_table_longer_than_it_may_be(drive, monkeypatch, size):
+    most = 1 << 20
+    monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 1 << 30)
+    monkeypatch.setattr(folder_module, "TABLE_WAL_BYTES_MAX", most)
+    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", most * 2 // 3)
+    chance = random.Random(1)
+    wal = drive.directory / "table.db-wal"
+    for _ in range(4):
+        count = (6 << 20) // (size + 600)
+        drive.apply(
+            *[Set(b"%d" % chance.randrange(10**6), bytes(size), chance.randrange(1, 10**6)) for _ in range(count)]
+        )
+        drive.fold()
+        assert folded(drive) == replayed(drive)
+    assert pages_there(drive) * 4096 > 2 * most
+    assert most // 3 < wal.stat().st_size <= most + 32 * 4096
+
+
+def test_a_key_is_folded_once_however_often_it_changed_and_in_whichever_portion(drive, monkeypatch):
+    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 60_000)
+    drive.apply(*[Set(b"%d" % (number % 50), b"%d" % number) for number in range(1_000)])
+    drive.settle()
+    calls = spied(monkeypatch)
+    drive.fold()
+    portions = [call for call in calls if call != "main"]
+    assert len(portions) > 3
+    assert sum(portions) == 50
+    assert folded(drive) == replayed(drive)
+
+
+def partly_folded(drive, monkeypatch, portions):
+    """Fold so many portions of one key each, then fail."""
+    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 1)
+    drive.settle()
+    steps, real = iter(range(portions)), fold_module.Fold.step
+
+    def step(at, bytes_max):
+        if next(steps, None) is None:
+            raise sqlite_error(13)
+        real(at, bytes_max)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(fold_module.Fold, "step", step)
+        drive.store.begin_fold()
+        drive.settle()
+    drive.store.fold_error = None
+
+
+COMMANDS_OF_THREE_KINDS = (Set(b"b", b"new"), Clear([b"a", b"d"]), Set(b"c", b"1"), Set(b"e", b"1"), Clear([b"e"]))
+
+
+@pytest.mark.parametrize("portions", range(6))
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_fold_that_was_interrupted_goes_on_where_it_was(drive, monkeypatch, portions, restarted):
+    drive.apply(*[Set(key, b"old") for key in (b"a", b"b", b"d", b"x")])
+    drive.fold()
+    drive.apply(*COMMANDS_OF_THREE_KINDS)
+    partly_folded(drive, monkeypatch, portions)
+    mark = drive.store.table.mark()
+    assert (mark.revision == drive.store.revision) == (portions == 5)
+    assert mark.entries == len(folded(drive))
+    if restarted:
+        drive.restart()
+    assert [drive.store.count(prefix, NOW) for prefix in (b"", b"a", b"b", b"c", b"d", b"e", b"x")] == [
+        3,
+        0,
+        1,
+        1,
+        0,
+        0,
+        1,
+    ]
+    drive.apply(Set(b"a", b"newer"), Set(b"z", b"1"), Clear([b"x"]))
+    assert drive.store.count(b"", NOW) == 4
+    drive.fold()
+    assert folded(drive) == replayed(drive)
+    mark = drive.store.table.mark()
+    assert mark[1:] == (drive.store.revision, 4, drive.store.revision, b"")
+
+
+@pytest.mark.parametrize("portions", range(1, 5))
+def test_what_a_table_that_is_partly_folded_is_backed_up_checked_and_repaired_as(
+    drive, monkeypatch, tmp_path, portions
+):
+    drive.apply(*[Set(key, b"old") for key in (b"a", b"b", b"d", b"x")])
+    drive.fold()
+    drive.apply(*COMMANDS_OF_THREE_KINDS)
+    partly_folded(drive, monkeypatch, portions)
+    assert check(drive.directory, lambda: None).damages == []
+    made = back_up(drive.directory, tmp_path / "backup", lambda: None)
+    assert (made.entries, restore(tmp_path / "backup", tmp_path / "restored").entries) == (3, 3)
+    expected = replayed(drive)
+    drive.store.close()
+    assert salvage(drive.directory, "aside").losses == []
+    for directory in (tmp_path / "restored", drive.directory):
+        other = Drive(directory, fsync="never")
+        assert list(other.store.scan(b"", None)) == expected
+        other.store.close()
+
+
+def test_a_table_that_has_changes_the_journal_has_not_is_refused(drive, monkeypatch):
+    drive.apply(*[Set(b"%d" % number, b"") for number in range(3)])
+    partly_folded(drive, monkeypatch, 2)
+    drive.store.journal.db.execute("DELETE FROM journal WHERE revision = 3")
+    drive.store.close()
+    with pytest.raises(StorageFailed, match=r"the journal \(1 to 2\) does not go on where the table ends"):
+        Drive(drive.directory)
+
+
+def test_the_checkpoint_of_the_journal_has_its_turn_between_two_portions(drive, monkeypatch):
+    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 1)
+    drive.apply(*[Set(b"%d" % number, b"") for number in range(3)])
+    drive.settle()
+    calls = spied(monkeypatch)
+    drive.store.folder.jobs.put(folder_module.FoldJob(3))
+    drive.store.begin_checkpoint()
+    folder = drive.store.folder
+    assert isinstance(folder.done.get().job, folder_module.CheckpointJob)
+    folder.may_read.set()
+    assert folder.done.get().job == folder_module.FoldJob(3)
+    assert [call for call in calls if call != "main"] == [1, "journal", 1, 1]
+
+
+def test_a_thread_that_is_to_end_folds_to_the_end_first(drive, monkeypatch):
+    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 1)
+    drive.apply(*[Set(b"%d" % number, b"") for number in range(20)])
+    drive.store.begin_fold()
+    drive.store.folder.stop()
+    assert drive.store.table.mark().revision == 20
+
+
+def test_the_fold_waits_until_the_loop_has_finished_the_checkpoint_of_the_journal(drive, monkeypatch):
+    """Else it would read the journal at that moment, and the WAL could not be begun anew."""
+    monkeypatch.setattr(folder_module, "CHECKPOINT_WAIT_MS", 60_000)
+    drive.apply(Set(b"a", b"1"))
+    drive.store.begin_checkpoint()
+    drive.store.begin_fold()
+    done = drive.store.folder.done.get()
+    time.sleep(0.1)
+    assert drive.store.folder.done.empty()
+    drive.store.finish(done)
+    drive.settle()
+    assert drive.store.folded == 1
 
 
 def test_who_reads_the_table_for_long_holds_a_checkpoint_up_for_a_moment_only(drive, monkeypatch):
     """With the usual 5 s each fold beside a backup took 5 s, and the commits waited for it."""
-    waits, real = [], fold_module.checkpoint
+    waits, real = [], folder_module.checkpoint
 
     def checkpoint(db, how, name):
         class Spy:
@@ -231,7 +412,7 @@ def test_who_reads_the_table_for_long_holds_a_checkpoint_up_for_a_moment_only(dr
 
         return real(Spy(), how, name)
 
-    monkeypatch.setattr(fold_module, "checkpoint", checkpoint)
+    monkeypatch.setattr(folder_module, "checkpoint", checkpoint)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
     assert {wait for wait in waits if wait is not None} == {CHECKPOINT_WAIT_MS}

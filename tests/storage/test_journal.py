@@ -97,8 +97,10 @@ def test_a_commit_that_sqlite_rolled_back_by_itself_can_be_tried_again(drive):
 
 
 def test_counts_of_a_span_are_what_began_less_what_ended(journal):
-    counted = [journal.net_count(0, b""), journal.net_count(0, b"a"), journal.net_count(3, b"a")]
-    assert (counted, journal.net_count(0, b"\xff")) == ([3, 1, -1], 1)
+    counted = [journal.net_count(since, since, b"", prefix) for since, prefix in ((0, b""), (0, b"a"), (3, b"a"))]
+    assert (counted, journal.net_count(0, 0, b"", b"\xff")) == ([3, 1, -1], 1)
+    # After a fold from 0 to 3 of the keys up to one.
+    assert [journal.net_count(0, 3, b"a", prefix) for prefix in (b"", b"a", b"\xff")] == [2, 0, 1]
 
 
 DAMAGE = ["value = x'00'", "kind = 2", "key = x'62'", "created = 9", "expires = 9", "checksum = 9", "head = 9"]

@@ -11,7 +11,7 @@ from drives import Drive
 
 from kvd.commands.values import Get, Set
 from kvd.errors import StorageFailed
-from kvd.storage import Store, fold
+from kvd.storage import Store, folder
 from kvd.storage.lock import DirectoryLock
 from kvd.storage.wal import FRAME, HEADER, is_header_whole, written
 
@@ -147,7 +147,7 @@ def test_a_wal_that_was_cut_is_noted(killed, index, kept):
 
 
 def test_a_table_that_knows_more_than_its_wal_is_refused(drive, tmp_path, monkeypatch):
-    monkeypatch.setattr(fold, "TABLE_CHECKPOINT_BYTES", 1 << 30)  # two folds in one WAL, then all of it is copied
+    monkeypatch.setattr(folder, "TABLE_CHECKPOINT_CHANGES", 1 << 30)  # two folds in one WAL, then all of it is copied
     drive.apply(*[Set(b"%d" % number, b"x" * 500) for number in range(50)])
     drive.fold()
     drive.apply(*[Set(b"%d" % number, b"y" * 900) for number in range(50)])

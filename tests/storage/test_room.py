@@ -10,6 +10,7 @@ from kvd.commands.changes import Compact
 from kvd.commands.values import Clear, Set
 from kvd.errors import Full
 from kvd.storage import fold as fold_module
+from kvd.storage import folder as folder_module
 from kvd.storage.room import Room
 
 MIB = 1 << 20
@@ -75,40 +76,50 @@ def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypa
     assert (drive.store.folded, drive.store.durable) == (1, 1)
 
 
-def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_for(drive: Drive, monkeypatch):
+@pytest.fixture
+def tried(monkeypatch):
+    """Return a list of what the fold tries: keys and bytes. `fails_at(keys)` lets more than so many fail."""
+    tries, real = Tries(), fold_module.Fold.fold
+
+    def fold(at, portion):
+        tries.append(portion.keys)
+        if tries[-1] > tries.most:
+            raise tries.error
+        return real(at, portion)
+
+    monkeypatch.setattr(fold_module.Fold, "fold", fold)
+    return tries
+
+
+class Tries(list):
+    most = 10**9
+    error = sqlite_error(13)
+
+
+def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_for(drive: Drive, tried, monkeypatch):
+    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 600_000)
     for number in range(40):
-        drive.apply(Set(b"%d" % number, b"1"))
+        drive.apply(Set(b"%02d" % number, b"1"))
     drive.settle()
-    targets, real = [], fold_module.fold_to
-
-    def fold_to(db, upto):
-        targets.append(upto)
-        if upto - int(db.execute("SELECT revision FROM fold").fetchone()[0]) > 10:
-            raise sqlite_error(13)
-        return real(db, upto)
-
-    monkeypatch.setattr(fold_module, "fold_to", fold_to)
+    tried.most = 10
     drive.store.begin_fold(is_short=True)
     drive.settle()
-    assert targets == [40, 10, 20, 30, 40]
+    assert tried == [40, 25, 6, 6, 6, 6, 6, 6, 4]
     assert (drive.store.folded, drive.store.durable) == (40, 40)
 
 
-@pytest.mark.parametrize(("code", "tried"), [(13, [10, 2]), (10, [10])])
-def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(drive: Drive, monkeypatch, code, tried):
+@pytest.mark.parametrize(("code", "times"), [(13, 3), (10, 1)])
+def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(
+    drive: Drive, tried, monkeypatch, code, times
+):
+    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 4096 * 16)
     for number in range(10):
         drive.apply(Set(b"%d" % number, b"1"))
     drive.settle()
-    targets = []
-
-    def fold_to(db, upto):
-        targets.append(upto)
-        raise sqlite_error(code)
-
-    monkeypatch.setattr(fold_module, "fold_to", fold_to)
+    tried.most, tried.error = 0, sqlite_error(code)
     drive.store.begin_fold(is_short=True)
-    assert drive.store.folder.done.get().error is not None
-    assert targets == tried
+    assert drive.store.folder.done.get().error is tried.error
+    assert len(tried) == times
 
 
 def test_compact_gets_the_last_room_and_folds_first(drive: Drive):
