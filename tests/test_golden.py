@@ -21,7 +21,7 @@ from kvd.commands.changes import Changes, Compact
 from kvd.commands.entry import Change
 from kvd.commands.expiry import Expire, Persist, Ttl
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
-from kvd.commands.server import Backup, Check, Commands, Info, Ping
+from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
 from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
 from kvd.engine import Engine
 from kvd.errors import CODES, refusal
@@ -65,6 +65,8 @@ COMMAND_SAMPLES = [
     Info("store"),
     Commands(),
     Commands("set"),
+    Config(),
+    Config("fsync"),
     Check(),
     Backup("monday.kvd"),
 ]

@@ -8,7 +8,7 @@ from kvd.cli.serve import serve
 from kvd.version import VERSION
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVD"})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="kvd")
 def main() -> None:
     """Run kvd, a key-value daemon."""

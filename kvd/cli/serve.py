@@ -7,18 +7,24 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
-from kvd import config
+from kvd.cli.options import with_flags
 from kvd.client.keys import certificate
-from kvd.config import Config
+from kvd.config import OPTIONS, Config, Settings, as_toml, printed, settings
 from kvd.errors import BadConfiguration, StartError, StorageFailed
 from kvd.server import Server
 from kvd.server.doorkeeper import ServerKeys, read_access
+from kvd.server.endpoints import Endpoints
+from kvd.server.service import Options, Service
 from kvd.server.signals import stop_on_signals
+from kvd.server.systemd import Notifier, passed_sockets
 from kvd.storage import Store
 from kvd.version import VERSION
 
@@ -31,54 +37,45 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Directory of the data; made if missing.",
+    "--config", "file", type=FILE, envvar="KVD_CONFIG", help="A file of options, as conf/kvd.toml: kvd.toml(5)."
 )
-@click.option(
-    "--listen",
-    multiple=True,
-    default=(config.LISTEN,),
-    show_default=True,
-    help="Endpoint for commands, tcp://ADDRESS:PORT or ipc://PATH; may be repeated.",
-)
-@click.option("--publish", default=config.PUBLISH, show_default=True, help="Endpoint for changes.")
-@click.option(
-    "--fsync",
-    type=click.Choice(config.FSYNC_MODES),
-    default="always",
-    show_default=True,
-    help="When a commit is made durable: before its reply, within 100 ms, or when the system likes.",
-)
-@click.option(
-    "--backups",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder into which BACKUP writes.  [default: backups in the directory of the data]",
-)
-@click.option("--group", help="Group that may use ipc sockets, too.  [default: their owner alone]")
-@click.option("--key", type=FILE, help="Who this daemon is: its certificate with the secret key (kvd keygen).")
-@click.option("--access", type=FILE, help="Whom it lets in, and to what: a TOML file, read again on SIGHUP.")
-@click.option("--log-level", type=click.Choice(config.LOG_LEVELS), default="info", show_default=True)
+@with_flags
+@click.option("--check-config", is_flag=True, help="Tell what is wrong with all that, and end.")
+@click.option("--print-config", is_flag=True, help="Print what counts and where it comes from, and end.")
 @click.option("--end-with", type=int, hidden=True, help="End when this process, the one that started us, has ended.")
-def serve(*, end_with: int | None, **settings: Any) -> None:
+def serve(*, file: Path | None, check_config: bool, print_config: bool, end_with: int | None, **flags: Any) -> None:
     """Serve a data directory until SIGTERM or SIGINT.
+
+    A flag goes before the environment (KVD_DATA, KVD_LOG_LEVEL, ...), that before the file.
+    SIGHUP has the files read again.
 
     Example: kvd serve --data /var/lib/kvd
     """
-    logging.basicConfig(level=settings["log_level"].upper(), format="%(levelname)s %(message)s", stream=sys.stderr)
     os.umask(0o077)  # whatever it makes is its owner's alone
-    if end_with is not None:
-        end_with_parent(end_with)
     try:
-        run(Config(**settings))
+        found = settings(flags, os.environ, file)
+        if print_config:
+            click.echo("\n".join(printed(found)))
+        elif check_config:
+            server_keys(found.config)
+            click.echo(f"{file or 'the configuration'}: all is well")
+        else:
+            if end_with is not None:
+                end_with_parent(end_with)
+            run(found, partial(settings, flags, os.environ, file))
     except StorageFailed as error:
-        click.echo(f"kvd: {error}", err=True)
+        tell(error)
         # At once, as if killed: SQLite would checkpoint at its end, and nothing is to be written after a failed fsync.
         os._exit(error.exit_code)
     except StartError as error:
-        click.echo(f"kvd: {error}", err=True)
+        tell(error)
         sys.exit(error.exit_code)
+
+
+def tell(error: StartError) -> None:
+    """Say why the daemon ends, in a line or several."""
+    for line in str(error).splitlines():
+        click.echo(f"kvd: {line}", err=True)
 
 
 def end_with_parent(parent: int) -> None:
@@ -90,8 +87,9 @@ def end_with_parent(parent: int) -> None:
 
 def raise_descriptor_limit() -> None:
     """Allow as many descriptors as the system lets us: libzmq ends the process when it has none for a client."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:  # a sandbox may forbid even to ask for what is so already
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def made(backups: Path) -> Path:
@@ -103,53 +101,100 @@ def made(backups: Path) -> Path:
     return backups.resolve()
 
 
-def server_keys(settings: Config) -> ServerKeys | None:
+def server_keys(config: Config) -> ServerKeys | None:
     """Return the keys of a daemon that lets in only whom it knows. Raises BadConfiguration."""
-    if settings.key is None or settings.access is None:
+    if config.key is None or config.access is None:
         return None
     try:
-        public, secret = certificate(str(settings.key))
+        public, secret = certificate(str(config.key))
     except ValueError as error:
         raise BadConfiguration(str(error)) from error
     if secret is None:
-        raise BadConfiguration(f"{settings.key} has no secret key: give the file whose name ends in key_secret")
-    read_access(settings.access)  # before anything is opened
-    if settings.key.stat().st_mode & OTHERS:
-        log.warning("event=readable_key others than its owner can read %s: chmod 600 %s", settings.key, settings.key)
-    return ServerKeys(public, secret, settings.access)
+        raise BadConfiguration(f"{config.key} has no secret key: give the file whose name ends in key_secret")
+    read_access(config.access)  # before anything is opened
+    if config.key.stat().st_mode & OTHERS:
+        log.warning("event=readable_key others than its owner can read %s: chmod 600 %s", config.key, config.key)
+    return ServerKeys(public, secret, config.access)
 
 
-def run(settings: Config) -> None:
-    """Open the store, bind the endpoints, serve; raises StartError."""
-    settings.check()
-    keys = server_keys(settings)
+def check_scheduling() -> None:
+    """Raise BadConfiguration where libzmq would end the process: each of its threads asks for what it has already."""
+    try:
+        os.sched_setscheduler(0, os.sched_getscheduler(0), os.sched_getparam(0))
+    except OSError as error:
+        raise BadConfiguration(
+            f"sched_setscheduler is refused ({error.strerror}), and libzmq does not live without it: "
+            "let the service have SystemCallFilter=sched_setscheduler"
+        ) from error
+
+
+def endpoints_of(found: Settings) -> Endpoints:
+    """Return where to serve: what is configured, and the sockets that systemd passed, which replace the defaults."""
+    passed = passed_sockets(os.environ)
+    config, chosen = found.config, found.sources
+    listen = config.listen if "listen" in chosen or not passed else ()
+    publish = config.publish if "publish" in chosen or not passed else ()
+    ready = Endpoints(listen, publish, passed, config.group)
+    names = " ".join(given.name for given in passed)
+    if not (listen or any(not given.is_for_changes for given in passed)):
+        raise BadConfiguration(f"of the sockets that systemd passed ({names}) none is for commands: enable kvd.socket")
+    if not (publish or any(given.is_for_changes for given in passed)):
+        raise BadConfiguration(
+            f"of the sockets that systemd passed ({names}) none is for changes: "
+            "enable kvd-changes.socket, or set publish"
+        )
+    return ready
+
+
+class Reloader:
+    """Holds what the options are, and takes up what may change while a store is served."""
+
+    def __init__(self, found: Settings, read: Callable[[], Settings], store: Store) -> None:
+        self.found, self.read, self.store = found, read, store
+
+    def reload(self) -> None:
+        """Read the options again; raises BadConfiguration. What wants a restart is told, and stays."""
+        new, kept = self.read(), {}
+        for name, option in OPTIONS.items():
+            before, after = getattr(self.found.config, name), getattr(new.config, name)
+            if before != after and not option.reloads:
+                log.warning("event=needs_restart option=%s %s counts until kvd is started again", name, as_toml(before))
+                kept[name] = before
+        sources = {**new.sources, **{name: self.found.sources.get(name, "default") for name in kept}}
+        self.found = Settings(replace(new.config, **kept), sources)
+        self.take_up()
+
+    def take_up(self) -> None:
+        """Use the options that may change."""
+        config = self.found.config
+        log.setLevel(config.log_level.upper())
+        self.store.keep(config.kept_changes, config.kept_bytes)
+
+    def options(self) -> Options:
+        """Return what CONFIG tells."""
+        return self.found.as_map()
+
+
+def run(found: Settings, read: Callable[[], Settings]) -> None:
+    """Open the store, bind the endpoints, serve; raises StartError. `read` reads the options again."""
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    log.setLevel(found.config.log_level.upper())
+    notifier = Notifier(os.environ)
+    endpoints = endpoints_of(found)
+    keys = server_keys(found.config)
+    check_scheduling()
     raise_descriptor_limit()
-    store = Store(settings.data, fsync=settings.fsync)
+    config = found.config
+    store = Store(config.data, fsync=config.fsync)
     for note in store.notes:
         log.warning("event=recovered %s", note)
     try:
-        server = Server(
-            store,
-            listen=settings.listen,
-            publish=settings.publish,
-            backups=made(settings.backups or settings.data / "backups"),
-            keys=keys,
-            group=settings.group,
-        )
-        stop_on_signals(server)
-        # What is alive now lives to the end: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        commands = " ".join(bound.endpoint for bound in server.listening)
-        log.info(
-            "event=ready version=%s commands=%s changes=%s data=%s fsync=%s revision=%d",
-            VERSION,
-            commands,
-            server.publishing.endpoint,
-            settings.data,
-            settings.fsync,
-            store.revision,
-        )
+        reloader = Reloader(found, read, store)
+        reloader.take_up()
+        service = Service(notifier, options=reloader.options, reload=reloader.reload)
+        backups = made(config.backups or config.data / "backups")
+        server = Server(store, endpoints=endpoints, backups=backups, keys=keys, service=service)
+        begin(server, config)
         server.serve()
     except StorageFailed:
         raise
@@ -158,3 +203,20 @@ def run(settings: Config) -> None:
         raise
     store.close()
     log.info("event=stopped revision=%d", store.revision)
+
+
+def begin(server: Server, config: Config) -> None:
+    """Say that all is ready."""
+    stop_on_signals(server)
+    # What is alive now lives to the end: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    log.info(
+        "event=ready version=%s commands=%s changes=%s data=%s fsync=%s revision=%d",
+        VERSION,
+        *(" ".join(bound.endpoint for bound in many) for many in (server.listening, server.publishing)),
+        config.data,
+        config.fsync,
+        server.store.revision,
+    )
+    server.service.tell("READY=1", f"STATUS={server.status()}")

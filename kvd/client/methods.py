@@ -16,7 +16,7 @@ from kvd.commands.changes import Changes, Compact
 from kvd.commands.entry import Change
 from kvd.commands.expiry import Expire, Persist, Ttl
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
-from kvd.commands.server import Backup, Check, Commands, Info, Ping
+from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
 from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
 
 Text = str | bytes
@@ -343,6 +343,16 @@ class Methods:
         'always'
         """
         return Call(Info(section), same)
+
+    @method
+    @staticmethod
+    def config(option: str | None = None) -> Call[dict[str, dict[str, Any]]]:
+        """Return how the daemon is set up: each option's value, its source, and whether SIGHUP changes it.
+
+        >>> kv.config("fsync")["fsync"]["value"]
+        'always'
+        """
+        return Call(Config(option), same)
 
     @method
     @staticmethod

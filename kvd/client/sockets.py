@@ -1,6 +1,7 @@
 """The client's ZeroMQ sockets, set up as a client must: nothing is queued for a daemon that is not there."""
 
 import struct
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import zmq
@@ -111,8 +112,13 @@ def hindrance(event: int, *, has_keys: bool) -> str | None:
     return None
 
 
-def changes_endpoint(commands: str, told: str) -> str:
-    """Return where the changes are: as INFO tells, a wildcard host there being the host that was dialled."""
+def changes_endpoint(commands: str, endpoints: Sequence[str]) -> str:
+    """Return where the changes are, of the endpoints that INFO tells: one of the kind of the endpoint for commands.
+
+    A wildcard host there is the host that was dialled.
+    """
+    kind = commands.partition(":")[0]
+    told = next((each for each in endpoints if each.startswith(f"{kind}:")), endpoints[0])
     for wildcard in ("tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"):
         if told.startswith(wildcard) and commands.startswith("tcp://"):
             return f"{commands.rpartition(':')[0]}:{told.rpartition(':')[2]}"

@@ -239,7 +239,7 @@ class Watch(Closing):
         is_first, self.history = self.history is None, history
         if self.follower is None:
             self.queue_max = facts["publish_queue"]
-            self.endpoint = changes_endpoint(self.stream.endpoint, facts["changes"])
+            self.endpoint = changes_endpoint(self.stream.endpoint, facts["changes_endpoints"])
             if self.snapshot is not None:
                 if is_first:
                     self.since = facts["revision"]

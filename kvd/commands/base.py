@@ -76,6 +76,9 @@ class Daemon(Protocol):
     def commands(self, name: str | None) -> list[dict[str, Any]]:
         """Return what COMMANDS says; UnknownCommand if there is no such command."""
 
+    def config(self, name: str | None) -> dict[str, dict[str, Any]]:
+        """Return how the daemon is set up, all or one option; BadArgument if there is no such option."""
+
     def check(self) -> dict[str, Any]:
         """Return how much was read and found whole; raises Corrupt."""
 

@@ -40,6 +40,18 @@ class Commands(Ask, tag="COMMANDS"):
         return daemon.commands(self.name)
 
 
+class Config(Ask, tag="CONFIG"):
+    """Return how the daemon is set up: each option's value, where that comes from, and whether SIGHUP changes it."""
+
+    power: ClassVar[Power] = "admin"
+    examples = ("CONFIG", "CONFIG fsync")
+    option: Name | None = None
+
+    def run(self, daemon: Daemon, now: Milliseconds) -> dict[str, dict[str, Any]]:  # noqa: ARG002
+        """Return a map of options, each a map of value, source and reload."""
+        return daemon.config(self.option)
+
+
 class Check(Task, tag="CHECK"):
     """Read everything on the disk and tell what is damaged.
 

@@ -1,4 +1,4 @@
-"""Binding: what is safe to bind, and what is somebody else's.
+"""Binding: what is safe to bind, and what is somebody else's; or the sockets that systemd has bound for us.
 
 libzmq unlinks a live unix socket when it binds the same path, so a lock and a trial connection come first.
 """
@@ -9,7 +9,9 @@ import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import zmq
@@ -17,6 +19,20 @@ import zmq
 from kvd.errors import BadConfiguration, InUse
 
 UNIX_PATH_BYTES_MAX = 107
+CHANGES = "changes"  # how the name of a socket for changes begins (FileDescriptorName=); the others are for commands
+
+
+class Passed(NamedTuple):
+    """A listening socket that is bound already: its name, its descriptor, its endpoint."""
+
+    name: str
+    fd: int
+    endpoint: str
+
+    @property
+    def is_for_changes(self) -> bool:
+        """Return whether changes are to be published there."""
+        return self.name.startswith(CHANGES)
 
 
 class Bound:
@@ -37,6 +53,7 @@ class Bound:
             self.lock_fd = self.prepare_ipc(Path(endpoint.removeprefix("ipc://")))
         else:
             check_tcp(endpoint, is_guarded=is_guarded)
+            check_netlink()
         self.bind(endpoint)
         if self.group is not None and self.lock_fd is not None:
             share(Path(endpoint.removeprefix("ipc://")), self.group, 0o660)
@@ -85,6 +102,45 @@ class Bound:
             self.lock_fd = None
 
 
+class Adopted:
+    """An endpoint that systemd has bound, and keeps when we end: who connects meanwhile is answered after a restart."""
+
+    def __init__(self, sock: zmq.Socket[bytes], given: Passed, *, is_guarded: bool) -> None:
+        """Listen on it; raises BadConfiguration."""
+        if given.endpoint.startswith("tcp:"):
+            check_tcp(given.endpoint, is_guarded=is_guarded)
+        sock.setsockopt(zmq.USE_FD, given.fd)
+        try:
+            sock.bind(given.endpoint)
+        except zmq.ZMQError as error:
+            raise BadConfiguration(
+                f"cannot use the socket {given.name} that systemd passed: {error.strerror}"
+            ) from error
+        finally:
+            sock.setsockopt(zmq.USE_FD, -1)
+        self.endpoint = given.endpoint
+
+    def close(self) -> None:
+        """Leave it to systemd."""
+
+
+class Endpoints(NamedTuple):
+    """Where a server is: what it binds for commands and for changes, what was bound for it, the group let in there."""
+
+    listen: Sequence[str]
+    publish: Sequence[str]
+    passed: Sequence[Passed] = ()
+    group: str | None = None
+
+    def bind(self, sock: zmq.Socket[bytes], *, is_for_changes: bool, is_guarded: bool) -> Iterator["Bound | Adopted"]:
+        """Bind what is for a socket, and yield each; raises BadConfiguration or InUse."""
+        for given in self.passed:
+            if given.is_for_changes == is_for_changes:
+                yield Adopted(sock, given, is_guarded=is_guarded)
+        for endpoint in self.publish if is_for_changes else self.listen:
+            yield Bound(sock, endpoint, is_guarded=is_guarded, group=self.group)
+
+
 def group_id(name: str | None) -> int | None:
     """Return the number of a group; raises BadConfiguration."""
     try:
@@ -123,6 +179,25 @@ def check_stale(path: Path) -> None:
         except ConnectionRefusedError:
             return  # left behind by a daemon that was killed; libzmq unlinks it
     raise InUse(f"ipc://{path} is in use by another program")
+
+
+def endpoint_of(sock: socket.socket) -> str:
+    """Return the endpoint of a listening socket as ZeroMQ names it."""
+    if sock.family == socket.AF_UNIX:
+        return f"ipc://{sock.getsockname()}"
+    host, port = sock.getsockname()[:2]
+    return f"tcp://[{host}]:{port}" if sock.family == socket.AF_INET6 else f"tcp://{host}:{port}"
+
+
+def check_netlink() -> None:
+    """Raise BadConfiguration where libzmq would end the process: it asks for the network's interfaces, and must."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
+    except OSError as error:
+        raise BadConfiguration(
+            f"TCP cannot be listened on, for AF_NETLINK is refused ({error.strerror}): let systemd pass the socket "
+            "(kvd-tcp.socket), or let the service have RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"
+        ) from error
 
 
 def check_tcp(endpoint: str, *, is_guarded: bool) -> None:

@@ -22,8 +22,9 @@ Section = Callable[[], dict[str, Any]]
 class Facts:
     """Answers what commands ask: the `Daemon` of the commands."""
 
-    def __init__(self, sections: dict[str, Section], maintenance: Maintenance) -> None:
+    def __init__(self, sections: dict[str, Section], options: Section, maintenance: Maintenance) -> None:
         self.sections = sections
+        self.options = options
         self.check = maintenance.check
         self.back_up = maintenance.back_up
 
@@ -35,6 +36,16 @@ class Facts:
         if name not in self.sections:
             raise BadArgument(f"INFO has no section {section!r}: there are {', '.join(self.sections)}")
         return {name: self.sections[name]()}
+
+    def config(self, name: str | None) -> dict[str, dict[str, Any]]:
+        """Return all options, or one."""
+        options = self.options()
+        if name is None:
+            return options
+        wanted = name.lower().replace("-", "_")
+        if wanted not in options:
+            raise BadArgument(f"there is no option {name!r}: there are {', '.join(options)}")
+        return {wanted: options[wanted]}
 
     def commands(self, name: str | None) -> list[dict[str, Any]]:
         """Return the table of commands as data, or the row of one."""
@@ -60,7 +71,8 @@ def server_facts(server: "Server") -> dict[str, Any]:
         "memory_bytes": resident_bytes(),
         "uptime_ms": server.clock.now() - server.started,
         "commands": [bound.endpoint for bound in server.listening],
-        "changes": server.publishing.endpoint,
+        "changes": server.publishing[0].endpoint,
+        "changes_endpoints": [bound.endpoint for bound in server.publishing],
         "publish_queue": PUBLISH_QUEUE_MAX,
         "history": server.store.history,
         "revision": server.store.revision,

@@ -32,13 +32,14 @@ from kvd.limits import (
 from kvd.server.clock import Clock
 from kvd.server.connections import Capacity, Connections, connections_max
 from kvd.server.doorkeeper import Doorkeeper, ServerKeys
-from kvd.server.endpoints import Bound
+from kvd.server.endpoints import Adopted, Bound, Endpoints
 from kvd.server.executor import Executor
 from kvd.server.facts import Facts, Section, server_facts, traffic_facts
 from kvd.server.memory import MemoryGuard
 from kvd.server.parking import Parked
 from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
+from kvd.server.service import Service
 from kvd.server.tasks import Maintenance, Tasks
 from kvd.storage import Store
 
@@ -60,11 +61,10 @@ class Server:
         self,
         store: Store,
         *,
-        listen: Iterable[str],
-        publish: str,
+        endpoints: Endpoints,
         backups: Path,
         keys: ServerKeys | None = None,
-        group: str | None = None,
+        service: Service | None = None,
     ) -> None:
         """Bind the endpoints; raises StartError. With keys, only those in the access file are let in."""
         self.store = store
@@ -75,15 +75,18 @@ class Server:
             "store": store.facts,
             "traffic": partial(traffic_facts, self),
         }
-        self.facts = Facts(sections, Maintenance(store.directory, backups, self.tasks))
+        self.service = service or Service()
+        self.facts = Facts(sections, self.service.options, Maintenance(store.directory, backups, self.tasks))
         self.executor = Executor(store, self.clock, self.facts, self.tasks)
         self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self.open_sockets(keys)
-            bind = partial(Bound, is_guarded=keys is not None, group=group)
-            self.listening = [bind(self.requests.socket, endpoint) for endpoint in listen]
-            self.publishing = bind(self.publisher.socket, publish)
+            self.listening: list[Bound | Adopted] = []
+            self.publishing: list[Bound | Adopted] = []
+            bind = partial(endpoints.bind, is_guarded=keys is not None)
+            self.listening.extend(bind(self.requests.socket, is_for_changes=False))
+            self.publishing.extend(bind(self.publisher.socket, is_for_changes=True))
         except BaseException:
             self.context.destroy(linger=0)
             raise
@@ -182,14 +185,14 @@ class Server:
         self.end_tasks()
         self.tend_memory(now)
         if self.is_hung_up:
-            self.hung_up()
+            self.reload()
         self.publisher.tick(self.store.revision, now)
-        if self.read_only is not None:
-            return
-        try:
-            self.tend_storage(now)
-        except Refused as error:
-            self.end_writes(error.message)
+        if self.read_only is None:
+            try:
+                self.tend_storage(now)
+            except Refused as error:
+                self.end_writes(error.message)
+        self.service.tick(self.status, now)
 
     def tend_storage(self, now: Milliseconds) -> None:
         """Do what is due in the storage: expiries, the sync of an interval, its own. Raises Refused when it failed."""
@@ -200,6 +203,8 @@ class Server:
             self.next_sync = now + FSYNC_INTERVAL_MS
             self.store.sync()
         self.store.tick(now)
+        if self.service.is_due(now):
+            self.store.prove()
 
     def tend_memory(self, now: Milliseconds) -> None:
         """Look whether the process takes too much memory, and free what can be."""
@@ -319,21 +324,27 @@ class Server:
 
     # Signals
 
-    def hung_up(self) -> None:
-        """SIGHUP came: read the access file again. What waits or listens by rights of before ends and may ask again."""
+    def reload(self) -> None:
+        """SIGHUP came: read the files again. What waits or listens by rights of before ends and may ask again."""
         self.is_hung_up = False
         if self.signals is not None:
             with contextlib.suppress(BlockingIOError):
                 self.signals.recv(SIGNALS_MAX)
-        if self.doorkeeper is None:
-            log.info("event=sighup there is no access file to read again")
-            return
-        before = self.doorkeeper.access
-        if not self.doorkeeper.read_again():
-            return
-        self.answer_empty(self.parking.take_all())
-        if self.doorkeeper.access.takes_from(before):
-            self.watchers.cut_all()
+        with self.service.reloading():
+            if self.doorkeeper is None:
+                return
+            before = self.doorkeeper.access
+            if not self.doorkeeper.read_again():
+                return
+            self.answer_empty(self.parking.take_all())
+            if self.doorkeeper.access.takes_from(before):
+                self.watchers.cut_all()
+
+    def status(self) -> str:
+        """Return how we are, in a line."""
+        if self.read_only is not None:
+            return f"READ-ONLY: {self.read_only}"
+        return f"revision {self.store.revision}, {self.clients.count} clients, {self.watchers.count} watchers"
 
     # The end
 
@@ -344,6 +355,7 @@ class Server:
     def drain_and_stop(self) -> None:
         """Serve what has arrived, tell those who wait, and let the replies leave."""
         log.info("event=stopping")
+        self.service.tell("STOPPING=1")
         self.turn(0)
         ending = ShuttingDown("the daemon is about to end; ask again")
         for parked in self.parking.take_all():
@@ -372,5 +384,5 @@ class Server:
         if self.doorkeeper is not None:
             self.doorkeeper.socket.close()
         self.context.term()
-        for bound in (*self.listening, self.publishing):
+        for bound in (*self.listening, *self.publishing):
             bound.close()

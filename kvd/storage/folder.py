@@ -60,8 +60,9 @@ class Folder(threading.Thread):
         self.done: SimpleQueue[Done] = SimpleQueue()
         self.may_read = threading.Event()  # once the loop has finished a checkpoint of the journal
         self.db: Connection = None
-        # In this job: whether who reads the table has held up a checkpoint, how much there is room for at once.
-        self.is_held_up, self.portion_bytes = False, TABLE_PORTION_BYTES
+        # In this job: how often who reads the table has held up a checkpoint, how many portions go by before the next
+        # try, and how much there is room for at once.
+        self.failed, self.skipped, self.portion_bytes = 0, 0, TABLE_PORTION_BYTES
 
     def ask(self, job: FoldJob | CheckpointJob) -> None:
         """Hand over a job; they are done in order, but a checkpoint of the journal between two portions of a fold."""
@@ -110,7 +111,7 @@ class Folder(threading.Thread):
         """Bring the table up to a revision. Makes that durable when there was nothing to bring: the loop is idle."""
         if self.sync_journal:
             self.sync()
-        self.is_held_up, self.portion_bytes = False, TABLE_PORTION_BYTES
+        self.failed, self.skipped, self.portion_bytes = 0, 0, TABLE_PORTION_BYTES
         since = table.read_mark(db).revision
         step = self.step_where_room_is if job.is_short else self.step
         while (at := fold.Fold(db, job.upto)).mark.revision < job.upto:
@@ -124,7 +125,9 @@ class Folder(threading.Thread):
 
         Not after each portion: its fsync holds up the commits'.
         """
-        if wal_used(at.db) + TABLE_PORTION_BYTES > TABLE_WAL_BYTES_MAX and not self.is_held_up:
+        if self.skipped:
+            self.skipped -= 1
+        elif wal_used(at.db) + TABLE_PORTION_BYTES > TABLE_WAL_BYTES_MAX:
             self.checkpoint(at.db, at.mark.revision, "RESTART")
         at.step(self.portion_bytes)
         if not (at.is_over or self.jobs.empty()):
@@ -151,12 +154,14 @@ class Folder(threading.Thread):
         """Checkpoint the table, which is folded up to a revision.
 
         RESTART and TRUNCATE wait a moment for who reads from the WAL, or it would rarely begin anew beside readers
-        (1.2 GiB in ten minutes). They keep nobody waiting: readers go on, and we alone write to the table.
+        (1.2 GiB in ten minutes). They keep nobody waiting: readers go on, and we alone write to the table. A daemon
+        that reads much is in the way now and then, a backup for minutes: so after each failure a longer pause is made.
         """
         if checkpoint(db, how, "main"):
             self.durable = folded
         else:
-            self.is_held_up = True
+            self.skipped = self.failed
+            self.failed = 2 * self.failed + 1
 
     def give_back(self) -> Exception | None:
         """Give back what a fold that found the disk full wrote of its WAL; return what went wrong but a full disk."""

@@ -136,6 +136,11 @@ class Journal:
         self.append([], [], None, upto)
         return True
 
+    def prove(self) -> None:
+        """Begin to write, and end it. Raises sqlite3.Error when that cannot be."""
+        self.db.execute("BEGIN IMMEDIATE")
+        self.db.execute("ROLLBACK")
+
     def rows_after(self, revision: int) -> list[Row]:
         """Return all rows after a revision, checked."""
         return [checked(row) for row in self.db.execute(SELECT_AFTER, (revision,))]

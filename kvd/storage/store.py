@@ -284,6 +284,16 @@ class Store(Upkeep):
             except OSError as error:
                 raise Internal(f"fsync of the journal failed: {error.strerror}") from error
 
+    def prove(self) -> None:
+        """Show that the disk takes writes: raises Refused when it does not, and waits as long as it does."""
+        self.put_off(self.journal.prove)
+        self.unsynced = True
+        self.sync()
+
+    def keep(self, changes: int, size: int) -> None:
+        """Keep so many changes, of so many bytes at most, from now on."""
+        self.retention.kept_changes, self.retention.kept_bytes = changes, size
+
     def facts(self) -> dict[str, Any]:
         """Return what INFO says of the store."""
         memory = self.memory

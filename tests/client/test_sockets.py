@@ -20,7 +20,7 @@ from kvd.limits import RECONNECT_NEVER_MS
     ],
 )
 def test_a_wildcard_host_is_the_host_that_was_dialled(commands, told, dialled):
-    assert changes_endpoint(commands, told) == dialled
+    assert changes_endpoint(commands, [told]) == dialled
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,10 @@ def test_a_monitor_tells_that_a_connection_came_and_went(context, tmp_path):
     router.close()
     assert event_in(events.recv_multipart()) & LOST
     sock.disable_monitor()
+
+
+@pytest.mark.parametrize(
+    ("commands", "dialled"), [("tcp://h:1", "tcp://h:2"), ("ipc:///c", "ipc:///p"), ("ws://h", "ipc:///p")]
+)
+def test_of_several_endpoints_the_one_like_that_for_commands_is_dialled(commands, dialled):
+    assert changes_endpoint(commands, ["ipc:///p", "tcp://*:2"]) == dialled

@@ -32,7 +32,7 @@ def test_an_address_others_reach_needs_keys_and_what_to_type_is_said(tmp_path, w
 @pytest.mark.parametrize("keep", [0, 2])
 def test_one_option_without_the_other_is_refused(tmp_path, doors, keep):
     code, said = serve("--data", tmp_path / "d", *doors.options[keep : keep + 2])
-    assert (code, "--key and --access go together" in said) == (78, True)
+    assert (code, "key and access go together" in said) == (78, True)
 
 
 def test_what_is_wrong_with_the_files_is_said_before_anything_is_opened(tmp_path, doors):

@@ -6,6 +6,7 @@ import zmq
 
 from kvd.errors import Busy, Corrupt, Full, Internal, StorageFailed
 from kvd.server import Server
+from kvd.server.endpoints import Endpoints
 from kvd.storage import Store
 from kvd.storage import journal as journal_module
 
@@ -18,7 +19,7 @@ class Rig:
     def __init__(self, directory, **options):
         self.store = Store(directory / "d", **options)
         ends = [f"ipc://{directory}/{name}" for name in "cp"]
-        self.server = Server(self.store, listen=ends[:1], publish=ends[1], backups=directory)
+        self.server = Server(self.store, endpoints=Endpoints(ends[:1], ends[1:]), backups=directory)
         self.context = zmq.Context()
         self.dealer = self.context.socket(zmq.DEALER)
         self.dealer.connect(ends[0])

@@ -46,6 +46,7 @@ TABLE = {
     "PING": ("read", lambda key: ["PING"]),
     "INFO": ("read", lambda key: ["INFO"]),
     "COMMANDS": ("read", lambda key: ["COMMANDS"]),
+    "CONFIG": ("admin", lambda key: ["CONFIG"]),
     "CHECK": ("admin", lambda key: ["CHECK"]),
     "BACKUP": ("admin", lambda key: ["BACKUP", "monday.kvd"]),
 }
@@ -71,7 +72,7 @@ def executor(tmp_path_factory):
         f"{role} {bound}": Client(role, role, (b"user:",) if bound else ()) for role in ROLES for bound in (0, 1)
     }
     tasks = NoTasks()
-    made = Executor(drive.store, Clock(0), Facts({}, Maintenance(drive.directory, drive.directory, tasks)), tasks)
+    made = Executor(drive.store, Clock(0), Facts({}, dict, Maintenance(drive.directory, drive.directory, tasks)), tasks)
     made.check = Access(clients, "access.toml").check
     yield made
     drive.store.close()

@@ -1,0 +1,40 @@
+"""The flags of `kvd serve`, made from the fields of `Config`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kvd.config import OPTIONS, Option
+
+FOLDERS = ("data", "backups")  # the other paths are files
+
+
+def with_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command a flag for each option. One that is not given is None, or empty if it may be repeated."""
+    for option in reversed(OPTIONS.values()):
+        command = click.option(
+            option.flag,
+            option.name,
+            type=type_of(option),
+            multiple=option.is_many,
+            help=f"{option.help}{default_of(option)}",
+        )(command)
+    return command
+
+
+def type_of(option: Option) -> Any:
+    """Return what click makes of a flag's value."""
+    if option.choices:
+        return click.Choice(option.choices)
+    if option.type in (Path, Path | None):
+        return click.Path(path_type=Path, dir_okay=option.name in FOLDERS, file_okay=option.name not in FOLDERS)
+    return int if option.type is int else str
+
+
+def default_of(option: Option) -> str:
+    """Return how the help ends."""
+    if option.default is None:
+        return ""
+    return f"  [default: {' '.join(option.default) if option.is_many else option.default}]"

@@ -1,0 +1,63 @@
+"""What systemd gives a service, and is told: sockets that it has bound, readiness, the watchdog.
+
+All of it by the environment, and nothing happens where that is empty.
+https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html and sd_notify.html
+"""
+
+import os
+import socket
+from collections.abc import MutableMapping
+
+from kvd.errors import BadConfiguration
+from kvd.server.endpoints import Passed, endpoint_of
+
+FIRST_FD = 3
+
+
+def passed_sockets(environment: MutableMapping[str, str] = os.environ) -> list[Passed]:
+    """Return the sockets that were passed to this process, and take them out of the environment of its children.
+
+    Raises BadConfiguration when one of them is none that ZeroMQ can listen on.
+    """
+    pid, count, names = (environment.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
+    if pid != str(os.getpid()) or not count.isdigit():
+        return []
+    fds = range(FIRST_FD, FIRST_FD + int(count))
+    named = [*names.split(":"), *["unknown"] * len(fds)]
+    return [passed(name, fd) for name, fd in zip(named, fds, strict=False)]
+
+
+def passed(name: str, fd: int) -> Passed:
+    """Return what a descriptor is; raises BadConfiguration."""
+    try:
+        os.set_inheritable(fd, False)  # noqa: FBT003  # positional only
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise BadConfiguration(f"the socket {name} that systemd passed does not listen: it wants ListenStream=")
+            sock.settimeout(0)
+            return Passed(name, fd, endpoint_of(sock))
+    except OSError as error:
+        raise BadConfiguration(f"the socket {name} that systemd passed cannot be used: {error.strerror}") from error
+
+
+class Notifier:
+    """Tells systemd how we are, if it wants to know."""
+
+    def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
+        """Take the variables out of the environment of our children."""
+        address, self.interval_ms = environment.pop("NOTIFY_SOCKET", ""), 0
+        period_us, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
+        self.socket: socket.socket | None = None
+        if address:
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self.address = f"\0{address[1:]}" if address.startswith("@") else address
+            if period_us.isdigit() and pid in ("", str(os.getpid())):
+                self.interval_ms = int(period_us) // 3000
+
+    def tell(self, *states: str) -> None:
+        """Send states, as READY=1. A systemd that does not listen is not our defect."""
+        if self.socket is not None:
+            try:
+                self.socket.sendto("\n".join(states).encode(), socket.MSG_DONTWAIT, self.address)
+            except OSError:
+                return
