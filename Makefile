@@ -1,6 +1,7 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
 # make test    the whole suite          make check   ruff, mypy, import-linter
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
+# make install-system   as root: kvd in /opt/kvd, its units, manual and configuration; make uninstall-system takes it away
 # make clean   takes away what these made
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ KEYS ?= 1000000
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire.py,kvd/engine.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
-.PHONY: run test long check bench coverage clean
+.PHONY: run test long check bench coverage install-system uninstall-system clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/kvsh --local $(DATA)
@@ -34,6 +35,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@sh conf/check-units.sh
 
 bench: $(VENV)/installed
 	@$(BIN)/python bench/compare.py $(ROUNDS)
@@ -55,6 +57,12 @@ $(VENV)/installed: $(BIN)/python pyproject.toml
 $(VENV)/installed-dev: $(VENV)/installed pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' >&2
 	@touch $@
+
+install-system:
+	@PYTHON=$(PYTHON) sh conf/install-system.sh .
+
+uninstall-system:
+	@sh conf/uninstall-system.sh
 
 clean:
 	rm -rf $(VENV) $(DATA) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .import_linter_cache

@@ -100,6 +100,9 @@ class Store(Upkeep):
         self.opened.append(self.journal)
         self.table = Table(directory)
         self.opened.append(self.table)
+        if left is not None:
+            # Who was killed may have written a commit and not synced it; from here on it counts, also for the table.
+            sync_path(self.journal.wal)
         sync_path(directory)  # before the lock says that the WALs are there
         self.lock.mark_in_use(self.journal.wal.stat().st_size)
         if recovery is not None:

@@ -12,6 +12,7 @@ from drives import Drive
 from kvd.commands.values import Get, Set
 from kvd.errors import StorageFailed
 from kvd.storage import Store, folder
+from kvd.storage import store as store_module
 from kvd.storage.lock import DirectoryLock
 from kvd.storage.wal import FRAME, HEADER, is_header_whole, written
 
@@ -269,3 +270,15 @@ def test_sqlite_agrees_with_what_is_counted(drive, tmp_path):
     (case / "journal.db-shm").unlink()
     assert frames(case) == expected
     assert written(case / "none", case / "none") == (0, 0)
+
+
+def test_what_was_committed_but_not_synced_before_a_kill_is_synced_before_it_counts(drive, tmp_path, monkeypatch):
+    drive.apply(Set(b"a", b"1"))
+    killed = copied(drive.directory, tmp_path / "killed")
+    synced, real = [], store_module.sync_path
+    monkeypatch.setattr(store_module, "sync_path", lambda path: (synced.append(path.name), real(path)))
+    Store(killed).close()
+    assert synced == ["journal.db-wal", "killed"]
+    del synced[:]
+    Store(killed).close()
+    assert synced == ["killed"]

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Looks at the units as systemd does: whether it understands them, and how exposed the service is. Part of `make check`.
+set -eu
+cd "$(dirname "$0")"
+command -v systemd-analyze >/dev/null || { echo "check-units: no systemd here, so the units are not looked at" >&2; exit 0; }
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+for unit in *.service *.socket; do
+    sed 's|/opt/kvd/bin/kvd|/bin/true|' "$unit" >"$folder/$unit"
+done
+verify() {
+    said=$(SYSTEMD_UNIT_PATH="$folder:" systemd-analyze verify --man=no "$folder"/*.service "$folder"/*.socket 2>&1 | grep -F "$folder" || true)
+    [ -z "$said" ] || { echo "$said" >&2; exit 1; }
+}
+exposed() { # at most $1 tenths
+    systemd-analyze security --offline=true --threshold="$1" "$folder/kvd.service" >"$folder/said" || {
+        tail -1 "$folder/said" >&2
+        exit 1
+    }
+}
+verify
+exposed 5
+grep -v '^#' kvd-network.conf | grep -v '^\[Service\]' >"$folder/network"
+sed -i "/^RestrictAddressFamilies=AF_UNIX/r $folder/network" "$folder/kvd.service"
+verify
+exposed 12

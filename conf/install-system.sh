@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs kvd for this machine, as root: install-system.sh WHAT, where WHAT is what pip takes (a wheel, `kvd`, or `.`).
+# Run again it upgrades: the configuration and the data stay.
+set -eu
+what=${1:-kvd}
+home=${KVD_HOME:-/opt/kvd}
+units=/etc/systemd/system
+
+[ "$(id -u)" = 0 ] || { echo "install-system: this wants root: sudo make install-system" >&2; exit 1; }
+[ -x "$home/bin/python" ] || "${PYTHON:-python3}" -m venv "$home" || {
+    echo "install-system: Python's venv is missing: apt-get install python3-venv" >&2
+    exit 1
+}
+"$home/bin/pip" install --quiet --disable-pip-version-check --upgrade "$what"
+share=$home/share/kvd
+
+systemd-sysusers "$share/kvd.sysusers"
+systemd-tmpfiles --create "$share/kvd.tmpfiles"
+[ -e /etc/kvd/kvd.toml ] || install -m 640 -g kvd "$share/kvd.toml" /etc/kvd/kvd.toml
+for unit in kvd.service kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket; do
+    sed "s|/opt/kvd/|$home/|g" "$share/$unit" >"$units/$unit"
+done
+mkdir -p /usr/local/bin
+ln -sf "$home/bin/kvd" "$home/bin/kvsh" /usr/local/bin/
+for page in "$home"/share/man/man*/*; do
+    section=$(basename "$(dirname "$page")")
+    mkdir -p "/usr/local/share/man/$section"
+    ln -sf "$page" "/usr/local/share/man/$section/"
+done
+[ ! -d /run/systemd/system ] || systemctl daemon-reload
+
+cat <<'NEXT'
+kvd is installed. To start it, now and at each boot:
+    systemctl enable --now kvd.socket kvd-changes.socket kvd.service
+Who may use it is in the group kvd:
+    usermod -aG kvd NAME      (and NAME logs in again)
+    kvsh --url ipc:///run/kvd/kvd.sock
+The manual: man kvd
+NEXT

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Takes away what install-system.sh made, as root. The data and the configuration stay, and the user they belong to.
+set -eu
+home=${KVD_HOME:-/opt/kvd}
+names="kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket kvd.service"
+
+[ "$(id -u)" = 0 ] || { echo "uninstall-system: this wants root: sudo make uninstall-system" >&2; exit 1; }
+for name in $names; do
+    [ ! -d /run/systemd/system ] || systemctl disable --now "$name" 2>/dev/null || true
+    rm -f "/etc/systemd/system/$name"
+done
+[ ! -d /run/systemd/system ] || systemctl daemon-reload
+for page in "$home"/share/man/man*/*; do
+    rm -f "/usr/local/share/man/$(basename "$(dirname "$page")")/$(basename "$page")"
+done
+for command in kvd kvsh; do
+    [ "$(readlink /usr/local/bin/$command)" != "$home/bin/$command" ] || rm -f "/usr/local/bin/$command"
+done
+rm -rf "$home"
+echo "kvd is gone. The data is still in /var/lib/kvd, the configuration in /etc/kvd; they belong to the user kvd."
