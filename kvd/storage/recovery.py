@@ -6,7 +6,7 @@ SQLite opens such files as if the lost part had never been written. Here it is n
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sqlite_utils.utils import sqlite3
 
@@ -17,8 +17,7 @@ from kvd.storage.wal import written
 
 FILES = (journal.FILE, table.FILE)
 MOVING = "repair.moving"  # what a repair made, while it is moved into its place
-# How far a file has come, and: how many rows it has, how many it should have.
-REACHED = {journal.FILE: "SELECT max(revision) FROM journal", table.FILE: "SELECT revision, upto, through FROM fold"}
+# How many rows a file has, how many it should have.
 ROWS = {
     journal.FILE: "SELECT count(*), coalesce(max(revision) - min(revision) + 1, 0) FROM journal",
     table.FILE: "SELECT (SELECT count(*) FROM entry), (SELECT entries FROM fold)",
@@ -116,8 +115,19 @@ def is_ahead(directory: Path, file: str, db: Connection) -> bool:
     """Return whether a file alone tells more than with its WAL: then the WAL has lost what was copied from it."""
     try:
         with closing(connect_read_only(directory / file, without_wal=True)) as alone:
-            copied = alone.execute(REACHED[file]).fetchone()
-        known = db.execute(REACHED[file]).fetchone()
-        return copied[0] is not None and (known[0] is None or copied > known)
-    except (sqlite3.DatabaseError, StorageFailed, TypeError):
+            copied = reached(file, alone)
+        return copied > reached(file, db)
+    except (sqlite3.DatabaseError, StorageFailed, Corrupt, TypeError):
         return False  # not all of it is there yet, so nothing was lost; or it is damaged, which others tell
+
+
+def reached(file: str, db: Connection) -> tuple[Any, ...]:
+    """Return how far a file has come, to be compared. Raises Corrupt when that is damaged.
+
+    Where a power loss has torn a page in the middle of a checkpoint, the file alone tells nonsense: hence the checks.
+    """
+    if file == table.FILE:
+        mark = table.read_mark(db)
+        return mark.revision, mark.upto, mark.through
+    last = db.execute(f"{journal.SELECT_ROWS} ORDER BY revision DESC LIMIT 1").fetchone()
+    return (0,) if last is None else journal.checked(last)[:1]

@@ -282,3 +282,23 @@ def test_what_was_committed_but_not_synced_before_a_kill_is_synced_before_it_cou
     del synced[:]
     Store(killed).close()
     assert synced == ["killed"]
+
+
+def test_a_page_that_a_power_loss_has_torn_in_a_checkpoint_is_taken_from_the_wal(drive, tmp_path):
+    """The file alone then tells any revision; it was once believed, and the start refused."""
+    for number in range(60):
+        drive.apply(Set(b"%d" % number, b"x" * 200))
+    drive.settle()
+    drive.store.journal.finish_checkpoint()
+    for number in range(60):
+        drive.apply(Set(b"%d" % number, b"y" * 200))
+    chance = random.Random(1)
+    wal = (drive.directory / "journal.db-wal").read_bytes()
+    places = range(HEADER.size, HEADER.size + frames(drive.directory) * FRAME_BYTES, FRAME_BYTES)
+    pages = {FRAME.unpack_from(wal, place)[0] for place in places} - {1}
+    assert len(pages) > 5
+    for page in pages:
+        for half in range(2):
+            case = copied(drive.directory, tmp_path / f"{page}-{half}")
+            overwrite(case / "journal.db", (page - 1) * 4096 + half * 2048, chance.randbytes(2048))
+            assert notes(case) == (120, [])

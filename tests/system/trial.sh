@@ -1,0 +1,109 @@
+#!/bin/sh
+# Runs in a booted Debian root in which install-system.sh has installed kvd: what an operator does, and what goes wrong.
+# Each step prints what it sees; the last line of the transcript is TRIAL PASSED.
+url=ipc:///run/kvd/kvd.sock
+
+say() { printf '\n### %s\n' "$*"; }
+run() { printf '$ %s\n' "$*"; "$@" 2>&1; }
+fail() { printf 'TRIAL FAILED: %s\n' "$*"; systemctl --no-pager status kvd.service; journalctl --no-pager -u kvd | tail -40; exit 1; }
+as() { user=$1; shift; runuser -u "$user" -- "$@"; }
+wait_for() { # seconds, command...
+    left=$1; shift
+    while ! "$@" >/dev/null 2>&1; do
+        left=$((left - 1)); [ "$left" -gt 0 ] || fail "it did not come to hold: $*"
+        sleep 1
+    done
+}
+answers() { as ada kvsh --url "$url" ping; }
+main_pid() { systemctl show -P MainPID kvd.service; }
+
+useradd ada; usermod -aG kvd ada; useradd eve
+
+say "first start"
+run systemctl enable --now kvd.socket kvd-changes.socket kvd.service || fail start
+run systemctl --no-pager status kvd.service | head -14
+[ "$(systemctl is-active kvd.service)" = active ] || fail "it is not active"
+
+say "ada is in the group kvd, eve is not"
+run as ada kvsh --url $url set city Ahmedabad || fail "ada cannot write"
+[ "$(as ada kvsh --url $url --raw get city)" = Ahmedabad ] || fail "ada cannot read"
+if run as eve kvsh --url $url get city; then fail "eve can read"; fi
+
+say "restarted three times under a client that keeps writing"
+as ada /opt/kvd/bin/python - "$url" <<'PY' >/tmp/writer.out 2>&1 &
+import sys, time
+from kvd.client import Client
+until, number = time.monotonic() + 15, 0
+with Client(sys.argv[1], timeout=20) as kv:
+    while time.monotonic() < until:
+        kv.once().set(f"n:{number}", str(number))
+        number += 1
+    assert kv.count("n:") == number, (kv.count("n:"), number)
+print(f"{number} written, none lost, no error")
+PY
+writer=$!
+for _ in 1 2 3; do sleep 3; run systemctl restart kvd.service || fail restart; done
+wait $writer || { cat /tmp/writer.out; fail "the writer saw an error"; }
+cat /tmp/writer.out
+
+say "reload with a good file, and with a bad one"
+echo 'kept_changes = 500000' >>/etc/kvd/kvd.toml
+run systemctl reload kvd.service || fail reload
+wait_for 5 sh -c "runuser -u ada -- kvsh --url $url config kept_changes | grep -q 500000"
+run as ada kvsh --url $url config kept_changes
+printf 'kept_changes = 500000\nfsnc = "never"\nlog_level = "loud"\n' >/etc/kvd/kvd.toml
+before=$(main_pid)
+if run systemctl reload kvd.service; then fail "a bad file was taken"; fi
+run journalctl --no-pager -o cat -u kvd -n 6
+[ "$before" = "$(main_pid)" ] && answers >/dev/null || fail "a bad file at a reload did harm"
+
+say "started with the bad file: not again and again"
+if run systemctl restart kvd.service; then fail "a bad file was taken"; fi
+sleep 3
+run systemctl --no-pager show -P ExecMainStatus -P NRestarts kvd.service
+[ "$(systemctl show -P ExecMainStatus kvd.service)" = 78 ] || fail "the exit code is not 78"
+[ "$(systemctl show -P NRestarts kvd.service)" = 0 ] || fail "it was restarted"
+: >/etc/kvd/kvd.toml
+run systemctl reset-failed kvd.service kvd.socket kvd-changes.socket
+run systemctl start kvd.socket kvd-changes.socket kvd.service || fail "it does not start again"
+
+say "a daemon that hangs is ended by the watchdog, and comes again"
+before=$(main_pid)
+run kill -STOP "$before"
+sleep 45
+wait_for 20 answers
+[ "$before" != "$(main_pid)" ] || fail "the watchdog did nothing"
+run journalctl --no-pager -o cat -u kvd -n 12
+
+say "kill -9"
+before=$(main_pid)
+run kill -KILL "$before"
+wait_for 20 answers
+[ "$(as ada kvsh --url $url --raw get city)" = Ahmedabad ] || fail "the data is gone"
+
+say "over TCP, by sockets that are passed"
+run systemctl enable --now kvd-tcp.socket kvd-changes-tcp.socket || fail "no TCP sockets"
+run systemctl restart kvd.service || fail restart
+[ "$(as eve kvsh --raw get city)" = Ahmedabad ] || fail "TCP does not answer"
+
+say "with keys"
+cd /etc/kvd && /opt/kvd/bin/kvd keygen daemon >/dev/null && /opt/kvd/bin/kvd keygen ada >/dev/null || fail keygen
+public=$(sed -n 's/ *public-key = "\(.*\)"/\1/p' ada.key)
+printf '[ada]\nkey = "%s"\nrole = "write"\n' "$public" >access.toml
+chgrp kvd access.toml; chmod 640 access.toml; chown ada ada.key_secret; chmod 755 /etc/kvd
+install -D -m 644 /opt/kvd/share/kvd/kvd-keys.conf /etc/systemd/system/kvd.service.d/keys.conf
+systemctl daemon-reload; run systemctl restart kvd.service || fail "no start with keys"
+[ "$(as ada kvsh --raw --key ada.key_secret --server-key daemon.key get city)" = Ahmedabad ] || fail "ada's key is of no use"
+if run as eve kvsh get city; then fail "eve came in without a key"; fi
+cd /
+
+say "what systemd thinks of it"
+run systemd-analyze --no-pager security kvd.service | tail -1
+run systemctl --no-pager status kvd.service
+run man -w kvd kvsh kvd.toml || fail "no manual"
+run ls -l /var/lib/kvd
+
+say "and away"
+run sh /opt/kvd/share/kvd/uninstall-system.sh || fail uninstall
+[ -e /var/lib/kvd/journal.db ] && [ ! -e /etc/systemd/system/kvd.service ] || fail "too much or too little is gone"
+echo TRIAL PASSED
