@@ -29,11 +29,14 @@ for page in "$home"/share/man/man*/*; do
 done
 [ ! -d /run/systemd/system ] || systemctl daemon-reload
 
-cat <<'NEXT'
+cat <<NEXT
 kvd is installed. To start it, now and at each boot:
     systemctl enable --now kvd.socket kvd-changes.socket kvd.service
 Who may use it is in the group kvd:
     usermod -aG kvd NAME      (and NAME logs in again)
     kvsh --url ipc:///run/kvd/kvd.sock
+TCP beside that, on this machine (see kvd-keys.conf in $share for others):
+    systemctl enable kvd-tcp.socket kvd-changes-tcp.socket
+    systemctl stop kvd.service && systemctl start kvd-tcp.socket kvd-changes-tcp.socket kvd.service
 The manual: man kvd
 NEXT

@@ -1,7 +1,9 @@
 """The client's ZeroMQ sockets, set up as a client must: nothing is queued for a daemon that is not there."""
 
+import os
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import zmq
@@ -110,6 +112,20 @@ def hindrance(event: int, *, has_keys: bool) -> str | None:
         why = "it may have another key than we trust, or want none" if has_keys else "it may want keys"
         return f"what is there ends the handshake: {why}"
     return None
+
+
+def barred(endpoint: str) -> str:
+    """Return why a unix socket that is there is none for us; empty if it is one, or there is none."""
+    path = Path(endpoint.removeprefix("ipc://"))
+    if not endpoint.startswith("ipc://") or os.access(path, os.R_OK | os.W_OK):
+        return ""
+    try:
+        group = path.group()
+    except PermissionError:
+        return f"we may not look into {path.parent}"
+    except (OSError, KeyError):
+        return ""
+    return f"{path} is for those in the group {group}: `usermod -aG {group} NAME` as root, then log in again"
 
 
 def changes_endpoint(commands: str, endpoints: Sequence[str]) -> str:

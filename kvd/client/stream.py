@@ -12,7 +12,7 @@ from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.inflight import InFlight, Outcome
 from kvd.client.keys import Keys
-from kvd.client.sockets import FINAL, LOST, MADE, dealer, event_in, hindrance, monitor
+from kvd.client.sockets import FINAL, LOST, MADE, barred, dealer, event_in, hindrance, monitor
 from kvd.commands import Command
 from kvd.commands.base import Error, Ok
 from kvd.errors import ClientError
@@ -59,6 +59,7 @@ class Stream(Closing):
         self.connect_timeout = timeout if connect_timeout is None else connect_timeout
         self.window = window
         self.pending = InFlight(is_ordered=is_ordered)
+        self.pending.hindrance = barred(endpoint)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self.socket = dealer(self.context, endpoint, keys)

@@ -34,9 +34,9 @@ def failure_of(error: Error) -> Refused:
 def sentence(failure: Failure, endpoint: str) -> str:
     """Return what is said of a failure: one line, with nothing in it that acts on a terminal."""
     text = shown(str(failure).encode(errors="replace")).replace("\n", " ")
-    if isinstance(failure, NotLetIn):
+    if isinstance(failure, NotLetIn) and "key" in text:
         return f"{text}: see --key and --server-key ({endpoint})"
-    if isinstance(failure, Unreachable):
+    if isinstance(failure, Unreachable) and not isinstance(failure, NotLetIn):
         return (
             f"{text} at {endpoint}: start one with `kvd serve --data DIR`, or use `kvsh --local DIR`, or another --url"
         )

@@ -3,8 +3,9 @@
 import pytest
 import zmq
 
-from kvd.client import sockets
-from kvd.client.sockets import LOST, MONITOR_EVENT, changes_endpoint, dealer, event_in, subscriber
+from kvd.client import Client, sockets
+from kvd.client.sockets import LOST, MONITOR_EVENT, barred, changes_endpoint, dealer, event_in, subscriber
+from kvd.errors import NotLetIn
 from kvd.limits import RECONNECT_NEVER_MS
 
 
@@ -102,3 +103,16 @@ def test_a_monitor_tells_that_a_connection_came_and_went(context, tmp_path):
 )
 def test_of_several_endpoints_the_one_like_that_for_commands_is_dialled(commands, dialled):
     assert changes_endpoint(commands, ["ipc:///p", "tcp://*:2"]) == dialled
+
+
+def test_a_unix_socket_that_is_not_for_us_is_told_with_its_group(tmp_path, monkeypatch):
+    path = tmp_path / "s"
+    assert barred("tcp://h:1") == barred(f"ipc://{path}") == ""
+    path.touch()
+    assert barred(f"ipc://{path}") == ""
+    monkeypatch.setattr(sockets.os, "access", lambda path, mode: False)
+    group = path.group()
+    expected = f"{path} is for those in the group {group}: `usermod -aG {group} NAME` as root, then log in again"
+    assert barred(f"ipc://{path}") == expected
+    with pytest.raises(NotLetIn, match=r"GET: .* is for those in the group"), Client(f"ipc://{path}", timeout=0.1) as kv:
+        kv.get("a")

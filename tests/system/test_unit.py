@@ -65,7 +65,8 @@ def wheel(tmp_path):
 
 
 def in_root(root, *command):
-    done = subprocess.run(["chroot", str(root), *command], capture_output=True, text=True, check=False)
+    nspawn = ["systemd-nspawn", "--quiet", "--pipe", "--register=no", "--keep-unit", "--directory", str(root)]
+    done = subprocess.run([*nspawn, *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -83,7 +84,8 @@ def test_what_an_operator_does_and_what_goes_wrong(root, wheel):
     transcript.unlink(missing_ok=True)
     (root / "etc/systemd/system/trial.service").write_text(UNIT)
     in_root(root, "systemctl", "enable", "trial.service")
-    command = ["systemd-nspawn", "--quiet", "--boot", "--directory", str(root), "--console=pipe", "--register=no"]
+    options = ["--quiet", "--boot", "--private-network", "--console=pipe", "--register=no", "--keep-unit"]
+    command = ["systemd-nspawn", *options, "--directory", str(root)]
     subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=420, check=False)
     told = transcript.read_text(encoding="utf-8", errors="replace")
     print(told)

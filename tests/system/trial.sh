@@ -28,6 +28,7 @@ say "ada is in the group kvd, eve is not"
 run as ada kvsh --url $url set city Ahmedabad || fail "ada cannot write"
 [ "$(as ada kvsh --url $url --raw get city)" = Ahmedabad ] || fail "ada cannot read"
 if run as eve kvsh --url $url get city; then fail "eve can read"; fi
+as eve kvsh --url $url get city 2>&1 | grep -q "group kvd" || fail "eve is not told why"
 
 say "restarted three times under a client that keeps writing"
 as ada /opt/kvd/bin/python - "$url" <<'PY' >/tmp/writer.out 2>&1 &
@@ -82,15 +83,17 @@ wait_for 20 answers
 [ "$(as ada kvsh --url $url --raw get city)" = Ahmedabad ] || fail "the data is gone"
 
 say "over TCP, by sockets that are passed"
-run systemctl enable --now kvd-tcp.socket kvd-changes-tcp.socket || fail "no TCP sockets"
-run systemctl restart kvd.service || fail restart
+run systemctl enable kvd-tcp.socket kvd-changes-tcp.socket || fail enable
+run systemctl stop kvd.service
+run systemctl start kvd-tcp.socket kvd-changes-tcp.socket kvd.service || fail "no TCP sockets"
 [ "$(as eve kvsh --raw get city)" = Ahmedabad ] || fail "TCP does not answer"
 
 say "with keys"
 cd /etc/kvd && /opt/kvd/bin/kvd keygen daemon >/dev/null && /opt/kvd/bin/kvd keygen ada >/dev/null || fail keygen
 public=$(sed -n 's/ *public-key = "\(.*\)"/\1/p' ada.key)
 printf '[ada]\nkey = "%s"\nrole = "write"\n' "$public" >access.toml
-chgrp kvd access.toml; chmod 640 access.toml; chown ada ada.key_secret; chmod 755 /etc/kvd
+chgrp kvd access.toml; chmod 640 access.toml
+install -d -o ada /home/ada; install -o ada -m 600 ada.key_secret /home/ada/; install -m 644 daemon.key /home/ada/; cd /home/ada
 install -D -m 644 /opt/kvd/share/kvd/kvd-keys.conf /etc/systemd/system/kvd.service.d/keys.conf
 systemctl daemon-reload; run systemctl restart kvd.service || fail "no start with keys"
 [ "$(as ada kvsh --raw --key ada.key_secret --server-key daemon.key get city)" = Ahmedabad ] || fail "ada's key is of no use"
