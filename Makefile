@@ -1,6 +1,7 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
 # make test    the whole suite          make check   ruff, mypy, import-linter
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
+# make dist    sdist and wheel in dist/
 # make install-system   as root: kvd in /opt/kvd, its units, manual and configuration; make uninstall-system takes it away
 # make clean   takes away what these made
 PYTHON ?= python3
@@ -12,7 +13,7 @@ KEYS ?= 1000000
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire.py,kvd/engine.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
-.PHONY: run test long check bench coverage install-system uninstall-system clean
+.PHONY: run test long check bench coverage dist install-system uninstall-system clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/kvsh --local $(DATA)
@@ -57,6 +58,13 @@ $(VENV)/installed: $(BIN)/python pyproject.toml
 $(VENV)/installed-dev: $(VENV)/installed pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' >&2
 	@touch $@
+
+dist: $(VENV)/installed-dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6' >&2
+	@rm -rf dist build
+	@$(BIN)/python -m build --outdir dist . >build.log 2>&1 || { cat build.log; exit 1; }
+	@rm -f build.log
+	@$(BIN)/twine check --strict dist/*
 
 install-system:
 	@PYTHON=$(PYTHON) sh conf/install-system.sh .

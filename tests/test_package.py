@@ -1,0 +1,35 @@
+"""What is built to be installed: it is whole, and its description is one that an index takes."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.long
+def test_wheel_and_sdist_carry_all_that_an_installation_needs(tmp_path):
+    for module in ("build", "twine"):
+        pytest.importorskip(module, reason=f"`make dist` installs {module}, which this wants")
+    subprocess.run([sys.executable, "-m", "build", "--outdir", tmp_path, ROOT], check=True, capture_output=True)
+    files = list(tmp_path.iterdir())
+    checked = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *files], check=False, capture_output=True
+    )
+    assert checked.returncode == 0, checked.stdout
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    data = {name.partition(".data/data/")[2] for name in names if ".data/data/" in name}
+    manual = {f"share/man/man{page.suffix[1:]}/{page.name}" for page in (ROOT / "man").glob("*.[1-8]")}
+    conf = {f"share/kvd/{path.name}" for path in (ROOT / "conf").iterdir()}
+    assert data == manual | conf
+    assert {"kvd/py.typed", "kvsh/py.typed"} <= set(names)
+    assert sum(name.startswith("kvsh/cli/completions/") for name in names) >= 3
+    assert not [name for name in names if name.startswith(("tests", "bench"))]
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    inside = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    assert {"kvd/server/_frames.c", "README.md", "LICENSE", "conf/kvd.service", "man/kvsh.1"} <= inside
