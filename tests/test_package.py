@@ -31,5 +31,6 @@ def test_wheel_and_sdist_carry_all_that_an_installation_needs(tmp_path):
     assert sum(name.startswith("kvsh/cli/completions/") for name in names) >= 3
     assert not [name for name in names if name.startswith(("tests", "bench"))]
     (sdist,) = tmp_path.glob("*.tar.gz")
-    inside = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as file:
+        inside = {name.partition("/")[2] for name in file.getnames()}
     assert {"kvd/server/_frames.c", "README.md", "LICENSE", "conf/kvd.service", "man/kvsh.1"} <= inside
