@@ -139,16 +139,14 @@ def import_command(
         client = stack.enter_context(connected(**connection))
         progress.total = size_of(fd)
 
-        def read(size: int) -> bytes:
-            with signals.interruptible():
-                return os.read(fd, size)
-
-        def tick() -> None:
-            signals.check()
-            progress.show(importer.entries, lines.bytes)
-
-        lines = Lines(read)
-        importer = Importer(client.stream, prefix=os.fsencode(prefix), skip=skip_lines, tick=tick)
+        lines = Lines(lambda size: importer.read(fd, size))
+        importer = Importer(
+            client.stream,
+            signals,
+            prefix=os.fsencode(prefix),
+            skip=skip_lines,
+            tick=lambda: progress.show(importer.entries, lines.bytes),
+        )
         try:
             importer.run(records(lines, chosen, skip_lines))
         except (BadLine, Refused, Interrupted, OSError) as error:

@@ -4,9 +4,13 @@ Each batch knows its lines, so what has been answered says how far the file is a
 send a line again changes nothing but revisions.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable
+from math import ceil
 from typing import NamedTuple
+
+import zmq
 
 from kvd.client.stream import Stream, ok
 from kvd.commands import Command
@@ -14,7 +18,7 @@ from kvd.commands.values import MultiSet, Set
 from kvd.errors import ClientError, KvdError
 from kvd.limits import IN_FLIGHT_MAX, MIB
 from kvd.transfer.lines import BadLine, Record
-from kvd.transfer.signals import Interrupted
+from kvd.transfer.signals import Interrupted, Signals
 
 PAIRS_MAX = 200
 BATCH_BYTES_MAX = MIB  # and one value on top
@@ -44,9 +48,10 @@ class Refused(Exception):
 class Importer:
     """Applies records. `done` is up to which line, in the file, they are applied and durable."""
 
-    def __init__(self, stream: Stream, *, prefix: bytes, skip: int, tick: Callable[[], None]) -> None:
-        """`tick` is called with each batch; what it raises ends the import."""
+    def __init__(self, stream: Stream, signals: Signals, *, prefix: bytes, skip: int, tick: Callable[[], None]) -> None:
+        """`tick` is called with each batch."""
         self.stream = stream
+        self.signals = signals
         self.prefix = prefix
         self.tick = tick
         self.done = skip
@@ -88,6 +93,27 @@ class Importer:
             self.release()
             self.send(Set(key, value, at=expires), Batch(first, last, 1, size))
 
+    def read(self, fd: int, size: int) -> bytes:
+        """Return what there is to read. While there is nothing, send what is gathered and take outcomes.
+
+        Without that, what was sent before there was a connection would stay unsent for as long as a pipe is silent.
+        """
+        poller = zmq.Poller()
+        poller.register(fd, zmq.POLLIN)
+        self.stream.register(poller)
+        events = dict(poller.poll(0))
+        if fd not in events:
+            self.release()
+        while fd not in events:
+            self.stream.handle(events)
+            self.take(0)
+            self.settle(ENTRIES_MAX, BYTES_MAX)
+            due = self.stream.due()
+            with self.signals.interruptible():
+                events = dict(poller.poll(None if due is None else ceil(max(0.0, due - time.monotonic()) * 1000)))
+        with self.signals.interruptible():
+            return os.read(fd, size)
+
     def release(self) -> None:
         """Send what is gathered."""
         if self.pairs:
@@ -96,6 +122,7 @@ class Importer:
 
     def send(self, command: Command, batch: Batch) -> None:
         """Send a command when there is room for it."""
+        self.signals.check()
         self.tick()
         self.settle(ENTRIES_MAX - batch.entries, max(0, BYTES_MAX - batch.bytes))
         self.stream.send(command, batch)
@@ -120,9 +147,9 @@ class Importer:
                 raise self.failure
             self.take()
 
-    def take(self) -> None:
-        """Take the outcomes that are there; wait for the first."""
-        for batch, outcome in self.stream.receive():
+    def take(self, wait_s: float | None = None) -> None:
+        """Take the outcomes that are there; wait for the first, at most so long (None: until its deadline)."""
+        for batch, outcome in self.stream.receive(wait_s):
             self.entries_in_flight -= batch.entries
             self.bytes_in_flight -= batch.bytes
             if self.failure is None:
