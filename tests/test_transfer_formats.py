@@ -105,6 +105,8 @@ def test_text_stays_text_and_each_of_key_and_value_for_itself():
         ("csv", b"a,b,281474976710657,", "expires is '281474976710657'"),
         ("csv", b"a,b,,base32", "encoding is 'base32'"),
         ("csv", b"a,b,,base64", "its base64 cannot be read"),
+        ("csv", b"Y Q==,,,base64", "its base64 cannot be read"),
+        ("csv", b"YQ==,Y Q==,,base64", "its base64 cannot be read"),
         ("csv", b",b,,", "the key is empty"),
         ("csv", b"\xff,b,,", "can't decode byte 0xff"),
         ("csv", b'"a"b,,,', "expected after"),
@@ -133,6 +135,7 @@ def test_the_largest_entry_is_read():
         ("csv", b'key,value,expires,encoding\na,"\n",,\nb,,\n', 4, "has 3 cells"),
         ("csv", b'key,value,expires,encoding\na,"\n\n,,\n', 2, "never closed"),
         ("csv", b"key,value,expires,encoding\na,b,,", 2, "has no line end"),
+        ("csv", b'key,value,expires,encoding\na,"\n",,', 2, "has no line end"),
     ],
 )
 def test_the_line_is_named(name, data, number, message):

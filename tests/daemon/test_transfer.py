@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from doors import cpu_seconds
 from running import eventually, run_kvd
 
 from kvd.limits import KEY_BYTES_MAX
@@ -88,7 +90,10 @@ def test_a_round_trip_is_byte_for_byte(make_daemon, tmp_path, form):
 
 
 def test_what_expires_keeps_its_time_and_what_is_over_is_left_out(daemon, kv):
-    lines = [{"key": "a", "value": "1", "expires": LATER}, {"key": "b", "value": "", "expires": 1}]
+    lines = [
+        {"key": "a", "value": "1", "expires": LATER},
+        {"key": "b", "value": "", "expires": int(time.time() * 1000) - 1},
+    ]
     text = "".join(json.dumps(each) + "\n" for each in [*lines, {"key": "a2", "value": ""}])
     code, _, said = run(daemon, "import", input=text.encode())
     assert (code, "2 entries in " in said, "; 1 left out, since their time is over" in said) == (0, True, True)
@@ -138,6 +143,10 @@ def test_an_interrupted_import_tells_how_to_go_on_and_so_it_comes_whole(daemon, 
 
 def test_an_import_that_waits_for_its_input_is_interrupted_at_once(daemon, kv):
     process = begun(daemon, "import", stdin=subprocess.PIPE)
+    time.sleep(1)
+    used = cpu_seconds(SimpleNamespace(process=process))
+    time.sleep(1)
+    assert cpu_seconds(SimpleNamespace(process=process)) - used < 0.3  # it waits, it does not spin
     process.stdin.write("".join(map(line, range(450))).encode())
     process.stdin.flush()
     eventually(lambda: kv.count() == 450)
@@ -193,7 +202,7 @@ def test_no_daemon_is_told(make_daemon, many, tmp_path):
 BAD = [
     ('{"key":"a"}\n', "has neither value nor value64"),
     (json.dumps({"key": "k" * (KEY_BYTES_MAX + 1), "value": ""}) + "\n", "the key has 4,097 bytes"),
-    ('{"key":"\x1b[2J\n', "JSON is malformed"),
+    ('{"\\u009b2J":""}\n', "unknown field `\\x9b2J`"),
 ]
 
 
@@ -203,7 +212,6 @@ def test_a_bad_line_is_named_and_nothing_after_it_is_applied(daemon, kv, tmp_pat
     file.write_text("".join([*map(line, range(450)), bad, *map(line, range(450, 900))]))
     code, _, said = run(daemon, "import", file)
     assert (code, said.startswith(f"kvd: {file}:451: "), message in said) == (65, True, True), said
-    assert "\x1b" not in said
     assert kv.count() == 450
     assert resume_of(said) == (450, ["import", "--skip-lines", "450", str(file)])
     file.write_text(file.read_text().replace(bad, "\n"))
