@@ -7,7 +7,7 @@
     bigkeys.py  --bigkeys  what takes the room; sizes.py is its tally
 
     spread.py, report.py   figures and their text: pure
-    pages.py, progress.py  walking over all keys; the line that tells how far it is
+    progress.py            the line that tells how far it is
 
 A mode is loaded by its name (`kvsh.cli.app.way_in`), so nothing of one costs the others a start.
 """

@@ -9,8 +9,8 @@ from typing import Any
 
 from kvd.client import Stream
 from kvd.client.stream import ok
+from kvd.client.walk import pages
 from kvd.commands.server import Info
-from kvsh.modes.pages import pages
 from kvsh.modes.progress import progress_of
 from kvsh.modes.report import bar, row_text, size_text
 from kvsh.modes.sizes import Sizes

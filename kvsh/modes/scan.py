@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 from kvd.client import Stream
-from kvsh.modes.pages import pages
+from kvd.client.walk import pages
 from kvsh.modes.progress import after_interrupt
 from kvsh.render.data import document, row
 from kvsh.script.outcome import INTERRUPTED, WELL

@@ -9,8 +9,8 @@ import pytest
 from conftest_kvsh import KVSH, PATIENCE_S
 
 from kvd.client import Stream
+from kvd.client import walk as walking
 from kvd.errors import TooLarge
-from kvsh.modes import pages as walking
 from kvsh.words import split
 
 KEYS = [b"a", b"a\nb", b"a b", b"b/1", b"\xff", b"\xff\x1b[2J"]

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kvd.client import Stream
-from kvd.client.stream import ok
+from kvd.client.stream import Stream, ok
 from kvd.commands.keys import Scan
 from kvd.limits import MIB, WALK_KEYS
 

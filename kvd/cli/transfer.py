@@ -1,0 +1,268 @@
+"""`kvd export` and `kvd import`: all entries of a running daemon as text, and back."""
+
+import os
+import shlex
+import signal
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from click.core import ParameterSource
+
+from kvd.client import DEFAULT_ENDPOINT, Client
+from kvd.client.keys import read_keys
+from kvd.errors import (
+    Busy,
+    ClientError,
+    Corrupt,
+    Denied,
+    Full,
+    KvdError,
+    NotLetIn,
+    ReadOnly,
+    ShuttingDown,
+    TooLarge,
+    Unreachable,
+)
+from kvd.transfer.exporting import export, new_file
+from kvd.transfer.formats import FORMATS, guessed
+from kvd.transfer.importing import Batch, Importer, Refused
+from kvd.transfer.lines import BadLine, Lines, records
+from kvd.transfer.progress import Progress, is_watched, took
+from kvd.transfer.signals import Interrupted, Signals
+
+STDIN, STDOUT = 0, 1
+REPLY_S, CONNECT_S = 30.0, 5.0  # a daemon that folds much may let a batch wait for seconds
+# sysexits.h
+USAGE, DATA_ERROR, NO_INPUT, UNAVAILABLE, SOFTWARE, CANNOT_CREATE, IO_ERROR, TRY_AGAIN, NO_PERMISSION = (
+    64,
+    65,
+    66,
+    69,
+    70,
+    73,
+    74,
+    75,
+    77,
+)
+EXIT_CODES: tuple[tuple[type[KvdError], int], ...] = (
+    (Denied, NO_PERMISSION),
+    (NotLetIn, NO_PERMISSION),
+    (Unreachable, UNAVAILABLE),
+    (ClientError, TRY_AGAIN),
+    (Busy, TRY_AGAIN),
+    (ShuttingDown, TRY_AGAIN),
+    (Full, IO_ERROR),
+    (ReadOnly, IO_ERROR),
+    (Corrupt, IO_ERROR),
+    (TooLarge, USAGE),  # a prefix: what is imported has been measured before
+    (KvdError, SOFTWARE),
+)
+SIGNALLED = 128
+
+OPTIONS = (
+    click.argument("file", default="-", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True)),
+    click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Default: csv for *.csv, else jsonl."),
+    click.option("--prefix", default="", help="Only keys that begin so."),
+    click.option(
+        "--url",
+        envvar="KVSH_URL",
+        show_envvar=True,
+        default=DEFAULT_ENDPOINT,
+        show_default=True,
+        help="The daemon: tcp://HOST:PORT or ipc://PATH.",
+    ),
+    click.option("--key", envvar="KVSH_KEY", show_envvar=True, metavar="FILE", help="Who we are: our secret key."),
+    click.option(
+        "--server-key", envvar="KVSH_SERVER_KEY", show_envvar=True, metavar="FILE", help="Whom we trust: its key."
+    ),
+)
+
+
+def shared(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the arguments and options that both have."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command("export")
+@shared
+def export_command(file: Path, form: str | None, prefix: str, **connection: Any) -> None:
+    """Write all entries of a running daemon to FILE, or to standard output, in the byte order of their keys.
+
+    FILE has its name when it is whole and durable; until then it is FILE.partial. One that is there is not overwritten.
+    The entries are those of the walk, not of one commit: for that, see kvd backup.
+
+    Example: kvd export monday.jsonl
+    """
+    is_stdout = str(file) == "-"
+    if is_stdout:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads no more ends us quietly, like any other filter
+    chosen = FORMATS[form or guessed(str(file))]
+    start = os.fsencode(prefix)
+    progress = Progress(is_shown=is_watched(data_fd=STDOUT if is_stdout else None))
+    with sentences(progress, connection["url"]), Signals() as signals, connected(**connection) as client:
+        with ExitStack() as stack:
+            fd = STDOUT if is_stdout else stack.enter_context(new_file(file))
+            with signals.interruptible():
+                progress.total = client.count(start) if progress.is_shown else None
+                count = export(client.stream, fd, chosen, start, lambda count: progress.show(count, count))
+        progress.clear()
+        click.echo(took(count, progress.seconds), err=True)
+
+
+@click.command("import")
+@shared
+@click.option("--skip-lines", type=click.IntRange(min=0), default=0, help="Go on after so many lines of FILE.")
+@click.pass_context
+def import_command(
+    context: click.Context, /, file: Path, form: str | None, prefix: str, skip_lines: int, **connection: Any
+) -> None:
+    """Set the entries of FILE, or of standard input, in a running daemon.
+
+    They are applied in order and in batches. What ends an import early says up to which line all is durable, and how to
+    go on; to begin anew is as safe, since all of it is setting keys. Entries whose time is over are left out.
+
+    Example: kvd import monday.jsonl
+    """
+    chosen = FORMATS[form or guessed(str(file))]
+    progress = Progress(is_shown=is_watched())
+    with ExitStack() as stack:
+        stack.enter_context(sentences(progress, connection["url"]))
+        fd = STDIN if str(file) == "-" else stack.enter_context(opened(file))
+        signals = stack.enter_context(Signals(second_is_urgent=True))
+        client = stack.enter_context(connected(**connection))
+        progress.total = size_of(fd)
+
+        lines = Lines(lambda size: importer.read(fd, size))
+        importer = Importer(
+            client.stream,
+            signals,
+            prefix=os.fsencode(prefix),
+            skip=skip_lines,
+            tick=lambda: progress.show(importer.entries, lines.bytes),
+        )
+        try:
+            importer.run(records(lines, chosen, skip_lines))
+        except (BadLine, Refused, Interrupted, OSError) as error:
+            progress.clear()
+            stopped(error, importer, file, resume_command(context, file), connection["url"])
+        progress.clear()
+        click.echo(took(importer.entries, progress.seconds) + left_out(importer), err=True)
+
+
+def stopped(error: Exception, importer: Importer, file: Path, resume: Callable[[int], str], url: str) -> NoReturn:
+    """Tell why an import ends early, how far it came, and how to go on."""
+    name = "standard input" if str(file) == "-" else str(file)
+    done = importer.done
+    if isinstance(error, BadLine):
+        done, code, why = error.number - 1, DATA_ERROR, f"{name}:{error.number}: {error}"
+    elif isinstance(error, Refused):
+        code, why = exit_code(error.error), f"{name}, {lines_of(error.batch)}: {sentence(error.error, url)}"
+    elif isinstance(error, Interrupted):
+        code, why = SIGNALLED + error.number, f"interrupted by {error}"
+    else:
+        assert isinstance(error, OSError)
+        code, why = IO_ERROR, f"cannot read {name}: {error.strerror}"
+    say(f"kvd: {why}")
+    say(f"{done:,} lines of {name} are applied and durable{left_out(importer)}. To go on: {resume(done)}")
+    sys.exit(code)
+
+
+def lines_of(batch: Batch) -> str:
+    """Return which lines a batch is."""
+    return f"line {batch.first}" if batch.first == batch.last else f"lines {batch.first} to {batch.last}"
+
+
+def left_out(importer: Importer) -> str:
+    """Return how many entries were read and not set, if any."""
+    expired = f"; {importer.expired:,} left out, since their time is over" if importer.expired else ""
+    return expired + (f"; {importer.others:,} left out, since they have another prefix" if importer.others else "")
+
+
+def resume_command(context: click.Context, file: Path) -> Callable[[int], str]:
+    """Return what makes the command that goes on after so many lines: this one, with what was typed."""
+    words = ["kvd", "import"]
+    for name, option in (("form", "format"), ("prefix",) * 2, ("url",) * 2, ("key",) * 2, ("server_key", "server-key")):
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            words += [f"--{option}", context.params[name]]
+
+    def command(done: int) -> str:
+        tail = " < the same input" if str(file) == "-" else " " + shlex.quote(str(file))
+        return f"{shlex.join([*words, '--skip-lines', str(done)])}{tail}"
+
+    return command
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[int]:
+    """Open a file to read, for as long as it is needed; one that cannot be is told."""
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        say(f"kvd: {file}: {error.strerror}")
+        sys.exit(NO_INPUT)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def size_of(fd: int) -> int | None:
+    """Return how much there is to read in a file; None for a pipe or a terminal."""
+    facts = os.fstat(fd)
+    return facts.st_size - os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(facts.st_mode) else None
+
+
+def connected(url: str, key: str | None, server_key: str | None) -> Client:
+    """Return a client of the daemon. Raises UsageError."""
+    if (key is None) != (server_key is None):
+        raise click.UsageError("--key and --server-key go together: who we are, and whom we trust")
+    try:
+        keys = None if key is None or server_key is None else read_keys(key, server_key)
+        return Client(url, timeout=REPLY_S, connect_timeout=CONNECT_S, keys=keys)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@contextmanager
+def sentences(progress: Progress, url: str) -> Iterator[None]:
+    """End with a sentence and the exit code of what went wrong."""
+    try:
+        yield
+    except KvdError as error:
+        why, code = sentence(error, url), exit_code(error)
+    except FileExistsError as error:
+        why, code = f"{error.filename} {error.strerror}", CANNOT_CREATE
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}" if error.filename else f"cannot write: {error.strerror}"
+        code = CANNOT_CREATE if error.filename else IO_ERROR
+    except Interrupted as error:
+        why, code = f"interrupted by {error}", SIGNALLED + error.number
+    else:
+        return
+    progress.clear()
+    say(f"kvd: {why}")
+    sys.exit(code)
+
+
+def exit_code(error: KvdError) -> int:
+    """Return the exit code of an error."""
+    return next(code for cls, code in EXIT_CODES if isinstance(error, cls))
+
+
+def sentence(error: KvdError, url: str) -> str:
+    """Return what is said of an error."""
+    if isinstance(error, NotLetIn):
+        return f"{error}: see --key and --server-key ({url})"
+    return f"{error} ({url})" if isinstance(error, ClientError) else str(error)
+
+
+def say(text: str) -> None:
+    """Write a line to standard error, with nothing in it that acts on a terminal."""
+    click.echo("".join([letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text]), err=True)

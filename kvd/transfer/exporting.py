@@ -1,0 +1,82 @@
+"""Entries on their way out: a walk over a prefix, and a file that has its name when it is whole and durable."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kvd.client.stream import Stream
+from kvd.client.walk import pages
+from kvd.transfer.formats import Format
+
+LINKS_MISSING = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # file systems without hard links
+
+
+def export(stream: Stream, fd: int, form: Format, prefix: bytes, tick: Callable[[int], None]) -> int:
+    """Write the entries of a prefix in the byte order of their keys; return how many. Raises KvdError, OSError.
+
+    `tick` is told how many there are so far, with each page. Each page is as of a moment of its own.
+    """
+    if form.header:
+        write(fd, form.header + b"\r\n")
+    count = 0
+    for page in pages(stream, prefix, values=True):
+        write(fd, form.encode(page))
+        count += len(page)
+        tick(count)
+    return count
+
+
+def write(fd: int, data: bytes) -> None:
+    """Write all of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[int]:
+    """Give the descriptor of PATH.partial, which becomes PATH at the end, durable; or nothing is left.
+
+    Raises FileExistsError when either is there: nothing is overwritten. The file is for its owner alone.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "is there already, and is not overwritten", str(path))
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        why = "is there already: another export writes it, or one was killed, then remove it"
+        raise FileExistsError(errno.EEXIST, why, str(partial)) from None
+    try:
+        try:
+            yield fd
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        give_name(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def give_name(partial: Path, path: Path) -> None:
+    """Let a file have its name, unless another has it by now. Raises FileExistsError."""
+    try:
+        os.link(partial, path)  # unlike a rename it never replaces a file
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, "is there by now, and is not overwritten", str(path)) from None
+    except OSError as error:
+        if error.errno not in LINKS_MISSING or os.path.lexists(path):
+            raise
+        partial.rename(path)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make durable which files a directory has."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

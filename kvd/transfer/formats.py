@@ -1,0 +1,162 @@
+"""The two text formats of entries, JSON Lines and CSV: any bytes in, the same bytes out. Pure.
+
+A key or a value that is UTF-8 is text; another is base64. So an entry is always written the same way.
+Whatever cannot be read is `Malformed`, nothing else.
+"""
+
+import csv
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Sequence
+from io import StringIO
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+from kvd.limits import KEY_BYTES_MAX, KIB, TIME_MS_MAX, VALUE_BYTES_MAX
+
+Entry = tuple[bytes, bytes, int | None]  # key, value, and when it expires in Unix ms (None: it stays)
+
+# The longest that an entry can be: a byte of text is at most six characters of JSON.
+RECORD_BYTES_MAX = 6 * (KEY_BYTES_MAX + VALUE_BYTES_MAX) + KIB
+CSV_HEADER = b"key,value,expires,encoding"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # spreadsheets begin a file by one
+EXPIRES = re.compile("[0-9]{1,15}")
+
+csv.field_size_limit(RECORD_BYTES_MAX)  # the module's own limit is 128 KiB
+
+
+class Malformed(ValueError):
+    """A record that is no entry; the message says what is wrong with it."""
+
+
+class Format(NamedTuple):
+    """How entries are written and read. A record is the bytes of one entry without the end of its last line."""
+
+    header: bytes  # the first line; empty: there is none
+    encode: Callable[[Iterable[Sequence[object]]], bytes]  # of [key, value, revision, expires]: SCAN's items
+    decode: Callable[[bytes], Entry]
+    is_quoted: bool  # a line end may stand inside of quotes, and the last line needs one to be known to be whole
+
+
+class Line(Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A line of JSON: each of key and value as text or, when it is not UTF-8, as base64."""
+
+    key: str | None = None
+    key64: bytes | None = None
+    value: str | None = None
+    value64: bytes | None = None
+    expires: Annotated[int, Meta(ge=1, le=TIME_MS_MAX)] | None = None
+
+
+ENCODER = msgspec.json.Encoder()
+DECODER = msgspec.json.Decoder(Line)
+
+
+def text_of(data: bytes) -> str | None:
+    """Return bytes as text, or None when they are not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def encode_jsonl(items: Iterable[Sequence[object]]) -> bytes:
+    """Return the lines of a page's items."""
+    lines = []
+    for key, value, _, expires in items:
+        key_text, value_text = text_of(key), text_of(value)  # type: ignore[arg-type]  # as the wire has it
+        lines.append(
+            Line(
+                key_text,
+                key if key_text is None else None,  # type: ignore[arg-type]
+                value_text,
+                value if value_text is None else None,  # type: ignore[arg-type]
+                expires,  # type: ignore[arg-type]
+            )
+        )
+    return ENCODER.encode_lines(lines)
+
+
+def decode_jsonl(record: bytes) -> Entry:
+    """Return the entry of a line. Raises Malformed."""
+    try:
+        line = DECODER.decode(record)
+        key = one_of(line.key, line.key64, "key")
+        return checked(key, one_of(line.value, line.value64, "value"), line.expires)
+    except Malformed:
+        raise
+    except ValueError as error:
+        raise Malformed(str(error)) from None
+
+
+def one_of(text: str | None, data: bytes | None, name: str) -> bytes:
+    """Return a key or a value, of which one form has to be there. Raises ValueError."""
+    if data is None:
+        if text is None:
+            raise Malformed(f"has neither {name} nor {name}64")
+        return text.encode()
+    if text is not None:
+        raise Malformed(f"has both {name} and {name}64")
+    return data
+
+
+def encode_csv(items: Iterable[Sequence[object]]) -> bytes:
+    """Return the rows of a page's items."""
+    rows = StringIO()
+    write = csv.writer(rows, lineterminator="\r\n").writerow
+    for key, value, _, expires in items:
+        key_text, value_text = text_of(key), text_of(value)  # type: ignore[arg-type]
+        if key_text is None or value_text is None:
+            write([b64encode(key).decode(), b64encode(value).decode(), expires, "base64"])  # type: ignore[arg-type]
+        else:
+            write([key_text, value_text, expires, ""])
+    return rows.getvalue().encode()
+
+
+def decode_csv(record: bytes) -> Entry:
+    """Return the entry of a row. Raises Malformed."""
+    try:
+        rows = list(csv.reader([record.decode()], strict=True))
+    except (ValueError, csv.Error) as error:
+        raise Malformed(str(error)) from None
+    cells = rows[0] if len(rows) == 1 else []
+    if len(cells) != CSV_HEADER.count(b",") + 1:
+        raise Malformed(f"has {len(cells)} cells, not the 4 of {CSV_HEADER.decode()}")
+    key, value, expires, encoding = cells
+    if expires and not (EXPIRES.fullmatch(expires) and 1 <= int(expires) <= TIME_MS_MAX):
+        raise Malformed(f"expires is {expires[:40]!r}; it has to be empty or Unix milliseconds")
+    if encoding not in ("", "base64"):
+        raise Malformed(f"encoding is {encoding[:40]!r}; it has to be empty or base64")
+    until = int(expires) if expires else None
+    if not encoding:
+        return checked(key.encode(), value.encode(), until)
+    try:
+        return checked(b64decode(key, validate=True), b64decode(value, validate=True), until)
+    except Malformed:
+        raise
+    except ValueError as error:
+        raise Malformed(f"its base64 cannot be read: {error}") from None
+
+
+def checked(key: bytes, value: bytes, expires: int | None) -> Entry:
+    """Return an entry that the daemon will take. Raises Malformed."""
+    if not key:
+        raise Malformed("the key is empty")
+    if len(key) > KEY_BYTES_MAX:
+        raise Malformed(f"the key has {len(key):,} bytes; at most {KEY_BYTES_MAX:,} are possible")
+    if len(value) > VALUE_BYTES_MAX:
+        raise Malformed(f"the value has {len(value):,} bytes; at most {VALUE_BYTES_MAX:,} are possible")
+    return key, value, expires
+
+
+FORMATS = {
+    "jsonl": Format(b"", encode_jsonl, decode_jsonl, is_quoted=False),
+    "csv": Format(CSV_HEADER, encode_csv, decode_csv, is_quoted=True),
+}
+
+
+def guessed(name: str) -> str:
+    """Return the format that a file's name tells: jsonl unless it ends in .csv."""
+    return "csv" if name.lower().endswith(".csv") else "jsonl"

@@ -1,0 +1,67 @@
+"""SIGINT, SIGTERM and SIGHUP, taken where it does no harm: a message to the daemon is never left half sent."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(Exception):
+    """A signal asks us to end; `number` is which. An urgent one came anywhere: nothing can be waited for any more."""
+
+    def __init__(self, number: int, *, is_urgent: bool = False) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+        self.is_urgent = is_urgent
+
+
+class Signals:
+    """While it is entered, a signal is remembered, and raises Interrupted only where it may.
+
+    If the `second_is_urgent`, it raises anywhere.
+    """
+
+    def __init__(self, *, second_is_urgent: bool = False) -> None:
+        self.second_is_urgent = second_is_urgent
+        self.number = 0  # the first that came
+        self.is_interruptible = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Take the signals over, but for those that whoever started us wants ignored (nohup)."""
+        for number in NUMBERS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self.before[number] = signal.signal(number, self.came)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give them back."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def came(self, number: int, _: FrameType | None) -> None:
+        """A signal came."""
+        is_urgent = self.second_is_urgent and self.number != 0
+        self.number = self.number or number
+        if is_urgent or self.is_interruptible:
+            raise Interrupted(self.number, is_urgent=is_urgent)
+
+    def check(self) -> None:
+        """Raise Interrupted when one has come."""
+        if self.number:
+            raise Interrupted(self.number)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let a signal raise Interrupted at once, one that has come already as well."""
+        self.is_interruptible = True
+        try:
+            self.check()
+            yield
+        finally:
+            self.is_interruptible = False
