@@ -140,3 +140,14 @@ def test_the_reader_of_a_dump_prints_lines_for_the_shell(sh, kv):
     assert sh(f"{sys.executable} strings.py dump.rdb | kvsh -q") == "1 keys of other types were left out\n"
     assert kv.get('k "') == bytes(range(256))
     assert kv.entry("late").expires == 4_000_000_000_000
+
+
+def test_entries_go_out_and_in_again_in_the_forms_that_are_told(sh, kv):
+    pytest.importorskip("kvd.cli.transfer")  # being written by others
+    lines, rows = literals(section(PAGE, "DESCRIPTION").split(".Ss kvd export")[1])
+    (sh.home / "told.jsonl").write_text(lines)
+    sh("kvd import told.jsonl", *typed(section(PAGE, "MOVING DATA IN AND OUT").split(".Ss")[0]))
+    assert (sh.home / "all.jsonl").read_text() == lines
+    sh("kvd export all.csv")
+    assert (sh.home / "all.csv").read_text() == rows
+    assert (sh.home / "users.csv").read_text() == rows.splitlines(keepends=True)[0]
