@@ -1,5 +1,5 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
-# make test    the whole suite          make check   ruff, mypy, import-linter
+# make test    the whole suite          make check   ruff, mypy, import-linter, mandoc
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
 # make dist    sdist and wheel in dist/
 # make install-system   as root: kvd in /opt/kvd, its units, manual and configuration; make uninstall-system takes it away
@@ -37,6 +37,8 @@ check: $(VENV)/installed-dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@sh conf/check-units.sh
+	@if command -v mandoc >/dev/null; then mandoc -T lint -W warning man/*.[1578]; \
+	else echo "mandoc is missing, the manual was not looked at: apt-get install mandoc" >&2; fi
 
 bench: $(VENV)/installed
 	@$(BIN)/python bench/compare.py $(ROUNDS)

@@ -28,7 +28,7 @@ class Changes(Read, tag="CHANGES"):
     wait_ms: Annotated[WaitMs | None, Option("WAIT", "ms")] = None
 
     def run(self, entries: Reader, now: Milliseconds) -> Answer | Wait:  # noqa: ARG002
-        """Return the changes, or that there are none yet to wait for."""
+        """Return the changes; when there is none yet, and one is waited for, a Wait."""
         prefix = self.prefix or b""
         upto, changes = entries.changes(self.since, prefix, self.limit or CHANGES_LIMIT_DEFAULT)
         if self.wait_ms and not changes and upto == entries.revision:

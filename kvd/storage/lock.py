@@ -15,7 +15,7 @@ class DirectoryLock:
     """Holds a directory until it is closed."""
 
     def __init__(self, directory: Path) -> None:
-        """Raise InUse when another daemon has the directory."""
+        """Raise InUse when another daemon has the directory, StorageFailed when it cannot be written to."""
         path = directory / "lock"
         try:
             self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -31,7 +31,11 @@ class DirectoryLock:
         words = self.words()
         # How long the WAL was of one who did not end cleanly; None if the last did.
         self.left_wal_bytes = int(words[1]) if len(words) > 1 and words[1].isdigit() else None
-        self.write(self.left_wal_bytes)
+        try:
+            self.write(self.left_wal_bytes)
+        except OSError as error:
+            os.close(self.fd)
+            raise StorageFailed(f"cannot write {path}: {error.strerror}") from error
 
     def words(self) -> list[str]:
         """Return what the file says: a process and, while the files are open, the bytes of the journal's WAL."""
