@@ -41,10 +41,14 @@ class CheckpointJob(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A job is over. `durable` is the folded revision that no power loss can take back; `error` says why it failed."""
+    """A job is over. `durable` is the folded revision that no power loss can take back; `error` says why it failed.
+
+    `wal` is how many bytes the table's WAL has that are not in its file yet.
+    """
 
     job: FoldJob | CheckpointJob
     durable: int
+    wal: int
     error: Exception | None
 
 
@@ -56,6 +60,7 @@ class Folder(threading.Thread):
         self.directory = directory
         self.durable = durable
         self.sync_journal = sync_journal
+        self.wal = 0
         self.jobs: SimpleQueue[FoldJob | CheckpointJob | None] = SimpleQueue()
         self.done: SimpleQueue[Done] = SimpleQueue()
         self.may_read = threading.Event()  # once the loop has finished a checkpoint of the journal
@@ -92,8 +97,10 @@ class Folder(threading.Thread):
             error = caught
             if isinstance(refusal_of(caught), Full):
                 error = self.give_back() or caught
+        with suppress(sqlite3.Error):
+            self.wal = wal_used(self.db) if self.db is not None else self.wal
         self.may_read.clear()
-        self.done.put(Done(job, self.durable, error))
+        self.done.put(Done(job, self.durable, self.wal, error))
         if isinstance(job, CheckpointJob):
             # Who reads the journal now keeps the loop from beginning its WAL anew (1.5 GiB in ten minutes).
             self.may_read.wait(CHECKPOINT_WAIT_MS / 1000)

@@ -22,7 +22,7 @@ from kvd.limits import (
     WAL_CHECKPOINT_BYTES,
     WAL_LOOK_BYTES,
 )
-from kvd.storage.database import PAGE_BYTES, refusal_of, refusals
+from kvd.storage.database import PAGE_BYTES, refusal_of, refusals, wal_used
 from kvd.storage.folder import CheckpointJob, Done, Folder, FoldJob
 from kvd.storage.journal import Journal
 from kvd.storage.memory import Memory
@@ -57,6 +57,7 @@ class Upkeep:
         self.checkpoint_bytes = min(WAL_CHECKPOINT_BYTES, self.journal.wal.stat().st_size // 2)
         self.wal_bytes = self.checkpoint_bytes  # unknown after a crash: the first fold asks for a checkpoint
         self.wal_unseen = 0  # of that, what is estimated
+        self.table_wal = wal_used(self.table.db)
         self.wal_bytes_max = WAL_BYTES_MAX
         self.room_left = 0
         self.fold_asked_at: Milliseconds = 0
@@ -149,9 +150,9 @@ class Upkeep:
     def suffices(self, more: int, size: int) -> bool:
         """Return whether there is room to fold so much more, and for the journal to take so many bytes.
 
-        The journal's file takes what is in its WAL, and the WAL may grow.
+        Both files take what is in their WALs, and the journal's may grow.
         """
-        return self.room.suffices(self.pending() + more, self.wal_bytes + 2 * wal_bytes_of(size))
+        return self.room.suffices(self.pending() + more, self.table_wal + self.wal_bytes + 2 * wal_bytes_of(size))
 
     def pending(self) -> int:
         """Return how many bytes the fold has yet to write at most."""
@@ -222,7 +223,7 @@ class Upkeep:
 
     def finish(self, done: Done) -> None:
         """Take note of a job that is over."""
-        self.durable = done.durable
+        self.durable, self.table_wal = done.durable, done.wal
         if isinstance(done.job, CheckpointJob):
             self.finish_checkpoint(done)
         elif done.error is None:

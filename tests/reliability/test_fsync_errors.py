@@ -14,6 +14,7 @@ import pytest
 import small_kvd
 
 from kvd.errors import ClientError, Internal, ReadOnly, Refused
+from kvd.limits import FOLD_AGE_MS
 
 WRITES = 120
 KEYS = 20
@@ -94,7 +95,8 @@ def write_until_refused(kv):
 
 def read_only(kv):
     """Return why the daemon is read-only, once it is; None when it does not become so."""
-    deadline = time.monotonic() + 3
+    # Longer than what is written may wait for the fold, or the fsync that fails may come just before the kill.
+    deadline = time.monotonic() + FOLD_AGE_MS / 1000 + 2
     while (reason := kv.info("server")["server"]["read_only"]) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     return reason

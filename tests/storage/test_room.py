@@ -130,3 +130,18 @@ def test_compact_gets_the_last_room_and_folds_first(drive: Drive):
     drive.apply(Compact(2))
     assert drive.store.room.size() == 0
     assert (drive.store.durable, drive.store.compacted) == (2, 2)
+
+
+def test_what_the_tables_wal_has_yet_to_put_into_the_file_is_reckoned_with(drive: Drive, monkeypatch):
+    """A fold without a checkpoint left 50 MB there, and then neither CLEAR nor COMPACT could make room."""
+    monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 1 << 30)
+    drive.apply(Set(b"a", bytes(1 << 20)))
+    drive.fold()
+    assert drive.store.table_wal > 1 << 20
+    asked = []
+    monkeypatch.setattr(drive.store.room, "suffices", lambda pending, files: bool(asked.append(files)) or True)
+    drive.store.room_left = 0
+    drive.apply(Set(b"b", b"1"))
+    assert asked[0] > drive.store.table_wal
+    drive.restart()
+    assert drive.store.table_wal == 0
