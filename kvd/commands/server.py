@@ -19,7 +19,7 @@ class Ping(Ask, tag="PING"):
 
 
 class Info(Ask, tag="INFO"):
-    """Return what the daemon says of itself, by section: server, store, traffic."""
+    """Return what the daemon says of itself, by section: server, store, traffic, commands, latency, process."""
 
     examples = ("INFO", "INFO store")
     section: Name | None = None

@@ -3,12 +3,15 @@
 import os
 import platform
 from collections.abc import Callable
+from time import process_time_ns
 from typing import TYPE_CHECKING, Any
+
+import zmq
 
 from kvd import wire
 from kvd.commands import COMMANDS, syntax_of
 from kvd.errors import BadArgument, UnknownCommand
-from kvd.limits import PUBLISH_QUEUE_MAX
+from kvd.limits import MEMORY_TIGHT_BYTES, PUBLISH_QUEUE_MAX
 from kvd.server.memory import resident_bytes
 from kvd.server.tasks import Maintenance
 from kvd.version import VERSION
@@ -49,6 +52,32 @@ class Facts:
 def process_facts() -> dict[str, Any]:
     """Return what is true of this process as long as it runs."""
     return {"pid": os.getpid(), "python": platform.python_version()}
+
+
+def process_section(server: "Server") -> dict[str, Any]:
+    """Return the section `process`. `started` is Unix ms, `cpu_ms` of all threads."""
+    return {
+        "version": VERSION,
+        **process_facts(),
+        "libzmq": zmq.zmq_version(),
+        "started": server.started,
+        "cpu_ms": process_time_ns() // 1_000_000,
+        "memory_bytes": resident_bytes(),
+        "memory_bytes_max": MEMORY_TIGHT_BYTES,
+        "memory_is_tight": server.executor.is_tight,
+        "connections_max": server.capacity.limit,
+    }
+
+
+def latency_facts(server: "Server") -> dict[str, Any]:
+    """Return the section `latency`: of requests inside the daemon, and of the commits of their batches."""
+    executor = server.executor
+    commits = {
+        "commits": executor.commits,
+        "commit_us": executor.commit_ns // 1_000,
+        "commit_max_us": executor.commit_max_ns // 1_000,
+    }
+    return {**server.latency.facts(), **commits}
 
 
 def server_facts(server: "Server") -> dict[str, Any]:

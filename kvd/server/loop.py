@@ -34,7 +34,8 @@ from kvd.server.connections import Capacity, Connections, connections_max
 from kvd.server.doorkeeper import Doorkeeper, ServerKeys
 from kvd.server.endpoints import Bound
 from kvd.server.executor import Executor
-from kvd.server.facts import Facts, Section, server_facts, traffic_facts
+from kvd.server.facts import Facts, Section, latency_facts, process_section, server_facts, traffic_facts
+from kvd.server.latency import Latency
 from kvd.server.memory import MemoryGuard
 from kvd.server.parking import Parked
 from kvd.server.publisher import Publisher
@@ -70,12 +71,8 @@ class Server:
         self.store = store
         self.clock = Clock(store.time)
         self.tasks = Tasks()
-        sections: dict[str, Section] = {
-            "server": partial(server_facts, self),
-            "store": store.facts,
-            "traffic": partial(traffic_facts, self),
-        }
-        self.facts = Facts(sections, Maintenance(store.directory, backups, self.tasks))
+        self.latency = Latency()
+        self.facts = Facts(self.sections(), Maintenance(store.directory, backups, self.tasks))
         self.executor = Executor(store, self.clock, self.facts, self.tasks)
         self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -97,6 +94,17 @@ class Server:
         self.answered = 0.0
         self.next_look: Milliseconds = 0
         self.signals: socket.socket | None = None  # readable after a signal
+
+    def sections(self) -> dict[str, Section]:
+        """Return what tells each section of INFO."""
+        return {
+            "server": partial(server_facts, self),
+            "store": self.store.facts,
+            "traffic": partial(traffic_facts, self),
+            "commands": lambda: self.executor.timed_calls,
+            "latency": partial(latency_facts, self),
+            "process": partial(process_section, self),
+        }
 
     def open_sockets(self, keys: ServerKeys | None) -> None:
         """Make the sockets, and what has to be there before they are bound. Raises BadConfiguration."""
@@ -148,6 +156,8 @@ class Server:
         self.is_lone = len(batch) == 1 and began - self.answered < LONE_S
         self.run_batch(batch)
         self.answered = perf_counter()
+        if batch:
+            self.latency.note(len(batch), self.answered - began)
         self.tick(now)
 
     def without_waiting(self) -> list[Request]:
