@@ -19,7 +19,10 @@ class Ping(Ask, tag="PING"):
 
 
 class Info(Ask, tag="INFO"):
-    """Return what the daemon says of itself, by section: server, store, traffic, commands, latency, process."""
+    """Return what the daemon says of itself, by section.
+
+    The sections are server, store, traffic, commands, latency and process.
+    """
 
     examples = ("INFO", "INFO store")
     section: Name | None = None

@@ -18,6 +18,7 @@ from kvd.server.clock import Clock
 from kvd.server.facts import Facts
 from kvd.server.frames import Request
 from kvd.server.parking import Parking
+from kvd.server.slowlog import COMMIT, READ_AHEAD
 from kvd.server.tasks import Tasks
 from kvd.storage import Store
 
@@ -38,6 +39,7 @@ class Executor:
         self.clock = clock
         self.facts = facts
         self.tasks = tasks
+        self.slowlog = facts.slowlog
         self.engine = Engine(store)
         self.parking = Parking()
         self.applied = APPLIED
@@ -81,11 +83,11 @@ class Executor:
         if self.check is not None:
             users: Iterable[str] = [request[2] for request in batch]  # type: ignore[misc]  # with a check there are three
             commands = list(map(self.permitted, users, commands))
-        self.read_ahead(commands)
+        self.read_ahead(commands, now)
         replies: list[bytes | None] = []
         size = 0
         # One look at the clock a command (0.04 us): where one ends the next begins. With the sum for its kind 0.08.
-        spent, tick = self.spent, perf_counter_ns()
+        spent, slow, tick = self.spent, self.slowlog.slow_ns, perf_counter_ns()
         until = tick + BATCH_NS_MAX
         for request, command in zip(batch, commands, strict=True):
             reply = self.answer(request[0], command, now)
@@ -95,7 +97,9 @@ class Executor:
                 size += len(reply)
             replies.append(reply)
             began, tick = tick, perf_counter_ns()
-            spent[type(command)] += tick - began
+            spent[type(command)] += (took := tick - began)
+            if took >= slow:
+                self.note_slow(request, command, took, now)
             if size > REPLY_BYTES_MAX or staging.bytes > BATCH_BYTES_MAX or tick > until:
                 break
         self.answered += size
@@ -128,11 +132,19 @@ class Executor:
             return Internal("a defect of kvd: the command was not run; the log tells more")
         return command
 
-    def read_ahead(self, commands: Sequence[Command | Refused]) -> None:
+    def note_slow(self, request: Request, command: Command | Refused, took_ns: int, now: Milliseconds) -> None:
+        """Take note of a command that took long; one that could not be decoded, or is denied, has nothing to tell."""
+        if not isinstance(command, Refused):
+            self.slowlog.note(command, request[2] if self.check is not None else None, took_ns, now)  # type: ignore[misc]  # with a check there are three
+
+    def read_ahead(self, commands: Sequence[Command | Refused], now: Milliseconds) -> None:
         """Read together what the commands will ask of the table, if those before had to ask it: 6 us a key, not 10."""
         before, self.misses = self.misses, self.store.misses
         if self.misses - before > 1:
-            self.store.read_ahead([command.key for command in commands if type(command) in KEYED])  # type: ignore[union-attr]
+            keys = [command.key for command in commands if type(command) in KEYED]  # type: ignore[union-attr]
+            began = perf_counter_ns()
+            self.store.read_ahead(keys)
+            self.slowlog.note_shared(READ_AHEAD, len(keys), perf_counter_ns() - began, now)
 
     def answer(self, envelope: list[bytes], command: Command | Refused, now: Milliseconds) -> bytes | None:
         """Run one command against staging; return the encoded reply, None when it waits."""
@@ -207,3 +219,4 @@ class Executor:
             self.commits += 1
             self.commit_ns += took
             self.commit_max_ns = max(self.commit_max_ns, took)
+            self.slowlog.note_shared(COMMIT, len(staged.rows), took, self.clock.last)

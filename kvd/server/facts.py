@@ -13,6 +13,7 @@ from kvd.commands import COMMANDS, syntax_of
 from kvd.errors import BadArgument, UnknownCommand
 from kvd.limits import MEMORY_TIGHT_BYTES, PUBLISH_QUEUE_MAX
 from kvd.server.memory import resident_bytes
+from kvd.server.slowlog import SlowLog
 from kvd.server.tasks import Maintenance
 from kvd.version import VERSION
 
@@ -25,10 +26,12 @@ Section = Callable[[], dict[str, Any]]
 class Facts:
     """Answers what commands ask: the `Daemon` of the commands."""
 
-    def __init__(self, sections: dict[str, Section], maintenance: Maintenance) -> None:
+    def __init__(self, sections: dict[str, Section], maintenance: Maintenance, slowlog: SlowLog | None = None) -> None:
         self.sections = sections
         self.check = maintenance.check
         self.back_up = maintenance.back_up
+        self.slowlog = slowlog or SlowLog()
+        self.slow_commands = self.slowlog.told
 
     def info(self, section: str | None) -> dict[str, dict[str, Any]]:
         """Return all sections, or one."""
@@ -77,7 +80,8 @@ def latency_facts(server: "Server") -> dict[str, Any]:
         "commit_us": executor.commit_ns // 1_000,
         "commit_max_us": executor.commit_max_ns // 1_000,
     }
-    return {**server.latency.facts(), **commits}
+    slow = {"slow": server.slowlog.number, "slow_us": server.slowlog.slow_us}
+    return {**server.latency.facts(), **commits, **slow}
 
 
 def server_facts(server: "Server") -> dict[str, Any]:

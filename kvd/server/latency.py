@@ -3,7 +3,7 @@
 from typing import Any
 
 BOUNDS_US = tuple(2**power for power in range(4, 25))  # 16 us to 17 s; what took longer is counted above them all
-LEAST_BITS = BOUNDS_US[0].bit_length() - 1
+BITS_MAX = 64
 
 
 class Latency:
@@ -14,20 +14,18 @@ class Latency:
     """
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_US) + 1)
+        self.counts = [0] * BITS_MAX  # by the number of bits of the microseconds
         self.requests = self.us = self.max_us = 0
 
     def note(self, requests: int, seconds: float) -> None:
         """Take note of the requests of a batch."""
         us = int(seconds * 1_000_000)
-        # As many bits as a bound has are needed from the bound on: 15 us are below 16, 16 are not.
-        self.counts[min(max(us.bit_length() - LEAST_BITS, 0), len(BOUNDS_US))] += requests
+        self.counts[us.bit_length()] += requests
         self.requests += requests
         self.us += us * requests
         self.max_us = max(self.max_us, us)
 
     def facts(self) -> dict[str, Any]:
-        """Return how many requests took less than each bound (the last: any time), and all together, in us."""
-        sums = [sum(self.counts[:end]) for end in range(1, len(self.counts) + 1)]
-        below = {f"below_{bound}_us": number for bound, number in zip(BOUNDS_US, sums, strict=False)}
+        """Return how many requests there were, how many took less than each bound, and all together, in us."""
+        below = {f"below_{bound}_us": sum(self.counts[: bound.bit_length()]) for bound in BOUNDS_US}
         return {"requests": self.requests, "us": self.us, "max_us": self.max_us, **below}

@@ -26,6 +26,8 @@ from kvd.limits import (
     EXPIRY_INTERVAL_MS,
     EXPIRY_RETRY_MS,
     FSYNC_INTERVAL_MS,
+    SLOW_KEPT,
+    SLOW_US,
     STOP_DRAIN_MS,
     STOP_GRACE_MS,
 )
@@ -40,6 +42,7 @@ from kvd.server.memory import MemoryGuard
 from kvd.server.parking import Parked
 from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
+from kvd.server.slowlog import SlowLog
 from kvd.server.tasks import Maintenance, Tasks
 from kvd.storage import Store
 
@@ -66,13 +69,19 @@ class Server:
         backups: Path,
         keys: ServerKeys | None = None,
         group: str | None = None,
+        slow_us: int = SLOW_US,
+        slow_kept: int = SLOW_KEPT,
     ) -> None:
-        """Bind the endpoints; raises StartError. With keys, only those in the access file are let in."""
+        """Bind the endpoints; raises StartError. With keys, only those in the access file are let in.
+
+        A command that takes `slow_us` microseconds is kept in the slow log (below zero: none), `slow_kept` at most.
+        """
         self.store = store
         self.clock = Clock(store.time)
         self.tasks = Tasks()
         self.latency = Latency()
-        self.facts = Facts(self.sections(), Maintenance(store.directory, backups, self.tasks))
+        self.slowlog = SlowLog(slow_us, slow_kept)
+        self.facts = Facts(self.sections(), Maintenance(store.directory, backups, self.tasks), self.slowlog)
         self.executor = Executor(store, self.clock, self.facts, self.tasks)
         self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -113,6 +122,7 @@ class Server:
         self.publisher = Publisher(self.context, self.doorkeeper)
         if self.doorkeeper is not None:
             self.executor.check = self.doorkeeper.check
+            self.slowlog.name_of = self.doorkeeper.name_of
         self.capacity = Capacity(connections_max())
         self.clients = Connections(self.requests.socket, self.capacity)
         self.watchers = Connections(self.publisher.socket, self.capacity)

@@ -35,6 +35,7 @@ INFO [section]
 COMMANDS [name]
 CHECK
 BACKUP name
+SLOWLOG [count] [RESET]
 """
 
 

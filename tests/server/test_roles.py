@@ -48,6 +48,7 @@ TABLE = {
     "COMMANDS": ("read", lambda key: ["COMMANDS"]),
     "CHECK": ("admin", lambda key: ["CHECK"]),
     "BACKUP": ("admin", lambda key: ["BACKUP", "monday.kvd"]),
+    "SLOWLOG": ("admin", lambda key: ["SLOWLOG"]),
 }
 FREE = {"PING", "INFO", "COMMANDS"}  # name no key
 ADMIN = {name for name, (power, _) in TABLE.items() if power == "admin"}
