@@ -29,3 +29,19 @@ class SlowLog(Ask, tag="SLOWLOG"):
     def run(self, daemon: Daemon, now: Milliseconds) -> list[dict[str, Any]]:  # noqa: ARG002
         """Return an array of maps."""
         return daemon.slow_commands(self.count or SLOW_TOLD, forget=bool(self.reset))
+
+
+class Clients(Ask, tag="CLIENTS"):
+    """Return who is connected.
+
+    Each connection is a map: `socket` (commands or changes), `transport` (tcp or ipc), `address` (of tcp), `pid` and
+    `uid` (of ipc), and `since` (Unix milliseconds). The name of a client with a key is not among them: it is known of
+    each command, but not over which connection that came.
+    """
+
+    power: ClassVar[Power] = "admin"
+    examples = ("CLIENTS",)
+
+    def run(self, daemon: Daemon, now: Milliseconds) -> list[dict[str, Any]]:  # noqa: ARG002
+        """Return an array of maps."""
+        return daemon.clients()

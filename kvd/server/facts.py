@@ -3,6 +3,8 @@
 import os
 import platform
 from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from time import process_time_ns
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +23,25 @@ if TYPE_CHECKING:
     from kvd.server.loop import Server
 
 Section = Callable[[], dict[str, Any]]
+since = attrgetter("since")
 
 
 class Facts:
     """Answers what commands ask: the `Daemon` of the commands."""
 
-    def __init__(self, sections: dict[str, Section], maintenance: Maintenance, slowlog: SlowLog | None = None) -> None:
+    def __init__(
+        self,
+        sections: dict[str, Section],
+        maintenance: Maintenance,
+        slowlog: SlowLog | None = None,
+        clients: Callable[[], list[dict[str, Any]]] = list,
+    ) -> None:
         self.sections = sections
         self.check = maintenance.check
         self.back_up = maintenance.back_up
         self.slowlog = slowlog or SlowLog()
         self.slow_commands = self.slowlog.told
+        self.clients = clients
 
     def info(self, section: str | None) -> dict[str, dict[str, Any]]:
         """Return all sections, or one."""
@@ -50,6 +60,27 @@ class Facts:
         if command is None:
             raise UnknownCommand(f"there is no command {name!r}: COMMANDS lists them")
         return [syntax_of(command).as_map()]
+
+
+def sections_of(server: "Server") -> dict[str, Section]:
+    """Return what tells each section of INFO."""
+    return {
+        "server": partial(server_facts, server),
+        "store": server.store.facts,
+        "traffic": partial(traffic_facts, server),
+        "commands": lambda: server.executor.timed_calls,
+        "latency": partial(latency_facts, server),
+        "process": partial(process_section, server),
+    }
+
+
+def clients_of(server: "Server") -> list[dict[str, Any]]:
+    """Return who is connected, by socket, those who came first first."""
+    return [
+        {"socket": name, **peer._asdict()}
+        for name, connections in (("commands", server.clients), ("changes", server.watchers))
+        for peer in sorted(connections.peers.values(), key=since)
+    ]
 
 
 def process_facts() -> dict[str, Any]:

@@ -36,7 +36,7 @@ from kvd.server.connections import Capacity, Connections, connections_max
 from kvd.server.doorkeeper import Doorkeeper, ServerKeys
 from kvd.server.endpoints import Bound
 from kvd.server.executor import Executor
-from kvd.server.facts import Facts, Section, latency_facts, process_section, server_facts, traffic_facts
+from kvd.server.facts import Facts, clients_of, sections_of
 from kvd.server.latency import Latency
 from kvd.server.memory import MemoryGuard
 from kvd.server.parking import Parked
@@ -81,7 +81,8 @@ class Server:
         self.tasks = Tasks()
         self.latency = Latency()
         self.slowlog = SlowLog(slow_us, slow_kept)
-        self.facts = Facts(self.sections(), Maintenance(store.directory, backups, self.tasks), self.slowlog)
+        maintenance = Maintenance(store.directory, backups, self.tasks)
+        self.facts = Facts(sections_of(self), maintenance, self.slowlog, partial(clients_of, self))
         self.executor = Executor(store, self.clock, self.facts, self.tasks)
         self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -104,17 +105,6 @@ class Server:
         self.next_look: Milliseconds = 0
         self.signals: socket.socket | None = None  # readable after a signal
 
-    def sections(self) -> dict[str, Section]:
-        """Return what tells each section of INFO."""
-        return {
-            "server": partial(server_facts, self),
-            "store": self.store.facts,
-            "traffic": partial(traffic_facts, self),
-            "commands": lambda: self.executor.timed_calls,
-            "latency": partial(latency_facts, self),
-            "process": partial(process_section, self),
-        }
-
     def open_sockets(self, keys: ServerKeys | None) -> None:
         """Make the sockets, and what has to be there before they are bound. Raises BadConfiguration."""
         self.doorkeeper = None if keys is None else Doorkeeper(self.context, keys)
@@ -124,8 +114,8 @@ class Server:
             self.executor.check = self.doorkeeper.check
             self.slowlog.name_of = self.doorkeeper.name_of
         self.capacity = Capacity(connections_max())
-        self.clients = Connections(self.requests.socket, self.capacity)
-        self.watchers = Connections(self.publisher.socket, self.capacity)
+        self.clients = Connections(self.requests.socket, self.capacity, self.clock.now)
+        self.watchers = Connections(self.publisher.socket, self.capacity, self.clock.now)
         self.poller = zmq.Poller()
         for part in (self.requests, self.publisher, self.clients, self.watchers, self.doorkeeper):
             if part is not None:

@@ -36,6 +36,7 @@ COMMANDS [name]
 CHECK
 BACKUP name
 SLOWLOG [count] [RESET]
+CLIENTS
 """
 
 

@@ -49,6 +49,7 @@ TABLE = {
     "CHECK": ("admin", lambda key: ["CHECK"]),
     "BACKUP": ("admin", lambda key: ["BACKUP", "monday.kvd"]),
     "SLOWLOG": ("admin", lambda key: ["SLOWLOG"]),
+    "CLIENTS": ("admin", lambda key: ["CLIENTS"]),
 }
 FREE = {"PING", "INFO", "COMMANDS"}  # name no key
 ADMIN = {name for name, (power, _) in TABLE.items() if power == "admin"}
