@@ -49,7 +49,7 @@ class Capacity:
         self.refused += 1
         if not self.is_full:
             self.is_full = True
-            log.warning("event=connections_full limit=%d: others are refused until some have gone", self.limit)
+            log.warning("event=connections_full limit=%d others are refused until some have gone", self.limit)
         return False
 
     def look(self) -> None:
