@@ -83,6 +83,7 @@ class Connections:
         self.socket: Any = watched.get_monitor_socket(COME | GONE)
         self.peers: dict[int, Peer] = {}  # by descriptor
         self.now = now
+        self.cut = 0  # how many were ended that might have stayed
         self.is_told_all = False
         self.capacity = capacity
         capacity.sockets.append(self)
@@ -114,6 +115,7 @@ class Connections:
         self.is_told_all = False
         while not self.is_told_all:
             self.take_events()
+        self.cut += len(self.peers)
         for descriptor in self.peers:
             cut(descriptor)
 

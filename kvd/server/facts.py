@@ -149,6 +149,7 @@ def traffic_facts(server: "Server") -> dict[str, Any]:
         "published": server.publisher.published,
         "clients": server.clients.count,
         "watchers": server.watchers.count,
+        "watchers_cut": server.watchers.cut,
         "connections_refused": server.capacity.refused,
         "topics": len(server.publisher.topics),
         "waiting": len(server.parking.parked),
