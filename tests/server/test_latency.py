@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+import zmq
 
 from kvd import wire
 from kvd.commands.server import Ping
@@ -90,3 +91,12 @@ def test_info_tells_the_process(rig):
     assert told["started"] <= rig.server.clock.now()
     assert 0 < told["memory_bytes"] < told["memory_bytes_max"]
     assert {"version", "python", "libzmq", "cpu_ms", "memory_is_tight", "connections_max"} <= set(told)
+
+
+def test_info_counts_the_watchers_that_were_cut(rig):
+    with rig.context.socket(zmq.SUB) as sub:
+        sub.connect(rig.server.publishing.endpoint)
+        while not rig.server.watchers.count:
+            rig.server.turn(20)
+        rig.server.watchers.cut_all()
+        assert rig.ask("INFO", "traffic")[2]["traffic"]["watchers_cut"] == 1
