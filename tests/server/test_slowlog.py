@@ -9,7 +9,8 @@ from kvd.commands.atomic import Transaction
 from kvd.commands.keys import Scan
 from kvd.commands.server import Ping
 from kvd.commands.values import Get, Incr, MultiGet, Set
-from kvd.server.slowlog import COMMIT, SlowLog
+from kvd.server.slowlog import COMMIT, READ_AHEAD, SlowLog
+from kvd.storage.memory import Memory
 
 VALUE = b"a secret value"
 RESET = [None, True]
@@ -107,3 +108,16 @@ def test_the_settings_of_a_server(make_rig):
     for _ in range(3):
         rig.ask("PING")
     assert len(rig.ask("SLOWLOG")[2]) == 2
+
+
+def test_reading_ahead_that_takes_long_is_told_with_the_number_of_keys(rig):
+    rig.ask("MULTISET", [[b"%d" % number, VALUE] for number in range(9)])
+    rig.store.begin_fold()
+    rig.store.wait_for_folder()
+    rig.store.memory = Memory()
+    executor = rig.server.executor
+    executor.slowlog.slow_us = 0
+    for keys in ((0, 1, 2), (3, 4)):
+        executor.answers([([b"peer", b""], wire.encode(Get(b"%d" % key))) for key in keys], 1)
+    rows = executor.slowlog.told(10, forget=False)
+    assert [(row["command"], row["keys"]) for row in rows[:3]] == [("GET", 1), ("GET", 1), (READ_AHEAD, 2)]
