@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from kvd.errors import BadConfiguration
-from kvd.limits import JOURNAL_KEPT_BYTES, JOURNAL_KEPT_CHANGES, MIB
+from kvd.limits import JOURNAL_KEPT_BYTES, JOURNAL_KEPT_CHANGES, MIB, SLOW_KEPT, SLOW_TOLD_MAX, SLOW_US
 
 Fsync = Literal["always", "interval", "never"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -62,7 +62,18 @@ class Config(Struct, frozen=True):
     kept_bytes: Annotated[
         int, Meta(ge=MIB, description="How many bytes of changes the journal keeps at most.", extra=RELOADED)
     ] = JOURNAL_KEPT_BYTES
+    slow_us: Annotated[
+        int,
+        Meta(
+            ge=-1, description="A command that takes so many microseconds comes into SLOWLOG; -1: none.", extra=RELOADED
+        ),
+    ] = SLOW_US
+    slow_kept: Annotated[int, Meta(ge=1, le=SLOW_TOLD_MAX, description="How many of them are kept.")] = SLOW_KEPT
     log_level: Annotated[LogLevel, Meta(description="What is logged: this and what is worse.", extra=RELOADED)] = "info"
+    log_format: Annotated[
+        LogFormat,
+        Meta(description="How: logfmt, json (an object a line), or auto, which is logfmt as journald likes it."),
+    ] = "auto"
 
     def check(self) -> None:
         """Raise BadConfiguration when the parts do not fit together."""

@@ -20,6 +20,7 @@ from kvd.commands.base import Ok
 from kvd.commands.changes import Changes, Compact
 from kvd.commands.entry import Change
 from kvd.commands.expiry import Expire, Persist, Ttl
+from kvd.commands.inspection import Clients, SlowLog
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
 from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
 from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
@@ -69,6 +70,9 @@ COMMAND_SAMPLES = [
     Config("fsync"),
     Check(),
     Backup("monday.kvd"),
+    SlowLog(),
+    SlowLog(100, reset=True),
+    Clients(),
 ]
 CHANGE_SAMPLES = [
     Change("SET", 1, b"city", b"Ahmedabad", 0, None, TIME),

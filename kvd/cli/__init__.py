@@ -4,6 +4,7 @@ import click
 
 from kvd.cli.directory import backup_command, check_command, restore_command
 from kvd.cli.keygen import keygen
+from kvd.cli.metrics import metrics
 from kvd.cli.serve import serve
 from kvd.cli.transfer import export_command, import_command
 from kvd.version import VERSION
@@ -15,5 +16,15 @@ def main() -> None:
     """Run kvd, a key-value daemon."""
 
 
-for command in (serve, check_command, backup_command, restore_command, keygen, export_command, import_command):
+COMMANDS = (
+    serve,
+    check_command,
+    backup_command,
+    restore_command,
+    keygen,
+    export_command,
+    import_command,
+    metrics,
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -19,11 +19,13 @@ from kvd.cli.options import with_flags
 from kvd.client.keys import certificate
 from kvd.config import OPTIONS, Config, Settings, as_toml, printed, settings
 from kvd.errors import BadConfiguration, StartError, StorageFailed
+from kvd.log import set_up
 from kvd.server import Server
 from kvd.server.doorkeeper import ServerKeys, read_access
 from kvd.server.endpoints import Endpoints
 from kvd.server.service import Options, Service
 from kvd.server.signals import stop_on_signals
+from kvd.server.slowlog import SlowLog
 from kvd.server.systemd import Notifier, passed_sockets
 from kvd.storage import Store
 from kvd.version import VERSION
@@ -151,6 +153,7 @@ class Reloader:
 
     def __init__(self, found: Settings, read: Callable[[], Settings], store: Store) -> None:
         self.found, self.read, self.store = found, read, store
+        self.slowlog = SlowLog(found.config.slow_us, found.config.slow_kept)
 
     def reload(self) -> None:
         """Read the options again; raises BadConfiguration. What wants a restart is told, and stays."""
@@ -158,7 +161,7 @@ class Reloader:
         for name, option in OPTIONS.items():
             before, after = getattr(self.found.config, name), getattr(new.config, name)
             if before != after and not option.reloads:
-                log.warning("event=needs_restart option=%s %s counts until kvd is started again", name, as_toml(before))
+                log.warning("event=needs_restart option=%s counts=%s until kvd is started again", name, as_toml(before))
                 kept[name] = before
         sources = {**new.sources, **{name: self.found.sources.get(name, "default") for name in kept}}
         self.found = Settings(replace(new.config, **kept), sources)
@@ -167,8 +170,9 @@ class Reloader:
     def take_up(self) -> None:
         """Use the options that may change."""
         config = self.found.config
-        log.setLevel(config.log_level.upper())
+        logging.getLogger().setLevel(config.log_level.upper())
         self.store.keep(config.kept_changes, config.kept_bytes)
+        self.slowlog.slow_us = config.slow_us
 
     def options(self) -> Options:
         """Return what CONFIG tells."""
@@ -177,8 +181,7 @@ class Reloader:
 
 def run(found: Settings, read: Callable[[], Settings]) -> None:
     """Open the store, bind the endpoints, serve; raises StartError. `read` reads the options again."""
-    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
-    log.setLevel(found.config.log_level.upper())
+    set_up(found.config.log_level, found.config.log_format)
     notifier = Notifier(os.environ)
     endpoints = endpoints_of(found)
     keys = server_keys(found.config)
@@ -193,7 +196,9 @@ def run(found: Settings, read: Callable[[], Settings]) -> None:
         reloader.take_up()
         service = Service(notifier, options=reloader.options, reload=reloader.reload)
         backups = made(config.backups or config.data / "backups")
-        server = Server(store, endpoints=endpoints, backups=backups, keys=keys, service=service)
+        server = Server(
+            store, endpoints=endpoints, backups=backups, keys=keys, service=service, slowlog=reloader.slowlog
+        )
         begin(server, config)
         server.serve()
     except StorageFailed:

@@ -4,11 +4,11 @@ To add a command, write its class into its family's file. The wire format, the s
 completion, HELP, COMMANDS and the manual derive from it.
 """
 
-from kvd.commands import atomic, changes, expiry, keys, server, values
+from kvd.commands import atomic, changes, expiry, inspection, keys, server, values
 from kvd.commands.base import Ask, Command, Read, Task, Write, commands_in
 from kvd.commands.syntax import Syntax, syntax_of
 
-FAMILIES = (values, keys, expiry, atomic, changes, server)
+FAMILIES = (values, keys, expiry, atomic, changes, server, inspection)
 COMMANDS: dict[str, type[Command]] = {cls.command_name(): cls for cls in commands_in(FAMILIES)}
 
 __all__ = ["COMMANDS", "FAMILIES", "Ask", "Command", "Read", "Syntax", "Task", "Write", "syntax_of"]

@@ -85,6 +85,12 @@ class Daemon(Protocol):
     def back_up(self, name: str) -> dict[str, Any]:
         """Write a backup of this name; return what it holds. Raises Refused."""
 
+    def slow_commands(self, count: int, *, forget: bool) -> list[dict[str, Any]]:
+        """Return the last commands that took long, newest first; with `forget` all are forgotten then."""
+
+    def clients(self) -> list[dict[str, Any]]:
+        """Return who is connected."""
+
 
 class Ask(Command):
     """A command about the daemon, not about entries: safe to send again."""

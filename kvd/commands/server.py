@@ -19,7 +19,10 @@ class Ping(Ask, tag="PING"):
 
 
 class Info(Ask, tag="INFO"):
-    """Return what the daemon says of itself, by section: server, store, traffic."""
+    """Return what the daemon says of itself, by section.
+
+    The sections are server, store, traffic, commands, latency and process.
+    """
 
     examples = ("INFO", "INFO store")
     section: Name | None = None
@@ -41,7 +44,11 @@ class Commands(Ask, tag="COMMANDS"):
 
 
 class Config(Ask, tag="CONFIG"):
-    """Return how the daemon is set up: each option's value, where that comes from, and whether SIGHUP changes it."""
+    """Return how the daemon is set up.
+
+    Of each option the value, where that comes from (a flag, a variable, a line of the file), and whether SIGHUP changes
+    it.
+    """
 
     power: ClassVar[Power] = "admin"
     examples = ("CONFIG", "CONFIG fsync")

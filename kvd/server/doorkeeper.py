@@ -119,6 +119,11 @@ class Doorkeeper:
         """Raise Denied unless the client with this key may run the command."""
         self.access.check(key, command)
 
+    def name_of(self, key: str) -> str:
+        """Return the name of the client with a key; the key itself if the file does not name it any more."""
+        client = self.access.clients.get(key)
+        return key if client is None else client.name
+
     def read_again(self) -> bool:
         """Read the access file again; return whether it is in force. A bad one changes nothing."""
         try:

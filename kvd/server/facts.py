@@ -3,13 +3,19 @@
 import os
 import platform
 from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
+from time import process_time_ns
 from typing import TYPE_CHECKING, Any
+
+import zmq
 
 from kvd import wire
 from kvd.commands import COMMANDS, syntax_of
 from kvd.errors import BadArgument, UnknownCommand
-from kvd.limits import PUBLISH_QUEUE_MAX
+from kvd.limits import MEMORY_TIGHT_BYTES, PUBLISH_QUEUE_MAX
 from kvd.server.memory import resident_bytes
+from kvd.server.slowlog import SlowLog
 from kvd.server.tasks import Maintenance
 from kvd.version import VERSION
 
@@ -17,16 +23,28 @@ if TYPE_CHECKING:
     from kvd.server.loop import Server
 
 Section = Callable[[], dict[str, Any]]
+since = attrgetter("since")
 
 
 class Facts:
     """Answers what commands ask: the `Daemon` of the commands."""
 
-    def __init__(self, sections: dict[str, Section], options: Section, maintenance: Maintenance) -> None:
+    def __init__(
+        self,
+        sections: dict[str, Section],
+        maintenance: Maintenance,
+        *,
+        options: Section = dict,
+        slowlog: SlowLog | None = None,
+        clients: Callable[[], list[dict[str, Any]]] = list,
+    ) -> None:
         self.sections = sections
         self.options = options
         self.check = maintenance.check
         self.back_up = maintenance.back_up
+        self.slowlog = slowlog or SlowLog()
+        self.slow_commands = self.slowlog.told
+        self.clients = clients
 
     def info(self, section: str | None) -> dict[str, dict[str, Any]]:
         """Return all sections, or one."""
@@ -57,9 +75,57 @@ class Facts:
         return [syntax_of(command).as_map()]
 
 
+def sections_of(server: "Server") -> dict[str, Section]:
+    """Return what tells each section of INFO."""
+    return {
+        "server": partial(server_facts, server),
+        "store": server.store.facts,
+        "traffic": partial(traffic_facts, server),
+        "commands": lambda: server.executor.timed_calls,
+        "latency": partial(latency_facts, server),
+        "process": partial(process_section, server),
+    }
+
+
+def clients_of(server: "Server") -> list[dict[str, Any]]:
+    """Return who is connected, by socket, those who came first first."""
+    return [
+        {"socket": name, **peer._asdict()}
+        for name, connections in (("commands", server.clients), ("changes", server.watchers))
+        for peer in sorted(connections.peers.values(), key=since)
+    ]
+
+
 def process_facts() -> dict[str, Any]:
     """Return what is true of this process as long as it runs."""
     return {"pid": os.getpid(), "python": platform.python_version()}
+
+
+def process_section(server: "Server") -> dict[str, Any]:
+    """Return the section `process`. `started` is Unix ms, `cpu_ms` of all threads."""
+    return {
+        "version": VERSION,
+        **process_facts(),
+        "libzmq": zmq.zmq_version(),
+        "started": server.started,
+        "cpu_ms": process_time_ns() // 1_000_000,
+        "memory_bytes": resident_bytes(),
+        "memory_bytes_max": MEMORY_TIGHT_BYTES,
+        "memory_is_tight": server.executor.is_tight,
+        "connections_max": server.capacity.limit,
+    }
+
+
+def latency_facts(server: "Server") -> dict[str, Any]:
+    """Return the section `latency`: of requests inside the daemon, and of the commits of their batches."""
+    executor = server.executor
+    commits = {
+        "commits": executor.commits,
+        "commit_us": executor.commit_ns // 1_000,
+        "commit_max_us": executor.commit_max_ns // 1_000,
+    }
+    slow = {"slow": server.slowlog.number, "slow_us": server.slowlog.slow_us}
+    return {**server.latency.facts(), **commits, **slow}
 
 
 def server_facts(server: "Server") -> dict[str, Any]:
@@ -97,6 +163,7 @@ def traffic_facts(server: "Server") -> dict[str, Any]:
         "published": server.publisher.published,
         "clients": server.clients.count,
         "watchers": server.watchers.count,
+        "watchers_cut": server.watchers.cut,
         "connections_refused": server.capacity.refused,
         "topics": len(server.publisher.topics),
         "waiting": len(server.parking.parked),

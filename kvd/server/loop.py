@@ -34,12 +34,14 @@ from kvd.server.connections import Capacity, Connections, connections_max
 from kvd.server.doorkeeper import Doorkeeper, ServerKeys
 from kvd.server.endpoints import Adopted, Bound, Endpoints
 from kvd.server.executor import Executor
-from kvd.server.facts import Facts, Section, server_facts, traffic_facts
+from kvd.server.facts import Facts, clients_of, sections_of
+from kvd.server.latency import Latency
 from kvd.server.memory import MemoryGuard
 from kvd.server.parking import Parked
 from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
 from kvd.server.service import Service
+from kvd.server.slowlog import SlowLog
 from kvd.server.tasks import Maintenance, Tasks
 from kvd.storage import Store
 
@@ -65,18 +67,22 @@ class Server:
         backups: Path,
         keys: ServerKeys | None = None,
         service: Service | None = None,
+        slowlog: SlowLog | None = None,
     ) -> None:
         """Bind the endpoints; raises StartError. With keys, only those in the access file are let in."""
         self.store = store
         self.clock = Clock(store.time)
         self.tasks = Tasks()
-        sections: dict[str, Section] = {
-            "server": partial(server_facts, self),
-            "store": store.facts,
-            "traffic": partial(traffic_facts, self),
-        }
+        self.latency = Latency()
+        self.slowlog = slowlog or SlowLog()
         self.service = service or Service()
-        self.facts = Facts(sections, self.service.options, Maintenance(store.directory, backups, self.tasks))
+        self.facts = Facts(
+            sections_of(self),
+            Maintenance(store.directory, backups, self.tasks),
+            options=self.service.options,
+            slowlog=self.slowlog,
+            clients=partial(clients_of, self),
+        )
         self.executor = Executor(store, self.clock, self.facts, self.tasks)
         self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -108,9 +114,10 @@ class Server:
         self.publisher = Publisher(self.context, self.doorkeeper)
         if self.doorkeeper is not None:
             self.executor.check = self.doorkeeper.check
+            self.slowlog.name_of = self.doorkeeper.name_of
         self.capacity = Capacity(connections_max())
-        self.clients = Connections(self.requests.socket, self.capacity)
-        self.watchers = Connections(self.publisher.socket, self.capacity)
+        self.clients = Connections(self.requests.socket, self.capacity, self.clock.now)
+        self.watchers = Connections(self.publisher.socket, self.capacity, self.clock.now)
         self.poller = zmq.Poller()
         for part in (self.requests, self.publisher, self.clients, self.watchers, self.doorkeeper):
             if part is not None:
@@ -151,6 +158,8 @@ class Server:
         self.is_lone = len(batch) == 1 and began - self.answered < LONE_S
         self.run_batch(batch)
         self.answered = perf_counter()
+        if batch:
+            self.latency.note(len(batch), self.answered - began)
         self.tick(now)
 
     def without_waiting(self) -> list[Request]:

@@ -39,8 +39,15 @@ class MemoryGuard:
             resident = resident_bytes()
         self.is_tight = resident > MEMORY_TIGHT_BYTES
         if self.is_tight != was_tight:
-            log.warning("event=memory_%s bytes=%d", "tight" if self.is_tight else "eased", resident)
+            self.tell(resident)
         return self.is_tight and not was_tight
+
+    def tell(self, resident: int) -> None:
+        """Log that memory has become tight, or is so no longer."""
+        if self.is_tight:
+            log.warning("event=memory_tight bytes=%d large replies are refused, watchers are cut off", resident)
+        else:
+            log.warning("event=memory_eased bytes=%d", resident)
 
 
 def resident_bytes() -> int:

@@ -9,6 +9,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
+from time import perf_counter
 from typing import NamedTuple
 
 from sqlite_utils.utils import sqlite3
@@ -50,6 +51,7 @@ class Done(NamedTuple):
     durable: int
     wal: int
     error: Exception | None
+    ms: int = 0  # how long it took
 
 
 class Folder(threading.Thread):
@@ -90,6 +92,7 @@ class Folder(threading.Thread):
     def do(self, job: FoldJob | CheckpointJob) -> None:
         """Do a job; an error is handed to the loop, which decides."""
         error: Exception | None = None
+        began = perf_counter()
         try:
             self.db = self.db or self.open()
             self.fold_up(self.db, job) if isinstance(job, FoldJob) else checkpoint(self.db, "PASSIVE", "journal")
@@ -100,7 +103,8 @@ class Folder(threading.Thread):
         with suppress(sqlite3.Error):
             self.wal = wal_used(self.db) if self.db is not None else self.wal
         self.may_read.clear()
-        self.done.put(Done(job, self.durable, self.wal, error))
+        ms = int(1000 * (perf_counter() - began))
+        self.done.put(Done(job, self.durable, self.wal, error, ms))
         if isinstance(job, CheckpointJob):
             # Who reads the journal now keeps the loop from beginning its WAL anew (1.5 GiB in ten minutes).
             self.may_read.wait(CHECKPOINT_WAIT_MS / 1000)

@@ -310,11 +310,15 @@ class Store(Upkeep):
             "cache_bytes": max(0, memory.size - memory.overlay_size()),
             "cache_hits": self.hits,
             "cache_misses": self.misses,
+            "folds": self.folds,
+            "fold_last_ms": self.fold_ms,
             "fold_waits": self.fold_waits,
             "tokens": len(self.tokens),
             "disk_free": self.room.free(),
             "disk_is_short": self.room.is_short,
             "wal_bytes": os.fstat(self.wal_fd).st_size,
+            "wal_used_bytes": self.wal_bytes,
+            "table_wal_bytes": bytes_of(self.table.path.with_name(f"{TABLE_FILE}-wal")),
         }
 
     def close(self) -> None:
@@ -345,3 +349,10 @@ class Store(Upkeep):
             while self.opened:
                 self.opened.pop().close()
         self.lock.close()
+
+
+def bytes_of(path: Path) -> int:
+    """Return how long a file is; 0 if it is not there."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0

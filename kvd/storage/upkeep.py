@@ -64,7 +64,7 @@ class Upkeep:
         self.trimmed_at: Milliseconds = 0
         self.seen = self.revision  # at the last look whether somebody writes
         self.checkpoint_asked = False
-        self.fold_waits = 0
+        self.fold_waits = self.folds = self.fold_ms = 0
         self.fold_error: Exception | None = None
         files = (self.journal.path, self.table.path)
         self.places = {path: inode_of(path) for file in files for path in (file, file.with_name(f"{file.name}-wal"))}
@@ -227,7 +227,7 @@ class Upkeep:
         if isinstance(done.job, CheckpointJob):
             self.finish_checkpoint(done)
         elif done.error is None:
-            self.folded = done.job.upto
+            self.folded, self.folds, self.fold_ms = done.job.upto, self.folds + 1, done.ms
             self.memory.end_fold()
             self.plan_trim()
         else:

@@ -17,7 +17,8 @@ def test_the_table_holds_each_command_of_each_family_once():
 def test_the_table_is_that_of_the_first_release():
     assert " ".join(COMMANDS) == (
         "GET SET CLEAR MULTIGET MULTISET TAKE INCR APPEND EXISTS ENTRY SCAN COUNT CLEARPREFIX "
-        "EXPIRE PERSIST TTL TRANSACTION ONCE CHANGES COMPACT PING INFO COMMANDS CHECK BACKUP"
+        "EXPIRE PERSIST TTL TRANSACTION ONCE CHANGES COMPACT PING INFO COMMANDS CONFIG CHECK BACKUP "
+        "SLOWLOG CLIENTS"
     )
 
 

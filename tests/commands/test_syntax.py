@@ -33,8 +33,11 @@ COMPACT revision
 PING [message]
 INFO [section]
 COMMANDS [name]
+CONFIG [option]
 CHECK
 BACKUP name
+SLOWLOG [count] [RESET]
+CLIENTS
 """
 
 

@@ -19,7 +19,7 @@ def executor(tmp_path):
     drive.apply(MultiSet([(b"%d" % number, b"v%d" % number) for number in range(20)]))
     drive.fold()
     tasks = Tasks()
-    made = Executor(drive.store, Clock(0), Facts({}, dict, Maintenance(drive.directory, drive.directory, tasks)), tasks)
+    made = Executor(drive.store, Clock(0), Facts({}, Maintenance(drive.directory, drive.directory, tasks)), tasks)
     yield made
     drive.store.close()
 

@@ -2,69 +2,10 @@
 
 import msgspec
 import pytest
-import zmq
 
 from kvd.errors import Busy, Corrupt, Full, Internal, StorageFailed
-from kvd.server import Server
-from kvd.server.endpoints import Endpoints
-from kvd.storage import Store
-from kvd.storage import journal as journal_module
 
-encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
-
-
-class Rig:
-    """A server that takes a turn when asked to, and a plain DEALER to it."""
-
-    def __init__(self, directory, **options):
-        self.store = Store(directory / "d", **options)
-        ends = [f"ipc://{directory}/{name}" for name in "cp"]
-        self.server = Server(self.store, endpoints=Endpoints(ends[:1], ends[1:]), backups=directory)
-        self.context = zmq.Context()
-        self.dealer = self.context.socket(zmq.DEALER)
-        self.dealer.connect(ends[0])
-
-    def send(self, *commands):
-        for command in commands:
-            self.dealer.send_multipart([b"", encode(command)])
-
-    def turns(self, count):
-        """Turn until so many replies are here; return them."""
-        replies = []
-        while len(replies) < count:
-            self.server.turn(20)
-            while self.dealer.poll(1):
-                replies.append(decode(self.dealer.recv_multipart()[-1]))
-        return replies
-
-    def ask(self, *command):
-        self.send(command)
-        return self.turns(1)[0]
-
-    def close(self):
-        self.context.destroy(linger=0)
-        if not self.server.context.closed:
-            self.server.close()
-        self.store.close()
-
-
-@pytest.fixture
-def make_rig(tmp_path, monkeypatch):
-    monkeypatch.setattr(journal_module, "WAL_PRESIZED_BYTES", 1 << 16)
-    rigs = []
-
-    def make(**options):
-        rigs.append(Rig(tmp_path, **options))
-        return rigs[-1]
-
-    yield make
-    for rig in rigs:
-        rig.close()
-
-
-@pytest.fixture
-def rig(make_rig):
-    return make_rig()
+encode = msgspec.msgpack.encode
 
 
 def failing(rig, monkeypatch, *errors):
@@ -257,7 +198,7 @@ def test_a_wait_that_is_refused_when_it_wakes_is_told(rig, monkeypatch):
 
 def test_info_tells_a_section_or_all(rig):
     assert list(rig.ask("INFO", "STORE")[2]) == ["store"]
-    assert list(rig.ask("INFO")[2]) == ["server", "store", "traffic"]
+    assert list(rig.ask("INFO")[2]) == ["server", "store", "traffic", "commands", "latency", "process"]
     assert rig.ask("INFO", "nonsense")[:2] == ["ERROR", "BAD_ARGUMENT"]
     assert rig.ask("COMMANDS", "nonsense")[:2] == ["ERROR", "UNKNOWN_COMMAND"]
     assert len(rig.ask("COMMANDS")[2]) > 20

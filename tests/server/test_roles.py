@@ -49,6 +49,8 @@ TABLE = {
     "CONFIG": ("admin", lambda key: ["CONFIG"]),
     "CHECK": ("admin", lambda key: ["CHECK"]),
     "BACKUP": ("admin", lambda key: ["BACKUP", "monday.kvd"]),
+    "SLOWLOG": ("admin", lambda key: ["SLOWLOG"]),
+    "CLIENTS": ("admin", lambda key: ["CLIENTS"]),
 }
 FREE = {"PING", "INFO", "COMMANDS"}  # name no key
 ADMIN = {name for name, (power, _) in TABLE.items() if power == "admin"}
@@ -72,7 +74,7 @@ def executor(tmp_path_factory):
         f"{role} {bound}": Client(role, role, (b"user:",) if bound else ()) for role in ROLES for bound in (0, 1)
     }
     tasks = NoTasks()
-    made = Executor(drive.store, Clock(0), Facts({}, dict, Maintenance(drive.directory, drive.directory, tasks)), tasks)
+    made = Executor(drive.store, Clock(0), Facts({}, Maintenance(drive.directory, drive.directory, tasks)), tasks)
     made.check = Access(clients, "access.toml").check
     yield made
     drive.store.close()

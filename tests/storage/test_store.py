@@ -508,12 +508,16 @@ def test_facts_are_those_of_the_store(drive):
         name: facts.pop(name)
         for name in ("overlay_bytes", "cache_bytes", "wal_bytes", "cache_hits", "cache_misses", "disk_free")
     }
+    assert facts.pop("wal_used_bytes") <= sizes["wal_bytes"]
+    assert facts.pop("table_wal_bytes") > 0
+    assert facts.pop("fold_last_ms") >= 0
     assert facts == {
         "revision": 4,
         "compacted": 0,
         "folded": 2,
         "keys": 4,
         "overlay_changes": 2,
+        "folds": 1,
         "fold_waits": 0,
         "disk_is_short": False,
         "tokens": 1,

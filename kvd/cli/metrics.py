@@ -1,0 +1,72 @@
+"""`kvd metrics`: a process of its own that tells Prometheus, and whoever restarts daemons, how a daemon does.
+
+It is a client like others and asks INFO at each look, so the daemon has no HTTP and pays for nobody who does not look.
+"""
+
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from kvd.client import DEFAULT_ENDPOINT
+from kvd.client.keys import Keys, read_keys
+from kvd.errors import BadConfiguration, StartError
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+DEFAULT_LISTEN = "127.0.0.1:9411"
+UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
+
+
+@click.command()
+@click.option("--url", default=DEFAULT_ENDPOINT, show_default=True, help="Where the daemon takes commands.")
+@click.option("--listen", default=DEFAULT_LISTEN, show_default=True, help="ADDRESS:PORT, or unix:PATH.")
+@click.option("--insecure", is_flag=True, help="Listen on an address that others reach, too: anybody may look.")
+@click.option("--key", type=FILE, help="Who we are: a certificate with its secret key (kvd keygen); `read` is enough.")
+@click.option("--server-key", type=FILE, help="The daemon's public certificate.")
+def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_key: Path | None) -> None:
+    """Serve what INFO tells as Prometheus metrics: /metrics, and /livez and /readyz.
+
+    It needs the extra kvd[metrics]: pip install 'kvd[metrics]'
+
+    Example: kvd metrics --url tcp://127.0.0.1:7411 --listen 127.0.0.1:9411
+    """
+    try:
+        pages = import_module("kvd.cli.pages")
+    except ModuleNotFoundError as error:
+        click.echo(f"kvd: metrics need the extra metrics: pip install 'kvd[metrics]' ({error})", err=True)
+        sys.exit(UNAVAILABLE)
+    try:
+        look = pages.Look(url, own_keys(key, server_key))
+        with pages.listening(listen, is_insecure=insecure) as server:
+            server.pages = pages.Pages(look)
+            click.echo(f"kvd: metrics of {url} at {pages.listen_text(server)}", err=True)
+            end_on_signals()
+            server.serve_forever()
+    except StartError as error:
+        click.echo(f"kvd: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def own_keys(key: Path | None, server_key: Path | None) -> Keys | None:
+    """Return the keys to come in by. Raises BadConfiguration."""
+    if key is None and server_key is None:
+        return None
+    if key is None or server_key is None:
+        raise BadConfiguration("--key and --server-key go together: who we are, and which daemon we mean")
+    try:
+        return read_keys(str(key), str(server_key))
+    except ValueError as error:
+        raise BadConfiguration(str(error)) from error
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGINT end the process well, so that a unix socket is removed."""
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)

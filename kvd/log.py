@@ -1,0 +1,141 @@
+"""The log: a line on stderr for each event, for people and programs alike.
+
+Who logs writes `event=name field=%s ... sentence`, e.g. log.info("event=backup path=%s revision=%d", path, revision).
+What is a field is read from the text before values are put into it, so no value can pretend to be one:
+
+    logfmt   time=2026-01-31T12:00:00.123Z level=info event=backup path=/backup/monday.kvd revision=7
+    json     {"time": "2026-01-31T12:00:00.123Z", "level": "info", "event": "backup", "path": ..., "revision": 7}
+
+A sentence is `message`, a traceback `traceback`. A line is never broken: newlines are escaped. What others than kvd
+log is event=other. docs/events.md lists the events.
+"""
+
+import json
+import logging
+import os
+import re
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Literal, NamedTuple, TextIO, get_args
+
+Form = Literal["auto", "logfmt", "json"]
+
+FORMS: tuple[str, ...] = get_args(Form)
+OTHER = "other"
+TEMPLATE = re.compile(
+    r"event=(?P<event>[a-z_]+)(?P<fields>(?: [a-z_]+=%[^\s%]*[a-z](?!\S))*)(?: (?P<sentence>.*))?", re.DOTALL
+)
+FIELD = re.compile(r" ([a-z_]+)=(\S+)")
+BARE = re.compile(r"[^\s\"=\\]+")
+# https://0pointer.de/blog/projects/journal-submit.html: journald reads a line's priority from its head.
+PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+
+
+def set_up(level: str, form: str = "auto") -> None:
+    """Log to stderr from now on: what is of this level (debug, info, warning, error) or above.
+
+    auto is logfmt, which leaves to journald what it adds itself, where that reads our stderr.
+    """
+    formatter: logging.Formatter = Logfmt(with_priority=form == "auto" and is_journald(sys.stderr))
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json() if form == "json" else formatter)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def is_journald(stream: TextIO) -> bool:
+    """Return whether systemd says that this very stream goes to its journal (systemd.exec(5): JOURNAL_STREAM)."""
+    try:
+        place = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{place.st_dev}:{place.st_ino}"
+
+
+class Event(NamedTuple):
+    """What a record tells: its event, its fields in the order written, and its sentence, which may be empty."""
+
+    name: str
+    fields: dict[str, Any]
+    sentence: str
+
+
+@cache
+def template_of(text: str) -> tuple[str, tuple[tuple[str, str], ...], str] | None:
+    """Return the event, the fields as (name, form of the value) and the sentence in what was to be logged."""
+    found = TEMPLATE.fullmatch(text)
+    return found and (found["event"], tuple(FIELD.findall(found["fields"])), found["sentence"] or "")
+
+
+def event_of(record: logging.LogRecord) -> Event:
+    """Return what a record tells."""
+    template = template_of(record.msg) if isinstance(record.msg, str) else None
+    if template is None or not isinstance(record.args, tuple | None):
+        return Event(OTHER, {}, record.getMessage())
+    name, forms, sentence = template
+    values = record.args or ()
+    fields = {field: number_or(form % value, value) for (field, form), value in zip(forms, values, strict=False)}
+    return Event(name, fields, sentence % values[len(forms) :] if values else sentence)
+
+
+def number_or(text: str, value: Any) -> Any:
+    """Return a value as it is told: a number as it was rounded, else text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return text
+    return value if isinstance(value, int) else float(text)
+
+
+class Line(logging.Formatter):
+    """A record as names and values: `time` (RFC 3339, UTC), `level`, `event`, its fields, `message`, `traceback`."""
+
+    def items(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the names and values of a record."""
+        name, fields, sentence = event_of(record)
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        items = {"time": time, "level": record.levelname.lower(), "event": name, **fields}
+        if sentence:
+            items["message"] = sentence
+        if record.exc_info:
+            items["traceback"] = self.formatException(record.exc_info)
+        return items
+
+
+class Json(Line):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line without its end."""
+        return json.dumps(self.items(record))
+
+
+class Logfmt(Line):
+    """`name=value` one after the other. `with_priority`: as journald likes it, which knows the time."""
+
+    def __init__(self, *, with_priority: bool = False) -> None:
+        super().__init__()
+        self.with_priority = with_priority
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line without its end."""
+        items = self.items(record)
+        head = ""
+        if self.with_priority:
+            del items["time"]
+            head = f"<{PRIORITIES.get(record.levelno, 6)}>"
+        return head + " ".join(f"{name}={worded(value)}" for name, value in items.items())
+
+
+def worded(value: Any) -> str:
+    """Return a value of logfmt: in quotes if it has blanks, or anything that could be mistaken."""
+    text = str(value)
+    if BARE.fullmatch(text) and text.isprintable():
+        return text
+    return '"' + "".join(map(escaped, text)) + '"'
+
+
+def escaped(character: str) -> str:
+    """Return a character within quotes; none that acts on a terminal or ends a line is left."""
+    if character in ESCAPES:
+        return ESCAPES[character]
+    return character if character.isprintable() else f"\\u{ord(character):04x}"
