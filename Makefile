@@ -1,7 +1,7 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
 # make test    the whole suite          make check   ruff, mypy, import-linter, mandoc
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
-# make dist    sdist and wheel in dist/
+# make dist    sdist and wheel in dist/   make deb     a Debian package
 # make install-system   as root: kvd in /opt/kvd, its units, manual and configuration; make uninstall-system takes it away
 # make clean   takes away what these made
 PYTHON ?= python3
@@ -13,7 +13,7 @@ KEYS ?= 1000000
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire.py,kvd/engine.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
-.PHONY: run test long check bench coverage dist install-system uninstall-system clean
+.PHONY: run test long check bench coverage dist deb install-system uninstall-system clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/kvsh --local $(DATA)
@@ -67,6 +67,9 @@ dist: $(VENV)/installed-dev
 	@$(BIN)/python -m build --outdir dist . >build.log 2>&1 || { cat build.log; exit 1; }
 	@rm -f build.log
 	@$(BIN)/twine check --strict dist/*
+
+deb:
+	@sh conf/build-deb.sh
 
 install-system:
 	@PYTHON=$(PYTHON) sh conf/install-system.sh .
