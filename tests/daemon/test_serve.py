@@ -3,6 +3,7 @@
 import contextlib
 import grp
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -196,8 +197,8 @@ def test_tcp_serves_and_a_wildcard_port_is_told(tmp_path):
     )
     try:
         ready = process.stderr.readline()
-        words = dict(word.split("=", 1) for word in ready.split()[1:] if "=" in word)
-        with Client(words["commands"]) as kv, kv.watch() as watch:
+        words = dict(word.split("=", 1) for word in shlex.split(ready) if "=" in word)
+        with Client(words["commands"].split()[0]) as kv, kv.watch() as watch:
             watch.ready()
             kv.set("a", "1")
             assert next(watch).key == b"a"
