@@ -167,7 +167,7 @@ def settings(
     config = Config(**values)
     mistakes += config.mistakes()
     if mistakes:
-        raise BadConfiguration("\n".join(mistakes[:MISTAKES_MAX]))
+        raise BadConfiguration("\n".join(sorted(mistakes, key=line_first)[:MISTAKES_MAX]))
     return Settings(config, sources)
 
 
@@ -191,7 +191,8 @@ def in_file(path: Path | None, mistakes: list[str]) -> list[tuple[str, str, Any]
     except UnicodeDecodeError:
         mistakes.append(f"{path} is no UTF-8")
     except tomllib.TOMLDecodeError as error:
-        mistakes.append(f"{path}:{line_of_error(str(error), text)}: {str(error).partition(' (at')[0]}")
+        what = str(error).partition(" (at")[0].replace("Invalid value", "invalid value; text stands in quotes")
+        mistakes.append(f"{path}:{line_of_error(str(error), text)}: {what}")
     else:
         lines = text.splitlines()
         mistakes += [f"{path}:{line_of(name, lines)}: {unknown(name)}" for name in read if name not in OPTIONS]
@@ -209,6 +210,12 @@ def line_of(name: str, lines: list[str]) -> int:
     """Return the line in which an option stands, or the head of a table. tomllib tells no places."""
     start = re.compile(rf"""\s*\[*\s*["']?{re.escape(name)}["']?\s*[=.\]]""")
     return next((number for number, line in enumerate(lines, 1) if start.match(line)), 1)
+
+
+def line_first(mistake: str) -> tuple[bool, int]:
+    """Return by what mistakes are sorted: those of the file in the order of its lines, then the others."""
+    found = re.match(r"\S+:(\d+): ", mistake)
+    return found is None, int(found[1]) if found else 0
 
 
 def unknown(name: str) -> str:

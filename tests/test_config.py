@@ -71,7 +71,7 @@ def test_a_flag_goes_before_the_environment_that_before_the_file_that_before_the
         ('group = ""', "F:1: group: it is empty"),
         ('key = "k"', "key and access go together: who this daemon is, and whom it lets in (kvd keygen makes keys)"),
         ('publish = ["tcp://127.0.0.1:7411"]', f"{LISTEN} is named twice: each endpoint needs its own address"),
-        ("# fine\nfsync = always", "F:2: Invalid value"),
+        ("# fine\nfsync = always", "F:2: invalid value; text stands in quotes"),
         ('fsync = "always', "F:1: Unterminated string"),
         ("[server]\nport = 1", f"F:1: server: unknown option; there are {', '.join(OPTIONS)}"),
         ('"log-level" = "info"', "F:1: log-level: unknown option; did you mean log_level?"),
