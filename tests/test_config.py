@@ -85,8 +85,8 @@ def test_all_mistakes_are_told_at_once(written):
     text = 'fsync = "x"\nport = 1\nkept_bytes = 1\n'
     said = mistakes(text, written, {"KVD_LOG_LEVEL": "loud"}, {"listen": ("tcp://a:1", "tcp://a:1")})
     assert [line.partition(": ")[0] for line in said] == [
-        "F:2",
         "F:1",
+        "F:2",
         "F:3",
         "KVD_LOG_LEVEL",
         "tcp"[:0] + "tcp://a:1 is named twice",
