@@ -89,7 +89,7 @@ def test_all_mistakes_are_told_at_once(written):
         "F:2",
         "F:3",
         "KVD_LOG_LEVEL",
-        "tcp"[:0] + "tcp://a:1 is named twice",
+        "tcp://a:1 is named twice",
     ]
 
 
