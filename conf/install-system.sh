@@ -11,13 +11,13 @@ units=/etc/systemd/system
     echo "install-system: Python's venv is missing: apt-get install python3-venv" >&2
     exit 1
 }
-"$home/bin/pip" install --quiet --disable-pip-version-check --upgrade "$what"
+"$home/bin/pip" install --quiet --disable-pip-version-check --upgrade "$what[metrics]"
 share=$home/share/kvd
 
 systemd-sysusers "$share/kvd.sysusers"
 systemd-tmpfiles --create "$share/kvd.tmpfiles"
 [ -e /etc/kvd/kvd.toml ] || install -m 640 -g kvd "$share/kvd.toml" /etc/kvd/kvd.toml
-for unit in kvd.service kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket; do
+for unit in kvd.service kvd-metrics.service kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket; do
     sed "s|/opt/kvd/|$home/|g" "$share/$unit" >"$units/$unit"
 done
 mkdir -p /usr/local/bin
@@ -38,5 +38,7 @@ Who may use it is in the group kvd:
 TCP beside that, on this machine (see kvd-keys.conf in $share for others):
     systemctl enable kvd-tcp.socket kvd-changes-tcp.socket
     systemctl stop kvd.service && systemctl start kvd-tcp.socket kvd-changes-tcp.socket kvd.service
+Figures for Prometheus, at http://127.0.0.1:9411/metrics:
+    systemctl enable --now kvd-metrics.service
 The manual: man kvd
 NEXT

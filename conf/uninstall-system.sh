@@ -2,7 +2,7 @@
 # Takes away what install-system.sh made, as root. The data and the configuration stay, and the user they belong to.
 set -eu
 home=${KVD_HOME:-/opt/kvd}
-names="kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket kvd.service"
+names="kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket kvd-metrics.service kvd.service"
 
 [ "$(id -u)" = 0 ] || { echo "uninstall-system: this wants root: sudo make uninstall-system" >&2; exit 1; }
 for name in $names; do

@@ -82,6 +82,13 @@ run kill -KILL "$before"
 wait_for 20 answers
 [ "$(as ada kvsh --url $url --raw get city)" = Ahmedabad ] || fail "the data is gone"
 
+say "figures for Prometheus"
+run systemctl enable --now kvd-metrics.service || fail metrics
+get() { /opt/kvd/bin/python -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=2).read().decode())' "$1"; }
+wait_for 20 get http://127.0.0.1:9411/readyz
+get http://127.0.0.1:9411/metrics | grep "^kvd_up\|^kvd_revision"
+get http://127.0.0.1:9411/metrics | grep -q "^kvd_up 1" || fail "no figures"
+
 say "over TCP, by sockets that are passed"
 run systemctl enable kvd-tcp.socket kvd-changes-tcp.socket || fail enable
 run systemctl stop kvd.service
