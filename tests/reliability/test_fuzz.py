@@ -2,7 +2,10 @@
 
 import contextlib
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -188,3 +191,14 @@ def test_each_body_behind_an_envelope_is_answered(daemon, bodies, context):
         wire.decode_reply(reply)
     assert answered == set(range(len(bodies)))
     assert "event=defect" not in daemon.log.read_text()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", ["body", "words", "config", "access", "lines"])
+def test_fuzzing_guided_by_coverage_finds_nothing(target, tmp_path):
+    pytest.importorskip("atheris", reason="pip install atheris, where there is one for this Python")
+    script = Path(__file__).with_name("guided_fuzz.py")
+    done = subprocess.run([sys.executable, script, target, "60"], capture_output=True, cwd=tmp_path, check=False)
+    said = done.stderr.decode(errors="replace")
+    assert done.returncode == 0, said[-3000:]
+    print(f"S6: {target}: {said.partition('number_of_executed_units:')[2].split()[0]} inputs in 60 s")
