@@ -16,13 +16,15 @@ from sqlite_utils.utils import sqlite3
 from kvd.commands.entry import Milliseconds, Row
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import build, journal, table
+from kvd.storage.checksum import is_mark_whole, mark_seal
 from kvd.storage.database import Connection, breathing, connect, start_errors, sync_path
 
 VERSION = 1
 PARTIAL = ".partial"
 ATTEMPTS_MAX = 10
 SCHEMA = f"""
-    CREATE TABLE backup.about(version INTEGER, history TEXT, folded INTEGER, revision INTEGER, time INTEGER);
+    CREATE TABLE backup.about(version INTEGER, history TEXT, folded INTEGER, revision INTEGER, time INTEGER,
+                              entries INTEGER, seal INTEGER);
     CREATE TABLE backup.changes({journal.COLUMNS});
     CREATE TABLE backup.entry({table.COLUMNS}, PRIMARY KEY(key)) WITHOUT ROWID;
 """
@@ -115,10 +117,14 @@ def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
             ).fetchone()
             if count == max(last - mark.revision, int(last > 0)):  # else changes were trimmed that a later fold has
                 entries.execute(COPY_ENTRIES)
-                about = (VERSION, history, mark.revision, last, time)
-                entries.execute("INSERT INTO backup.about VALUES (?, ?, ?, ?, ?)", about)
+                total = mark.entries + net(entries, mark)
+                about = (mark.revision, last, time, total)
+                seal = mark_seal(history, *about)
+                entries.execute(
+                    "INSERT INTO backup.about VALUES (?, ?, ?, ?, ?, ?, ?)", (VERSION, history, *about, seal)
+                )
                 entries.execute("COMMIT")
-                return Backup(last, time, mark.entries + net(entries, mark), aside.stat().st_size)
+                return Backup(last, time, total, aside.stat().st_size)
             entries.rollback()
         os.truncate(aside, 0)
     raise StorageFailed(f"{directory}: the journal was trimmed faster than it could be read: try again")
@@ -156,13 +162,15 @@ def restore(source: Path, directory: Path) -> Backup:
         with start_errors(source):
             db.execute("ATTACH ? AS backup", (str(source),))
             db.execute("BEGIN")
-            rows, folded = read_changes(db, source)
+            rows, folded, expected = read_changes(db, source)
             db.execute(RESTORE_ENTRIES)
         for row in rows:
             if row[0] > folded:
                 build.take_change(db, row)
         check_entries(db)
         (count,) = db.execute("SELECT count(*) FROM main.entry").fetchone()
+        if count != expected:
+            raise Corrupt(f"{source} is damaged: {count} of {expected} entries are there")
         db.execute("COMMIT")
         db.execute("DETACH backup")
         last = rows[-1] if rows else None
@@ -173,15 +181,20 @@ def restore(source: Path, directory: Path) -> Backup:
     return found[0]
 
 
-def read_changes(db: Connection, source: Path) -> tuple[list[Row], int]:
-    """Return the changes of a backup, checked, and the revision that its entries reflect."""
-    (version, _, folded, last, _) = db.execute("SELECT * FROM backup.about").fetchone()
+def read_changes(db: Connection, source: Path) -> tuple[list[Row], int, int]:
+    """Return the changes of a backup, checked; the revision that its entries reflect; how many there are in the end."""
+    (version,) = db.execute("SELECT version FROM backup.about").fetchone()
     if version != VERSION:
         raise StorageFailed(f"{source} was made by a newer kvd (format {version}): restore it with that version")
+    _, history, folded, last, time, entries, seal = db.execute("SELECT * FROM backup.about").fetchone()
+    if not is_mark_whole(seal, history, folded, last, time, entries):
+        raise Corrupt(f"{source} is damaged: what it says of itself is not what was written")
     rows = [journal.checked(row) for row in db.execute(READ_CHANGES)]
+    if [row[0] for row in rows if row[0] > folded] != list(range(folded + 1, last + 1)):
+        raise Corrupt(f"{source} is damaged: changes are missing")
     if (rows[-1][0] if rows else 0) != last:
         raise Corrupt(f"{source} is damaged: its last change is not the one it should be")
-    return rows, folded
+    return rows, folded, entries
 
 
 def check_entries(db: Connection) -> None:

@@ -76,6 +76,7 @@ class Journal:
         if not self.path.exists():
             with closing(connect(self.path)) as db:
                 migrate(db, MIGRATIONS, self.path)
+                checkpointed(db, "TRUNCATE")  # to close it would do so, and not tell of an fsync that failed
         self.presize()
         self.db: Connection = connect(self.path, synchronous=synchronous)
         migrate(self.db, MIGRATIONS, self.path)

@@ -164,6 +164,7 @@ def test_a_table_that_knows_more_than_its_wal_is_refused(drive, tmp_path, monkey
 def test_frames_left_from_before_the_wal_was_begun_anew_do_not_count(drive, tmp_path):
     for number in range(30):
         drive.apply(Set(b"%d" % number, b"x" * 3_000))
+    drive.settle()
     drive.store.journal.finish_checkpoint()
     drive.apply(Set(b"a", b"1"))
     case = copied(drive.directory, tmp_path / "killed")
