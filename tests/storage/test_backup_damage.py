@@ -13,7 +13,7 @@ from kvd.storage.database import connect
     [
         ("UPDATE about SET folded = folded + 1", "what it says of itself"),
         ("UPDATE about SET folded = folded - 1", "what it says of itself"),
-        ("UPDATE about SET entries = 3", "what it says of itself"),
+        ("UPDATE about SET entries = 4", "what it says of itself"),
         ("UPDATE about SET history = x'00'", "what it says of itself"),
         ("DELETE FROM entry WHERE key = x'62'", "2 of 3 entries are there"),
         ("DELETE FROM changes WHERE revision = 5", "changes are missing"),
