@@ -200,7 +200,7 @@ class Server:
             try:
                 self.tend_storage(now)
             except Refused as error:
-                self.end_writes(error.message)
+                self.end_writes(self.store.explained(error).message)
         self.service.tick(self.status, now)
 
     def tend_storage(self, now: Milliseconds) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kvd.commands.entry import Milliseconds
-from kvd.errors import Busy, Corrupt, Full
+from kvd.errors import Busy, Corrupt, Full, Refused
 from kvd.limits import (
     FOLD_AGE_MS,
     FOLD_BYTES,
@@ -220,6 +220,14 @@ class Upkeep:
         for path, inode in self.places.items():
             if inode_of(path) != inode:
                 raise Corrupt(f"{path} was moved or removed while it was in use: what is written now would be lost")
+
+    def explained(self, error: Refused) -> Refused:
+        """Return why the storage failed: that a file is gone explains whatever SQLite found."""
+        try:
+            self.check_places()
+        except Corrupt as gone:
+            return gone
+        return error
 
     def finish(self, done: Done) -> None:
         """Take note of a job that is over."""
