@@ -75,11 +75,6 @@ class Config(Struct, frozen=True):
         Meta(description="How: logfmt, json (an object a line), or auto, which is logfmt as journald likes it."),
     ] = "auto"
 
-    def check(self) -> None:
-        """Raise BadConfiguration when the parts do not fit together."""
-        if mistakes := list(self.mistakes()):
-            raise BadConfiguration("\n".join(mistakes))
-
     def mistakes(self) -> Iterator[str]:
         """Yield a sentence for each thing that does not fit together."""
         if (self.key is None) != (self.access is None):

@@ -2,7 +2,8 @@
 
 import time
 import weakref
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from math import ceil
 from typing import Any
 
@@ -149,6 +150,25 @@ class Stream(Closing):
         if self.pending.next_to_send() is None or deadline is None:
             return deadline
         return min(deadline, time.monotonic() + UNSENT_POLL_S)
+
+    def until_readable(
+        self, fd: int, work: Callable[[], None], waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        """Return when a descriptor can be read. Until then see to the connection, and do some work at each event.
+
+        Without that, what was sent before there was a connection would stay unsent for as long as a pipe is silent.
+        `waiting` is entered for the time in which nothing is done.
+        """
+        poller = zmq.Poller()
+        poller.register(fd, zmq.POLLIN)
+        self.register(poller)
+        events = dict(poller.poll(0))
+        while fd not in events:
+            self.handle(events)
+            work()
+            due = self.due()
+            with waiting():
+                events = dict(poller.poll(None if due is None else ceil(max(0.0, due - time.monotonic()) * 1000)))
 
     def handle(self, events: dict[Any, int]) -> None:
         """Take in what a poll found; for callers that poll other things besides (see `register`)."""

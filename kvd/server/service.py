@@ -25,9 +25,9 @@ class Service:
         options: Callable[[], Options] = dict,
         reload: Callable[[], None] = lambda: None,
     ) -> None:
-        self.notifier = notifier
-        self.tell = (lambda *_: None) if notifier is None else notifier.tell
-        self.interval_ms: Milliseconds = 0 if notifier is None else notifier.interval_ms
+        notifier = notifier or Notifier({})
+        self.tell = notifier.tell
+        self.interval_ms: Milliseconds = notifier.interval_ms
         self.options = options
         self.read_again = reload
         self.next_sign: Milliseconds = 0

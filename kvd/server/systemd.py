@@ -7,6 +7,7 @@ https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html and s
 import os
 import socket
 from collections.abc import MutableMapping
+from contextlib import suppress
 
 from kvd.errors import BadConfiguration
 from kvd.server.endpoints import Passed, endpoint_of
@@ -57,7 +58,5 @@ class Notifier:
     def tell(self, *states: str) -> None:
         """Send states, as READY=1. A systemd that does not listen is not our defect."""
         if self.socket is not None:
-            try:
+            with suppress(OSError):
                 self.socket.sendto("\n".join(states).encode(), socket.MSG_DONTWAIT, self.address)
-            except OSError:
-                return

@@ -6,7 +6,7 @@ Who is asked for a key that changed since the fold began has it in memory, so no
 
 from typing import NamedTuple
 
-from kvd.storage import table
+from kvd.storage import journal, table
 from kvd.storage.database import PAGE_BYTES, Connection
 
 # How many bytes of pages a change touches at most, about: the page it is in and its share of those above, of its
@@ -21,7 +21,7 @@ SIZE = (
 NET = f"""
     INSERT INTO net(last, kind, more, size) SELECT last, kind, more, {SIZE} FROM
     (SELECT max(revision) AS last, kind, expires, length(key) + coalesce(length(value), 0) AS size,
-            sum(CASE WHEN kind <> 1 THEN -1 WHEN previous = 0 THEN 1 ELSE 0 END) AS more
+            {journal.NET} AS more
        FROM journal.journal WHERE revision > :since AND revision <= :upto AND key > :through
       GROUP BY key ORDER BY key)"""  # noqa: S608
 SOME = "SELECT count(*), sum(size), sum(kind <> 1), sum(more) FROM net WHERE number > ? AND number <= ?"

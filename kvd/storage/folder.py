@@ -123,11 +123,13 @@ class Folder(threading.Thread):
         if self.sync_journal:
             self.sync()
         self.failed, self.skipped, self.portion_bytes = 0, 0, TABLE_PORTION_BYTES
-        since = table.read_mark(db).revision
         step = self.step_where_room_is if job.is_short else self.step
-        while (at := fold.Fold(db, job.upto)).mark.revision < job.upto:
-            while not at.is_over:
-                step(at)
+        at = fold.Fold(db, job.upto)
+        since = at.mark.revision
+        while at.mark.revision < job.upto:
+            if at.is_over:  # it was one that was interrupted
+                at = fold.Fold(db, job.upto)
+            step(at)
         if job.is_short or job.upto == since or job.upto - self.durable > TABLE_CHECKPOINT_CHANGES:
             self.checkpoint(db, job.upto, "TRUNCATE" if job.is_short else "RESTART")
 

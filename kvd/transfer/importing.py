@@ -7,10 +7,7 @@ send a line again changes nothing but revisions.
 import os
 import time
 from collections.abc import Callable, Iterable
-from math import ceil
 from typing import NamedTuple
-
-import zmq
 
 from kvd.client.stream import Stream, ok
 from kvd.commands import Command
@@ -94,25 +91,16 @@ class Importer:
             self.send(Set(key, value, at=expires), Batch(first, last, 1, size))
 
     def read(self, fd: int, size: int) -> bytes:
-        """Return what there is to read. While there is nothing, send what is gathered and take outcomes.
-
-        Without that, what was sent before there was a connection would stay unsent for as long as a pipe is silent.
-        """
-        poller = zmq.Poller()
-        poller.register(fd, zmq.POLLIN)
-        self.stream.register(poller)
-        events = dict(poller.poll(0))
-        if fd not in events:
-            self.release()
-        while fd not in events:
-            self.stream.handle(events)
-            self.take(0)
-            self.settle(ENTRIES_MAX, BYTES_MAX)
-            due = self.stream.due()
-            with self.signals.interruptible():
-                events = dict(poller.poll(None if due is None else ceil(max(0.0, due - time.monotonic()) * 1000)))
+        """Return what there is to read. While there is nothing, send what is gathered and take outcomes."""
+        self.stream.until_readable(fd, self.catch_up, self.signals.interruptible)
         with self.signals.interruptible():
             return os.read(fd, size)
+
+    def catch_up(self) -> None:
+        """Send what is gathered, and take the outcomes that are there."""
+        self.release()
+        self.take(0)
+        self.settle(ENTRIES_MAX, BYTES_MAX)
 
     def release(self) -> None:
         """Send what is gathered."""

@@ -2,10 +2,7 @@
 
 import time
 from collections.abc import Callable
-from math import ceil
 from typing import NamedTuple
-
-import zmq
 
 from kvd.client.inflight import Outcome
 from kvd.client.stream import Stream
@@ -92,15 +89,10 @@ class Sender:
 
     def wait_for(self, fd: int) -> None:
         """Return when a descriptor can be read. While it cannot, send what is gathered and take outcomes."""
-        poller = zmq.Poller()
-        poller.register(fd, zmq.POLLIN)
-        self.stream.register(poller)
-        events = dict(poller.poll(0))
-        if fd not in events:
-            self.release()
-        while fd not in events:
-            self.stream.handle(events)
-            self.take(0)
-            self.idle()
-            due = self.stream.due()
-            events = dict(poller.poll(None if due is None else ceil(max(0.0, due - time.monotonic()) * 1000)))
+        self.stream.until_readable(fd, self.catch_up)
+
+    def catch_up(self) -> None:
+        """Send what is gathered, and take the outcomes that are there."""
+        self.release()
+        self.take(0)
+        self.idle()

@@ -5,6 +5,7 @@ import random
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from kvd.client.stream import Stream
 from kvd.commands.base import Error, Ok
 from kvd.commands.values import Get, MultiSet, Set
 from kvd.errors import OutcomeUnknown
@@ -42,6 +43,7 @@ class FakeStream:
 
     endpoint = "ipc://fake"
     window = 256
+    until_readable = Stream.until_readable
 
     def __init__(self, outcome):
         self.outcome = outcome
