@@ -13,7 +13,7 @@ from kvd.commands.entry import SET, Row
 from kvd.errors import StorageFailed
 from kvd.storage import journal, table
 from kvd.storage.checksum import mark_seal
-from kvd.storage.database import Connection, checkpointed, connect, migrate, start_errors, sync_path
+from kvd.storage.database import Connection, checkpointed, connect_migrated, start_errors, sync_path
 
 INSERT_ENTRY = f"INSERT INTO main.entry({table.COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # constants
 DELETE_ENTRY = "DELETE FROM main.entry WHERE key = ?"
@@ -44,9 +44,10 @@ def build(directory: Path, fill: Fill) -> None:
 def make_files(directory: Path, fill: Fill) -> None:
     """Make both files, durable."""
     journal_path, table_path = directory / journal.FILE, directory / table.FILE
-    with closing(connect(journal_path)) as journal_db, closing(connect(table_path)) as table_db:
-        migrate(journal_db, journal.MIGRATIONS, journal_path)
-        migrate(table_db, table.MIGRATIONS, table_path)
+    with (
+        closing(connect_migrated(journal_path, journal.MIGRATIONS)) as journal_db,
+        closing(connect_migrated(table_path, table.MIGRATIONS)) as table_db,
+    ):
         table_db.execute("PRAGMA journal_mode = OFF")  # it has its name when it is whole
         last = fill(table_db)
         history, _ = journal.read_mark(journal_db)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,7 +41,7 @@ def check_library() -> None:
 
 def connect(path: Path, *, synchronous: str = "NORMAL") -> Connection:
     """Return a connection in WAL mode that never checkpoints by itself; transactions are ours to begin."""
-    with start_errors(path):
+    with start_errors(path, f" `kvd check --repair {path.parent}` keeps what is left"), ExitStack() as undo:
         db = sqlite3.connect(
             str(path),
             isolation_level=None,
@@ -49,10 +49,22 @@ def connect(path: Path, *, synchronous: str = "NORMAL") -> Connection:
             check_same_thread=False,
             cached_statements=64,
         )
+        undo.callback(db.close)  # now: what is raised would keep it, and it would remove a WAL whenever it is closed
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("PRAGMA journal_size_limit = -1")
+        undo.pop_all()
+    return db
+
+
+def connect_migrated(path: Path, migrations: Migrations, *, synchronous: str = "NORMAL") -> Connection:
+    """Return such a connection to a file whose schema is brought up to date, or made. Raises NewerDatabase too."""
+    with ExitStack() as undo:
+        db = connect(path, synchronous=synchronous)
+        undo.callback(db.close)
+        migrate(db, migrations, path)
+        undo.pop_all()
     return db
 
 
@@ -60,13 +72,17 @@ def connect_read_only(path: Path, *, without_wal: bool = False) -> Connection:
     """Return a connection that changes nothing: when it is closed the WAL stays as it is.
 
     While it is open, that holds for the other connections of this process too: none is the last to be closed.
-    `without_wal`: what is read is the file alone.
+    `without_wal`: what is read is the file alone. It has opened the files only when it has read something.
     """
     with start_errors(path):
         option = "immutable=1" if without_wal else "mode=ro"
-        db = sqlite3.connect(f"file:{quote(str(path))}?{option}", uri=True, isolation_level=None)
-        db.execute("PRAGMA schema_version")  # it has opened the files only when it has read something
-    return db
+        return sqlite3.connect(f"file:{quote(str(path))}?{option}", uri=True, isolation_level=None)
+
+
+def open_files(db: Connection, path: Path) -> None:
+    """Let a connection read something. Raises StorageFailed when it cannot."""
+    with start_errors(path):
+        db.execute("PRAGMA schema_version")
 
 
 def migrate(db: Connection, migrations: Migrations, path: Path) -> None:
@@ -128,12 +144,12 @@ def sync_path(path: Path) -> None:
 
 
 @contextmanager
-def start_errors(path: Path) -> Iterator[None]:
+def start_errors(path: Path, advice: str = "") -> Iterator[None]:
     """Turn SQLite's errors into StorageFailed with a sentence."""
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageFailed(f"{path}: {error}; is it a kvd database, whole and readable?") from error
+        raise StorageFailed(f"{path}: {error}; is it a kvd database, whole and readable?{advice}") from error
 
 
 @contextmanager

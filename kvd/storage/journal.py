@@ -14,7 +14,7 @@ from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
 from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
 from kvd.storage.checksum import checksum, head_checksum, is_mark_whole, is_whole, mark_seal, seal, token_checksum
-from kvd.storage.database import Connection, checkpointed, connect, free_bytes, migrate, wal_used
+from kvd.storage.database import Connection, checkpointed, connect_migrated, free_bytes, wal_used
 
 FILE = "journal.db"
 MIGRATIONS = Migrations("kvd.journal")
@@ -74,12 +74,10 @@ class Journal:
         self.path = directory / FILE
         self.wal = directory / f"{FILE}-wal"
         if not self.path.exists():
-            with closing(connect(self.path)) as db:
-                migrate(db, MIGRATIONS, self.path)
+            with closing(connect_migrated(self.path, MIGRATIONS)) as db:
                 checkpointed(db, "TRUNCATE")  # to close it would do so, and not tell of an fsync that failed
         self.presize()
-        self.db: Connection = connect(self.path, synchronous=synchronous)
-        migrate(self.db, MIGRATIONS, self.path)
+        self.db: Connection = connect_migrated(self.path, MIGRATIONS, synchronous=synchronous)
 
     def presize(self) -> None:
         """Give the WAL its full length before SQLite opens it: zeros are no frames to it.

@@ -12,7 +12,7 @@ from sqlite_utils.utils import sqlite3
 
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import journal, table
-from kvd.storage.database import Connection, checkpointed, connect_read_only
+from kvd.storage.database import Connection, checkpointed, connect_read_only, open_files
 from kvd.storage.wal import written
 
 FILES = (journal.FILE, table.FILE)
@@ -26,13 +26,19 @@ ROWS = {
 
 @contextmanager
 def kept_wals(directory: Path) -> Iterator[dict[str, Connection]]:
-    """Let connections be closed without SQLite recovering and removing the WALs; give one to each file that opens."""
+    """Let connections be closed without SQLite recovering and removing the WALs; give one to each file that opens.
+
+    One that does not open is held all the same: another connection that finds it damaged would remove its WAL.
+    """
     with ExitStack() as stack:
         dbs = {}
         for file in FILES:
-            if (directory / file).exists():
+            path = directory / file
+            if path.exists():
                 with suppress(StorageFailed):
-                    dbs[file] = stack.enter_context(closing(connect_read_only(directory / file)))
+                    db = stack.enter_context(closing(connect_read_only(path)))
+                    open_files(db, path)
+                    dbs[file] = db
         yield dbs
 
 

@@ -19,7 +19,7 @@ from kvd.commands.entry import SET, Row
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import build, journal, table
 from kvd.storage.checksum import is_whole_head
-from kvd.storage.database import STRUCTURE, Connection, connect_read_only, sync_path
+from kvd.storage.database import STRUCTURE, Connection, connect_read_only, open_files, sync_path
 from kvd.storage.gaps import Between, between_keys, between_numbers, rows_around_gaps
 from kvd.storage.lock import DirectoryLock
 from kvd.storage.recovery import FILES, MOVING, Recovery, is_ahead, kept_wals
@@ -245,7 +245,9 @@ class Salvager:
         """Return a connection; one to nothing when the file cannot be opened."""
         path = self.directory / file
         try:
-            return closing(connect_read_only(path, without_wal=without_wal))
+            db = connect_read_only(path, without_wal=without_wal)
+            open_files(db, path)
+            return closing(db)
         except StorageFailed as error:
             loss = f"{file}: it is missing" if not path.exists() else f"{file}: nothing can be read: {error}"
             if loss not in self.losses:

@@ -6,7 +6,7 @@ Time comes in as an argument, in Unix milliseconds.
 
 import os
 from collections.abc import Container, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -71,30 +71,33 @@ class Store(Upkeep):
         self.kept, self.fsync = (kept_changes, kept_bytes), fsync
         self.opened: list[Journal | Table] = []
         self.notes: list[str] = []  # what there is to say of how the files were found
-        try:
-            self.room = Room(directory)
-            self.open(directory)
-            self.load()
-        except (sqlite3.Error, Refused, OSError) as error:
-            self.let_go_as_found()
-            notes = "".join(f"{note}. " for note in self.notes)
-            raise StorageFailed(
-                f"{directory}: {notes}{error}; is it a kvd data directory, whole and readable? "
-                f"`kvd check {directory}` tells what is damaged"
-            ) from error
-        except StartError:
-            self.let_go_as_found()
-            raise
+        with ExitStack() as keeping:  # what is found, until all of it is open
+            try:
+                self.room = Room(directory)
+                self.open(directory, keeping)
+                self.load()
+            except (sqlite3.Error, Refused, OSError) as error:
+                self.let_go_as_found()
+                notes = "".join(f"{note}. " for note in self.notes)
+                raise StorageFailed(
+                    f"{directory}: {notes}{error}; is it a kvd data directory, whole and readable? "
+                    f"`kvd check {directory}` tells what is damaged"
+                ) from error
+            except StartError:
+                self.let_go_as_found()
+                raise
         self.folder = Folder(directory, 0, sync_journal=fsync != "always")
         self.folder.start()
         self.begin_upkeep()
         self.wal_fd = os.open(self.journal.wal, os.O_RDONLY | os.O_CLOEXEC)
 
-    def open(self, directory: Path) -> None:
+    def open(self, directory: Path, keeping: ExitStack) -> None:
         """Open the files; raises StartError, Refused, sqlite3.Error or OSError."""
         left = self.lock.left_wal_bytes
         expect_whole_directory(directory)
         recovery = None if left is None else Recovery(directory, left, self.notes)
+        if left is not None:
+            keeping.enter_context(kept_wals(directory))
         wal_bytes = self.room.free() // WAL_PARTS // PAGE_BYTES * PAGE_BYTES
         self.journal = Journal(directory, synchronous=SYNCHRONOUS[self.fsync], wal_bytes=wal_bytes)
         self.opened.append(self.journal)
@@ -340,14 +343,11 @@ class Store(Upkeep):
 
         What an end that was not clean has left stays as it is, the lock's mark too: the next start is refused as well.
         """
-        if (
-            self.lock.left_wal_bytes is None or not self.opened
-        ):  # to open the files now would make a WAL that is missing
+        if self.lock.left_wal_bytes is None:
             self.let_go()
             return
-        with kept_wals(self.directory):
-            while self.opened:
-                self.opened.pop().close()
+        while self.opened:
+            self.opened.pop().close()
         self.lock.close()
 
 

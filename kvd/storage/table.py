@@ -11,7 +11,7 @@ from sqlite_utils import Database, Migrations
 from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end, span_of
 from kvd.errors import Corrupt
 from kvd.storage.checksum import is_whole, is_whole_head, mark_seal
-from kvd.storage.database import Connection, connect, free_bytes, migrate
+from kvd.storage.database import Connection, connect_migrated, free_bytes
 
 FILE = "table.db"
 MIGRATIONS = Migrations("kvd.table")
@@ -77,8 +77,7 @@ class Table:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
-        self.db: Connection = connect(self.path)
-        migrate(self.db, MIGRATIONS, self.path)
+        self.db: Connection = connect_migrated(self.path, MIGRATIONS)
 
     def mark(self) -> Mark:
         """Return how far the fold has come."""

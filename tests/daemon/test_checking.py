@@ -1,6 +1,7 @@
 """CHECK on a daemon at work, and `kvd check` beside it, after it, and after a kill."""
 
 import contextlib
+import os
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from sqlite_utils.utils import sqlite3
 
 from kvd.commands.server import Check
 from kvd.errors import Busy, ClientError, Corrupt, ShuttingDown
+from kvd.storage.database import PAGE_BYTES
 
 
 def kvd(*arguments):
@@ -138,13 +140,36 @@ def test_what_a_damaged_wal_has_lost_is_told_by_check_and_by_the_start(daemon, k
     fill(kv, 500)
     daemon.kill()
     flip(daemon.data / "journal.db-wal", 1_000)  # in the first frame: what comes last may be left from before
+    before = contents(daemon.data)
     for _ in range(2):
         code, said = kvd("check", daemon.data)
+        assert contents(daemon.data) == before
         assert "acknowledged changes may be lost" in said or (code, "malformed" in said) == (74, True), said
     with contextlib.suppress(AssertionError):  # refused, if a checkpoint had copied what the WAL has lost
         daemon.start()
     said = daemon.log.read_text()
     assert "event=recovered" in said or ("kvd: " in said and daemon.process.wait() == 74), said
+
+
+def contents(directory):
+    """Return what a directory's databases and their WALs hold."""
+    return {path.name: path.read_bytes() for pattern in ("*.db", "*-wal") for path in directory.glob(pattern)}
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbled"])
+def test_the_wal_of_a_file_that_does_not_open_stays(daemon, kv, damage):
+    fill(kv, 500)
+    daemon.kill()
+    flip(daemon.data / "journal.db-wal", 1_000)
+    if damage == "cut":
+        os.truncate(daemon.data / "journal.db", PAGE_BYTES)
+    else:
+        flip(daemon.data / "journal.db", 100)  # the first page's header
+    before = contents(daemon.data)
+    for command in ("check",), ("serve", "--data"), ("check",), ("serve", "--data"):
+        code, said = kvd(*command, daemon.data)
+        assert (code, "malformed" in said and "kvd check --repair" in said) == (74, True), said
+        assert contents(daemon.data) == before
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
