@@ -155,6 +155,7 @@ class Model:
             "created": cell.created,
             "expires": cell.expires,
             "size": len(cell.value),
+            **({"value": cell.value} if command.value else {}),
         }
 
     def scan(self, command):

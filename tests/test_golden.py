@@ -46,6 +46,7 @@ COMMAND_SAMPLES = [
     Append(b"log", b"line\n"),
     Exists([b"city"]),
     EntryOf(b"city"),
+    EntryOf(b"city", value=True),
     Scan(),
     Scan(b"user:", b"user:1", 2, values=True),
     Count(),

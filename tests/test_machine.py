@@ -64,7 +64,7 @@ READS = {
     "GET": st.builds(values.Get, KEYS),
     "MULTIGET": st.builds(values.MultiGet, KEY_LISTS),
     "EXISTS": st.builds(keys.Exists, KEY_LISTS),
-    "ENTRY": st.builds(keys.EntryOf, KEYS),
+    "ENTRY": st.builds(keys.EntryOf, KEYS, st.sampled_from([None, True])),
     "SCAN": st.builds(keys.Scan, PREFIXES, st.none() | KEYS, st.none() | st.integers(1, 4), MAYBE),
     "COUNT": st.builds(keys.Count, st.none() | PREFIXES),
     "TTL": st.builds(expiry.Ttl, KEYS),

@@ -3,6 +3,7 @@
 import click
 
 from kvd.cli.directory import backup_command, check_command, restore_command
+from kvd.cli.gateway import gateway
 from kvd.cli.keygen import keygen
 from kvd.cli.metrics import metrics
 from kvd.cli.serve import serve
@@ -25,6 +26,7 @@ COMMANDS = (
     export_command,
     import_command,
     metrics,
+    gateway,
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -11,21 +11,17 @@ from types import FrameType
 
 import click
 
-from kvd.client import DEFAULT_ENDPOINT
-from kvd.client.keys import Keys, read_keys
-from kvd.errors import BadConfiguration, StartError
+from kvd.cli.reaching import own_keys, with_daemon
+from kvd.errors import StartError
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 DEFAULT_LISTEN = "127.0.0.1:9411"
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 
 
 @click.command()
-@click.option("--url", default=DEFAULT_ENDPOINT, show_default=True, help="Where the daemon takes commands.")
+@with_daemon
 @click.option("--listen", default=DEFAULT_LISTEN, show_default=True, help="ADDRESS:PORT, or unix:PATH.")
 @click.option("--insecure", is_flag=True, help="Listen on an address that others reach, too: anybody may look.")
-@click.option("--key", type=FILE, help="Who we are: a certificate with its secret key (kvd keygen); `read` is enough.")
-@click.option("--server-key", type=FILE, help="The daemon's public certificate.")
 def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_key: Path | None) -> None:
     """Serve what INFO tells as Prometheus metrics: /metrics, and /livez and /readyz.
 
@@ -48,18 +44,6 @@ def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_k
     except StartError as error:
         click.echo(f"kvd: {error}", err=True)
         sys.exit(error.exit_code)
-
-
-def own_keys(key: Path | None, server_key: Path | None) -> Keys | None:
-    """Return the keys to come in by. Raises BadConfiguration."""
-    if key is None and server_key is None:
-        return None
-    if key is None or server_key is None:
-        raise BadConfiguration("--key and --server-key go together: who we are, and which daemon we mean")
-    try:
-        return read_keys(str(key), str(server_key))
-    except ValueError as error:
-        raise BadConfiguration(str(error)) from error
 
 
 def end_on_signals() -> None:

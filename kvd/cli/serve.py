@@ -22,12 +22,12 @@ from kvd.errors import BadConfiguration, StartError, StorageFailed
 from kvd.log import set_up
 from kvd.server import Server
 from kvd.server.doorkeeper import ServerKeys, read_access
-from kvd.server.endpoints import Endpoints
+from kvd.server.endpoints import Endpoints, passed_sockets
 from kvd.server.service import Options, Service
 from kvd.server.signals import stop_on_signals
 from kvd.server.slowlog import SlowLog
-from kvd.server.systemd import Notifier, passed_sockets
 from kvd.storage import Store
+from kvd.systemd import Notifier
 from kvd.version import VERSION
 
 log = logging.getLogger("kvd")

@@ -40,12 +40,13 @@ def milliseconds(seconds: float | None) -> int | None:
 
 
 class EntryFacts(NamedTuple):
-    """What ENTRY tells: revisions, expiry in Unix ms (None: stays), size in bytes."""
+    """What ENTRY tells: revisions, expiry in Unix ms (None: stays), size in bytes, the value if it was asked for."""
 
     revision: int
     created: int
     expires: int | None
     size: int
+    value: bytes | None = None
 
 
 class Page(NamedTuple):
@@ -231,13 +232,14 @@ class Methods:
 
     @method
     @staticmethod
-    def entry(key: Text) -> Call[EntryFacts | None]:
-        """Return revision, created, expires and size of a key, or None.
+    def entry(key: Text, *, value: bool = False) -> Call[EntryFacts | None]:
+        """Return revision, created, expires and size of a key, with the value if asked for; or None.
 
         >>> kv.entry("city").size
         9
         """
-        return Call(EntryOf(data(key)), lambda facts: None if facts is None else EntryFacts(**facts))
+        command = EntryOf(data(key), value=value or None)
+        return Call(command, lambda facts: None if facts is None else EntryFacts(**facts))
 
     @method
     @staticmethod

@@ -29,23 +29,28 @@ class Exists(Read, tag="EXISTS"):
 class EntryOf(Read, tag="ENTRY"):
     """Return a key's revision, created revision, expiry and size, or nil.
 
-    `created` is the revision at which it came to be, `expires` Unix milliseconds (nil: it stays), `size` bytes.
+    `created` is the revision at which it came to be, `expires` Unix milliseconds (nil: it stays), `size` bytes. With
+    VALUE the `value` is among them.
     """
 
-    examples = ("ENTRY city",)
+    examples = ("ENTRY city", "ENTRY city VALUE")
     key: Key
+    value: Annotated[bool | None, Option("VALUE")] = None
 
-    def run(self, entries: Reader, now: Milliseconds) -> dict[str, int | None] | None:  # noqa: ARG002
-        """Return a map of revision, created, expires and size."""
+    def run(self, entries: Reader, now: Milliseconds) -> dict[str, int | bytes | None] | None:  # noqa: ARG002
+        """Return a map of revision, created, expires, size and, if asked, value."""
         entry = entries.get(self.key)
         if entry is None:
             return None
-        return {
+        facts: dict[str, int | bytes | None] = {
             "revision": entry.revision,
             "created": entry.created,
             "expires": entry.expires,
             "size": len(entry.value),
         }
+        if self.value:
+            facts["value"] = entry.value
+        return facts
 
 
 class Scan(Read, tag="SCAN"):

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from kvd.errors import BadConfiguration, InUse
+from kvd.systemd import listening, passed_descriptors
 
 UNIX_PATH_BYTES_MAX = 107
 CHANGES = "changes"  # how the name of a socket for changes begins (FileDescriptorName=); the others are for commands
@@ -179,6 +180,17 @@ def check_stale(path: Path) -> None:
         except ConnectionRefusedError:
             return  # left behind by a daemon that was killed; libzmq unlinks it
     raise InUse(f"ipc://{path} is in use by another program")
+
+
+def passed_sockets(environment: MutableMapping[str, str] = os.environ) -> list[Passed]:
+    """Return the sockets that systemd passed. Raises BadConfiguration when one is none that ZeroMQ can listen on."""
+    return [passed(name, fd) for name, fd in passed_descriptors(environment)]
+
+
+def passed(name: str, fd: int) -> Passed:
+    """Return what a descriptor is; raises BadConfiguration."""
+    with listening(name, fd) as sock:
+        return Passed(name, fd, endpoint_of(sock))
 
 
 def endpoint_of(sock: socket.socket) -> str:

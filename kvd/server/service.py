@@ -8,7 +8,7 @@ from typing import Any
 
 from kvd.commands.entry import Milliseconds
 from kvd.errors import BadConfiguration
-from kvd.server.systemd import Notifier
+from kvd.systemd import Notifier
 
 log = logging.getLogger("kvd")
 

@@ -44,6 +44,11 @@ def scan_all(bench, prefix, limit):
         ([], EntryOf(b"a"), None),
         ([Set(b"a", b"123")], EntryOf(b"a"), {"revision": 1, "created": 1, "expires": None, "size": 3}),
         (
+            [Set(b"a", b"12")],
+            EntryOf(b"a", value=True),
+            {"revision": 1, "created": 1, "expires": None, "size": 2, "value": b"12"},
+        ),
+        (
             [Set(b"a", b""), Set(b"a", b"1", ttl=9)],
             EntryOf(b"a"),
             {"revision": 2, "created": 1, "expires": NOW + 9, "size": 1},

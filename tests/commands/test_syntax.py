@@ -19,7 +19,7 @@ TAKE key
 INCR key [by]
 APPEND key value
 EXISTS key...
-ENTRY key
+ENTRY key [VALUE]
 SCAN [prefix] [AFTER key] [LIMIT n] [VALUES]
 COUNT [prefix]
 CLEARPREFIX prefix [LIMIT n]

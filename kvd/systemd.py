@@ -1,4 +1,4 @@
-"""What systemd gives a service, and is told: sockets that it has bound, readiness, the watchdog.
+"""What systemd gives a service, and is told: descriptors of sockets, readiness, the watchdog.
 
 All of it by the environment, and nothing happens where that is empty.
 https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html and sd_notify.html
@@ -10,35 +10,32 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 
 from kvd.errors import BadConfiguration
-from kvd.server.endpoints import Passed, endpoint_of
 
 FIRST_FD = 3
 
 
-def passed_sockets(environment: MutableMapping[str, str] = os.environ) -> list[Passed]:
-    """Return the sockets that were passed to this process, and take them out of the environment of its children.
-
-    Raises BadConfiguration when one of them is none that ZeroMQ can listen on.
-    """
+def passed_descriptors(environment: MutableMapping[str, str] = os.environ) -> list[tuple[str, int]]:
+    """Return the name and the descriptor of each socket passed to this process; take them out of the environment."""
     pid, count, names = (environment.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
     if pid != str(os.getpid()) or not count.isdigit():
         return []
     fds = range(FIRST_FD, FIRST_FD + int(count))
     named = [*names.split(":"), *["unknown"] * len(fds)]
-    return [passed(name, fd) for name, fd in zip(named, fds, strict=False)]
+    return list(zip(named, fds, strict=False))
 
 
-def passed(name: str, fd: int) -> Passed:
-    """Return what a descriptor is; raises BadConfiguration."""
+def listening(name: str, fd: int) -> socket.socket:
+    """Return a descriptor's socket; raises BadConfiguration unless it is one of streams that listens."""
     try:
         os.set_inheritable(fd, False)  # noqa: FBT003  # positional only
-        with socket.socket(fileno=os.dup(fd)) as sock:
-            if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                raise BadConfiguration(f"the socket {name} that systemd passed does not listen: it wants ListenStream=")
-            sock.settimeout(0)
-            return Passed(name, fd, endpoint_of(sock))
+        sock = socket.socket(fileno=os.dup(fd))
+        if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.close()
+            raise BadConfiguration(f"the socket {name} that systemd passed does not listen: it wants ListenStream=")
     except OSError as error:
         raise BadConfiguration(f"the socket {name} that systemd passed cannot be used: {error.strerror}") from error
+    sock.settimeout(0)
+    return sock
 
 
 class Notifier:

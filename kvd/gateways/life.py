@@ -1,0 +1,84 @@
+"""From start to end of a gateway's process: signals, what systemd is told, and an end that drops nobody."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kvd.errors import BadConfiguration
+from kvd.systemd import Notifier
+
+log = logging.getLogger(__name__)
+
+
+class Gateway(Protocol):
+    """What each gateway is."""
+
+    async def open(self) -> str:
+        """Begin to listen; return where, for people. Raises StartError."""
+
+    async def serve(self) -> None:
+        """Serve until closed. It returns, or raises KvdError, only when there is no going on."""
+
+    async def reload(self) -> None:
+        """Read again what may change (SIGHUP). Raises BadConfiguration."""
+
+    async def close(self) -> None:
+        """Listen no more, finish what is under way, let the daemon go."""
+
+
+async def live(gateway: Gateway, notifier: Notifier) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError, KvdError."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    reloading: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(reload(gateway, notifier))))
+    try:
+        place = await gateway.open()
+        log.info("event=gateway_ready %s", place)
+        notifier.tell("READY=1", f"STATUS={place}")
+        tasks = [loop.create_task(gateway.serve()), loop.create_task(ended.wait())]
+        signs = loop.create_task(show_life(notifier))
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        notifier.tell("STOPPING=1")
+        signs.cancel()
+        for task in done:
+            task.result()
+    finally:
+        await gateway.close()
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    log.info("event=gateway_stopped")
+
+
+async def reload(gateway: Gateway, notifier: Notifier) -> None:
+    """Let it read again; what is wrong is told, and nothing changes."""
+    try:
+        await gateway.reload()
+    except BadConfiguration as error:
+        for line in str(error).splitlines():
+            log.error("event=bad_tokens %s", line)  # noqa: TRY400  # its sentence is for who wrote the file
+        notifier.tell(f"STATUS=as before, for the tokens could not be read: {error}")
+
+
+async def show_life(notifier: Notifier) -> None:
+    """Show the watchdog that the loop turns."""
+    while notifier.interval_ms:
+        notifier.tell("WATCHDOG=1")
+        await asyncio.sleep(notifier.interval_ms / 1000)
+
+
+def run(make: Callable[[], Gateway], loop_factory: Callable[[], Any] | None = None) -> None:
+    """Make a gateway within a loop, and serve. Raises StartError, KvdError."""
+    notifier = Notifier()
+
+    async def main() -> None:
+        await live(make(), notifier)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())

@@ -1,0 +1,95 @@
+"""The daemon behind a gateway: a connection for the gateway itself, and one for each holder of a token with a key."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from kvd.client import AsyncClient
+from kvd.client.aio import AsyncWatch
+from kvd.client.keys import Keys
+from kvd.commands import Command
+from kvd.commands.base import Ok
+from kvd.errors import KvdError
+from kvd.gateways.tokens import Tokens, digest
+
+# How long a command waits for a connection: who is behind a gateway is told at once that the daemon is away.
+CONNECT_S = 0.25
+ANSWER_S = 5.0
+READY_S = 1.0
+
+
+class NotKnown(KvdError):
+    """No token came, or one that is nobody's."""
+
+
+class Link:
+    """A way to the daemon, as one of its clients. Who follows changes by it looks whether it is revoked."""
+
+    def __init__(self, url: str, keys: Keys | None) -> None:
+        self.url = url
+        self.is_revoked = False
+        self.client = AsyncClient(url, timeout=ANSWER_S, connect_timeout=CONNECT_S, keys=keys)
+
+    async def answer(self, command: Command) -> Ok:
+        """Run a command; return its result and the revision it reflects. Raises KvdError."""
+        return await self.client.answer(command)
+
+    def watch(self, *prefixes: bytes, since: int | None) -> AsyncWatch:
+        """Follow changes, complete and in order."""
+        return self.client.watch(*prefixes, since=since)
+
+    async def info(self) -> dict[str, dict[str, Any]]:
+        """Return INFO; raises KvdError, or TimeoutError, when it does not come within a second."""
+        async with asyncio.timeout(READY_S):
+            return await self.client.info()
+
+    async def hindrance(self) -> str | None:
+        """Return why the daemon cannot be used now; None when it answers and takes writes."""
+        try:
+            reason = (await self.info())["server"]["read_only"]
+        except TimeoutError:
+            return f"the daemon at {self.url} does not answer within {READY_S:g} s"
+        except KvdError as error:
+            return f"the daemon does not answer: {error}"
+        return None if reason is None else f"the daemon takes no writes: {reason}"
+
+
+class Links:
+    """The links of a gateway, by whose token a request brings."""
+
+    def __init__(self, url: str, keys: Keys | None, tokens: Tokens | None) -> None:
+        """Without tokens, everybody is the gateway. To be made within the loop. Raises ValueError for a bad url."""
+        self.url = url
+        self.keys = keys
+        self.own = Link(url, keys)
+        self.tokens = tokens
+        self.others: dict[str, Link] = {}
+
+    def of(self, token: str | None) -> Link:
+        """Return the link of who brings a token, or none; raises NotKnown."""
+        if self.tokens is None:
+            return self.own
+        if token is None:
+            raise NotKnown("a token is needed: Authorization: Bearer TOKEN")
+        known = digest(token)
+        holder = self.tokens.get(known)
+        if holder is None:
+            raise NotKnown("the token is nobody's, or no longer")
+        link = self.others.get(known)
+        if link is None:
+            link = self.others[known] = Link(self.url, holder.keys or self.keys)
+        return link
+
+    async def take(self, tokens: Tokens) -> None:
+        """Use what a token file says now: whose token is gone, or means somebody else, is cut off."""
+        before, self.tokens = self.tokens or {}, tokens
+        for known in [known for known in self.others if tokens.get(known) != before.get(known)]:
+            link = self.others.pop(known)
+            link.is_revoked = True
+            await link.client.close()
+
+    async def close(self) -> None:
+        """Close them all."""
+        for link in (self.own, *self.others.values()):
+            with contextlib.suppress(Exception):
+                await link.client.close()

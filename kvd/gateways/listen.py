@@ -1,0 +1,121 @@
+"""Where a gateway listens: ADDRESS:PORT, unix:PATH, or the sockets that systemd passed."""
+
+import contextlib
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from kvd.errors import BadConfiguration, InUse
+from kvd.systemd import listening, passed_descriptors
+
+UNIX = "unix:"
+PORTS = 2**16
+BACKLOG = 1024
+
+
+class Place(NamedTuple):
+    """An address in digits and a port, or the path of a unix socket."""
+
+    host: str
+    port: int
+    path: Path | None
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether only this machine reaches it."""
+        return self.path is not None or ipaddress.ip_address(self.host).is_loopback
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"{UNIX}{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def place_of(text: str) -> Place:
+    """Return the place that an option names; raises BadConfiguration."""
+    if text.startswith(UNIX):
+        return Place("", 0, Path(text.removeprefix(UNIX)))
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+        return Place(str(address), range(PORTS).index(int(port)), None)
+    except ValueError:
+        raise BadConfiguration(f"{text}: --listen takes ADDRESS:PORT, the address in digits, or unix:PATH") from None
+
+
+def bound(place: Place) -> socket.socket:
+    """Return a socket that listens. A unix socket is its owner's alone. Raises InUse."""
+    try:
+        return bound_unix(place.path) if place.path is not None else bound_tcp(place)
+    except OSError as error:
+        raise InUse(f"cannot listen on {place}: {error.strerror or error}") from error
+
+
+def bound_tcp(place: Place) -> socket.socket:
+    """Return a TCP socket that listens. Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((place.host, place.port))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bound_unix(path: Path) -> socket.socket:
+    """Return a unix socket that listens, in the place of one that nobody answers at. Raises InUse, OSError."""
+    make_room(path)
+    sock = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    return sock
+
+
+def make_room(path: Path) -> None:
+    """Remove the unix socket of one that was killed. Raises InUse."""
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as trial:
+        trial.connect(str(path))
+        raise InUse(f"{UNIX}{path} is in use by another program")
+    if path.is_socket():
+        path.unlink()
+
+
+def place_bound(sock: socket.socket) -> Place:
+    """Return where a socket listens, the port as it was given to it."""
+    name = sock.getsockname()
+    return Place("", 0, Path(name)) if sock.family == socket.AF_UNIX else Place(name[0], name[1], None)
+
+
+def open_places(listen: Sequence[str], default: str, *, is_guarded: bool, advice: str) -> list[socket.socket]:
+    """Return the sockets to serve at: those passed by systemd besides those named; the default when there is neither.
+
+    Raises BadConfiguration for an address that others reach where nobody is asked who he is, with some advice; InUse.
+    """
+    opened = [listening(name, fd) for name, fd in passed_descriptors()]
+    places = [place_of(text) for text in listen or ([] if opened else [default])]
+    for place in places:
+        if not (place.is_local or is_guarded):
+            raise BadConfiguration(f"{place}: whoever reaches this address could read and write all. {advice}")
+    return [*opened, *map(bound, places)]
+
+
+def close_places(sockets: Sequence[socket.socket], listen: Sequence[str]) -> None:
+    """Close them; the unix sockets that we made are removed."""
+    for sock in sockets:
+        sock.close()
+    for text in listen:
+        if text.startswith(UNIX):
+            Path(text.removeprefix(UNIX)).unlink(missing_ok=True)
