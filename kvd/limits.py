@@ -122,3 +122,4 @@ RECONNECT_MS_MAX = 1_000
 RECONNECT_NEVER_MS = 2**30  # 12 days; libzmq adds as much again at random, in an int
 POLL_WAIT_MS = 20_000
 UNCONFIRMED_CHANGES_MAX = 10_000
+WATCHED_MAX = 2_000

@@ -7,6 +7,7 @@ half-way: a cancelled caller's reply is dropped when it comes.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,7 +25,7 @@ from kvd.commands.base import Ok
 from kvd.commands.entry import Change
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
-from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS
+from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS, WATCHED_MAX
 
 R = TypeVar("R")
 
@@ -258,18 +259,32 @@ class AsyncTransaction(TransactionBuilder):
 
 
 class AsyncWatch(AsyncClosing):
-    """A `Watch` driven by asyncio."""
+    """A `Watch` driven by asyncio. While WATCHED_MAX changes wait to be taken, nothing more is taken in."""
 
     def __init__(self, watch: Watch) -> None:
         self.inner = watch
         self.driver: Driver | None = None
-        self.changes: list[Change] = []
+        self.changes: deque[Change] = deque()
         self.error: Exception | None = None
         self.event = asyncio.Event()
+        self.is_bounded = True
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether enough waits to be taken. What the daemon then drops is asked for afterwards."""
+        return self.is_bounded and len(self.changes) >= WATCHED_MAX
+
+    def sockets(self) -> list[Any]:
+        """Return the sockets to listen to."""
+        return [] if self.is_full else self.inner.sockets()
+
+    def due(self) -> float | None:
+        """Return when to take a step even if no socket says so."""
+        return None if self.is_full else self.inner.due()
 
     def pump(self) -> None:
         """Take one step; an error is raised to whoever waits."""
-        if self.error is None:
+        if self.error is None and not self.is_full:
             try:
                 self.changes += self.inner.step()
             except Exception as error:  # noqa: BLE001  # handed on as it is
@@ -279,7 +294,7 @@ class AsyncWatch(AsyncClosing):
     async def pumped(self) -> None:
         """Wait until something may have changed; raise what the watch raised."""
         if self.driver is None:
-            self.driver = Driver(self.pump, self.inner.sockets, self.inner.due)
+            self.driver = Driver(self.pump, self.sockets, self.due)
             self.driver.wake()
         self.event.clear()
         if self.error is None:
@@ -291,12 +306,30 @@ class AsyncWatch(AsyncClosing):
         """Return the changes that are there; wait for the first."""
         while not self.changes:
             await self.pumped()
-        taken, self.changes = self.changes, []
+        self.go_on()
+        taken = [*self.changes]
+        self.changes.clear()
         return taken
 
+    def go_on(self) -> None:
+        """Take in more, now that something is taken."""
+        if self.is_full and self.driver is not None:
+            self.driver.wake()
+
     async def ready(self) -> int:
-        """Wait until nothing can be missed any more; return the revision from which on changes come."""
+        """Wait until nothing can be missed any more; return the revision from which on changes come.
+
+        All that comes before is held meanwhile: with a `since` of long ago, use `begun`.
+        """
+        self.is_bounded = False
         while not self.inner.is_ready:
+            await self.pumped()
+        self.is_bounded = True
+        return self.revision
+
+    async def begun(self) -> int:
+        """Wait until a change is there or nothing can be missed any more; return the revision to go on from."""
+        while not self.changes and not self.inner.is_ready:
             await self.pumped()
         return self.revision
 
@@ -313,7 +346,8 @@ class AsyncWatch(AsyncClosing):
         """Return the next change."""
         while not self.changes:
             await self.pumped()
-        return self.changes.pop(0)
+        self.go_on()
+        return self.changes.popleft()
 
     async def close(self) -> None:
         """Stop watching."""

@@ -8,6 +8,7 @@ import pytest
 from kvd import AsyncClient
 from kvd.commands.values import Get, Incr
 from kvd.errors import Compacted, Conflict, NoReply, OutcomeUnknown, Unreachable, WrongType
+from kvd.limits import CHANGES_LIMIT_DEFAULT, WATCHED_MAX
 
 
 def run(daemon, body, **options):
@@ -116,6 +117,26 @@ def test_a_watch_goes_on_from_its_revision_with_what_was_not_handed_out_yet(daem
             assert [(await anext(aiter(watch))).revision, watch.revision] == [1, 1]
             assert [change.revision for change in await watch.take()] == [2, 3, 4, 5]
             assert watch.revision == 5
+
+    run(daemon, body)
+
+
+def test_a_watch_that_nobody_takes_from_holds_no_more_than_it_may(daemon):
+    async def body(kv):
+        await kv.set("a", "1")
+        async with kv.watch(since=0) as watch:
+            assert await watch.begun() == 0
+            for _ in range(40):
+                async with kv.pipeline() as pipeline:
+                    for number in range(1_000):
+                        pipeline.set("k", str(number))
+            held = len(watch.changes)
+            assert held < WATCHED_MAX + 2 * CHANGES_LIMIT_DEFAULT
+            seen = []
+            while len(seen) < 40_001:
+                seen += [change.revision for change in await watch.take()]
+            assert seen == list(range(1, 40_002))
+            assert held >= WATCHED_MAX
 
     run(daemon, body)
 
