@@ -123,3 +123,14 @@ RECONNECT_NEVER_MS = 2**30  # 12 days; libzmq adds as much again at random, in a
 POLL_WAIT_MS = 20_000
 UNCONFIRMED_CHANGES_MAX = 10_000
 WATCHED_MAX = 2_000
+
+# The gateways: what a request over HTTP may carry besides its body, and how long it may take to come.
+HTTP_HEAD_BYTES_MAX = 64 * KIB
+HTTP_HEAD_MS = 10_000
+HTTP_BODY_MS = 30_000
+HTTP_BODIES_BYTES_MAX = 256 * MIB
+HTTP_IDLE_MS = 75_000
+HTTP_CONNECTIONS_MAX = 2_000
+HTTP_WATCHERS_MAX = 500
+HTTP_DRAIN_MS = 5_000
+WATCH_SIGN_MS = 15_000

@@ -4,11 +4,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
-from kvd.cli.reaching import FILE
+from kvd.cli.reaching import FILE, own_keys, with_daemon
 from kvd.errors import KvdError, StartError
 from kvd.log import set_up
 
@@ -75,3 +76,47 @@ def token_command(name: str) -> None:
     token = tokens.new_token()
     click.echo(f"the token of {name}, told this once: {token}", err=True)
     click.echo(tokens.table_of(name, token))
+
+
+@gateway.command("http")
+@with_daemon
+@with_listen("127.0.0.1:7480")
+@with_token_file
+@with_insecure
+@click.option("--tls-cert", type=FILE, help="Serve HTTPS by this certificate (PEM, with its chain).")
+@click.option("--tls-key", type=FILE, help="The certificate's secret key.")
+@click.option("--host", "hosts", multiple=True, help="A name of this gateway, as in Host:; may be repeated.")
+@click.option("--origin", "origins", multiple=True, help="Pages of this origin may use it (CORS); may be repeated.")
+@click.option(
+    "--drain",
+    "drain_s",
+    type=click.FloatRange(0, 300),
+    default=0.0,
+    help="At the end, seconds of not being ready first.",
+)
+def http_command(
+    *,
+    key: Path | None,
+    server_key: Path | None,
+    insecure: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    **rest: Any,
+) -> None:
+    """Serve HTTP: REST, JSON, changes as events and over WebSockets, /metrics, and a page to look at, at /ui.
+
+    It needs the extra kvd[http]: pip install 'kvd[http]'
+
+    Example: kvd gateway http --url tcp://127.0.0.1:7411 --listen 127.0.0.1:7480
+    """
+    server, life, uvloop = room("http.server", "http"), room("life", "http"), import_module("uvloop")
+    with sentences():
+        options = server.Options(
+            keys=own_keys(key, server_key),
+            server_key=server_key,
+            is_insecure=insecure,
+            certificate=tls_cert,
+            certificate_key=tls_key,
+            **rest,
+        )
+        life.run(lambda: server.Gateway(options), uvloop.new_event_loop)

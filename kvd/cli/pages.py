@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from prometheus_client.exposition import choose_encoder
 
-from kvd.cli.measures import Measured
 from kvd.client import Client
 from kvd.client.keys import Keys
 from kvd.errors import BadConfiguration, InUse, KvdError
+from kvd.gateways.measures import Measured
 
 ANSWER_S = 1.0
 SILENT_S = 5.0

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from running import eventually, run_kvd
 
 from kvd.cli import main
-from kvd.cli.measures import BUILD, CALLS, DURATION, MEASURES, SPENT, UP, Measured, number_of
 from kvd.cli.pages import Look, Pages
 from kvd.client import Client
+from kvd.gateways.measures import BUILD, CALLS, DURATION, MEASURES, SPENT, UP, Measured, number_of
 
 # What INFO tells that is no metric, and why.
 LEFT_OUT = {
@@ -136,7 +136,9 @@ def test_each_number_of_info_is_a_metric_or_is_left_out_on_purpose(kv):
         for section, field in fields
         if isinstance(info[section][field], int | float) and not field.startswith("below_")
     }
-    assert numbers - table - LEFT_OUT == set(), "put it into MEASURES of kvd/cli/measures.py, or into LEFT_OUT here"
+    assert numbers - table - LEFT_OUT == set(), (
+        "put it into MEASURES of kvd/gateways/measures.py, or into LEFT_OUT here"
+    )
     assert (table | LEFT_OUT) - fields == set(), "INFO does not tell these any more"
     assert not table & LEFT_OUT - {("server", "protocol")}
 
@@ -247,7 +249,7 @@ def test_insecure_listens_anywhere(make_metrics):
 
 def test_without_the_library_a_sentence_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "kvd.cli.pages", raising=False)
-    monkeypatch.delitem(sys.modules, "kvd.cli.measures", raising=False)
+    monkeypatch.delitem(sys.modules, "kvd.gateways.measures", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client.exposition", None)
     done = CliRunner().invoke(main, ["metrics"])
     assert done.exit_code == 69

@@ -1,0 +1,81 @@
+"""The application: which path is whose, in one table, and what is around all of them."""
+
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from kvd.errors import KvdError
+from kvd.gateways.http import commands, json_first, json_second, openapi, pages, rest, watch
+from kvd.gateways.http.bodies import Room
+from kvd.gateways.http.failures import on_http_error, on_kvd_error
+from kvd.gateways.http.feeds import Feeds
+from kvd.gateways.http.guard import Guard, Rules
+from kvd.gateways.link import Links
+
+REQUEST_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID")
+RESPONSE_HEADERS = ("ETag", "Kvd-Expires", "Kvd-History", "Kvd-Revision", "Retry-After")
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+
+
+class KeyConvertor(Convertor[str]):
+    """All that follows, line ends included. The key itself is taken from the raw path."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+
+register_url_convertor("key", KeyConvertor())
+
+ROUTES: Sequence[BaseRoute] = (
+    Route("/kv/{key:key}", rest.get, methods=["GET"]),
+    Route("/kv/{key:key}", rest.put, methods=["PUT", "POST"]),
+    Route("/kv/{key:key}", rest.delete, methods=["DELETE"]),
+    Route("/kv", rest.pages),
+    Route("/v1/commands", commands.run, methods=["POST"]),
+    Route("/v1/watch", watch.events),
+    WebSocketRoute("/v1/watch", watch.websocket),
+    Route("/get", json_second.either_get, methods=["GET", "POST"]),
+    Route("/set", json_second.either_set, methods=["POST"]),
+    Route("/getall", json_first.get_all),
+    WebSocketRoute("/subscribe", json_first.subscribe),
+    Route("/", json_second.up),
+    Route("/rm", json_second.remove, methods=["DELETE", "POST"]),
+    Route("/openapi.json", openapi.document),
+    Route("/livez", pages.live),
+    Route("/readyz", pages.ready),
+    Route("/metrics", pages.metrics),
+)
+
+
+def application(links: Links, rules: Rules) -> Starlette:
+    """Return the application of a gateway."""
+    around = [Middleware(Guard, links=links, rules=rules)]
+    if rules.origins:  # outside, for a browser's preflight brings no token
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=rules.origins,
+            allow_methods=METHODS,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=RESPONSE_HEADERS,
+        )
+        around.insert(0, cors)
+    app = Starlette(
+        routes=[*ROUTES, *pages.page_routes()],
+        middleware=around,
+        exception_handlers={KvdError: on_kvd_error, HTTPException: on_http_error},
+    )
+    app.router.redirect_slashes = False
+    app.state.links, app.state.feeds, app.state.room, app.state.is_ending = links, Feeds(), Room(), False
+    return app

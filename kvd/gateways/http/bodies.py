@@ -1,0 +1,106 @@
+"""Bodies and query strings: read within limits, and turned into what commands take."""
+
+import asyncio
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+from starlette.requests import HTTPConnection, Request
+
+from kvd.errors import BadArgument, BadRequest, Busy, TooLarge
+from kvd.limits import COMMAND_BYTES_MAX, HTTP_BODIES_BYTES_MAX, HTTP_BODY_MS
+
+QUERY_FIELDS_MAX = 64
+JSON_BYTES_MAX = 2 * COMMAND_BYTES_MAX  # base64 and escapes take more than bytes
+TRUE = {b"", b"1", b"true", b"yes"}
+FALSE = {b"0", b"false", b"no"}
+
+
+class Room:
+    """The bytes of all bodies that are being read."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+
+async def body(request: Request, most: int) -> bytes:
+    """Return a request's body; raises TooLarge, Busy, or BadRequest when it does not come in time."""
+    told = request.headers.get("content-length", "0")
+    if told.isascii() and told.isdigit() and int(told) > most:
+        raise TooLarge(f"the body is {told} bytes; at most {most} are allowed here")
+    room: Room = request.scope["app"].state.room
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(HTTP_BODY_MS / 1000):
+            async for part in request.stream():
+                size += len(part)
+                room.taken += len(part)
+                if size > most:
+                    raise TooLarge(f"the body is more than {most} bytes; no more are allowed here")
+                if room.taken > HTTP_BODIES_BYTES_MAX:
+                    raise Busy("too many large bodies are on their way: try again")
+                parts.append(part)
+    except TimeoutError:
+        raise BadRequest(f"the body did not come within {HTTP_BODY_MS // 1000} s") from None
+    finally:
+        room.taken -= size
+    return b"".join(parts)
+
+
+async def json_body(request: Request) -> Any:
+    """Return a body of JSON, whatever its Content-Type says: curl -d names another. Raises BadRequest, TooLarge."""
+    content = await body(request, JSON_BYTES_MAX)
+    try:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the body is not JSON: {error}") from None
+
+
+def query(request: HTTPConnection, *known: str) -> dict[str, list[bytes]]:
+    """Return a query's fields, percent-decoded; raises BadArgument for one that is not known."""
+    try:
+        pairs = parse_qsl(request.scope["query_string"], keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX)
+    except ValueError as error:
+        raise BadArgument(f"the query: {error}") from None
+    found: dict[str, list[bytes]] = {}
+    for name, value in pairs:
+        text = name.decode("latin-1")
+        if text not in known:
+            raise BadArgument(f"the query has {text[:64]!r}: there are {', '.join(known) or 'none'} here")
+        found.setdefault(text, []).append(value)
+    return found
+
+
+def one(found: dict[str, list[bytes]], name: str) -> bytes | None:
+    """Return a field of a query, None where there is none. Raises BadArgument when it is there twice."""
+    values = found.get(name, [])
+    if len(values) > 1:
+        raise BadArgument(f"the query has {name} more than once")
+    return values[0] if values else None
+
+
+def number(found: dict[str, list[bytes]], name: str) -> int | None:
+    """Return a field of a query that is a whole number. Raises BadArgument."""
+    value = one(found, name)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 19:  # noqa: PLR2004  # 64 bits
+        raise BadArgument(f"{name} is a whole number, not {value[:32].decode('latin-1')!r}")
+    return int(value)
+
+
+def flag(found: dict[str, list[bytes]], name: str) -> bool:
+    """Return a field of a query that is yes or no. Raises BadArgument."""
+    value = one(found, name)
+    if value is None or value.lower() in FALSE:
+        return False
+    if value.lower() in TRUE:
+        return True
+    raise BadArgument(f"{name} is 1 or 0")
+
+
+def key_of(request: Request, begin: bytes) -> bytes:
+    """Return the key in a path: all that follows, percent-decoded. A path as text would lose what is not UTF-8."""
+    raw: bytes = request.scope["raw_path"]
+    return unquote_to_bytes(raw.removeprefix(begin))

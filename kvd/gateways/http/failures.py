@@ -1,0 +1,125 @@
+"""What an error is over HTTP: a status, and a JSON body of code, message, outcome and details."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kvd.errors import (
+    NOT_EXECUTED,
+    BadArgument,
+    BadRequest,
+    Busy,
+    ClientError,
+    Compacted,
+    Conflict,
+    Corrupt,
+    Denied,
+    Full,
+    HistoryChanged,
+    Internal,
+    KvdError,
+    NoReply,
+    NotLetIn,
+    OutcomeUnknown,
+    ReadOnly,
+    Refused,
+    ShuttingDown,
+    TooLarge,
+    UnknownCommand,
+    Unreachable,
+    WrongType,
+)
+from kvd.gateways.link import NotKnown
+from kvd.gateways.texts import shown
+
+STATUS: dict[type[KvdError], int] = {
+    BadRequest: 400,
+    UnknownCommand: 400,
+    BadArgument: 400,
+    NotKnown: 401,
+    Denied: 403,
+    Conflict: 409,
+    WrongType: 409,
+    Compacted: 410,
+    HistoryChanged: 410,
+    TooLarge: 413,
+    Busy: 429,
+    Corrupt: 500,
+    Internal: 500,
+    Unreachable: 503,
+    NotLetIn: 503,
+    NoReply: 503,
+    OutcomeUnknown: 503,
+    ReadOnly: 503,
+    ShuttingDown: 503,
+    Full: 507,
+}
+PRECONDITION_FAILED = 412
+RETRY = {"Retry-After": "1"}
+HEADERS = {401: {"WWW-Authenticate": 'Bearer realm="kvd"'}, 429: RETRY, 503: RETRY}
+# Errors that are HTTP's own, by status.
+CODES = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 408: "TIMEOUT", 426: "UPGRADE_REQUIRED"}
+
+encode = msgspec.json.encode
+
+
+def json_response(
+    content: Any, status: int = 200, headers: Mapping[str, str] | None = None, kind: str = "application/json"
+) -> Response:
+    """Return a response of JSON."""
+    return Response(encode(content), status, headers, kind)
+
+
+def status_of(error: KvdError) -> int:
+    """Return the status of an error; of a code that this version does not know, 500."""
+    return STATUS.get(type(error), 500)
+
+
+def code_of(error: KvdError) -> str:
+    """Return the code of an error: the wire's, or the client error's name written as those are."""
+    if isinstance(error, Refused):
+        return error.code
+    name = type(error).__name__
+    return "".join(f"_{each}" if each.isupper() and at else each for at, each in enumerate(name)).upper()
+
+
+def body_of(error: KvdError) -> dict[str, Any]:
+    """Return what an error says."""
+    if isinstance(error, Refused):
+        return told(error.code, error.message, error.outcome, error.details)
+    return told(code_of(error), str(error), error.outcome if isinstance(error, ClientError) else NOT_EXECUTED)
+
+
+def told(
+    code: str, message: str, outcome: str = NOT_EXECUTED, details: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the body of an error."""
+    return {"code": code, "message": message, "outcome": outcome, "details": shown(dict(details or {}))}
+
+
+def failed(error: KvdError, status: int | None = None) -> Response:
+    """Return the response that tells an error."""
+    number = status or status_of(error)
+    return json_response(body_of(error), number, HEADERS.get(number))
+
+
+def refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the response of an error that is HTTP's own."""
+    return json_response(told(CODES.get(status, "BAD_REQUEST"), message), status, headers)
+
+
+async def on_kvd_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """Answer a request that raised an error of kvd's."""
+    assert isinstance(error, KvdError)
+    return failed(error)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer a request that Starlette refuses: there is no such path, or no such method there."""
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path}: {error.detail}: see /openapi.json"
+    return refused(error.status_code, message, error.headers)

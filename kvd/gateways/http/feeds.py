@@ -1,0 +1,86 @@
+"""Changes for clients of HTTP: each has a watch of his own, with signs of life, and all end when the gateway does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from kvd.client.aio import AsyncWatch
+from kvd.commands.entry import Change
+from kvd.errors import BadArgument, Busy, HistoryChanged
+from kvd.gateways.link import Link
+from kvd.gateways.texts import said
+from kvd.limits import HTTP_WATCHERS_MAX, KEY_BYTES_MAX, WATCH_SIGN_MS
+
+
+class Feed:
+    """A watch that has begun: what it follows is there, or it has been refused."""
+
+    def __init__(self, feeds: "Feeds", link: Link, watch: AsyncWatch) -> None:
+        self.feeds = feeds
+        self.link = link
+        self.watch = watch
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return what a client should keep: which history this is, and from which revision on it is told."""
+        return {"Kvd-History": str(self.watch.inner.history), "Kvd-Revision": str(self.watch.revision)}
+
+    async def batches(self) -> AsyncIterator[list[Change]]:
+        """Yield changes as they come; an empty list as a sign of life; nothing more when the gateway ends.
+
+        Raises KvdError when there is no going on.
+        """
+        ending = asyncio.ensure_future(self.feeds.ending.wait())
+        taking = asyncio.ensure_future(self.watch.take())
+        try:
+            while not (ending.done() or self.link.is_revoked):
+                await asyncio.wait((taking, ending), timeout=WATCH_SIGN_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+                if not taking.done():
+                    yield []
+                    continue
+                changes = taking.result()
+                taking = asyncio.ensure_future(self.watch.take())
+                yield changes
+        finally:
+            for task in (ending, taking):
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
+
+
+class Feeds:
+    """All feeds of a gateway."""
+
+    def __init__(self) -> None:
+        self.ending = asyncio.Event()
+        self.count = 0
+
+    @asynccontextmanager
+    async def feed(
+        self, link: Link, prefixes: Sequence[bytes], since: int | None, history: str | None = None
+    ) -> AsyncIterator[Feed]:
+        """Give a feed that has begun. Raises Busy, Compacted, HistoryChanged and what else a watch raises."""
+        if any(len(prefix) > KEY_BYTES_MAX for prefix in prefixes):
+            raise BadArgument(f"a prefix has at most {KEY_BYTES_MAX} bytes")
+        if self.count >= HTTP_WATCHERS_MAX:
+            raise Busy(f"this gateway has {HTTP_WATCHERS_MAX} watchers already: try another, or again")
+        self.count += 1
+        try:
+            async with link.watch(*prefixes, since=since) as watch:
+                await watch.begun()
+                if history not in (None, watch.inner.history):
+                    raise HistoryChanged("the daemon has another history: it was restored. Read everything anew")
+                yield Feed(self, link, watch)
+        finally:
+            self.count -= 1
+
+
+def record(change: Change) -> dict[str, Any]:
+    """Return a change as JSON: its kind is set, clear or expired."""
+    told: dict[str, Any] = {"revision": change.revision, "kind": change.kind.lower(), "key": said(change.key)}
+    if change.value is not None:
+        told["value"] = said(change.value)
+    if change.expires is not None:
+        told["expires"] = change.expires
+    return {**told, "time": change.time}

@@ -1,0 +1,90 @@
+"""Who is let in, before anything else is looked at: the Host, the Origin, the token."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from kvd.gateways.http.failures import failed, refused
+from kvd.gateways.link import Links, NotKnown
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+# Nothing of the store is in them.
+OPEN = ("/livez", "/readyz", "/ui", "/ui/", "/ui/ui.css", "/ui/ui.js")
+BEARER = "bearer "
+
+
+class Rules(NamedTuple):
+    """Which names of ours are right (None: any), and which other origins may read and write by a browser."""
+
+    hosts: frozenset[str] | None
+    origins: Sequence[str]
+
+
+class Guard:
+    """ASGI around the application: it refuses, or says by which link a request goes on."""
+
+    def __init__(self, app: ASGIApp, links: Links, rules: Rules) -> None:
+        self.app = app
+        self.links = links
+        self.rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
+        if scope["type"] != "lifespan" and (response := self.judged(scope)) is not None:
+            if scope["type"] == "websocket":
+                await WebSocket(scope, receive, send).send_denial_response(response)
+            else:
+                await response(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def judged(self, scope: Scope) -> Response | None:
+        """Return why a request is refused; None when it is let in, with its link in the scope."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if self.rules.hosts is not None and name_of(host) not in self.rules.hosts:
+            # A page whose name was made to mean this address (DNS rebinding) has its own name there.
+            return refused(403, f"this gateway is not {host[:255]!r}: start it with --host for each name it has")
+        origin = headers.get("origin")
+        if origin is not None and not self.may_come_from(origin, host, scope):
+            return refused(403, f"pages of {origin[:255]} may not: start the gateway with --origin to let them")
+        if scope["path"] in OPEN:
+            return None
+        try:
+            scope["link"] = self.links.of(token_in(headers))
+        except NotKnown as error:
+            return failed(error)
+        return None
+
+    def may_come_from(self, origin: str, host: str, scope: Scope) -> bool:
+        """Return whether a page of an origin may ask this. To read is the browser's to allow (CORS), and off."""
+        if origin in self.rules.origins or urlsplit(origin).netloc == host:
+            return True
+        return scope["type"] == "http" and scope["method"] in SAFE
+
+
+def name_of(host: str) -> str:
+    """Return the name in a Host header, without port and brackets."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def token_in(headers: Headers) -> str | None:
+    """Return the token that a request brings (RFC 6750, 2.1), None when it brings none."""
+    value = headers.get("authorization", "")
+    return value[len(BEARER) :].strip() if value[: len(BEARER)].lower() == BEARER else None
+
+
+def link_free(request: HTTPConnection) -> Links:
+    """Return the links of the gateway, for what needs no token."""
+    links: Links = request.scope["app"].state.links
+    return links

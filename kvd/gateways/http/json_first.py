@@ -1,0 +1,92 @@
+"""The first JSON dialect, of a store over Kafka: /get, /set, /getall, /subscribe, with Key and Value."""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.websockets import WebSocket
+
+from kvd.commands.entry import Change
+from kvd.commands.keys import Scan
+from kvd.commands.values import Get, Set
+from kvd.errors import BadArgument, KvdError, TooLarge, WrongType
+from kvd.gateways.http.bodies import query
+from kvd.gateways.http.failures import failed, json_response
+from kvd.gateways.http.watch import asked, tell, while_open
+from kvd.gateways.link import Link
+from kvd.gateways.texts import meant, said
+from kvd.limits import REPLY_BYTES_MAX, WALK_KEYS
+
+MISSING = "The given key is not present in the data store."
+TOPIC, PARTITION = "kvd", 0  # what a record of Kafka has, and kvd has one of
+
+
+async def get(request: Request, found: dict[str, Any]) -> Response:
+    """POST /get {"Key"}: the pair."""
+    link: Link = request.scope["link"]
+    key = part(found, "Key")
+    value = (await link.answer(Get(key))).result
+    if value is None:
+        return PlainTextResponse(MISSING, 404)
+    return json_response({"Key": said(key), "Value": said(value)})
+
+
+async def put(request: Request, found: dict[str, Any]) -> Response:
+    """POST /set {"Key", "Value"}: "SUCCESS"."""
+    link: Link = request.scope["link"]
+    await link.answer(Set(part(found, "Key"), part(found, "Value")))
+    return json_response("SUCCESS")
+
+
+async def get_all(request: Request) -> Response:
+    """GET /getall: one object of all pairs, as far as one reply goes."""
+    link: Link = request.scope["link"]
+    query(request)
+    pairs: dict[str, Any] = {}
+    size, after = 0, None
+    while True:
+        items, after = (await link.answer(Scan(None, after, WALK_KEYS, values=True))).result
+        for key, value, _, _ in items:
+            name = said(key)
+            if not isinstance(name, str):
+                raise WrongType(f"the key {key[:64]!r} is not UTF-8, so it cannot name a member: use /kv?values=1")
+            pairs[name] = said(value)
+            size += len(key) + len(value)
+        if size > REPLY_BYTES_MAX:
+            raise TooLarge(f"all pairs are more than {REPLY_BYTES_MAX} bytes: read them in pages, by /kv?values=1")
+        if after is None:
+            return json_response(pairs)
+
+
+async def subscribe(socket: WebSocket) -> None:
+    """/subscribe: a record for each change. Its pings are read, and nothing waits for them."""
+    async with AsyncExitStack() as stack:
+        try:
+            feed = await asked(socket, stack)
+        except KvdError as error:
+            await socket.send_denial_response(failed(error))
+            return
+        await socket.accept()
+        await while_open(socket, tell(socket, feed, record))
+
+
+def record(change: Change) -> dict[str, Any]:
+    """Return a change as a record; the value of a key that has ended is null, as Kafka has it."""
+    return {
+        "Topic": TOPIC,
+        "Partition": PARTITION,
+        "Offset": change.revision,
+        "Key": said(change.key),
+        "Value": None if change.value is None else said(change.value),
+    }
+
+
+def part(found: dict[str, Any], name: str) -> bytes:
+    """Return a member of a body as bytes; raises BadArgument."""
+    if name not in found:
+        raise BadArgument(f"the body needs {name!r}")
+    try:
+        return meant(found[name])
+    except BadArgument as error:
+        raise BadArgument(f"{name}: {error.message}") from None

@@ -1,0 +1,78 @@
+"""The second JSON dialect, of a store over NATS: /set, /get, /rm, with key and val. Its changes: `kvd gateway nats`."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kvd.commands.values import Get, Set, Take
+from kvd.errors import BadArgument
+from kvd.gateways.http import json_first
+from kvd.gateways.http.bodies import json_body, one, query
+from kvd.gateways.http.failures import json_response
+from kvd.gateways.http.json_first import part
+from kvd.gateways.link import Link
+from kvd.gateways.texts import said
+
+
+def text_of(value: bytes | None) -> Any:
+    """Return a value as JSON; null when there is none."""
+    return None if value is None else said(value)
+
+
+async def up(request: Request) -> Response:  # noqa: ARG001
+    """GET /: that it is up."""
+    return json_response({"up": True})
+
+
+async def put(request: Request, found: dict[str, Any]) -> Response:
+    """POST /set {"key", "val"}: whether it was set, and what was there before."""
+    link: Link = request.scope["link"]
+    before = (await link.answer(Set(part(found, "key"), part(found, "val"), previous=True))).result
+    return json_response({"inserted": True, "ejected_val": text_of(before)}, 201)
+
+
+async def get(request: Request) -> Response:
+    """GET /get?key=: the value under both names that this dialect's page and its code give."""
+    link: Link = request.scope["link"]
+    key = one(query(request, "key"), "key")
+    if key is None:
+        raise BadArgument("the query needs key")
+    value = (await link.answer(Get(key))).result
+    text = text_of(value)
+    return json_response({"found": value is not None, "val": text, "inserted_val": text})
+
+
+async def remove(request: Request) -> Response:
+    """DELETE or POST /rm {"key"}: whether it was there, and what."""
+    link: Link = request.scope["link"]
+    before = (await link.answer(Take(part(await members(request), "key")))).result
+    is_found = before is not None
+    return json_response({"found": is_found, "removed": is_found, "ejected_val": text_of(before)})
+
+
+# Where both dialects meet: the method tells which /get it is, the names in the body which /set.
+
+
+async def members(request: Request) -> dict[str, Any]:
+    """Return a body that is an object; raises BadArgument."""
+    query(request)
+    found = await json_body(request)
+    if not isinstance(found, dict):
+        raise BadArgument("the body is an object")
+    return found
+
+
+async def either_get(request: Request) -> Response:
+    """GET is the second dialect's, POST the first's."""
+    if request.method == "POST":
+        return await json_first.get(request, await members(request))
+    return await get(request)
+
+
+async def either_set(request: Request) -> Response:
+    """The first dialect writes Key, the second key."""
+    found = await members(request)
+    if "Key" in found:
+        return await json_first.put(request, found)
+    return await put(request, found)

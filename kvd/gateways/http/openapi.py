@@ -1,0 +1,192 @@
+"""GET /openapi.json: what can be asked here (OpenAPI 3.1). The commands in it are derived from their classes."""
+
+from functools import cache
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kvd.commands import COMMANDS
+from kvd.gateways.http.failures import encode
+from kvd.gateways.http.shapes import BYTES, schema_of
+from kvd.limits import IN_FLIGHT_MAX, INTEGER_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX
+from kvd.version import VERSION
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+OCTETS: Schema = {"application/octet-stream": {}}
+PLAIN: Schema = {"text/plain": {"schema": TEXT}}
+REVISION: Schema = {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX}
+FLAG: Schema = {"type": "string", "enum": ["0", "1"]}
+ERRORS = {
+    "400": "the request is none: code says why",
+    "401": "a token is needed",
+    "403": "DENIED: the token's owner may not do that; or a Host or Origin that is not let in",
+    "404": "there is no such key",
+    "409": "CONFLICT or WRONG_TYPE: the value or revision is another",
+    "410": "COMPACTED: changes asked for are no longer kept; or the history is another",
+    "412": "CONFLICT: the condition in If-Match or If-None-Match does not hold",
+    "413": "TOO_LARGE",
+    "429": "BUSY: try again",
+    "500": "CORRUPT or INTERNAL: look at the daemon's log",
+    "503": "the daemon is away, or takes no writes",
+    "507": "FULL: no room on the daemon's disk",
+}
+ALWAYS = ("400", "401", "403", "413", "429", "500", "503")
+
+
+def json_of(schema: Schema) -> Schema:
+    """Return a body of JSON."""
+    return {"application/json": {"schema": schema}}
+
+
+def of(**properties: Schema) -> Schema:
+    """Return the schema of an object that has these members."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def answers(content: Schema, *more: str, status: str = "200", what: str = "done") -> Schema:
+    """Return the responses of an operation."""
+    known = {number: {"$ref": f"#/components/responses/E{number}"} for number in (*ALWAYS, *more)}
+    return {status: {"description": what, "content": content}, **known}
+
+
+def asks(name: str, schema: Schema, *, where: str = "query", **more: Any) -> Schema:
+    """Return a parameter."""
+    return {"name": name, "in": where, "schema": schema, "required": where == "path", **more}
+
+
+def operation(summary: str, responses: Schema, *parameters: Schema, body: Schema | None = None) -> Schema:
+    """Return an operation."""
+    found: Schema = {"summary": summary, "responses": responses}
+    if parameters:
+        found["parameters"] = list(parameters)
+    if body is not None:
+        found["requestBody"] = {"required": True, "content": body}
+    return found
+
+
+def key_paths() -> Schema:
+    """Return the paths of /kv."""
+    key = asks("key", {"type": "string", "minLength": 1}, where="path", description="percent-encoded, any bytes")
+    match = asks("If-Match", {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'}, where="header")
+    none = asks("If-None-Match", {"const": "*"}, where="header")
+    ttl = asks("ttl", {"type": "number", "exclusiveMinimum": 0, "maximum": TTL_MS_MAX // 1000}, description="seconds")
+    writing = operation("Set a key", answers(PLAIN, "412", "507"), key, match, none, ttl, body=OCTETS)
+    entry = of(key=BYTES, value=BYTES, revision=REVISION, expires={"type": ["integer", "null"]})
+    items = {"type": "array", "items": {"anyOf": [BYTES, entry]}}
+    page = of(revision=REVISION, items=items, next={"anyOf": [BYTES, {"type": "null"}]})
+    return {
+        "/kv/{key}": {
+            "get": operation("The value; its ETag is the revision", answers(OCTETS, "404"), key),
+            "put": writing,
+            "post": writing,
+            "delete": operation("Clear a key", answers(PLAIN, "412", "507"), key, match),
+        },
+        "/kv": {
+            "get": operation(
+                "A page of keys in byte order; `after` the `next` of one comes the next",
+                answers(json_of(page)),
+                asks("prefix", TEXT),
+                asks("after", {"type": "string", "minLength": 1}),
+                asks("limit", {"type": "integer", "minimum": 1, "maximum": SCAN_LIMIT_MAX}),
+                asks("values", FLAG),
+            )
+        },
+    }
+
+
+def command_paths() -> Schema:
+    """Return the paths of commands and changes."""
+    one = {"$ref": "#/components/schemas/Command"}
+    many = {"type": "array", "items": one, "maxItems": IN_FLIGHT_MAX}
+    reply = of(revision=REVISION, result={})
+    failure = of(error={"$ref": "#/components/schemas/Error"})
+    replies = {"anyOf": [reply, {"type": "array", "items": {"anyOf": [reply, failure]}}]}
+    return {
+        "/v1/commands": {
+            "post": operation(
+                "Run a command, or an array of them in order",
+                answers(json_of(replies), "409", "410", "507"),
+                body=json_of({"anyOf": [one, many]}),
+            )
+        },
+        "/v1/watch": {
+            "get": operation(
+                "Changes as server-sent events, without end; the same as a WebSocket",
+                answers({"text/event-stream": {}}, "410"),
+                asks("prefix", TEXT),
+                asks("since", REVISION),
+                asks("history", TEXT),
+                asks("Last-Event-ID", {"type": "string", "pattern": "^[0-9]{1,18}$"}, where="header"),
+            )
+        },
+    }
+
+
+def dialect_paths() -> Schema:
+    """Return the paths of the two older JSON dialects."""
+    text_or_null = {"anyOf": [BYTES, {"type": "null"}]}
+    pair, first, key = of(Key=BYTES, Value=BYTES), of(Key=BYTES), of(key=BYTES)
+    inserted = of(inserted={"type": "boolean"}, ejected_val=text_or_null)
+    setting = answers(json_of({"anyOf": [{"const": "SUCCESS"}, inserted]}), "507")
+    setting["201"] = setting["200"]
+    removed = of(found={"type": "boolean"}, removed={"type": "boolean"}, ejected_val=text_or_null)
+    removing = operation("Clear a key", answers(json_of(removed), "507"), body=json_of(key))
+    found = of(found={"type": "boolean"}, val=text_or_null, inserted_val=text_or_null)
+    return {
+        "/": {"get": operation("Whether it is up", answers(json_of(of(up={"const": True}))))},
+        "/get": {
+            "get": operation("The value of a key", answers(json_of(found)), {**asks("key", TEXT), "required": True}),
+            "post": operation("The pair of a key", answers(json_of(pair), "404"), body=json_of(first)),
+        },
+        "/set": {
+            "post": operation("Set a key", setting, body=json_of({"anyOf": [pair, of(key=BYTES, val=BYTES)]})),
+        },
+        "/getall": {"get": operation("All pairs", answers(json_of({"type": "object"}), "409"))},
+        "/rm": {"delete": removing, "post": removing},
+    }
+
+
+def own_paths() -> Schema:
+    """Return the paths that are about the gateway."""
+    away = {"503": {"description": "the daemon does not answer, or takes no writes", "content": PLAIN}}
+    return {
+        "/livez": {"get": operation("Whether the gateway answers", answers(PLAIN))},
+        "/readyz": {"get": operation("Whether the daemon answers, too", {**answers(PLAIN), **away})},
+        "/metrics": {"get": operation("For Prometheus", answers({"text/plain": {}}))},
+        "/openapi.json": {"get": operation("This document", answers({"application/json": {}}))},
+    }
+
+
+@cache
+def text() -> bytes:
+    """Return the document."""
+    commands = {name: schema_of(command) for name, command in COMMANDS.items()}
+    base64 = {"type": "object", "properties": {"base64": {"type": "string", "contentEncoding": "base64"}}}
+    octets = {**base64, "required": ["base64"], "additionalProperties": False}
+    error = of(code=TEXT, message=TEXT, outcome=TEXT, details={"type": "object"})
+    schemas = {
+        "Bytes": {"description": "UTF-8 as a string, other bytes in base64", "anyOf": [TEXT, octets]},
+        "Error": error,
+        "Command": {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in commands]},
+        **commands,
+    }
+    told = json_of({"$ref": "#/components/schemas/Error"})
+    responses = {f"E{number}": {"description": what, "content": told} for number, what in ERRORS.items()}
+    bearer = {"bearer": {"type": "http", "scheme": "bearer"}}
+    return encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "kvd", "version": VERSION, "description": "kvd over HTTP: kvd-gateway(8)"},
+            "paths": {**key_paths(), **command_paths(), **dialect_paths(), **own_paths()},
+            "components": {"schemas": schemas, "responses": responses, "securitySchemes": bearer},
+            "security": [{}, {"bearer": []}],
+        }
+    )
+
+
+async def document(request: Request) -> Response:  # noqa: ARG001
+    """Return the document."""
+    return Response(text(), media_type="application/json")

@@ -1,0 +1,64 @@
+"""uvicorn's HTTP protocol with bounds of our own: how long a head may be, how long it may take, how many may come."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from kvd.limits import HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. Without this a head could grow without end, and who says nothing would stay for ever."""
+
+    head_bytes = 0
+    is_in_head = True
+    head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin, unless there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > HTTP_CONNECTIONS_MAX:
+            transport.close()
+            return
+        self.wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self.head_is_there()
+        super().connection_lost(exc)
+
+    def wait_for_head(self) -> None:
+        """Give a head its time."""
+        self.is_in_head, self.head_bytes = True, 0
+        if self.head_timer is None:
+            self.head_timer = self.loop.call_later(HTTP_HEAD_MS / 1000, self.transport.close)
+
+    def head_is_there(self) -> None:
+        """Take the time away."""
+        self.is_in_head = False
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in; a head that is too long ends the connection."""
+        self.head_bytes += len(data)
+        super().data_received(data)
+        if self.is_in_head and self.head_bytes > HTTP_HEAD_BYTES_MAX:
+            self.send_400_response(f"The head of the request is longer than {HTTP_HEAD_BYTES_MAX} bytes.")
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self.wait_for_head()
+
+    def on_headers_complete(self) -> Any:
+        """Its head is there."""
+        self.head_is_there()
+        return super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on it is a WebSocket, which has bounds of its own."""
+        self.head_is_there()
+        super().handle_websocket_upgrade()

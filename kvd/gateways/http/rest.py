@@ -1,0 +1,141 @@
+"""Keys as resources: /kv/{key}, and /kv as pages of keys."""
+
+import math
+import re
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kvd.commands.atomic import Transaction
+from kvd.commands.keys import EntryOf, Scan
+from kvd.commands.values import Clear, Set
+from kvd.errors import BadArgument, Conflict
+from kvd.gateways.http.bodies import body, flag, key_of, number, one, query
+from kvd.gateways.http.failures import PRECONDITION_FAILED, failed, json_response, refused
+from kvd.gateways.link import Link
+from kvd.gateways.texts import said
+from kvd.limits import KEY_BYTES_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
+
+BEGIN = b"/kv/"
+ETAG = re.compile(r'(?:W/)?"(\d{1,19})"')
+SECONDS = re.compile(rb"\d{1,12}(\.\d{1,3})?")
+OCTETS = "application/octet-stream"
+EXPIRES = "Kvd-Expires"
+DONE = b"OK"
+
+
+def key_in(request: Request) -> bytes:
+    """Return the key of a path; raises BadArgument."""
+    key = key_of(request, BEGIN)
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        raise BadArgument(f"a key has 1 to {KEY_BYTES_MAX} bytes, this one {len(key)}")
+    return key
+
+
+async def get(request: Request) -> Response:
+    """GET, HEAD: the value's bytes; its revision is the ETag."""
+    link: Link = request.scope["link"]
+    is_head = request.method == "HEAD"
+    facts = (await link.answer(EntryOf(key_in(request), value=None if is_head else True))).result
+    if facts is None:
+        return refused(404, "there is no such key")
+    headers = {"ETag": f'"{facts["revision"]}"'}
+    if facts["expires"] is not None:
+        headers[EXPIRES] = str(facts["expires"])
+    if is_known(headers["ETag"], request.headers.get("if-none-match")):
+        return Response(status_code=304, headers=headers)
+    if is_head:
+        headers["Content-Length"] = str(facts["size"])
+    return Response(facts.get("value"), headers=headers, media_type=OCTETS)
+
+
+def is_known(etag: str, known: str | None) -> bool:
+    """Return whether an ETag is among those that If-None-Match names."""
+    if known is None:
+        return False
+    return known == "*" or etag in [each.strip().removeprefix("W/") for each in known.split(",")]
+
+
+async def put(request: Request) -> Response:
+    """PUT, POST: the body becomes the value."""
+    link: Link = request.scope["link"]
+    key = key_in(request)
+    wanted = condition(request)
+    seconds = one(query(request, "ttl"), "ttl")
+    command = Set(key, await body(request, VALUE_BYTES_MAX), ttl=milliseconds(seconds), **wanted)
+    try:
+        revision = (await link.answer(command)).revision
+    except Conflict as error:
+        return failed(error, PRECONDITION_FAILED)
+    return Response(DONE, headers={"ETag": f'"{revision}"'}, media_type="text/plain")
+
+
+async def delete(request: Request) -> Response:
+    """DELETE: the key ends, also where there was none."""
+    link: Link = request.scope["link"]
+    key = key_in(request)
+    query(request)
+    wanted = condition(request)
+    if wanted.get("xx"):
+        wanted = {}  # any revision will do, and one that is missing is no failure
+    command: Any = Clear([key])
+    if wanted:
+        command = Transaction([(key, wanted.get("revision", 0))], [Clear([key])])
+    try:
+        await link.answer(command)
+    except Conflict as error:
+        return failed(error, PRECONDITION_FAILED)
+    return Response(DONE, media_type="text/plain")
+
+
+def condition(request: Request) -> dict[str, Any]:
+    """Return what If-Match and If-None-Match ask of SET; raises BadArgument."""
+    match, none = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if match is not None and none is not None:
+        raise BadArgument("If-Match and If-None-Match exclude each other: give one of them")
+    if none is not None:
+        if none.strip() != "*":
+            raise BadArgument("to write, If-None-Match is *: the key must not exist")
+        return {"nx": True}
+    if match is None:
+        return {}
+    if match.strip() == "*":
+        return {"xx": True}
+    found = ETAG.fullmatch(match.strip())
+    if found is None or int(found[1]) >= 2**63:
+        raise BadArgument('If-Match is * or one ETag, such as "17"')
+    return {"revision": int(found[1])}
+
+
+def milliseconds(seconds: bytes | None) -> int | None:
+    """Return ?ttl= in milliseconds; raises BadArgument."""
+    if seconds is None:
+        return None
+    ms = math.ceil(float(seconds) * 1000) if SECONDS.fullmatch(seconds) else 0
+    if not 0 < ms <= TTL_MS_MAX:
+        raise BadArgument(f"ttl is in seconds, above 0 and at most {TTL_MS_MAX // 1000}")
+    return ms
+
+
+async def pages(request: Request) -> Response:
+    """GET /kv: a page of keys, or with values=1 of entries, in byte order."""
+    link: Link = request.scope["link"]
+    found = query(request, "prefix", "after", "limit", "values")
+    limit, after, prefix = number(found, "limit"), one(found, "after"), one(found, "prefix")
+    if limit is not None and not 1 <= limit <= SCAN_LIMIT_MAX:
+        raise BadArgument(f"limit is 1 to {SCAN_LIMIT_MAX}")
+    if len(prefix or b"") > KEY_BYTES_MAX or not 0 < len(after or b"-") <= KEY_BYTES_MAX:
+        raise BadArgument(f"prefix and after are keys, of at most {KEY_BYTES_MAX} bytes")
+    has_values = flag(found, "values")
+    reply = await link.answer(Scan(prefix, after, limit, values=has_values or None))
+    items, following = reply.result
+    shown = [item(each) for each in items] if has_values else [said(key) for key in items]
+    content = {"revision": reply.revision, "items": shown, "next": None if following is None else said(following)}
+    return json_response(content)
+
+
+def item(found: Any) -> dict[str, Any]:
+    """Return an entry of a page."""
+    key, value, revision, expires = found
+    return {"key": said(key), "value": said(value), "revision": revision, "expires": expires}

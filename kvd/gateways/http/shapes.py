@@ -1,0 +1,149 @@
+"""A command as JSON: an object whose `command` is its name and whose other members are its fields.
+
+Derived from the command classes, so that a new command is here by itself: what JSON becomes on the wire, and the
+JSON Schema (2020-12) that says so.
+"""
+
+from difflib import get_close_matches
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from msgspec import NODEFAULT, Meta, MsgspecError
+from msgspec.structs import FieldInfo, fields
+
+from kvd import wire
+from kvd.commands import COMMANDS, Command, syntax_of
+from kvd.errors import BadArgument, UnknownCommand
+from kvd.gateways.texts import meant
+
+NAME = "command"
+BYTES = {"$ref": "#/components/schemas/Bytes"}
+SCALARS = {int: "integer", str: "string", bool: "boolean", type(None): "null"}
+# What msgspec's Meta calls the bounds of a number, and of the others.
+NUMBER_BOUNDS = {"ge": "minimum", "le": "maximum"}
+ARRAY_BOUNDS = {"min_length": "minItems", "max_length": "maxItems"}
+
+
+def command_of(found: Any) -> Command:
+    """Return the command that JSON says; raises BadArgument, UnknownCommand or TooLarge."""
+    try:
+        body = wire.encode(wire_of(found))
+    except (OverflowError, MsgspecError, ValueError, RecursionError) as error:
+        raise BadArgument(f"a number, or a text, that no command takes: {error}") from None
+    return wire.decode_command(body)
+
+
+def wire_of(found: Any) -> list[Any]:
+    """Return the wire's array of a command; what is of the wrong type is left for the wire to explain."""
+    if not isinstance(found, dict) or not isinstance(found.get(NAME), str):
+        raise BadArgument(f'a command is an object such as {{"{NAME}": "GET", "key": "city"}}')
+    command = COMMANDS.get(found[NAME])
+    if command is None:
+        raise UnknownCommand(f"there is no command {found[NAME][:64]!r}: see /openapi.json")
+    known = {field.name: field for field in fields(command)}
+    for name in found.keys() - known.keys() - {NAME}:
+        near = get_close_matches(name, known, 1)
+        hint = f"is it {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+        raise BadArgument(f"{found[NAME]} has no {name[:64]!r}: {hint}")
+    return [found[NAME], *(argument(found, field) for field in known.values())]
+
+
+def argument(found: dict[str, Any], field: FieldInfo) -> Any:
+    """Return a field of a command for the wire. Raises BadArgument, with the field's name."""
+    value = found.get(field.name)
+    if value is None:
+        if field.default is NODEFAULT:
+            raise BadArgument(f"{found[NAME]} needs {field.name!r}")
+        return None
+    try:
+        return wire_form(field.type, value)
+    except BadArgument as error:
+        raise BadArgument(f"{found[NAME]}: {field.name}: {error.message}") from None
+
+
+def wire_form(hint: Any, value: Any) -> Any:
+    """Return a value of JSON as the wire has it, by the type it should be of."""
+    kind = bare(hint)
+    if kind is bytes:
+        return meant(value)
+    parts = get_args(kind)
+    if get_origin(kind) is list and isinstance(value, list):
+        return [wire_form(parts[0], each) for each in value]
+    if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(parts):
+        return [wire_form(part, each) for part, each in zip(parts, value, strict=True)]
+    return wire_of(value) if is_command(kind) else value
+
+
+def bare(hint: Any) -> Any:
+    """Return a type without `Annotated`, and without None beside it."""
+    while True:
+        if get_origin(hint) is Annotated:
+            hint = get_args(hint)[0]
+            continue
+        members = [each for each in get_args(hint) if each is not type(None)]
+        if get_origin(hint) in (Union, UnionType) and len(members) == 1:
+            hint = members[0]
+            continue
+        return hint
+
+
+def is_command(kind: Any) -> bool:
+    """Return whether a type is a command, or one of some."""
+    return any(isinstance(each, type) and issubclass(each, Command) for each in (kind, *get_args(kind)))
+
+
+def commands_in(kind: Any) -> list[type[Command]]:
+    """Return the commands that a type allows."""
+    return [each for each in (get_args(kind) or (kind,)) if isinstance(each, type) and issubclass(each, Command)]
+
+
+# What OpenAPI says
+
+
+def schema_of(command: type[Command]) -> dict[str, Any]:
+    """Return the JSON Schema of a command."""
+    hints = get_type_hints(command, include_extras=True)
+    known = fields(command)
+    return {
+        "type": "object",
+        "title": command.command_name(),
+        "description": syntax_of(command).help,
+        "properties": {
+            NAME: {"const": command.command_name()},
+            **{field.name: schema(hints[field.name]) for field in known},
+        },
+        "required": [NAME, *(field.name for field in known if field.default is NODEFAULT)],
+        "additionalProperties": False,
+    }
+
+
+def schema(hint: Any, bounds: Meta | None = None) -> dict[str, Any]:
+    """Return the JSON Schema of a field's type."""
+    if get_origin(hint) is Annotated:
+        inner, *extras = get_args(hint)
+        return schema(inner, next((extra for extra in extras if isinstance(extra, Meta)), bounds))
+    members = get_args(hint)
+    if type(None) in members:
+        return {"anyOf": [schema(each, bounds) for each in members]}
+    return nested(hint, bounds) if members or is_command(hint) else plain(hint, bounds)
+
+
+def nested(hint: Any, bounds: Meta | None) -> dict[str, Any]:
+    """Return the JSON Schema of a type that has others in it."""
+    members = get_args(hint)
+    if get_origin(hint) is list:
+        return {"type": "array", "items": schema(members[0]), **limits(bounds, ARRAY_BOUNDS)}
+    if get_origin(hint) is tuple:
+        parts = [schema(each) for each in members]
+        return {"type": "array", "prefixItems": parts, "items": False, "minItems": len(parts)}
+    return {"oneOf": [{"$ref": f"#/components/schemas/{each.command_name()}"} for each in commands_in(hint)]}
+
+
+def plain(hint: Any, bounds: Meta | None) -> dict[str, Any]:
+    """Return the JSON Schema of a type that has none in it."""
+    return BYTES if hint is bytes else {"type": SCALARS[hint], **limits(bounds, NUMBER_BOUNDS)}
+
+
+def limits(bounds: Meta | None, names: dict[str, str]) -> dict[str, Any]:
+    """Return the bounds of a type as JSON Schema says them."""
+    return {said: value for name, said in names.items() if (value := getattr(bounds, name, None)) is not None}
