@@ -39,9 +39,7 @@ class KeyConvertor(Convertor[str]):
 register_url_convertor("key", KeyConvertor())
 
 ROUTES: Sequence[BaseRoute] = (
-    Route("/kv/{key:key}", rest.get, methods=["GET"]),
-    Route("/kv/{key:key}", rest.put, methods=["PUT", "POST"]),
-    Route("/kv/{key:key}", rest.delete, methods=["DELETE"]),
+    Route("/kv/{key:key}", rest.Keys()),
     Route("/kv", rest.pages),
     Route("/v1/commands", commands.run, methods=["POST"]),
     Route("/v1/watch", watch.events),

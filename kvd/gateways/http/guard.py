@@ -1,10 +1,10 @@
 """Who is let in, before anything else is looked at: the Host, the Origin, the token."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -47,14 +47,13 @@ class Guard:
 
     def judged(self, scope: Scope) -> Response | None:
         """Return why a request is refused; None when it is let in, with its link in the scope."""
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
+        headers = dict(scope["headers"])
+        host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
         if self.rules.hosts is not None and name_of(host) not in self.rules.hosts:
             # A page whose name was made to mean this address (DNS rebinding) has its own name there.
             return refused(403, f"this gateway is not {host[:255]!r}: start it with --host for each name it has")
-        origin = headers.get("origin")
-        if origin is not None and not self.may_come_from(origin, host, scope):
-            return refused(403, f"pages of {origin[:255]} may not: start the gateway with --origin to let them")
+        if origin is not None and not self.may_come_from(origin.decode("latin-1"), host, scope):
+            return refused(403, f"pages of {origin[:255]!r} may not: start the gateway with --origin to let them")
         if scope["path"] in OPEN:
             return None
         try:
@@ -70,6 +69,7 @@ class Guard:
         return scope["type"] == "http" and scope["method"] in SAFE
 
 
+@lru_cache(64)
 def name_of(host: str) -> str:
     """Return the name in a Host header, without port and brackets."""
     try:
@@ -78,9 +78,9 @@ def name_of(host: str) -> str:
         return ""
 
 
-def token_in(headers: Headers) -> str | None:
+def token_in(headers: Mapping[bytes, bytes]) -> str | None:
     """Return the token that a request brings (RFC 6750, 2.1), None when it brings none."""
-    value = headers.get("authorization", "")
+    value = headers.get(b"authorization", b"").decode("latin-1")
     return value[len(BEARER) :].strip() if value[: len(BEARER)].lower() == BEARER else None
 
 

@@ -30,28 +30,29 @@ class Protocol(HttpToolsProtocol):
 
     def wait_for_head(self) -> None:
         """Give a head its time."""
-        self.is_in_head, self.head_bytes = True, 0
         if self.head_timer is None:
             self.head_timer = self.loop.call_later(HTTP_HEAD_MS / 1000, self.transport.close)
 
     def head_is_there(self) -> None:
         """Take the time away."""
-        self.is_in_head = False
+        self.is_in_head, self.head_bytes = False, 0
         if self.head_timer is not None:
             self.head_timer.cancel()
             self.head_timer = None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in; a head that is too long ends the connection."""
-        self.head_bytes += len(data)
         super().data_received(data)
-        if self.is_in_head and self.head_bytes > HTTP_HEAD_BYTES_MAX:
-            self.send_400_response(f"The head of the request is longer than {HTTP_HEAD_BYTES_MAX} bytes.")
+        if self.is_in_head:  # mostly it has come as one, and costs no timer
+            self.head_bytes += len(data)
+            self.wait_for_head()
+            if self.head_bytes > HTTP_HEAD_BYTES_MAX:
+                self.send_400_response(f"The head of the request is longer than {HTTP_HEAD_BYTES_MAX} bytes.")
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self.wait_for_head()
+        self.is_in_head = True
 
     def on_headers_complete(self) -> Any:
         """Its head is there."""
