@@ -1,9 +1,18 @@
 """`kvd` as a process, run to its end, and waiting for what comes to hold."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+from kvd.client import Client
+from kvd.errors import ClientError
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_kvd(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -24,3 +33,51 @@ def eventually(holds: Callable[[], object], seconds: float = 20) -> None:
     while not holds():
         assert time.monotonic() < limit, "it did not come to hold"
         time.sleep(0.01)
+
+
+class Daemon:
+    """`kvd serve` in a directory. It can be killed and started again."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.commands = f"ipc://{directory}/c.sock"
+        self.changes = f"ipc://{directory}/p.sock"
+        self.options = options
+        self.program = [sys.executable, "-m", "kvd", "serve"]
+        self.log = directory / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.keys = None  # a client's
+        self.before: list[str] = []  # what the daemon is started by
+
+    def spawn(self) -> "Daemon":
+        arguments = ["--data", str(self.data), "--listen", self.commands, "--publish", self.changes, *self.options]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen([*self.before, *self.program, *arguments], stderr=log, stdout=log, cwd=ROOT)
+        return self
+
+    def start(self) -> "Daemon":
+        self.spawn()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            with contextlib.suppress(ClientError), Client(self.commands, timeout=1, keys=self.keys) as kv:
+                kv.ping()
+                return self
+        raise AssertionError(f"not ready: {self.log.read_text()}")
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def client(self, **options) -> Client:
+        return Client(self.commands, **{"keys": self.keys, **options})

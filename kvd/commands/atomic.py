@@ -7,7 +7,7 @@ from msgspec import Meta, Raw, msgpack
 from kvd.commands import expiry, keys, values
 from kvd.commands.base import Answer, Read, Write, commands_in
 from kvd.commands.entry import Milliseconds, Writer
-from kvd.commands.fields import Key, Revision, Token
+from kvd.commands.fields import Argument, Key, Revision, Token
 from kvd.commands.values import check_revision
 from kvd.errors import Conflict, Refused, TooLarge
 from kvd.limits import KEYS_MAX, REPLY_BYTES_MAX, TRANSACTION_COMMANDS_MAX
@@ -86,16 +86,16 @@ class Once(Write, tag="ONCE"):
 
     examples = ("ONCE 5f2c9d1e INCR visits",)
     token: Token
-    command: OnceAble
+    write: Annotated[OnceAble, Argument("command")]  # not `command`, which is the name itself in JSON
 
     def run(self, entries: Writer, now: Milliseconds) -> Any:
         """Run it, or return what it returned."""
         from hashlib import blake2b  # noqa: PLC0415  # costs 5 ms, and only the daemon runs commands
 
-        digest = blake2b(msgpack.encode(self.command), digest_size=16).digest()
+        digest = blake2b(msgpack.encode(self.write), digest_size=16).digest()
         known = entries.remembered(self.token)
         if known is None:
-            result = self.command.run(entries, now)
+            result = self.write.run(entries, now)
             entries.remember(self.token, digest, result)
             return result
         if known.digest != digest:

@@ -17,7 +17,7 @@ class Gateway(Protocol):
     """What each gateway is."""
 
     async def open(self) -> str:
-        """Begin to listen; return where, for people. Raises StartError."""
+        """Begin to listen; return where. Raises StartError."""
 
     async def serve(self) -> None:
         """Serve until closed. It returns, or raises KvdError, only when there is no going on."""
@@ -38,8 +38,8 @@ async def live(gateway: Gateway, notifier: Notifier) -> None:
     loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(reload(gateway, notifier))))
     try:
         place = await gateway.open()
-        log.info("event=gateway_ready %s", place)
-        notifier.tell("READY=1", f"STATUS={place}")
+        log.info("event=gateway_ready at=%s", place)
+        notifier.tell("READY=1", f"STATUS=serving {place}")
         tasks = [loop.create_task(gateway.serve()), loop.create_task(ended.wait())]
         signs = loop.create_task(show_life(notifier))
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -23,11 +23,11 @@ class NotKnown(KvdError):
 
 
 class Link:
-    """A way to the daemon, as one of its clients. Who follows changes by it looks whether it is revoked."""
+    """A way to the daemon, as one of its clients. Who follows changes by it ends when it is revoked."""
 
     def __init__(self, url: str, keys: Keys | None) -> None:
         self.url = url
-        self.is_revoked = False
+        self.revoked = asyncio.Event()
         self.client = AsyncClient(url, timeout=ANSWER_S, connect_timeout=CONNECT_S, keys=keys)
 
     async def answer(self, command: Command) -> Ok:
@@ -85,7 +85,7 @@ class Links:
         before, self.tokens = self.tokens or {}, tokens
         for known in [known for known in self.others if tokens.get(known) != before.get(known)]:
             link = self.others.pop(known)
-            link.is_revoked = True
+            link.revoked.set()
             await link.client.close()
 
     async def close(self) -> None:

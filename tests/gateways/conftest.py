@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from running import Daemon
+from web import Web
 
 ROOT = Path(__file__).resolve().parents[2]
-READY = re.compile(r"event=gateway_ready .*?(\S+:\d+|unix:\S+)")
+READY = re.compile(r'event=gateway_ready at="?(?:[a-z]+://)?([^\s"]+)')
 
 
 class Gateway:
@@ -37,7 +39,7 @@ class Gateway:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < limit, self.log.read_text()
             time.sleep(0.01)
-        self.address = found[-1].removeprefix("http://")
+        self.address = found[-1]
         if self.listen is not None:
             self.listen = self.address
         return self
@@ -59,6 +61,30 @@ class Gateway:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
         return self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Return a daemon and an HTTP gateway that the tests of a file share; see `web`."""
+    daemon = Daemon(tmp_path_factory.mktemp("d")).start()
+    gateway = Gateway(tmp_path_factory.mktemp("g"), "http", daemon.commands).start()
+    with daemon.client() as kv:
+        yield gateway, kv
+    gateway.stop()
+    daemon.stop()
+
+
+@pytest.fixture
+def web(shared):
+    """Return one who asks the shared gateway; the store is empty, and at the revision `web.now`."""
+    gateway, kv = shared
+    kv.clear_prefix("")
+    return Web(gateway, kv)
+
+
+@pytest.fixture
+def kv(web):
+    return web.kv
 
 
 @pytest.fixture

@@ -27,15 +27,18 @@ class Feed:
         return {"Kvd-History": str(self.watch.inner.history), "Kvd-Revision": str(self.watch.revision)}
 
     async def batches(self) -> AsyncIterator[list[Change]]:
-        """Yield changes as they come; an empty list as a sign of life; nothing more when the gateway ends.
+        """Yield changes as they come, and an empty list as a sign of life.
 
-        Raises KvdError when there is no going on.
+        It ends when the gateway does, or the token means nobody any more. Raises KvdError when there is no going on.
         """
-        ending = asyncio.ensure_future(self.feeds.ending.wait())
+        ends = [asyncio.ensure_future(event.wait()) for event in (self.feeds.ending, self.link.revoked)]
         taking = asyncio.ensure_future(self.watch.take())
         try:
-            while not (ending.done() or self.link.is_revoked):
-                await asyncio.wait((taking, ending), timeout=WATCH_SIGN_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+            while True:
+                waits = (taking, *ends)
+                await asyncio.wait(waits, timeout=WATCH_SIGN_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+                if any(end.done() for end in ends):
+                    return
                 if not taking.done():
                     yield []
                     continue
@@ -43,7 +46,7 @@ class Feed:
                 taking = asyncio.ensure_future(self.watch.take())
                 yield changes
         finally:
-            for task in (ending, taking):
+            for task in (taking, *ends):
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
                     await task
@@ -65,6 +68,7 @@ class Feeds:
             raise BadArgument(f"a prefix has at most {KEY_BYTES_MAX} bytes")
         if self.count >= HTTP_WATCHERS_MAX:
             raise Busy(f"this gateway has {HTTP_WATCHERS_MAX} watchers already: try another, or again")
+        await link.client.ping()  # a daemon that is away is told at once, and not after the time a watch gives it
         self.count += 1
         try:
             async with link.watch(*prefixes, since=since) as watch:

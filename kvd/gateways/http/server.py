@@ -87,6 +87,7 @@ class Gateway:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            headers=[("X-Content-Type-Options", "nosniff")],
             timeout_keep_alive=HTTP_IDLE_MS // 1000,
             timeout_graceful_shutdown=HTTP_DRAIN_MS // 1000,
             ssl_certfile=self.options.certificate,
@@ -102,7 +103,7 @@ class Gateway:
         """Return where we listen: the sockets do already."""
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
         scheme = "http" if self.options.certificate is None else "https"
-        return "at=" + " ".join(f"{scheme}://{place_bound(sock)}" for sock in self.sockets)
+        return " ".join(f"{scheme}://{place_bound(sock)}" for sock in self.sockets)
 
     async def serve(self) -> None:
         """Serve until closed."""

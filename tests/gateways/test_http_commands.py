@@ -1,0 +1,216 @@
+"""/v1/commands and /openapi.json: every command of the daemon is there, without a line about it in the gateway."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvd import wire
+from kvd.commands import COMMANDS
+from kvd.commands.atomic import Once, Transaction
+from kvd.commands.values import MultiSet, Set
+from kvd.errors import CODES, BadArgument, ClientError, UnknownCommand
+from kvd.gateways.http.failures import STATUS, body_of, code_of, status_of
+from kvd.gateways.http.openapi import text
+from kvd.gateways.http.shapes import command_of, schema_of
+from kvd.gateways.link import NotKnown
+from kvd.gateways.texts import meant, said, shown
+from kvd.limits import IN_FLIGHT_MAX
+
+DOCUMENT = json.loads(text())
+
+# A call of each command, as JSON, and what it gives in a store where `a` is 1. A new command wants its line here.
+CALLS = {
+    "GET": ({"key": "a"}, "1"),
+    "SET": ({"key": "b", "value": "2", "ttl": 60_000, "previous": True}, None),
+    "CLEAR": ({"keys": ["a", "none"]}, 1),
+    "MULTIGET": ({"keys": ["a", "none"]}, ["1", None]),
+    "MULTISET": ({"pairs": [["x", "1"], [{"base64": "/w=="}, "2"]]}, None),
+    "TAKE": ({"key": "a"}, "1"),
+    "INCR": ({"key": "a", "by": 41}, 42),
+    "APPEND": ({"key": "a", "value": "23"}, 3),
+    "EXISTS": ({"keys": ["a", "a"]}, 2),
+    "ENTRY": ({"key": "none", "value": True}, None),
+    "SCAN": ({"prefix": "a", "limit": 1}, [["a"], None]),
+    "COUNT": ({"prefix": "a"}, 1),
+    "CLEARPREFIX": ({"prefix": "a", "limit": 5}, 1),
+    "EXPIRE": ({"key": "a", "ttl": 60_000}, 1),
+    "PERSIST": ({"key": "a"}, 0),
+    "TTL": ({"key": "a"}, -1),
+    "TRANSACTION": (
+        {"conditions": [["none", 0]], "commands": [{"command": "SET", "key": "a", "value": "7"}]},
+        [None],
+    ),
+    "ONCE": ({"token": "12345678", "write": {"command": "INCR", "key": "a"}}, 2),
+    "CHANGES": ({"since": 0, "prefix": "none"}, []),
+    "COMPACT": ({"revision": 0}, 0),
+    "PING": ({"message": "hello"}, "hello"),
+    "INFO": ({"section": "server"}, None),
+    "COMMANDS": ({"name": "GET"}, None),
+    "CONFIG": ({"option": "fsync"}, None),
+    "CHECK": ({}, None),
+    "BACKUP": ({"name": "monday.kvd"}, None),
+    "SLOWLOG": ({"count": 1, "reset": True}, None),
+    "CLIENTS": ({}, None),
+}
+MAPS = ("INFO", "COMMANDS", "CONFIG", "CHECK", "BACKUP", "SLOWLOG", "CLIENTS")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_runs_as_json(web, kv, name):
+    kv.set("a", "1")
+    arguments, result = CALLS[name]
+    answer = web.command(command=name, **arguments)
+    assert answer.status == 200, answer
+    if name in MAPS:
+        assert isinstance(answer.json["result"], dict | list)
+    else:
+        assert answer.json["result"] == result
+    assert answer.json["revision"] <= kv.info("server")["server"]["revision"]
+
+
+def test_no_field_of_a_command_has_the_name_of_the_name():
+    assert not [name for name, command in COMMANDS.items() if "command" in command.__struct_fields__]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "part"),
+    [
+        (b"", "BAD_REQUEST", "not JSON"),
+        (b"{", "BAD_REQUEST", "not JSON"),
+        (b"\xff", "BAD_REQUEST", "not JSON"),
+        (b"[" * 100_000, "BAD_REQUEST", "not JSON"),
+        (3, "BAD_ARGUMENT", "a command is an object"),
+        ({}, "BAD_ARGUMENT", "a command is an object"),
+        ({"command": 3}, "BAD_ARGUMENT", "a command is an object"),
+        ({"command": "GETT", "key": "a"}, "UNKNOWN_COMMAND", "no command 'GETT'"),
+        ({"command": "GET"}, "BAD_ARGUMENT", "GET needs 'key'"),
+        ({"command": "GET", "kee": "a"}, "BAD_ARGUMENT", "is it key?"),
+        ({"command": "CLIENTS", "q": 1}, "BAD_ARGUMENT", "there are none"),
+        ({"command": "GET", "key": 3}, "BAD_ARGUMENT", "GET: key: bytes are a string"),
+        ({"command": "GET", "key": ""}, "BAD_ARGUMENT", "length >= 1"),
+        ({"command": "GET", "key": {"base64": "!"}}, "BAD_ARGUMENT", "GET: key: "),
+        ({"command": "GET", "key": "\ud800"}, "BAD_REQUEST", "not JSON"),
+        ({"command": "SET", "key": "a", "value": "x", "ttl": "60"}, "BAD_ARGUMENT", "(ttl)"),
+        ({"command": "SET", "key": "a", "value": "x", "ttl": 2**70}, "BAD_ARGUMENT", "number"),
+        ({"command": "SET", "key": "a", "value": "x", "ttl": 1, "at": 5}, "BAD_ARGUMENT", "exclude each other"),
+        ({"command": "MULTIGET", "keys": "a"}, "BAD_ARGUMENT", "keys"),
+        ({"command": "MULTISET", "pairs": [["a"]]}, "BAD_ARGUMENT", "pairs"),
+        ({"command": "ONCE", "token": "12345678", "write": {"command": "GET", "key": "a"}}, "BAD_ARGUMENT", "ONCE"),
+        ({"command": "TRANSACTION", "conditions": [], "commands": [3]}, "BAD_ARGUMENT", "commands"),
+    ],
+)
+def test_what_is_no_command_says_why(web, given, code, part):
+    answer = web.ask("POST", "/v1/commands", given)
+    assert (answer.status, answer.json["code"]) == (400, code), answer
+    assert part in answer.json["message"], answer.json
+    assert answer.json["outcome"] == "not executed"
+
+
+def test_an_array_runs_in_order_and_each_for_itself(web):
+    calls = [
+        {"command": "INCR", "key": "n"},
+        {"command": "NONE"},
+        {"command": "INCR", "key": "n"},
+        {"command": "SET", "key": "n", "value": "x", "nx": True},
+        {"command": "GET", "key": "n"},
+    ]
+    first, second, third, fourth, fifth = web.ask("POST", "/v1/commands", calls).json
+    assert (first["result"], third["result"], fifth["result"]) == (1, 2, "2")
+    assert second["error"]["code"] == "UNKNOWN_COMMAND"
+    assert (fourth["error"]["code"], fourth["error"]["details"]["revision"]) == ("CONFLICT", third["revision"])
+    assert web.ask("POST", "/v1/commands", []).json == []
+    assert web.ask("POST", "/v1/commands", [calls[0]] * (IN_FLIGHT_MAX + 1)).status == 413
+
+
+def test_an_error_has_its_status_and_its_details(web, kv):
+    kv.set("a", "x")
+    answer = web.command(command="SET", key="a", value="y", nx=True)
+    assert (answer.status, answer.json["outcome"]) == (409, "failed")
+    assert answer.json["details"] == {"revision": web.now + 1}
+    assert web.command(command="INCR", key="a").json["code"] == "WRONG_TYPE"
+    assert web.command(command="CHANGES", since=10**9).status == 400
+
+
+def test_each_error_has_a_status():
+    classes = {*CODES.values(), *ClientError.__subclasses__(), NotKnown}
+    classes |= {each for cls in ClientError.__subclasses__() for each in cls.__subclasses__()}
+    assert classes == set(STATUS)
+    for cls in classes:
+        error = cls("why")
+        body = body_of(error)
+        assert (body["message"], body["code"]) == ("why", code_of(error))
+        assert 400 <= status_of(error) < 600
+    assert code_of(NotKnown("x")) == "NOT_KNOWN"
+
+
+# What the pure parts say
+
+ANY = st.binary(max_size=8)
+
+
+@given(ANY)
+def test_bytes_come_back_from_json(data):
+    assert meant(json.loads(json.dumps(said(data)))) == data
+
+
+@given(ANY, ANY, st.integers(1, 2**40))
+def test_a_command_from_json_is_the_command(key, value, ttl):
+    key = key or b"k"
+    found = {"command": "SET", "key": said(key), "value": said(value), "ttl": ttl}
+    assert command_of(found) == Set(key, value, ttl=ttl)
+    pairs = {"command": "MULTISET", "pairs": [[said(key), said(value)]]}
+    assert command_of(pairs) == MultiSet([(key, value)])
+    inner = [{"command": "SET", "key": said(key), "value": said(value)}]
+    both = {"command": "TRANSACTION", "conditions": [[said(key), 7]], "commands": inner}
+    assert command_of(both) == Transaction([(key, 7)], [Set(key, value)])
+    assert command_of({"command": "ONCE", "token": "12345678", "write": both}) == Once(b"12345678", command_of(both))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_whatever_json_says_is_a_command_or_a_sentence(found):
+    for guess in (found, {"command": "SET", "key": found, "value": found, "ttl": found}, {"command": found}):
+        with contextlib.suppress(BadArgument, UnknownCommand):
+            assert wire.encode(command_of(guess))
+
+
+def test_results_are_shown_in_depth():
+    assert shown({"a": [b"x", (b"\xff", None)], "b": {"c": 1.5}}) == {
+        "a": ["x", [{"base64": "/w=="}, None]],
+        "b": {"c": 1.5},
+    }
+
+
+# The document
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_its_schema(name):
+    schema = DOCUMENT["components"]["schemas"][name]
+    assert schema == json.loads(json.dumps(schema_of(COMMANDS[name])))
+    assert {"$ref": f"#/components/schemas/{name}"} in DOCUMENT["components"]["schemas"]["Command"]["oneOf"]
+    assert set(schema["properties"]) == {"command", *COMMANDS[name].__struct_fields__}
+    assert set(CALLS[name][0]) | {"command"} >= set(schema["required"])
+
+
+def test_bounds_are_in_the_document():
+    assert DOCUMENT["components"]["schemas"]["SET"]["properties"]["ttl"]["anyOf"][0]["minimum"] == 1
+    keys = DOCUMENT["components"]["schemas"]["MULTIGET"]["properties"]["keys"]
+    assert (keys["minItems"], keys["maxItems"]) == (1, 10_000)
+
+
+def test_the_document_tells_all_paths_there_are(web):
+    found = web.get("/openapi.json")
+    assert found.json == DOCUMENT
+    told = set(DOCUMENT["paths"])
+    from kvd.gateways.http.app import ROUTES  # noqa: PLC0415
+
+    served = {route.path.replace("{key:key}", "{key}") for route in ROUTES} - {"/subscribe"}
+    assert told == served
