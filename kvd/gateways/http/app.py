@@ -7,12 +7,13 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from kvd.errors import KvdError
 from kvd.gateways.http import commands, json_first, json_second, openapi, pages, rest, watch
 from kvd.gateways.http.bodies import Room
-from kvd.gateways.http.failures import on_http_error, on_kvd_error
+from kvd.gateways.http.failures import on_defect, on_gone, on_http_error, on_kvd_error
 from kvd.gateways.http.feeds import Feeds
 from kvd.gateways.http.guard import Guard, Rules
 from kvd.gateways.link import Links
@@ -72,7 +73,12 @@ def application(links: Links, rules: Rules) -> Starlette:
     app = Starlette(
         routes=[*ROUTES, *pages.page_routes()],
         middleware=around,
-        exception_handlers={KvdError: on_kvd_error, HTTPException: on_http_error},
+        exception_handlers={
+            KvdError: on_kvd_error,
+            HTTPException: on_http_error,
+            ClientDisconnect: on_gone,
+            Exception: on_defect,
+        },
     )
     app.router.redirect_slashes = False
     app.state.links, app.state.feeds, app.state.room, app.state.is_ending = links, Feeds(), Room(), False

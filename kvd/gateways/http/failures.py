@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from kvd.errors import (
     NOT_EXECUTED,
+    UNKNOWN,
     BadArgument,
     BadRequest,
     Busy,
@@ -123,3 +124,13 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}: see /openapi.json"
     return refused(error.status_code, message, error.headers)
+
+
+async def on_gone(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """Answer a request whose client went away before its body was there: nobody reads it."""
+    return refused(400, "the body did not come")
+
+
+async def on_defect(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """Answer a request that met a defect of ours. The log has it: Starlette raises it on."""
+    return json_response(told("INTERNAL", "a defect of the gateway: its log tells more", UNKNOWN), 500)
