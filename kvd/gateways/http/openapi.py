@@ -8,13 +8,14 @@ from starlette.responses import Response
 
 from kvd.commands import COMMANDS
 from kvd.gateways.http.failures import encode
-from kvd.gateways.http.shapes import BYTES, schema_of
-from kvd.limits import IN_FLIGHT_MAX, INTEGER_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX
+from kvd.gateways.http.shapes import BYTES, KEY, schema_of
+from kvd.limits import IN_FLIGHT_MAX, INTEGER_MAX, KEY_BYTES_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX
 from kvd.version import VERSION
 
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
+NAME: Schema = {"type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX}  # in bytes, which JSON Schema has not
 OCTETS: Schema = {"application/octet-stream": {}}
 PLAIN: Schema = {"text/plain": {"schema": TEXT}}
 REVISION: Schema = {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX}
@@ -69,10 +70,10 @@ def operation(summary: str, responses: Schema, *parameters: Schema, body: Schema
 
 def key_paths() -> Schema:
     """Return the paths of /kv."""
-    key = asks("key", {"type": "string", "minLength": 1}, where="path", description="percent-encoded, any bytes")
+    key = asks("key", NAME, where="path", description="percent-encoded, any bytes")
     match = asks("If-Match", {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'}, where="header")
     none = asks("If-None-Match", {"const": "*"}, where="header")
-    ttl = asks("ttl", {"type": "number", "exclusiveMinimum": 0, "maximum": TTL_MS_MAX // 1000}, description="seconds")
+    ttl = asks("ttl", {"type": "number", "minimum": 0.001, "maximum": TTL_MS_MAX // 1000}, description="seconds")
     writing = operation("Set a key", answers(PLAIN, "412", "507"), key, match, none, ttl, body=OCTETS)
     entry = of(key=BYTES, value=BYTES, revision=REVISION, expires={"type": ["integer", "null"]})
     items = {"type": "array", "items": {"anyOf": [BYTES, entry]}}
@@ -89,7 +90,7 @@ def key_paths() -> Schema:
                 "A page of keys in byte order; `after` the `next` of one comes the next",
                 answers(json_of(page)),
                 asks("prefix", TEXT),
-                asks("after", {"type": "string", "minLength": 1}),
+                asks("after", NAME),
                 asks("limit", {"type": "integer", "minimum": 1, "maximum": SCAN_LIMIT_MAX}),
                 asks("values", FLAG),
             )
@@ -127,8 +128,9 @@ def command_paths() -> Schema:
 
 def dialect_paths() -> Schema:
     """Return the paths of the two older JSON dialects."""
+    missing = {"description": "there is no such key", "content": PLAIN}
     text_or_null = {"anyOf": [BYTES, {"type": "null"}]}
-    pair, first, key = of(Key=BYTES, Value=BYTES), of(Key=BYTES), of(key=BYTES)
+    pair, first, key = of(Key=KEY, Value=BYTES), of(Key=KEY), of(key=KEY)
     inserted = of(inserted={"type": "boolean"}, ejected_val=text_or_null)
     setting = answers(json_of({"anyOf": [{"const": "SUCCESS"}, inserted]}), "507")
     setting["201"] = setting["200"]
@@ -138,11 +140,11 @@ def dialect_paths() -> Schema:
     return {
         "/": {"get": operation("Whether it is up", answers(json_of(of(up={"const": True}))))},
         "/get": {
-            "get": operation("The value of a key", answers(json_of(found)), {**asks("key", TEXT), "required": True}),
-            "post": operation("The pair of a key", answers(json_of(pair), "404"), body=json_of(first)),
+            "get": operation("The value of a key", answers(json_of(found)), {**asks("key", NAME), "required": True}),
+            "post": operation("The pair of a key", {**answers(json_of(pair)), "404": missing}, body=json_of(first)),
         },
         "/set": {
-            "post": operation("Set a key", setting, body=json_of({"anyOf": [pair, of(key=BYTES, val=BYTES)]})),
+            "post": operation("Set a key", setting, body=json_of({"anyOf": [pair, of(key=KEY, val=BYTES)]})),
         },
         "/getall": {"get": operation("All pairs", answers(json_of({"type": "object"}), "409"))},
         "/rm": {"delete": removing, "post": removing},
@@ -169,6 +171,7 @@ def text() -> bytes:
     error = of(code=TEXT, message=TEXT, outcome=TEXT, details={"type": "object"})
     schemas = {
         "Bytes": {"description": "UTF-8 as a string, other bytes in base64", "anyOf": [TEXT, octets]},
+        "Key": {"anyOf": [NAME, octets]},
         "Error": error,
         "Command": {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in commands]},
         **commands,

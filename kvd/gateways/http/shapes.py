@@ -18,6 +18,7 @@ from kvd.gateways.texts import meant
 
 NAME = "command"
 BYTES = {"$ref": "#/components/schemas/Bytes"}
+KEY = {"$ref": "#/components/schemas/Key"}
 SCALARS = {int: "integer", str: "string", bool: "boolean", type(None): "null"}
 # What msgspec's Meta calls the bounds of a number, and of the others.
 NUMBER_BOUNDS = {"ge": "minimum", "le": "maximum"}
@@ -141,7 +142,9 @@ def nested(hint: Any, bounds: Meta | None) -> dict[str, Any]:
 
 def plain(hint: Any, bounds: Meta | None) -> dict[str, Any]:
     """Return the JSON Schema of a type that has none in it."""
-    return BYTES if hint is bytes else {"type": SCALARS[hint], **limits(bounds, NUMBER_BOUNDS)}
+    if hint is bytes:
+        return KEY if bounds is not None and bounds.min_length else BYTES
+    return {"type": SCALARS[hint], **limits(bounds, NUMBER_BOUNDS)}
 
 
 def limits(bounds: Meta | None, names: dict[str, str]) -> dict[str, Any]:
