@@ -122,7 +122,9 @@ RECONNECT_MS_MAX = 1_000
 RECONNECT_NEVER_MS = 2**30  # 12 days; libzmq adds as much again at random, in an int
 POLL_WAIT_MS = 20_000
 UNCONFIRMED_CHANGES_MAX = 10_000
+RECEIVE_QUEUE_MAX = 50
 WATCHED_MAX = 2_000
+WATCHED_BYTES_MAX = 4 * MIB
 
 # The gateways: what a request over HTTP may carry besides its body, and how long it may take to come.
 HTTP_HEAD_BYTES_MAX = 64 * KIB

@@ -25,7 +25,7 @@ from kvd.commands.base import Ok
 from kvd.commands.entry import Change
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
-from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS, WATCHED_MAX
+from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS, WATCHED_BYTES_MAX, WATCHED_MAX
 
 R = TypeVar("R")
 
@@ -259,7 +259,7 @@ class AsyncTransaction(TransactionBuilder):
 
 
 class AsyncWatch(AsyncClosing):
-    """A `Watch` driven by asyncio. While WATCHED_MAX changes wait to be taken, nothing more is taken in."""
+    """A `Watch` driven by asyncio. While enough waits to be taken (WATCHED_MAX), nothing more is taken in."""
 
     def __init__(self, watch: Watch) -> None:
         self.inner = watch
@@ -268,11 +268,12 @@ class AsyncWatch(AsyncClosing):
         self.error: Exception | None = None
         self.event = asyncio.Event()
         self.is_bounded = True
+        self.held_bytes = 0
 
     @property
     def is_full(self) -> bool:
         """Return whether enough waits to be taken. What the daemon then drops is asked for afterwards."""
-        return self.is_bounded and len(self.changes) >= WATCHED_MAX
+        return self.is_bounded and (len(self.changes) >= WATCHED_MAX or self.held_bytes >= WATCHED_BYTES_MAX)
 
     def sockets(self) -> list[Any]:
         """Return the sockets to listen to."""
@@ -286,7 +287,9 @@ class AsyncWatch(AsyncClosing):
         """Take one step; an error is raised to whoever waits."""
         if self.error is None and not self.is_full:
             try:
-                self.changes += self.inner.step()
+                found = self.inner.step()
+                self.changes += found
+                self.held_bytes += sum([len(change.value or b"") for change in found])
             except Exception as error:  # noqa: BLE001  # handed on as it is
                 self.error = error
         self.event.set()
@@ -309,6 +312,7 @@ class AsyncWatch(AsyncClosing):
         self.go_on()
         taken = [*self.changes]
         self.changes.clear()
+        self.held_bytes = 0
         return taken
 
     def go_on(self) -> None:
@@ -347,7 +351,9 @@ class AsyncWatch(AsyncClosing):
         while not self.changes:
             await self.pumped()
         self.go_on()
-        return self.changes.popleft()
+        change = self.changes.popleft()
+        self.held_bytes -= len(change.value or b"")
+        return change
 
     async def close(self) -> None:
         """Stop watching."""

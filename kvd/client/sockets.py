@@ -13,6 +13,7 @@ from kvd.client.keys import Keys
 from kvd.limits import (
     HEARTBEAT_MS,
     IN_FLIGHT_MAX,
+    RECEIVE_QUEUE_MAX,
     RECONNECT_MS,
     RECONNECT_MS_MAX,
     RECONNECT_NEVER_MS,
@@ -75,6 +76,7 @@ def subscriber(context: zmq.Context[Any], endpoint: str, prefixes: list[bytes], 
     sock = context.socket(zmq.SUB)
     set_up(sock, keys)
     sock.set(zmq.RECONNECT_IVL, RECONNECT_NEVER_MS)
+    sock.set(zmq.RCVHWM, RECEIVE_QUEUE_MAX)  # what is beyond stays in the daemon's queue, which bounds it in bytes
     monitor(sock)
     sock.connect(endpoint)
     for prefix in prefixes:

@@ -26,7 +26,7 @@ from kvd.commands.changes import Changes
 from kvd.commands.entry import Change
 from kvd.commands.server import Info, Ping
 from kvd.errors import BadArgument, ClientError, Compacted, HistoryChanged, Refused
-from kvd.limits import CHANGES_LIMIT_DEFAULT, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS
+from kvd.limits import CHANGES_LIMIT_DEFAULT, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS, WATCHED_BYTES_MAX
 
 NOBLOCK = int(zmq.NOBLOCK)
 TAKEN_PER_STEP_MAX = 1_000
@@ -289,15 +289,18 @@ class Watch(Closing):
         """Take in what was published."""
         assert self.follower is not None
         delivered: list[Change] = []
-        receive = self.socket.recv
+        receive, room = self.socket.recv, WATCHED_BYTES_MAX
         try:
             for _ in range(TAKEN_PER_STEP_MAX):
                 topic = receive(NOBLOCK)
                 body = receive()
+                room -= len(body)
                 if topic.startswith(wire.CHANGE_TOPIC):
                     delivered += self.follower.change(wire.decode_change(body))
                 else:
                     self.heard(wire.decode_control(body))
+                if room < 0:
+                    break
         except zmq.Again:
             return delivered
         self.heard_at = time.monotonic()

@@ -16,6 +16,12 @@ from kvd.limits import HTTP_HEAD_BYTES_MAX, HTTP_WATCHERS_MAX, MIB, VALUE_BYTES_
 GOOD = b"GET /kv/a HTTP/1.1\r\nHost: localhost\r\nX-Y: z\r\n\r\n"
 
 
+UPGRADE = (
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
 def opened(gateway):
     return socket.create_connection((gateway.host, gateway.port), timeout=20)
 
@@ -144,32 +150,27 @@ def test_large_bodies_on_their_way_are_bounded_together(daemon, make_gateway, co
     eventually(lambda: Web(gateway).ask("PUT", "/kv/a", b"x" * VALUE_BYTES_MAX).status == 200)
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.long)])
-def test_watchers_that_do_not_read_cost_bounded_memory(daemon, make_gateway, count):
+MANY = pytest.param(200, 20_000, 500, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize(("count", "changes", "size"), [(20, 20_000, 500), (4, 300, 1_000_000), MANY])
+def test_watchers_that_do_not_read_cost_bounded_memory(daemon, make_gateway, count, changes, size):
     gateway = make_gateway("http", daemon.commands)
     with contextlib.ExitStack() as stack, daemon.client() as kv:
         kv.set("k", "x")
         for number in range(count):
             sock = stack.enter_context(opened(gateway))
-            kind = (
-                b""
-                if number % 2
-                else (
-                    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-                )
-            )
-            sock.sendall(b"GET /v1/watch?since=0 HTTP/1.1\r\nHost: localhost\r\n" + kind + b"\r\n")
+            sock.sendall(b"GET /v1/watch?since=0 HTTP/1.1\r\nHost: localhost\r\n" + (UPGRADE, b"\r\n")[number % 2])
             assert sock.recv(12) in (b"HTTP/1.1 200", b"HTTP/1.1 101")
         before = memory(gateway)
         for _ in range(20):
             with kv.pipeline() as pipeline:
-                for _ in range(1_000):
-                    pipeline.set("k", b"x" * 500)
+                for _ in range(changes // 20):
+                    pipeline.set("k", b"x" * size)
         assert Web(gateway).get("/livez").status == 200
         grown = memory(gateway) - before
-        print(f"{count} watchers that do not read, 20,000 changes of 500 bytes: {grown / MIB:.0f} MiB more")
-        assert grown < 40 * MIB + count * 6 * MIB
+        print(f"{count} watchers that do not read, {changes} changes of {size} bytes: {grown / MIB:.0f} MiB more")
+        assert grown < 40 * MIB + count * 64 * MIB
 
 
 @pytest.mark.long
