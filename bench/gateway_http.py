@@ -1,4 +1,4 @@
-"""GET /kv/k through the HTTP gateway beside a route of Starlette that answers a constant: `python bench/gateway_http.py`.
+"""GET /kv/k through the HTTP gateway beside a route of Starlette that answers a constant (ROUNDS as argument).
 
 Both run under uvicorn with uvloop and httptools, each in a process of its own; wrk asks by 50 connections. Rounds
 alternate, and what is told are medians and their ratio. It needs wrk (apt-get install wrk).
