@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-READY = re.compile(r"event=gateway_ready .*?(\S+:\d+|unix:\S+)")
+READY = re.compile(r'event=gateway_ready .*?((?:[\d.]+|\[[^]]*\]):\d+|unix:[^\s"]+)')
 
 
 class Gateway:
@@ -37,7 +37,7 @@ class Gateway:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < limit, self.log.read_text()
             time.sleep(0.01)
-        self.address = found[-1].removeprefix("http://")
+        self.address = found[-1]
         if self.listen is not None:
             self.listen = self.address
         return self

@@ -16,7 +16,7 @@ from kvd.errors import BadConfiguration, InUse
 from kvd.gateways.grpc import health, kvd_v1, kvs2
 from kvd.gateways.grpc.calls import Streams
 from kvd.gateways.link import Links
-from kvd.gateways.listen import UNIX, Place, make_room, place_of
+from kvd.gateways.listen import UNIX, Place, bound, place_of
 from kvd.gateways.tokens import read_tokens
 from kvd.limits import (
     COMMAND_BYTES_MAX,
@@ -75,6 +75,7 @@ class Gateway:
         self.streams = Streams()
         self.stopped = asyncio.Event()
         self.server: Any = None
+        self.bound: list[Place] = []
 
     async def open(self) -> str:
         """Begin to listen; return where. Raises InUse."""
@@ -83,9 +84,10 @@ class Gateway:
         reflection.enable_server_reflection(
             [kvs2.SERVICE, kvd_v1.SERVICE, health.SERVICE, reflection.SERVICE_NAME], self.server
         )
-        bound = [bind(self.server, place, self.credentials) for place in self.places]
+        for place in self.places:
+            self.bound.append(bind(self.server, place, self.credentials))
         await self.server.start()
-        return "at=" + " ".join(f"grpc://{place}" if place.path is None else str(place) for place in bound)
+        return "at=" + " ".join(f"grpc://{place}" if place.path is None else str(place) for place in self.bound)
 
     async def serve(self) -> None:
         """Serve until closed."""
@@ -104,8 +106,8 @@ class Gateway:
         if self.server is not None:
             await self.server.stop(GRPC_DRAIN_MS / 1000)
         await self.links.close()
-        for place in self.places:
-            if place.path is not None and self.server is not None:
+        for place in self.bound:
+            if place.path is not None:
                 place.path.unlink(missing_ok=True)
         self.stopped.set()
 
@@ -138,17 +140,18 @@ def credentials_of(options: Options) -> Any:
 
 def bind(server: Any, place: Place, credentials: Any) -> Place:
     """Listen at a place; return it with the port that it has. A unix socket is its owner's alone. Raises InUse."""
+    # The library binds by itself: it would take a unix socket from another program, and has no sentence for a port.
+    bound(place).close()
     before = os.umask(0o177)
     try:
         if place.path is not None:
-            make_room(place.path)  # the library would take it from another program
             server.add_insecure_port(f"{UNIX}{place.path}")
             return place
         if credentials is not None:
             return place._replace(port=server.add_secure_port(str(place), credentials))
         return place._replace(port=server.add_insecure_port(str(place)))
     except RuntimeError as error:
-        raise InUse(f"cannot listen on {place}: it is in use, or is none of this machine") from error
+        raise InUse(f"cannot listen on {place}: {error}") from error
     finally:
         os.umask(before)
 

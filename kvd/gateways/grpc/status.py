@@ -70,7 +70,7 @@ def metadata_of(error: KvdError) -> tuple[tuple[str, str], ...]:
 
 def details_of(details: dict[str, Any]) -> str:
     """Return details as JSON in ASCII, which headers are; what makes them too long for one is left out."""
-    text, kept = "", {}
+    text, kept = "", dict[str, Any]()
     for name, value in shown(details).items():
         longer = json.dumps({**kept, name: value})
         if len(longer) <= GRPC_DETAILS_BYTES_MAX:
