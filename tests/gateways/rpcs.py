@@ -58,7 +58,7 @@ class Rpcs:
         made = self.channel.unary_stream(
             path, request_serializer=lambda each: each.SerializeToString(), response_deserializer=kind.FromString
         )
-        return made(request, metadata=self.metadata)
+        return made(request, metadata=self.metadata, timeout=60)
 
     def watch(self, *prefixes: bytes, since: int | None = None, history: str = ""):
         """Return the stream of a Watch."""
