@@ -1,6 +1,7 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
 # make test    the whole suite          make check   ruff, mypy, import-linter, mandoc
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
+# make proto   kvd.v1 of gRPC, from the command classes
 # make dist    sdist and wheel in dist/   make deb     a Debian package
 # make install-system   as root: kvd in /opt/kvd, its units, manual and configuration; make uninstall-system takes it away
 # make clean   takes away what these made
@@ -10,10 +11,11 @@ BIN := $(VENV)/bin
 DATA ?= .data
 ROUNDS ?= 5
 KEYS ?= 1000000
+PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire.py,kvd/engine.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
-.PHONY: run test long check bench coverage dist deb install-system uninstall-system clean
+.PHONY: proto run test long check bench coverage dist deb install-system uninstall-system clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/kvsh --local $(DATA)
@@ -39,6 +41,11 @@ check: $(VENV)/installed-dev
 	@sh conf/check-units.sh
 	@if command -v mandoc >/dev/null; then mandoc -T lint -W warning man/*.[1578]; \
 	else echo "mandoc is missing, the manual was not looked at: apt-get install mandoc" >&2; fi
+
+# What gRPC's clients are made of, from the command classes; it is committed, and a test says when it is old.
+proto: $(VENV)/installed-dev
+	@$(BIN)/python -m kvd.gateways.grpc.proto >$(PROTO)/kvd_v1.proto
+	@$(BIN)/python -m grpc_tools.protoc -I$(PROTO) --python_out=$(PROTO) kvd_v1.proto kvs2.proto
 
 bench: $(VENV)/installed
 	@$(BIN)/python bench/compare.py $(ROUNDS)

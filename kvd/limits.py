@@ -136,3 +136,21 @@ HTTP_CONNECTIONS_MAX = 2_000
 HTTP_WATCHERS_MAX = 500
 HTTP_DRAIN_MS = 5_000
 WATCH_SIGN_MS = 15_000
+
+# gRPC: how many calls at once, Watch among them, and how many of a connection (more wait at the client). A command or
+# a reply has some bytes more there. A client that is gone without a word is found, one that pings too often shut out.
+GRPC_CALLS_MAX = 1_000
+GRPC_CONNECTION_CALLS_MAX = 250
+GRPC_OVERHEAD_BYTES = 4 * MIB
+GRPC_SIGN_MS = 60_000
+GRPC_SIGN_WAIT_MS = 20_000
+GRPC_PING_MS_MIN = 10_000
+GRPC_DRAIN_MS = 5_000
+# A Watch has a connection of its own, two threads, and so many descriptors at most: libzmq ends the process that has
+# none left.
+GRPC_WATCHES_MAX = 500
+GRPC_WATCH_DESCRIPTORS = 40
+GRPC_PREFIXES_MAX = 1_000
+# Clients refuse headers of more than 8 KiB together.
+GRPC_DETAILS_BYTES_MAX = 4 * KIB
+GRPC_MESSAGE_BYTES_MAX = KIB

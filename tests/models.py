@@ -202,10 +202,10 @@ class Model:
     def once(self, command):
         body, revision, result, time = self.tokens.get(command.token, (None, 0, None, -ONCE_KEPT_MS))
         if time <= self.now - ONCE_KEPT_MS:
-            result = self.run(command.command)
-            self.tokens[command.token] = (command.command, self.revision, result, self.now)
+            result = self.run(command.write)
+            self.tokens[command.token] = (command.write, self.revision, result, self.now)
             return self.revision, result
-        must(body == command.command)
+        must(body == command.write)
         return revision, result
 
     # Changes

@@ -29,6 +29,7 @@ def test_wheel_and_sdist_carry_all_that_an_installation_needs(tmp_path):
     conf = {f"share/kvd/{path.name}" for path in (ROOT / "conf").iterdir() if path.name not in NOT_INSTALLED}
     assert data == manual | conf
     assert {"kvd/py.typed", "kvsh/py.typed"} <= set(names)
+    assert {f"kvd/gateways/grpc/{name}.proto" for name in ("kvs2", "kvd_v1")} <= set(names)
     assert sum(name.startswith("kvsh/cli/completions/") for name in names) >= 3
     assert not [name for name in names if name.startswith(("tests", "bench"))]
     (sdist,) = tmp_path.glob("*.tar.gz")

@@ -24,13 +24,12 @@ def gateway() -> None:
     """
 
 
-def with_listen(default: str) -> Callable[..., Any]:
+def with_listen(default: str, passed: str = "Sockets that systemd passes are served too. ") -> Callable[..., Any]:
     """Give a command --listen."""
     return click.option(
         "--listen",
         multiple=True,
-        help="ADDRESS:PORT, or unix:PATH; may be repeated. Sockets that systemd passes are served too. "
-        f"[default: {default}]",
+        help=f"ADDRESS:PORT, or unix:PATH; may be repeated. {passed}[default: {default}]",
     )
 
 
@@ -120,3 +119,38 @@ def http_command(
             **rest,
         )
         life.run(lambda: server.Gateway(options), uvloop.new_event_loop)
+
+
+@gateway.command("grpc")
+@with_daemon
+@with_listen("127.0.0.1:50051", passed="")
+@with_token_file
+@with_insecure
+@click.option("--tls-cert", type=FILE, help="Serve TLS by this certificate (PEM, with its chain).")
+@click.option("--tls-key", type=FILE, help="The certificate's secret key.")
+def grpc_command(
+    *,
+    key: Path | None,
+    server_key: Path | None,
+    insecure: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    **rest: Any,
+) -> None:
+    """Serve gRPC: kvs2.Kvs2, and kvd.v1.Kvd with all commands and Watch.
+
+    It needs the extra kvd[grpc]: pip install 'kvd[grpc]'
+
+    Example: kvd gateway grpc --url tcp://127.0.0.1:7411 --listen 127.0.0.1:50051
+    """
+    server, life = room("grpc.server", "grpc"), room("life", "grpc")
+    with sentences():
+        options = server.Options(
+            keys=own_keys(key, server_key),
+            server_key=server_key,
+            is_insecure=insecure,
+            certificate=tls_cert,
+            certificate_key=tls_key,
+            **rest,
+        )
+        life.run(lambda: server.Gateway(options))

@@ -7,9 +7,9 @@ from typing import Any
 from kvd.client import AsyncClient
 from kvd.client.aio import AsyncWatch
 from kvd.client.keys import Keys
-from kvd.commands import Command
+from kvd.commands import Command, Write
 from kvd.commands.base import Ok
-from kvd.errors import KvdError
+from kvd.errors import KvdError, OutcomeUnknown
 from kvd.gateways.tokens import Tokens, digest
 
 # How long a command waits for a connection: who is behind a gateway is told at once that the daemon is away.
@@ -31,8 +31,18 @@ class Link:
         self.client = AsyncClient(url, timeout=ANSWER_S, connect_timeout=CONNECT_S, keys=keys)
 
     async def answer(self, command: Command) -> Ok:
-        """Run a command; return its result and the revision it reflects. Raises KvdError."""
-        return await self.client.answer(command)
+        """Run a command; return its result and the revision it reflects. Raises KvdError.
+
+        NotKnown and OutcomeUnknown, too, when the token is taken away meanwhile.
+        """
+        try:
+            return await self.client.answer(command)
+        except asyncio.CancelledError:
+            if not self.revoked.is_set():
+                raise
+            if isinstance(command, Write):
+                raise OutcomeUnknown("the token was taken away while the command was under way") from None
+            raise NotKnown("the token was taken away") from None
 
     def watch(self, *prefixes: bytes, since: int | None) -> AsyncWatch:
         """Follow changes, complete and in order."""

@@ -14,7 +14,6 @@ from kvd.errors import (
     BadArgument,
     BadRequest,
     Busy,
-    ClientError,
     Compacted,
     Conflict,
     Corrupt,
@@ -27,13 +26,13 @@ from kvd.errors import (
     NotLetIn,
     OutcomeUnknown,
     ReadOnly,
-    Refused,
     ShuttingDown,
     TooLarge,
     UnknownCommand,
     Unreachable,
     WrongType,
 )
+from kvd.gateways.faults import Fault, fault_of
 from kvd.gateways.link import NotKnown
 from kvd.gateways.texts import shown
 
@@ -80,26 +79,14 @@ def status_of(error: KvdError) -> int:
     return STATUS.get(type(error), 500)
 
 
-def code_of(error: KvdError) -> str:
-    """Return the code of an error: the wire's, or the client error's name written as those are."""
-    if isinstance(error, Refused):
-        return error.code
-    name = type(error).__name__
-    return "".join(f"_{each}" if each.isupper() and at else each for at, each in enumerate(name)).upper()
-
-
 def body_of(error: KvdError) -> dict[str, Any]:
     """Return what an error says."""
-    if isinstance(error, Refused):
-        return told(error.code, error.message, error.outcome, error.details)
-    return told(code_of(error), str(error), error.outcome if isinstance(error, ClientError) else NOT_EXECUTED)
+    return body(fault_of(error))
 
 
-def told(
-    code: str, message: str, outcome: str = NOT_EXECUTED, details: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the body of an error."""
-    return {"code": code, "message": message, "outcome": outcome, "details": shown(dict(details or {}))}
+def body(fault: Fault) -> dict[str, Any]:
+    """Return the JSON of a fault."""
+    return {**fault._asdict(), "details": shown(fault.details)}
 
 
 def failed(error: KvdError, status: int | None = None) -> Response:
@@ -110,7 +97,7 @@ def failed(error: KvdError, status: int | None = None) -> Response:
 
 def refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return the response of an error that is HTTP's own."""
-    return json_response(told(CODES.get(status, "BAD_REQUEST"), message), status, headers)
+    return json_response(body(Fault(CODES.get(status, "BAD_REQUEST"), message, NOT_EXECUTED, {})), status, headers)
 
 
 async def on_kvd_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
@@ -133,4 +120,4 @@ async def on_gone(request: Request, error: Exception) -> Response:  # noqa: ARG0
 
 async def on_defect(request: Request, error: Exception) -> Response:  # noqa: ARG001
     """Answer a request that met a defect of ours. The log has it: Starlette raises it on."""
-    return json_response(told("INTERNAL", "a defect of the gateway: its log tells more", UNKNOWN), 500)
+    return json_response(body(Fault("INTERNAL", "a defect of the gateway: its log tells more", UNKNOWN, {})), 500)

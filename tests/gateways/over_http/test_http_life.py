@@ -17,7 +17,7 @@ from web import Web
 
 from kvd.version import VERSION
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_daemon_that_is_away_is_told_at_once_and_comes_again(daemon, make_gateway):

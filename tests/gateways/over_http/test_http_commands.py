@@ -12,7 +12,8 @@ from kvd.commands import COMMANDS
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import CODES, BadArgument, ClientError, UnknownCommand
-from kvd.gateways.http.failures import STATUS, body_of, code_of, status_of
+from kvd.gateways.faults import fault_of
+from kvd.gateways.http.failures import STATUS, body_of, status_of
 from kvd.gateways.http.openapi import text
 from kvd.gateways.http.shapes import command_of, schema_of
 from kvd.gateways.link import NotKnown
@@ -141,9 +142,9 @@ def test_each_error_has_a_status():
     for cls in classes:
         error = cls("why")
         body = body_of(error)
-        assert (body["message"], body["code"]) == ("why", code_of(error))
+        assert (body["message"], body["code"]) == ("why", fault_of(error).code)
         assert 400 <= status_of(error) < 600
-    assert code_of(NotKnown("x")) == "NOT_KNOWN"
+    assert fault_of(NotKnown("x")) == ("NOT_KNOWN", "x", "not executed", {})
 
 
 # What the pure parts say

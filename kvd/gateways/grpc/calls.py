@@ -1,0 +1,83 @@
+"""What each call has in common: whose it is, how its error is told, and how calls without an end are ended."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from kvd.errors import KvdError, ShuttingDown
+from kvd.gateways.grpc.status import metadata_of, sentence_of, status_of
+from kvd.gateways.link import Link, Links, NotKnown
+
+BEARER = "bearer "
+
+
+def link_of(links: Links, context: Any) -> Link:
+    """Return the link of who calls. Raises NotKnown."""
+    return links.own if links.tokens is None else links.of(token_in(context))
+
+
+def token_in(context: Any) -> str | None:
+    """Return the token that a call brings, if it brings one."""
+    for name, value in context.invocation_metadata() or ():
+        if name == "authorization" and value[: len(BEARER)].lower() == BEARER:
+            return str(value[len(BEARER) :].strip())
+    return None
+
+
+async def refuse(context: Any, error: KvdError) -> NoReturn:
+    """End a call with an error."""
+    await context.abort(status_of(error), sentence_of(error), metadata_of(error))
+    raise AssertionError from error  # abort does not return
+
+
+class Streams:
+    """The calls that have no end of their own. They are ended when we stop, or when the token is taken back."""
+
+    def __init__(self) -> None:
+        self.running: dict[asyncio.Task[Any], Link | None] = {}
+        self.reasons: dict[asyncio.Task[Any], KvdError] = {}
+        self.is_over = False
+
+    @contextmanager
+    def endable(self, link: Link | None) -> Iterator[None]:
+        """Run the body until it is ended: then raise why, as a KvdError. Also while a write waits for its reader."""
+        task = asyncio.current_task()
+        assert task is not None
+        if self.is_over:
+            raise ending()
+        self.running[task] = link
+        try:
+            yield
+        except asyncio.CancelledError:
+            reason = self.reasons.get(task)
+            if reason is None:
+                raise
+            task.uncancel()
+            raise reason from None
+        finally:
+            del self.running[task]
+            self.reasons.pop(task, None)
+
+    def end_all(self) -> None:
+        """We stop."""
+        self.is_over = True
+        for task in self.running:
+            self.end(task, ending())
+
+    def end_revoked(self) -> None:
+        """End those whose token was taken back."""
+        for task, link in self.running.items():
+            if link is not None and link.revoked.is_set():
+                self.end(task, NotKnown("the token was taken back"))
+
+    def end(self, task: asyncio.Task[Any], reason: KvdError) -> None:
+        """End one, once."""
+        if task not in self.reasons:
+            self.reasons[task] = reason
+            task.cancel()
+
+
+def ending() -> KvdError:
+    """Return what a stream is told when we stop."""
+    return ShuttingDown("the gateway is about to end: call again")

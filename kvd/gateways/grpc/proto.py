@@ -1,0 +1,167 @@
+"""Prints kvd_v1.proto, the kvd.v1 of gRPC: `python -m kvd.gateways.grpc.proto`. See `make proto`."""
+
+import sys
+from collections.abc import Iterator
+
+from kvd.commands import COMMANDS, Command, syntax_of
+from kvd.gateways.grpc.numbers import NUMBERS
+from kvd.gateways.grpc.schema import NESTED, Field, fields_of, nested, request_of, rpc_of
+
+UNITS = ("milliseconds", "unix-ms", "revision")
+
+HEAD = """\
+// The commands of kvd, and its changes. Printed by `python -m kvd.gateways.grpc.proto` from the command classes.
+//
+// An error is a gRPC status and a sentence. The trailing metadata say more: `kvd-code` (CONFLICT, ...), `kvd-outcome`
+// (not executed, failed, or unknown: it may have taken effect), `kvd-details` (a JSON object).
+// A field that is needed and missing is INVALID_ARGUMENT: there is no default by which data would be lost.
+syntax = "proto3";
+package kvd.v1;
+"""
+
+REST = """\
+message Pair {
+  optional bytes key = 1;  // needed
+  optional bytes value = 2;  // needed
+}
+
+// The key has to be at this revision (0: it must not exist).
+message Condition {
+  optional bytes key = 1;  // needed
+  optional uint64 revision = 2;  // needed
+}
+
+// The result, and the revision of the store that it reflects (a write's own).
+message Reply {
+  uint64 revision = 1;
+  Value result = 2;
+}
+
+message Value {
+  oneof kind {
+    Nil nil = 1;
+    bool bool = 2;
+    sint64 integer = 3;
+    double number = 4;
+    bytes bytes = 5;
+    string text = 6;
+    List list = 7;
+    Map map = 8;
+  }
+}
+
+enum Nil {
+  NIL = 0;
+}
+
+message List {
+  repeated Value items = 1;
+}
+
+// In the order told.
+message Map {
+  repeated MapEntry entries = 1;
+}
+
+message MapEntry {
+  string key = 1;
+  Value value = 2;
+}
+
+// The changes of keys that begin with one of the prefixes (none: all keys).
+message WatchRequest {
+  repeated bytes prefixes = 1;
+  // The last revision seen: the changes after it. Left out: from now on.
+  optional uint64 since = 2;
+  // The history that `since` is of, as the initial metadata told it (`kvd-history`). Empty: any.
+  string history = 3;
+}
+
+message Change {
+  enum Kind {
+    UNKNOWN = 0;
+    SET = 1;
+    CLEAR = 2;
+    EXPIRED = 3;
+  }
+  Kind kind = 1;
+  uint64 revision = 2;
+  bytes key = 3;
+  // Of SET.
+  optional bytes value = 4;
+  // The revision that the key had before (0: it did not exist).
+  uint64 previous = 5;
+  // When it will end, in Unix milliseconds; not there: it stays.
+  optional uint64 expires = 6;
+  // When it was changed, in Unix milliseconds.
+  uint64 time = 7;
+}
+"""
+
+WATCH = """\
+  // Changes, complete and in order, also across restarts of the daemon, until the call is cancelled.
+  //
+  // The initial metadata come when nothing can be missed any more, with `kvd-history`, and `kvd-revision`: the revision
+  // after which changes come. To go on after a call has ended, give the last revision seen and that history.
+  // OUT_OF_RANGE: changes in between are no longer kept. FAILED_PRECONDITION: the daemon has another history.
+  rpc Watch(WatchRequest) returns (stream Change);
+"""
+
+
+def text() -> str:
+    """Return the whole file."""
+    return "\n".join([HEAD, service(), *map(message_of, COMMANDS.values()), nesting(), REST])
+
+
+def service() -> str:
+    """Return the service."""
+    rpcs = [
+        f"{comment(command)}  rpc {rpc_of(command)}({request_of(command)}) returns (Reply);\n"
+        for command in COMMANDS.values()
+    ]
+    return "service Kvd {\n" + "\n".join([*rpcs, WATCH]) + "}\n"
+
+
+def comment(command: type[Command]) -> str:
+    """Return what HELP says of a command, as the comment of its rpc."""
+    lines = [*syntax_of(command).help.splitlines(), "", f"In the shell: {syntax_of(command).usage()}"]
+    return "".join(f"  // {line}".rstrip() + "\n" for line in lines)
+
+
+def message_of(command: type[Command]) -> str:
+    """Return a command's message."""
+    kinds = [parameter.kind for parameter in syntax_of(command).parameters]
+    lines = [f"  {line_of(field, kind)}\n" for field, kind in zip(fields_of(command), kinds, strict=True)]
+    return (
+        f"message {request_of(command)} {{\n{''.join(lines)}}}\n" if lines else f"message {request_of(command)} {{}}\n"
+    )
+
+
+def line_of(field: Field, kind: str) -> str:
+    """Return a field's line, with its unit and whether it is needed. A message has presence anyway."""
+    label = "repeated " if field.is_repeated else "" if field.kind == NESTED else "optional "
+    remarks = [kind] if kind in UNITS else []
+    remarks += ["needed"] if field.is_required and not field.is_repeated else []
+    remark = f"  // {', '.join(remarks)}" if remarks else ""
+    return f"{label}{field.kind} {field.name} = {field.number};{remark}"
+
+
+def nesting() -> str:
+    """Return the message of a command inside of another."""
+    return "// A command inside of TRANSACTION or ONCE.\nmessage Command {\n" + "".join(nesting_lines()) + "}\n"
+
+
+def nesting_lines() -> Iterator[str]:
+    """Yield the lines of that message; the numbers of commands that are no more stay theirs."""
+    known = {number for number, _ in nested()}
+    gone = sorted(set(NUMBERS.values()) - known)
+    if gone:
+        yield f"  reserved {', '.join(map(str, gone))};\n"
+    yield "  oneof command {\n"
+    for number, command in nested():
+        yield f"    {request_of(command)} {command.command_name().lower()} = {number};\n"
+    yield "  }\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

@@ -1,0 +1,59 @@
+"""A gateway as a process of its own."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+READY = re.compile(r'event=gateway_ready at="?(?:[a-z]+://)?([^\s"]+)')
+
+
+class Gateway:
+    """`kvd gateway KIND`. It can be killed and started again, at the same address."""
+
+    def __init__(self, directory: Path, kind: str, url: str, *options: str, listen: str | None = "127.0.0.1:0") -> None:
+        self.log = directory / "gateway-log"
+        self.kind, self.url, self.options, self.listen = kind, url, options, listen
+        self.process: subprocess.Popen[bytes] | None = None
+        self.starts = 0
+
+    def spawn(self) -> "Gateway":
+        listen = [] if self.listen is None else ["--listen", self.listen]
+        command = [sys.executable, "-m", "kvd", "gateway", self.kind, "--url", self.url, *listen, *self.options]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stderr=log, stdout=log, cwd=ROOT)
+        self.starts += 1
+        return self
+
+    def start(self) -> "Gateway":
+        self.spawn()
+        limit = time.monotonic() + 20
+        while len(found := READY.findall(self.log.read_text())) < self.starts:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < limit, self.log.read_text()
+            time.sleep(0.01)
+        self.address = found[-1]
+        if self.listen is not None:
+            self.listen = self.address
+        return self
+
+    @property
+    def host(self) -> str:
+        return self.address.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        return self.process.wait(20)

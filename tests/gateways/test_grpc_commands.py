@@ -1,0 +1,156 @@
+"""kvd.v1 over sockets: each command, and how each fault is told."""
+
+import json
+
+import grpc
+import pytest
+from rpcs import Rpcs, plain, said
+
+from kvd.commands import COMMANDS, syntax_of
+from kvd.gateways.grpc import kvd_v1_pb2 as pb
+from kvd.gateways.grpc.schema import request_of, rpc_of
+from kvd.limits import KEY_BYTES_MAX
+
+SET = pb.SetRequest
+INSIDE = pb.Command(incr=pb.IncrRequest(key=b"n", by=-2))
+
+
+def one(result):
+    return result
+
+
+def shape(result):
+    """Return a large result as the types in it."""
+    return type(result).__name__
+
+
+# Of each command: requests, and what each gives. They run in this order on a daemon of their own.
+CASES = {
+    "SET": [({"key": b"a", "value": b"1"}, one, None), ({"key": b"a", "value": b"2", "previous": True}, one, b"1")],
+    "GET": [({"key": b"a"}, one, b"2"), ({"key": b"none"}, one, None)],
+    "MULTISET": [({"pairs": [pb.Pair(key=b"b", value=b"3"), pb.Pair(key=b"c", value=b"")]}, one, None)],
+    "MULTIGET": [({"keys": [b"c", b"x", b"b"]}, one, [b"", None, b"3"])],
+    "EXISTS": [({"keys": [b"a", b"b", b"x"]}, one, 2)],
+    "INCR": [({"key": b"n"}, one, 1), ({"key": b"n", "by": -5}, one, -4)],
+    "APPEND": [({"key": b"a", "value": b"34"}, one, 3)],
+    "ENTRY": [
+        ({"key": b"b"}, one, {"revision": 3, "created": 3, "expires": None, "size": 1}),
+        ({"key": b"b", "value": True}, one, {"revision": 3, "created": 3, "expires": None, "size": 1, "value": b"3"}),
+    ],
+    "SCAN": [
+        ({}, one, [[b"a", b"b", b"c", b"n"], None]),
+        ({"after": b"a", "limit": 1, "values": True}, one, [[[b"b", b"3", 3, None]], b"b"]),
+    ],
+    "COUNT": [({}, one, 4), ({"prefix": b"a"}, one, 1)],
+    "EXPIRE": [({"key": b"a", "ttl": 10**9}, one, 1)],
+    "TTL": [({"key": b"a"}, shape, "int"), ({"key": b"b"}, one, -1), ({"key": b"x"}, one, None)],
+    "PERSIST": [({"key": b"a"}, one, 1), ({"key": b"a"}, one, 0)],
+    "TRANSACTION": [
+        (
+            {
+                "conditions": [pb.Condition(key=b"x", revision=0)],
+                "commands": [
+                    pb.Command(set=SET(key=b"x", value=b"y")),
+                    pb.Command(multiget=pb.MultiGetRequest(keys=[b"x"])),
+                    pb.Command(entry=pb.EntryRequest(key=b"none")),
+                ],
+            },
+            one,
+            [None, [b"y"], None],
+        )
+    ],
+    "ONCE": [
+        ({"token": b"12345678", "write": INSIDE}, one, -6),
+        ({"token": b"12345678", "write": INSIDE}, one, -6),
+    ],
+    "TAKE": [({"key": b"x"}, one, b"y"), ({"key": b"x"}, one, None)],
+    "CLEAR": [({"keys": [b"a", b"x"]}, one, 1)],
+    "CLEARPREFIX": [({"prefix": b"c", "limit": 5}, one, 1)],
+    "CHANGES": [({"since": 3, "limit": 1}, lambda result: result[0][:5], ["SET", 4, b"c", b"", 0])],
+    "COMPACT": [({"revision": 2}, one, 2)],
+    "PING": [({}, one, b"PONG"), ({"message": b"\xff"}, one, b"\xff")],
+    "INFO": [({"section": "server"}, lambda result: result["server"]["read_only"], None)],
+    "COMMANDS": [({"name": "get"}, lambda result: result[0]["syntax"], "GET key")],
+    "CONFIG": [({"option": "fsync"}, lambda result: result["fsync"]["value"], "always")],
+    "CHECK": [({}, sorted, ["changes", "entries"])],
+    "BACKUP": [({"name": "monday.kvd"}, lambda result: result["entries"], 2)],
+    "SLOWLOG": [({"count": 1, "reset": True}, shape, "list")],
+    "CLIENTS": [({}, lambda result: result[0]["transport"], "ipc")],
+}
+
+
+def failed(call, *arguments, **fields):
+    with pytest.raises(grpc.RpcError) as caught:
+        call(*arguments, **fields)
+    return caught.value
+
+
+@pytest.fixture
+def rpcs(daemon, make_gateway):
+    return Rpcs(make_gateway("grpc", daemon.commands).address)
+
+
+def test_each_command_gives_over_grpc_what_it_gives(make_daemon, make_gateway, tmp_path):
+    daemon = make_daemon("--backups", str(tmp_path)).start()
+    rpcs = Rpcs(make_gateway("grpc", daemon.commands).address)
+    assert CASES.keys() == COMMANDS.keys(), "a new command wants a case"
+    for name, cases in CASES.items():
+        for fields, view, expected in cases:
+            reply = rpcs.kvd(rpc_of(COMMANDS[name]), **fields)
+            assert (name, view(plain(reply.result))) == (name, expected)
+            assert reply.revision > 0
+
+
+def test_an_argument_that_is_needed_is_asked_for(rpcs):
+    asked = set()
+    for command in COMMANDS.values():
+        if syntax_of(command).parameters and syntax_of(command).parameters[0].required:
+            error = failed(rpcs.kvd, rpc_of(command), getattr(pb, request_of(command))())
+            assert (error.code(), said(error)["kvd-code"]) == (grpc.StatusCode.INVALID_ARGUMENT, "BAD_ARGUMENT")
+            assert command.command_name() in error.details()
+            assert said(error)["kvd-outcome"] == "not executed"
+            asked.add(command.command_name())
+    assert asked >= {"GET", "SET", "CLEAR", "MULTISET", "TRANSACTION", "ONCE", "CHANGES", "BACKUP"}
+
+
+def test_a_conflict_tells_the_revision(rpcs):
+    rpcs.kvd("Set", key=b"k", value=b"v")
+    error = failed(rpcs.kvd, "Set", key=b"k", value=b"w", revision=0)
+    assert error.code() is grpc.StatusCode.ABORTED
+    assert error.details() == "the key exists, at revision 1"
+    assert said(error) == {"kvd-code": "CONFLICT", "kvd-outcome": "failed", "kvd-details": '{"revision": 1}'}
+
+
+def test_a_transaction_tells_which_command_it_was(rpcs):
+    commands = [
+        pb.Command(set=SET(key=b"k", value=b"v")),
+        pb.Command(incr=pb.IncrRequest(key=b"k")),
+    ]
+    error = failed(rpcs.kvd, "Transaction", commands=commands)
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert json.loads(said(error)["kvd-details"])["index"] == 1
+    assert plain(rpcs.kvd("Get", key=b"k").result) is None
+    nested = pb.Command(transaction=pb.TransactionRequest(commands=commands))
+    assert failed(rpcs.kvd, "Transaction", commands=[nested]).code() is grpc.StatusCode.INVALID_ARGUMENT
+    error = failed(rpcs.kvd, "Transaction", conditions=[pb.Condition(key=b"k", revision=9)], commands=commands[:1])
+    assert json.loads(said(error)["kvd-details"]) == {"revision": 0, "condition": 0}
+
+
+REFUSED = [
+    ("Get", {"key": bytes(KEY_BYTES_MAX + 1)}, "RESOURCE_EXHAUSTED", "TOO_LARGE"),
+    ("Set", {"key": b"k", "value": b"", "nx": True, "xx": True}, "INVALID_ARGUMENT", "BAD_ARGUMENT"),
+    ("Incr", {"key": b"text"}, "FAILED_PRECONDITION", "WRONG_TYPE"),
+    ("Changes", {"since": 0}, "OUT_OF_RANGE", "COMPACTED"),
+    ("Changes", {"since": 2**64 - 1}, "INVALID_ARGUMENT", "BAD_ARGUMENT"),
+    ("Info", {"section": "none"}, "INVALID_ARGUMENT", "BAD_ARGUMENT"),
+    ("Commands", {"name": "none"}, "UNIMPLEMENTED", "UNKNOWN_COMMAND"),
+]
+
+
+def test_what_is_refused(rpcs):
+    rpcs.kvd("Set", key=b"text", value=b"x")
+    rpcs.kvd("Set", key=b"text", value=b"y")
+    rpcs.kvd("Compact", revision=1)
+    for rpc, fields, status, code in REFUSED:
+        error = failed(rpcs.kvd, rpc, **fields)
+        assert (rpc, error.code().name, said(error)["kvd-code"]) == (rpc, status, code)

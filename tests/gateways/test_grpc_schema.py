@@ -1,0 +1,151 @@
+"""What kvd.v1 is made of: the files are current, the numbers stand, each error has its status."""
+
+from importlib.resources import files
+from typing import Annotated
+
+import grpc
+import pytest
+from msgspec import Meta
+from rpcs import compiled
+
+from kvd import errors
+from kvd.commands import COMMANDS, syntax_of
+from kvd.commands.syntax import Shape
+from kvd.errors import CODES, BadArgument, ClientError, Refused, TooLarge
+from kvd.gateways.faults import fault_of
+from kvd.gateways.grpc import kvd_v1_pb2, kvs2_pb2, numbers, proto
+from kvd.gateways.grpc.schema import kind_of, nested, request_of
+from kvd.gateways.grpc.status import STATUS, details_of, metadata_of, sentence_of, status_of
+from kvd.gateways.grpc.translate import fill, reader_of
+from kvd.gateways.link import NotKnown
+from kvd.limits import COMMAND_BYTES_MAX, GRPC_DETAILS_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, KEYS_MAX
+
+FILES = files("kvd.gateways.grpc")
+
+
+def test_the_proto_is_what_the_commands_are_now():
+    assert FILES.joinpath("kvd_v1.proto").read_text() == proto.text(), "run: make proto"
+
+
+@pytest.mark.parametrize(("name", "made"), [("kvd_v1.proto", kvd_v1_pb2), ("kvs2.proto", kvs2_pb2)])
+def test_the_generated_code_is_of_the_proto(tmp_path, name, made):
+    file = compiled(tmp_path, name, FILES.joinpath(name).read_text())
+    made.DESCRIPTOR.CopyToProto(ours := type(file)())
+    for each in (file, ours):
+        for field in (field for message in each.message_type for field in message.field):
+            field.ClearField("json_name")  # which protoc adds when it writes descriptors
+    assert ours == file, "run: make proto"
+
+
+def test_each_command_that_stands_inside_of_another_has_a_number_of_its_own():
+    given = list(numbers.NUMBERS.values())
+    assert sorted(given) == list(range(1, len(given) + 1)), "no number twice, none left out"
+    assert {command for _, command in nested()} >= {COMMANDS[name] for name in ("GET", "SET", "TRANSACTION")}
+
+
+def test_the_numbers_given_so_far_stand():
+    # A golden line: what is added goes to its end, and nothing in it ever changes.
+    assert " ".join(numbers.NUMBERS) == (
+        "GET SET CLEAR MULTIGET MULTISET TAKE INCR APPEND EXISTS ENTRY EXPIRE PERSIST TTL CLEARPREFIX TRANSACTION "
+        "SCAN COUNT"
+    )
+
+
+def test_a_command_without_a_number_is_an_error_and_one_that_is_gone_keeps_its(monkeypatch):
+    monkeypatch.setitem(numbers.NUMBERS, "GONE", 99)
+    assert "  reserved 99;\n" in proto.nesting()
+    monkeypatch.delitem(numbers.NUMBERS, "TTL")
+    nested.cache_clear()
+    with pytest.raises(LookupError, match=r"no number for TTL: give the next one"):
+        nested()
+    nested.cache_clear()
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_field_has_the_number_of_its_place_in_the_struct(command):
+    message = kvd_v1_pb2.DESCRIPTOR.message_types_by_name[request_of(command)]
+    assert [field.name for field in message.fields] == list(command.__struct_fields__)
+    assert [field.number for field in message.fields] == list(range(1, len(message.fields) + 1))
+    repeated = [p.shape in (Shape.MANY, Shape.PAIRS, Shape.STRUCTURE) for p in syntax_of(command).parameters]
+    assert [field.is_repeated for field in message.fields] == repeated
+    assert all(field.has_presence or field.is_repeated for field in message.fields)
+
+
+def test_a_type_without_a_form_stops_the_generator():
+    with pytest.raises(TypeError, match="there is no type of Protocol Buffers for this yet"):
+        kind_of(dict[str, int], is_required=True)
+    assert kind_of(Annotated[int, Meta(ge=-5)] | None, is_required=False)[0] == "sint64"
+
+
+# Errors
+
+
+def every(kind):
+    """Return all subclasses of an error."""
+    return [each for sub in kind.__subclasses__() for each in (sub, *every(sub))]
+
+
+@pytest.mark.parametrize("kind", [*CODES.values(), *every(ClientError), NotKnown])
+def test_each_error_has_its_status(kind):
+    assert kind in STATUS
+    assert fault_of(kind("so it is")).code.isupper()
+    assert dict(metadata_of(kind("so it is")))["kvd-outcome"] in (errors.NOT_EXECUTED, errors.FAILED, errors.UNKNOWN)
+
+
+def test_what_may_have_been_executed_is_never_one_that_a_library_repeats():
+    for kind, status in STATUS.items():
+        if getattr(kind, "outcome", None) == errors.UNKNOWN:
+            assert status is not grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_code_of_a_newer_daemon_is_told():
+    error = errors.refusal("TOO_NEW", "not yet", {"a": b"\xff"})
+    assert status_of(error) is grpc.StatusCode.UNKNOWN
+    assert metadata_of(error) == (
+        ("kvd-code", "TOO_NEW"),
+        ("kvd-outcome", "unknown"),
+        ("kvd-details", '{"a": {"base64": "/w=="}}'),
+    )
+
+
+def test_what_is_told_fits_into_headers():
+    assert details_of({}) == ""
+    text = details_of({"first": "ü", "long": "x" * GRPC_DETAILS_BYTES_MAX, "last": 3})
+    assert text == '{"first": "\\u00fc", "last": 3}'
+    assert len(sentence_of(Refused("ü" * 5000)).encode()) == GRPC_MESSAGE_BYTES_MAX
+
+
+# Messages
+
+
+def test_what_is_forgotten_is_an_error_and_no_empty_value():
+    read, pb = reader_of(COMMANDS["SET"]), kvd_v1_pb2
+    with pytest.raises(BadArgument, match=r"SET: argument 2 \(value\): it is missing"):
+        read(pb.SetRequest(key=b"k").SerializeToString())
+    assert read(pb.SetRequest(key=b"k", value=b"").SerializeToString()) == COMMANDS["SET"](b"k", b"")
+    with pytest.raises(BadArgument, match="Pair needs both of key, value"):
+        reader_of(COMMANDS["MULTISET"])(pb.MultiSetRequest(pairs=[pb.Pair(key=b"k")]).SerializeToString())
+    with pytest.raises(BadArgument, match="a Command without a command"):
+        reader_of(COMMANDS["ONCE"])(pb.OnceRequest(token=b"12345678", write=pb.Command()).SerializeToString())
+
+
+def test_too_many_parts_are_refused_before_memory_is_taken():
+    request = kvd_v1_pb2.ClearRequest(keys=[b"k"] * (KEYS_MAX + 1))
+    with pytest.raises(TooLarge, match=r"CLEAR: argument 1 \(keys\): 10001 are too many; at most 10000"):
+        reader_of(COMMANDS["CLEAR"])(request.SerializeToString())
+
+
+def test_a_command_that_the_daemon_would_break_the_connection_for_is_refused_here():
+    request = kvd_v1_pb2.SetRequest(key=b"k", value=bytes(COMMAND_BYTES_MAX))
+    with pytest.raises(TooLarge, match="at most"):
+        reader_of(COMMANDS["SET"])(request.SerializeToString())
+
+
+def test_what_is_no_value_is_a_defect_and_empty_ones_are_not_lost():
+    value = kvd_v1_pb2.Value()
+    with pytest.raises(KeyError):
+        fill(value, object())
+    for result, kind in (([], "list"), ({}, "map"), (None, "nil"), (1.5, "number"), (False, "bool"), (-1, "integer")):
+        made = kvd_v1_pb2.Value()
+        fill(made, result)
+        assert kvd_v1_pb2.Value.FromString(made.SerializeToString()).WhichOneof("kind") == kind

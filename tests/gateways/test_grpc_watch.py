@@ -1,0 +1,287 @@
+"""Watch over gRPC: complete, in order, resumable whatever restarts; what ends it; tokens and what they let through."""
+
+import resource
+import signal
+import subprocess
+import threading
+from itertools import islice
+from pathlib import Path
+
+import grpc
+import pytest
+from doors import Doors
+from rpcs import Rpcs, plain, said
+from running import eventually
+
+from kvd.gateways.grpc import kvd_v1_pb2 as pb
+from kvd.gateways.tokens import digest
+from kvd.limits import CHANGES_LIMIT_MAX, GRPC_PREFIXES_MAX, GRPC_WATCH_DESCRIPTORS, KEY_BYTES_MAX
+
+
+@pytest.fixture
+def gateway(daemon, make_gateway):
+    return make_gateway("grpc", daemon.commands)
+
+
+def failed(call, *arguments, **fields):
+    with pytest.raises(grpc.RpcError) as caught:
+        call(*arguments, **fields)
+    return caught.value
+
+
+def taken(stream, count):
+    """Return the next changes, as the daemon's own client has them."""
+    return [told(next(stream)) for _ in range(count)]
+
+
+def told(change):
+    """Return a change as a row of CHANGES."""
+    value = change.value if change.HasField("value") else None
+    expires = change.expires if change.HasField("expires") else None
+    kind = pb.Change.Kind.Name(change.kind)
+    return (kind, change.revision, change.key, value, change.previous, expires, change.time)
+
+
+def journal(kv, since=0, prefix=""):
+    """Return what the journal has, as rows."""
+    return [
+        (each.kind, each.revision, each.key, each.value, each.previous, each.expires, each.time)
+        for each in kv.changes(since, prefix, limit=CHANGES_LIMIT_MAX)
+    ]
+
+
+def head_of(stream):
+    return dict(stream.initial_metadata())
+
+
+# Watch
+
+
+def test_what_comes_after_the_initial_metadata_is_not_missed(gateway, kv):
+    kv.set("before", "x")
+    watch = Rpcs(gateway.address).watch(b"user:")
+    head = head_of(watch)
+    assert head["kvd-revision"] == "1"
+    assert head["kvd-history"] == kv.info("server")["server"]["history"]
+    kv.set("user:1", "Ada", ttl=1000)
+    kv.set("other", "x")
+    kv.set("user:2", "")
+    kv.clear("user:1")
+    assert taken(watch, 3) == journal(kv, 1, "user:")
+
+
+def test_each_change_once_and_in_order_while_daemon_and_gateway_restart(daemon, gateway, make_gateway):
+    rows, since, history, stop = [], 0, "", threading.Event()
+
+    def write():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            try:
+                with daemon.client(timeout=1) as kv:
+                    for each in range(20):
+                        kv.set(f"k{number % 7}", f"{number}:{each}")
+            except Exception:  # noqa: BLE001  # it is away
+                continue
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for fault in (daemon.kill, gateway.kill, daemon.kill, gateway.stop, None):
+            while True:  # as a client does: again from the last seen
+                try:
+                    watch = Rpcs(gateway.address).watch(since=since, history=history)
+                    history = head_of(watch)["kvd-history"]
+                    goal = len(rows) + 300
+                    while len(rows) < goal:
+                        rows += taken(watch, 1)
+                        since = rows[-1][1]
+                    break
+                except grpc.RpcError as error:
+                    assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017
+            if fault is not None:
+                fault()
+                (daemon if fault == daemon.kill else gateway).start()
+    finally:
+        stop.set()
+        writer.join()
+    with daemon.client() as kv:
+        assert rows == journal(kv)[: len(rows)]
+
+
+def test_a_watch_lives_through_a_restart_of_the_daemon(daemon, gateway):
+    watch = Rpcs(gateway.address).watch()
+    assert head_of(watch)
+    with daemon.client() as kv:
+        kv.set("a", "1")
+    assert taken(watch, 1)[0][1:3] == (1, b"a")
+    daemon.kill()
+    daemon.start()
+    with daemon.client() as kv:
+        kv.set("b", "2")
+    assert taken(watch, 1)[0][1:3] == (2, b"b")
+
+
+def test_a_reader_that_stops_holds_up_itself_alone_and_gets_all(gateway, kv):
+    rpcs = Rpcs(gateway.address)
+    slow = rpcs.watch(since=0)
+    assert head_of(slow)
+    value = bytes(4000)
+    before = memory_of(gateway)
+    for _ in range(100):
+        kv.multiset({f"k{n}": value for n in range(100)})
+    assert rpcs.kvd("Count").result.integer == 100
+    assert memory_of(gateway) - before < 30 * 2**20  # of 40 MB
+    assert [change.revision for change in islice(slow, 10_000)] == list(range(1, 10_001))
+
+
+def memory_of(gateway) -> int:
+    """Return the bytes that the process holds."""
+    return int(Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_what_cannot_be_followed_is_said(gateway, kv):
+    rpcs = Rpcs(gateway.address)
+    for number in range(5):
+        kv.set("k", str(number))
+    kv.compact(3)
+
+    def fault(**how):
+        error = failed(next, rpcs.watch(**how))
+        return error.code().name, said(error)["kvd-code"]
+
+    assert fault(since=2) == ("OUT_OF_RANGE", "COMPACTED")
+    assert fault(since=99) == ("FAILED_PRECONDITION", "HISTORY_CHANGED")
+    assert fault(since=4, history="another") == ("FAILED_PRECONDITION", "HISTORY_CHANGED")
+    many = failed(next, rpcs.watch(*[b"p"] * (GRPC_PREFIXES_MAX + 1)))
+    long = failed(next, rpcs.watch(bytes(KEY_BYTES_MAX + 1)))
+    assert [said(each)["kvd-code"] for each in (many, long)] == ["TOO_LARGE"] * 2
+
+
+def test_a_watch_too_many_is_refused_and_one_that_ended_makes_room(daemon, make_gateway):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3 * GRPC_WATCH_DESCRIPTORS, before[1]))
+    try:
+        gateway = make_gateway("grpc", daemon.commands)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    rpcs = Rpcs(gateway.address)
+    watches = [rpcs.watch() for _ in range(3)]
+    assert all(head_of(watch)["kvd-history"] for watch in watches)
+    error = failed(next, rpcs.watch())
+    assert (error.code().name, said(error)["kvd-code"]) == ("RESOURCE_EXHAUSTED", "BUSY")
+    assert len(list(Path(f"/proc/{gateway.process.pid}/fd").iterdir())) < 3 * GRPC_WATCH_DESCRIPTORS
+    watches[0].cancel()
+    eventually(lambda: head_or_none(rpcs.watch()))
+
+
+def head_or_none(stream):
+    return dict(stream.initial_metadata() or ()).get("kvd-history")
+
+
+# Tokens
+
+
+class Guarded:
+    """A daemon with keys, a gateway with tokens."""
+
+    def __init__(self, make_daemon, make_gateway, folder) -> None:
+        self.doors = Doors(folder)
+        self.doors.write(
+            root={"role": "admin"},
+            gate={"role": "read"},
+            ada={"role": "write", "prefixes": ["ada:"]},
+            eve={"role": "read"},
+        )
+        for name in ("gate", "ada", "eve"):
+            self.doors.make(name)
+        self.daemon = make_daemon(*self.doors.options)
+        self.daemon.keys = self.doors.keys("root")
+        self.daemon.start()
+        self.tokens = folder / "tokens.toml"
+        self.write("ada", "eve", "gate")
+        keys = ["--key", str(folder / "gate.key_secret"), "--server-key", str(folder / "daemon.key")]
+        self.gateway = make_gateway("grpc", self.daemon.commands, *keys, "--token-file", str(self.tokens))
+
+    def write(self, *names: str) -> None:
+        """Write the token file: the token of a name is `NAME's token`."""
+        lines = [f'[{name}]\ntoken = "{digest(name)}"\n' for name in names]
+        lines = [f'{line}key = "{line[1:4]}.key_secret"\n' if "gate" not in line else line for line in lines]
+        self.tokens.write_text("".join(lines))
+
+    def reread(self, event: str) -> None:
+        """Have the gateway read it again; return when it has."""
+        seen = self.gateway.log.read_text().count(event)
+        self.gateway.process.send_signal(signal.SIGHUP)
+        eventually(lambda: self.gateway.log.read_text().count(event) > seen)
+
+    def rpcs(self, token: str | None) -> Rpcs:
+        return Rpcs(self.gateway.address, token)
+
+
+@pytest.fixture
+def guarded(make_daemon, make_gateway, tmp_path):
+    return Guarded(make_daemon, make_gateway, tmp_path)
+
+
+def test_who_one_is_is_the_tokens_and_what_one_may_the_daemons(guarded):
+    for token, words in ((None, "a token is needed"), ("nobody", "nobody's"), ("", "nobody's")):
+        rpcs = guarded.rpcs(token)
+        for error in (failed(rpcs.kvd, "Ping"), failed(next, rpcs.watch())):
+            assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert words in error.details()
+            assert said(error) == {"kvd-code": "NOT_KNOWN", "kvd-outcome": "not executed"}
+        assert failed(rpcs.call, "/kvs2.Kvs2/Get", pb.GetRequest(key=b"k"), pb.Reply).code().name == "UNAUTHENTICATED"
+    ada, eve = guarded.rpcs("ada"), guarded.rpcs("eve")
+    ada.kvd("Set", key=b"ada:1", value=b"x")
+    assert plain(eve.kvd("Get", key=b"ada:1").result) == b"x"
+    for rpcs, key in ((ada, b"other"), (eve, b"ada:1")):
+        error = failed(rpcs.kvd, "Set", key=key, value=b"y")
+        assert (error.code().name, said(error)["kvd-code"]) == ("PERMISSION_DENIED", "DENIED")
+    assert failed(next, ada.watch()).code() is grpc.StatusCode.PERMISSION_DENIED
+    watch = ada.watch(b"ada:", since=0)
+    assert taken(watch, 1)[0][2] == b"ada:1"
+
+
+def test_health_and_reflection_need_no_token(guarded):
+    from test_grpc_kvs2 import SERVING, checked  # noqa: PLC0415
+
+    assert checked(guarded.rpcs(None)) == SERVING
+
+
+def test_a_token_that_is_taken_back_ends_what_it_began(guarded):
+    ada = guarded.rpcs("ada")
+    watch, other = ada.watch(b"ada:"), guarded.rpcs("eve").watch()
+    assert head_of(watch)
+    assert head_of(other)
+    call = ada.unary("/kvd.v1.Kvd/Changes", pb.Reply).future(
+        pb.ChangesRequest(since=0, prefix=b"ada:", wait_ms=60_000), metadata=ada.metadata
+    )
+    with guarded.daemon.client() as kv:
+        eventually(lambda: kv.info("traffic")["traffic"]["waiting"])
+        guarded.write("eve")
+        guarded.reread("event=tokens_read")
+        for error in (failed(next, watch), failed(call.result), failed(ada.kvd, "Ping")):
+            assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+        kv.set("ada:1", "x")
+    assert taken(other, 1)[0][2] == b"ada:1"
+    guarded.tokens.write_text("[eve]\ntoken = 3\n")
+    guarded.reread("event=bad_tokens")
+    assert plain(guarded.rpcs("eve").kvd("Ping").result) == b"PONG"
+
+
+def test_a_daemon_that_does_not_let_us_in_is_unavailable(guarded, make_gateway):
+    gateway = make_gateway("grpc", guarded.daemon.commands)
+    error = failed(Rpcs(gateway.address).kvd, "Ping")
+    assert (error.code().name, said(error)["kvd-code"]) == ("UNAVAILABLE", "NOT_LET_IN")
+
+
+def test_tls(daemon, make_gateway, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-out", cert, "-keyout", key]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    gateway = make_gateway("grpc", daemon.commands, "--tls-cert", str(cert), "--tls-key", str(key))
+    rpcs = Rpcs(gateway.address, credentials=grpc.ssl_channel_credentials(cert.read_bytes()))
+    assert plain(rpcs.kvd("Ping").result) == b"PONG"
+    assert failed(Rpcs(gateway.address).kvd, "Ping").code() is grpc.StatusCode.UNAVAILABLE
