@@ -120,3 +120,29 @@ def http_command(
             **rest,
         )
         life.run(lambda: server.Gateway(options), uvloop.new_event_loop)
+
+
+@gateway.command("tcp")
+@with_daemon
+@with_listen("127.0.0.1:7413")
+@with_insecure
+@click.option(
+    "--width", type=click.Choice(["u16", "u32"]), default="u16", show_default=True, help="Of the command's number."
+)
+@click.option(
+    "--connections", type=click.IntRange(1), default=1000, show_default=True, help="How many clients may be there."
+)
+def tcp_command(  # its options
+    *,
+    url: str,
+    key: Path | None,
+    server_key: Path | None,
+    listen: tuple[str, ...],
+    insecure: bool,
+    width: str,
+    connections: int,
+) -> None:
+    """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See docs/tcp.md."""
+    with sentences():
+        keys = own_keys(key, server_key)
+        room("tcp", "tcp").main(url, keys, listen, width=width, connections=connections, is_insecure=insecure)
