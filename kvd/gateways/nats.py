@@ -76,7 +76,7 @@ class Bridge:
         else:
             self.position = head if self.since in (None, NOW) else int(self.since or 0)
         await self.keeper.write(self.history, self.position)
-        return f"from revision {self.position} of {self.link.url} to {self.server.place}"
+        return f"{self.server.place} from revision {self.position} of {self.link.url}"
 
     async def serve(self) -> None:
         """Bridge until there is no going on. Raises KvdError."""

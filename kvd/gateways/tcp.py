@@ -73,7 +73,7 @@ class TcpGateway:
             else:
                 keep_alive(sock)
             self.servers.append(await create(lambda: Connection(self), sock=sock))
-        return f"listening on {places}"
+        return places
 
     async def serve(self) -> None:
         """Look for silent clients, for as long as it runs."""

@@ -1,17 +1,19 @@
 """The NATS bridge beside a real nats-server: every change, in order, at least once, whoever is killed."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from conftest_nats import Ear, NatsServer, in_stream
+from nats_rig import Ear, NatsServer, in_stream
 from running import eventually, run_kvd
 
 CHANGES = 2_000
+
+
+@pytest.fixture
+def kv(daemon):
+    """Return a client of the test's own daemon, not of the one that the tests of HTTP share."""
+    with daemon.client() as client:
+        yield client
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def position(kv, name="default") -> int:
 
 class TestPublishes:
     def test_two_subscribers_hear_every_set_and_rm_in_order(self, kv, server, make_ear, make_bridge):
-        ears = [make_ear(server.url, "set", "rm") for _ in range(2)]
+        ears = [make_ear(server.url, "*") for _ in range(2)]  # one subject, for each has a queue of its own
         make_bridge()
         kv.set("city", "Surat")
         kv.set("city", "Pune")

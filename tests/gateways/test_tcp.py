@@ -3,19 +3,22 @@
 import signal
 import socket
 import struct
-import sys
 import threading
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from conftest_tcp import CLEAR, GET, PING, SET, Chronicle, request
+from chronicle import CLEAR, GET, PING, SET, Chronicle, request
 from doors import Doors
 from running import eventually, run_kvd
 
 from kvd.limits import IN_FLIGHT_MAX, MIB
+
+
+@pytest.fixture
+def kv(daemon):
+    """Return a client of the test's own daemon, not of the one that the tests of HTTP share."""
+    with daemon.client() as client:
+        yield client
 
 
 @pytest.fixture
