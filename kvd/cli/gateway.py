@@ -154,3 +154,70 @@ def grpc_command(
             **rest,
         )
         life.run(lambda: server.Gateway(options))
+
+
+@gateway.command("tcp")
+@with_daemon
+@with_listen("127.0.0.1:7413")
+@with_insecure
+@click.option(
+    "--width", type=click.Choice(["u16", "u32"]), default="u16", show_default=True, help="Of the command's number."
+)
+@click.option(
+    "--connections", type=click.IntRange(1), default=1000, show_default=True, help="How many clients may be there."
+)
+def tcp_command(  # its options
+    *,
+    url: str,
+    key: Path | None,
+    server_key: Path | None,
+    listen: tuple[str, ...],
+    insecure: bool,
+    width: str,
+    connections: int,
+) -> None:
+    """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See docs/tcp.md."""
+    with sentences():
+        keys = own_keys(key, server_key)
+        room("tcp", "tcp").main(url, keys, listen, width=width, connections=connections, is_insecure=insecure)
+
+
+@gateway.command("nats")
+@with_daemon
+@click.option(
+    "--server", default="nats://127.0.0.1:4222", show_default=True, help="[nats|tls]://[USER:PASSWORD@]HOST:PORT"
+)
+@click.option("--creds", type=FILE, help="Who we are to NATS: a file of user JWT and seed.")
+@click.option("--tls-ca", type=FILE, help="Who may have signed the NATS server's certificate.")
+@click.option("--name", default="default", show_default=True, help="Whose position it is: that of kvd:nats:NAME.")
+@click.option("--prefix", multiple=True, help="Only keys that begin so; may be repeated.")
+@click.option("--changes", is_flag=True, help="Publish each change also to kvd.KEY, with its revision.")
+@click.option("--since", help="Begin after this revision, or `start`, or `now`, whatever the position is.")
+def nats_command(  # noqa: PLR0913  # its options
+    *,
+    url: str,
+    key: Path | None,
+    server_key: Path | None,
+    server: str,
+    creds: Path | None,
+    tls_ca: Path | None,
+    name: str,
+    prefix: tuple[str, ...],
+    changes: bool,
+    since: str | None,
+) -> None:
+    """Publish every change to a NATS server, at least once, in order. See docs/nats.md."""
+    if not (since in (None, "start", "now") or (since.isascii() and since.isdigit())):
+        raise click.BadParameter("a revision, start or now", param_hint="--since")
+    with sentences():
+        keys = own_keys(key, server_key)
+        bridge = room("nats", "nats")
+        bridge.main(
+            url,
+            keys,
+            bridge.Server(server, creds, tls_ca),
+            name=name,
+            prefixes=[each.encode() for each in prefix],
+            with_changes=changes,
+            since=since,
+        )

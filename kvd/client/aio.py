@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import zmq
 
@@ -28,6 +28,19 @@ from kvd.errors import KvdError
 from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS, WATCHED_BYTES_MAX, WATCHED_MAX
 
 R = TypeVar("R")
+
+
+class Taker(Protocol):
+    """What takes an outcome: the part of a future that is used."""
+
+    def done(self) -> bool:
+        """Return whether nothing is waited for any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Take the outcome."""
+
+    def cancel(self) -> object:
+        """There will be none."""
 
 
 class Driver:
@@ -117,13 +130,20 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
         """Return the sockets to listen to."""
         return [self.stream.socket, self.stream.monitor]
 
-    async def answer(self, command: Command) -> Ok:
-        """Run a command; return its result and the revision it reflects."""
+    def give(self, command: Command, taker: Taker) -> None:
+        """Run a command; its outcome becomes the result of a future, or of what is as one, to save the future's turn.
+
+        The commands given run in the order given.
+        """
         if self.driver is None:
             self.driver = Driver(self.pump, self.sockets, self.stream.due)
-        future: asyncio.Future[Any] = self.driver.loop.create_future()
-        self.stream.send(command, future)
+        self.stream.send(command, taker)
         self.driver.wake()
+
+    async def answer(self, command: Command) -> Ok:
+        """Run a command; return its result and the revision it reflects."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.give(command, future)
         return ok(await future)
 
     async def run(self, command: Runs[R]) -> R:

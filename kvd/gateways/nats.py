@@ -1,0 +1,225 @@
+"""The NATS bridge: publishes every change, in order, at least once, and keeps in kvd how far it is.
+
+    watch -> publish -> the server has it (PONG, or JetStream's ack) -> position -> kvd:nats:NAME
+
+What is not known to be with the server is published again: after any loss of the connection there both sides are begun
+anew from the position. nats-py's own reconnecting is off, for it would send the end of a batch whose beginning is lost.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from kvd.client.aio import AsyncWatch
+from kvd.client.keys import Keys
+from kvd.commands.entry import Change
+from kvd.commands.server import Info
+from kvd.errors import Busy, ClientError, Compacted, Full, HistoryChanged, KvdError, ReadOnly, ShuttingDown
+from kvd.gateways.life import run
+from kvd.gateways.link import Link
+from kvd.gateways.nats_keeper import Keeper
+from kvd.gateways.nats_messages import OWN_PREFIX, BridgeEnded, Message, messages_of
+from kvd.gateways.nats_outlet import Lost, Outlet, Server
+from kvd.limits import KIB
+
+log = logging.getLogger(__name__)
+
+START, NOW = "start", "now"
+# What is published before the server is asked whether it has all.
+PORTION_CHANGES, PORTION_BYTES = 500, 512 * KIB
+SAVE_S = 1.0
+STOP_S = 5.0
+RETRY_S, RETRY_S_MAX = 0.05, 2.0
+# The position is written also when so many changes have gone by of which none was ours: else they could be compacted
+# away under a bridge that has nothing to do. Fewer, and bridges would count each other's writes.
+SKIPPED_MAX = 1_000
+MENDED = (ClientError, Busy, Full, ReadOnly, ShuttingDown)
+ANEW = "read what there is anew, then start it with --since now; or with --since start for all changes that are kept"
+
+
+class Bridge:
+    """From the daemon's changes to NATS."""
+
+    def __init__(
+        self,
+        url: str,
+        keys: Keys | None,
+        server: Server,
+        *,
+        name: str,
+        prefixes: Sequence[bytes],
+        with_changes: bool,
+        since: str | None,
+    ) -> None:
+        """To be made within the loop. Raises ValueError for a bad url, BadConfiguration."""
+        server.options()
+        self.link = Link(url, keys)
+        self.server, self.prefixes, self.with_changes, self.since = server, prefixes, with_changes, since
+        self.keeper = Keeper(self.link, name)
+        self.history, self.position = "", 0
+        self.published = 0  # the revision of the last change that went out
+        self.publishing = asyncio.Lock()
+        self.is_closing = False
+
+    async def open(self) -> str:
+        """Find out where to go on, and take the name. Raises KvdError."""
+        info = (await self.link.answer(Info())).result
+        self.history, head = info["server"]["history"], info["server"]["revision"]
+        kept = await self.keeper.read()
+        if self.since is None and kept is not None:
+            if kept.history != self.history:
+                raise HistoryChanged(f"the daemon has another history than the one that was bridged: {ANEW}")
+            self.position = kept.revision
+        elif self.since == START:
+            self.position = info["store"]["compacted"]
+        else:
+            self.position = head if self.since in (None, NOW) else int(self.since or 0)
+        await self.keeper.write(self.history, self.position)
+        return f"{self.server.place} from revision {self.position} of {self.link.url}"
+
+    async def serve(self) -> None:
+        """Bridge until there is no going on. Raises KvdError."""
+        tasks = [asyncio.create_task(self.follow()), asyncio.create_task(self.keep())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def follow(self) -> None:
+        """Publish, and begin anew whenever the NATS server, or at the start of it the daemon, is lost."""
+        wait_s = RETRY_S
+        while not self.is_closing:
+            outlet = Outlet(self.server)
+            begun = self.published
+            try:
+                await outlet.open()
+                log.info("event=nats_connected %s", self.server.place)
+                await self.session(outlet)
+            except (*Lost, ClientError) as error:
+                if isinstance(error, HistoryChanged):
+                    raise BridgeEnded(f"{error}: {ANEW}") from error
+                wait_s = RETRY_S if self.published != begun else min(2 * wait_s, RETRY_S_MAX)
+                log.warning("event=bridge_waits %s", f"{type(error).__name__} {error}: trying again in {wait_s:g} s")
+            except Compacted as error:
+                raise BridgeEnded(f"{error}: {ANEW}") from error
+            finally:
+                await outlet.close()
+            await asyncio.sleep(wait_s)
+        await asyncio.Event().wait()  # the end of it is not ours to say
+
+    async def session(self, outlet: Outlet) -> None:
+        """Publish what comes, over one connection to NATS. Raises OSError, nats.errors.Error, KvdError."""
+        async with contextlib.aclosing(Feed(self.link.watch(*self.prefixes, since=self.position))) as feed:
+            while True:
+                changes, upto = await feed.take()
+                if feed.history not in (None, self.history):
+                    raise HistoryChanged("the daemon has another history than the one that was bridged")
+                async with self.publishing:
+                    await self.publish(outlet, changes, upto)
+                if self.is_closing:
+                    return
+
+    async def publish(self, outlet: Outlet, changes: Sequence[Change], upto: int) -> None:
+        """Publish changes in portions, and move on with each. Raises as `session`."""
+        messages: list[Message] = []
+        size = 0
+        for number, change in enumerate(changes, start=1):
+            if not change.key.startswith(OWN_PREFIX):
+                made = [*messages_of(change, self.history, outlet.client.max_payload, with_changes=self.with_changes)]
+                messages += made
+                size += sum(len(each.body) for each in made)
+            if number == len(changes) or len(messages) >= PORTION_CHANGES or size >= PORTION_BYTES:
+                if self.is_closing:
+                    return  # nothing goes out whose position is not kept
+                if messages:
+                    await outlet.publish(messages)
+                    self.published = change.revision
+                self.position = change.revision
+                messages, size = [], 0
+        if not self.is_closing:
+            self.position = max(self.position, upto)
+
+    async def keep(self) -> None:
+        """Keep the position, at most each second. Raises BridgeEnded, KvdError."""
+        is_told = False
+        while True:
+            await asyncio.sleep(SAVE_S)
+            try:
+                await self.save()
+                is_told = False
+            except MENDED as error:
+                if not is_told:
+                    log.warning("event=position_not_kept %s", str(error))
+                is_told = True
+
+    async def save(self) -> None:
+        """Keep the position if there is a reason to. Raises KvdError."""
+        kept = 0 if self.keeper.kept is None else self.keeper.kept.revision
+        if self.published > kept or self.position >= kept + SKIPPED_MAX:
+            await self.keeper.write(self.history, self.position)
+
+    async def reload(self) -> None:
+        """Nothing may change."""
+
+    async def close(self) -> None:
+        """Let what is under way come to the server, keep the position, let the daemon go."""
+        self.is_closing = True
+        try:
+            async with asyncio.timeout(STOP_S):
+                async with self.publishing:
+                    pass
+                if self.history:
+                    await self.save()
+        except (TimeoutError, KvdError) as error:
+            log.warning("event=position_not_kept %s", f"some changes will be published again: {error}")
+        with contextlib.suppress(Exception):
+            await self.link.client.close()
+
+
+class Feed:
+    """A watch: the changes that are there, and up to where that is all."""
+
+    def __init__(self, watch: AsyncWatch) -> None:
+        self.watch = watch
+        self.taking: asyncio.Task[list[Change]] | None = None
+
+    @property
+    def history(self) -> str | None:
+        """Return the history that is followed, None before the daemon was reached."""
+        return self.watch.inner.history
+
+    async def take(self) -> tuple[list[Change], int]:
+        """Return changes, or none when time went by, and up to which revision these are all. Raises KvdError."""
+        self.taking = self.taking or asyncio.create_task(self.watch.take())
+        await asyncio.wait({self.taking}, timeout=SAVE_S)
+        if not self.taking.done():
+            return [], self.watch.revision
+        taken, self.taking = self.taking, None
+        changes = taken.result()
+        return changes, changes[-1].revision
+
+    async def aclose(self) -> None:
+        """Stop watching."""
+        if self.taking is not None:
+            self.taking.cancel()
+            await asyncio.gather(self.taking, return_exceptions=True)
+        await self.watch.close()
+
+
+def main(  # what the command was told
+    url: str,
+    keys: Keys | None,
+    server: Server,
+    *,
+    name: str,
+    prefixes: Sequence[bytes],
+    with_changes: bool,
+    since: str | None,
+) -> None:
+    """Bridge until SIGTERM. Raises StartError, KvdError."""
+    run(lambda: Bridge(url, keys, server, name=name, prefixes=prefixes, with_changes=with_changes, since=since))

@@ -1,0 +1,201 @@
+"""The TCP gateway: clients of the protocol in tcp_protocol.py, served over one link to the daemon.
+
+All connections share IN_FLIGHT_MAX requests under way, BYTES_IN_FLIGHT_MAX of values in them, and LARGE_BYTES_MAX of
+strings that are still coming. What one of them may have: tcp_connection.py.
+"""
+
+import asyncio
+import contextlib
+import resource
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kvd.client.keys import Keys
+from kvd.commands.values import Get, MultiGet
+from kvd.gateways.life import run
+from kvd.gateways.link import Links
+from kvd.gateways.listen import close_places, open_places, place_bound
+from kvd.gateways.tcp_connection import Connection, Gathered, Slot
+from kvd.gateways.tcp_protocol import NARROW, WIDTHS, Width
+from kvd.limits import IN_FLIGHT_MAX, MIB
+
+DEFAULT = "127.0.0.1:7413"
+ADVICE = "This protocol has no names: listen on 127.0.0.1 or unix:PATH, or say --insecure."
+CONNECTIONS_MAX = 1_000
+LINGERING_MAX = 100  # of those beyond CONNECTIONS_MAX
+BYTES_IN_FLIGHT_MAX = 64 * MIB
+LARGE_BYTES_MAX = 256 * MIB
+GATHERED_MAX = 256
+LOOK_S = 1.0
+STOP_S = 5.0
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3))
+
+
+class TcpGateway:
+    """All connections, and the link to the daemon."""
+
+    def __init__(
+        self,
+        url: str,
+        keys: Keys | None,
+        listen: Sequence[str],
+        *,
+        width: Width = NARROW,
+        connections: int = CONNECTIONS_MAX,
+        is_insecure: bool = False,
+    ) -> None:
+        """To be made within the loop. Raises ValueError for a bad url."""
+        self.loop = asyncio.get_running_loop()
+        self.links = Links(url, keys, None)
+        self.give = self.links.own.client.give
+        self.listen, self.width, self.is_insecure = listen, width, is_insecure
+        self.connections_max = connections
+        self.connections: set[Connection] = set()
+        self.refused: set[Connection] = set()  # beyond the bound
+        self.starved: dict[Connection, None] = {}  # those that wait for others' requests, who waits longest first
+        self.dirty: list[Connection] = []
+        self.gathered: list[Slot] = []
+        self.all_left = asyncio.Event()  # at the end: there may be others later
+        self.in_flight = self.bytes = self.reserved = 0
+        self.sockets: list[socket.socket] = []
+        self.servers: list[asyncio.Server] = []
+
+    async def open(self) -> str:
+        """Begin to listen; return where. Raises StartError."""
+        allow_descriptors(self.connections_max)
+        self.sockets = open_places(self.listen, DEFAULT, is_guarded=self.is_insecure, advice=ADVICE)
+        places = " ".join(str(place_bound(sock)) for sock in self.sockets)
+        for sock in self.sockets:
+            create: Callable[..., Any] = self.loop.create_server
+            if sock.family == socket.AF_UNIX:
+                create = self.loop.create_unix_server
+            else:
+                keep_alive(sock)
+            self.servers.append(await create(lambda: Connection(self), sock=sock))
+        return places
+
+    async def serve(self) -> None:
+        """Look for silent clients, for as long as it runs."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            now = self.loop.time()
+            for connection in [*self.connections, *self.refused]:
+                connection.look(now)
+
+    async def reload(self) -> None:
+        """Nothing may change."""
+
+    async def close(self) -> None:
+        """Listen no more, answer what is under way, let the daemon go."""
+        for server in self.servers:
+            server.close()
+        self.all_left.clear()
+        for connection in [*self.connections]:
+            connection.finish()
+        if self.connections or self.refused:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.all_left.wait(), STOP_S)
+        for connection in [*self.connections, *self.refused]:
+            connection.transport.abort()
+        await self.links.close()
+        close_places(self.sockets, self.listen)
+
+    # For the connections
+
+    def came(self, connection: Connection) -> bool:
+        """Return whether a connection is taken in."""
+        is_taken = len(self.connections) < self.connections_max
+        (self.connections if is_taken else self.refused).add(connection)
+        return is_taken
+
+    def left(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        self.refused.discard(connection)
+        self.starved.pop(connection, None)
+        if not (self.connections or self.refused):
+            self.all_left.set()
+
+    def may_linger(self, connection: Connection) -> bool:
+        """Return whether one that leaves may stay a moment: of those beyond the bound only some may."""
+        return connection not in self.refused or len(self.refused) <= LINGERING_MAX
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether another request may be under way."""
+        return self.in_flight < IN_FLIGHT_MAX and self.bytes < BYTES_IN_FLIGHT_MAX
+
+    def reserve(self, size: int) -> bool:
+        """Keep room for a string that comes; return whether there is enough. Negative: give it back."""
+        if self.reserved + size > LARGE_BYTES_MAX:
+            return False
+        self.reserved += size
+        return True
+
+    def gather(self, slot: Slot) -> None:
+        """Ask for the value of a slot's GET, with others."""
+        if not self.gathered:
+            self.loop.call_soon(self.ask)
+        self.gathered.append(slot)
+
+    def ask(self) -> None:
+        """Send the GETs that have been gathered in this turn."""
+        gathered, self.gathered = self.gathered, []
+        for first in range(0, len(gathered), GATHERED_MAX):
+            slots = gathered[first : first + GATHERED_MAX]
+            keys = [slot.request.key for slot in slots if isinstance(slot.request, Get)]
+            if len(slots) == 1:
+                self.give(Get(keys[0]), slots[0])
+            else:
+                self.give(MultiGet(keys), Gathered(self, slots))
+
+    def write_soon(self, connection: Connection) -> None:
+        """Write a connection's replies at the end of this turn."""
+        if not self.dirty:
+            self.loop.call_soon(self.write)
+        self.dirty.append(connection)
+
+    def write(self) -> None:
+        """Write what is due, then let those go on that have waited for room."""
+        dirty, self.dirty = self.dirty, []
+        for connection in dirty:
+            connection.write()
+        while self.starved and self.has_room:
+            first = next(iter(self.starved))
+            del self.starved[first]
+            first.go_on()
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Let the kernel look whether clients are still there: the sockets that it accepts are as the one that listens."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def allow_descriptors(connections: int) -> None:
+    """Ask the system for as many descriptors as there may be connections, and some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + LINGERING_MAX + 100
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
+def fast_loop() -> Callable[[], Any] | None:
+    """Return what makes uvloop's event loop, if that is installed: of one request it takes half the time."""
+    try:
+        import uvloop  # noqa: PLC0415  # it may be missing
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop
+
+
+def main(
+    url: str, keys: Keys | None, listen: Sequence[str], *, width: str, connections: int, is_insecure: bool
+) -> None:
+    """Serve until SIGTERM. Raises StartError, KvdError."""
+    run(
+        lambda: TcpGateway(url, keys, listen, width=WIDTHS[width], connections=connections, is_insecure=is_insecure),
+        fast_loop(),
+    )

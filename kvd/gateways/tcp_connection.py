@@ -1,0 +1,340 @@
+"""One client of the TCP gateway: its requests run in their order, its replies go out in that order.
+
+What a connection costs is bounded. Its requests under way are few (WINDOW, REQUEST_BYTES); they are fewer the larger
+its replies have been (REPLY_BYTES); and while its client does not read, none begins and nothing is read from it. All
+connections share what the Host allows.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Protocol, cast
+
+from kvd.client.aio import Taker
+from kvd.commands import Command
+from kvd.commands.base import Error, Ok
+from kvd.commands.values import Get, Set, Take
+from kvd.errors import ClientError
+from kvd.gateways.tcp_protocol import Malformed, Parser, Request, Width, failed, reply
+from kvd.limits import KIB, MIB
+
+Outcome = Ok | Error | ClientError
+WRITES = (Set, Take)
+
+# The window opens by each reply, so that who asks for large values is not sent 64 of them at once.
+WINDOW_FIRST, WINDOW = 4, 64
+REQUEST_BYTES = MIB
+REPLY_BYTES = 8 * MIB
+# A string longer than this has to find room beside those of others before it is taken in.
+LARGE_BYTES = 256 * KIB
+# Whose values have been larger is not gathered with others.
+GATHERED_BYTES = 16 * KIB
+# With these the daemon refuses a MULTIGET for one of its keys, or for all values together.
+OF_ONE_KEY = ("DENIED", "TOO_LARGE", "CORRUPT")
+
+SILENCE_S = 30.0  # in the middle of a request
+# After the last reply what still comes is read and thrown away: a close with bytes unread resets the connection, and
+# the client would not see the reply.
+LINGER_S = 1.0
+
+
+class Host(Protocol):
+    """What a connection wants of its gateway, and counts there. The counts: requests, and bytes of their values."""
+
+    loop: asyncio.AbstractEventLoop
+    width: Width
+    connections_max: int
+    in_flight: int
+    bytes: int
+    starved: "dict[Connection, None]"
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether another request may be under way."""
+
+    def give(self, command: Command, taker: Taker) -> None:
+        """Send a command to the daemon."""
+
+    def gather(self, slot: "Slot") -> None:
+        """Ask for the value of a slot's GET, with others."""
+
+    def reserve(self, size: int) -> bool:
+        """Keep room for a string that comes; return whether there is enough. Negative: give it back."""
+
+    def came(self, connection: "Connection") -> bool:
+        """Return whether a connection is taken in."""
+
+    def left(self, connection: "Connection") -> None:
+        """Forget a connection."""
+
+    def may_linger(self, connection: "Connection") -> bool:
+        """Return whether one that leaves may stay a moment."""
+
+    def write_soon(self, connection: "Connection") -> None:
+        """Write a connection's replies at the end of this turn."""
+
+
+class Slot:
+    """A request's place among the replies of its connection. It takes the outcome as a future would."""
+
+    __slots__ = ("connection", "is_gathered", "reply", "request")
+
+    def __init__(self, connection: "Connection", request: Request | None) -> None:
+        """`request` None: a place for what is said at the end."""
+        self.connection, self.request = connection, request
+        self.reply: bytes | None = None
+        self.is_gathered = False
+
+    def done(self) -> bool:
+        """Return whether nothing is waited for any more."""
+        return self.reply is not None
+
+    def set_result(self, outcome: Outcome) -> None:
+        """Take the outcome."""
+        assert self.request is not None
+        self.reply = reply(self.connection.width, self.request, outcome)
+        self.connection.answered(self)
+
+    def cancel(self) -> None:
+        """There will be none: the gateway ends."""
+
+
+class Gathered:
+    """GETs of one turn, of any connections, asked as one MULTIGET: that costs the gateway and the daemon less.
+
+    When it is refused for one of its keys, or all are too much together, each is asked for itself. Until all is
+    answered no write of these connections is sent, so that a GET never sees what its client wrote later.
+    """
+
+    __slots__ = ("gateway", "slots")
+
+    def __init__(self, gateway: "Host", slots: list[Slot]) -> None:
+        self.gateway, self.slots = gateway, slots
+
+    def done(self) -> bool:
+        """Return whether nothing is waited for any more."""
+        return False
+
+    def set_result(self, outcome: Outcome) -> None:
+        """Take the outcome."""
+        if isinstance(outcome, Error) and outcome.code in OF_ONE_KEY:
+            for slot in self.slots:
+                assert slot.request is not None
+                self.gateway.give(slot.request, slot)
+        elif isinstance(outcome, Ok):
+            for slot, value in zip(self.slots, outcome.result, strict=True):
+                slot.set_result(Ok(outcome.revision, value))
+        else:
+            for slot in self.slots:
+                slot.set_result(outcome)
+
+    def cancel(self) -> None:
+        """There will be none: the gateway ends."""
+
+
+class Connection(asyncio.Protocol):
+    """One client's."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, gateway: Host) -> None:
+        self.gateway, self.width = gateway, gateway.width
+        self.parser = Parser(gateway.width)
+        self.slots: deque[Slot] = deque()
+        self.window, self.largest = WINDOW_FIRST, 1
+        self.bytes = self.reserved = 0
+        self.gathered = self.writes = 0  # of those under way: GETs that were gathered, and what changes something
+        self.held: Request | None = None  # a write that waits for the reads before it
+        self.heard = gateway.loop.time()
+        self.is_reading, self.is_choked, self.is_dirty = True, False, False
+        self.is_ended = False  # the client will send no more
+        self.is_finished = False  # no other request begins
+        self.is_leaving = False  # and the last reply is written
+        self.is_gone = False
+
+    # What the transport tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came; one too many is told so."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        if not self.gateway.came(self):
+            self.fail(f"there are {self.gateway.connections_max} connections, and no more are taken: try again")
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self.is_finished:
+            return
+        self.heard = self.gateway.loop.time()
+        self.parser.feed(data)
+        self.go_on()
+
+    def eof_received(self) -> bool:
+        """No more will come; what came is answered first."""
+        self.is_ended = True
+        if self.is_waiting:
+            self.want_more()
+        return not self.is_leaving
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self.is_choked = True
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self.is_choked = False
+        self.go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """It is gone; what is under way for it runs, and is told nobody."""
+        self.is_gone = self.is_finished = True
+        self.release()
+        self.gateway.left(self)
+
+    # Requests
+
+    def go_on(self) -> None:
+        """Begin what has come whole, as far as there is room; read on when nothing has."""
+        gateway, slots = self.gateway, self.slots
+        while not (self.is_finished or self.is_choked or len(slots) >= self.window or self.bytes >= REQUEST_BYTES):
+            if not gateway.has_room:
+                gateway.starved[self] = None
+                break
+            try:
+                request = self.held or self.parser.take()
+            except Malformed as error:
+                self.fail(str(error))
+                return
+            if request is None:
+                self.want_more()
+                return
+            self.held = request if self.gathered and isinstance(request, WRITES) else None
+            if self.held is not None:
+                break
+            self.begin(request)
+        if self.is_waiting:
+            self.is_reading = False
+            self.transport.pause_reading()
+
+    def begin(self, request: Request) -> None:
+        """Send a request to the daemon."""
+        if self.reserved:
+            self.release()
+        slot = Slot(self, request)
+        self.slots.append(slot)
+        gateway = self.gateway
+        gateway.in_flight += 1
+        if isinstance(request, WRITES):
+            self.writes += 1
+            self.count_bytes(size_of(request))
+        elif isinstance(request, Get) and request.key and not self.writes and self.largest <= GATHERED_BYTES:
+            slot.is_gathered = True
+            self.gathered += 1
+            gateway.gather(slot)
+            return
+        gateway.give(request, slot)
+
+    def count_bytes(self, size: int) -> None:
+        """Count what is under way, here and of all."""
+        self.bytes += size
+        self.gateway.bytes += size
+
+    def want_more(self) -> None:
+        """Read on, if there is room for the string that has begun."""
+        wanted = self.parser.wanted
+        if wanted > LARGE_BYTES and not self.reserved:
+            if not self.gateway.reserve(wanted):
+                self.fail(f"BUSY: no room for {wanted} bytes beside those of others: try again")
+                return
+            self.reserved = wanted
+        if self.is_ended and self.parser.is_amid:
+            self.fail("the request ends early")
+        elif self.is_ended:
+            self.finish()
+        elif not self.is_reading:
+            self.is_reading = True
+            self.heard = self.gateway.loop.time()
+            self.transport.resume_reading()
+
+    def release(self) -> None:
+        """Give back the room that was kept for a string."""
+        self.gateway.reserve(-self.reserved)
+        self.reserved = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether it is the client from whom something is to come."""
+        return self.is_reading and not self.is_finished
+
+    def look(self, now: float) -> None:
+        """End a client that is silent within a request, or that does not take its last reply."""
+        if now - self.heard < SILENCE_S:
+            return
+        if self.is_leaving:
+            self.transport.abort()
+        elif self.is_waiting and self.parser.is_amid:
+            self.fail(f"silent for {SILENCE_S:g} s within a request")
+
+    # Replies
+
+    def answered(self, slot: Slot) -> None:
+        """A slot has its reply; all that is due is written at the end of the turn."""
+        self.gateway.in_flight -= 1
+        if slot.is_gathered:
+            self.gathered -= 1
+        elif isinstance(slot.request, WRITES):
+            self.writes -= 1
+            self.count_bytes(-size_of(slot.request))
+        if not self.is_dirty:
+            self.is_dirty = True
+            self.gateway.write_soon(self)
+
+    def write(self) -> None:
+        """Write the replies that are due, in the order of the requests, and go on."""
+        self.is_dirty = False
+        slots, due = self.slots, []
+        while slots and (text := slots[0].reply) is not None:
+            due.append(text)
+            slots.popleft()
+        if self.is_gone:
+            return
+        if due:
+            self.largest = max(self.largest, *map(len, due))
+            self.window = max(1, min(self.window + len(due), WINDOW, REPLY_BYTES // self.largest))
+            self.transport.write(b"".join(due) if len(due) > 1 else due[0])
+        if not self.is_finished:
+            self.go_on()
+        elif not slots:
+            self.leave()
+
+    def fail(self, why: str) -> None:
+        """Say why, after the replies that are due, and end."""
+        slot = Slot(self, None)
+        slot.reply = failed(self.width, why.encode())
+        self.slots.append(slot)
+        self.finish()
+
+    def finish(self) -> None:
+        """Begin no other request; close when those under way are answered."""
+        self.is_finished = True
+        self.release()
+        self.write()
+
+    def leave(self) -> None:
+        """All is written: end our side, and wait for the client to end his."""
+        if self.is_leaving or self.is_gone:
+            return
+        self.is_leaving = True
+        self.heard = self.gateway.loop.time()
+        if self.is_ended or not self.gateway.may_linger(self):
+            self.transport.close()
+            return
+        with contextlib.suppress(OSError):
+            self.transport.write_eof()
+        if not self.is_reading:
+            self.transport.resume_reading()
+        self.gateway.loop.call_later(LINGER_S, self.transport.close)
+
+
+def size_of(request: Set | Take) -> int:
+    """Return the bytes of the value that a request carries."""
+    return len(request.value) if isinstance(request, Set) else 0
