@@ -1,0 +1,70 @@
+"""A headless Chromium for the page, and what the page must never do: fail, run data, want what the policy forbids."""
+
+from pathlib import Path
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP, PHONE = (1280, 800), (360, 740)
+# Before anything of the page: what the policy forbids is noted, and what a payload of a test does if it is run.
+NOTE = """
+window.ran = 0;
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
+"""
+REFUSED = "Failed to load resource: "
+
+
+class Site:
+    """The page of one gateway, in as many tabs as a test wants, each in a session of its own."""
+
+    def __init__(self, browser, address: str) -> None:
+        self.browser, self.url = browser, f"http://{address}/ui"
+        self.contexts, self.tabs = [], []
+        self.errors: list[str] = []
+        self.allowed: list[tuple[str, str]] = []
+
+    def allow(self, path: str, what: str) -> None:
+        """Let the browser itself complain of answers that a test wants: those of a path, with these words."""
+        self.allowed.append((path, what))
+
+    def tab(self, address: str = "", size: tuple[int, int] = DESKTOP):
+        """Return a page that is open and follows changes, or asks for a token."""
+        context = self.browser.new_context(viewport={"width": size[0], "height": size[1]})
+        context.set_default_timeout(10_000)
+        context.add_init_script(NOTE)
+        page = context.new_page()
+        page.on("console", self.heard)
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+        page.goto(self.url + address)
+        page.locator("#status[data-state=open], #login[open]").first.wait_for()
+        self.contexts.append(context)
+        self.tabs.append(page)
+        return page
+
+    def heard(self, message) -> None:
+        """Note a complaint, unless a test has allowed it."""
+        if message.type not in ("error", "warning"):
+            return
+        origin = self.url.removesuffix("/ui")
+        is_answer, where = message.text.startswith(REFUSED), message.location["url"]
+        if is_answer and any(what in message.text and where.startswith(origin + path) for path, what in self.allowed):
+            return
+        self.errors.append(f"{message.text} ({message.location['url']})")
+
+    def close(self) -> None:
+        """Close the tabs; nothing must have gone wrong in any of them."""
+        for tab in self.tabs:
+            assert tab.evaluate("[window.ran, window.violations]") == [0, []]
+        for context in self.contexts:
+            context.close()
+        assert self.errors == []
