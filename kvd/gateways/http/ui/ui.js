@@ -859,13 +859,12 @@ function flush() {
 
 function changeRow(change) {
   if (change.gap) return make("li", "gap", change.gap);
-  const kind = change.kind === "expire" ? "expired" : change.kind;
   const button = make(
     "button",
-    `change ${kind}`,
+    `change ${change.kind}`,
     make("span", "key", shown(change.id)),
     make("time", "", clock(change.time)),
-    make("span", "kind", kind),
+    make("span", "kind", change.kind),
     make("span", "text", change.text),
     make("span", "revision", number(change.revision)),
   );
