@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from running import eventually
 
 from kvd.cli import main
 
@@ -69,4 +70,4 @@ def test_its_check_sees_whether_it_is_ready(name, make_daemon, make_gateway):
 
     assert is_ready()
     daemon.stop()
-    assert not is_ready()
+    eventually(lambda: not is_ready())  # health is looked at each second
