@@ -3,10 +3,13 @@
 #       -p 7411:7411 -p 7412:7412 kvd --key /etc/kvd/daemon.key_secret --access /etc/kvd/access.toml \
 #       --listen 'tcp://*:7411' --publish 'tcp://*:7412' --listen ipc:///run/kvd/kvd.sock
 # Without arguments it is served on a unix socket alone: docker exec -it NAME kvsh --url ipc:///run/kvd/kvd.sock
+# Gateways are in it too: `kvd gateway http` and others instead of `kvd serve`, see conf/compose.yaml. Of fewer of them:
+#   docker build --build-arg EXTRAS=metrics -t kvd .
 FROM python:3.13-slim AS build
+ARG EXTRAS=metrics,http,grpc,nats
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
 COPY . /src
-RUN python -m venv /opt/kvd && /opt/kvd/bin/pip install --no-cache-dir '/src[metrics]'
+RUN python -m venv /opt/kvd && /opt/kvd/bin/pip install --no-cache-dir "/src[$EXTRAS]"
 
 FROM python:3.13-slim
 RUN useradd --system --user-group --home-dir /var/lib/kvd kvd \
@@ -15,7 +18,7 @@ COPY --from=build /opt/kvd /opt/kvd
 ENV PATH=/opt/kvd/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER kvd
 VOLUME ["/var/lib/kvd", "/run/kvd"]
-EXPOSE 7411 7412
+EXPOSE 7411 7412 7480 50051
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["kvsh", "--url", "ipc:///run/kvd/kvd.sock", "ping"]
 ENTRYPOINT ["kvd", "serve", "--data", "/var/lib/kvd"]

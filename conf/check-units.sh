@@ -6,7 +6,8 @@ command -v systemd-analyze >/dev/null || { echo "check-units: no systemd here, s
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 for unit in *.service *.socket; do
-    sed 's|/opt/kvd/bin/kvd|/bin/true|' "$unit" >"$folder/$unit"
+    # Of several, one: its name is the port that it listens at.
+    sed 's|/opt/kvd/bin/kvd|/bin/true|' "$unit" >"$folder/$(echo "$unit" | sed 's|@|@7481|')"
 done
 verify() {
     said=$(SYSTEMD_UNIT_PATH="$folder:" systemd-analyze verify --man=no "$folder"/*.service "$folder"/*.socket 2>&1 | grep -F "$folder" || true)
@@ -21,6 +22,8 @@ exposed() { # at most $1 tenths: $2
 verify
 exposed 5 kvd.service
 exposed 15 kvd-metrics.service
+for name in http http@7481 tcp; do exposed 5 "kvd-gateway-$name.service"; done
+for name in grpc nats; do exposed 12 "kvd-gateway-$name.service"; done
 grep -v '^#' kvd-network.conf | grep -v '^\[Service\]' >"$folder/network"
 sed -i "/^RestrictAddressFamilies=AF_UNIX/r $folder/network" "$folder/kvd.service"
 verify

@@ -11,14 +11,14 @@ units=/etc/systemd/system
     echo "install-system: Python's venv is missing: apt-get install python3-venv" >&2
     exit 1
 }
-"$home/bin/pip" install --quiet --disable-pip-version-check --upgrade "$what[metrics]"
+"$home/bin/pip" install --quiet --disable-pip-version-check --upgrade "$what[metrics,http,grpc,nats]"
 share=$home/share/kvd
 
 systemd-sysusers "$share/kvd.sysusers"
 systemd-tmpfiles --create "$share/kvd.tmpfiles"
 [ -e /etc/kvd/kvd.toml ] || install -m 640 -g kvd "$share/kvd.toml" /etc/kvd/kvd.toml
-for unit in kvd.service kvd-metrics.service kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket; do
-    sed "s|/opt/kvd/|$home/|g" "$share/$unit" >"$units/$unit"
+for unit in "$share"/*.service "$share"/*.socket; do
+    sed "s|/opt/kvd/|$home/|g" "$unit" >"$units/$(basename "$unit")"
 done
 mkdir -p /usr/local/bin
 ln -sf "$home/bin/kvd" "$home/bin/kvsh" /usr/local/bin/
@@ -37,8 +37,11 @@ Who may use it is in the group kvd:
     kvsh --url ipc:///run/kvd/kvd.sock
 TCP beside that, on this machine (see kvd-keys.conf in $share for others):
     systemctl enable kvd-tcp.socket kvd-changes-tcp.socket
-    systemctl stop kvd.service && systemctl start kvd-tcp.socket kvd-changes-tcp.socket kvd.service
+    systemctl stop kvd.socket kvd-changes.socket kvd.service
+    systemctl start kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket kvd.service
 Figures for Prometheus, at http://127.0.0.1:9411/metrics:
     systemctl enable --now kvd-metrics.service
+HTTP, at http://127.0.0.1:7480; there are gateways for gRPC, TCP and NATS too (man kvd-gateway):
+    systemctl enable --now kvd-gateway-http.socket
 The manual: man kvd
 NEXT

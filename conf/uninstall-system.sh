@@ -2,11 +2,17 @@
 # Takes away what install-system.sh made, as root. The data and the configuration stay, and the user they belong to.
 set -eu
 home=${KVD_HOME:-/opt/kvd}
-names="kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket kvd-metrics.service kvd.service"
 
 [ "$(id -u)" = 0 ] || { echo "uninstall-system: this wants root: sudo make uninstall-system" >&2; exit 1; }
-for name in $names; do
-    [ ! -d /run/systemd/system ] || systemctl disable --now "$name" 2>/dev/null || true
+# Sockets first, or they would start their services again.
+for unit in "$home"/share/kvd/*.socket "$home"/share/kvd/*.service; do
+    [ -e "$unit" ] || continue
+    name=$(basename "$unit")
+    if [ -d /run/systemd/system ]; then
+        # Of a template all that were made of it.
+        systemctl disable "$name" 2>/dev/null || true
+        systemctl stop "$(echo "$name" | sed 's|@|@*|')" 2>/dev/null || true
+    fi
     rm -f "/etc/systemd/system/$name"
 done
 [ ! -d /run/systemd/system ] || systemctl daemon-reload

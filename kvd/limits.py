@@ -149,7 +149,6 @@ GRPC_DRAIN_MS = 5_000
 # A Watch has a connection of its own, two threads, and so many descriptors at most: libzmq ends the process that has
 # none left.
 GRPC_WATCHES_MAX = 500
-GRPC_WATCH_DESCRIPTORS = 40
 GRPC_PREFIXES_MAX = 1_000
 # Clients refuse headers of more than 8 KiB together.
 GRPC_DETAILS_BYTES_MAX = 4 * KIB

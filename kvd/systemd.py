@@ -1,10 +1,11 @@
-"""What systemd gives a service, and is told: descriptors of sockets, readiness, the watchdog.
+"""What systemd gives a service, and is told: descriptors of sockets, readiness, the watchdog; how many there may be.
 
 All of it by the environment, and nothing happens where that is empty.
 https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html and sd_notify.html
 """
 
 import os
+import resource
 import socket
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -36,6 +37,13 @@ def listening(name: str, fd: int) -> socket.socket:
         raise BadConfiguration(f"the socket {name} that systemd passed cannot be used: {error.strerror}") from error
     sock.settimeout(0)
     return sock
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the system lets us: libzmq ends the process when it has none for a client."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:  # a sandbox may forbid even to ask for what is so already
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Notifier:

@@ -4,7 +4,6 @@ import ctypes
 import gc
 import logging
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from kvd.server.service import Options, Service
 from kvd.server.signals import stop_on_signals
 from kvd.server.slowlog import SlowLog
 from kvd.storage import Store
-from kvd.systemd import Notifier
+from kvd.systemd import Notifier, raise_descriptor_limit
 from kvd.version import VERSION
 
 log = logging.getLogger("kvd")
@@ -85,13 +84,6 @@ def end_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         sys.exit(0)  # it ended before
-
-
-def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the system lets us: libzmq ends the process when it has none for a client."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:  # a sandbox may forbid even to ask for what is so already
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def made(backups: Path) -> Path:

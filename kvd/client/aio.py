@@ -200,6 +200,7 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
             timeout=self.timeout,
             keys=self.keys,
             on_state=on_state,
+            shared=self.stream.shared,
         )
         return AsyncWatch(watch)
 

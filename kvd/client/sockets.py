@@ -32,8 +32,28 @@ WATCHED_EVENTS = LOST | MADE
 # libzmq does not connect again by itself after these.
 FINAL = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 MONITOR_EVENT = struct.Struct("=HI")
+SOCKETS_MAX = 16_384  # of one context, instead of 1,023
 
 Context = TypeVar("Context", bound=zmq.Context[Any])
+
+
+class Shared:
+    """A context of ZeroMQ with its threads, for whoever takes part in it: the last who leaves ends it."""
+
+    def __init__(self) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
+        self.users = 0
+
+    def leave(self, opened: list[Any]) -> None:
+        """Close sockets, each with its monitor."""
+        for sock in opened:
+            if not sock.closed:
+                sock.disable_monitor()
+                sock.close(0)
+        self.users -= 1
+        if not self.users:
+            self.context.term()
 
 
 def set_up(sock: zmq.Socket[Any], keys: Keys | None) -> None:
@@ -60,7 +80,12 @@ def dealer(context: zmq.Context[Any], endpoint: str, keys: Keys | None = None) -
     sock.set(zmq.RECONNECT_IVL, RECONNECT_MS)
     sock.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
     monitor(sock)
-    sock.connect(endpoint)
+    try:
+        sock.connect(endpoint)
+    except zmq.ZMQError:
+        sock.disable_monitor()
+        sock.close(0)
+        raise
     return sock
 
 

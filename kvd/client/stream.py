@@ -13,7 +13,7 @@ from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.inflight import InFlight, Outcome
 from kvd.client.keys import Keys
-from kvd.client.sockets import FINAL, LOST, MADE, barred, dealer, event_in, hindrance, monitor
+from kvd.client.sockets import FINAL, LOST, MADE, Shared, barred, dealer, event_in, hindrance, monitor
 from kvd.commands import Command
 from kvd.commands.base import Error, Ok
 from kvd.errors import ClientError
@@ -50,8 +50,12 @@ class Stream(Closing):
         window: int = 256,
         is_ordered: bool = True,
         keys: Keys | None = None,
+        shared: Shared | None = None,
     ) -> None:
-        """Times in seconds; `connect_timeout` is how long a command may wait for a connection (default: `timeout`)."""
+        """Times in seconds; `connect_timeout` is how long a command may wait for a connection (default: `timeout`).
+
+        `shared`: another stream's context, within one thread; else it has one of its own, which is two threads.
+        """
         if not 1 <= window <= IN_FLIGHT_MAX:
             raise ValueError(f"window is {window}; it has to be 1 to {IN_FLIGHT_MAX}")
         self.endpoint = endpoint
@@ -61,11 +65,13 @@ class Stream(Closing):
         self.window = window
         self.pending = InFlight(is_ordered=is_ordered)
         self.pending.hindrance = barred(endpoint)
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.shared = shared or Shared()
+        self.shared.users += 1
+        self.context = self.shared.context
         try:
             self.socket = dealer(self.context, endpoint, keys)
         except zmq.ZMQError as error:
-            self.context.destroy(linger=0)
+            self.shared.leave([])
             raise ValueError(
                 f"{endpoint!r} is no endpoint (tcp://HOST:PORT or ipc://PATH): {error.strerror}"
             ) from error
@@ -73,7 +79,7 @@ class Stream(Closing):
         self.opened = [self.socket, self.monitor]
         # Also when nobody closes it: the context's own end, at garbage collection, would wait for sockets that are
         # to be collected after it, for ever.
-        self.end = weakref.finalize(self, end, self.context, self.opened)
+        self.end = weakref.finalize(self, self.shared.leave, self.opened)
         self.end.atexit = False
         self.is_broken = self.is_shut_out = False
         self.breaks = 0  # how often the connection was lost, or not made
@@ -224,12 +230,3 @@ class Stream(Closing):
     def close(self) -> None:
         """Close; what is in flight has no outcome any more."""
         self.end()
-
-
-def end(context: zmq.Context[Any], opened: list[Any]) -> None:
-    """Close a context and all sockets that are open in it, each with its monitor."""
-    for sock in opened:
-        if not sock.closed:
-            sock.disable_monitor()
-            sock.close(0)
-    context.term()

@@ -19,7 +19,7 @@ from kvd.client.inflight import Outcome
 from kvd.client.keys import Keys
 from kvd.client.polling import SPAN, WAIT, Polling
 from kvd.client.snapshot import Snapshot
-from kvd.client.sockets import LOST, changes_endpoint, event_in, monitor, subscriber
+from kvd.client.sockets import LOST, Shared, changes_endpoint, event_in, monitor, subscriber
 from kvd.client.stream import Stream
 from kvd.commands.base import Error, Ok
 from kvd.commands.changes import Changes
@@ -51,13 +51,14 @@ class Watch(Closing):
         timeout: float,
         keys: Keys | None = None,
         on_state: OnState | None = None,
+        shared: Shared | None = None,
     ) -> None:
         """`since` None: from now on. `on_state` is told "disconnected" and "reconnected"."""
         self.prefixes = list(prefixes) or [b""]
         self.since = since
         self.snapshot = Snapshot(self.prefixes) if snapshot else None
         self.on_state = on_state or (lambda _: None)
-        self.stream = Stream(endpoint, timeout=timeout, window=8, is_ordered=False, keys=keys)
+        self.stream = Stream(endpoint, timeout=timeout, window=8, is_ordered=False, keys=keys, shared=shared)
         self.follower: Follower | None = None
         self.polling: Polling | None = None  # where we are not let in to the changes socket
         self.history: str | None = None

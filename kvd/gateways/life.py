@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from kvd.errors import BadConfiguration
-from kvd.systemd import Notifier
+from kvd.systemd import Notifier, raise_descriptor_limit
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ async def show_life(notifier: Notifier) -> None:
 def run(make: Callable[[], Gateway], loop_factory: Callable[[], Any] | None = None) -> None:
     """Make a gateway within a loop, and serve. Raises StartError, KvdError."""
     notifier = Notifier()
+    raise_descriptor_limit()
 
     async def main() -> None:
         await live(make(), notifier)

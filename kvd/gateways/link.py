@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 from typing import Any
 
 from kvd.client import AsyncClient
@@ -16,6 +17,7 @@ from kvd.gateways.tokens import Tokens, digest
 CONNECT_S = 0.25
 ANSWER_S = 5.0
 READY_S = 1.0
+WATCH_DESCRIPTORS, OTHER_DESCRIPTORS = 12, 100  # 8 of its own, one of its client, and some for all else
 
 
 class NotKnown(KvdError):
@@ -62,6 +64,12 @@ class Link:
         except KvdError as error:
             return f"the daemon does not answer: {error}"
         return None if reason is None else f"the daemon takes no writes: {reason}"
+
+
+def watches_max(most: int) -> int:
+    """Return how many watches may be, at most so many: libzmq ends a process that has no descriptor left."""
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_DESCRIPTORS
+    return min(most, max(0, room) // WATCH_DESCRIPTORS)
 
 
 class Links:

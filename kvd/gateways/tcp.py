@@ -6,7 +6,6 @@ strings that are still coming. What one of them may have: tcp_connection.py.
 
 import asyncio
 import contextlib
-import resource
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -63,7 +62,6 @@ class TcpGateway:
 
     async def open(self) -> str:
         """Begin to listen; return where. Raises StartError."""
-        allow_descriptors(self.connections_max)
         self.sockets = open_places(self.listen, DEFAULT, is_guarded=self.is_insecure, advice=ADVICE)
         places = " ".join(str(place_bound(sock)) for sock in self.sockets)
         for sock in self.sockets:
@@ -172,14 +170,6 @@ def keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def allow_descriptors(connections: int) -> None:
-    """Ask the system for as many descriptors as there may be connections, and some."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + LINGERING_MAX + 100
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
 
 
 def fast_loop() -> Callable[[], Any] | None:

@@ -56,7 +56,8 @@ def test_a_subscriber_asks_for_the_control_topic_last_and_never_reconnects_by_it
     assert sock.get(zmq.RECONNECT_IVL) == RECONNECT_NEVER_MS
 
 
-def test_what_had_come_is_read_whole_after_the_connection_broke(context, tmp_path):
+def test_what_had_come_is_read_whole_after_the_connection_broke(context, tmp_path, monkeypatch):
+    monkeypatch.setattr(sockets, "RECEIVE_QUEUE_MAX", 1_000)
     others = zmq.Context()
     publisher = others.socket(zmq.XPUB)
     publisher.bind(f"ipc://{tmp_path}/p")

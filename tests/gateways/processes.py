@@ -14,15 +14,35 @@ READY = re.compile(r'event=gateway_ready at="?(?:[a-z]+://)?([^\s"]+)')
 class Gateway:
     """`kvd gateway KIND`. It can be killed and started again, at the same address."""
 
-    def __init__(self, directory: Path, kind: str, url: str, *options: str, listen: str | None = "127.0.0.1:0") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        kind: str,
+        url: str,
+        *options: str,
+        listen: str | None = "127.0.0.1:0",
+        before: tuple[str, ...] = (),
+    ) -> None:
         self.log = directory / "gateway-log"
         self.kind, self.url, self.options, self.listen = kind, url, options, listen
+        self.before = before  # what the gateway is started by
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
     def spawn(self) -> "Gateway":
         listen = [] if self.listen is None else ["--listen", self.listen]
-        command = [sys.executable, "-m", "kvd", "gateway", self.kind, "--url", self.url, *listen, *self.options]
+        command = [
+            *self.before,
+            sys.executable,
+            "-m",
+            "kvd",
+            "gateway",
+            self.kind,
+            "--url",
+            self.url,
+            *listen,
+            *self.options,
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log, cwd=ROOT)
         self.starts += 1

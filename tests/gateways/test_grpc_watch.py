@@ -14,8 +14,9 @@ from rpcs import Rpcs, plain, said
 from running import eventually
 
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
+from kvd.gateways.link import OTHER_DESCRIPTORS, WATCH_DESCRIPTORS
 from kvd.gateways.tokens import digest
-from kvd.limits import CHANGES_LIMIT_MAX, GRPC_PREFIXES_MAX, GRPC_WATCH_DESCRIPTORS, KEY_BYTES_MAX
+from kvd.limits import CHANGES_LIMIT_MAX, GRPC_PREFIXES_MAX, KEY_BYTES_MAX
 
 
 @pytest.fixture
@@ -159,18 +160,14 @@ def test_what_cannot_be_followed_is_said(gateway, kv):
 
 
 def test_a_watch_too_many_is_refused_and_one_that_ended_makes_room(daemon, make_gateway):
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3 * GRPC_WATCH_DESCRIPTORS, before[1]))
-    try:
-        gateway = make_gateway("grpc", daemon.commands)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    limit = OTHER_DESCRIPTORS + 3 * WATCH_DESCRIPTORS
+    gateway = make_gateway("grpc", daemon.commands, before=("sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"))
     rpcs = Rpcs(gateway.address)
     watches = [rpcs.watch() for _ in range(3)]
     assert all(head_of(watch)["kvd-history"] for watch in watches)
     error = failed(next, rpcs.watch())
     assert (error.code().name, said(error)["kvd-code"]) == ("RESOURCE_EXHAUSTED", "BUSY")
-    assert len(list(Path(f"/proc/{gateway.process.pid}/fd").iterdir())) < 3 * GRPC_WATCH_DESCRIPTORS
+    assert len(list(Path(f"/proc/{gateway.process.pid}/fd").iterdir())) < limit
     watches[0].cancel()
     eventually(lambda: head_or_none(rpcs.watch()))
 

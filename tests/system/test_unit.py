@@ -14,7 +14,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
-PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,procps,man-db"
+PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,procps,man-db,curl"
 # Where this machine gets packages from, if it is told so.
 PIP = ["/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt", "/etc/resolv.conf"]
 UNIT = """\
@@ -49,6 +49,9 @@ def root(tmp_path):
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(made)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert (made / "usr/bin/curl").exists(), (
+        f"{made} was made without curl, long ago: chroot {made} apt-get install curl"
+    )
     for path in map(Path, PIP):
         if path.exists():
             (made / path.relative_to("/")).unlink(missing_ok=True)
@@ -86,7 +89,7 @@ def test_what_an_operator_does_and_what_goes_wrong(root, wheel):
     in_root(root, "systemctl", "enable", "trial.service")
     options = ["--quiet", "--boot", "--private-network", "--console=pipe", "--register=no", "--keep-unit"]
     command = ["systemd-nspawn", *options, "--directory", str(root)]
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=420, check=False)
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False)
     told = transcript.read_text(encoding="utf-8", errors="replace")
     print(told)
     assert told.endswith("TRIAL PASSED\n"), told[-4000:]

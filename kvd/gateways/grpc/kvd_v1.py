@@ -1,6 +1,5 @@
 """The service kvd.v1.Kvd: an rpc for each command, and Watch."""
 
-import resource
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,8 +10,8 @@ from kvd.gateways.grpc import kvd_v1_pb2 as pb
 from kvd.gateways.grpc.calls import Streams, link_of, refuse
 from kvd.gateways.grpc.schema import rpc_of
 from kvd.gateways.grpc.translate import change_of, parsed, reader_of, reply_of
-from kvd.gateways.link import Link, Links
-from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCH_DESCRIPTORS, GRPC_WATCHES_MAX, KEY_BYTES_MAX
+from kvd.gateways.link import Link, Links, watches_max
+from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCHES_MAX, KEY_BYTES_MAX
 
 SERVICE = "kvd.v1.Kvd"
 
@@ -26,7 +25,7 @@ class Kvd:
         self.links = links
         self.streams = streams
         self.watches = 0
-        self.watches_max = watches_max()
+        self.watches_max = watches_max(GRPC_WATCHES_MAX)
 
     def commands(self) -> dict[str, Call]:
         """Return the call of each command, by the name of its rpc."""
@@ -62,11 +61,6 @@ class Kvd:
                 self.watches -= 1
         except KvdError as error:
             await refuse(context, error)
-
-
-def watches_max() -> int:
-    """Return how many watches may be open."""
-    return min(GRPC_WATCHES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // GRPC_WATCH_DESCRIPTORS)
 
 
 def check(request: Any) -> None:

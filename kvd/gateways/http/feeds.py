@@ -8,7 +8,7 @@ from typing import Any
 from kvd.client.aio import AsyncWatch
 from kvd.commands.entry import Change
 from kvd.errors import BadArgument, Busy, HistoryChanged
-from kvd.gateways.link import Link
+from kvd.gateways.link import Link, watches_max
 from kvd.gateways.texts import said
 from kvd.limits import HTTP_WATCHERS_MAX, KEY_BYTES_MAX, WATCH_SIGN_MS
 
@@ -58,6 +58,7 @@ class Feeds:
     def __init__(self) -> None:
         self.ending = asyncio.Event()
         self.count = 0
+        self.most = watches_max(HTTP_WATCHERS_MAX)
 
     @asynccontextmanager
     async def feed(
@@ -66,8 +67,8 @@ class Feeds:
         """Give a feed that has begun. Raises Busy, Compacted, HistoryChanged and what else a watch raises."""
         if any(len(prefix) > KEY_BYTES_MAX for prefix in prefixes):
             raise BadArgument(f"a prefix has at most {KEY_BYTES_MAX} bytes")
-        if self.count >= HTTP_WATCHERS_MAX:
-            raise Busy(f"this gateway has {HTTP_WATCHERS_MAX} watchers already: try another, or again")
+        if self.count >= self.most:
+            raise Busy(f"this gateway has {self.most} watchers already: try another, or again")
         await link.client.ping()  # a daemon that is away is told at once, and not after the time a watch gives it
         self.count += 1
         try:

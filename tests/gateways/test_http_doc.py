@@ -1,0 +1,81 @@
+"""docs/http.md: each line after a $ is typed, in order, and prints what stands below it.
+
+What is new in it: run the test, and take what was printed from its failure, if that is right.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOC = Path(__file__).resolve().parents[2] / "docs/http.md"
+PROGRAMS = Path(sys.executable).parent
+HERE = "127.0.0.1:7480"
+# What is another each time.
+VARYING = (
+    (re.compile(r'"time":\d+'), '"time":N'),
+    (re.compile(r"(?im)^date: .*$"), "date: D"),
+    (re.compile(r"(?im)^(kvd-history: )\w+$"), r"\1H"),
+    (re.compile(r"sha256:[0-9a-f]{64}"), "sha256:S"),
+    (re.compile(r"(told this once: )\S+"), r"\1T"),
+)
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+def sessions():
+    """Return what is typed and printed in each chapter that has it: {title: [(line, printed)]}."""
+    found = {}
+    for chapter in DOC.read_text(encoding="utf-8").split("\n## ")[1:]:
+        blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", chapter, re.MULTILINE)
+        text = "".join(re.sub("^    ", "", block, flags=re.MULTILINE) for block in blocks if "    $ " in block)
+        parts = re.split(r"^\$ (.*)\n", text, flags=re.MULTILINE)
+        if parts[1:]:
+            found[chapter.partition("\n")[0]] = list(zip(parts[1::2], parts[2::2], strict=True))
+    return found
+
+
+def told(text):
+    """Return what was printed, without what is another each time."""
+    for pattern, instead in VARYING:
+        text = pattern.sub(instead, text)
+    return text.replace("\r", "").strip()
+
+
+def typed(line, place, address):
+    """Type a line; return what it prints, on both."""
+    environment = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-c", line.replace(HERE, address).replace("curl ", "curl -sS ")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=place,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout.replace(address, HERE)
+
+
+def test_all_that_is_typed_prints_what_is_told(make_daemon, make_gateway, tmp_path):
+    daemon = make_daemon().start()
+    chapters = sessions()
+    assert len(chapters) >= 6
+    tokens = chapters.pop("Tokens")
+    address = make_gateway("http", daemon.commands).address
+    for title, lines in chapters.items():
+        for line, printed in lines:
+            assert told(typed(line, tmp_path, address)) == told(printed), f"{title}: {line}"
+    # The token that the page shows is nobody's; ours is what was told.
+    (line, printed), *others = tokens
+    said = typed(line, tmp_path, address)
+    assert told(said) == told(printed)
+    token = re.search(r"told this once: (\S+)", said)[1]
+    address = make_gateway("http", daemon.commands, "--token-file", str(tmp_path / "tokens.toml")).address
+    for line, printed in others:
+        assert told(typed(line.replace("$TOKEN", token), tmp_path, address)) == told(printed), line
