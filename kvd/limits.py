@@ -135,4 +135,5 @@ HTTP_IDLE_MS = 75_000
 HTTP_CONNECTIONS_MAX = 2_000
 HTTP_WATCHERS_MAX = 500
 HTTP_DRAIN_MS = 5_000
+HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends
 WATCH_SIGN_MS = 15_000
