@@ -38,7 +38,7 @@ Who may use it is in the group kvd:
 TCP beside that, on this machine (see kvd-keys.conf in $share for others):
     systemctl enable kvd-tcp.socket kvd-changes-tcp.socket
     systemctl stop kvd.socket kvd-changes.socket kvd.service
-    systemctl start kvd.socket kvd-changes.socket kvd-tcp.socket kvd-changes-tcp.socket kvd.service
+    systemctl start kvd-tcp.socket kvd-changes-tcp.socket kvd.service
 Figures for Prometheus, at http://127.0.0.1:9411/metrics:
     systemctl enable --now kvd-metrics.service
 HTTP, at http://127.0.0.1:7480; there are gateways for gRPC, TCP and NATS too (man kvd-gateway):

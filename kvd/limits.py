@@ -135,6 +135,7 @@ HTTP_IDLE_MS = 75_000
 HTTP_CONNECTIONS_MAX = 2_000
 HTTP_WATCHERS_MAX = 500
 HTTP_DRAIN_MS = 5_000
+HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends
 WATCH_SIGN_MS = 15_000
 
 # gRPC: how many calls at once, Watch among them, and how many of a connection (more wait at the client). A command or

@@ -17,6 +17,8 @@ PROJECT = HERE.parents[1]
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,procps,man-db,curl"
 # Where this machine gets packages from, if it is told so.
 PIP = ["/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt", "/etc/resolv.conf"]
+# Of a trial before this one.
+LEFT = "opt/kvd", "var/lib/kvd", "etc/kvd", "etc/systemd/system/kvd.service.d", "etc/default/kvd-gateway-http"
 UNIT = """\
 [Unit]
 Description=the trial
@@ -49,9 +51,7 @@ def root(tmp_path):
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(made)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    assert (made / "usr/bin/curl").exists(), (
-        f"{made} was made without curl, long ago: chroot {made} apt-get install curl"
-    )
+    assert (made / "usr/bin/curl").exists(), f"{made} is older than this test: install curl there"
     for path in map(Path, PIP):
         if path.exists():
             (made / path.relative_to("/")).unlink(missing_ok=True)
@@ -77,8 +77,11 @@ def in_root(root, *command):
 def test_what_an_operator_does_and_what_goes_wrong(root, wheel):
     shutil.copy(wheel, root / "root")
     shutil.copy(PROJECT / "conf/install-system.sh", root / "root")
-    for left in ("opt/kvd", "var/lib/kvd", "etc/kvd", "etc/systemd/system/kvd.service.d"):
+    for left in LEFT:
         shutil.rmtree(root / left, ignore_errors=True)
+        (root / left).unlink(missing_ok=True)
+    for enabled in (root / "etc/systemd/system").glob("*.wants/kvd*"):
+        enabled.unlink()
     in_root(root, "sh", "-c", "userdel ada; userdel eve; mkdir -p /var/log/journal; true")
     said = in_root(root, "sh", "/root/install-system.sh", f"/root/{wheel.name}")
     assert "systemctl enable --now kvd.socket kvd-changes.socket kvd.service" in said

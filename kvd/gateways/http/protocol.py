@@ -1,11 +1,10 @@
 """uvicorn's HTTP protocol with bounds of our own: how long a head may be, how long it may take, how many may come."""
 
 import asyncio
-from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from kvd.limits import HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS
+from kvd.limits import HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS, HTTP_LAST_MS
 
 
 class Protocol(HttpToolsProtocol):
@@ -54,10 +53,24 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self.is_in_head = True
 
-    def on_headers_complete(self) -> Any:
+    def on_headers_complete(self) -> None:
         """Its head is there."""
         self.head_is_there()
-        return super().on_headers_complete()
+        super().on_headers_complete()
+        if self.app.state.is_ending and self.cycle is not None:
+            self.cycle.keep_alive = False  # which tells the client to ask elsewhere, or again
+
+    def shutdown(self) -> None:
+        """End with the answer to what is under way; if nothing is, let a request come that has been sent already."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(HTTP_LAST_MS / 1000, self.end_idle)
+        else:
+            super().shutdown()
+
+    def end_idle(self) -> None:
+        """End, unless a head is coming, or it is a WebSocket by now."""
+        if self.head_bytes == 0 and self in self.connections:
+            super().shutdown()
 
     def handle_websocket_upgrade(self) -> None:
         """From here on it is a WebSocket, which has bounds of its own."""
