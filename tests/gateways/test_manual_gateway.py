@@ -26,7 +26,6 @@ PAGE = MAN / "kvd-gateway.8"
 TEXT = PAGE.read_text(encoding="utf-8")
 ROOT = MAN.parent
 PROGRAMS = Path(sys.executable).parent
-# Told already, and written by others now. Empty this when that is merged.
 
 
 def parts():
