@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,44 @@ def with_listen(default: str, passed: str = "Sockets that systemd passes are ser
     )
 
 
-with_token_file = click.option("--token-file", type=FILE, help="Who is let in, and as whom: see `kvd gateway token`.")
 with_insecure = click.option(
     "--insecure", is_flag=True, help="Listen where others reach, though nobody is asked who he is."
 )
+
+
+def with_door(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what a door is made of; it is called with the `door`."""
+
+    @wraps(command)
+    def run(
+        *,
+        key: Path | None,
+        server_key: Path | None,
+        insecure: bool,
+        tls_cert: Path | None,
+        tls_key: Path | None,
+        **rest: Any,
+    ) -> None:
+        own = {name: rest.pop(name) for name in ("url", "listen", "token_file")}
+        with sentences():
+            door = import_module("kvd.gateways.door").Door(
+                keys=own_keys(key, server_key),
+                server_key=server_key,
+                is_insecure=insecure,
+                certificate=tls_cert,
+                certificate_key=tls_key,
+                **own,
+            )
+            command(door, **rest)
+
+    for option in (
+        click.option("--tls-key", type=FILE, help="The certificate's secret key."),
+        click.option("--tls-cert", type=FILE, help="Serve TLS by this certificate (PEM, with its chain)."),
+        with_insecure,
+        click.option("--token-file", type=FILE, help="Who is let in, and as whom: see `kvd gateway token`."),
+    ):
+        run = option(run)
+    return with_daemon(run)
 
 
 @contextmanager
@@ -78,12 +113,7 @@ def token_command(name: str) -> None:
 
 
 @gateway.command("http")
-@with_daemon
 @with_listen("127.0.0.1:7480")
-@with_token_file
-@with_insecure
-@click.option("--tls-cert", type=FILE, help="Serve HTTPS by this certificate (PEM, with its chain).")
-@click.option("--tls-key", type=FILE, help="The certificate's secret key.")
 @click.option("--host", "hosts", multiple=True, help="A name of this gateway, as in Host:; may be repeated.")
 @click.option("--origin", "origins", multiple=True, help="Pages of this origin may use it (CORS); may be repeated.")
 @click.option(
@@ -93,67 +123,30 @@ def token_command(name: str) -> None:
     default=0.0,
     help="At the end, seconds of not being ready first.",
 )
-def http_command(
-    *,
-    key: Path | None,
-    server_key: Path | None,
-    insecure: bool,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    **rest: Any,
-) -> None:
+@with_door
+def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...], drain_s: float) -> None:
     """Serve HTTP: REST, JSON, changes as events and over WebSockets, /metrics, and a page to look at, at /ui.
 
     It needs the extra kvd[http]: pip install 'kvd[http]'
 
     Example: kvd gateway http --url tcp://127.0.0.1:7411 --listen 127.0.0.1:7480
     """
-    server, life, uvloop = room("http.server", "http"), room("life", "http"), import_module("uvloop")
-    with sentences():
-        options = server.Options(
-            keys=own_keys(key, server_key),
-            server_key=server_key,
-            is_insecure=insecure,
-            certificate=tls_cert,
-            certificate_key=tls_key,
-            **rest,
-        )
-        life.run(lambda: server.Gateway(options), uvloop.new_event_loop)
+    server = room("http.server", "http")
+    made = partial(server.Gateway, door, hosts=hosts, origins=origins, drain_s=drain_s)
+    room("life", "http").run(made, server.new_event_loop)
 
 
 @gateway.command("grpc")
-@with_daemon
 @with_listen("127.0.0.1:50051", passed="")
-@with_token_file
-@with_insecure
-@click.option("--tls-cert", type=FILE, help="Serve TLS by this certificate (PEM, with its chain).")
-@click.option("--tls-key", type=FILE, help="The certificate's secret key.")
-def grpc_command(
-    *,
-    key: Path | None,
-    server_key: Path | None,
-    insecure: bool,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    **rest: Any,
-) -> None:
+@with_door
+def grpc_command(door: Any) -> None:
     """Serve gRPC: kvs2.Kvs2, and kvd.v1.Kvd with all commands and Watch.
 
     It needs the extra kvd[grpc]: pip install 'kvd[grpc]'
 
     Example: kvd gateway grpc --url tcp://127.0.0.1:7411 --listen 127.0.0.1:50051
     """
-    server, life = room("grpc.server", "grpc"), room("life", "grpc")
-    with sentences():
-        options = server.Options(
-            keys=own_keys(key, server_key),
-            server_key=server_key,
-            is_insecure=insecure,
-            certificate=tls_cert,
-            certificate_key=tls_key,
-            **rest,
-        )
-        life.run(lambda: server.Gateway(options))
+    room("life", "grpc").run(partial(room("grpc.server", "grpc").Gateway, door))
 
 
 @gateway.command("tcp")

@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,16 +99,15 @@ def place_bound(sock: socket.socket) -> Place:
     return Place("", 0, Path(name)) if sock.family == socket.AF_UNIX else Place(name[0], name[1], None)
 
 
-def open_places(listen: Sequence[str], default: str, *, is_guarded: bool, advice: str) -> list[socket.socket]:
+def open_places(listen: Sequence[str], default: str, check: Callable[[Place], None]) -> list[socket.socket]:
     """Return the sockets to serve at: those passed by systemd besides those named; the default when there is neither.
 
-    Raises BadConfiguration for an address that others reach where nobody is asked who he is, with some advice; InUse.
+    Each that we bind is checked first, which may raise BadConfiguration. Raises InUse.
     """
     opened = [listening(name, fd) for name, fd in passed_descriptors()]
     places = [place_of(text) for text in listen or ([] if opened else [default])]
     for place in places:
-        if not (place.is_local or is_guarded):
-            raise BadConfiguration(f"{place}: whoever reaches this address could read and write all. {advice}")
+        check(place)
     return [*opened, *map(bound, places)]
 
 

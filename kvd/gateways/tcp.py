@@ -12,9 +12,10 @@ from typing import Any
 
 from kvd.client.keys import Keys
 from kvd.commands.values import Get, MultiGet
+from kvd.errors import BadConfiguration
 from kvd.gateways.life import run
 from kvd.gateways.link import Links
-from kvd.gateways.listen import close_places, open_places, place_bound
+from kvd.gateways.listen import Place, close_places, open_places, place_bound
 from kvd.gateways.tcp_connection import Connection, Gathered, Slot
 from kvd.gateways.tcp_protocol import NARROW, WIDTHS, Width
 from kvd.limits import IN_FLIGHT_MAX, MIB
@@ -62,7 +63,7 @@ class TcpGateway:
 
     async def open(self) -> str:
         """Begin to listen; return where. Raises StartError."""
-        self.sockets = open_places(self.listen, DEFAULT, is_guarded=self.is_insecure, advice=ADVICE)
+        self.sockets = open_places(self.listen, DEFAULT, self.check_place)
         places = " ".join(str(place_bound(sock)) for sock in self.sockets)
         for sock in self.sockets:
             create: Callable[..., Any] = self.loop.create_server
@@ -72,6 +73,11 @@ class TcpGateway:
                 keep_alive(sock)
             self.servers.append(await create(lambda: Connection(self), sock=sock))
         return places
+
+    def check_place(self, place: Place) -> None:
+        """Raise BadConfiguration for a place that others reach."""
+        if not (place.is_local or self.is_insecure):
+            raise BadConfiguration(f"{place}: whoever reaches this address could read and write all. {ADVICE}")
 
     async def serve(self) -> None:
         """Look for silent clients, for as long as it runs."""

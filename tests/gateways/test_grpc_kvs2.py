@@ -244,11 +244,17 @@ def test_a_unix_socket_is_its_owners_and_nobody_takes_it_over(daemon, make_gatew
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--listen", "0.0.0.0:0"], "0.0.0.0:0: whoever reaches this address could read and write all. Say who may"),
+        (
+            ["--listen", "0.0.0.0:0"],
+            "0.0.0.0:0: whoever reaches this address could read and write all. Give --token-file",
+        ),
         (["--listen", "here"], "here: --listen takes ADDRESS:PORT"),
         (["--url", "nowhere"], "'nowhere' is no endpoint"),
         (["--tls-cert", "/nowhere"], "--tls-cert and --tls-key go together"),
-        (["--tls-cert", "/nowhere", "--tls-key", "/nowhere"], "/nowhere and /nowhere are no certificate and its key"),
+        (
+            ["--tls-cert", "/nowhere", "--tls-key", "/nowhere"],
+            "--tls-cert /nowhere and --tls-key /nowhere cannot be used",
+        ),
         (["--token-file", "/nowhere"], "cannot read /nowhere: No such file or directory"),
     ],
 )

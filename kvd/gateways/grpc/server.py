@@ -1,23 +1,19 @@
 """The gateway: a gRPC server, where it listens, and its bounds."""
 
 import asyncio
-import logging
 import os
-import ssl
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from kvd.client.keys import Keys
 from kvd.errors import BadConfiguration, InUse
+from kvd.gateways.door import Door
 from kvd.gateways.grpc import health, kvd_v1, kvs2
 from kvd.gateways.grpc.calls import Streams
 from kvd.gateways.link import Links
 from kvd.gateways.listen import UNIX, Place, bound, place_of
-from kvd.gateways.tokens import read_tokens
 from kvd.limits import (
     COMMAND_BYTES_MAX,
     GRPC_CALLS_MAX,
@@ -31,10 +27,7 @@ from kvd.limits import (
 )
 from kvd.systemd import passed_descriptors
 
-log = logging.getLogger(__name__)
-
 DEFAULT = "127.0.0.1:50051"
-ADVICE = "Say who may, with --token-file (and --tls-cert, or the tokens can be read on the way), or use --insecure."
 CHANNEL_OPTIONS = (
     ("grpc.so_reuseport", 0),  # or a second gateway would share the port in silence
     ("grpc.max_receive_message_length", COMMAND_BYTES_MAX + GRPC_OVERHEAD_BYTES),
@@ -46,32 +39,15 @@ CHANNEL_OPTIONS = (
 )
 
 
-class Options(NamedTuple):
-    """What the options say. `server_key` is the path, for the keys that the token file names."""
-
-    url: str
-    keys: Keys | None
-    server_key: Path | None
-    listen: tuple[str, ...]
-    token_file: Path | None
-    is_insecure: bool
-    certificate: Path | None
-    certificate_key: Path | None
-
-
 class Gateway:
     """See `kvd.gateways.life.Gateway`. To be made within the loop."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, door: Door) -> None:
         """Raise BadConfiguration for options that cannot be used."""
-        self.options = options
-        tokens = read_tokens(options.token_file, options.server_key) if options.token_file else None
-        self.places = places_of(options)
-        self.credentials = credentials_of(options)
-        try:
-            self.links = Links(options.url, options.keys, tokens)
-        except ValueError as error:
-            raise BadConfiguration(str(error)) from error
+        self.door = door
+        self.places = places_of(door)
+        self.credentials = credentials_of(door)
+        self.links = door.links()
         self.streams = Streams()
         self.stopped = asyncio.Event()
         self.server: Any = None
@@ -95,10 +71,8 @@ class Gateway:
 
     async def reload(self) -> None:
         """Read the token file again. Raises BadConfiguration."""
-        if self.options.token_file is not None:
-            await self.links.take(read_tokens(self.options.token_file, self.options.server_key))
-            self.streams.end_revoked()
-            log.info("event=tokens_read file=%s", self.options.token_file)
+        await self.door.read_again(self.links)
+        self.streams.end_revoked()
 
     async def close(self) -> None:
         """Listen no more, end what has no end, let calls finish for GRPC_DRAIN_MS, let the daemon go."""
@@ -112,30 +86,22 @@ class Gateway:
         self.stopped.set()
 
 
-def places_of(options: Options) -> list[Place]:
+def places_of(door: Door) -> list[Place]:
     """Return where to listen. Raises BadConfiguration, also for sockets of systemd's: gRPC's library binds its own."""
     if passed_descriptors():
         raise BadConfiguration("gRPC's library takes no sockets from systemd: use --listen instead of a .socket unit")
-    places = [place_of(text) for text in options.listen or (DEFAULT,)]
+    places = [place_of(text) for text in door.listen or (DEFAULT,)]
     for place in places:
-        if not (place.is_local or options.token_file or options.is_insecure):
-            raise BadConfiguration(f"{place}: whoever reaches this address could read and write all. {ADVICE}")
+        door.check_place(place)
     return places
 
 
-def credentials_of(options: Options) -> Any:
+def credentials_of(door: Door) -> Any:
     """Return the server's TLS, None without. Raises BadConfiguration: the library would only write to its log."""
-    cert, key = options.certificate, options.certificate_key
-    if cert is None and key is None:
+    door.check_certificate()
+    if door.certificate is None or door.certificate_key is None:
         return None
-    if cert is None or key is None:
-        raise BadConfiguration("--tls-cert and --tls-key go together")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
-        pair = (key.read_bytes(), cert.read_bytes())
-    except OSError as error:  # SSLError too
-        raise BadConfiguration(f"{cert} and {key} are no certificate and its key: {error.strerror or error}") from None
-    return grpc.ssl_server_credentials([pair])
+    return grpc.ssl_server_credentials([(door.certificate_key.read_bytes(), door.certificate.read_bytes())])
 
 
 def bind(server: Any, place: Place, credentials: Any) -> Place:

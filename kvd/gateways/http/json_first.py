@@ -1,6 +1,5 @@
 """The first JSON dialect, of a store over Kafka: /get, /set, /getall, /subscribe, with Key and Value."""
 
-from contextlib import AsyncExitStack
 from typing import Any
 
 from starlette.requests import Request
@@ -10,10 +9,10 @@ from starlette.websockets import WebSocket
 from kvd.commands.entry import Change
 from kvd.commands.keys import Scan
 from kvd.commands.values import Get, Set
-from kvd.errors import BadArgument, KvdError, TooLarge, WrongType
+from kvd.errors import BadArgument, TooLarge, WrongType
 from kvd.gateways.http.bodies import query
-from kvd.gateways.http.failures import failed, json_response
-from kvd.gateways.http.watch import asked, tell, while_open
+from kvd.gateways.http.failures import json_response
+from kvd.gateways.http.watch import follow
 from kvd.gateways.link import Link
 from kvd.gateways.texts import meant, said
 from kvd.limits import REPLY_BYTES_MAX, WALK_KEYS
@@ -61,14 +60,7 @@ async def get_all(request: Request) -> Response:
 
 async def subscribe(socket: WebSocket) -> None:
     """/subscribe: a record for each change. Its pings are read, and nothing waits for them."""
-    async with AsyncExitStack() as stack:
-        try:
-            feed = await asked(socket, stack)
-        except KvdError as error:
-            await socket.send_denial_response(failed(error))
-            return
-        await socket.accept()
-        await while_open(socket, tell(socket, feed, record))
+    await follow(socket, record)
 
 
 def record(change: Change) -> dict[str, Any]:

@@ -71,6 +71,11 @@ def event(found: dict[str, Any]) -> bytes:
 
 async def websocket(socket: WebSocket) -> None:
     """Tell changes as texts of JSON, one each; the sign of life between them is WebSocket's own ping."""
+    await follow(socket, record)
+
+
+async def follow(socket: WebSocket, form: Callable[[Change], Any]) -> None:
+    """Tell changes in a form; what cannot be told is refused before the first."""
     async with AsyncExitStack() as stack:
         try:
             feed = await asked(socket, stack)
@@ -78,7 +83,7 @@ async def websocket(socket: WebSocket) -> None:
             await socket.send_denial_response(failed(error))
             return
         await socket.accept(headers=[(name.lower().encode(), text.encode()) for name, text in feed.headers.items()])
-        await while_open(socket, tell(socket, feed, record))
+        await while_open(socket, tell(socket, feed, form))
 
 
 async def tell(socket: WebSocket, feed: Feed, form: Callable[[Change], Any]) -> None:

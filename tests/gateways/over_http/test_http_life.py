@@ -177,7 +177,9 @@ def test_a_port_in_use_is_told(web):
     assert (done.returncode, "cannot listen on" in done.stderr) == (69, True), done.stderr
 
 
-@pytest.mark.parametrize(("kind", "module"), [("http", "starlette"), ("http", "uvicorn")])
+@pytest.mark.parametrize(
+    ("kind", "module"), [("http", "starlette"), ("http", "uvloop"), ("grpc", "grpc"), ("nats", "nats")]
+)
 def test_without_the_extra_one_sentence_names_it(kind, module):
     hidden = f"import sys; sys.modules[{module!r}] = None; from kvd.cli import main; main()"
     command = [sys.executable, "-c", hidden, "gateway", kind]
