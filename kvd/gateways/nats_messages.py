@@ -9,7 +9,6 @@ has already: HISTORY-REVISION, and for the first two the subject behind it, sinc
 in it because another store, or one that was restored, has the same revisions with other changes.
 """
 
-import base64
 import hashlib
 import json
 import re
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 from kvd.commands.entry import Change
 from kvd.errors import BadConfiguration, KvdError
+from kvd.texts import said
 
 OWN_PREFIX = b"kvd:nats:"
 ROOT = "kvd."
@@ -74,14 +74,6 @@ def key_of(subject: str) -> bytes | None:
     return escaped.sub(lambda found: bytes([int(found[1], 16)]), text.encode())
 
 
-def told(data: bytes) -> str | dict[str, str]:
-    """Return bytes as JSON has them."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode()}
-
-
 def encoded(facts: dict[str, Any]) -> bytes:
     """Return JSON."""
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
@@ -91,10 +83,10 @@ def messages_of(change: Change, history: str, payload_max: int, *, with_changes:
     """Yield what is published of a change. Raises BridgeEnded."""
     number = f"{history}-{change.revision}"
     subject = "rm" if change.value is None else "set"
-    facts: dict[str, Any] = {"key": told(change.key)}
+    facts: dict[str, Any] = {"key": said(change.key)}
     yield message(subject, facts, "val", change.value, f"{number}-{subject}", payload_max)
     if with_changes:
-        facts = {"revision": change.revision, "kind": change.kind, "key": told(change.key)}
+        facts = {"revision": change.revision, "kind": change.kind, "key": said(change.key)}
         yield message(subject_of(change.key), facts, "value", change.value, number, payload_max)
 
 
@@ -104,7 +96,7 @@ def message(
     """Return a message with a value; without it, and marked, where the server would not take it. Raises BridgeEnded."""
     most = payload_max - HEADERS_BYTES
     if value is None or len(value) <= most:
-        body = encoded(facts if value is None else {**facts, name: told(value)})
+        body = encoded(facts if value is None else {**facts, name: said(value)})
         if len(body) <= most:
             return Message(subject, body, number)
     body = encoded({**facts, name: None, "too_large": True, "bytes": len(value or b"")})

@@ -8,12 +8,12 @@ value `""`; CRLF ends a row.
 """
 
 import re
-from base64 import b64encode
 from typing import Any
 
 import msgspec
 
 from kvd.commands import Command
+from kvd.texts import shown
 from kvsh.render.told import told
 
 NEEDS_QUOTES = re.compile(rb'[",\r\n]|^$|^[ \t]|[ \t]$')
@@ -61,7 +61,7 @@ def json_error(code: str, message: str, outcome: str, **details: Any) -> bytes:
 
 def document(value: Any) -> bytes:
     """Return a JSON document and a newline; no character in it acts on a terminal."""
-    text = msgspec.json.encode(jsonable(value)).decode()
+    text = msgspec.json.encode(shown(value)).decode()
     if not text.isprintable():
         text = "".join([character if character.isprintable() else escaped(character) for character in text])
     return text.encode() + b"\n"
@@ -71,20 +71,6 @@ def escaped(character: str) -> str:
     r"""Return a character as JSON's `\\uXXXX`."""
     units = character.encode("utf-16-be")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
-
-
-def jsonable(value: Any) -> Any:
-    """Return a value with its bytes as strings or base64."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return {"base64": b64encode(value).decode()}
-    if isinstance(value, dict):
-        return {str(name): jsonable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [jsonable(item) for item in value]
-    return value
 
 
 def csv(command: Command, result: Any) -> bytes:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kvd.commands import Command, Write, syntax_of
+from kvd.commands.atomic import Once
 from kvd.commands.syntax import Shape
 
 
@@ -19,8 +20,8 @@ def told(command: Command, result: Any) -> Any:
     """Return a result with OK for the nil of a write that has nothing to tell; also within a transaction."""
     if isinstance(result, list) and isinstance(inner := getattr(command, "commands", None), list):
         return [told(each, its) for each, its in zip(inner, result, strict=True)]
-    if isinstance(inner := getattr(command, "command", None), Command):
-        return told(inner, result)
+    if isinstance(command, Once):
+        return told(command.write, result)
     return OK if result is None and is_done_by_nil(command) else result
 
 

@@ -16,8 +16,8 @@ from kvd import errors
 from kvd.errors import KvdError
 from kvd.gateways.faults import fault_of
 from kvd.gateways.link import NotKnown
-from kvd.gateways.texts import shown
 from kvd.limits import GRPC_DETAILS_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX
+from kvd.texts import shown
 
 STATUS: dict[type[KvdError], StatusCode] = {
     errors.BadRequest: StatusCode.INVALID_ARGUMENT,

@@ -11,8 +11,8 @@ from kvd.gateways.http.bodies import json_body, query
 from kvd.gateways.http.failures import body_of, json_response
 from kvd.gateways.http.shapes import command_of
 from kvd.gateways.link import Link
-from kvd.gateways.texts import shown
 from kvd.limits import IN_FLIGHT_MAX
+from kvd.texts import shown
 
 
 async def run(request: Request) -> Response:

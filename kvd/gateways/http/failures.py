@@ -34,7 +34,7 @@ from kvd.errors import (
 )
 from kvd.gateways.faults import Fault, fault_of
 from kvd.gateways.link import NotKnown
-from kvd.gateways.texts import shown
+from kvd.texts import shown
 
 STATUS: dict[type[KvdError], int] = {
     BadRequest: 400,

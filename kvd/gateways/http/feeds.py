@@ -9,8 +9,8 @@ from kvd.client.aio import AsyncWatch
 from kvd.commands.entry import Change
 from kvd.errors import BadArgument, Busy, HistoryChanged
 from kvd.gateways.link import Link, watches_max
-from kvd.gateways.texts import said
 from kvd.limits import HTTP_WATCHERS_MAX, KEY_BYTES_MAX, WATCH_SIGN_MS
+from kvd.texts import said
 
 
 class Feed:

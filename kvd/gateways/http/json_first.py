@@ -14,8 +14,8 @@ from kvd.gateways.http.bodies import query
 from kvd.gateways.http.failures import json_response
 from kvd.gateways.http.watch import follow
 from kvd.gateways.link import Link
-from kvd.gateways.texts import meant, said
 from kvd.limits import REPLY_BYTES_MAX, WALK_KEYS
+from kvd.texts import meant, said
 
 MISSING = "The given key is not present in the data store."
 TOPIC, PARTITION = "kvd", 0  # what a record of Kafka has, and kvd has one of

@@ -12,7 +12,7 @@ from kvd.gateways.http.bodies import json_body, one, query
 from kvd.gateways.http.failures import json_response
 from kvd.gateways.http.json_first import part
 from kvd.gateways.link import Link
-from kvd.gateways.texts import said
+from kvd.texts import said
 
 
 def text_of(value: bytes | None) -> Any:

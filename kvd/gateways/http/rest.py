@@ -17,8 +17,8 @@ from kvd.errors import BadArgument, Conflict
 from kvd.gateways.http.bodies import body, flag, key_of, number, one, query
 from kvd.gateways.http.failures import PRECONDITION_FAILED, failed, json_response, refused
 from kvd.gateways.link import Link
-from kvd.gateways.texts import said
 from kvd.limits import KEY_BYTES_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
+from kvd.texts import said
 
 BEGIN = b"/kv/"
 ETAG = re.compile(r'(?:W/)?"(\d{1,19})"')

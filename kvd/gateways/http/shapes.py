@@ -14,7 +14,7 @@ from msgspec.structs import FieldInfo, fields
 from kvd import wire
 from kvd.commands import COMMANDS, Command, syntax_of
 from kvd.errors import BadArgument, UnknownCommand
-from kvd.gateways.texts import meant
+from kvd.texts import meant
 
 NAME = "command"
 BYTES = {"$ref": "#/components/schemas/Bytes"}

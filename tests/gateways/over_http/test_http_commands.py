@@ -17,8 +17,8 @@ from kvd.gateways.http.failures import STATUS, body_of, status_of
 from kvd.gateways.http.openapi import text
 from kvd.gateways.http.shapes import command_of, schema_of
 from kvd.gateways.link import NotKnown
-from kvd.gateways.texts import meant, said, shown
 from kvd.limits import IN_FLIGHT_MAX
+from kvd.texts import meant, said, shown
 
 DOCUMENT = json.loads(text())
 
