@@ -119,7 +119,7 @@ def token_command(name: str) -> None:
 @click.option(
     "--drain",
     "drain_s",
-    type=click.FloatRange(0, 300),
+    type=click.FloatRange(0, 50),
     default=0.0,
     help="At the end, seconds of not being ready first.",
 )

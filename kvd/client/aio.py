@@ -208,7 +208,7 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
         """Close the connection; whoever still waits is cancelled."""
         if self.driver is not None:
             self.driver.stop()
-        for pending in self.stream.pending.order:
+        for pending in list(self.stream.pending.by_correlation.values()):
             pending.tag.cancel()
         self.stream.close()
 

@@ -77,8 +77,9 @@ class InFlight:
         self.number += 1
         self.count += 1
         pending = Pending(command, tag, self.number.to_bytes(8, "big"), unsent_until, until)
-        self.order.append(pending)
-        self.by_correlation[pending.correlation] = pending
+        if self.is_ordered:
+            self.order.append(pending)
+        self.by_correlation[pending.correlation] = pending  # those that are not over, in the order given
         self.waiting.append(pending)
         self.soonest = min(self.soonest, pending.deadline)
         return pending
@@ -103,14 +104,15 @@ class InFlight:
     def finish(self, pending: Pending, outcome: Outcome) -> None:
         """End a command."""
         pending.outcome = outcome
+        pending.body = b""  # one that waits long, as CHANGES may, would hold the bytes of all behind it
         del self.by_correlation[pending.correlation]
         if not self.is_ordered:
             self.over.append(pending)
 
     def disconnected(self) -> None:
         """The connection broke: what was sent over it has no reply to come."""
-        for pending in reversed(self.order):
-            if pending.sent and pending.outcome is None:
+        for pending in reversed(list(self.by_correlation.values())):
+            if pending.sent:
                 if pending.is_safe:
                     pending.sent = False
                     self.waiting.appendleft(pending)
@@ -127,10 +129,10 @@ class InFlight:
         """Give up on those whose time is over. They are looked at only when one's may be."""
         if now < self.soonest:
             return
-        for pending in self.order:
-            if pending.outcome is None and now >= pending.deadline:
+        for pending in list(self.by_correlation.values()):
+            if now >= pending.deadline:
                 self.finish(pending, no_reply(pending, self.hindrance))
-        self.soonest = min((pending.deadline for pending in self.order if pending.outcome is None), default=inf)
+        self.soonest = min((pending.deadline for pending in self.by_correlation.values()), default=inf)
 
     def next_deadline(self) -> float | None:
         """Return a time before which nobody's is over, None when there is none to wait for."""
@@ -139,9 +141,7 @@ class InFlight:
     def take(self) -> Iterator[tuple[Any, Outcome]]:
         """Yield what is over. In order, one that is not holds back those behind it."""
         while self.order and self.order[0].outcome is not None:
-            pending = self.order.popleft()
-            if self.is_ordered:
-                self.over.append(pending)
+            self.over.append(self.order.popleft())
         while self.over:
             pending = self.over.popleft()
             self.count -= 1

@@ -35,7 +35,14 @@ async def live(gateway: Gateway, notifier: Notifier) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     reloading: set[asyncio.Task[None]] = set()
-    loop.add_signal_handler(signal.SIGHUP, lambda: reloading.add(loop.create_task(reload(gateway, notifier))))
+
+    def hang_up() -> None:
+        """Read again, beside all else."""
+        task = loop.create_task(reload(gateway, notifier))
+        reloading.add(task)
+        task.add_done_callback(reloading.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     try:
         place = await gateway.open()
         log.info("event=gateway_ready at=%s", place)

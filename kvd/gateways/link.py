@@ -10,6 +10,7 @@ from kvd.client.aio import AsyncWatch
 from kvd.client.keys import Keys
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok
+from kvd.commands.server import Info
 from kvd.errors import KvdError, OutcomeUnknown
 from kvd.gateways.tokens import Tokens, digest
 
@@ -37,6 +38,8 @@ class Link:
 
         NotKnown and OutcomeUnknown, too, when the token is taken away meanwhile.
         """
+        if self.revoked.is_set():
+            raise NotKnown("the token was taken away")
         try:
             return await self.client.answer(command)
         except asyncio.CancelledError:
@@ -53,7 +56,7 @@ class Link:
     async def info(self) -> dict[str, dict[str, Any]]:
         """Return INFO; raises KvdError, or TimeoutError, when it does not come within a second."""
         async with asyncio.timeout(READY_S):
-            return await self.client.info()
+            return (await self.answer(Info())).result  # type: ignore[no-any-return]
 
     async def hindrance(self) -> str | None:
         """Return why the daemon cannot be used now; None when it answers and takes writes."""

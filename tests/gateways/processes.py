@@ -22,29 +22,20 @@ class Gateway:
         *options: str,
         listen: str | None = "127.0.0.1:0",
         before: tuple[str, ...] = (),
+        program: tuple[str, ...] = (),
     ) -> None:
         self.log = directory / "gateway-log"
         self.kind, self.url, self.options, self.listen = kind, url, options, listen
         self.before = before  # what the gateway is started by
+        self.program = program or (sys.executable, "-m", "kvd")
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
     def spawn(self) -> "Gateway":
         listen = [] if self.listen is None else ["--listen", self.listen]
-        command = [
-            *self.before,
-            sys.executable,
-            "-m",
-            "kvd",
-            "gateway",
-            self.kind,
-            "--url",
-            self.url,
-            *listen,
-            *self.options,
-        ]
+        named = ["gateway", self.kind, "--url", self.url, *listen, *self.options]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stderr=log, stdout=log, cwd=ROOT)
+            self.process = subprocess.Popen([*self.before, *self.program, *named], stderr=log, stdout=log, cwd=ROOT)
         self.starts += 1
         return self
 

@@ -60,7 +60,8 @@ ROUTES: Sequence[BaseRoute] = (
 
 def application(links: Links, rules: Rules) -> Starlette:
     """Return the application of a gateway."""
-    around = [Middleware(Guard, links=links, rules=rules)]
+    room = Room()
+    around = [Middleware(Guard, links=links, rules=rules, room=room)]
     if rules.origins:  # outside, for a browser's preflight brings no token
         cors = Middleware(
             CORSMiddleware,
@@ -81,5 +82,5 @@ def application(links: Links, rules: Rules) -> Starlette:
         },
     )
     app.router.redirect_slashes = False
-    app.state.links, app.state.feeds, app.state.room, app.state.is_ending = links, Feeds(), Room(), False
+    app.state.links, app.state.feeds, app.state.room, app.state.is_ending = links, Feeds(), room, False
     return app

@@ -5,25 +5,39 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
+from starlette.types import Scope
 
 from kvd.errors import BadArgument, BadRequest, Busy, TooLarge
-from kvd.limits import COMMAND_BYTES_MAX, HTTP_BODIES_BYTES_MAX, HTTP_BODY_MS
+from kvd.limits import HTTP_BODIES_BYTES_MAX, HTTP_BODY_MS, HTTP_JSON_BYTES_MAX, HTTP_QUERY_FIELDS_MAX
 
-QUERY_FIELDS_MAX = 64
-JSON_BYTES_MAX = 2 * COMMAND_BYTES_MAX  # base64 and escapes take more than bytes
+# How many times its bytes a body takes, until it is answered: a value as it was read, in one, and on the wire; of JSON
+# the objects that it becomes.
+VALUE_COPIES, JSON_COPIES = 3, 8
 TRUE = {b"", b"1", b"true", b"yes"}
 FALSE = {b"0", b"false", b"no"}
 
 
 class Room:
-    """The bytes of all bodies that are being read."""
+    """The memory of all bodies that are being read or answered. What a request takes is given back with its end."""
 
     def __init__(self) -> None:
         self.taken = 0
 
+    def take(self, scope: Scope, size: int) -> None:
+        """Take some for a request. Raises Busy."""
+        self.taken += size
+        scope["taken"] = scope.get("taken", 0) + size
+        if self.taken > HTTP_BODIES_BYTES_MAX:
+            raise Busy("too many large bodies are on their way: try again")
 
-async def body(request: Request, most: int) -> bytes:
+    def give_back(self, scope: Scope) -> None:
+        """Give back what a request has taken."""
+        self.taken -= scope.get("taken", 0)
+
+
+async def body(request: Request, most: int, copies: int = VALUE_COPIES) -> bytes:
     """Return a request's body; raises TooLarge, Busy, or BadRequest when it does not come in time."""
     told = request.headers.get("content-length", "0")
     if told.isascii() and told.isdigit() and int(told) > most:
@@ -35,22 +49,18 @@ async def body(request: Request, most: int) -> bytes:
         async with asyncio.timeout(HTTP_BODY_MS / 1000):
             async for part in request.stream():
                 size += len(part)
-                room.taken += len(part)
                 if size > most:
                     raise TooLarge(f"the body is more than {most} bytes; no more are allowed here")
-                if room.taken > HTTP_BODIES_BYTES_MAX:
-                    raise Busy("too many large bodies are on their way: try again")
+                room.take(request.scope, copies * len(part))
                 parts.append(part)
     except TimeoutError:
         raise BadRequest(f"the body did not come within {HTTP_BODY_MS // 1000} s") from None
-    finally:
-        room.taken -= size
     return b"".join(parts)
 
 
 async def json_body(request: Request) -> Any:
     """Return a body of JSON, whatever its Content-Type says: curl -d names another. Raises BadRequest, TooLarge."""
-    content = await body(request, JSON_BYTES_MAX)
+    content = await body(request, HTTP_JSON_BYTES_MAX, JSON_COPIES)
     try:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -60,8 +70,8 @@ async def json_body(request: Request) -> Any:
 def query(request: HTTPConnection, *known: str) -> dict[str, list[bytes]]:
     """Return a query's fields, percent-decoded; raises BadArgument for one that is not known."""
     parts = [part for part in request.scope["query_string"].split(b"&") if part]
-    if len(parts) > QUERY_FIELDS_MAX:
-        raise BadArgument(f"the query has more than {QUERY_FIELDS_MAX} fields")
+    if len(parts) > HTTP_QUERY_FIELDS_MAX:
+        raise BadArgument(f"the query has more than {HTTP_QUERY_FIELDS_MAX} fields")
     found: dict[str, list[bytes]] = {}
     for part in parts:  # urllib's parse_qsl would lose what is not UTF-8
         name, _, value = part.partition(b"=")
@@ -103,4 +113,6 @@ def flag(found: dict[str, list[bytes]], name: str) -> bool:
 def key_of(request: Request, begin: bytes) -> bytes:
     """Return the key in a path: all that follows, percent-decoded. A path as text would lose what is not UTF-8."""
     raw: bytes = request.scope["raw_path"]
+    if not raw.startswith(begin):  # it was this path only after decoding: /%6bv/a, /kv%2Fa
+        raise HTTPException(404, "Not Found")
     return unquote_to_bytes(raw.removeprefix(begin))

@@ -8,11 +8,13 @@ from starlette.responses import Response
 
 from kvd.errors import KvdError, TooLarge
 from kvd.gateways.http.bodies import json_body, query
-from kvd.gateways.http.failures import body_of, json_response
+from kvd.gateways.http.failures import body_of, encode, json_response
 from kvd.gateways.http.shapes import command_of
 from kvd.gateways.link import Link
-from kvd.limits import IN_FLIGHT_MAX
+from kvd.limits import IN_FLIGHT_MAX, REPLY_BYTES_MAX
 from kvd.texts import shown
+
+AT_ONCE = 16  # large results of so many are held at once
 
 
 async def run(request: Request) -> Response:
@@ -24,7 +26,22 @@ async def run(request: Request) -> Response:
         return json_response(await result_of(link, found))
     if len(found) > IN_FLIGHT_MAX:
         raise TooLarge(f"{len(found)} commands are too many at once: at most {IN_FLIGHT_MAX}")
-    return json_response(await asyncio.gather(*[outcome_of(link, each) for each in found]))
+    return Response(b"[%s]" % b",".join(await results_of(link, found)), media_type="application/json")
+
+
+async def results_of(link: Link, found: list[Any]) -> list[bytes]:
+    """Return what commands give, each as JSON. Beyond what one reply may carry the others are not run."""
+    told: list[bytes] = []
+    room = REPLY_BYTES_MAX
+    for first in range(0, len(found), AT_ONCE):
+        some = found[first : first + AT_ONCE]
+        if room < 0:
+            full = TooLarge(f"the results before are more than {REPLY_BYTES_MAX} bytes together: ask for fewer at once")
+            told += [encode({"error": body_of(full)})] * len(some)
+            continue
+        told += map(encode, await asyncio.gather(*[outcome_of(link, each) for each in some]))
+        room -= sum(map(len, told[first:]))
+    return told
 
 
 async def result_of(link: Link, found: Any) -> dict[str, Any]:

@@ -1,16 +1,19 @@
 """Changes for clients of HTTP: each has a watch of his own, with signs of life, and all end when the gateway does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from kvd.client.aio import AsyncWatch
 from kvd.commands.entry import Change
-from kvd.errors import BadArgument, Busy, HistoryChanged
-from kvd.gateways.link import Link, watches_max
+from kvd.commands.server import Ping
+from kvd.errors import Busy, HistoryChanged, TooLarge
+from kvd.gateways.link import Link, NotKnown, watches_max
 from kvd.limits import HTTP_WATCHERS_MAX, KEY_BYTES_MAX, WATCH_SIGN_MS
 from kvd.texts import said
+
+LAST_WORDS_S = 1.0
 
 
 class Feed:
@@ -27,17 +30,18 @@ class Feed:
         return {"Kvd-History": str(self.watch.inner.history), "Kvd-Revision": str(self.watch.revision)}
 
     async def batches(self) -> AsyncIterator[list[Change]]:
-        """Yield changes as they come, and an empty list as a sign of life.
+        """Yield changes as they come, and an empty list as a sign of life. It ends when the gateway does.
 
-        It ends when the gateway does, or the token means nobody any more. Raises KvdError when there is no going on.
+        Raises KvdError when there is no going on, NotKnown when the token is taken away.
         """
-        ends = [asyncio.ensure_future(event.wait()) for event in (self.feeds.ending, self.link.revoked)]
+        ending = asyncio.ensure_future(self.ended())
         taking = asyncio.ensure_future(self.watch.take())
         try:
             while True:
-                waits = (taking, *ends)
+                waits = (taking, ending)
                 await asyncio.wait(waits, timeout=WATCH_SIGN_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
-                if any(end.done() for end in ends):
+                if ending.done():
+                    ending.result()
                     return
                 if not taking.done():
                     yield []
@@ -46,10 +50,34 @@ class Feed:
                 taking = asyncio.ensure_future(self.watch.take())
                 yield changes
         finally:
-            for task in (taking, *ends):
-                task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
+            await dropped(taking, ending)
+
+    async def ended(self) -> None:
+        """Return when the gateway ends; raise NotKnown when the token is taken away."""
+        ends = [asyncio.ensure_future(event.wait()) for event in (self.link.revoked, self.feeds.ending)]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await dropped(*ends)
+        if self.link.revoked.is_set():
+            raise NotKnown("the token was taken away")
+
+    async def within(self, sending: Coroutine[Any, Any, None]) -> None:
+        """Send until that is done; a moment after the feed has ended it is cut off, for a client may take nothing."""
+        tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(self.ended())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks[:1], timeout=LAST_WORDS_S)
+        finally:
+            await dropped(*tasks)
+
+
+async def dropped(*tasks: asyncio.Future[Any]) -> None:
+    """End tasks, whatever becomes of them."""
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await task
 
 
 class Feeds:
@@ -66,12 +94,12 @@ class Feeds:
     ) -> AsyncIterator[Feed]:
         """Give a feed that has begun. Raises Busy, Compacted, HistoryChanged and what else a watch raises."""
         if any(len(prefix) > KEY_BYTES_MAX for prefix in prefixes):
-            raise BadArgument(f"a prefix has at most {KEY_BYTES_MAX} bytes")
+            raise TooLarge(f"a prefix has at most {KEY_BYTES_MAX} bytes")
         if self.count >= self.most:
             raise Busy(f"this gateway has {self.most} watchers already: try another, or again")
-        await link.client.ping()  # a daemon that is away is told at once, and not after the time a watch gives it
         self.count += 1
         try:
+            await link.answer(Ping())  # a daemon that is away is told at once, and not after the time a watch gives it
             async with link.watch(*prefixes, since=since) as watch:
                 await watch.begun()
                 if history not in (None, watch.inner.history):

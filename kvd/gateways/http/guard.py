@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from kvd.gateways.http.bodies import Room
 from kvd.gateways.http.failures import failed, refused
 from kvd.gateways.link import Links, NotKnown
 
@@ -21,17 +23,25 @@ BEARER = "bearer "
 
 
 class Rules(NamedTuple):
-    """Which names of ours are right (None: any), and which other origins may read and write by a browser."""
+    """Which names of ours are right (None: any), whether addresses are, and which origins may use us by a browser."""
 
     hosts: frozenset[str] | None
     origins: Sequence[str]
+    are_addresses_right: bool = False
+
+    def knows(self, host: str) -> bool:
+        """Return whether a Host header means us."""
+        if self.hosts is None or name_of(host) in self.hosts:
+            return True
+        return self.are_addresses_right and is_address(name_of(host))
 
 
 class Guard:
     """ASGI around the application: it refuses, or says by which link a request goes on."""
 
-    def __init__(self, app: ASGIApp, links: Links, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, links: Links, rules: Rules, room: Room) -> None:
         self.app = app
+        self.room = room
         self.links = links
         self.rules = rules
 
@@ -43,13 +53,18 @@ class Guard:
             else:
                 await response(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.room.give_back(scope)
 
     def judged(self, scope: Scope) -> Response | None:
         """Return why a request is refused; None when it is let in, with its link in the scope."""
         headers = dict(scope["headers"])
         host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
-        if self.rules.hosts is not None and name_of(host) not in self.rules.hosts:
+        if len([name for name, _ in scope["headers"] if name == b"host"]) > 1:
+            return refused(400, "there are two Host headers")
+        if not self.rules.knows(host):
             # A page whose name was made to mean this address (DNS rebinding) has its own name there.
             return refused(403, f"this gateway is not {host[:255]!r}: start it with --host for each name it has")
         if origin is not None and not self.may_come_from(origin.decode("latin-1"), host, scope):
@@ -64,7 +79,7 @@ class Guard:
 
     def may_come_from(self, origin: str, host: str, scope: Scope) -> bool:
         """Return whether a page of an origin may ask this. To read is the browser's to allow (CORS), and off."""
-        if origin in self.rules.origins or urlsplit(origin).netloc == host:
+        if origin in self.rules.origins or origin.partition("://")[2] == host:
             return True
         return scope["type"] == "http" and scope["method"] in SAFE
 
@@ -76,6 +91,15 @@ def name_of(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def is_address(name: str) -> bool:
+    """Return whether a name is an address in digits: no page can be given it by DNS."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def token_in(headers: Mapping[bytes, bytes]) -> str | None:

@@ -10,7 +10,7 @@ from kvd.limits import HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS, 
 class Protocol(HttpToolsProtocol):
     """One connection. Without this a head could grow without end, and who says nothing would stay for ever."""
 
-    head_bytes = 0
+    unused_bytes = 0  # since a request began, or bytes of a body came: a head, trailers, what stands beside chunks
     is_in_head = True
     head_timer: asyncio.TimerHandle | None = None
 
@@ -34,24 +34,47 @@ class Protocol(HttpToolsProtocol):
 
     def head_is_there(self) -> None:
         """Take the time away."""
-        self.is_in_head, self.head_bytes = False, 0
+        self.is_in_head = False
         if self.head_timer is not None:
             self.head_timer.cancel()
             self.head_timer = None
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in; a head that is too long ends the connection."""
+        """Take bytes in; a head or trailers that are too long end the connection."""
+        self.unused_bytes += len(data)
         super().data_received(data)
         if self.is_in_head:  # mostly it has come as one, and costs no timer
-            self.head_bytes += len(data)
             self.wait_for_head()
-            if self.head_bytes > HTTP_HEAD_BYTES_MAX:
-                self.send_400_response(f"The head of the request is longer than {HTTP_HEAD_BYTES_MAX} bytes.")
+        if self.unused_bytes > HTTP_HEAD_BYTES_MAX:
+            self.refuse()
+
+    def refuse(self) -> None:
+        """End the connection; a request before this one is answered first."""
+        if self.is_in_head and self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+        elif not self.transport.is_closing():
+            self.send_400_response(f"What stands beside the body is longer than {HTTP_HEAD_BYTES_MAX} bytes.")
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self.is_in_head = True
+        self.is_in_head, self.unused_bytes = True, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header in. Trailers, which come after the body, mean nothing here."""
+        if self.is_in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body in."""
+        self.unused_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there."""
+        self.unused_bytes = 0
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         """Its head is there."""
@@ -69,7 +92,7 @@ class Protocol(HttpToolsProtocol):
 
     def end_idle(self) -> None:
         """End, unless a head is coming, or it is a WebSocket by now."""
-        if self.head_bytes == 0 and self in self.connections:
+        if self.unused_bytes == 0 and self in self.connections:
             super().shutdown()
 
     def handle_websocket_upgrade(self) -> None:

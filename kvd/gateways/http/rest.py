@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from kvd.commands.atomic import Transaction
 from kvd.commands.keys import EntryOf, Scan
 from kvd.commands.values import Clear, Set
-from kvd.errors import BadArgument, Conflict
+from kvd.errors import BadArgument, Conflict, TooLarge
 from kvd.gateways.http.bodies import body, flag, key_of, number, one, query
 from kvd.gateways.http.failures import PRECONDITION_FAILED, failed, json_response, refused
 from kvd.gateways.link import Link
@@ -29,11 +29,18 @@ DONE = b"OK"
 
 
 def key_in(request: Request) -> bytes:
-    """Return the key of a path; raises BadArgument."""
+    """Return the key of a path; raises BadArgument, TooLarge."""
     key = key_of(request, BEGIN)
-    if not 0 < len(key) <= KEY_BYTES_MAX:
-        raise BadArgument(f"a key has 1 to {KEY_BYTES_MAX} bytes, this one {len(key)}")
-    return key
+    if not key:
+        raise BadArgument("a key has at least 1 byte")
+    return fitting(key)
+
+
+def fitting(name: bytes) -> bytes:
+    """Return a key or prefix; raises TooLarge."""
+    if len(name) > KEY_BYTES_MAX:
+        raise TooLarge(f"a key has at most {KEY_BYTES_MAX} bytes, this one {len(name)}")
+    return name
 
 
 async def get(request: Request) -> Response:
@@ -148,8 +155,10 @@ async def pages(request: Request) -> Response:
     limit, after, prefix = number(found, "limit"), one(found, "after"), one(found, "prefix")
     if limit is not None and not 1 <= limit <= SCAN_LIMIT_MAX:
         raise BadArgument(f"limit is 1 to {SCAN_LIMIT_MAX}")
-    if len(prefix or b"") > KEY_BYTES_MAX or not 0 < len(after or b"-") <= KEY_BYTES_MAX:
-        raise BadArgument(f"prefix and after are keys, of at most {KEY_BYTES_MAX} bytes")
+    if after == b"":
+        raise BadArgument("after is a key, of at least 1 byte")
+    fitting(prefix or b"")
+    fitting(after or b"")
     has_values = flag(found, "values")
     reply = await link.answer(Scan(prefix, after, limit, values=has_values or None))
     items, following = reply.result

@@ -14,12 +14,11 @@ from kvd.gateways.http.app import application
 from kvd.gateways.http.guard import LOOPBACK, Rules
 from kvd.gateways.http.protocol import Protocol
 from kvd.gateways.listen import close_places, open_places, place_bound
-from kvd.limits import HTTP_DRAIN_MS, HTTP_IDLE_MS, KIB
+from kvd.limits import HTTP_DRAIN_MS, HTTP_IDLE_MS, HTTP_WEBSOCKET_BYTES_MAX
 
 __all__ = ["DEFAULT", "Gateway", "new_event_loop"]
 
 DEFAULT = "127.0.0.1:7480"
-WEBSOCKET_BYTES_MAX = 64 * KIB  # what a watcher says means nothing
 WEBSOCKET_SIGN_S = 20.0
 
 
@@ -42,7 +41,7 @@ class Gateway:
         door.check_certificate()
         self.links = door.links()
         self.sockets = open_places(door.listen, DEFAULT, door.check_place)
-        self.app = application(self.links, Rules(hosts_of(door, hosts, self.sockets), origins))
+        self.app = application(self.links, rules_of(door, hosts, origins, self.sockets))
         self.server = self.made()
         self.is_over = asyncio.Event()
 
@@ -52,7 +51,7 @@ class Gateway:
             self.app,
             http=Protocol,
             ws="websockets-sansio",
-            ws_max_size=WEBSOCKET_BYTES_MAX,
+            ws_max_size=HTTP_WEBSOCKET_BYTES_MAX,
             ws_ping_interval=WEBSOCKET_SIGN_S,
             ws_ping_timeout=WEBSOCKET_SIGN_S,
             ws_per_message_deflate=False,
@@ -99,9 +98,11 @@ class Gateway:
         close_places(self.sockets, self.door.listen)
 
 
-def hosts_of(door: Door, hosts: Sequence[str], sockets: Sequence[socket.socket]) -> frozenset[str] | None:
-    """Return the names that a Host header may have; None: any, where a token is asked for, or nobody minds."""
+def rules_of(door: Door, hosts: Sequence[str], origins: Sequence[str], sockets: Sequence[socket.socket]) -> Rules:
+    """Return which names are ours. Where a token is asked for any is right, for no page of others has one."""
     if hosts:
-        return LOOPBACK | {host.lower() for host in hosts}
+        return Rules(LOOPBACK | {host.lower() for host in hosts}, origins)
+    if door.token_file is not None:
+        return Rules(None, origins)
     is_local = all(place_bound(sock).is_local for sock in sockets)
-    return None if door.token_file is not None or door.is_insecure or not is_local else LOOPBACK
+    return Rules(LOOPBACK | {socket.gethostname().lower()}, origins, are_addresses_right=not is_local)

@@ -5,23 +5,25 @@ Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.ht
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from kvd.commands.entry import Change
 from kvd.errors import BadArgument, KvdError
 from kvd.gateways.http.bodies import number, one, query
 from kvd.gateways.http.failures import body_of, encode, failed, status_of
-from kvd.gateways.http.feeds import Feed, Feeds, record
+from kvd.gateways.http.feeds import Feed, Feeds, dropped, record
 from kvd.gateways.link import Link
 from kvd.limits import INTEGER_MAX
 
 FIELDS = ("prefix", "since", "history")
-EVENTS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter: nginx would hold them back
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter: nginx would hold them back
 # How a WebSocket ends (RFC 6455, 7.4): as the status that HTTP would have had, in the range for private use.
 PRIVATE, GOING_AWAY = 4000, 1001
 REASON_BYTES_MAX = 120
@@ -43,25 +45,41 @@ async def asked(request: HTTPConnection, stack: AsyncExitStack) -> Feed:
     return await stack.enter_async_context(feeds.feed(link, found.get("prefix", []), since, told))
 
 
+class Events(StreamingResponse):
+    """A feed as events. Who takes nothing is cut off when the feed ends."""
+
+    def __init__(self, feed: Feed, stack: AsyncExitStack) -> None:
+        self.feed, self.stack = feed, stack
+        super().__init__(lines(feed), headers={**HEADERS, **feed.headers}, media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tell them."""
+        async with self.stack:
+            await self.feed.within(super().__call__(scope, receive, send))
+
+
 async def events(request: Request) -> Response:
     """Tell changes as server-sent events; what cannot be told is refused before the first."""
+    if request.method == "HEAD":
+        raise HTTPException(405, headers={"Allow": "GET"})
     async with AsyncExitStack() as stack:
         feed = await asked(request, stack)
-        stream = told(feed, stack.pop_all())
-        # The first part comes at once: the headers are sent with it, and who reads them knows that he misses nothing.
-        return StreamingResponse(stream, headers={**EVENTS, **feed.headers}, media_type="text/event-stream")
+        return Events(feed, stack.pop_all())
     raise AssertionError  # what `with` swallows: nothing
 
 
-async def told(feed: Feed, stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
-    """Yield what goes over the wire."""
-    async with stack:
-        yield b": from revision %d on\n\n" % feed.watch.revision
-        try:
-            async for changes in feed.batches():
-                yield b"".join(map(event, map(record, changes))) or b": still here\n\n"
-        except KvdError as error:
-            yield b"event: error\ndata: %s\n\n" % encode(body_of(error))
+async def lines(feed: Feed) -> AsyncGenerator[bytes, None]:
+    """Yield what goes over the wire. The first comes at once: who reads the headers knows that he misses nothing.
+
+    A sign of life is an id alone, which tells nothing but from where to resume: else a prefix that rests for long
+    would be resumed from changes that are not kept any more.
+    """
+    yield b": from revision %d on\n\n" % feed.watch.revision
+    try:
+        async for changes in feed.batches():
+            yield b"".join(map(event, map(record, changes))) or b"id: %d\n\n" % feed.watch.revision
+    except KvdError as error:
+        yield b"event: error\ndata: %s\n\n" % encode(body_of(error))
 
 
 def event(found: dict[str, Any]) -> bytes:
@@ -70,12 +88,12 @@ def event(found: dict[str, Any]) -> bytes:
 
 
 async def websocket(socket: WebSocket) -> None:
-    """Tell changes as texts of JSON, one each; the sign of life between them is WebSocket's own ping."""
-    await follow(socket, record)
+    """Tell changes as texts of JSON, one each; now and then the revision alone, from which to resume."""
+    await follow(socket, record, lambda revision: {"revision": revision})
 
 
-async def follow(socket: WebSocket, form: Callable[[Change], Any]) -> None:
-    """Tell changes in a form; what cannot be told is refused before the first."""
+async def follow(socket: WebSocket, form: Callable[[Change], Any], sign: Callable[[int], Any] | None = None) -> None:
+    """Tell changes in a form, and signs of life; what cannot be told is refused before the first."""
     async with AsyncExitStack() as stack:
         try:
             feed = await asked(socket, stack)
@@ -83,15 +101,16 @@ async def follow(socket: WebSocket, form: Callable[[Change], Any]) -> None:
             await socket.send_denial_response(failed(error))
             return
         await socket.accept(headers=[(name.lower().encode(), text.encode()) for name, text in feed.headers.items()])
-        await while_open(socket, tell(socket, feed, form))
+        await while_open(socket, feed.within(tell(socket, feed, form, sign)))
 
 
-async def tell(socket: WebSocket, feed: Feed, form: Callable[[Change], Any]) -> None:
+async def tell(socket: WebSocket, feed: Feed, form: Callable[[Change], Any], sign: Callable[[int], Any] | None) -> None:
     """Send changes until the gateway ends, or there is no going on."""
     try:
         async for changes in feed.batches():
-            for change in changes:
-                await socket.send_text(encode(form(change)).decode())
+            told = [form(change) for change in changes] or ([] if sign is None else [sign(feed.watch.revision)])
+            for each in told:
+                await socket.send_text(encode(each).decode())
     except KvdError as error:
         await socket.close(PRIVATE + status_of(error), str(error)[:REASON_BYTES_MAX])
     else:
@@ -104,10 +123,7 @@ async def while_open(socket: WebSocket, sending: Coroutine[Any, Any, None]) -> N
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
-                await task
+        await dropped(*tasks)
 
 
 async def closed(socket: WebSocket) -> None:

@@ -1,6 +1,7 @@
 """Who is let in over HTTP: Host, Origin, tokens, the daemon's roles behind them, TLS."""
 
 import re
+import socket
 import ssl
 import subprocess
 import urllib.request
@@ -88,6 +89,27 @@ def test_another_address_wants_tokens_or_a_word(daemon):
     assert (done.returncode, "--token-file" in done.stderr, "--insecure" in done.stderr) == (78, True, True), (
         done.stderr
     )
+
+
+@pytest.mark.parametrize("origin", ["http://[x", "null", "://", "http://localhost:1@HOST"])
+def test_an_origin_that_is_none_is_refused(web, origin):
+    answer = web.ask("PUT", "/kv/a", b"x", Origin=origin.replace("HOST", web.gateway.address))
+    assert answer.status == 403, answer
+
+
+def test_two_hosts_are_one_too_many(web):
+    with socket.create_connection((web.gateway.host, web.gateway.port), timeout=20) as sock:
+        sock.sendall(b"GET /kv HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n\r\n")
+        assert sock.recv(1_000).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("192.0.2.1:7480", 200), ("[2001:db8::1]", 200), ("localhost", 200), ("evil.example", 403)]
+)
+def test_who_listens_for_all_still_is_no_page_of_others(daemon, make_gateway, host, status):
+    gateway = make_gateway("http", daemon.commands, "--insecure", listen="0.0.0.0:0")
+    gateway.address = gateway.address.replace("0.0.0.0", "127.0.0.1")
+    assert Web(gateway).ask("PUT", "/kv/a", b"x", Host=host, Origin=f"http://{host}").status == status
 
 
 class House:
@@ -185,7 +207,35 @@ def test_a_token_that_is_taken_away_is_cut_off_and_a_bad_file_changes_nothing(ho
         eventually(lambda: "event=tokens_read" in gateway.log.read_text())
         assert reader.get("/kv/a").status == 401
         assert writer.ask("PUT", "/kv/a", b"2").status == 200
-        assert not [event for event in events.rest() if event["data"].get("value") == "2"]
+        [told] = events.rest()
+        assert (told["event"], told["data"]["code"]) == ("error", "NOT_KNOWN")
+
+
+def test_a_token_taken_away_while_a_request_comes_is_told(house, make_gateway):
+    gateway = make_gateway("http", house.daemon.commands, *house.options)
+    head = f"Authorization: Bearer {house.tokens['writer']}\r\nContent-Length: 2\r\n"
+    with socket.create_connection((gateway.host, gateway.port), timeout=20) as sock, house.daemon.client() as kv:
+        sock.sendall(f"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\n{head}\r\nx".encode())
+        assert house.web(gateway, "writer").get("/kv/a").status == 404
+        house.write("reader")
+        gateway.process.send_signal(1)
+        eventually(lambda: "event=tokens_read" in gateway.log.read_text())
+        sock.sendall(b"y")
+        assert sock.recv(1_000).startswith(b"HTTP/1.1 401 ")
+        assert kv.get("a") is None
+
+
+def test_who_takes_nothing_is_cut_off_with_his_token(house, make_gateway):
+    gateway = make_gateway("http", house.daemon.commands, *house.options)
+    with socket.create_connection((gateway.host, gateway.port), timeout=20) as sock, house.daemon.client() as kv:
+        head = f"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {house.tokens['reader']}\r\n\r\n"
+        sock.sendall(head.encode())
+        assert sock.recv(100)
+        for _ in range(40):
+            kv.set("k", b"x" * 500_000)
+        house.write("writer")
+        gateway.process.send_signal(1)
+        eventually(lambda: kv.info("traffic")["traffic"]["watchers"] == 0)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import random
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from running import eventually
 from web import Web
 from websockets.sync.client import connect
 
-from kvd.limits import HTTP_HEAD_BYTES_MAX, HTTP_WATCHERS_MAX, MIB, VALUE_BYTES_MAX
+from kvd.limits import HTTP_BODIES_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WATCHERS_MAX, MIB, VALUE_BYTES_MAX
 
 GOOD = b"GET /kv/a HTTP/1.1\r\nHost: localhost\r\nX-Y: z\r\n\r\n"
 
@@ -97,6 +98,50 @@ def test_a_head_without_end_is_cut_off(web, begin):
     assert web.get("/livez").status == 200
 
 
+@pytest.mark.parametrize("part", [b"x-a: " + b"y" * 1_000 + b"\r\n", b"y" * 10_000])
+def test_trailers_without_end_are_cut_off(web, part):
+    before = memory(web.gateway)
+    with opened(web.gateway) as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx-b: ")
+        for _ in range(64 * MIB // len(part)):
+            sock.sendall(part)
+        raise AssertionError("it took all")
+    assert memory(web.gateway) < before + 16 * MIB
+    assert web.get("/livez").status == 200
+
+
+def test_trailers_and_small_chunks_are_taken(web, kv):
+    chunks = b"1;why=because\r\nx\r\n" * 20_000
+    body = chunks + b"0\r\nX-Sum: 7\r\n\r\n"
+    assert web.ask("PUT", "/kv/a", body, Transfer_Encoding="chunked").status == 200
+    assert kv.get("a") == b"x" * 20_000
+
+
+def test_a_request_behind_a_large_body_in_one_segment_is_no_long_head(web, kv):
+    with opened(web.gateway) as sock:
+        put = b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
+        sock.sendall(put + GOOD[:-10])
+        sock.sendall(GOOD[-10:])
+        told = b""
+        while told.count(b"HTTP/1.1") < 2 or len(told) < 100_000:
+            told += sock.recv(65_536)
+        assert told.startswith(b"HTTP/1.1 200 OK")
+        assert told.endswith(b"x" * 1_000)
+
+
+def test_a_head_that_is_too_long_does_not_take_the_answer_before_it(daemon, make_gateway):
+    gateway = make_gateway("http", daemon.commands)
+    daemon.signal(19)
+    with opened(gateway) as sock, contextlib.suppress(ConnectionError):
+        sock.sendall(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
+        time.sleep(0.2)
+        sock.sendall(b"GET / HTTP/1.1\r\n")
+        for _ in range(20):
+            sock.sendall(b"x" * 10_000)
+        daemon.signal(18)
+        assert sock.recv(1_000).startswith(b"HTTP/1.1 200 OK")
+
+
 def test_a_head_within_the_limit_is_taken(web):
     assert web.get("/livez", X="x" * (HTTP_HEAD_BYTES_MAX - 1_000)).status == 200
 
@@ -133,21 +178,46 @@ def test_who_is_silent_is_cut_off_and_others_are_served(web):
     assert web.get("/livez").status == 200
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.long)])
-def test_large_bodies_on_their_way_are_bounded_together(daemon, make_gateway, count):
+@pytest.mark.parametrize("count", [16, pytest.param(100, marks=pytest.mark.long)])
+def test_large_bodies_are_bounded_together_until_they_are_answered(daemon, make_gateway, count):
     gateway = make_gateway("http", daemon.commands)
     before = memory(gateway)
-    head = f"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {VALUE_BYTES_MAX}\r\n\r\n".encode()
-    with contextlib.ExitStack() as stack:
-        for _ in range(count):
-            sock = stack.enter_context(opened(gateway))
-            sock.settimeout(5)
-            with contextlib.suppress(OSError):
-                sock.sendall(head + b"x" * (VALUE_BYTES_MAX - 1))
-        assert Web(gateway).get("/livez").status == 200
+    daemon.signal(19)
+    body = b"x" * VALUE_BYTES_MAX
+    with ThreadPoolExecutor(count) as pool:
+        asked = [pool.submit(Web(gateway).ask, "PUT", "/kv/a", body) for _ in range(count)]
+        eventually(lambda: sum(each.done() for each in asked) >= count - HTTP_BODIES_BYTES_MAX // len(body) // 3)
         print(f"{count} bodies of 16 MiB: {(memory(gateway) - before) / MIB:.0f} MiB")
-        assert memory(gateway) < before + 700 * MIB
-    eventually(lambda: Web(gateway).ask("PUT", "/kv/a", b"x" * VALUE_BYTES_MAX).status == 200)
+        assert memory(gateway) < before + HTTP_BODIES_BYTES_MAX + 128 * MIB
+        daemon.signal(18)
+    codes = {each.result().status for each in asked}
+    assert 429 in codes <= {200, 429, 503}
+    eventually(lambda: Web(gateway).ask("PUT", "/kv/a", body).status == 200)
+
+
+def test_a_small_array_that_asks_for_much_is_bounded(web, kv):
+    kv.set("a", b"x" * 4_000_000)
+    before = memory(web.gateway)
+    told = web.ask("POST", "/v1/commands", [{"command": "GET", "key": "a"}] * 200).json
+    assert len(told) == 200
+    assert told[0]["result"] == "x" * 4_000_000
+    assert told[-1]["error"]["code"] == "TOO_LARGE"
+    assert memory(web.gateway) < before + 500 * MIB
+
+
+def test_what_is_over_is_not_held_by_one_that_waits(web):
+    now = web.result(command="INFO", section="server")["server"]["revision"]
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(web.command, command="CHANGES", since=now, prefix="none", wait_ms=8_000)
+        for _ in range(3):
+            web.ask("PUT", "/kv/a", b"x" * 8_000_000)
+        before = memory(web.gateway)
+        for _ in range(30):
+            assert web.ask("PUT", "/kv/a", b"x" * 8_000_000).status == 200
+        assert memory(web.gateway) < before + 100 * MIB
+        assert not waiting.done()
+        web.ask("PUT", "/kv/none", b"x")
+        assert waiting.result().status == 200
 
 
 MANY = pytest.param(200, 20_000, 500, marks=pytest.mark.long)

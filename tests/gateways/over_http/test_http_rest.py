@@ -126,7 +126,8 @@ def test_a_page_that_cannot_be_says_why(web, query):
 def test_limits_of_keys_and_values(web, kv):
     longest = "k" * KEY_BYTES_MAX
     assert web.ask("PUT", f"/kv/{longest}", b"x").status == 200
-    assert web.ask("PUT", f"/kv/{longest}k", b"x").json["code"] == "BAD_ARGUMENT"
+    assert web.ask("PUT", f"/kv/{longest}k", b"x").status == 413
+    assert web.get(f"/kv?prefix={longest}k").json["code"] == "TOO_LARGE"
     assert web.get("/kv/").json["code"] == "BAD_ARGUMENT"
     assert web.ask("PUT", "/kv/large", b"x" * VALUE_BYTES_MAX).status == 200
     assert len(web.get("/kv/large").body) == VALUE_BYTES_MAX
@@ -157,3 +158,9 @@ def test_other_methods_are_not_allowed(web, method):
     answer = web.ask(method, "/kv/a")
     assert (answer.status, answer.json["code"]) == (405, "METHOD_NOT_ALLOWED")
     assert answer.headers["allow"] == "GET, HEAD, PUT, POST, DELETE"
+
+
+@pytest.mark.parametrize("path", ["/%6bv/a", "/kv%2Fa", "/k%76/a"])
+def test_a_path_that_is_ours_only_after_decoding_names_no_key(web, kv, path):
+    assert web.ask("PUT", path, b"x").status == 404
+    assert kv.count() == 0

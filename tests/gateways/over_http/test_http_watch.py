@@ -1,6 +1,9 @@
 """Changes over HTTP: as events and over WebSockets, complete, in order, and resumed."""
 
+import contextlib
 import json
+import socket
+import sys
 import threading
 import time
 
@@ -9,6 +12,8 @@ from running import eventually
 from web import Events, Web
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
+
+from kvd.gateways.link import OTHER_DESCRIPTORS, WATCH_DESCRIPTORS
 
 
 def revisions(events):
@@ -54,7 +59,7 @@ def test_last_event_id_resumes_and_so_does_since(web, kv):
         ("since=1&since=2", {}, 400, "BAD_ARGUMENT"),
         ("sinse=1", {}, 400, "BAD_ARGUMENT"),
         ("", {"Last_Event_ID": "x"}, 400, "BAD_ARGUMENT"),
-        ("prefix=" + "k" * 5_000, {}, 400, "BAD_ARGUMENT"),
+        ("prefix=" + "k" * 5_000, {}, 413, "TOO_LARGE"),
         ("since=999999999", {}, 410, "HISTORY_CHANGED"),
         ("history=none", {}, 410, "HISTORY_CHANGED"),
     ],
@@ -190,3 +195,39 @@ def test_a_daemon_that_goes_and_comes_is_not_noticed(daemon, make_gateway):
         web = Web(gateway)
         daemon.stop()
         assert web.get("/v1/watch").status == 503
+
+
+def test_a_watch_of_what_rests_is_told_from_where_to_resume(daemon, make_gateway):
+    quick = "from kvd.gateways.http import feeds; feeds.WATCH_SIGN_MS = 100; from kvd.cli import main; main()"
+    gateway = make_gateway("http", daemon.commands, program=(sys.executable, "-c", quick))
+    path = "/v1/watch?prefix=quiet"
+    with Events(gateway, "prefix=quiet") as events, connect(f"ws://{gateway.address}{path}") as wire:
+        with daemon.client() as kv:
+            for number in range(3):
+                kv.set("loud", str(number))
+            kv.compact(3)
+        while (sign := json.loads(wire.recv(20))) != {"revision": 3}:
+            assert set(sign) == {"revision"}
+        lines = []
+        while b"id: 3\n" not in lines:
+            lines.append(events.response.readline())
+    with Events(gateway, "prefix=quiet", Last_Event_ID="3") as events:
+        assert events.response.status == 200
+
+
+def test_head_of_a_watch_is_not_allowed(web):
+    answer = web.ask("HEAD", "/v1/watch")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET")
+
+
+def test_watchers_that_come_at_once_are_counted(daemon, make_gateway):
+    limit = OTHER_DESCRIPTORS + 5 * WATCH_DESCRIPTORS
+    gateway = make_gateway("http", daemon.commands, before=("sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"))
+    asking = b"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        address = (gateway.host, gateway.port)
+        socks = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(30)]
+        for sock in socks:
+            sock.sendall(asking)
+        codes = sorted(sock.recv(12)[-3:] for sock in socks)
+    assert codes == [b"200"] * 5 + [b"429"] * 25
