@@ -773,7 +773,11 @@ async function readFeed(onOpen) {
     const silence = setTimeout(() => feed.reader.abort(), SILENCE_MS); // the network may die without a word
     const { done, value } = await reader.read().finally(() => clearTimeout(silence));
     if (done) return;
-    for (const { event, data } of parse(value)) {
+    for (const { event, id, data } of parse(value)) {
+      if (data === undefined) {
+        feed.since = Math.max(feed.since, Number(id)); // a sign of life: nothing of ours has changed up to here
+        continue;
+      }
       const said = JSON.parse(data);
       if (event === "error") throw new Refusal(["COMPACTED", "HISTORY_CHANGED"].includes(said.code) ? 410 : 503, said);
       arrived(said);
@@ -794,7 +798,7 @@ function eventParser() {
     for (const line of lines) {
       const [, field, value] = line.match(/^([^:\r]*):? ?(.*?)\r?$/);
       if (line.trim() === "") {
-        if (event.data !== undefined) events.push(event);
+        if (event.data !== undefined || event.id !== undefined) events.push(event);
         event = {};
       } else if (field) {
         event[field] = field === "data" && event.data !== undefined ? `${event.data}\n${value}` : value;
