@@ -3,6 +3,7 @@
 import resource
 import signal
 import subprocess
+import sys
 import threading
 from itertools import islice
 from pathlib import Path
@@ -282,3 +283,19 @@ def test_tls(daemon, make_gateway, tmp_path):
     rpcs = Rpcs(gateway.address, credentials=grpc.ssl_channel_credentials(cert.read_bytes()))
     assert plain(rpcs.kvd("Ping").result) == b"PONG"
     assert failed(Rpcs(gateway.address).kvd, "Ping").code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_watch_of_what_rests_is_told_from_where_to_resume(daemon, make_gateway):
+    quick = "from kvd.gateways.grpc import kvd_v1; kvd_v1.WATCH_SIGN_MS = 100; from kvd.cli import main; main()"
+    rpcs = Rpcs(make_gateway("grpc", daemon.commands, program=(sys.executable, "-c", quick)).address)
+    stream = rpcs.watch(b"quiet")
+    with daemon.client() as kv:
+        for number in range(3):
+            kv.set("loud", str(number))
+        kv.compact(3)
+        while (sign := next(stream)).revision != 3:
+            assert sign.kind == pb.Change.STILL
+        kv.set("quiet", "x")
+        while (change := next(rpcs.watch(b"quiet", since=3))).kind == pb.Change.STILL:
+            pass
+        assert (change.revision, change.key) == (4, b"quiet")

@@ -1,17 +1,19 @@
 """The service kvd.v1.Kvd: an rpc for each command, and Watch."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kvd.commands import COMMANDS, Command
+from kvd.commands.entry import Change
 from kvd.commands.server import Ping
 from kvd.errors import Busy, HistoryChanged, KvdError, TooLarge
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
 from kvd.gateways.grpc.calls import Streams, link_of, refuse
 from kvd.gateways.grpc.schema import rpc_of
-from kvd.gateways.grpc.translate import change_of, parsed, reader_of, reply_of
+from kvd.gateways.grpc.translate import STILL, change_of, parsed, reader_of, reply_of
 from kvd.gateways.link import Link, Links, watches_max
-from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCHES_MAX, KEY_BYTES_MAX
+from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCHES_MAX, KEY_BYTES_MAX, WATCH_SIGN_MS
 
 SERVICE = "kvd.v1.Kvd"
 
@@ -87,5 +89,10 @@ async def follow(link: Link, request: Any, context: Any) -> None:
             raise HistoryChanged("the daemon has another history: it was restored, or it is another store")
         await context.send_initial_metadata((("kvd-history", history), ("kvd-revision", str(watch.revision))))
         while True:
-            for change in await watch.take():
+            try:
+                async with asyncio.timeout(WATCH_SIGN_MS / 1000):
+                    changes = await watch.take()
+            except TimeoutError:
+                changes = [Change(STILL, watch.revision, b"", None, 0, None, 0)]
+            for change in changes:
                 await context.write(change_of(change))

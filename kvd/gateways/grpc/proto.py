@@ -83,6 +83,8 @@ message Change {
     SET = 1;
     CLEAR = 2;
     EXPIRED = 3;
+    // Nothing was changed for 15 s: `revision` is from where to resume, though what was watched has rested for long.
+    STILL = 4;
   }
   Kind kind = 1;
   uint64 revision = 2;

@@ -16,7 +16,13 @@ from kvd.limits import COMMAND_BYTES_MAX, MIB
 
 # A command may take three times as many bytes on kvd's wire as here: what may be beyond a bound there is looked at.
 UNSURE_BYTES = 4 * MIB
-KINDS: dict[str, int] = {"SET": pb.Change.SET, "CLEAR": pb.Change.CLEAR, "EXPIRED": pb.Change.EXPIRED}
+STILL = "STILL"  # of a Change that is none, but a sign of life
+KINDS: dict[str, int] = {
+    "SET": pb.Change.SET,
+    "CLEAR": pb.Change.CLEAR,
+    "EXPIRED": pb.Change.EXPIRED,
+    STILL: pb.Change.STILL,
+}
 
 SCALARS = {bool: "bool", int: "integer", float: "number", bytes: "bytes", str: "text"}
 
