@@ -45,7 +45,7 @@ class TcpGateway:
         connections: int = CONNECTIONS_MAX,
         is_insecure: bool = False,
     ) -> None:
-        """To be made within the loop. Raises ValueError for a bad url."""
+        """To be made within the loop. Raises BadConfiguration for a bad url."""
         self.loop = asyncio.get_running_loop()
         self.links = Links(url, keys, None)
         self.give = self.links.own.client.give
@@ -103,7 +103,7 @@ class TcpGateway:
         for connection in [*self.connections, *self.refused]:
             connection.transport.abort()
         await self.links.close()
-        close_places(self.sockets, self.listen)
+        close_places(self.sockets)
 
     # For the connections
 

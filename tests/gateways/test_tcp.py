@@ -316,6 +316,27 @@ class TestLife:
         assert gateway.stop() == 0
         assert not path.exists()
 
+    def test_a_second_one_at_the_same_path_leaves_the_first_alone(self, daemon, make_gateway, tmp_path):
+        path, other = tmp_path / "tcp.sock", tmp_path / "other.sock"
+        gateway = make_gateway("tcp", daemon.commands, listen=f"unix:{path}")
+        both = ["--listen", f"unix:{other}", "--listen", f"unix:{path}"]
+        done = run_kvd("gateway", "tcp", "--url", daemon.commands, *both)
+        assert done.returncode == 69
+        assert f"unix:{path} is in use by another program" in done.stderr
+        assert not other.exists()
+        with Chronicle(gateway) as client:
+            assert client.ask(PING, b"") == (0, b"PONG")
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as successor:
+            successor.bind(str(path))
+            assert gateway.stop() == 0
+            assert path.exists()
+
+    def test_an_endpoint_that_is_none(self):
+        done = run_kvd("gateway", "tcp", "--url", "foo")
+        assert done.returncode == 78
+        assert done.stderr.startswith("kvd: 'foo' is no endpoint")
+
     def test_others_reach_it_only_when_that_is_said(self, daemon):
         done = run_kvd("gateway", "tcp", "--url", daemon.commands, "--listen", "0.0.0.0:0")
         assert done.returncode == 78

@@ -96,7 +96,7 @@ class Gateway:
         if self.server.started:
             await self.is_over.wait()
         await self.links.close()
-        close_places(self.sockets, self.door.listen)
+        close_places(self.sockets)
 
 
 def hosts_of(door: Door, hosts: Sequence[str], sockets: Sequence[socket.socket]) -> frozenset[str] | None:
