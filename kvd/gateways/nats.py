@@ -52,7 +52,7 @@ class Bridge:
         with_changes: bool,
         since: str | None,
     ) -> None:
-        """To be made within the loop. Raises ValueError for a bad url, BadConfiguration."""
+        """To be made within the loop. Raises BadConfiguration."""
         server.options()
         self.link = Link(url, keys)
         self.server, self.prefixes, self.with_changes, self.since = server, prefixes, with_changes, since
