@@ -138,6 +138,25 @@ HTTP_DRAIN_MS = 5_000
 HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends
 WATCH_SIGN_MS = 15_000
 
+# TCP: what all connections share (requests: IN_FLIGHT_MAX), then what one may have. Replies count from when their
+# request is sent, as large as the connection's have been at most, until the client has taken them.
+TCP_CONNECTIONS_MAX = 1_000
+TCP_LINGERING_MAX = 100  # of those beyond TCP_CONNECTIONS_MAX
+TCP_VALUES_BYTES_MAX = 64 * MIB
+TCP_STRINGS_BYTES_MAX = 256 * MIB  # those that are still coming and are longer than TCP_LARGE_BYTES
+TCP_LARGE_BYTES = 256 * KIB
+TCP_REPLIES_BYTES_MAX = 256 * MIB
+TCP_CONNECTION_REQUESTS_MAX = 64
+TCP_CONNECTION_VALUES_BYTES_MAX = MIB
+TCP_CONNECTION_REPLIES_BYTES_MAX = 8 * MIB
+TCP_SILENCE_MS = 30_000  # in the middle of a request, or while replies wait for the client
+TCP_LINGER_MS = 1_000
+TCP_DRAIN_MS = 5_000
+
+# NATS: what is published before the server is asked whether it has all.
+NATS_PORTION_CHANGES = 500
+NATS_PORTION_BYTES = 512 * KIB
+
 # gRPC: how many calls at once, Watch among them, and how many of a connection (more wait at the client). A command or
 # a reply has some bytes more there. A client that is gone without a word is found, one that pings too often shut out.
 GRPC_CALLS_MAX = 1_000

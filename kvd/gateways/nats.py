@@ -21,13 +21,11 @@ from kvd.gateways.link import Link
 from kvd.gateways.nats_keeper import Keeper
 from kvd.gateways.nats_messages import OWN_PREFIX, BridgeEnded, Message, messages_of
 from kvd.gateways.nats_outlet import Lost, Outlet, Server
-from kvd.limits import KIB
+from kvd.limits import NATS_PORTION_BYTES, NATS_PORTION_CHANGES
 
 log = logging.getLogger(__name__)
 
 START, NOW = "start", "now"
-# What is published before the server is asked whether it has all.
-PORTION_CHANGES, PORTION_BYTES = 500, 512 * KIB
 SAVE_S = 1.0
 STOP_S = 5.0
 RETRY_S, RETRY_S_MAX = 0.05, 2.0
@@ -133,7 +131,7 @@ class Bridge:
                 made = [*messages_of(change, self.history, outlet.client.max_payload, with_changes=self.with_changes)]
                 messages += made
                 size += sum(len(each.body) for each in made)
-            if number == len(changes) or len(messages) >= PORTION_CHANGES or size >= PORTION_BYTES:
+            if number == len(changes) or len(messages) >= NATS_PORTION_CHANGES or size >= NATS_PORTION_BYTES:
                 if self.is_closing:
                     return  # nothing goes out whose position is not kept
                 if messages:
