@@ -213,7 +213,7 @@ def nats_command(  # noqa: PLR0913  # its options
         bridge.main(
             url,
             keys,
-            bridge.Server(server, creds, tls_ca),
+            bridge.Target(server, creds, tls_ca),
             name=name,
             prefixes=[each.encode() for each in prefix],
             with_changes=changes,
