@@ -204,6 +204,20 @@ class TestBounds:
             assert [deaf[-1].reply() for _ in range(4)] == [(0, b"x" * size)] * 4
             deaf[-1].sock.close()
 
+    @pytest.mark.long
+    def test_who_takes_nothing_for_long_is_ended_and_who_takes_little_is_not(self, gateway):
+        with Chronicle(gateway) as client, Chronicle(gateway) as deaf, Chronicle(gateway) as slow:
+            assert client.ask(SET, b"v", b"x" * 16 * MIB) == (0, b"v")
+            deaf.send(GET, b"v")
+            slow.send(GET, b"v")
+            for _ in range(40):
+                assert slow.sock.recv(300_000)
+                sleep(1)
+            with pytest.raises((EOFError, ConnectionError)):
+                deaf.reply()
+            slow.sock.settimeout(1)
+            slow.exactly(MIB)
+
     def test_many_large_values_that_come_as_a_surprise(self, gateway):
         """Who has had small ones is believed to ask for small ones: what is too much is told as BUSY, and in order."""
         size = 16 * MIB
