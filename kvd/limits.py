@@ -131,8 +131,10 @@ HTTP_HEAD_BYTES_MAX = 64 * KIB
 HTTP_HEAD_MS = 10_000
 HTTP_BODY_MS = 30_000
 HTTP_BODIES_BYTES_MAX = 512 * MIB  # with what they become, until they are answered
-HTTP_JSON_BYTES_MAX = 32 * MIB  # a value of VALUE_BYTES_MAX in base64 is 22 MiB
+HTTP_JSON_BYTES_MAX = 24 * MIB  # a value of VALUE_BYTES_MAX in base64 is 22 MiB
 HTTP_QUERY_FIELDS_MAX = 64
+HTTP_UNSENT_BYTES_MAX = 256 * MIB  # answers that clients have not taken; for a second it may be more
+HTTP_SILENT_MS = 30_000
 HTTP_WEBSOCKET_BYTES_MAX = 64 * KIB  # what a watcher says means nothing
 HTTP_IDLE_MS = 75_000
 HTTP_CONNECTIONS_MAX = 2_000
@@ -140,6 +142,25 @@ HTTP_WATCHERS_MAX = 500
 HTTP_DRAIN_MS = 5_000
 HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends
 WATCH_SIGN_MS = 15_000
+
+# TCP: what all connections share (requests: IN_FLIGHT_MAX), then what one may have. Replies count from when their
+# request is sent, as large as the connection's have been at most, until the client has taken them.
+TCP_CONNECTIONS_MAX = 1_000
+TCP_LINGERING_MAX = 100  # of those beyond TCP_CONNECTIONS_MAX
+TCP_VALUES_BYTES_MAX = 64 * MIB
+TCP_STRINGS_BYTES_MAX = 256 * MIB  # those that are still coming and are longer than TCP_LARGE_BYTES
+TCP_LARGE_BYTES = 256 * KIB
+TCP_REPLIES_BYTES_MAX = 256 * MIB
+TCP_CONNECTION_REQUESTS_MAX = 64
+TCP_CONNECTION_VALUES_BYTES_MAX = MIB
+TCP_CONNECTION_REPLIES_BYTES_MAX = 8 * MIB
+TCP_SILENCE_MS = 30_000  # in the middle of a request, or while replies wait for the client
+TCP_LINGER_MS = 1_000
+TCP_DRAIN_MS = 5_000
+
+# NATS: what is published before the server is asked whether it has all.
+NATS_PORTION_CHANGES = 500
+NATS_PORTION_BYTES = 512 * KIB
 
 # gRPC: how many calls at once, Watch among them, and how many of a connection (more wait at the client). A command or
 # a reply has some bytes more there. A client that is gone without a word is found, one that pings too often shut out.
@@ -153,6 +174,7 @@ GRPC_DRAIN_MS = 5_000
 # A Watch has a connection of its own, two threads, and so many descriptors at most: libzmq ends the process that has
 # none left.
 GRPC_WATCHES_MAX = 500
+GRPC_HEALTH_WATCHES_MAX = 100
 GRPC_PREFIXES_MAX = 1_000
 # Clients refuse headers of more than 8 KiB together.
 GRPC_DETAILS_BYTES_MAX = 4 * KIB

@@ -12,6 +12,7 @@ import click
 
 from kvd.cli.reaching import FILE, own_keys, with_daemon
 from kvd.errors import KvdError, StartError
+from kvd.limits import TCP_CONNECTIONS_MAX
 from kvd.log import set_up
 
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
@@ -157,7 +158,11 @@ def grpc_command(door: Any) -> None:
     "--width", type=click.Choice(["u16", "u32"]), default="u16", show_default=True, help="Of the command's number."
 )
 @click.option(
-    "--connections", type=click.IntRange(1), default=1000, show_default=True, help="How many clients may be there."
+    "--connections",
+    type=click.IntRange(1),
+    default=TCP_CONNECTIONS_MAX,
+    show_default=True,
+    help="How many clients may be there.",
 )
 def tcp_command(  # its options
     *,
@@ -208,7 +213,7 @@ def nats_command(  # noqa: PLR0913  # its options
         bridge.main(
             url,
             keys,
-            bridge.Server(server, creds, tls_ca),
+            bridge.Target(server, creds, tls_ca),
             name=name,
             prefixes=[each.encode() for each in prefix],
             with_changes=changes,

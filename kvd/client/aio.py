@@ -122,6 +122,8 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
 
     def pump(self) -> None:
         """Hand out the outcomes that are there."""
+        if not self.stream.pending:
+            self.stream.take_in()  # or the descriptors would wake us for it for ever
         for future, outcome in self.stream.receive(0):
             if not future.done():
                 future.set_result(outcome)

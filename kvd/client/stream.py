@@ -144,6 +144,10 @@ class Stream(Closing):
                 if found is tag:
                     return ok(outcome)
 
+    def take_in(self) -> None:
+        """Take in what is there though nothing is waited for: a break, or a reply that comes late."""
+        self.handle(dict(self.poller.poll(0)))
+
     def turn(self, limit: float | None) -> None:
         """Wait for the next event, at most to a limit on the monotonic clock, and take it in."""
         deadlines = [d for d in (limit, self.due()) if d is not None]

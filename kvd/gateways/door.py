@@ -57,10 +57,7 @@ class Door(NamedTuple):
 
     def links(self) -> Links:
         """Return the ways to the daemon; to be called within the loop. Raises BadConfiguration."""
-        try:
-            return Links(self.url, self.keys, self.tokens())
-        except ValueError as error:
-            raise BadConfiguration(str(error)) from error
+        return Links(self.url, self.keys, self.tokens())
 
     async def read_again(self, links: Links) -> None:
         """Take up what the token file says now; raises BadConfiguration."""

@@ -11,7 +11,7 @@ from kvd.client.keys import Keys
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok
 from kvd.commands.server import Info
-from kvd.errors import KvdError, OutcomeUnknown
+from kvd.errors import BadConfiguration, KvdError, OutcomeUnknown
 from kvd.gateways.tokens import Tokens, digest
 
 # How long a command waits for a connection: who is behind a gateway is told at once that the daemon is away.
@@ -29,9 +29,13 @@ class Link:
     """A way to the daemon, as one of its clients. Who follows changes by it ends when it is revoked."""
 
     def __init__(self, url: str, keys: Keys | None) -> None:
+        """To be made within the loop. Raises BadConfiguration for a bad url."""
         self.url = url
         self.revoked = asyncio.Event()
-        self.client = AsyncClient(url, timeout=ANSWER_S, connect_timeout=CONNECT_S, keys=keys)
+        try:
+            self.client = AsyncClient(url, timeout=ANSWER_S, connect_timeout=CONNECT_S, keys=keys)
+        except ValueError as error:
+            raise BadConfiguration(str(error)) from error
 
     async def answer(self, command: Command) -> Ok:
         """Run a command; return its result and the revision it reflects. Raises KvdError.
@@ -79,7 +83,7 @@ class Links:
     """The links of a gateway, by whose token a request brings."""
 
     def __init__(self, url: str, keys: Keys | None, tokens: Tokens | None) -> None:
-        """Without tokens, everybody is the gateway. To be made within the loop. Raises ValueError for a bad url."""
+        """Without tokens, everybody is the gateway. To be made within the loop. Raises BadConfiguration."""
         self.url = url
         self.keys = keys
         self.own = Link(url, keys)

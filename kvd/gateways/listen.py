@@ -34,6 +34,29 @@ class Place(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class UnixSocket(socket.socket):
+    """One that we bound: asyncio closes sockets by itself, and a closed one does not know its path any more."""
+
+    path: Path
+    file: tuple[int, ...]
+
+    def own(self, path: Path) -> None:
+        """Keep in mind which file is ours."""
+        self.path, self.file = path, file_at(path)
+
+    def remove(self) -> None:
+        """Remove our file, unless it is gone, or another has taken the place since."""
+        with contextlib.suppress(FileNotFoundError):
+            if file_at(self.path) == self.file:
+                self.path.unlink()
+
+
+def file_at(path: Path) -> tuple[int, ...]:
+    """Return what tells a file from others that had or will have its path. Raises OSError."""
+    found = path.lstat()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
 def place_of(text: str) -> Place:
     """Return the place that an option names; raises BadConfiguration."""
     if text.startswith(UNIX):
@@ -71,10 +94,11 @@ def bound_tcp(place: Place) -> socket.socket:
 def bound_unix(path: Path) -> socket.socket:
     """Return a unix socket that listens, in the place of one that nobody answers at. Raises InUse, OSError."""
     make_room(path)
-    sock = socket.socket(socket.AF_UNIX)
+    sock = UnixSocket(socket.AF_UNIX)
     before = os.umask(0o177)
     try:
         sock.bind(str(path))
+        sock.own(path)
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
@@ -108,13 +132,18 @@ def open_places(listen: Sequence[str], default: str, check: Callable[[Place], No
     places = [place_of(text) for text in listen or ([] if opened else [default])]
     for place in places:
         check(place)
-    return [*opened, *map(bound, places)]
+    try:
+        for place in places:
+            opened.append(bound(place))  # noqa: PERF401  # those before one that fails are to be closed
+    except InUse:
+        close_places(opened)
+        raise
+    return opened
 
 
-def close_places(sockets: Sequence[socket.socket], listen: Sequence[str]) -> None:
-    """Close them; the unix sockets that we made are removed."""
+def close_places(sockets: Sequence[socket.socket]) -> None:
+    """Close them; the files of those that we bound are removed, not of those that systemd passed."""
     for sock in sockets:
+        if isinstance(sock, UnixSocket):
+            sock.remove()
         sock.close()
-    for text in listen:
-        if text.startswith(UNIX):
-            Path(text.removeprefix(UNIX)).unlink(missing_ok=True)

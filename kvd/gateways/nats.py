@@ -15,19 +15,27 @@ from kvd.client.aio import AsyncWatch
 from kvd.client.keys import Keys
 from kvd.commands.entry import Change
 from kvd.commands.server import Info
-from kvd.errors import Busy, ClientError, Compacted, Full, HistoryChanged, KvdError, ReadOnly, ShuttingDown
+from kvd.errors import (
+    BadConfiguration,
+    Busy,
+    ClientError,
+    Compacted,
+    Full,
+    HistoryChanged,
+    KvdError,
+    ReadOnly,
+    ShuttingDown,
+)
 from kvd.gateways.life import run
 from kvd.gateways.link import Link
 from kvd.gateways.nats_keeper import Keeper
 from kvd.gateways.nats_messages import OWN_PREFIX, BridgeEnded, Message, messages_of
-from kvd.gateways.nats_outlet import Lost, Outlet, Server
-from kvd.limits import KIB
+from kvd.gateways.nats_outlet import Lost, Outlet, Target
+from kvd.limits import NATS_PORTION_BYTES, NATS_PORTION_CHANGES
 
 log = logging.getLogger(__name__)
 
 START, NOW = "start", "now"
-# What is published before the server is asked whether it has all.
-PORTION_CHANGES, PORTION_BYTES = 500, 512 * KIB
 SAVE_S = 1.0
 STOP_S = 5.0
 RETRY_S, RETRY_S_MAX = 0.05, 2.0
@@ -45,17 +53,17 @@ class Bridge:
         self,
         url: str,
         keys: Keys | None,
-        server: Server,
+        target: Target,
         *,
         name: str,
         prefixes: Sequence[bytes],
         with_changes: bool,
         since: str | None,
     ) -> None:
-        """To be made within the loop. Raises ValueError for a bad url, BadConfiguration."""
-        server.options()
+        """To be made within the loop. Raises BadConfiguration."""
+        target.options()
         self.link = Link(url, keys)
-        self.server, self.prefixes, self.with_changes, self.since = server, prefixes, with_changes, since
+        self.target, self.prefixes, self.with_changes, self.since = target, prefixes, with_changes, since
         self.keeper = Keeper(self.link, name)
         self.history, self.position = "", 0
         self.published = 0  # the revision of the last change that went out
@@ -63,23 +71,50 @@ class Bridge:
         self.is_closing = False
 
     async def open(self) -> str:
-        """Find out where to go on, and take the name. Raises KvdError."""
+        """Find out where to go on, and take the name, if the daemon is there; `serve` waits for it. Raises KvdError."""
+        try:
+            await self.begin()
+        except MENDED as error:
+            self.tell_waits(error, RETRY_S)
+            return f"{self.target.place} for {self.link.url}"
+        return f"{self.target.place} from revision {self.position} of {self.link.url}"
+
+    async def begin(self) -> None:
+        """Find out where to go on, and take the name. Raises BadConfiguration, KvdError."""
         info = (await self.link.answer(Info())).result
-        self.history, head = info["server"]["history"], info["server"]["revision"]
+        history, head, compacted = info["server"]["history"], info["server"]["revision"], info["store"]["compacted"]
         kept = await self.keeper.read()
         if self.since is None and kept is not None:
-            if kept.history != self.history:
-                raise HistoryChanged(f"the daemon has another history than the one that was bridged: {ANEW}")
-            self.position = kept.revision
+            if kept.history != history:
+                raise BridgeEnded(f"the daemon has another history than the one that was bridged: {ANEW}")
+            position = kept.revision
         elif self.since == START:
-            self.position = info["store"]["compacted"]
+            position = compacted
         else:
-            self.position = head if self.since in (None, NOW) else int(self.since or 0)
-        await self.keeper.write(self.history, self.position)
-        return f"{self.server.place} from revision {self.position} of {self.link.url}"
+            position = head if self.since in (None, NOW) else revision_of(self.since or "", head)
+        if position < compacted:
+            raise BridgeEnded(f"the changes after {position} are compacted away up to {compacted}: {ANEW}")
+        await self.keeper.write(history, position)
+        self.history, self.position = history, position
+
+    async def begun(self) -> None:
+        """Begin, as soon as the daemon is there. Raises BadConfiguration, KvdError."""
+        wait_s = RETRY_S
+        while not self.history:
+            await asyncio.sleep(wait_s)
+            try:
+                await self.begin()
+            except MENDED as error:
+                wait_s = min(2 * wait_s, RETRY_S_MAX)
+                self.tell_waits(error, wait_s)
+
+    def tell_waits(self, error: Exception, wait_s: float) -> None:
+        """Log that somebody is away."""
+        log.warning("event=bridge_waits %s", f"{type(error).__name__} {error}: trying again in {wait_s:g} s")
 
     async def serve(self) -> None:
-        """Bridge until there is no going on. Raises KvdError."""
+        """Wait for the daemon, and bridge until there is no going on. Raises BadConfiguration, KvdError."""
+        await self.begun()
         tasks = [asyncio.create_task(self.follow()), asyncio.create_task(self.keep())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -94,17 +129,17 @@ class Bridge:
         """Publish, and begin anew whenever the NATS server, or at the start of it the daemon, is lost."""
         wait_s = RETRY_S
         while not self.is_closing:
-            outlet = Outlet(self.server)
+            outlet = Outlet(self.target)
             begun = self.published
             try:
                 await outlet.open()
-                log.info("event=nats_connected %s", self.server.place)
+                log.info("event=nats_connected %s", self.target.place)
                 await self.session(outlet)
             except (*Lost, ClientError) as error:
                 if isinstance(error, HistoryChanged):
                     raise BridgeEnded(f"{error}: {ANEW}") from error
                 wait_s = RETRY_S if self.published != begun else min(2 * wait_s, RETRY_S_MAX)
-                log.warning("event=bridge_waits %s", f"{type(error).__name__} {error}: trying again in {wait_s:g} s")
+                self.tell_waits(error, wait_s)
             except Compacted as error:
                 raise BridgeEnded(f"{error}: {ANEW}") from error
             finally:
@@ -114,10 +149,10 @@ class Bridge:
 
     async def session(self, outlet: Outlet) -> None:
         """Publish what comes, over one connection to NATS. Raises OSError, nats.errors.Error, KvdError."""
-        async with contextlib.aclosing(Feed(self.link.watch(*self.prefixes, since=self.position))) as feed:
+        async with contextlib.aclosing(Inlet(self.link.watch(*self.prefixes, since=self.position))) as inlet:
             while True:
-                changes, upto = await feed.take()
-                if feed.history not in (None, self.history):
+                changes, upto = await inlet.take()
+                if inlet.history not in (None, self.history):
                     raise HistoryChanged("the daemon has another history than the one that was bridged")
                 async with self.publishing:
                     await self.publish(outlet, changes, upto)
@@ -133,7 +168,7 @@ class Bridge:
                 made = [*messages_of(change, self.history, outlet.client.max_payload, with_changes=self.with_changes)]
                 messages += made
                 size += sum(len(each.body) for each in made)
-            if number == len(changes) or len(messages) >= PORTION_CHANGES or size >= PORTION_BYTES:
+            if number == len(changes) or len(messages) >= NATS_PORTION_CHANGES or size >= NATS_PORTION_BYTES:
                 if self.is_closing:
                     return  # nothing goes out whose position is not kept
                 if messages:
@@ -181,7 +216,7 @@ class Bridge:
             await self.link.client.close()
 
 
-class Feed:
+class Inlet:
     """A watch: the changes that are there, and up to where that is all."""
 
     def __init__(self, watch: AsyncWatch) -> None:
@@ -211,10 +246,18 @@ class Feed:
         await self.watch.close()
 
 
+def revision_of(text: str, head: int) -> int:
+    """Return the revision that --since names in digits. Raises BadConfiguration for one that is not there yet."""
+    digits = text.lstrip("0") or "0"
+    if len(digits) > len(str(head)) or int(digits) > head:
+        raise BadConfiguration(f"--since {text[:40]}: the daemon is at revision {head}")
+    return int(digits)
+
+
 def main(  # what the command was told
     url: str,
     keys: Keys | None,
-    server: Server,
+    target: Target,
     *,
     name: str,
     prefixes: Sequence[bytes],
@@ -222,4 +265,4 @@ def main(  # what the command was told
     since: str | None,
 ) -> None:
     """Bridge until SIGTERM. Raises StartError, KvdError."""
-    run(lambda: Bridge(url, keys, server, name=name, prefixes=prefixes, with_changes=with_changes, since=since))
+    run(lambda: Bridge(url, keys, target, name=name, prefixes=prefixes, with_changes=with_changes, since=since))

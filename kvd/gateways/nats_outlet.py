@@ -28,7 +28,7 @@ STREAMS_PAGE = 256  # what the server tells at once
 Lost = (OSError, nats.errors.Error)
 
 
-class Server(NamedTuple):
+class Target(NamedTuple):
     """Where NATS is, and who we are there."""
 
     url: str
@@ -58,8 +58,8 @@ class Server(NamedTuple):
 class Outlet:
     """One connection to the NATS server. It is not mended: what it raises ends it."""
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.client = Client()
         self.streams: list[str] = []  # the subjects of JetStream's
         self.looked = 0.0
@@ -72,12 +72,12 @@ class Outlet:
             self.refusal = error
 
         await self.client.connect(
-            self.server.url,
+            self.target.url,
             name="kvd",
             allow_reconnect=False,
             connect_timeout=int(CONNECT_S),
             error_cb=refused,
-            **self.server.options(),
+            **self.target.options(),
         )
         await self.look()
 

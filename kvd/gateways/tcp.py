@@ -1,7 +1,7 @@
 """The TCP gateway: clients of the protocol in tcp_protocol.py, served over one link to the daemon.
 
-All connections share IN_FLIGHT_MAX requests under way, BYTES_IN_FLIGHT_MAX of values in them, and LARGE_BYTES_MAX of
-strings that are still coming. What one of them may have: tcp_connection.py.
+All connections share IN_FLIGHT_MAX requests under way, TCP_VALUES_BYTES_MAX of values in them, TCP_REPLIES_BYTES_MAX of
+replies, and TCP_STRINGS_BYTES_MAX of strings that are still coming. What one of them may have: tcp_connection.py.
 """
 
 import asyncio
@@ -18,17 +18,20 @@ from kvd.gateways.link import Links
 from kvd.gateways.listen import Place, close_places, open_places, place_bound
 from kvd.gateways.tcp_connection import Connection, Gathered, Slot
 from kvd.gateways.tcp_protocol import NARROW, WIDTHS, Width
-from kvd.limits import IN_FLIGHT_MAX, MIB
+from kvd.limits import (
+    IN_FLIGHT_MAX,
+    TCP_CONNECTIONS_MAX,
+    TCP_DRAIN_MS,
+    TCP_LINGERING_MAX,
+    TCP_REPLIES_BYTES_MAX,
+    TCP_STRINGS_BYTES_MAX,
+    TCP_VALUES_BYTES_MAX,
+)
 
 DEFAULT = "127.0.0.1:7413"
 ADVICE = "This protocol has no names: listen on 127.0.0.1 or unix:PATH, or say --insecure."
-CONNECTIONS_MAX = 1_000
-LINGERING_MAX = 100  # of those beyond CONNECTIONS_MAX
-BYTES_IN_FLIGHT_MAX = 64 * MIB
-LARGE_BYTES_MAX = 256 * MIB
 GATHERED_MAX = 256
 LOOK_S = 1.0
-STOP_S = 5.0
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3))
 
 
@@ -42,10 +45,10 @@ class TcpGateway:
         listen: Sequence[str],
         *,
         width: Width = NARROW,
-        connections: int = CONNECTIONS_MAX,
+        connections: int = TCP_CONNECTIONS_MAX,
         is_insecure: bool = False,
     ) -> None:
-        """To be made within the loop. Raises ValueError for a bad url."""
+        """To be made within the loop. Raises BadConfiguration for a bad url."""
         self.loop = asyncio.get_running_loop()
         self.links = Links(url, keys, None)
         self.give = self.links.own.client.give
@@ -55,9 +58,10 @@ class TcpGateway:
         self.refused: set[Connection] = set()  # beyond the bound
         self.starved: dict[Connection, None] = {}  # those that wait for others' requests, who waits longest first
         self.dirty: list[Connection] = []
+        self.is_due = False  # `write`
         self.gathered: list[Slot] = []
         self.all_left = asyncio.Event()  # at the end: there may be others later
-        self.in_flight = self.bytes = self.reserved = 0
+        self.in_flight = self.bytes = self.owed = self.reserved = 0
         self.sockets: list[socket.socket] = []
         self.servers: list[asyncio.Server] = []
 
@@ -99,11 +103,11 @@ class TcpGateway:
             connection.finish()
         if self.connections or self.refused:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.all_left.wait(), STOP_S)
+                await asyncio.wait_for(self.all_left.wait(), TCP_DRAIN_MS / 1000)
         for connection in [*self.connections, *self.refused]:
             connection.transport.abort()
         await self.links.close()
-        close_places(self.sockets, self.listen)
+        close_places(self.sockets)
 
     # For the connections
 
@@ -123,16 +127,24 @@ class TcpGateway:
 
     def may_linger(self, connection: Connection) -> bool:
         """Return whether one that leaves may stay a moment: of those beyond the bound only some may."""
-        return connection not in self.refused or len(self.refused) <= LINGERING_MAX
+        return connection not in self.refused or len(self.refused) <= TCP_LINGERING_MAX
 
     @property
     def has_room(self) -> bool:
         """Return whether another request may be under way."""
-        return self.in_flight < IN_FLIGHT_MAX and self.bytes < BYTES_IN_FLIGHT_MAX
+        return (
+            self.in_flight < IN_FLIGHT_MAX and self.bytes < TCP_VALUES_BYTES_MAX and self.owed < TCP_REPLIES_BYTES_MAX
+        )
+
+    def settle(self, size: int) -> None:
+        """A client has taken bytes of his replies, or is gone: others may go on."""
+        self.owed -= size
+        if self.starved:
+            self.wake()
 
     def reserve(self, size: int) -> bool:
         """Keep room for a string that comes; return whether there is enough. Negative: give it back."""
-        if self.reserved + size > LARGE_BYTES_MAX:
+        if self.reserved + size > TCP_STRINGS_BYTES_MAX:
             return False
         self.reserved += size
         return True
@@ -156,12 +168,18 @@ class TcpGateway:
 
     def write_soon(self, connection: Connection) -> None:
         """Write a connection's replies at the end of this turn."""
-        if not self.dirty:
-            self.loop.call_soon(self.write)
         self.dirty.append(connection)
+        self.wake()
+
+    def wake(self) -> None:
+        """Write at the end of this turn."""
+        if not self.is_due:
+            self.is_due = True
+            self.loop.call_soon(self.write)
 
     def write(self) -> None:
         """Write what is due, then let those go on that have waited for room."""
+        self.is_due = False
         dirty, self.dirty = self.dirty, []
         for connection in dirty:
             connection.write()

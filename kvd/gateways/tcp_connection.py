@@ -1,8 +1,9 @@
 """One client of the TCP gateway: its requests run in their order, its replies go out in that order.
 
-What a connection costs is bounded. Its requests under way are few (WINDOW, REQUEST_BYTES); they are fewer the larger
-its replies have been (REPLY_BYTES); and while its client does not read, none begins and nothing is read from it. All
-connections share what the Host allows.
+What a connection costs is bounded. Its requests under way are few (TCP_CONNECTION_REQUESTS_MAX, and
+TCP_CONNECTION_VALUES_BYTES_MAX in them), and fewer the larger its replies have been (tcp_debt.py). While its client
+does not read, none begins and nothing is read from it; after TCP_SILENCE_MS of that it ends. All connections share what
+the Commons allow.
 """
 
 import asyncio
@@ -15,37 +16,42 @@ from kvd.commands import Command
 from kvd.commands.base import Error, Ok
 from kvd.commands.values import Get, Set, Take
 from kvd.errors import ClientError
+from kvd.gateways.tcp_debt import SILENCE_S, Debt
 from kvd.gateways.tcp_protocol import Malformed, Parser, Request, Width, failed, reply
-from kvd.limits import KIB, MIB
+from kvd.limits import (
+    KIB,
+    TCP_CONNECTION_REQUESTS_MAX,
+    TCP_CONNECTION_VALUES_BYTES_MAX,
+    TCP_LARGE_BYTES,
+    TCP_LINGER_MS,
+)
 
 Outcome = Ok | Error | ClientError
 WRITES = (Set, Take)
+VALUED = (Get, Take)  # whose replies are as large as what is there
 
-# The window opens by each reply, so that who asks for large values is not sent 64 of them at once.
-WINDOW_FIRST, WINDOW = 4, 64
-REQUEST_BYTES = MIB
-REPLY_BYTES = 8 * MIB
-# A string longer than this has to find room beside those of others before it is taken in.
-LARGE_BYTES = 256 * KIB
 # Whose values have been larger is not gathered with others.
 GATHERED_BYTES = 16 * KIB
 # With these the daemon refuses a MULTIGET for one of its keys, or for all values together.
 OF_ONE_KEY = ("DENIED", "TOO_LARGE", "CORRUPT")
 
-SILENCE_S = 30.0  # in the middle of a request
 # After the last reply what still comes is read and thrown away: a close with bytes unread resets the connection, and
 # the client would not see the reply.
-LINGER_S = 1.0
+LINGER_S = TCP_LINGER_MS / 1000
 
 
-class Host(Protocol):
-    """What a connection wants of its gateway, and counts there. The counts: requests, and bytes of their values."""
+class Commons(Protocol):
+    """What all connections share: what one wants of its gateway, and counts there.
+
+    The counts: requests, bytes of their values, and bytes of their replies, which are owed.
+    """
 
     loop: asyncio.AbstractEventLoop
     width: Width
     connections_max: int
     in_flight: int
     bytes: int
+    owed: int
     starved: "dict[Connection, None]"
 
     @property
@@ -57,6 +63,9 @@ class Host(Protocol):
 
     def gather(self, slot: "Slot") -> None:
         """Ask for the value of a slot's GET, with others."""
+
+    def settle(self, size: int) -> None:
+        """A client has taken bytes of his replies, or is gone: others may go on."""
 
     def reserve(self, size: int) -> bool:
         """Keep room for a string that comes; return whether there is enough. Negative: give it back."""
@@ -77,13 +86,14 @@ class Host(Protocol):
 class Slot:
     """A request's place among the replies of its connection. It takes the outcome as a future would."""
 
-    __slots__ = ("connection", "is_gathered", "reply", "request")
+    __slots__ = ("connection", "is_gathered", "owed", "reply", "request")
 
     def __init__(self, connection: "Connection", request: Request | None) -> None:
         """`request` None: a place for what is said at the end."""
         self.connection, self.request = connection, request
         self.reply: bytes | None = None
         self.is_gathered = False
+        self.owed = 0
 
     def done(self) -> bool:
         """Return whether nothing is waited for any more."""
@@ -92,8 +102,21 @@ class Slot:
     def set_result(self, outcome: Outcome) -> None:
         """Take the outcome."""
         assert self.request is not None
-        self.reply = reply(self.connection.width, self.request, outcome)
+        text = reply(self.connection.width, self.request, outcome)
+        debt = self.connection.debt
+        if isinstance(self.request, VALUED):
+            debt.learn(len(text))
+        if isinstance(self.request, Get) and not debt.has_room(len(text), self.owed):
+            why = f"BUSY: no room for {len(text)} bytes beside the replies of others: try again"
+            text = failed(self.connection.width, why.encode())
+        self.owe(len(text))
+        self.reply = text
         self.connection.answered(self)
+
+    def owe(self, size: int) -> None:
+        """Count so many bytes for the reply, instead of what was counted."""
+        self.connection.debt.owe(size - self.owed)
+        self.owed = size
 
     def cancel(self) -> None:
         """There will be none: the gateway ends."""
@@ -108,7 +131,7 @@ class Gathered:
 
     __slots__ = ("gateway", "slots")
 
-    def __init__(self, gateway: "Host", slots: list[Slot]) -> None:
+    def __init__(self, gateway: "Commons", slots: list[Slot]) -> None:
         self.gateway, self.slots = gateway, slots
 
     def done(self) -> bool:
@@ -137,15 +160,15 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, gateway: Host) -> None:
+    def __init__(self, gateway: Commons) -> None:
         self.gateway, self.width = gateway, gateway.width
         self.parser = Parser(gateway.width)
         self.slots: deque[Slot] = deque()
-        self.window, self.largest = WINDOW_FIRST, 1
         self.bytes = self.reserved = 0
         self.gathered = self.writes = 0  # of those under way: GETs that were gathered, and what changes something
         self.held: Request | None = None  # a write that waits for the reads before it
         self.heard = gateway.loop.time()
+        self.debt = Debt(gateway, self.heard)
         self.is_reading, self.is_choked, self.is_dirty = True, False, False
         self.is_ended = False  # the client will send no more
         self.is_finished = False  # no other request begins
@@ -182,12 +205,14 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         self.is_choked = False
+        self.debt.settle_unsent()
         self.go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """It is gone; what is under way for it runs, and is told nobody."""
         self.is_gone = self.is_finished = True
         self.release()
+        self.debt.settle_unsent()
         self.gateway.left(self)
 
     # Requests
@@ -195,7 +220,7 @@ class Connection(asyncio.Protocol):
     def go_on(self) -> None:
         """Begin what has come whole, as far as there is room; read on when nothing has."""
         gateway, slots = self.gateway, self.slots
-        while not (self.is_finished or self.is_choked or len(slots) >= self.window or self.bytes >= REQUEST_BYTES):
+        while not (self.is_finished or self.is_choked or len(slots) >= TCP_CONNECTION_REQUESTS_MAX or self.is_full):
             if not gateway.has_room:
                 gateway.starved[self] = None
                 break
@@ -215,18 +240,25 @@ class Connection(asyncio.Protocol):
             self.is_reading = False
             self.transport.pause_reading()
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether the bytes of what is under way are enough."""
+        return self.bytes >= TCP_CONNECTION_VALUES_BYTES_MAX or self.debt.is_full
+
     def begin(self, request: Request) -> None:
         """Send a request to the daemon."""
         if self.reserved:
             self.release()
         slot = Slot(self, request)
         self.slots.append(slot)
+        if isinstance(request, VALUED):
+            slot.owe(self.debt.expected)
         gateway = self.gateway
         gateway.in_flight += 1
         if isinstance(request, WRITES):
             self.writes += 1
             self.count_bytes(size_of(request))
-        elif isinstance(request, Get) and request.key and not self.writes and self.largest <= GATHERED_BYTES:
+        elif isinstance(request, Get) and request.key and not self.writes and self.debt.seen <= GATHERED_BYTES:
             slot.is_gathered = True
             self.gathered += 1
             gateway.gather(slot)
@@ -241,7 +273,7 @@ class Connection(asyncio.Protocol):
     def want_more(self) -> None:
         """Read on, if there is room for the string that has begun."""
         wanted = self.parser.wanted
-        if wanted > LARGE_BYTES and not self.reserved:
+        if wanted > TCP_LARGE_BYTES and not self.reserved:
             if not self.gateway.reserve(wanted):
                 self.fail(f"BUSY: no room for {wanted} bytes beside those of others: try again")
                 return
@@ -266,7 +298,10 @@ class Connection(asyncio.Protocol):
         return self.is_reading and not self.is_finished
 
     def look(self, now: float) -> None:
-        """End a client that is silent within a request, or that does not take its last reply."""
+        """End a client that is silent within a request, or that takes none of its replies."""
+        if self.debt.is_deaf(self.transport, now):
+            self.transport.abort()
+            return
         if now - self.heard < SILENCE_S:
             return
         if self.is_leaving:
@@ -291,16 +326,16 @@ class Connection(asyncio.Protocol):
     def write(self) -> None:
         """Write the replies that are due, in the order of the requests, and go on."""
         self.is_dirty = False
-        slots, due = self.slots, []
+        slots, due, size = self.slots, [], 0
         while slots and (text := slots[0].reply) is not None:
             due.append(text)
-            slots.popleft()
+            size += slots.popleft().owed
         if self.is_gone:
+            self.debt.settle(size)
             return
         if due:
-            self.largest = max(self.largest, *map(len, due))
-            self.window = max(1, min(self.window + len(due), WINDOW, REPLY_BYTES // self.largest))
             self.transport.write(b"".join(due) if len(due) > 1 else due[0])
+            self.debt.sent(size, is_choked=self.is_choked)
         if not self.is_finished:
             self.go_on()
         elif not slots:

@@ -56,7 +56,7 @@ def read_tokens(path: Path, server_key: Path | None) -> Tokens:
         tables = tomllib.loads(text)
     except OSError as error:
         raise BadConfiguration(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:  # TOML's and UTF-8's
+    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's, and of tables in tables without end
         raise BadConfiguration(f"{path}: {error}") from None
     found: dict[str, Holder] = {}
     wrong = []

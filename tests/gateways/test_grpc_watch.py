@@ -17,7 +17,7 @@ from running import eventually
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
 from kvd.gateways.link import OTHER_DESCRIPTORS, WATCH_DESCRIPTORS
 from kvd.gateways.tokens import digest
-from kvd.limits import CHANGES_LIMIT_MAX, GRPC_PREFIXES_MAX, KEY_BYTES_MAX
+from kvd.limits import CHANGES_LIMIT_MAX, GRPC_HEALTH_WATCHES_MAX, GRPC_PREFIXES_MAX, KEY_BYTES_MAX, MIB
 
 
 @pytest.fixture
@@ -299,3 +299,30 @@ def test_a_watch_of_what_rests_is_told_from_where_to_resume(daemon, make_gateway
         while (change := next(rpcs.watch(b"quiet", since=3))).kind == pb.Change.STILL:
             pass
         assert (change.revision, change.key) == (4, b"quiet")
+
+
+def test_a_since_that_is_no_revision_is_no_other_history(gateway):
+    error = failed(next, Rpcs(gateway.address).watch(since=2**64 - 1))
+    assert (error.code().name, said(error)["kvd-code"]) == ("INVALID_ARGUMENT", "BAD_ARGUMENT")
+
+
+def test_what_is_refused_is_not_held(gateway):
+    large = b"\x0a\x00" * (8 << 20)
+    with grpc.insecure_channel(gateway.address) as channel:
+        ask = channel.unary_unary("/kvd.v1.Kvd/MultiGet")
+        sizes = []
+        for _ in range(4):
+            assert failed(ask, large).code().name == "RESOURCE_EXHAUSTED"
+            sizes.append(memory_of(gateway))
+    assert sizes[-1] < sizes[0] + 200 * MIB, sizes
+
+
+def test_who_watches_the_health_shuts_nobody_out(gateway, kv):
+    with grpc.insecure_channel(gateway.address) as channel:
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        watches = [watch(b"") for _ in range(GRPC_HEALTH_WATCHES_MAX)]
+        for each in watches:
+            next(each)
+        assert failed(next, watch(b"")).code().name == "RESOURCE_EXHAUSTED"
+        kv.set("a", "1")
+        assert Rpcs(gateway.address).kvd("Get", key=b"a").result.bytes == b"1"

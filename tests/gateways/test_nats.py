@@ -251,9 +251,58 @@ class TestPosition:
         assert done.returncode == 69
         assert kv.get("kvd:nats:mine") == b"my own"
 
-    def test_no_daemon_at_the_start(self, server):
-        done = run_kvd("gateway", "nats", "--url", "ipc:///nowhere/c", "--server", server.url)
+    def test_no_daemon_at_the_start_is_waited_for(self, make_daemon, kv, server, make_ear, make_gateway):
+        ear = make_ear(server.url, "set")
+        daemon = make_daemon().start()
+        daemon.kill()
+        bridge = make_gateway("nats", daemon.commands, "--server", server.url, listen=None)
+        eventually(lambda: bridge.log.read_text().count("event=bridge_waits") >= 2)
+        assert "Unreachable" in bridge.log.read_text()
+        daemon.start()
+        with daemon.client() as late:
+            eventually(lambda: position(late) >= 0)
+            late.set("k", "v")
+            eventually(lambda: ear.of("set") == [("set", {"key": "k", "val": "v"})])
+            assert bridge.stop() == 0
+            assert position(late) == late.entry("k").revision
+
+    def test_an_end_while_the_daemon_is_waited_for(self, server, make_gateway):
+        bridge = make_gateway("nats", "ipc:///nowhere/c", "--server", server.url, listen=None)
+        assert bridge.stop() == 0
+        assert "Traceback" not in bridge.log.read_text()
+
+    @pytest.mark.parametrize("digits", ["the next", str(2**63), "9" * 30, "9" * 5_000], ids=len)
+    def test_a_since_that_is_not_there_yet_leaves_the_position(self, daemon, kv, server, make_bridge, digits):
+        make_bridge().stop()
+        before, head = kv.get("kvd:nats:default"), kv.info("server")["server"]["revision"]
+        since = digits if digits.isdigit() else str(head + 1)
+        done = run_kvd("gateway", "nats", "--url", daemon.commands, "--server", server.url, "--since", since)
+        assert done.returncode == 78
+        assert f"the daemon is at revision {head}" in done.stderr
+        assert kv.get("kvd:nats:default") == before
+
+    def test_a_since_that_is_compacted_away_leaves_the_position(self, daemon, kv, server, make_bridge):
+        make_bridge().stop()
+        write(kv, 100)
+        kv.compact(50)
+        before = kv.get("kvd:nats:default")
+        done = run_kvd("gateway", "nats", "--url", daemon.commands, "--server", server.url, "--since", "10")
         assert done.returncode == 69
+        assert "the changes after 10 are compacted away up to 50" in done.stderr
+        assert kv.get("kvd:nats:default") == before
+
+    def test_a_since_of_a_daemon_that_comes_later(self, make_daemon, server, make_gateway):
+        daemon = make_daemon().start()
+        daemon.kill()
+        bridge = make_gateway("nats", daemon.commands, "--server", server.url, "--since", "7", listen=None)
+        daemon.start()
+        assert bridge.process.wait(20) == 78
+        assert "--since 7: the daemon is at revision 0" in bridge.log.read_text()
+
+    def test_an_endpoint_that_is_none(self, server):
+        done = run_kvd("gateway", "nats", "--url", "foo", "--server", server.url)
+        assert done.returncode == 78
+        assert done.stderr.startswith("kvd: 'foo' is no endpoint")
 
 
 class TestKills:

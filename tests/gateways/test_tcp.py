@@ -5,13 +5,14 @@ import socket
 import struct
 import threading
 from pathlib import Path
+from time import sleep
 
 import pytest
 from chronicle import CLEAR, GET, PING, SET, Chronicle, request
 from doors import Doors
 from running import eventually, run_kvd
 
-from kvd.limits import IN_FLIGHT_MAX, MIB
+from kvd.limits import IN_FLIGHT_MAX, MIB, TCP_REPLIES_BYTES_MAX
 
 
 @pytest.fixture
@@ -187,6 +188,53 @@ class TestBounds:
     def test_a_client_that_never_reads_costs_little_and_is_read_no_more(self, gateway):
         unread(gateway, MIB, 1_000)
 
+    def test_all_clients_that_never_read_cost_little_together_and_keep_nobody_out(self, gateway):
+        size = 4 * MIB
+        with Chronicle(gateway) as client:
+            assert client.ask(SET, b"v", b"x" * size) == (0, b"v")
+            before = resident(gateway)
+            deaf = [Chronicle(gateway) for _ in range(100)]
+            for each in deaf:
+                each.sock.sendall(request(GET, b"v") * 4)
+            sleep(2)
+            assert resident(gateway) - before < TCP_REPLIES_BYTES_MAX + 64 * MIB
+            for each in deaf[:-1]:
+                each.sock.close()
+            assert client.ask(PING, b"") == (0, b"PONG")
+            assert [deaf[-1].reply() for _ in range(4)] == [(0, b"x" * size)] * 4
+            deaf[-1].sock.close()
+
+    @pytest.mark.long
+    def test_who_takes_nothing_for_long_is_ended_and_who_takes_little_is_not(self, gateway):
+        with Chronicle(gateway) as client, Chronicle(gateway) as deaf, Chronicle(gateway) as slow:
+            assert client.ask(SET, b"v", b"x" * 16 * MIB) == (0, b"v")
+            deaf.send(GET, b"v")
+            slow.send(GET, b"v")
+            for _ in range(40):
+                assert slow.sock.recv(300_000)
+                sleep(1)
+            with pytest.raises((EOFError, ConnectionError)):
+                deaf.reply()
+            slow.sock.settimeout(1)
+            slow.exactly(MIB)
+
+    def test_many_large_values_that_come_as_a_surprise(self, gateway):
+        """Who has had small ones is believed to ask for small ones: what is too much is told as BUSY, and in order."""
+        size = 16 * MIB
+        with Chronicle(gateway) as client:
+            assert client.ask(SET, b"large", b"x" * size) == (0, b"large")
+            assert client.ask(GET, b"small") == (1, b"Key not found")
+            before = resident(gateway)
+            client.sock.sendall(request(PING, b"first") + request(GET, b"large") * 60 + request(PING, b"last"))
+            sleep(2)
+            assert resident(gateway) - before < TCP_REPLIES_BYTES_MAX + 128 * MIB
+            assert client.reply() == (0, b"first")
+            got = [client.reply() for _ in range(60)]
+            assert {status for status, _ in got} == {0, 1}
+            assert {text[:5] for status, text in got if status} == {b"BUSY:"}
+            assert client.reply() == (0, b"last")
+            assert client.ask(GET, b"large") == (0, b"x" * size)
+
     @pytest.mark.long
     @pytest.mark.parametrize("size", [0, 100, 10_000, MIB, 16 * MIB])
     def test_a_client_that_never_reads_values_of_any_size(self, gateway, size):
@@ -315,6 +363,27 @@ class TestLife:
         assert path.stat().st_mode & 0o777 == 0o600
         assert gateway.stop() == 0
         assert not path.exists()
+
+    def test_a_second_one_at_the_same_path_leaves_the_first_alone(self, daemon, make_gateway, tmp_path):
+        path, other = tmp_path / "tcp.sock", tmp_path / "other.sock"
+        gateway = make_gateway("tcp", daemon.commands, listen=f"unix:{path}")
+        both = ["--listen", f"unix:{other}", "--listen", f"unix:{path}"]
+        done = run_kvd("gateway", "tcp", "--url", daemon.commands, *both)
+        assert done.returncode == 69
+        assert f"unix:{path} is in use by another program" in done.stderr
+        assert not other.exists()
+        with Chronicle(gateway) as client:
+            assert client.ask(PING, b"") == (0, b"PONG")
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as successor:
+            successor.bind(str(path))
+            assert gateway.stop() == 0
+            assert path.exists()
+
+    def test_an_endpoint_that_is_none(self):
+        done = run_kvd("gateway", "tcp", "--url", "foo")
+        assert done.returncode == 78
+        assert done.stderr.startswith("kvd: 'foo' is no endpoint")
 
     def test_others_reach_it_only_when_that_is_said(self, daemon):
         done = run_kvd("gateway", "tcp", "--url", daemon.commands, "--listen", "0.0.0.0:0")

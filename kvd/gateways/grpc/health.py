@@ -9,10 +9,11 @@ from typing import Any
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2 as pb
 
-from kvd.errors import Denied, KvdError
+from kvd.errors import Busy, Denied, KvdError
 from kvd.gateways.grpc.calls import Streams, refuse
 from kvd.gateways.grpc.translate import parsed
 from kvd.gateways.link import Link
+from kvd.limits import GRPC_HEALTH_WATCHES_MAX
 
 SERVICE = "grpc.health.v1.Health"
 LOOK_S = 1.0
@@ -28,6 +29,7 @@ class Health:
         self.lock = asyncio.Lock()
         self.is_serving = False
         self.next_look = 0.0
+        self.watches = 0
 
     async def serving(self) -> bool:
         """Return whether the daemon answers, as of this second."""
@@ -51,8 +53,14 @@ class Health:
         """Write what it is now, and each time it changes."""
         try:
             request = parsed(pb.HealthCheckRequest, body)
-            with self.streams.endable(None):
-                await self.show(request.service, context)
+            if self.watches >= GRPC_HEALTH_WATCHES_MAX:  # they need no token, and calls are bounded together
+                raise Busy(f"{self.watches} watch the health already: one more is too many")
+            self.watches += 1
+            try:
+                with self.streams.endable(None):
+                    await self.show(request.service, context)
+            finally:
+                self.watches -= 1
         except KvdError as error:
             await refuse(context, error)
 

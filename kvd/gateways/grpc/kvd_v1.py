@@ -7,13 +7,13 @@ from typing import Any
 from kvd.commands import COMMANDS, Command
 from kvd.commands.entry import Change
 from kvd.commands.server import Ping
-from kvd.errors import Busy, HistoryChanged, KvdError, TooLarge
+from kvd.errors import BadArgument, Busy, HistoryChanged, KvdError, TooLarge
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
 from kvd.gateways.grpc.calls import Streams, link_of, refuse
 from kvd.gateways.grpc.schema import rpc_of
 from kvd.gateways.grpc.translate import STILL, change_of, parsed, reader_of, reply_of
 from kvd.gateways.link import Link, Links, watches_max
-from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCHES_MAX, KEY_BYTES_MAX, WATCH_SIGN_MS
+from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCHES_MAX, INTEGER_MAX, KEY_BYTES_MAX, WATCH_SIGN_MS
 
 SERVICE = "kvd.v1.Kvd"
 
@@ -69,6 +69,8 @@ def check(request: Any) -> None:
     """Raise TooLarge for prefixes beyond the bounds."""
     if len(request.prefixes) > GRPC_PREFIXES_MAX:
         raise TooLarge(f"{len(request.prefixes)} prefixes are too many; at most {GRPC_PREFIXES_MAX} are allowed")
+    if request.since > INTEGER_MAX:
+        raise BadArgument(f"since is a revision, at most {INTEGER_MAX}")
     longest = max(map(len, request.prefixes), default=0)
     if longest > KEY_BYTES_MAX:
         raise TooLarge(f"a prefix has {longest} bytes; at most {KEY_BYTES_MAX} are allowed")

@@ -72,7 +72,7 @@ def application(links: Links, rules: Rules) -> Starlette:
         )
         around.insert(0, cors)
     app = Starlette(
-        routes=[*ROUTES, *pages.page_routes()],
+        routes=[*ROUTES, *pages.page_routes(), WebSocketRoute("/{path:key}", watch.nowhere)],
         middleware=around,
         exception_handlers={
             KvdError: on_kvd_error,

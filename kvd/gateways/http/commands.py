@@ -14,7 +14,7 @@ from kvd.gateways.link import Link
 from kvd.limits import IN_FLIGHT_MAX, REPLY_BYTES_MAX
 from kvd.texts import shown
 
-AT_ONCE = 16  # large results of so many are held at once
+AT_ONCE = 8  # large results of so many are held at once
 
 
 async def run(request: Request) -> Response:

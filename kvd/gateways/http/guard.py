@@ -20,6 +20,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Nothing of the store is in them.
 OPEN = ("/livez", "/readyz", "/ui", "/ui/", "/ui/ui.css", "/ui/ui.js")
 BEARER = "bearer "
+ONCE = {b"host", b"authorization"}
 
 
 class Rules(NamedTuple):
@@ -62,8 +63,8 @@ class Guard:
         """Return why a request is refused; None when it is let in, with its link in the scope."""
         headers = dict(scope["headers"])
         host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
-        if len([name for name, _ in scope["headers"] if name == b"host"]) > 1:
-            return refused(400, "there are two Host headers")
+        if len([name for name, _ in scope["headers"] if name in ONCE]) > len(ONCE & headers.keys()):
+            return refused(400, "there are two Host or two Authorization headers")
         if not self.rules.knows(host):
             # A page whose name was made to mean this address (DNS rebinding) has its own name there.
             return refused(403, f"this gateway is not {host[:255]!r}: start it with --host for each name it has")

@@ -46,7 +46,10 @@ async def metrics(request: Request) -> Response:
         info = await link.info()
     except (KvdError, TimeoutError):
         info = None
-    encode, kind = choose_encoder(request.headers.get("accept", ""))
+    try:
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+    except (TypeError, ValueError):  # it asks for a version that is none
+        encode, kind = choose_encoder("")
     return Response(encode(Measured(info)), media_type=kind)
 
 

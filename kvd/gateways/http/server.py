@@ -11,6 +11,7 @@ from uvloop import new_event_loop
 
 from kvd.gateways.door import Door
 from kvd.gateways.http.app import application
+from kvd.gateways.http.debts import look_after
 from kvd.gateways.http.guard import LOOPBACK, Rules
 from kvd.gateways.http.protocol import Protocol
 from kvd.gateways.listen import close_places, open_places, place_bound
@@ -77,9 +78,11 @@ class Gateway:
 
     async def serve(self) -> None:
         """Serve until closed."""
+        looking = asyncio.ensure_future(look_after(self.server.server_state))
         try:
             await self.server.serve(self.sockets)
         finally:
+            looking.cancel()
             self.is_over.set()
 
     async def reload(self) -> None:
@@ -95,7 +98,7 @@ class Gateway:
         if self.server.started:
             await self.is_over.wait()
         await self.links.close()
-        close_places(self.sockets, self.door.listen)
+        close_places(self.sockets)
 
 
 def rules_of(door: Door, hosts: Sequence[str], origins: Sequence[str], sockets: Sequence[socket.socket]) -> Rules:

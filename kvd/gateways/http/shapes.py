@@ -13,10 +13,11 @@ from msgspec.structs import FieldInfo, fields
 
 from kvd import wire
 from kvd.commands import COMMANDS, Command, syntax_of
-from kvd.errors import BadArgument, UnknownCommand
+from kvd.errors import BadArgument, TooLarge, UnknownCommand
 from kvd.texts import meant
 
 NAME = "command"
+SHOWN_CHARACTERS = 64
 BYTES = {"$ref": "#/components/schemas/Bytes"}
 KEY = {"$ref": "#/components/schemas/Key"}
 SCALARS = {int: "integer", str: "string", bool: "boolean", type(None): "null"}
@@ -43,9 +44,9 @@ def wire_of(found: Any) -> list[Any]:
         raise UnknownCommand(f"there is no command {found[NAME][:64]!r}: see /openapi.json")
     known = {field.name: field for field in fields(command)}
     for name in found.keys() - known.keys() - {NAME}:
-        near = get_close_matches(name, known, 1)
+        near = get_close_matches(name[:SHOWN_CHARACTERS], known, 1)
         hint = f"is it {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-        raise BadArgument(f"{found[NAME]} has no {name[:64]!r}: {hint}")
+        raise BadArgument(f"{found[NAME]} has no {name[:SHOWN_CHARACTERS]!r}: {hint}")
     return [found[NAME], *(argument(found, field) for field in known.values())]
 
 
@@ -58,8 +59,8 @@ def argument(found: dict[str, Any], field: FieldInfo) -> Any:
         return None
     try:
         return wire_form(field.type, value)
-    except BadArgument as error:
-        raise BadArgument(f"{found[NAME]}: {field.name}: {error.message}") from None
+    except (BadArgument, TooLarge) as error:
+        raise type(error)(f"{found[NAME]}: {field.name}: {error.message}") from None
 
 
 def wire_form(hint: Any, value: Any) -> Any:
@@ -69,10 +70,18 @@ def wire_form(hint: Any, value: Any) -> Any:
         return meant(value)
     parts = get_args(kind)
     if get_origin(kind) is list and isinstance(value, list):
+        check_length(hint, value)
         return [wire_form(parts[0], each) for each in value]
     if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(parts):
         return [wire_form(part, each) for part, each in zip(parts, value, strict=True)]
     return wire_of(value) if is_command(kind) else value
+
+
+def check_length(hint: Any, value: list[Any]) -> None:
+    """Raise TooLarge for more than a type allows: to convert millions that are refused then would take seconds."""
+    for extra in getattr(hint, "__metadata__", ()):
+        if isinstance(extra, Meta) and extra.max_length is not None and len(value) > extra.max_length:
+            raise TooLarge(f"{len(value)} are too many: at most {extra.max_length}")
 
 
 def bare(hint: Any) -> Any:

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket
 from kvd.commands.entry import Change
 from kvd.errors import BadArgument, KvdError
 from kvd.gateways.http.bodies import number, one, query
-from kvd.gateways.http.failures import body_of, encode, failed, status_of
+from kvd.gateways.http.failures import body_of, encode, failed, refused, status_of
 from kvd.gateways.http.feeds import Feed, Feeds, dropped, record
 from kvd.gateways.link import Link
 from kvd.limits import INTEGER_MAX
@@ -27,6 +27,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter
 # How a WebSocket ends (RFC 6455, 7.4): as the status that HTTP would have had, in the range for private use.
 PRIVATE, GOING_AWAY = 4000, 1001
 REASON_BYTES_MAX = 120
+DIGITS_MAX = 19
 
 
 async def asked(request: HTTPConnection, stack: AsyncExitStack) -> Feed:
@@ -36,7 +37,7 @@ async def asked(request: HTTPConnection, stack: AsyncExitStack) -> Feed:
     found = query(request, *FIELDS)
     since, history = number(found, "since"), one(found, "history")
     if (last := request.headers.get("last-event-id")) is not None:
-        if not last.isascii() or not last.isdigit():
+        if not last.isascii() or not last.isdigit() or len(last) > DIGITS_MAX:
             raise BadArgument("Last-Event-ID is a revision")
         since = int(last)
     if since is not None and since > INTEGER_MAX:
@@ -90,6 +91,11 @@ def event(found: dict[str, Any]) -> bytes:
 async def websocket(socket: WebSocket) -> None:
     """Tell changes as texts of JSON, one each; now and then the revision alone, from which to resume."""
     await follow(socket, record, lambda revision: {"revision": revision})
+
+
+async def nowhere(socket: WebSocket) -> None:
+    """Refuse: there is no WebSocket at this path."""
+    await socket.send_denial_response(refused(404, "there are WebSockets at /v1/watch and /subscribe"))
 
 
 async def follow(socket: WebSocket, form: Callable[[Change], Any], sign: Callable[[int], Any] | None = None) -> None:

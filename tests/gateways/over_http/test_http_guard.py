@@ -243,6 +243,7 @@ def test_who_takes_nothing_is_cut_off_with_his_token(house, make_gateway):
     [
         ("", "it names nobody"),
         ("x", "tokens.toml: "),
+        ("a=" + "[" * 5_000, "tokens.toml: "),
         ("x = 3", ":1: [x] is no table"),
         ("[a]\n", ":1: [a] needs a token"),
         ('[a]\ntoken = "sha256:12"', "[a] needs a token"),

@@ -3,6 +3,7 @@
 import contextlib
 import random
 import socket
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,9 +11,18 @@ from pathlib import Path
 import pytest
 from running import eventually
 from web import Web
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from kvd.limits import HTTP_BODIES_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WATCHERS_MAX, MIB, VALUE_BYTES_MAX
+from kvd.gateways.http.debts import Debts
+from kvd.limits import (
+    HTTP_BODIES_BYTES_MAX,
+    HTTP_HEAD_BYTES_MAX,
+    HTTP_UNSENT_BYTES_MAX,
+    HTTP_WATCHERS_MAX,
+    MIB,
+    VALUE_BYTES_MAX,
+)
 
 GOOD = b"GET /kv/a HTTP/1.1\r\nHost: localhost\r\nX-Y: z\r\n\r\n"
 
@@ -81,6 +91,89 @@ def test_junk_by_chance_is_refused_and_does_no_harm(web):
         assert b" 500 " not in told.partition(b"\r\n")[0]
     assert web.get("/livez").status == 200
     assert "Traceback" not in web.gateway.log.read_text()
+
+
+OFFERS = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+
+
+@pytest.mark.parametrize("coming", [f"Content-Length: 44\r\n{OFFERS}", f"{OFFERS}Content-Length: 44\r\n"])
+def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_the_body(web, kv, coming):
+    kv.set("victim", "x")
+    body = b"DELETE /kv/victim HTTP/1.1\r\nHost: localhost\r\n\r\n"[:44]
+    with opened(web.gateway) as sock:
+        sock.sendall(f"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\n{coming}\r\n".encode())
+        time.sleep(0.1)
+        sock.sendall(body)
+        told = b""
+        while not told.endswith(b"\r\n\r\nOK"):
+            told += sock.recv(1_000)
+        sock.sendall(GOOD)
+        while not told.endswith(body):
+            told += sock.recv(1_000)
+        assert told.count(b"HTTP/1.1 200 OK") == 2
+    assert kv.multiget("a", "victim") == [body, b"x"]
+
+
+@pytest.mark.parametrize("cut", range(40, 130, 5))
+def test_an_offer_that_comes_in_parts_is_taken_whole_or_refused(web, kv, cut):
+    kv.set("victim", "x")
+    request = f"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n{OFFERS}\r\n".encode()
+    with opened(web.gateway) as sock:
+        sock.sendall(request[:cut])
+        time.sleep(0.02)
+        sock.sendall(request[cut:])
+        time.sleep(0.02)
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(b"yDELETE /kv/victim HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            told = b""
+            while part := sock.recv(1_000):
+                told += part
+            assert told[9:12] in (b"200", b"400")
+            assert (told[9:12] == b"200") == (kv.get("a") == b"y")
+            assert (kv.get("victim") is None) == (told.count(b"HTTP/1.1 200") == 2)
+
+
+def test_curl_offers_http_2_and_is_answered(web, kv):
+    assert web.curl("--http2 -X PUT --data-binary hello http://HOST/kv/a").stdout == "OK"
+    assert kv.get("a") == b"hello"
+
+
+def test_clients_that_leave_in_the_middle_leave_no_traceback(web):
+    for _ in range(100):
+        with opened(web.gateway) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.sendall(GOOD * 8)
+    assert web.get("/livez").status == 200
+    assert "Traceback" not in web.gateway.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/watch", {"Last_Event_ID": "9" * 5_000}, 400),
+        ("/metrics", {"Accept": "application/openmetrics-text; version=abc"}, 200),
+        ("/kv?limit=" + "9" * 5_000, {}, 400),
+        ("/kv/a?ttl=" + "9" * 5_000, {}, 404),
+    ],
+)
+def test_numbers_that_are_none_are_no_defect(web, path, headers, status):
+    assert web.get(path, **headers).status == status
+    assert "Traceback" not in web.gateway.log.read_text()
+
+
+def test_a_websocket_to_nowhere_is_told_so(web):
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"ws://{web.gateway.address}/none")
+    assert refused.value.response.status_code == 404
+    assert "Traceback" not in web.gateway.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "command", [{"command": "MULTIGET", "keys": [""] * 2_000_000}, {"command": "GET", "k" * 4_000_000: 1}]
+)
+def test_what_is_refused_anyway_is_not_worked_on(web, command):
+    answer = web.ask("POST", "/v1/commands", command)
+    assert (answer.status, answer.json["code"]) in ((413, "TOO_LARGE"), (400, "BAD_ARGUMENT"))
 
 
 @pytest.mark.parametrize("begin", [b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n"])
@@ -251,4 +344,41 @@ def test_watchers_beyond_the_bound_are_told(daemon, make_gateway):
             stack.enter_context(connect(f"ws://{gateway.address}/v1/watch"))
         answer = Web(gateway).get("/v1/watch")
         assert (answer.status, answer.json["code"]) == (429, "BUSY")
+        assert Web(gateway).get("/livez").status == 200
+
+
+class Owed:
+    """A transport that is owed so many bytes."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def get_write_buffer_size(self):
+        return self.size
+
+
+def test_who_takes_nothing_is_ended_and_who_takes_a_little_is_not():
+    debts, deaf, slow, done = Debts(), Owed(100), Owed(1_000), Owed(0)
+    for second in range(30):
+        slow.size -= 1
+        assert debts.look([deaf, slow, done], second) == []
+    assert debts.look([deaf, slow, done], 30) == [deaf]
+
+
+def test_of_too_much_those_who_are_owed_most_are_ended():
+    large = [Owed(HTTP_UNSENT_BYTES_MAX // 4 + number) for number in range(6)]
+    assert Debts().look([Owed(5), *large], 0) == [large[5], large[4], large[3]]
+
+
+@pytest.mark.long
+def test_answers_that_nobody_takes_are_bounded_together(daemon, make_gateway):
+    gateway = make_gateway("http", daemon.commands)
+    with contextlib.ExitStack() as stack, daemon.client() as kv:
+        kv.set("a", b"x" * VALUE_BYTES_MAX)
+        for _ in range(60):
+            stack.enter_context(opened(gateway)).sendall(GOOD)
+        time.sleep(10)
+        print(f"60 answers of 16 MiB that nobody takes: {memory(gateway) / MIB:.0f} MiB")
+        assert memory(gateway) < 600 * MIB
+        eventually(lambda: memory(gateway) < 200 * MIB, 60)
         assert Web(gateway).get("/livez").status == 200

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 from running import eventually, run_kvd
 from web import Web
@@ -186,3 +187,28 @@ def test_without_the_extra_one_sentence_names_it(kind, module):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (69, 1)
     assert f"pip install 'kvd[{kind}]'" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp", "grpc"])
+def test_an_idle_gateway_rests_though_its_daemon_goes_and_comes(daemon, make_gateway, kind):
+    def spent():
+        words = Path(f"/proc/{gateway.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+    gateway = make_gateway(kind, daemon.commands)
+    if kind == "http":
+        assert Web(gateway).get("/kv").status == 200
+    if kind == "tcp":
+        with socket.create_connection((gateway.host, gateway.port), timeout=20) as sock:
+            sock.sendall(b"\0\0\0\0\0\0\1a")
+            assert sock.recv(100)
+    if kind == "grpc":
+        with grpc.insecure_channel(gateway.address) as channel:
+            channel.unary_unary("/kvs2.Kvs2/Get")(b"\x0a\x01a", timeout=20)
+    daemon.kill()
+    time.sleep(0.5)
+    before = spent()
+    time.sleep(1.5)
+    daemon.start()
+    time.sleep(1)
+    assert spent() - before < 0.8, "it asks for what it never takes in"

@@ -1,0 +1,49 @@
+"""What clients have not taken yet: who takes nothing is ended, and who is owed most when all are owed too much."""
+
+import asyncio
+import logging
+from typing import Any
+
+from kvd.limits import HTTP_SILENT_MS, HTTP_UNSENT_BYTES_MAX
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+
+
+class Debts:
+    """The connections that are owed something: how much at the last look, and since when it is no less."""
+
+    def __init__(self) -> None:
+        self.owed: dict[Any, tuple[int, float]] = {}
+
+    def look(self, transports: list[Any], now: float) -> list[Any]:
+        """Return those to end: who has taken nothing for HTTP_SILENT_MS; who is owed most, while all is too much."""
+        owed = {each: size for each in transports if (size := each.get_write_buffer_size())}
+        before, self.owed = self.owed, {}
+        ended = []
+        for each, size in owed.items():
+            last, since = before.get(each, (0, now))
+            self.owed[each] = (size, since if last and size >= last else now)
+            if now - self.owed[each][1] >= HTTP_SILENT_MS / 1000:
+                ended.append(each)
+        total = sum(size for each, size in owed.items() if each not in ended)
+        for each in sorted(owed.keys() - set(ended), key=lambda each: -owed[each]):
+            if total <= HTTP_UNSENT_BYTES_MAX:
+                break
+            ended.append(each)
+            total -= owed[each]
+        return ended
+
+
+async def look_after(state: Any) -> None:
+    """Look at the connections of uvicorn's state for as long as it serves."""
+    debts = Debts()
+    while True:
+        await asyncio.sleep(LOOK_S)
+        transports = [each.transport for each in state.connections if each.transport is not None]
+        for transport in debts.look(transports, asyncio.get_running_loop().time()):
+            log.warning(
+                "event=client_ended unsent=%d the client takes too little of its answer", debts.owed[transport][0]
+            )
+            transport.abort()

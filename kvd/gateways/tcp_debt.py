@@ -1,0 +1,92 @@
+"""What a connection of the TCP gateway owes its client: bytes of replies that he has not taken yet.
+
+A reply counts from when its request is sent until the transport has got rid of it. Before it is there it counts as much
+as the largest value that the connection has had, and VALUE_BYTES_MAX where it had none: the first is asked for alone.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import sys
+import termios
+from typing import Protocol
+
+from kvd.limits import TCP_CONNECTION_REPLIES_BYTES_MAX, TCP_REPLIES_BYTES_MAX, TCP_SILENCE_MS, VALUE_BYTES_MAX
+
+SILENCE_S = TCP_SILENCE_MS / 1000
+
+
+class Total(Protocol):
+    """Where the debts of all connections are counted."""
+
+    owed: int
+
+    def settle(self, size: int) -> None:
+        """So many bytes are not owed any more: others may go on."""
+
+
+class Debt:
+    """One connection's."""
+
+    def __init__(self, total: Total, now: float) -> None:
+        self.total = total
+        self.owed = 0
+        self.unsent = 0  # of these, what the transport has
+        self.seen = 0  # the largest reply with a value
+        self.untaken, self.since = 0, now  # what the client has not taken, and since when it has been that much
+
+    @property
+    def expected(self) -> int:
+        """Return how large a value is thought to be."""
+        return self.seen or VALUE_BYTES_MAX
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether no other request may begin."""
+        return self.owed >= TCP_CONNECTION_REPLIES_BYTES_MAX
+
+    def owe(self, size: int) -> None:
+        """Count so many bytes more. Negative: a reply is smaller than was to be expected."""
+        self.owed += size
+        self.total.owed += size
+
+    def learn(self, size: int) -> None:
+        """A reply with a value was so large."""
+        self.seen = max(self.seen, size)
+
+    def settle(self, size: int) -> None:
+        """So many bytes are not owed any more."""
+        self.owed -= size
+        self.total.settle(size)
+
+    def sent(self, size: int, *, is_choked: bool) -> None:
+        """Count what went to the transport; where that does not say that it is too much, it is little."""
+        self.unsent += size
+        if not is_choked:
+            self.settle_unsent()
+
+    def settle_unsent(self) -> None:
+        """The transport has nothing any more, or little."""
+        unsent, self.unsent = self.unsent, 0
+        self.settle(unsent)
+
+    def has_room(self, size: int, expected: int) -> bool:
+        """Return whether a reply can be kept, however large it is."""
+        return size <= expected or self.total.owed - expected + size <= TCP_REPLIES_BYTES_MAX
+
+    def is_deaf(self, transport: asyncio.Transport, now: float) -> bool:
+        """Return whether replies wait, and the client has taken nothing for SILENCE_S. To be asked again and again."""
+        untaken = bytes_untaken(transport)
+        if untaken != self.untaken or not untaken:
+            self.untaken, self.since = untaken, now
+        return now - self.since >= SILENCE_S
+
+
+def bytes_untaken(transport: asyncio.Transport) -> int:
+    """Return how many bytes of replies wait, those in the kernel too: a slow client takes them from there for long."""
+    waiting = transport.get_write_buffer_size()
+    if waiting:
+        with contextlib.suppress(OSError, ValueError):  # it is closed
+            descriptor = transport.get_extra_info("socket").fileno()
+            waiting += int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return waiting

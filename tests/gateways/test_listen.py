@@ -1,0 +1,57 @@
+"""Where a gateway listens: whose file a unix socket is, and who removes it."""
+
+import os
+import socket
+
+import pytest
+
+from kvd.errors import InUse
+from kvd.gateways.listen import close_places, open_places
+
+
+@pytest.fixture
+def passed(monkeypatch, tmp_path):
+    """Return the path of a socket that is passed as systemd does."""
+    path = tmp_path / "passed.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        sock.listen()
+        monkeypatch.setattr("kvd.gateways.listen.passed_descriptors", lambda: [("one", os.dup(sock.fileno()))])
+        yield path
+
+
+def opened(*paths):
+    return open_places([f"unix:{path}" for path in paths], "", lambda _: None)
+
+
+def test_the_files_of_our_own_sockets_are_removed_even_when_these_are_closed(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    sockets = opened(*paths)
+    assert all(path.is_socket() for path in paths)
+    sockets[0].close()
+    close_places(sockets)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_one_that_systemd_passed_stays(passed, tmp_path):
+    close_places(opened(tmp_path / "own"))
+    assert [*tmp_path.iterdir()] == [passed]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(passed))
+
+
+def test_of_one_that_is_in_use_nothing_is_removed(passed, tmp_path):
+    with pytest.raises(InUse):
+        opened(tmp_path / "own", passed)
+    assert [*tmp_path.iterdir()] == [passed]
+
+
+def test_the_file_of_who_took_the_place_stays(tmp_path):
+    path = tmp_path / "s"
+    before = opened(path)
+    before[0].close()
+    after = opened(path)
+    close_places(before)
+    assert path.is_socket()
+    close_places(after)
+    assert not path.exists()

@@ -1,0 +1,107 @@
+"""What a TCP connection owes its client, and when he is ended for taking nothing; the clock is an argument."""
+
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from kvd.gateways.tcp_connection import Connection
+from kvd.gateways.tcp_debt import SILENCE_S, Debt
+from kvd.gateways.tcp_protocol import NARROW
+from kvd.limits import MIB, TCP_REPLIES_BYTES_MAX, VALUE_BYTES_MAX
+
+
+class Total:
+    owed = 0
+
+    def settle(self, size):
+        self.owed -= size
+
+
+class Transport:
+    """One with bytes in its buffer, and a socket of which nobody reads."""
+
+    def __init__(self, sock, waiting):
+        self.sock, self.waiting, self.is_aborted = sock, waiting, False
+
+    def get_write_buffer_size(self):
+        return self.waiting
+
+    def get_extra_info(self, _):
+        return self.sock
+
+    def abort(self):
+        self.is_aborted = True
+
+
+@pytest.fixture
+def pair():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def connection(transport):
+    gateway = SimpleNamespace(width=NARROW, loop=SimpleNamespace(time=lambda: 0.0), owed=0)
+    made = Connection(gateway)
+    made.transport = transport
+    return made
+
+
+def test_a_client_who_takes_nothing_is_ended(pair):
+    transport = Transport(pair[0], 100_000)
+    client = connection(transport)
+    client.look(1.0)
+    client.look(1.0 + SILENCE_S - 0.1)
+    assert not transport.is_aborted
+    client.look(1.0 + SILENCE_S)
+    assert transport.is_aborted
+
+
+@pytest.mark.parametrize("how", ["of the transport's", "of the kernel's", "all that there was"])
+def test_a_client_who_takes_something_is_not(pair, how):
+    ours, theirs = pair
+    ours.sendall(b"x" * 50_000)
+    transport = Transport(ours, 100_000)
+    client = connection(transport)
+    client.look(1.0)
+    if how == "of the kernel's":
+        theirs.recv(50_000)
+    else:
+        transport.waiting = 50_000 if how == "of the transport's" else 0
+    client.look(SILENCE_S)
+    client.look(SILENCE_S + 2)
+    assert not transport.is_aborted
+
+
+def test_a_socket_that_is_closed_meanwhile(pair):
+    pair[0].close()
+    client = connection(Transport(pair[0], 100))
+    client.look(1.0)
+    assert not client.transport.is_aborted
+
+
+def test_a_reply_counts_as_the_largest_there_was_and_then_as_itself():
+    total = Total()
+    debt = Debt(total, 0.0)
+    assert debt.expected == VALUE_BYTES_MAX
+    debt.owe(debt.expected)
+    assert debt.is_full
+    debt.learn(100)
+    debt.owe(100 - VALUE_BYTES_MAX)
+    assert (debt.owed, total.owed, debt.expected, debt.is_full) == (100, 100, 100, False)
+    debt.sent(60, is_choked=True)
+    assert total.owed == 100
+    debt.sent(40, is_choked=False)
+    assert (debt.owed, total.owed) == (0, 0)
+
+
+def test_only_what_is_larger_than_expected_finds_no_room():
+    total = Total()
+    debt = Debt(total, 0.0)
+    total.owed = TCP_REPLIES_BYTES_MAX + MIB
+    assert debt.has_room(MIB, MIB)
+    assert not debt.has_room(MIB + 1, MIB)
+    total.owed = TCP_REPLIES_BYTES_MAX - MIB
+    assert debt.has_room(MIB, 0)
+    assert not debt.has_room(MIB + 1, 0)
