@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import math
+import operator
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +24,19 @@ ANSWER_S = 5.0
 CONNECT_S = 2.0
 STREAMS_S = 10.0  # how often we look which streams there are
 STREAMS_PAGE = 256  # what the server tells at once
+STREAMS_MAX = 100 * STREAMS_PAGE
 
 # What may pass when one connects again.
 Lost = (OSError, nats.errors.Error)
+
+
+@contextlib.contextmanager
+def understood() -> Iterator[None]:
+    """Turn what nats-py makes of a server that does not keep to the protocol into one of its errors, tried again later."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise nats.errors.Error(f"the NATS server does not keep to its protocol: {error}") from error
 
 
 class Target(NamedTuple):
@@ -71,15 +82,18 @@ class Outlet:
         async def refused(error: Exception) -> None:
             self.refusal = error
 
-        await self.client.connect(
-            self.target.url,
-            name="kvd",
-            allow_reconnect=False,
-            connect_timeout=int(CONNECT_S),
-            error_cb=refused,
-            **self.target.options(),
-        )
-        await self.look()
+        options = self.target.options()
+        with understood():
+            await self.client.connect(
+                self.target.url,
+                name="kvd",
+                allow_reconnect=False,
+                connect_timeout=int(CONNECT_S),
+                error_cb=refused,
+                **options,
+            )
+            operator.index(self.client.max_payload)
+            await self.look()
 
     async def look(self) -> None:
         """See which subjects go to streams. Without JetStream there are none."""
@@ -87,7 +101,7 @@ class Outlet:
         found: list[Any] = []
         is_more = True
         try:
-            while is_more:
+            while is_more and len(found) < STREAMS_MAX:
                 page = await self.client.jetstream(timeout=CONNECT_S).streams_info(offset=len(found))
                 found += page
                 is_more = len(page) == STREAMS_PAGE
@@ -106,7 +120,8 @@ class Outlet:
         moment, would take those behind it.
         """
         if time.monotonic() > self.looked + STREAMS_S:
-            await self.look()
+            with understood():
+                await self.look()
         for each in messages:
             headers = {"Nats-Msg-Id": each.id}
             if each.is_cut:

@@ -1,6 +1,9 @@
 """The NATS bridge beside a real nats-server: every change, in order, at least once, whoever is killed."""
 
+import contextlib
 import json
+import socket
+import threading
 
 import pytest
 from nats_rig import Ear, NatsServer, in_stream
@@ -381,3 +384,26 @@ class TestJetStream:
         make_bridge()
         eventually(lambda: len(in_stream(ear, "KVD")) == 3)
         assert [body["key"] for _, body, _ in in_stream(ear, "KVD")] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "told", [b"INFO [1,2]\r\n", b'INFO {"max_payload": "abc"}\r\n', b"INFO {" + b"a" * 200_000, b"\xff\r\n"]
+)
+def test_a_server_that_does_not_keep_to_the_protocol_is_waited_for(daemon, make_gateway, told):
+    with socket.create_server(("127.0.0.1", 0)) as lying:
+
+        def lie():
+            with contextlib.suppress(OSError):
+                while True:
+                    sock, _ = lying.accept()
+                    with sock, contextlib.suppress(OSError):
+                        sock.sendall(told)
+                        while b"PING" in (said := sock.recv(65_536)) or said:
+                            sock.sendall(b"PONG\r\n" * said.count(b"PING\r\n"))
+
+        threading.Thread(target=lie, daemon=True).start()
+        place = "nats://{}:{}".format(*lying.getsockname())
+        bridge = make_gateway("nats", daemon.commands, "--server", place, listen=None)
+        eventually(lambda: bridge.log.read_text().count("event=bridge_waits") >= 2)
+        assert "Traceback" not in bridge.log.read_text()
+        assert bridge.stop() == 0
