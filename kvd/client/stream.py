@@ -66,15 +66,8 @@ class Stream(Closing):
         self.pending = InFlight(is_ordered=is_ordered)
         self.pending.hindrance = barred(endpoint)
         self.shared = shared or Shared()
-        self.shared.users += 1
         self.context = self.shared.context
-        try:
-            self.socket = dealer(self.context, endpoint, keys)
-        except zmq.ZMQError as error:
-            self.shared.leave([])
-            raise ValueError(
-                f"{endpoint!r} is no endpoint (tcp://HOST:PORT or ipc://PATH): {error.strerror}"
-            ) from error
+        self.socket = self.connected()
         self.monitor = monitor(self.socket)
         self.opened = [self.socket, self.monitor]
         # Also when nobody closes it: the context's own end, at garbage collection, would wait for sockets that are
@@ -85,6 +78,17 @@ class Stream(Closing):
         self.breaks = 0  # how often the connection was lost, or not made
         self.poller = zmq.Poller()
         self.register(self.poller)
+
+    def connected(self) -> Any:
+        """Return the socket, and take part in the context; raises ValueError for an endpoint that is none."""
+        self.shared.users += 1
+        try:
+            return dealer(self.context, self.endpoint, self.keys)
+        except zmq.ZMQError as error:
+            self.shared.leave([])
+            raise ValueError(
+                f"{self.endpoint!r} is no endpoint (tcp://HOST:PORT or ipc://PATH): {error.strerror}"
+            ) from error
 
     @property
     def in_flight(self) -> int:

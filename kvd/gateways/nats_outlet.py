@@ -32,7 +32,7 @@ Lost = (OSError, nats.errors.Error)
 
 @contextlib.contextmanager
 def understood() -> Iterator[None]:
-    """Turn what nats-py makes of a server that does not keep to the protocol into one of its errors, tried again later."""
+    """Turn what nats-py makes of a server that does not keep to the protocol into one of its errors."""
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError) as error:
