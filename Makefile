@@ -2,6 +2,7 @@
 # make test    the whole suite          make check   ruff, mypy, import-linter, mandoc
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
 # make proto   kvd.v1 of gRPC, from the command classes
+# make bench-gateways   each gateway beside a server of its kind that answers a constant; it needs wrk (ROUNDS=5)
 # make dist    sdist and wheel in dist/   make deb     a Debian package
 # make install-system   as root: kvd in /opt/kvd, its units, manual and configuration; make uninstall-system takes it away
 # make clean   takes away what these made
@@ -15,7 +16,7 @@ PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire.py,kvd/engine.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
-.PHONY: proto run test long check bench coverage dist deb install-system uninstall-system clean
+.PHONY: proto run test long check bench bench-gateways coverage dist deb install-system uninstall-system clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/kvsh --local $(DATA)
@@ -51,6 +52,11 @@ bench: $(VENV)/installed
 	@$(BIN)/python bench/compare.py $(ROUNDS)
 	@$(BIN)/python bench/large.py $(KEYS)
 	@$(BIN)/python bench/sweep.py $(KEYS)
+
+bench-gateways: $(VENV)/installed-dev
+	@$(BIN)/python bench/gateway_http.py $(ROUNDS)
+	@$(BIN)/python bench/gateway_grpc.py $(ROUNDS)
+	@$(BIN)/python bench/gateway_tcp.py $(ROUNDS)
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "kvd needs Python 3.11 or newer: apt-get install python3 python3-venv" >&2; exit 1; }

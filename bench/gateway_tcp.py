@@ -1,7 +1,7 @@
 """GET through the TCP gateway beside an asyncio echo of the same bytes: `python bench/gateway_tcp.py [ROUNDS]`.
 
-Both are servers of the same kind in a process of their own, on the same event loop; the client is a third process, with
-50 connections, one request under way on each. Rounds alternate, and what is told are medians and their ratio.
+The echo runs twice: on asyncio's own loop, and on uvloop, where the gateway runs. Each is a process of its own; so is
+the client, with 50 connections, one request under way on each. Rounds alternate; what is told are medians and ratios.
 """
 
 import asyncio
@@ -10,16 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
+
+from daemons import process
 
 from kvd.client import Client
 from kvd.gateways.tcp import fast_loop
 from kvd.gateways.tcp_protocol import NARROW, done, request_bytes
 
-GATEWAY_PORT, ECHO_PORT = 17414, 17415
+PORTS = (17414, 17415, 17416)  # of the gateway, and of the echoes on asyncio's own loop and on uvloop
 CONNECTIONS = 50
 SECONDS = 3.0
 KEY, VALUE = b"user:12345", b"v" * 64
@@ -68,9 +69,9 @@ class Asker(asyncio.Protocol):
             self.transport.write(REQUEST)
 
 
-async def echo() -> None:
+async def echo(port: int) -> None:
     """Serve."""
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", ECHO_PORT)
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", port)
     await server.serve_forever()
 
 
@@ -85,17 +86,6 @@ async def ask(port: int) -> float:
     return (replies[0] - before) / (time.perf_counter() - begun)
 
 
-@contextmanager
-def process(*command: object) -> Iterator[None]:
-    """Run a program for as long as the block runs."""
-    with subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL) as started:
-        try:
-            time.sleep(1)
-            yield
-        finally:
-            started.terminate()
-
-
 def measured(port: int) -> float:
     """Return what a client process has measured."""
     command = [sys.executable, __file__, "--ask", str(port)]
@@ -108,27 +98,32 @@ def compare(rounds: int) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kvd-bench-")))
         url = f"ipc://{folder}/c"
         ends = ["--listen", url, "--publish", f"ipc://{folder}/p"]
-        stack.enter_context(process(sys.executable, "-m", "kvd", "serve", "--data", folder / "data", *ends))
-        listen = ["--listen", f"127.0.0.1:{GATEWAY_PORT}"]
-        stack.enter_context(process(sys.executable, "-m", "kvd", "gateway", "tcp", "--url", url, *listen))
-        stack.enter_context(process(sys.executable, __file__, "--echo"))
+        kvd = [sys.executable, "-m", "kvd"]
+        stack.enter_context(process([*kvd, "serve", "--data", folder / "data", *ends, "--log-level", "error"]))
+        stack.enter_context(process([*kvd, "gateway", "tcp", "--url", url, "--listen", f"127.0.0.1:{PORTS[0]}"]))
+        stack.enter_context(process([sys.executable, __file__, "--echo-asyncio"]))
+        stack.enter_context(process([sys.executable, __file__, "--echo-uvloop"]))
         with Client(url) as kv:
             kv.set(KEY, VALUE)
-        pairs = [(measured(GATEWAY_PORT), measured(ECHO_PORT)) for _ in range(rounds)]
-    gateway, plain = (statistics.median(each) for each in zip(*pairs, strict=True))
-    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-    print(f"GET {gateway:,.0f}/s  echo {plain:,.0f}/s  ratio {ratio:.2f}  ({rounds} rounds of {CONNECTIONS} clients)")
+        rows = [[measured(port) for port in PORTS] for _ in range(rounds)]
+    gateway, *echoes = (statistics.median(each) for each in zip(*rows, strict=True))
+    print(f"GET {gateway:,.0f}/s  ({rounds} rounds of {CONNECTIONS} clients)")
+    for at, (name, rate) in enumerate(zip(("asyncio", "uvloop"), echoes, strict=True), 1):
+        print(
+            f"an echo on {name}'s loop {rate:,.0f}/s  ratio {statistics.median(row[0] / row[at] for row in rows):.2f}"
+        )
 
 
 def main() -> None:
     """Be what the arguments say."""
-    with asyncio.Runner(loop_factory=fast_loop()) as runner:
-        if sys.argv[1:2] == ["--echo"]:
-            runner.run(echo())
-        elif sys.argv[1:2] == ["--ask"]:
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    with asyncio.Runner(loop_factory=None if word == "--echo-asyncio" else fast_loop()) as runner:
+        if word.startswith("--echo"):
+            runner.run(echo(PORTS[1 if word == "--echo-asyncio" else 2]))
+        elif word == "--ask":
             print(runner.run(ask(int(sys.argv[2]))))
         else:
-            compare(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+            compare(int(word or 5))
 
 
 if __name__ == "__main__":
