@@ -16,7 +16,8 @@ from kvd.errors import BadConfiguration
 from kvd.gateways.life import run
 from kvd.gateways.link import Links
 from kvd.gateways.listen import Place, close_places, open_places, place_bound
-from kvd.gateways.tcp_connection import Connection, Gathered, Slot
+from kvd.gateways.tcp_connection import Connection, Slot
+from kvd.gateways.tcp_gather import Gathered
 from kvd.gateways.tcp_protocol import NARROW, WIDTHS, Width
 from kvd.limits import (
     IN_FLIGHT_MAX,

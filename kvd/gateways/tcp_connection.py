@@ -32,8 +32,6 @@ VALUED = (Get, Take)  # whose replies are as large as what is there
 
 # Whose values have been larger is not gathered with others.
 GATHERED_BYTES = 16 * KIB
-# With these the daemon refuses a MULTIGET for one of its keys, or for all values together.
-OF_ONE_KEY = ("DENIED", "TOO_LARGE", "CORRUPT")
 
 # After the last reply what still comes is read and thrown away: a close with bytes unread resets the connection, and
 # the client would not see the reply.
@@ -117,39 +115,6 @@ class Slot:
         """Count so many bytes for the reply, instead of what was counted."""
         self.connection.debt.owe(size - self.owed)
         self.owed = size
-
-    def cancel(self) -> None:
-        """There will be none: the gateway ends."""
-
-
-class Gathered:
-    """GETs of one turn, of any connections, asked as one MULTIGET: that costs the gateway and the daemon less.
-
-    When it is refused for one of its keys, or all are too much together, each is asked for itself. Until all is
-    answered no write of these connections is sent, so that a GET never sees what its client wrote later.
-    """
-
-    __slots__ = ("gateway", "slots")
-
-    def __init__(self, gateway: "Commons", slots: list[Slot]) -> None:
-        self.gateway, self.slots = gateway, slots
-
-    def done(self) -> bool:
-        """Return whether nothing is waited for any more."""
-        return False
-
-    def set_result(self, outcome: Outcome) -> None:
-        """Take the outcome."""
-        if isinstance(outcome, Error) and outcome.code in OF_ONE_KEY:
-            for slot in self.slots:
-                assert slot.request is not None
-                self.gateway.give(slot.request, slot)
-        elif isinstance(outcome, Ok):
-            for slot, value in zip(self.slots, outcome.result, strict=True):
-                slot.set_result(Ok(outcome.revision, value))
-        else:
-            for slot in self.slots:
-                slot.set_result(outcome)
 
     def cancel(self) -> None:
         """There will be none: the gateway ends."""
