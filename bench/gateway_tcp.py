@@ -1,7 +1,8 @@
 """GET through the TCP gateway beside an asyncio echo of the same bytes: `python bench/gateway_tcp.py [ROUNDS]`.
 
-The echo runs twice: on asyncio's own loop, and on uvloop, where the gateway runs. Each is a process of its own; so is
-the client, with 50 connections, one request under way on each. Rounds alternate; what is told are medians and ratios.
+There are three echoes: asyncio's streams, as its manual has an echo; a bare protocol on asyncio's own loop; and that
+on uvloop, where the gateway runs. Each is a process of its own, and so is the client, with 50 connections and one
+request under way on each. Rounds alternate; what is told are medians and ratios.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +21,8 @@ from kvd.client import Client
 from kvd.gateways.tcp import fast_loop
 from kvd.gateways.tcp_protocol import NARROW, done, request_bytes
 
-PORTS = (17414, 17415, 17416)  # of the gateway, and of the echoes on asyncio's own loop and on uvloop
+PORTS = (17414, 17415, 17416, 17417)  # of the gateway, and of the echoes
+ECHOES = ("streams", "protocol", "uvloop")
 CONNECTIONS = 50
 SECONDS = 3.0
 KEY, VALUE = b"user:12345", b"v" * 64
@@ -69,10 +71,20 @@ class Asker(asyncio.Protocol):
             self.transport.write(REQUEST)
 
 
-async def echo(port: int) -> None:
+async def echo(kind: str) -> None:
     """Serve."""
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", port)
-    await server.serve_forever()
+    port = PORTS[1 + ECHOES.index(kind)]
+    if kind == "streams":
+        await (await asyncio.start_server(answer, "127.0.0.1", port)).serve_forever()
+    await (await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", port)).serve_forever()
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one client, as the manual of asyncio has it."""
+    with suppress(ConnectionError):
+        while await reader.read(len(REQUEST)):
+            writer.write(REPLY)
+            await writer.drain()
 
 
 async def ask(port: int) -> float:
@@ -101,25 +113,24 @@ def compare(rounds: int) -> None:
         kvd = [sys.executable, "-m", "kvd"]
         stack.enter_context(process([*kvd, "serve", "--data", folder / "data", *ends, "--log-level", "error"]))
         stack.enter_context(process([*kvd, "gateway", "tcp", "--url", url, "--listen", f"127.0.0.1:{PORTS[0]}"]))
-        stack.enter_context(process([sys.executable, __file__, "--echo-asyncio"]))
-        stack.enter_context(process([sys.executable, __file__, "--echo-uvloop"]))
+        for kind in ECHOES:
+            stack.enter_context(process([sys.executable, __file__, f"--echo-{kind}"]))
         with Client(url) as kv:
             kv.set(KEY, VALUE)
         rows = [[measured(port) for port in PORTS] for _ in range(rounds)]
     gateway, *echoes = (statistics.median(each) for each in zip(*rows, strict=True))
     print(f"GET {gateway:,.0f}/s  ({rounds} rounds of {CONNECTIONS} clients)")
-    for at, (name, rate) in enumerate(zip(("asyncio", "uvloop"), echoes, strict=True), 1):
-        print(
-            f"an echo on {name}'s loop {rate:,.0f}/s  ratio {statistics.median(row[0] / row[at] for row in rows):.2f}"
-        )
+    for at, (name, rate) in enumerate(zip(ECHOES, echoes, strict=True), 1):
+        print(f"echo ({name}) {rate:,.0f}/s  ratio {statistics.median(row[0] / row[at] for row in rows):.2f}")
 
 
 def main() -> None:
     """Be what the arguments say."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
-    with asyncio.Runner(loop_factory=None if word == "--echo-asyncio" else fast_loop()) as runner:
-        if word.startswith("--echo"):
-            runner.run(echo(PORTS[1 if word == "--echo-asyncio" else 2]))
+    kind = word.removeprefix("--echo-")
+    with asyncio.Runner(loop_factory=None if kind in ECHOES[:2] else fast_loop()) as runner:
+        if kind in ECHOES:
+            runner.run(echo(kind))
         elif word == "--ask":
             print(runner.run(ask(int(sys.argv[2]))))
         else:
