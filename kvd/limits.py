@@ -171,8 +171,6 @@ GRPC_SIGN_MS = 60_000
 GRPC_SIGN_WAIT_MS = 20_000
 GRPC_PING_MS_MIN = 10_000
 GRPC_DRAIN_MS = 5_000
-# A Watch has a connection of its own, two threads, and so many descriptors at most: libzmq ends the process that has
-# none left.
 GRPC_WATCHES_MAX = 500
 GRPC_HEALTH_WATCHES_MAX = 100
 GRPC_PREFIXES_MAX = 1_000

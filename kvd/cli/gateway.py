@@ -176,8 +176,10 @@ def tcp_command(  # its options
 ) -> None:
     """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See docs/tcp.md."""
     with sentences():
-        keys = own_keys(key, server_key)
-        room("tcp", "tcp").main(url, keys, listen, width=width, connections=connections, is_insecure=insecure)
+        keys, tcp = own_keys(key, server_key), room("tcp", "tcp")
+        wide = room("tcp_protocol", "tcp").WIDTHS[width]
+        made = partial(tcp.TcpGateway, url, keys, listen, width=wide, connections=connections, is_insecure=insecure)
+        room("life", "tcp").run(made, tcp.fast_loop())
 
 
 @gateway.command("nats")
@@ -208,14 +210,15 @@ def nats_command(  # noqa: PLR0913  # its options
     if not (since in (None, "start", "now") or (since.isascii() and since.isdigit())):
         raise click.BadParameter("a revision, start or now", param_hint="--since")
     with sentences():
-        keys = own_keys(key, server_key)
-        bridge = room("nats", "nats")
-        bridge.main(
+        keys, nats = own_keys(key, server_key), room("nats", "nats")
+        made = partial(
+            nats.Bridge,
             url,
             keys,
-            bridge.Target(server, creds, tls_ca),
+            nats.Target(server, creds, tls_ca),
             name=name,
             prefixes=[each.encode() for each in prefix],
             with_changes=changes,
             since=since,
         )
+        room("life", "nats").run(made)

@@ -1,28 +1,21 @@
 """What `kvd metrics` tells over HTTP, and the HTTP itself."""
 
 import contextlib
-import ipaddress
-import os
-import socket
-import socketserver
 import sys
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, NamedTuple
-
-from prometheus_client.exposition import choose_encoder
 
 from kvd.client import Client
 from kvd.client.keys import Keys
-from kvd.errors import BadConfiguration, InUse, KvdError
-from kvd.gateways.measures import Measured
+from kvd.errors import BadConfiguration, KvdError
+from kvd.gateways.listen import bound, close_places, place_bound, place_of
+from kvd.gateways.measures import exposition
 
 ANSWER_S = 1.0
 SILENT_S = 5.0
-PORTS = 2**16
 PLAIN = "text/plain; charset=utf-8"
 PATHS = """\
 /metrics  for Prometheus
@@ -78,8 +71,7 @@ class Pages:
         info = None
         with contextlib.suppress(KvdError):
             info = self.look.info()
-        encode, kind = choose_encoder(accept)
-        return Page(HTTPStatus.OK, kind, encode(Measured(info)))
+        return Page(HTTPStatus.OK, *exposition(info, accept))
 
     def ready(self) -> Page:
         """Return whether the daemon answers within a second and takes writes."""
@@ -141,74 +133,25 @@ class Serving(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class UnixServing(Serving):
-    """The same over a unix socket."""
-
-    address_family = socket.AF_UNIX
-
-    def server_bind(self) -> None:
-        """Bind, without asking for the name of a host."""
-        socketserver.TCPServer.server_bind(self)
-
-
-class Serving6(Serving):
-    """The same over IPv6."""
-
-    address_family = socket.AF_INET6
-
-
 @contextlib.contextmanager
 def listening(listen: str, *, is_insecure: bool) -> Iterator[Serving]:
     """Lend a server that listens; raises BadConfiguration or InUse."""
-    path = Path(listen.removeprefix("unix:")) if listen.startswith("unix:") else None
-    try:
-        server = serving(listen, is_insecure=is_insecure) if path is None else serving_unix(path)
-    except OSError as error:
-        raise InUse(f"cannot listen on {listen}: {error.strerror or error}") from error
-    try:
-        yield server
-    finally:
-        server.server_close()
-        if path is not None:
-            path.unlink(missing_ok=True)
-
-
-def serving(listen: str, *, is_insecure: bool) -> Serving:
-    """Return a server at ADDRESS:PORT. Raises BadConfiguration, OSError."""
-    host, _, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-        number = range(PORTS).index(int(port))
-    except ValueError:
-        raise BadConfiguration(f"{listen}: --listen takes ADDRESS:PORT, the address in digits, or unix:PATH") from None
-    if not address.is_loopback and not is_insecure:
+    place = place_of(listen)
+    if not (place.is_local or is_insecure):
         raise BadConfiguration(
             f"{listen}: whoever reaches this address could look. Listen on 127.0.0.1 or unix:PATH, behind what asks "
             "who comes; or give --insecure"
         )
-    kind = Serving if address.version == 4 else Serving6  # noqa: PLR2004
-    return kind((str(address), number), Handler)
-
-
-def serving_unix(path: Path) -> Serving:
-    """Return a server at a unix socket, for its owner alone. Raises InUse, OSError."""
-    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as trial:
-        trial.connect(str(path))
-        raise InUse(f"unix:{path} is in use by another program")
-    if path.is_socket():
-        path.unlink()  # left behind by one that was killed
-    before = os.umask(0o177)
+    server = Serving(("", 0), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = bound(place)
     try:
-        return UnixServing(str(path), Handler)  # type: ignore[arg-type]  # for a unix socket the address is a path
+        yield server
     finally:
-        os.umask(before)
+        close_places([server.socket])
 
 
 def listen_text(server: Serving) -> str:
     """Return where a server listens, the port as it was given to it."""
-    address: Any = server.server_address
-    if server.address_family == socket.AF_UNIX:
-        return f"unix:{address}"
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return f"http://{host}:{address[1]}"
+    place = place_bound(server.socket)
+    return f"http://{place}" if place.path is None else str(place)

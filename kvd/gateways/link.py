@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import resource
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from kvd.client import AsyncClient
@@ -10,9 +12,10 @@ from kvd.client.aio import AsyncWatch
 from kvd.client.keys import Keys
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok
-from kvd.commands.server import Info
-from kvd.errors import BadConfiguration, KvdError, OutcomeUnknown
+from kvd.commands.server import Info, Ping
+from kvd.errors import BadConfiguration, HistoryChanged, KvdError, OutcomeUnknown, TooLarge
 from kvd.gateways.tokens import Tokens, digest
+from kvd.limits import KEY_BYTES_MAX
 
 # How long a command waits for a connection: who is behind a gateway is told at once that the daemon is away.
 CONNECT_S = 0.25
@@ -56,6 +59,22 @@ class Link:
     def watch(self, *prefixes: bytes, since: int | None) -> AsyncWatch:
         """Follow changes, complete and in order."""
         return self.client.watch(*prefixes, since=since)
+
+    @asynccontextmanager
+    async def following(
+        self, prefixes: Sequence[bytes], since: int | None, history: str | None
+    ) -> AsyncIterator[AsyncWatch]:
+        """Give a watch that has begun: what it follows is there, of this history if one is named. Raises KvdError."""
+        longest = max(map(len, prefixes), default=0)
+        if longest > KEY_BYTES_MAX:
+            raise TooLarge(f"a prefix has {longest} bytes; at most {KEY_BYTES_MAX} are allowed")
+        await self.answer(Ping())  # without a daemon it says so at once, where a watch would wait for one
+        async with self.watch(*prefixes, since=since) as watch:
+            # Not until it is ready: all changes since long ago would gather here first.
+            await watch.begun()
+            if history not in (None, watch.inner.history):
+                raise HistoryChanged("the daemon has another history: it was restored. Read everything anew")
+            yield watch
 
     async def info(self) -> dict[str, dict[str, Any]]:
         """Return INFO; raises KvdError, or TimeoutError, when it does not come within a second."""

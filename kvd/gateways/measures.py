@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 Info = dict[str, dict[str, Any]]
@@ -118,6 +119,15 @@ def measured(info: Info) -> Iterable[Metric]:
             families[measure.name] = kind(measure.name, measure.help, labels=list(labels))
         families[measure.name].add_metric(list(labels.values()), number_of(value) / measure.per)  # type: ignore[attr-defined]  # of both
     return families.values()
+
+
+def exposition(info: Info | None, accept: str) -> tuple[str, bytes]:
+    """Return the content type and the metrics for who accepts what; without INFO, that the daemon is not up."""
+    try:
+        encode, kind = choose_encoder(accept)
+    except (TypeError, ValueError):  # it asks for a version that is none
+        encode, kind = choose_encoder("")
+    return kind, encode(Measured(info))
 
 
 def number_of(value: Any) -> float:

@@ -26,7 +26,6 @@ from kvd.errors import (
     ReadOnly,
     ShuttingDown,
 )
-from kvd.gateways.life import run
 from kvd.gateways.link import Link
 from kvd.gateways.nats_keeper import Keeper
 from kvd.gateways.nats_messages import OWN_PREFIX, BridgeEnded, Message, messages_of
@@ -252,17 +251,3 @@ def revision_of(text: str, head: int) -> int:
     if len(digits) > len(str(head)) or int(digits) > head:
         raise BadConfiguration(f"--since {text[:40]}: the daemon is at revision {head}")
     return int(digits)
-
-
-def main(  # what the command was told
-    url: str,
-    keys: Keys | None,
-    target: Target,
-    *,
-    name: str,
-    prefixes: Sequence[bytes],
-    with_changes: bool,
-    since: str | None,
-) -> None:
-    """Bridge until SIGTERM. Raises StartError, KvdError."""
-    run(lambda: Bridge(url, keys, target, name=name, prefixes=prefixes, with_changes=with_changes, since=since))

@@ -13,12 +13,11 @@ from typing import Any
 from kvd.client.keys import Keys
 from kvd.commands.values import Get, MultiGet
 from kvd.errors import BadConfiguration
-from kvd.gateways.life import run
 from kvd.gateways.link import Links
 from kvd.gateways.listen import Place, close_places, open_places, place_bound
 from kvd.gateways.tcp_connection import Connection, Slot
 from kvd.gateways.tcp_gather import Gathered
-from kvd.gateways.tcp_protocol import NARROW, WIDTHS, Width
+from kvd.gateways.tcp_protocol import NARROW, Width
 from kvd.limits import (
     IN_FLIGHT_MAX,
     TCP_CONNECTIONS_MAX,
@@ -204,13 +203,3 @@ def fast_loop() -> Callable[[], Any] | None:
     except ModuleNotFoundError:
         return None
     return uvloop.new_event_loop
-
-
-def main(
-    url: str, keys: Keys | None, listen: Sequence[str], *, width: str, connections: int, is_insecure: bool
-) -> None:
-    """Serve until SIGTERM. Raises StartError, KvdError."""
-    run(
-        lambda: TcpGateway(url, keys, listen, width=WIDTHS[width], connections=connections, is_insecure=is_insecure),
-        fast_loop(),
-    )

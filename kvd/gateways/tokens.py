@@ -22,6 +22,7 @@ from kvd.errors import BadConfiguration
 OPTIONS = ("token", "key")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 TOKEN_BYTES = 32
+BEARER = "bearer "
 
 
 class Holder(NamedTuple):
@@ -37,6 +38,12 @@ Tokens = Mapping[str, Holder]  # by digest
 def digest(token: str) -> str:
     """Return what the file has of a token. It is long and random, so it needs neither salt nor a slow hash."""
     return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
+
+
+def bearer(authorization: str) -> str | None:
+    """Return the token that an Authorization brings (RFC 6750, 2.1), None when it brings none."""
+    is_one = authorization[: len(BEARER)].lower() == BEARER
+    return authorization[len(BEARER) :].strip() if is_one else None
 
 
 def new_token() -> str:

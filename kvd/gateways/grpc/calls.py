@@ -8,8 +8,7 @@ from typing import Any, NoReturn
 from kvd.errors import KvdError, ShuttingDown
 from kvd.gateways.grpc.status import metadata_of, sentence_of, status_of
 from kvd.gateways.link import Link, Links, NotKnown
-
-BEARER = "bearer "
+from kvd.gateways.tokens import bearer
 
 
 def link_of(links: Links, context: Any) -> Link:
@@ -19,10 +18,8 @@ def link_of(links: Links, context: Any) -> Link:
 
 def token_in(context: Any) -> str | None:
     """Return the token that a call brings, if it brings one."""
-    for name, value in context.invocation_metadata() or ():
-        if name == "authorization" and value[: len(BEARER)].lower() == BEARER:
-            return str(value[len(BEARER) :].strip())
-    return None
+    found = (bearer(value) for name, value in context.invocation_metadata() or () if name == "authorization")
+    return next((token for token in found if token is not None), None)
 
 
 async def refuse(context: Any, error: KvdError) -> NoReturn:

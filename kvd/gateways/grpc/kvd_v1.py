@@ -6,14 +6,13 @@ from typing import Any
 
 from kvd.commands import COMMANDS, Command
 from kvd.commands.entry import Change
-from kvd.commands.server import Ping
-from kvd.errors import BadArgument, Busy, HistoryChanged, KvdError, TooLarge
+from kvd.errors import BadArgument, Busy, KvdError, TooLarge
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
 from kvd.gateways.grpc.calls import Streams, link_of, refuse
 from kvd.gateways.grpc.schema import rpc_of
 from kvd.gateways.grpc.translate import STILL, change_of, parsed, reader_of, reply_of
 from kvd.gateways.link import Link, Links, watches_max
-from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCHES_MAX, INTEGER_MAX, KEY_BYTES_MAX, WATCH_SIGN_MS
+from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCHES_MAX, INTEGER_MAX, WATCH_SIGN_MS
 
 SERVICE = "kvd.v1.Kvd"
 
@@ -66,14 +65,11 @@ class Kvd:
 
 
 def check(request: Any) -> None:
-    """Raise TooLarge for prefixes beyond the bounds."""
+    """Raise TooLarge for too many prefixes, BadArgument for a `since` that is no revision."""
     if len(request.prefixes) > GRPC_PREFIXES_MAX:
         raise TooLarge(f"{len(request.prefixes)} prefixes are too many; at most {GRPC_PREFIXES_MAX} are allowed")
     if request.since > INTEGER_MAX:
         raise BadArgument(f"since is a revision, at most {INTEGER_MAX}")
-    longest = max(map(len, request.prefixes), default=0)
-    if longest > KEY_BYTES_MAX:
-        raise TooLarge(f"a prefix has {longest} bytes; at most {KEY_BYTES_MAX} are allowed")
 
 
 async def follow(link: Link, request: Any, context: Any) -> None:
@@ -81,15 +77,10 @@ async def follow(link: Link, request: Any, context: Any) -> None:
 
     Raises KvdError.
     """
-    await link.answer(Ping())  # without a daemon it says so at once, where a watch would wait for one
     since = request.since if request.HasField("since") else None
-    async with link.watch(*request.prefixes, since=since) as watch:
-        # With a `since` it must not wait until it is ready: the changes since then would all gather here first.
-        await (watch.ready() if since is None else watch.begun())
-        history = watch.inner.history
-        if request.history not in ("", history):
-            raise HistoryChanged("the daemon has another history: it was restored, or it is another store")
-        await context.send_initial_metadata((("kvd-history", history), ("kvd-revision", str(watch.revision))))
+    async with link.following(request.prefixes, since, request.history or None) as watch:
+        told = (("kvd-history", watch.inner.history), ("kvd-revision", str(watch.revision)))
+        await context.send_initial_metadata(told)
         while True:
             try:
                 async with asyncio.timeout(WATCH_SIGN_MS / 1000):

@@ -62,16 +62,14 @@ PRECONDITION_FAILED = 412
 RETRY = {"Retry-After": "1"}
 HEADERS = {401: {"WWW-Authenticate": 'Bearer realm="kvd"'}, 429: RETRY, 503: RETRY}
 # Errors that are HTTP's own, by status.
-CODES = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 408: "TIMEOUT", 426: "UPGRADE_REQUIRED"}
+CODES = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 encode = msgspec.json.encode
 
 
-def json_response(
-    content: Any, status: int = 200, headers: Mapping[str, str] | None = None, kind: str = "application/json"
-) -> Response:
+def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response of JSON."""
-    return Response(encode(content), status, headers, kind)
+    return Response(encode(content), status, headers, "application/json")
 
 
 def status_of(error: KvdError) -> int:

@@ -7,10 +7,9 @@ from typing import Any
 
 from kvd.client.aio import AsyncWatch
 from kvd.commands.entry import Change
-from kvd.commands.server import Ping
-from kvd.errors import Busy, HistoryChanged, TooLarge
+from kvd.errors import Busy
 from kvd.gateways.link import Link, NotKnown, watches_max
-from kvd.limits import HTTP_WATCHERS_MAX, KEY_BYTES_MAX, WATCH_SIGN_MS
+from kvd.limits import HTTP_WATCHERS_MAX, WATCH_SIGN_MS
 from kvd.texts import said
 
 LAST_WORDS_S = 1.0
@@ -93,17 +92,11 @@ class Feeds:
         self, link: Link, prefixes: Sequence[bytes], since: int | None, history: str | None = None
     ) -> AsyncIterator[Feed]:
         """Give a feed that has begun. Raises Busy, Compacted, HistoryChanged and what else a watch raises."""
-        if any(len(prefix) > KEY_BYTES_MAX for prefix in prefixes):
-            raise TooLarge(f"a prefix has at most {KEY_BYTES_MAX} bytes")
         if self.count >= self.most:
             raise Busy(f"this gateway has {self.most} watchers already: try another, or again")
         self.count += 1
         try:
-            await link.answer(Ping())  # a daemon that is away is told at once, and not after the time a watch gives it
-            async with link.watch(*prefixes, since=since) as watch:
-                await watch.begun()
-                if history not in (None, watch.inner.history):
-                    raise HistoryChanged("the daemon has another history: it was restored. Read everything anew")
+            async with link.following(prefixes, since, history) as watch:
                 yield Feed(self, link, watch)
         finally:
             self.count -= 1

@@ -1,6 +1,6 @@
 """Who is let in, before anything else is looked at: the Host, the Origin, the token."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -14,12 +14,12 @@ from starlette.websockets import WebSocket
 from kvd.gateways.http.bodies import Room
 from kvd.gateways.http.failures import failed, refused
 from kvd.gateways.link import Links, NotKnown
+from kvd.gateways.tokens import bearer
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Nothing of the store is in them.
 OPEN = ("/livez", "/readyz", "/ui", "/ui/", "/ui/ui.css", "/ui/ui.js")
-BEARER = "bearer "
 ONCE = {b"host", b"authorization"}
 
 
@@ -73,7 +73,7 @@ class Guard:
         if scope["path"] in OPEN:
             return None
         try:
-            scope["link"] = self.links.of(token_in(headers))
+            scope["link"] = self.links.of(bearer(headers.get(b"authorization", b"").decode("latin-1")))
         except NotKnown as error:
             return failed(error)
         return None
@@ -101,12 +101,6 @@ def is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def token_in(headers: Mapping[bytes, bytes]) -> str | None:
-    """Return the token that a request brings (RFC 6750, 2.1), None when it brings none."""
-    value = headers.get(b"authorization", b"").decode("latin-1")
-    return value[len(BEARER) :].strip() if value[: len(BEARER)].lower() == BEARER else None
 
 
 def link_free(request: HTTPConnection) -> Links:

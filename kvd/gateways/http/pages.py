@@ -2,7 +2,6 @@
 
 from importlib.resources import files
 
-from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -10,7 +9,7 @@ from starlette.routing import Route
 from kvd.errors import KvdError
 from kvd.gateways.http.guard import link_free
 from kvd.gateways.link import Link
-from kvd.gateways.measures import Measured
+from kvd.gateways.measures import exposition
 
 # Nothing but our own three files runs or is loaded, and nobody frames the page.
 PAGE_HEADERS = {
@@ -46,11 +45,8 @@ async def metrics(request: Request) -> Response:
         info = await link.info()
     except (KvdError, TimeoutError):
         info = None
-    try:
-        encode, kind = choose_encoder(request.headers.get("accept", ""))
-    except (TypeError, ValueError):  # it asks for a version that is none
-        encode, kind = choose_encoder("")
-    return Response(encode(Measured(info)), media_type=kind)
+    kind, content = exposition(info, request.headers.get("accept", ""))
+    return Response(content, media_type=kind)
 
 
 def page(name: str) -> Route:

@@ -5,14 +5,14 @@ JSON Schema (2020-12) that says so.
 """
 
 from difflib import get_close_matches
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from msgspec import NODEFAULT, Meta, MsgspecError
 from msgspec.structs import FieldInfo, fields
 
 from kvd import wire
 from kvd.commands import COMMANDS, Command, syntax_of
+from kvd.commands.syntax import unwrapped
 from kvd.errors import BadArgument, TooLarge, UnknownCommand
 from kvd.texts import meant
 
@@ -65,36 +65,23 @@ def argument(found: dict[str, Any], field: FieldInfo) -> Any:
 
 def wire_form(hint: Any, value: Any) -> Any:
     """Return a value of JSON as the wire has it, by the type it should be of."""
-    kind = bare(hint)
+    kind, extras = unwrapped(hint)
     if kind is bytes:
         return meant(value)
     parts = get_args(kind)
     if get_origin(kind) is list and isinstance(value, list):
-        check_length(hint, value)
+        check_length(extras, value)
         return [wire_form(parts[0], each) for each in value]
     if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(parts):
         return [wire_form(part, each) for part, each in zip(parts, value, strict=True)]
     return wire_of(value) if is_command(kind) else value
 
 
-def check_length(hint: Any, value: list[Any]) -> None:
+def check_length(extras: list[Any], value: list[Any]) -> None:
     """Raise TooLarge for more than a type allows: to convert millions that are refused then would take seconds."""
-    for extra in getattr(hint, "__metadata__", ()):
+    for extra in extras:
         if isinstance(extra, Meta) and extra.max_length is not None and len(value) > extra.max_length:
             raise TooLarge(f"{len(value)} are too many: at most {extra.max_length}")
-
-
-def bare(hint: Any) -> Any:
-    """Return a type without `Annotated`, and without None beside it."""
-    while True:
-        if get_origin(hint) is Annotated:
-            hint = get_args(hint)[0]
-            continue
-        members = [each for each in get_args(hint) if each is not type(None)]
-        if get_origin(hint) in (Union, UnionType) and len(members) == 1:
-            hint = members[0]
-            continue
-        return hint
 
 
 def is_command(kind: Any) -> bool:
