@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kvd.commands import Command
 from kvd.commands.base import Wait
-from kvd.commands.entry import Change, Entry, Head, Remembered, Row, change_of
+from kvd.commands.entry import Change, Entry, Head, Remembered, Row, change_of, entry_of
 from kvd.engine import Engine, Staged
 from kvd.errors import Refused
 from kvd.limits import ONCE_KEPT_MS
@@ -17,6 +17,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.revision = self.compacted = 0
+        self.records = None
         self.is_partial = False  # whether it says that some are better read alone
         self.entries: dict[bytes, Entry] = {}
         self.rows: list[Row] = []
@@ -27,6 +28,14 @@ class Memory:
 
     def get_many(self, keys: list[bytes]) -> tuple[list[Entry | None], bool]:
         return [self.entries.get(key) for key in keys], self.is_partial
+
+    def read_ahead(self, keys: list[bytes]) -> None:
+        pass
+
+    def values(self, keys: list[bytes], now: int) -> list[bytes | None] | None:
+        if self.is_partial:
+            return None
+        return [entry.value if entry and entry.is_live(now) else None for entry in map(self.entries.get, keys)]
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         keys = sorted(key for key in self.entries if key.startswith(prefix) and (after is None or key > after))
@@ -50,10 +59,10 @@ class Memory:
 
     def commit(self, staged: Staged) -> None:
         self.rows += staged.rows
-        for key, entry in staged.entries.items():
-            self.entries.pop(key, None)
-            if entry is not None:
-                self.entries[key] = entry
+        for row in staged.rows:
+            self.entries.pop(row[2], None)
+            if (entry := entry_of(row)) is not None:
+                self.entries[row[2]] = entry
         self.tokens.update({kept.token: kept for kept in staged.remembered})
         self.compacted = self.compacted if staged.compacted is None else staged.compacted
         self.revision = staged.rows[-1][0] if staged.rows else self.revision
@@ -103,7 +112,7 @@ class Bench:
 
     def staged(self):
         staging = self.engine.staging
-        return list(staging.rows), dict(staging.entries), dict(staging.tokens), staging.compacted, staging.revision
+        return list(staging.rows), dict(staging.last), dict(staging.tokens), staging.compacted, staging.revision
 
     def changes(self, since: int = 0) -> list[tuple]:
         """Return the changes so far as (kind, revision, key, value, previous, expires, time)."""

@@ -28,9 +28,9 @@ def test_a_batch_is_rows_entries_tokens_and_a_compaction():
     staged = engine.staging.take()
     assert staged == Staged(
         rows=[(1, 1, A, b"1", 0, 1, NOW + 5, NOW), (2, 2, A, None, 1, 0, None, NOW + 1)],
-        entries={A: None},
         remembered=staged.remembered,
         compacted=1,
+        payload=3,
     )
     (kept,) = staged.remembered
     assert (kept.token, kept.revision, kept.result, kept.time) == (b"token--1", 2, b"\x01", NOW + 1)

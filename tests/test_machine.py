@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 from models import Model, Refusal, changes_reply
 
-from kvd import wire
+from kvd import core, wire
 from kvd.commands import atomic, changes, expiry, keys, values
 from kvd.commands.base import Wait, commands_in
 from kvd.engine import Engine, Staging
@@ -104,7 +104,6 @@ SMALL_LIMITS = [
     (folder_module, "TABLE_WAL_BYTES_MAX", 40_000),
     (folder_module, "TABLE_PORTION_BYTES", 20_000),
     (folder_module, "TABLE_CHECKPOINT_CHANGES", 30),
-    (memory_module, "JOINED_AT_ONCE", 2),
     (memory_module, "MEMORY_BYTES_MAX", 1_500),
 ]
 KEPT_CHANGES = 20
@@ -300,7 +299,7 @@ def drop_what_is_not_folded(memory, key):
 
 
 def put_without_end(staging, key, value, *, expires):
-    staging.entries.pop(key, None)
+    staging.last.pop(key, None)
     return real_put(staging, key, value, expires=expires)
 
 
@@ -332,6 +331,29 @@ def test_a_fault_is_found_by_the_machine(monkeypatch, owner, name, fault):
 class TestMachine(Machine.TestCase):
     settings = settings(
         max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+class PlainMachine(Machine):
+    """The same without what is in C."""
+
+    def open(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(core, "module", None)
+            super().open()
+        assert type(self.engine.staging) is Staging
+
+
+class TestPlainMachine(PlainMachine.TestCase):
+    settings = settings(
+        max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+@pytest.mark.long
+class TestPlainMachineLong(PlainMachine.TestCase):
+    settings = settings(
+        max_examples=1_000, stateful_step_count=100, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 

@@ -3,7 +3,7 @@
 No I/O, no clock, no SQL. Times are Unix milliseconds; a `revision` is the number of a change, from 1.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
@@ -83,10 +83,20 @@ def span_of(prefix: bytes, after: bytes | None) -> tuple[bytes, bytes | None]:
     return max(prefix, b"" if after is None else after + b"\0"), prefix_end(prefix)
 
 
-def overlaid(below: Iterator[Found], above: Mapping[bytes, Any], keys: Iterable[bytes]) -> Iterator[Found]:
-    """Yield the entries of a walk with those of a dict in front of it (None there: ended), in byte order.
+class Above(Protocol):
+    """What is in front of a walk: entries by key, None where the key has ended."""
 
-    `keys` are those of the dict that the walk would meet, in byte order.
+    def __contains__(self, key: bytes, /) -> bool:
+        """Return whether there is anything of a key."""
+
+    def __getitem__(self, key: bytes, /) -> Any:
+        """Return what there is."""
+
+
+def overlaid(below: Iterator[Found], above: Above, keys: Iterable[bytes]) -> Iterator[Found]:
+    """Yield the entries of a walk with others in front of it, in byte order.
+
+    `keys` are those of the others that the walk would meet, in byte order.
     """
     keys = iter(keys)
     first = next(keys, None)
@@ -111,9 +121,9 @@ class Staged(NamedTuple):
     """What one batch wants to become durable."""
 
     rows: list[Row]
-    entries: dict[bytes, Entry | None]
     remembered: list[Remembered]
     compacted: int | None
+    payload: int  # bytes of keys and values
 
 
 class Reader(Protocol):
@@ -126,8 +136,20 @@ class Reader(Protocol):
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key."""
 
+    def value(self, key: bytes) -> bytes | None:
+        """Return the value of a key."""
+
+    def values(self, keys: Sequence[bytes]) -> Any:
+        """Return the values of keys, None where there is none, in a form that is an array on the wire.
+
+        Raises TooLarge when they do not fit into a reply.
+        """
+
     def get_many(self, keys: Sequence[bytes]) -> Iterable[Entry | None]:
         """Return the entries of keys, in their order. What is on disk is read together, but for large values."""
+
+    def read_ahead(self, keys: Sequence[bytes]) -> None:
+        """Read together what the disk alone can tell of keys that will be asked for, but for large values."""
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield the entries whose keys begin with the prefix and come after `after`, in byte order."""
@@ -150,6 +172,9 @@ class Writer(Reader, Protocol):
 
     def put(self, key: bytes, value: bytes, *, expires: Milliseconds | None) -> int:
         """Set a key and return the revision. There is no default for `expires`: forgetting it loses one."""
+
+    def put_many(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set keys, which do not expire."""
 
     def clear(self, key: bytes) -> bool:
         """End a key; return whether there was one. Clearing a missing key is no change."""

@@ -1,13 +1,13 @@
 """The family `values`: set and get, one key or many."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from kvd.commands.base import Read, Write
 from kvd.commands.entry import Entry, Milliseconds, Reader, Writer
 from kvd.commands.fields import Duration, Integer, Key, Keys, Option, Pairs, Revision, Time, Value
 from kvd.errors import Conflict, TooLarge, WrongType
-from kvd.limits import INTEGER_MAX, REPLY_BYTES_MAX, VALUE_BYTES_MAX
+from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
 
 INTEGER = re.compile(rb"-?(0|[1-9][0-9]{0,18})")
 
@@ -20,8 +20,7 @@ class Get(Read, tag="GET"):
 
     def run(self, entries: Reader, now: Milliseconds) -> bytes | None:  # noqa: ARG002
         """Return the value."""
-        entry = entries.get(self.key)
-        return None if entry is None else entry.value
+        return entries.value(self.key)
 
 
 class Set(Write, tag="SET"):
@@ -91,7 +90,7 @@ class Clear(Write, tag="CLEAR"):
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Clear them; return how many there were."""
-        entries.get_many(self.keys)  # so that those on disk are read together, and not one by one
+        entries.read_ahead(self.keys)
         return sum([entries.clear(key) for key in self.keys])
 
 
@@ -101,19 +100,9 @@ class MultiGet(Read, tag="MULTIGET"):
     examples = ("MULTIGET city country",)
     keys: Keys
 
-    def run(self, entries: Reader, now: Milliseconds) -> list[bytes | None]:  # noqa: ARG002
+    def run(self, entries: Reader, now: Milliseconds) -> Any:  # noqa: ARG002
         """Return the values."""
-        values: list[bytes | None] = []
-        room = REPLY_BYTES_MAX
-        for entry in entries.get_many(self.keys):
-            if entry is None:
-                values.append(None)
-                continue
-            values.append(entry.value)
-            room -= len(entry.value)
-            if room < 0:
-                raise TooLarge(f"the values are more than {REPLY_BYTES_MAX} bytes together: ask for fewer keys")
-        return values
+        return entries.values(self.keys)
 
 
 class MultiSet(Write, tag="MULTISET"):
@@ -127,9 +116,8 @@ class MultiSet(Write, tag="MULTISET"):
 
     def run(self, entries: Writer, now: Milliseconds) -> None:  # noqa: ARG002
         """Set them."""
-        entries.get_many([key for key, _ in self.pairs])  # as in CLEAR
-        for key, value in self.pairs:
-            entries.put(key, value, expires=None)
+        entries.read_ahead([key for key, _ in self.pairs])
+        entries.put_many(self.pairs)
 
 
 class Take(Write, tag="TAKE"):

@@ -1,6 +1,7 @@
 """Connections to SQLite: which library, which pragmas, which schema, and what its errors mean to us."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ Connection = Any  # pysqlite3 carries no types
 # SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write or checkpoint at the same
 # time, as the loop and the fold do (https://sqlite.org/wal.html#walresetbug; fixed in 3.51.3).
 SQLITE_FIXED = (3, 51, 3)
-BUSY, LOCKED, CORRUPT, FULL, NOT_A_DATABASE = 5, 6, 11, 13, 26
+BUSY, LOCKED, CORRUPT, FULL, CONSTRAINT, NOT_A_DATABASE = 5, 6, 11, 13, 19, 26
 
 # The module asks every bytes and None it binds how to adapt itself, and makes two AttributeErrors of the answer:
 # 0.75 us each. An adapter that gives the same object back ends that: a row of the journal takes 2.1 us, not 4.5.
@@ -37,6 +38,23 @@ def check_library() -> None:
             f"SQLite {sqlite3.sqlite_version} can corrupt data (WAL-reset bug, fixed in 3.51.3): "
             "install the package pysqlite3, whose wheel brings a newer one"
         )
+
+
+def library_path() -> str:
+    """Return the file that SQLite was loaded with: the module's own part in C. Raises OSError if there is none."""
+    module = sys.modules.get(f"{sqlite3.__name__}._sqlite3") or sys.modules.get("_sqlite3")
+    path = getattr(module, "__file__", None)
+    if path is None:
+        raise OSError("SQLite is not loaded from a file of its own")
+    return str(path)
+
+
+def error_of(code: int, sentence: str) -> Exception:
+    """Return the error that the module would have raised for one of SQLite's codes."""
+    kind = sqlite3.IntegrityError if code & 0xFF == CONSTRAINT else sqlite3.OperationalError
+    error: Exception = kind(sentence)
+    error.sqlite_errorcode, error.sqlite_errorname = code, f"SQLite's code {code}"  # type: ignore[attr-defined]
+    return error
 
 
 def connect(path: Path, *, synchronous: str = "NORMAL") -> Connection:

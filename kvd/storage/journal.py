@@ -4,17 +4,28 @@ A commit appends rows at the end of one B-tree, so it dirties a page or two what
 """
 
 import os
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlite_utils import Database, Migrations
 
+from kvd import core
 from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
 from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
 from kvd.storage.checksum import checksum, head_checksum, is_mark_whole, is_whole, mark_seal, seal, token_checksum
-from kvd.storage.database import Connection, checkpointed, connect_migrated, free_bytes, wal_used
+from kvd.storage.database import (
+    Connection,
+    checkpointed,
+    connect_migrated,
+    error_of,
+    free_bytes,
+    library_path,
+    wal_used,
+)
 
 FILE = "journal.db"
 MIGRATIONS = Migrations("kvd.journal")
@@ -77,7 +88,8 @@ class Journal:
             with closing(connect_migrated(self.path, MIGRATIONS)) as db:
                 checkpointed(db, "TRUNCATE")  # to close it would do so, and not tell of an fsync that failed
         self.presize()
-        self.db: Connection = connect_migrated(self.path, MIGRATIONS, synchronous=synchronous)
+        self.db: Connection
+        self.db, self.insert = opened(partial(connect_migrated, self.path, MIGRATIONS, synchronous=synchronous))
 
     def presize(self) -> None:
         """Give the WAL its full length before SQLite opens it: zeros are no frames to it.
@@ -116,7 +128,7 @@ class Journal:
         execute = self.db.execute
         execute("BEGIN IMMEDIATE")
         try:
-            self.db.executemany(INSERT_ROW, map(sealed, rows))
+            self.insert(rows)
             if tokens:
                 kept = [(number, *remembered, token_checksum(*remembered)) for number, remembered in tokens]
                 self.db.executemany(INSERT_TOKEN, kept)
@@ -220,7 +232,46 @@ class Journal:
 
     def close(self) -> None:
         """Close the connection."""
+        self.insert.close()
         self.db.close()
+
+
+class PlainInsert:
+    """Inserts rows, in the plain form."""
+
+    def __init__(self, db: Connection) -> None:
+        self.db = db
+
+    def __call__(self, rows: list[Row]) -> None:
+        """Insert rows; raises `sqlite3.Error`."""
+        self.db.executemany(INSERT_ROW, map(sealed, rows))
+
+    def close(self) -> None:
+        """Let the connection go."""
+
+
+class CompiledInsert:
+    """Inserts rows, in C (core/journal.c)."""
+
+    def __init__(self, address: int) -> None:
+        self.rows = core.module.Rows(address, INSERT_ROW)
+        self.close = self.rows.close
+
+    def __call__(self, rows: list[Row]) -> None:
+        """Insert rows; raises `sqlite3.Error`."""
+        if failure := self.rows.append(rows):
+            raise error_of(*failure)
+
+
+def opened(connect: Callable[[], Connection]) -> tuple[Connection, PlainInsert | CompiledInsert]:
+    """Return a new connection to a journal, and the fastest way there is to insert rows over it."""
+    try:
+        core.module.load(library_path())
+    except (AttributeError, OSError):  # nothing is compiled, or it does not find SQLite
+        db = connect()
+        return db, PlainInsert(db)
+    db, address = core.module.opened(connect)
+    return db, CompiledInsert(address)
 
 
 def read_mark(db: Connection) -> tuple[str, int]:

@@ -22,13 +22,13 @@ from kvd.commands.entry import (
     Remembered,
     Row,
     Staged,
-    entry_of,
 )
 from kvd.errors import Corrupt, Full, Internal, Refused, StartError, StorageFailed
 from kvd.limits import (
     JOURNAL_KEPT_BYTES,
     JOURNAL_KEPT_CHANGES,
     ONCE_KEPT_MS,
+    REPLY_BYTES_MAX,
     WAL_PARTS,
 )
 from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_path
@@ -36,7 +36,8 @@ from kvd.storage.folder import Folder
 from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
-from kvd.storage.memory import MISSING, Memory
+from kvd.storage.memory import Memory
+from kvd.storage.records import MISSING, Records
 from kvd.storage.recovery import Recovery, expect_whole_directory, kept_wals
 from kvd.storage.retention import Retention
 from kvd.storage.room import Room
@@ -130,10 +131,10 @@ class Store(Upkeep):
         self.retention = Retention(head.first, head.compacted, *self.kept)
         self.entries = mark.entries
         self.sqlite_version = sqlite3.sqlite_version
-        self.memory = Memory()
-        self.hits = self.misses = 0
+        self.memory = Memory(mark.revision)
+        self.misses = 0
         rows = self.journal.rows_after(mark.revision)
-        self.memory.update({row[2]: entry_of(row) for row in rows}, len(rows))
+        self.memory.update(rows)
         self.count_entries([row for row in rows if not mark.has(row[0], row[2])])
         if [row[0] for row in rows] != list(range(mark.revision + 1, head.last + 1)):
             raise Corrupt(f"the journal has a hole after revision {mark.revision}")
@@ -144,17 +145,19 @@ class Store(Upkeep):
     # Reading
 
     @property
+    def records(self) -> Records:
+        """Return what is in memory."""
+        return self.memory.records
+
+    @property
     def compacted(self) -> int:
         """Return the revision up to which changes are not told any more."""
         return self.retention.compacted
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key, expired or not; raises Corrupt."""
-        entry: Entry | None = self.memory.entries.get(key, MISSING)
-        if entry is MISSING:
-            return self.read(key)
-        self.hits += 1
-        return entry
+        entry = self.memory.records.get(key)
+        return self.read(key) if entry is MISSING else entry
 
     def read(self, key: bytes) -> Entry | None:
         """Return what the table says of a key, and keep it in the cache."""
@@ -167,8 +170,9 @@ class Store(Upkeep):
     def read_ahead(self, keys: Sequence[bytes]) -> None:
         """Read together what the table alone can tell of keys. What goes wrong is told to whoever asks for the key."""
         with suppress(Refused):
-            self.get_many(keys)
-            self.hits -= len(keys)  # each is a hit when it is asked for
+            missing = self.memory.records.missing(keys)
+            self.read_many(missing)
+            self.memory.records.hits -= len(missing)  # each is a hit when it is asked for
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
         """Return the entries of keys, expired or not, MISSING where one is large and on disk, and whether any is.
@@ -176,17 +180,27 @@ class Store(Upkeep):
         Raises Corrupt.
         """
         found, missing = self.memory.get_many(keys)
-        self.hits += len(keys) - len(missing)
         if not missing:
             return found, False
-        self.misses += len(missing)
         wanted = [keys[at] for at in missing]
-        with refusals():
-            read = self.table.get_many(wanted)
-        self.memory.keep(read)
+        read = self.read_many(wanted)
         for at, key in zip(missing, wanted, strict=True):
             found[at] = read.get(key, MISSING)
         return found, len(read) < len(set(wanted))
+
+    def read_many(self, keys: Sequence[bytes]) -> dict[bytes, Entry | None]:
+        """Return what the table says of keys that are not in memory, and keep it; large values are left out."""
+        if not keys:
+            return {}
+        self.misses += len(keys)
+        with refusals():
+            read = self.table.get_many(keys)
+        self.memory.keep(read)
+        return read
+
+    def values(self, keys: Sequence[bytes], now: Milliseconds) -> Any:
+        """Return the live values of keys if all are in memory and fit into a reply; else None."""
+        return self.memory.records.values(keys, now, REPLY_BYTES_MAX)
 
     def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
         """Yield entries in byte order, expired ones too."""
@@ -249,7 +263,7 @@ class Store(Upkeep):
         unknown and the store must not be written to any more.
         """
         self.wait_for_room()
-        size = sum([len(row[2]) + len(row[3] or b"") for row in batch.rows])
+        size = batch.payload
         # Twice what it brings, or the journal would grow as long as large commits come.
         trim = self.trim_target(most=self.retention.bounded(2 * len(batch.rows), 2 * size))
         tokens = list(enumerate(batch.remembered, self.next_token))
@@ -264,8 +278,7 @@ class Store(Upkeep):
             if isinstance(refusal, Full):
                 self.room.give_up()
             raise refusal from error
-        self.memory.update(batch.entries, len(batch.rows))
-        self.count_entries(batch.rows)
+        self.entries += self.memory.update(batch.rows)
         if batch.rows:
             self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]
         if batch.compacted is not None:
@@ -311,7 +324,7 @@ class Store(Upkeep):
             "overlay_changes": sum(overlay.changes for overlay in memory.overlays()),
             "overlay_bytes": memory.overlay_size(),
             "cache_bytes": max(0, memory.size - memory.overlay_size()),
-            "cache_hits": self.hits,
+            "cache_hits": memory.records.hits,
             "cache_misses": self.misses,
             "folds": self.folds,
             "fold_last_ms": self.fold_ms,

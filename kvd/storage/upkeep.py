@@ -96,7 +96,7 @@ class Upkeep:
         """
         is_due = self.memory.fresh.changes or self.durable < self.folded
         if (is_short or is_due) and self.memory.folding is None and self.fold_error is None:
-            self.memory.begin_fold()
+            self.memory.begin_fold(self.revision)
             self.folder.ask(FoldJob(self.revision, is_short))
 
     def begin_checkpoint(self) -> None:

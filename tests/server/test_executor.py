@@ -63,22 +63,22 @@ def test_a_body_of_many_floors_is_refused(executor, inner):
 
 def test_after_a_batch_that_had_to_ask_the_table_the_next_asks_it_once(executor, monkeypatch):
     store = executor.store
-    store.memory = Memory()
+    store.memory = Memory(store.folded)
     answers(executor, get(0), get(1), get(2))
     asked = []
     monkeypatch.setattr(store.table, "get", lambda key: asked.append(key) or pytest.fail("read alone"))
     real = store.table.get_many
     monkeypatch.setattr(store.table, "get_many", lambda keys: asked.append(list(keys)) or real(keys))
-    before = store.hits + store.misses
+    before = store.records.hits + store.misses
     found = answers(executor, get(3), wire.encode(Set(b"4", b"new")), get(4), get(99), get(3))
     assert found == [b"v3", None, b"new", None, b"v3"]
     assert asked == [[b"3", b"4", b"4", b"99", b"3"]]
-    assert store.hits + store.misses - before == 4  # the staged one is not asked for
+    assert store.records.hits + store.misses - before == 4  # the staged one is not asked for
 
 
 def test_what_is_damaged_is_told_to_who_asks_for_it(executor, monkeypatch):
     store = executor.store
-    store.memory = Memory()
+    store.memory = Memory(store.folded)
     store.table.db.execute("UPDATE entry SET checksum = 1 WHERE key = x'34'")
     answers(executor, get(0), get(1))
     assert answers(executor, get(3), get(4), get(5)) == [b"v3", "CORRUPT", b"v5"]

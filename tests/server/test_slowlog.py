@@ -114,7 +114,7 @@ def test_reading_ahead_that_takes_long_is_told_with_the_number_of_keys(rig):
     rig.ask("MULTISET", [[b"%d" % number, VALUE] for number in range(9)])
     rig.store.begin_fold()
     rig.store.wait_for_folder()
-    rig.store.memory = Memory()
+    rig.store.memory = Memory(rig.store.folded)
     executor = rig.server.executor
     executor.slowlog.slow_us = 0
     for keys in ((0, 1, 2), (3, 4)):

@@ -2,14 +2,18 @@
 
 import pytest
 from drives import NOW, RolledBack
+from forms import built
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlite_utils.utils import sqlite3
 
+from kvd import core
 from kvd.commands.atomic import Once
 from kvd.commands.entry import Remembered
 from kvd.commands.values import Clear, Incr, MultiSet, Set
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import journal as journal_module
-from kvd.storage.journal import Head
+from kvd.storage.journal import CompiledInsert, Head, Journal, PlainInsert
 
 
 @pytest.fixture
@@ -55,6 +59,45 @@ def test_rows_are_given_as_they_were_taken(drive):
     drive.store.journal.append(rows, [], None, None)
     assert drive.store.journal.rows_after(0) == rows
     assert drive.store.journal.rows_after(2) == rows[2:]
+
+
+NUMBERS = st.integers(0, 2**62)
+BYTES = st.binary(max_size=40)
+VALUES = st.none() | BYTES | st.just(b"x" * 5_000)
+ROWS = st.tuples(st.sampled_from([1, 2, 3]), BYTES, VALUES, NUMBERS, NUMBERS, st.none() | NUMBERS, NUMBERS)
+
+
+@built
+@given(rows=st.lists(ROWS, max_size=20))
+def test_both_forms_write_the_same_rows_to_the_bit(tmp_path_factory, rows):
+    rows, written = [(revision, *row) for revision, row in enumerate(rows, 2**40)], []
+    for module in (core.module, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(core, "module", module)
+            journal = Journal(tmp_path_factory.mktemp("journal"), synchronous="OFF", wal_bytes=0)
+        assert type(journal.insert) is (CompiledInsert if module else PlainInsert)
+        journal.append(rows, [], None, None)
+        written.append(journal.db.execute("SELECT * FROM journal ORDER BY revision").fetchall())
+        journal.close()
+    assert written[0] == written[1]
+    assert len(written[0]) == len(rows)
+
+
+@built
+def test_what_is_no_row_is_refused_and_nothing_is_written(drive):
+    good = (1, 1, b"a", b"1", 0, 1, None, NOW)
+    for wrong in ((), (1,) * 8, (2, 1, b"b", "text", 0, 1, None, NOW), (2**63, 1, b"b", b"", 0, 1, None, NOW)):
+        with pytest.raises((TypeError, OverflowError)):
+            drive.store.journal.append([good, wrong], [], None, None)
+        assert drive.store.journal.rows_after(0) == []
+
+
+@built
+def test_a_journal_that_is_closed_takes_no_more(drive):
+    journal = drive.store.journal
+    journal.insert.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        journal.append([(1, 1, b"a", b"1", 0, 1, None, NOW)], [], None, None)
 
 
 def test_the_head_tells_first_last_time_and_what_is_compacted(drive):

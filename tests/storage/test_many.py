@@ -2,8 +2,6 @@
 
 import pytest
 from drives import NOW
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kvd.commands.entry import Entry
 from kvd.commands.keys import Exists
@@ -19,22 +17,13 @@ def entry(key):
     return Entry(key, 1, 1, None, b"v")
 
 
-@given(st.dictionaries(st.sampled_from(KEYS), st.booleans()), st.lists(st.sampled_from(KEYS), max_size=9))
-def test_memory_gives_for_many_what_it_has_of_each(content, keys):
-    memory = Memory()
-    memory.update({key: entry(key) if is_there else None for key, is_there in content.items()}, 1)
-    found, missing = memory.get_many(keys)
-    assert [at for at, each in enumerate(found) if each is MISSING] == list(missing)
-    assert found == [memory.entries.get(key, MISSING) for key in keys]
-
-
 @pytest.fixture
 def cold(drive):
     """Return a store whose entries are all on disk, and none in memory."""
     drive.apply(*[Set(b"k%03d" % number, b"v%d" % number) for number in range(0, 2 * MANY, 2)])
     drive.apply(Set(b"large", b"x" * (SMALL_BYTES + 1)), Set(b"small", b"x" * SMALL_BYTES), Set(b"gone", b"x", ttl=5))
     drive.fold()
-    drive.store.memory = Memory()
+    drive.store.memory = Memory(drive.store.folded)
     return drive
 
 
@@ -83,7 +72,7 @@ def test_commands_with_many_keys_see_what_is_staged_and_not_what_has_expired(col
 def test_a_damaged_entry_among_many_is_told(cold):
     cold.sql("table.db", "UPDATE entry SET value = x'00' WHERE key = CAST('k004' AS BLOB)")
     cold.open()
-    cold.store.memory = Memory()
+    cold.store.memory = Memory(cold.store.folded)
     with pytest.raises(Corrupt):
         cold.store.get_many([b"k002", b"k004"])
     assert values(cold.store.get_many([b"k002", b"k006"])[0]) == [b"v2", b"v6"]

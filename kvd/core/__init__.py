@@ -1,0 +1,25 @@
+"""What the loop does for each command, in C, if it could be built: `module` is None where there was no compiler.
+
+Each part has a plain form in Python that does the same, and is chosen where that is:
+
+    records.c   what is known of each key            kvd/storage/records.py
+    journal.c   rows of the journal, given to SQLite kvd/storage/journal.py
+    staging.c   GET, SET and MULTISET as most are    kvd/engine.py
+
+The meaning is told in Python alone: what is not common (an entry that is not in memory, or has expired, a batch that is
+too large) the C leaves to it. This room imports nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+
+def built() -> Any:
+    """Return the compiled module; None where it was not built."""
+    try:
+        return import_module("kvd.core._core")
+    except ImportError:
+        return None
+
+
+module = built()

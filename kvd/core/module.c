@@ -1,0 +1,19 @@
+/* kvd.core._core: what the loop does for each command, in C. See kvd/core/__init__.py. */
+#include "core.h"
+
+static PyMethodDef functions[] = {
+    {"load", journal_load, METH_VARARGS, journal_load_doc},
+    {"opened", journal_opened, METH_VARARGS, journal_opened_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "kvd.core._core", .m_size = -1, .m_methods = functions};
+
+PyMODINIT_FUNC PyInit__core(void) {
+    PyObject *module = PyModule_Create(&definition);
+    PyTypeObject *types[] = {&Records_type, &Staging_type, &Rows_type};
+    for (size_t at = 0; module && at < sizeof types / sizeof *types; at++)
+        if (PyModule_AddType(module, types[at]) < 0) Py_CLEAR(module);
+    return module;
+}

@@ -1,0 +1,164 @@
+"""What is known of each key: its newest entry, that it has ended, or that the table has none. Bounded by `evict`.
+
+In C where that could be built (kvd/core); the plain form does the same. A record knows the revision that left it, so
+what the table does not have yet is told by a comparison.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from msgspec import Raw
+
+from kvd import core
+from kvd.commands.entry import SET, Entry, Head, Milliseconds, Row, entry_of
+from kvd.limits import ENTRY_OVERHEAD_BYTES
+
+MISSING: Any = object()
+
+
+class Records(Protocol):
+    """Keys and what is known of them. None is a key that has ended or never was."""
+
+    overhead: int  # bytes that an entry takes besides its key and value, about
+    hits: int
+
+    @property
+    def size(self) -> int:
+        """Return about how many bytes of memory all of it takes."""
+
+    def __len__(self) -> int:
+        """Return how many keys are known."""
+
+    def get(self, key: bytes) -> Entry | None:
+        """Return the entry of a key, MISSING when nothing is known of it."""
+
+    def get_many(self, keys: Sequence[bytes]) -> list[Any]:
+        """Return what `get` gives of each key."""
+
+    def missing(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return those of the keys of which nothing is known."""
+
+    def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> Any:
+        """Return the values of keys that are live, None for each other, in a form that msgpack encodes as an array.
+
+        None for all of it when something is not known of all, or the values are more bytes together.
+        """
+
+    def revision(self, key: bytes) -> int:
+        """Return the revision that left what is known of a key: 0 when it never was, -1 when nothing is known."""
+
+    def update(
+        self, rows: Sequence[Row], since: int, keys: list[bytes], expiring: list[tuple[Milliseconds, bytes]]
+    ) -> tuple[int, int]:
+        """Take in changes; return how many bytes keys and values have, and how many more entries there are.
+
+        Keys that had not changed after `since` are added to `keys`, what expires to `expiring`.
+        """
+
+    def keep(self, found: dict[bytes, Entry | None]) -> None:
+        """Take in what the table says of keys of which nothing is known."""
+
+    def evict(self, bytes_max: int, folded: int, tries: int) -> None:
+        """Forget what no revision after `folded` left, until all of it takes no more bytes or after so many tries."""
+
+
+class PlainRecords:
+    """The plain form: what came first goes first."""
+
+    name = "plain"
+    overhead = ENTRY_OVERHEAD_BYTES
+
+    def __init__(self) -> None:
+        self.found: dict[bytes, Head] = {}  # what has ended is a Head, what is there an Entry
+        self.queue: deque[bytes] = deque()
+        self.size = 0
+        self.hits = 0
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def get(self, key: bytes) -> Entry | None:
+        """Return the entry of a key, MISSING when nothing is known of it."""
+        found = self.found.get(key)
+        if found is None:
+            return MISSING  # type: ignore[no-any-return]
+        self.hits += 1
+        return found if type(found) is Entry else None
+
+    def get_many(self, keys: Sequence[bytes]) -> list[Any]:
+        """Return what `get` gives of each key."""
+        return list(map(self.get, keys))
+
+    def missing(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return those of the keys of which nothing is known."""
+        return [key for key in keys if key not in self.found]
+
+    def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> list[bytes | None] | None:
+        """Return the values of keys that are live; None when something is not known, or they are too large."""
+        if self.missing(keys):
+            return None
+        entries = map(self.found.__getitem__, keys)
+        values = [entry.value if type(entry) is Entry and entry.is_live(now) else None for entry in entries]
+        if sum([len(value) for value in values if value is not None]) > bytes_max:
+            return None
+        self.hits += len(keys)
+        return values
+
+    def revision(self, key: bytes) -> int:
+        """Return the revision that left what is known of a key: 0 when it never was, -1 when nothing is known."""
+        found = self.found.get(key)
+        return -1 if found is None else found.revision
+
+    def update(
+        self, rows: Sequence[Row], since: int, keys: list[bytes], expiring: list[tuple[Milliseconds, bytes]]
+    ) -> tuple[int, int]:
+        """Take in changes; return how many bytes keys and values have, and how many more entries there are."""
+        payload = more = 0
+        for row in rows:
+            key, value = row[2], row[3]
+            payload += len(key) + len(value or b"")
+            more += -1 if row[1] != SET else not row[4]
+            if self.revision(key) <= since:
+                keys.append(key)
+            self.put(key, entry_of(row) or Head(key, row[0], 0, None))
+            if row[6] is not None:
+                expiring.append((row[6], key))
+        return payload, more
+
+    def keep(self, found: dict[bytes, Entry | None]) -> None:
+        """Take in what the table says of keys of which nothing is known."""
+        for key, entry in found.items():
+            if key not in self.found:
+                self.put(key, entry or Head(key, 0, 0, None))
+
+    def put(self, key: bytes, found: Head) -> None:
+        """Take in what is known of a key now."""
+        before = self.found.get(key)
+        if before is None:
+            self.queue.append(key)
+        else:
+            self.size -= weight(before)
+        self.size += weight(found)
+        self.found[key] = found
+
+    def evict(self, bytes_max: int, folded: int, tries: int) -> None:
+        """Forget what no revision after `folded` left, until all of it takes no more bytes or after so many tries."""
+        for _ in range(min(tries, len(self.queue))):
+            if self.size <= bytes_max:
+                return
+            key = self.queue.popleft()
+            if self.found[key].revision > folded:
+                self.queue.append(key)
+            else:
+                self.size -= weight(self.found.pop(key))
+
+
+def weight(found: Head) -> int:
+    """Return about how many bytes of memory an entry takes, or what tells that there is none."""
+    return ENTRY_OVERHEAD_BYTES + len(found.key) + (len(found.value) if type(found) is Entry else 0)
+
+
+def records() -> Records:
+    """Return an empty form, the fastest that there is."""
+    return PlainRecords() if core.module is None else core.module.Records(Entry, MISSING, Raw)
