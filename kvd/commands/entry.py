@@ -72,6 +72,11 @@ def entry_of(row: Row) -> Entry | None:
     return Entry(key, revision, created, expires, value or b"") if kind == SET else None
 
 
+def more_of(row: Row) -> int:
+    """Return how many more entries there are after a change: 1, 0 or -1."""
+    return -1 if row[1] != SET else not row[4]
+
+
 def prefix_end(prefix: bytes) -> bytes | None:
     """Return the smallest key after all that begin with the prefix; None when there is no end."""
     stem = prefix.rstrip(b"\xff")

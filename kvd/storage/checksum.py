@@ -48,6 +48,14 @@ def is_whole(head: Any, found: Any, revision: Any, kind: int, key: Any, value: A
         return False
 
 
+def is_sealed(found: Any, entry_checksum: Any, previous: Any, time: Any) -> bool:
+    """Return whether a row read from the journal, whose entry is whole, has the seal it should."""
+    try:
+        return bool(seal(entry_checksum, previous, time) == found)
+    except TypeError:
+        return False
+
+
 def is_whole_head(head: Any, revision: Any, kind: int, key: Any, created: Any, expires: Any) -> bool:
     """Return whether what was read of a row, without its value, has the checksum it should."""
     try:

@@ -4,9 +4,10 @@ A commit appends rows at the end of one B-tree, so it dirties a page or two what
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,17 @@ from sqlite_utils import Database, Migrations
 from kvd import core
 from kvd.commands.entry import Change, Remembered, Row, change_of, prefix_end
 from kvd.errors import Corrupt
-from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
-from kvd.storage.checksum import checksum, head_checksum, is_mark_whole, is_whole, mark_seal, seal, token_checksum
+from kvd.limits import CHANGES_ROWS_MAX, INTEGER_MAX, MIB, REPLY_BYTES_MAX, WAL_PRESIZED_BYTES
+from kvd.storage.checksum import (
+    checksum,
+    head_checksum,
+    is_mark_whole,
+    is_sealed,
+    is_whole,
+    mark_seal,
+    seal,
+    token_checksum,
+)
 from kvd.storage.database import (
     Connection,
     checkpointed,
@@ -37,7 +47,7 @@ INSERT_TOKEN = f"INSERT INTO once(id, {TOKEN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?,
 SELECT_TOKEN = f"SELECT {TOKEN_COLUMNS} FROM once WHERE id = ?"  # noqa: S608  # constants
 NEW_HISTORY = "SELECT lower(hex(randomblob(8)))"
 SELECT_ROWS = f"SELECT {COLUMNS} FROM journal"  # noqa: S608  # constants
-SELECT_AFTER = f"{SELECT_ROWS} WHERE revision > ? ORDER BY revision"
+SELECT_BETWEEN = f"{SELECT_ROWS} WHERE revision > ? AND revision <= ? ORDER BY revision"
 # A bounded walk along the primary key: 0.3 us a row that does not match, 2 us one that does.
 SELECT_SPAN = f"{SELECT_ROWS} WHERE revision > ? AND revision <= ? AND key >= ? ORDER BY revision"
 SELECT_SPAN_TO = f"{SELECT_ROWS} WHERE revision > ? AND revision <= ? AND key >= ? AND key < ? ORDER BY revision"
@@ -47,6 +57,10 @@ NET = "coalesce(sum(CASE WHEN kind <> 1 THEN -1 WHEN previous = 0 THEN 1 ELSE 0 
 # The changes that are not in the table: its mark's revision, `upto` and `through`.
 NOT_FOLDED = "revision > ? AND NOT (revision <= ? AND key <= ?)"
 NET_COUNT = f"SELECT {NET} FROM journal WHERE {NOT_FOLDED} AND key >= ?"  # noqa: S608  # constants
+
+# What a start reads at once.
+PORTION_ROWS = 10_000
+PORTION_BYTES = 16 * MIB
 
 
 @MIGRATIONS()
@@ -89,7 +103,7 @@ class Journal:
                 checkpointed(db, "TRUNCATE")  # to close it would do so, and not tell of an fsync that failed
         self.presize()
         self.db: Connection
-        self.db, self.insert = opened(partial(connect_migrated, self.path, MIGRATIONS, synchronous=synchronous))
+        self.db, self.rows = opened(partial(connect_migrated, self.path, MIGRATIONS, synchronous=synchronous))
 
     def presize(self) -> None:
         """Give the WAL its full length before SQLite opens it: zeros are no frames to it.
@@ -128,7 +142,7 @@ class Journal:
         execute = self.db.execute
         execute("BEGIN IMMEDIATE")
         try:
-            self.insert(rows)
+            self.rows.append(rows)
             if tokens:
                 kept = [(number, *remembered, token_checksum(*remembered)) for number, remembered in tokens]
                 self.db.executemany(INSERT_TOKEN, kept)
@@ -152,9 +166,11 @@ class Journal:
         self.db.execute("BEGIN IMMEDIATE")
         self.db.execute("ROLLBACK")
 
-    def rows_after(self, revision: int) -> list[Row]:
-        """Return all rows after a revision, checked."""
-        return [checked(row) for row in self.db.execute(SELECT_AFTER, (revision,))]
+    def portions_after(self, revision: int) -> Iterator[list[Row]]:
+        """Yield all rows after a revision, checked, some at a time."""
+        while rows := self.rows.between(revision, INTEGER_MAX, PORTION_ROWS, PORTION_BYTES):
+            yield rows
+            revision = rows[-1][0]
 
     def changes(self, since: int, head: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
         """Return the matching changes after `since`, and the revision up to which they are all there.
@@ -162,6 +178,9 @@ class Journal:
         Bounded in changes, bytes and rows looked at, because all others wait meanwhile.
         """
         upto = min(head, since + CHANGES_ROWS_MAX)
+        if not prefix:
+            found = list(map(change_of, self.rows.between(since, upto, limit, REPLY_BYTES_MAX)))
+            return found[-1].revision if found else upto, found
         end = prefix_end(prefix)
         span = (since, upto, prefix) if end is None else (since, upto, prefix, end)
         changes: list[Change] = []
@@ -232,46 +251,70 @@ class Journal:
 
     def close(self) -> None:
         """Close the connection."""
-        self.insert.close()
+        self.rows.close()
         self.db.close()
 
 
-class PlainInsert:
-    """Inserts rows, in the plain form."""
+class PlainRows:
+    """Rows over a connection, in the plain form."""
 
     def __init__(self, db: Connection) -> None:
         self.db = db
 
-    def __call__(self, rows: list[Row]) -> None:
-        """Insert rows; raises `sqlite3.Error`."""
+    def append(self, rows: list[Row]) -> None:
+        """Insert rows. Raises `sqlite3.Error`."""
         self.db.executemany(INSERT_ROW, map(sealed, rows))
+
+    def between(self, since: int, upto: int, count_max: int, bytes_max: int) -> list[Row]:
+        """Return rows after a revision in order, one at least if there is any. Raises Corrupt, `sqlite3.Error`."""
+        rows: list[Row] = []
+        size = 0
+        with closing(self.db.execute(SELECT_BETWEEN, (since, upto))) as cursor:
+            for row in islice(cursor, count_max):
+                whole = checked(row)
+                size += len(whole[2]) + len(whole[3] or b"")
+                if rows and size > bytes_max:
+                    break
+                rows.append(whole)
+        return rows
 
     def close(self) -> None:
         """Let the connection go."""
 
 
-class CompiledInsert:
-    """Inserts rows, in C (core/journal.c)."""
+class CompiledRows(PlainRows):
+    """The same in C (core/journal.c). What is damaged is left to the plain form, which says what is wrong."""
 
-    def __init__(self, address: int) -> None:
-        self.rows = core.module.Rows(address, INSERT_ROW)
-        self.close = self.rows.close
+    def __init__(self, db: Connection, address: int) -> None:
+        super().__init__(db)
+        self.rows = core.module.Rows(address, INSERT_ROW, SELECT_BETWEEN)
 
-    def __call__(self, rows: list[Row]) -> None:
-        """Insert rows; raises `sqlite3.Error`."""
+    def append(self, rows: list[Row]) -> None:
+        """Insert rows. Raises `sqlite3.Error`."""
         if failure := self.rows.append(rows):
             raise error_of(*failure)
 
+    def between(self, since: int, upto: int, count_max: int, bytes_max: int) -> list[Row]:
+        """Return rows after a revision in order, one at least if there is any. Raises Corrupt, `sqlite3.Error`."""
+        rows = self.rows.between(since, upto, count_max, bytes_max)
+        if type(rows) is tuple:
+            raise error_of(*rows)
+        return super().between(since, upto, count_max, bytes_max) if rows and rows[-1] is None else rows
 
-def opened(connect: Callable[[], Connection]) -> tuple[Connection, PlainInsert | CompiledInsert]:
-    """Return a new connection to a journal, and the fastest way there is to insert rows over it."""
+    def close(self) -> None:
+        """Let the connection go."""
+        self.rows.close()
+
+
+def opened(connect: Callable[[], Connection]) -> tuple[Connection, PlainRows]:
+    """Return a new connection to a journal, and the fastest way there is to insert and read rows over it."""
     try:
         core.module.load(library_path())
     except (AttributeError, OSError):  # nothing is compiled, or it does not find SQLite
         db = connect()
-        return db, PlainInsert(db)
+        return db, PlainRows(db)
     db, address = core.module.opened(connect)
-    return db, CompiledInsert(address)
+    return db, CompiledRows(db, address)
 
 
 def read_mark(db: Connection) -> tuple[str, int]:
@@ -306,6 +349,6 @@ def checked(row: tuple[Any, ...]) -> Row:
     """Return a row from disk without checksums and seal; raise Corrupt when they do not fit."""
     revision, kind, key, value, previous, created, expires, time, head, entry, found = row
     is_entry_whole = is_whole(head, entry, revision, kind, key, value, created, expires)
-    if not (is_entry_whole and seal(entry, previous, time) == found):
+    if not (is_entry_whole and is_sealed(found, entry, previous, time)):
         raise Corrupt(f"the change of revision {revision} is damaged on disk", revision=revision)
     return row[:-3]

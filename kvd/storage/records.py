@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from msgspec import Raw
 
 from kvd import core
-from kvd.commands.entry import SET, Entry, Head, Milliseconds, Row, entry_of
+from kvd.commands.entry import Entry, Head, Milliseconds, Row, entry_of, more_of
 from kvd.limits import ENTRY_OVERHEAD_BYTES
 
 MISSING: Any = object()
@@ -118,7 +118,7 @@ class PlainRecords:
         for row in rows:
             key, value = row[2], row[3]
             payload += len(key) + len(value or b"")
-            more += -1 if row[1] != SET else not row[4]
+            more += more_of(row)
             if self.revision(key) <= since:
                 keys.append(key)
             self.put(key, entry_of(row) or Head(key, row[0], 0, None))

@@ -20,8 +20,8 @@ from kvd.commands.entry import (
     Head,
     Milliseconds,
     Remembered,
-    Row,
     Staged,
+    more_of,
 )
 from kvd.errors import Corrupt, Full, Internal, Refused, StartError, StorageFailed
 from kvd.limits import (
@@ -42,7 +42,7 @@ from kvd.storage.recovery import Recovery, expect_whole_directory, kept_wals
 from kvd.storage.retention import Retention
 from kvd.storage.room import Room
 from kvd.storage.table import FILE as TABLE_FILE
-from kvd.storage.table import Table
+from kvd.storage.table import Mark, Table
 from kvd.storage.upkeep import Upkeep
 
 # always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
@@ -133,14 +133,22 @@ class Store(Upkeep):
         self.sqlite_version = sqlite3.sqlite_version
         self.memory = Memory(mark.revision)
         self.misses = 0
-        rows = self.journal.rows_after(mark.revision)
-        self.memory.update(rows)
-        self.count_entries([row for row in rows if not mark.has(row[0], row[2])])
-        if [row[0] for row in rows] != list(range(mark.revision + 1, head.last + 1)):
-            raise Corrupt(f"the journal has a hole after revision {mark.revision}")
+        self.load_overlay(mark, head.last)
         self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)
         self.next_token = self.journal.next_token()
         self.unsynced = False
+
+    def load_overlay(self, mark: Mark, last: int) -> None:
+        """Take in the changes that are not folded. 1 us each, of OVERLAY_CHANGES_MAX at most."""
+        revision = mark.revision
+        for rows in self.journal.portions_after(revision):
+            if rows[0][0] != revision + 1 or rows[-1][0] != revision + len(rows):
+                break
+            revision = rows[-1][0]
+            self.memory.update(rows)
+            self.entries += sum([more_of(row) for row in rows if not mark.has(row[0], row[2])])
+        if revision != last:
+            raise Corrupt(f"the journal has a hole after revision {revision}")
 
     # Reading
 
@@ -289,10 +297,6 @@ class Store(Upkeep):
         self.next_token += len(tokens)
         self.unsynced = True
         self.plan(size + 64 * len(batch.rows))
-
-    def count_entries(self, rows: list[Row]) -> None:
-        """Take into account how many entries changes begin and end."""
-        self.entries += sum([-1 if row[1] != SET else not row[4] for row in rows])
 
     def sync(self) -> None:
         """Make durable what is committed (fsync = interval). Raises Internal: then nothing is to be trusted."""

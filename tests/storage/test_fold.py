@@ -32,7 +32,7 @@ COMMANDS = st.one_of(
 
 def replayed(drive):
     """Return the entries that the journal leaves behind when it is read from its start."""
-    left = {row[2]: entry_of(row) for row in drive.store.journal.rows_after(0)}
+    left = {row[2]: entry_of(row) for rows in drive.store.journal.portions_after(0) for row in rows}
     return sorted((entry for entry in left.values() if entry), key=lambda entry: entry.key)
 
 

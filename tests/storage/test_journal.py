@@ -13,7 +13,11 @@ from kvd.commands.entry import Remembered
 from kvd.commands.values import Clear, Incr, MultiSet, Set
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import journal as journal_module
-from kvd.storage.journal import CompiledInsert, Head, Journal, PlainInsert
+from kvd.storage.journal import CompiledRows, Head, Journal, PlainRows
+
+
+def rows_after(journal, revision):
+    return [row for rows in journal.portions_after(revision) for row in rows]
 
 
 @pytest.fixture
@@ -57,8 +61,8 @@ def test_rows_are_given_as_they_were_taken(drive):
         (3, 2, b"a", None, 1, 0, None, NOW),
     ]
     drive.store.journal.append(rows, [], None, None)
-    assert drive.store.journal.rows_after(0) == rows
-    assert drive.store.journal.rows_after(2) == rows[2:]
+    assert rows_after(drive.store.journal, 0) == rows
+    assert rows_after(drive.store.journal, 2) == rows[2:]
 
 
 NUMBERS = st.integers(0, 2**62)
@@ -75,7 +79,7 @@ def test_both_forms_write_the_same_rows_to_the_bit(tmp_path_factory, rows):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(core, "module", module)
             journal = Journal(tmp_path_factory.mktemp("journal"), synchronous="OFF", wal_bytes=0)
-        assert type(journal.insert) is (CompiledInsert if module else PlainInsert)
+        assert type(journal.rows) is (CompiledRows if module else PlainRows)
         journal.append(rows, [], None, None)
         written.append(journal.db.execute("SELECT * FROM journal ORDER BY revision").fetchall())
         journal.close()
@@ -84,18 +88,45 @@ def test_both_forms_write_the_same_rows_to_the_bit(tmp_path_factory, rows):
 
 
 @built
+@given(rows=st.lists(ROWS, max_size=20), bounds=st.tuples(*[st.integers(-1, 25)] * 3), bytes_max=st.integers(0, 6_000))
+def test_both_forms_read_the_same_rows(tmp_path_factory, rows, bounds, bytes_max):
+    since, upto, count_max = bounds
+    journal = Journal(tmp_path_factory.mktemp("journal"), synchronous="OFF", wal_bytes=0)
+    rows = [(revision, *row) for revision, row in enumerate(rows, 1)]
+    journal.append(rows, [], None, None)
+    found = journal.rows.between(since, upto, max(count_max, 0), bytes_max)
+    assert found == PlainRows(journal.db).between(since, upto, max(count_max, 0), bytes_max)
+    assert found == [row for row in rows if since < row[0] <= upto][: len(found)]
+    assert rows_after(journal, since) == rows[max(since, 0) :]
+    journal.close()
+
+
+@built
+@pytest.mark.parametrize("column", ["kind", "key", "value", "previous", "created", "expires", "time", "head", "seal"])
+@pytest.mark.parametrize("value", ["7", "x'41'", "'text'", "1.5"])
+def test_a_damaged_row_is_told_by_both_forms(drive, column, value):
+    drive.apply(Set(b"a", b"1", at=NOW + 9), Set(b"b", b"2", at=NOW + 9), Set(b"c", b"3"))
+    journal = drive.store.journal
+    journal.db.execute(f"UPDATE journal SET {column} = {value} WHERE revision = 2")
+    for form in (journal.rows, PlainRows(journal.db)):
+        assert len(form.between(0, 1, 9, 99)) == 1
+        with pytest.raises(Corrupt, match="revision 2"):
+            form.between(0, 9, 9, 99)
+
+
+@built
 def test_what_is_no_row_is_refused_and_nothing_is_written(drive):
     good = (1, 1, b"a", b"1", 0, 1, None, NOW)
     for wrong in ((), (1,) * 8, (2, 1, b"b", "text", 0, 1, None, NOW), (2**63, 1, b"b", b"", 0, 1, None, NOW)):
         with pytest.raises((TypeError, OverflowError)):
             drive.store.journal.append([good, wrong], [], None, None)
-        assert drive.store.journal.rows_after(0) == []
+        assert rows_after(drive.store.journal, 0) == []
 
 
 @built
 def test_a_journal_that_is_closed_takes_no_more(drive):
     journal = drive.store.journal
-    journal.insert.close()
+    journal.rows.close()
     with pytest.raises(RuntimeError, match="closed"):
         journal.append([(1, 1, b"a", b"1", 0, 1, None, NOW)], [], None, None)
 
@@ -112,9 +143,9 @@ def test_what_fails_half_way_is_not_there_at_all(drive):
     row = (1, 1, b"a", b"1", 0, 1, None, NOW)
     with pytest.raises(sqlite3.IntegrityError):
         drive.store.journal.append([row, row], [], None, None)
-    assert drive.store.journal.rows_after(0) == []
+    assert rows_after(drive.store.journal, 0) == []
     drive.store.journal.append([row], [], None, None)
-    assert drive.store.journal.rows_after(0) == [row]
+    assert rows_after(drive.store.journal, 0) == [row]
 
 
 def test_a_begin_that_fails_leaves_no_transaction_open(drive):

@@ -16,6 +16,7 @@ from kvd.storage import Store
 from kvd.storage import retention as retention_module
 from kvd.storage import store as store_module
 from kvd.storage import upkeep as upkeep_module
+from kvd.storage.journal import PlainRows
 
 FILL = MultiSet([(b"k", b"v")] * 10)
 
@@ -344,6 +345,7 @@ class Damaged:
         lambda store: list(store.scan(b"", None)),
         lambda store: store.count(b"a", NOW),
         lambda store: store.changes(0, b"", 9),
+        lambda store: store.changes(0, b"a", 9),
         lambda store: store.due(NOW, 9),
         lambda store: store.remembered(b"token--1"),
     ],
@@ -353,6 +355,7 @@ def test_what_sqlite_says_of_a_damaged_file_is_an_error_of_ours(drive, monkeypat
     with monkeypatch.context() as broken, pytest.raises(Corrupt):
         broken.setattr(drive.store.table, "db", Damaged())
         broken.setattr(drive.store.journal, "db", Damaged())
+        broken.setattr(drive.store.journal, "rows", PlainRows(Damaged()))
         read(drive.store)
 
 
