@@ -45,7 +45,7 @@ typedef struct {
     PyObject *key, *value; /* bytes, borrowed; the value may be None */
 } Row;
 
-extern PyTypeObject Records_type, Staging_type, Rows_type;
+extern PyTypeObject Records_type, Staging_type, Rows_type, Plan_type;
 
 /* Read a row; -1 with an exception if it is none. */
 int row_from(PyObject *tuple, Row *row);
@@ -53,11 +53,13 @@ int row_from(PyObject *tuple, Row *row);
 int expires_from(PyObject *object, int64_t *expires);
 /* Return the record of a key that is bytes, made warm, NULL if nothing is known; counts as a hit if not. */
 const Record *records_find(Records *records, PyObject *key);
+/* Find many; `found` has room for them. Returns how many there are; -1 with an exception. */
+Py_ssize_t records_find_many(Records *records, PyObject *keys, const Record **found);
 /* Return the value of a record that is an entry. */
 PyObject *record_value(const Record *record);
 
 static inline int is_live(int64_t expires, int64_t now) { return expires == STAYS || expires > now; }
 
-PyObject *journal_load(PyObject *self, PyObject *args);
-PyObject *journal_opened(PyObject *self, PyObject *args);
-extern const char journal_load_doc[], journal_opened_doc[];
+PyObject *load(PyObject *self, PyObject *args);
+PyObject *opened(PyObject *self, PyObject *args);
+extern const char load_doc[], opened_doc[];

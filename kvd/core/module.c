@@ -2,8 +2,8 @@
 #include "core.h"
 
 static PyMethodDef functions[] = {
-    {"load", journal_load, METH_VARARGS, journal_load_doc},
-    {"opened", journal_opened, METH_VARARGS, journal_opened_doc},
+    {"load", load, METH_VARARGS, load_doc},
+    {"opened", opened, METH_VARARGS, opened_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -12,7 +12,7 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__core(void) {
     PyObject *module = PyModule_Create(&definition);
-    PyTypeObject *types[] = {&Records_type, &Staging_type, &Rows_type};
+    PyTypeObject *types[] = {&Records_type, &Staging_type, &Rows_type, &Plan_type};
     for (size_t at = 0; module && at < sizeof types / sizeof *types; at++)
         if (PyModule_AddType(module, types[at]) < 0) Py_CLEAR(module);
     return module;

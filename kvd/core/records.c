@@ -120,9 +120,8 @@ const Record *records_find(Records *self, PyObject *key) {
     return slot->record;
 }
 
-/* Find many; `found` has room for them. Places and records are fetched together before they are looked at:
- * 100 keys at random among 100,000 take 4 us, not 12. Returns how many there are; -1 with an exception. */
-static Py_ssize_t find_many(Records *self, PyObject *keys, const Record **found) {
+/* Places and records are fetched together before they are looked at: 100 keys at random among 100,000 take 4 us, not 12. */
+Py_ssize_t records_find_many(Records *self, PyObject *keys, const Record **found) {
     Py_ssize_t count = PyList_GET_SIZE(keys), hits = 0;
     Slot *slots[AHEAD];
     for (Py_ssize_t begin = 0; begin < count; begin += AHEAD) {
@@ -184,7 +183,7 @@ static const Record **found_of(Records *self, PyObject *keys, PyObject **list, P
     if (!(*list = PySequence_List(keys))) return NULL;
     const Record **found = PyMem_Malloc((size_t)Py_MAX(1, PyList_GET_SIZE(*list)) * sizeof *found);
     if (!found) PyErr_NoMemory();
-    if (found && (*hits = find_many(self, *list, found)) >= 0) return found;
+    if (found && (*hits = records_find_many(self, *list, found)) >= 0) return found;
     PyMem_Free(found);
     Py_CLEAR(*list);
     return NULL;
@@ -291,15 +290,29 @@ int row_from(PyObject *tuple, Row *row) {
     return 0;
 }
 
+/* Where changes leave what an overlay wants to know. */
+typedef struct {
+    long long since;
+    PyObject *keys, *existed, *expiring;
+} News;
+
+/* Note a key that has not changed since; -1 with an exception. */
+static int note_key(News *news, PyObject *key, int existed) {
+    Py_ssize_t count = PyByteArray_GET_SIZE(news->existed);
+    if (PyList_Append(news->keys, key) < 0 || PyByteArray_Resize(news->existed, count + 1) < 0) return -1;
+    PyByteArray_AS_STRING(news->existed)[count] = (char)existed;
+    return 0;
+}
+
 /* Take in one change; -1 with an exception. */
-static int take_in(Records *self, PyObject *tuple, int64_t since, PyObject *keys, PyObject *expiring) {
+static int take_in(Records *self, PyObject *tuple, News *news) {
     Row row;
     if (row_from(tuple, &row) < 0) return -1;
     const Record *before = slot_for(self, row.key)->record;
-    if ((before ? before->revision : -1) <= since && PyList_Append(keys, row.key) < 0) return -1;
+    if ((before ? before->revision : -1) <= news->since && note_key(news, row.key, row.previous != 0) < 0) return -1;
     if (row.expires != STAYS) {
         PyObject *pair = PyTuple_Pack(2, PyTuple_GET_ITEM(tuple, EXPIRES), row.key);
-        int failed = !pair || PyList_Append(expiring, pair) < 0;
+        int failed = !pair || PyList_Append(news->expiring, pair) < 0;
         Py_XDECREF(pair);
         if (failed) return -1;
     }
@@ -309,14 +322,15 @@ static int take_in(Records *self, PyObject *tuple, int64_t since, PyObject *keys
 }
 
 static PyObject *records_update(Records *self, PyObject *args) {
-    PyObject *rows, *keys, *expiring;
-    long long since;
+    PyObject *rows;
+    News news;
     Py_ssize_t payload = 0, more = 0;
-    if (!PyArg_ParseTuple(args, "O!LO!O!", &PyList_Type, &rows, &since, &PyList_Type, &keys, &PyList_Type, &expiring))
+    if (!PyArg_ParseTuple(args, "O!LO!O!O!", &PyList_Type, &rows, &news.since, &PyList_Type, &news.keys, &PyByteArray_Type,
+                          &news.existed, &PyList_Type, &news.expiring))
         return NULL;
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(rows); at++) {
         PyObject *row = PyList_GET_ITEM(rows, at);
-        if (take_in(self, row, since, keys, expiring) < 0) return NULL;
+        if (take_in(self, row, &news) < 0) return NULL;
         PyObject *value = PyTuple_GET_ITEM(row, VALUE);
         payload += PyBytes_GET_SIZE(PyTuple_GET_ITEM(row, KEY)) + (value == Py_None ? 0 : PyBytes_GET_SIZE(value));
         int is_set = PyLong_AsLong(PyTuple_GET_ITEM(row, KIND)) == KIND_SET;
@@ -403,7 +417,7 @@ static PyMethodDef records_methods[] = {
     {"missing", (PyCFunction)records_missing, METH_O, "Those of the keys of which nothing is known."},
     {"revision", (PyCFunction)records_revision, METH_O, "The revision that left what is known of a key, else -1."},
     {"values", (PyCFunction)records_values, METH_VARARGS, "values(keys, now, bytes_max): Raw, or None."},
-    {"update", (PyCFunction)records_update, METH_VARARGS, "update(rows, since, keys, expiring): (payload, more)."},
+    {"update", (PyCFunction)records_update, METH_VARARGS, "update(rows, since, keys, existed, expiring): (payload, more)."},
     {"keep", (PyCFunction)records_keep, METH_O, "Take in what the table says of keys that are not known."},
     {"evict", (PyCFunction)records_evict, METH_VARARGS, "evict(bytes_max, folded, tries)"},
     {NULL, NULL, 0, NULL},

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3
 
+from kvd import core
 from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, Refused, StorageFailed, UnfitSQLite
 from kvd.limits import BUSY_TIMEOUT_MS
 
@@ -47,6 +48,15 @@ def library_path() -> str:
     if path is None:
         raise OSError("SQLite is not loaded from a file of its own")
     return str(path)
+
+
+def opened(connect: Callable[[], Connection]) -> tuple[Connection, int]:
+    """Return a new connection and its address in C; 0 when nothing is compiled, or it does not find SQLite."""
+    try:
+        core.module.load(library_path())
+    except (AttributeError, OSError):
+        return connect(), 0
+    return core.module.opened(connect)  # type: ignore[no-any-return]
 
 
 def error_of(code: int, sentence: str) -> Exception:

@@ -4,10 +4,10 @@ Between two portions the keys up to one are folded up to a later revision than t
 Who is asked for a key that changed since the fold began has it in memory, so nobody else sees the difference.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kvd.storage import journal, table
-from kvd.storage.database import PAGE_BYTES, Connection
+from kvd.storage.database import PAGE_BYTES, Connection, error_of
 
 # How many bytes of pages a change touches at most, about: the page it is in and its share of those above, of its
 # neighbours when that is split, one of the index of what expires; a value of more than a quarter of a page has its own.
@@ -24,6 +24,10 @@ NET = f"""
             {journal.NET} AS more
        FROM journal.journal WHERE revision > :since AND revision <= :upto AND key > :through
       GROUP BY key ORDER BY key)"""  # noqa: S608
+# The same of one key, from memory.
+INSERT_NET = f"""
+    INSERT INTO net(last, kind, more, size) SELECT last, kind, more, {SIZE} FROM
+    (SELECT ?1 AS last, ?2 AS kind, ?3 AS more, ?4 AS size, CASE ?5 WHEN 1 THEN 1 END AS expires)"""  # noqa: S608
 SOME = "SELECT count(*), sum(size), sum(kind <> 1), sum(more) FROM net WHERE number > ? AND number <= ?"
 CHANGES = """
       FROM net CROSS JOIN journal.journal AS j ON j.revision = net.last
@@ -34,6 +38,14 @@ INSERT = f"""
     INSERT INTO entry (key, revision, created, expires, head, checksum, value)
     SELECT j.key, j.revision, j.created, j.expires, j.head, j.checksum, j.value {CHANGES} = 1 ORDER BY number"""
 KEY = "SELECT key FROM journal.journal WHERE revision = (SELECT last FROM net WHERE number = ?)"
+
+
+class Plan(NamedTuple):
+    """The net changes after `since` up to `upto`, as memory knows them (see core/plan.c)."""
+
+    since: int
+    upto: int
+    steps: Any
 
 
 class Portion(NamedTuple):
@@ -49,14 +61,17 @@ class Portion(NamedTuple):
 class Fold:
     """One fold of a table up to a revision. Goes on with one that was interrupted, which is then up to its revision."""
 
-    def __init__(self, db: Connection, upto: int) -> None:
+    def __init__(self, db: Connection, upto: int, plan: Plan | None = None, address: int = 0) -> None:
+        """`plan` helps if it is of just these changes; `address` is that of the connection in C."""
         self.db = db
         # Asked of the table itself: an earlier fold may have come far and then failed.
         self.mark = table.read_mark(db)
         self.upto = upto if self.mark.upto == self.mark.revision else self.mark.upto
         db.execute("DELETE FROM net")
-        span = {"since": self.mark.revision, "upto": self.upto, "through": self.mark.through}
-        db.execute(NET, span)
+        if plan is not None and (plan.since, plan.upto, b"") == (self.mark.revision, self.upto, self.mark.through):
+            fill(db, plan, address)
+        else:
+            db.execute(NET, {"since": self.mark.revision, "upto": self.upto, "through": self.mark.through})
         (self.last,) = db.execute("SELECT coalesce(max(number), 0) FROM net").fetchone()
         self.number = 0
 
@@ -105,6 +120,15 @@ class Fold:
             mark = self.mark._replace(entries=entries, upto=self.upto, through=through)
         table.write_mark(self.db, mark)
         return mark
+
+
+def fill(db: Connection, plan: Plan, address: int) -> None:
+    """Take the net changes from a plan. Raises `sqlite3.Error`."""
+    db.execute("BEGIN")
+    failure = plan.steps.fill(address, INSERT_NET)
+    db.execute("COMMIT" if failure is None else "ROLLBACK")
+    if failure is not None:
+        raise error_of(*failure)
 
 
 def prepare(db: Connection) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from time import perf_counter
@@ -23,7 +24,7 @@ from kvd.limits import (
     TABLE_WAL_BYTES_MAX,
 )
 from kvd.storage import fold, journal, table
-from kvd.storage.database import PAGE_BYTES, Connection, checkpointed, connect, refusal_of, wal_used
+from kvd.storage.database import PAGE_BYTES, Connection, checkpointed, connect, opened, refusal_of, wal_used
 
 # Where there are fewer processors than threads at work, the loop would wait for the scheduler: with 50 connections on
 # two processors the p99 of SET was 5 times the median, and is 3 times it.
@@ -35,6 +36,7 @@ class FoldJob(NamedTuple):
 
     upto: int
     is_short: bool = False
+    plan: fold.Plan | None = None
 
 
 class CheckpointJob(NamedTuple):
@@ -67,6 +69,7 @@ class Folder(threading.Thread):
         self.done: SimpleQueue[Done] = SimpleQueue()
         self.may_read = threading.Event()  # once the loop has finished a checkpoint of the journal
         self.db: Connection = None
+        self.address = 0  # of it, in C
         # In this job: how often who reads the table has held up a checkpoint, how many portions go by before the next
         # try, and how much there is room for at once.
         self.failed, self.skipped, self.portion_bytes = 0, 0, TABLE_PORTION_BYTES
@@ -111,7 +114,7 @@ class Folder(threading.Thread):
 
     def open(self) -> Connection:
         """Return a connection to the table with the journal beside it."""
-        db = connect(self.directory / table.FILE)
+        db, self.address = opened(partial(connect, self.directory / table.FILE))
         db.execute("PRAGMA cache_size = -32768")
         db.execute("ATTACH ? AS journal", (str(self.directory / journal.FILE),))
         db.execute("PRAGMA journal.synchronous = NORMAL")
@@ -124,7 +127,7 @@ class Folder(threading.Thread):
             self.sync()
         self.failed, self.skipped, self.portion_bytes = 0, 0, TABLE_PORTION_BYTES
         step = self.step_where_room_is if job.is_short else self.step
-        at = fold.Fold(db, job.upto)
+        at = fold.Fold(db, job.upto, job.plan, self.address)
         since = at.mark.revision
         while at.mark.revision < job.upto:
             if at.is_over:  # it was one that was interrupted

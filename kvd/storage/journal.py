@@ -4,7 +4,7 @@ A commit appends rows at the end of one B-tree, so it dirties a page or two what
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -33,7 +33,7 @@ from kvd.storage.database import (
     connect_migrated,
     error_of,
     free_bytes,
-    library_path,
+    opened,
     wal_used,
 )
 
@@ -103,7 +103,8 @@ class Journal:
                 checkpointed(db, "TRUNCATE")  # to close it would do so, and not tell of an fsync that failed
         self.presize()
         self.db: Connection
-        self.db, self.rows = opened(partial(connect_migrated, self.path, MIGRATIONS, synchronous=synchronous))
+        self.db, address = opened(partial(connect_migrated, self.path, MIGRATIONS, synchronous=synchronous))
+        self.rows = rows_of(self.db, address)
 
     def presize(self) -> None:
         """Give the WAL its full length before SQLite opens it: zeros are no frames to it.
@@ -306,15 +307,9 @@ class CompiledRows(PlainRows):
         self.rows.close()
 
 
-def opened(connect: Callable[[], Connection]) -> tuple[Connection, PlainRows]:
-    """Return a new connection to a journal, and the fastest way there is to insert and read rows over it."""
-    try:
-        core.module.load(library_path())
-    except (AttributeError, OSError):  # nothing is compiled, or it does not find SQLite
-        db = connect()
-        return db, PlainRows(db)
-    db, address = core.module.opened(connect)
-    return db, CompiledRows(db, address)
+def rows_of(db: Connection, address: int) -> PlainRows:
+    """Return the fastest way there is to insert and read rows over a connection."""
+    return CompiledRows(db, address) if address else PlainRows(db)
 
 
 def read_mark(db: Connection) -> tuple[str, int]:

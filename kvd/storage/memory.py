@@ -11,7 +11,8 @@ from typing import Any
 
 from kvd.commands.entry import Entry, Found, Milliseconds, Row, overlaid, span_of
 from kvd.limits import MEMORY_BYTES_MAX
-from kvd.storage.records import MISSING, Records, records
+from kvd.storage.fold import Plan
+from kvd.storage.records import MISSING, Records, plan, records
 
 FORGOTTEN_AT_ONCE = 100  # more than have come
 
@@ -61,6 +62,7 @@ class Overlay:
         self.records = known
         self.since = since
         self.keys: list[bytes] = []
+        self.existed = bytearray()  # for each key 1 if there was an entry before, else 0
         self.payload = 0
         self.changes = 0
         self.expiring: list[tuple[Milliseconds, bytes]] = []
@@ -83,7 +85,7 @@ class Overlay:
     def update(self, rows: Sequence[Row]) -> int:
         """Take in changes; return how many more entries there are."""
         expiring: list[tuple[Milliseconds, bytes]] = []
-        payload, more = self.records.update(rows, self.since, self.keys, expiring)
+        payload, more = self.records.update(rows, self.since, self.keys, self.existed, expiring)
         self.changes += len(rows)
         self.payload += payload
         for each in expiring:
@@ -109,7 +111,10 @@ class Overlay:
     def take_back(self, newer: "Overlay") -> None:
         """Take in the overlay that came after this one."""
         known = set(self.keys)
-        self.keys += [key for key in newer.keys if key not in known]
+        for key, existed in zip(newer.keys, newer.existed, strict=True):
+            if key not in known:
+                self.keys.append(key)
+                self.existed.append(existed)
         self.expiring.extend(newer.expiring)
         heapify(self.expiring)
         self.overdue.update(newer.overdue)
@@ -155,9 +160,11 @@ class Memory:
 
     # The fold
 
-    def begin_fold(self, revision: int) -> None:
-        """Set the fresh overlay, which is up to a revision, aside to be folded."""
+    def begin_fold(self, revision: int) -> Plan | None:
+        """Set the fresh overlay, which is up to a revision, aside to be folded; return what is known of its changes."""
         self.folding, self.fresh = self.fresh, Overlay(self.records, revision)
+        steps = plan(self.records, self.folding.keys, self.folding.existed)
+        return None if steps is None else Plan(self.folding.since, revision, steps)
 
     def end_fold(self) -> None:
         """The table has what was being folded: it may be dropped now."""

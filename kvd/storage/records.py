@@ -49,11 +49,17 @@ class Records(Protocol):
         """Return the revision that left what is known of a key: 0 when it never was, -1 when nothing is known."""
 
     def update(
-        self, rows: Sequence[Row], since: int, keys: list[bytes], expiring: list[tuple[Milliseconds, bytes]]
+        self,
+        rows: Sequence[Row],
+        since: int,
+        keys: list[bytes],
+        existed: bytearray,
+        expiring: list[tuple[Milliseconds, bytes]],
     ) -> tuple[int, int]:
         """Take in changes; return how many bytes keys and values have, and how many more entries there are.
 
-        Keys that had not changed after `since` are added to `keys`, what expires to `expiring`.
+        Keys that had not changed after `since` are added to `keys`, and to `existed` whether there was an entry; what
+        expires is added to `expiring`.
         """
 
     def keep(self, found: dict[bytes, Entry | None]) -> None:
@@ -111,7 +117,12 @@ class PlainRecords:
         return -1 if found is None else found.revision
 
     def update(
-        self, rows: Sequence[Row], since: int, keys: list[bytes], expiring: list[tuple[Milliseconds, bytes]]
+        self,
+        rows: Sequence[Row],
+        since: int,
+        keys: list[bytes],
+        existed: bytearray,
+        expiring: list[tuple[Milliseconds, bytes]],
     ) -> tuple[int, int]:
         """Take in changes; return how many bytes keys and values have, and how many more entries there are."""
         payload = more = 0
@@ -121,6 +132,7 @@ class PlainRecords:
             more += more_of(row)
             if self.revision(key) <= since:
                 keys.append(key)
+                existed.append(row[4] != 0)
             self.put(key, entry_of(row) or Head(key, row[0], 0, None))
             if row[6] is not None:
                 expiring.append((row[6], key))
@@ -157,6 +169,11 @@ class PlainRecords:
 def weight(found: Head) -> int:
     """Return about how many bytes of memory an entry takes, or what tells that there is none."""
     return ENTRY_OVERHEAD_BYTES + len(found.key) + (len(found.value) if type(found) is Entry else 0)
+
+
+def plan(known: Records, keys: list[bytes], existed: bytearray) -> Any:
+    """Return the net change of each key, for a fold; None in the plain form, where the fold asks the journal."""
+    return None if isinstance(known, PlainRecords) else core.module.Plan(known, keys, existed)
 
 
 def records() -> Records:

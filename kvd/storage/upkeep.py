@@ -96,8 +96,8 @@ class Upkeep:
         """
         is_due = self.memory.fresh.changes or self.durable < self.folded
         if (is_short or is_due) and self.memory.folding is None and self.fold_error is None:
-            self.memory.begin_fold(self.revision)
-            self.folder.ask(FoldJob(self.revision, is_short))
+            plan = self.memory.begin_fold(self.revision)
+            self.folder.ask(FoldJob(self.revision, is_short, plan))
 
     def begin_checkpoint(self) -> None:
         """Ask for a checkpoint of the journal, unless one is under way."""

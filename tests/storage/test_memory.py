@@ -162,7 +162,7 @@ def test_all_of_it_stays_within_its_bound(monkeypatch):
 
 def test_the_weight_of_the_plain_form_is_that_of_what_is_there():
     known = PlainRecords()
-    known.update([row(b"a", b"1" * 50, 1), row(b"b", None, 2), row(b"a", b"1" * 5, 3)], 0, [], [])
+    known.update([row(b"a", b"1" * 50, 1), row(b"b", None, 2), row(b"a", b"1" * 5, 3)], 0, [], bytearray(), [])
     known.keep({b"d": entry(b"d", b"1" * 90)})
     assert known.size == sum(weight(found) for found in known.found.values())
 

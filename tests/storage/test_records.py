@@ -25,8 +25,8 @@ def known(request):
 
 def update(known, *rows, since=0):
     """Take in changes; return the bytes, how many more entries, the keys new after `since` and what expires."""
-    keys, expiring = [], []
-    return (*known.update(list(rows), since, keys, expiring), keys, expiring)
+    keys, existed, expiring = [], bytearray(), []
+    return (*known.update(list(rows), since, keys, existed, expiring), list(zip(keys, existed, strict=True)), expiring)
 
 
 def decoded(values):
@@ -46,8 +46,14 @@ def test_what_is_not_known_is_told_from_what_is_not_there(known):
 def test_what_comes_is_counted_and_told_once_for_each_key_since(known):
     rows = [row(b"a", b"12", 5, expires=9), row(b"a", b"3", 6, previous=5), row(b"bb", None, 7, previous=2)]
     told = update(known, *rows)
-    assert told == (7, 0, [b"a", b"bb"], [(9, b"a")])
-    assert update(known, row(b"a", b"4", 8, previous=6), row(b"bb", b"", 9), since=7) == (4, 1, [b"a", b"bb"], [])
+    assert told == (7, 0, [(b"a", 0), (b"bb", 1)], [(9, b"a")])
+    news = update(known, row(b"a", b"4", 8, previous=6), row(b"bb", b"", 9), since=7)
+    assert news == (4, 1, [(b"a", 1), (b"bb", 0)], [])
+        4,
+        1,
+        [(b"a", 1), (b"bb", 0)],
+        [],
+    )
     assert update(known, row(b"a", b"5", 10, previous=8), since=7) == (2, 0, [], [])
 
 
