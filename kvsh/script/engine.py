@@ -193,7 +193,7 @@ class Script:
         with suppress(Stop, KeyboardInterrupt):
             self.sender.drain_for(DRAIN_S)
         unknown = f"; {self.sender.awaited} have no known outcome" if self.sender.awaited else ""
-        self.output.message(f"kvsh: interrupted after {self.count} commands{unknown}")
+        self.output.message(f"kvsh: interrupted after {self.count - len(self.sender.bulk.pairs)} commands{unknown}")
         self.code = INTERRUPTED
 
     def end(self) -> None:

@@ -245,6 +245,15 @@ def test_what_no_line_alone_is_the_cause_of_or_may_have_been_executed_is_not_sen
     assert len(output.messages) == 2
 
 
+def test_what_ctrl_c_found_gathered_was_not_sent_and_is_not_counted():
+    stream, output = FakeStream(FakeDaemon()), Kept()
+    script = Script(stream, output, form="raw")
+    script.take(Where("s", 1, b"get a"))
+    script.take(Where("s", 2, b"set a 1"))
+    script.interrupted()
+    assert output.messages == ["kvsh: interrupted after 1 commands"]
+
+
 def test_after_ctrl_c_nothing_is_sent_again():
     stream, output = FakeStream(FakeDaemon()), Kept()
     script = Script(stream, output, form="raw")
