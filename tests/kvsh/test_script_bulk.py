@@ -17,7 +17,7 @@ from kvsh.script import bulk, engine, sender
 from kvsh.script.bulk import PAIRS_MAX, VALUE_BYTES_MAX, plain_set, plain_sets
 from kvsh.script.engine import Script
 from kvsh.script.files import opened
-from kvsh.script.lines import Where
+from kvsh.script.lines import Run, Where
 from kvsh.script.output import Output
 
 words = st.binary(min_size=1, max_size=12) | st.sampled_from(
@@ -57,10 +57,13 @@ any_lines = st.builds(bytes.join, blanks, st.lists(words, max_size=5)).filter(la
 
 
 @given(st.lists(plain_lines.filter(lambda line: b"\n" not in line) | any_lines, min_size=1, max_size=6))
-@example([b"set a", b"SET set c d"])
+@example([b"set a b", b"set a", b"SET set c d"])
 @example([b"set a b", b"set", b"a b"])
-@example([b"set a " + b"x" * VALUE_BYTES_MAX])
-@example([b"set " + b"x" * VALUE_BYTES_MAX + b" b"])
+@example([b"set a b", b"get c d"])
+@example([b"set a b", b"set c 'd'"])
+@example([b"set a b", b'set c "d"'])
+@example([b"set a b", b"set a " + b"x" * (VALUE_BYTES_MAX + 1)])
+@example([b"set a b", b"set " + b"x" * VALUE_BYTES_MAX + b" b"])
 def test_plain_sets_are_those_of_their_lines(lines):
     pairs = plain_sets(lines)
     alone = [plain_set(line) for line in lines]
@@ -81,6 +84,7 @@ class FakeStream:
         self.outcome = outcome
         self.sent = []
         self.waiting = []
+        self.received_at_once = None
 
     @property
     def in_flight(self):
@@ -91,8 +95,9 @@ class FakeStream:
         self.waiting.append((tag, self.outcome(command)))
 
     def receive(self, wait_s=None):
-        waiting, self.waiting = self.waiting, []
-        return waiting
+        at_once = len(self.waiting) if self.received_at_once is None else self.received_at_once
+        received, self.waiting = self.waiting[:at_once], self.waiting[at_once:]
+        return received
 
 
 class Kept(Output):
@@ -131,6 +136,7 @@ def told_by(chunks, **limits):
     daemon, told = FakeDaemon(), []
     stream, output = FakeStream(daemon), Kept()
     stream.until_readable = lambda fd, work: None
+    stream.received_at_once = limits.get("at_once")
     script = Script(stream, output, form="raw")
     took = script.took
     script.sender.took = lambda sent, outcome: (
@@ -162,7 +168,9 @@ line_of_script = st.one_of(
 )
 scripts = st.lists(line_of_script, max_size=30).map(b"\n".join) | st.binary(max_size=60)
 cuts = st.lists(st.integers(min_value=0, max_value=500), max_size=5)
-limits = st.fixed_dictionaries({"pairs": st.integers(1, 9), "lines": st.integers(0, 20), "block": st.integers(1, 9)})
+limits = st.fixed_dictionaries(
+    {"pairs": st.integers(1, 9), "lines": st.integers(0, 20), "block": st.integers(1, 9), "at_once": st.integers(1, 4)}
+)
 
 
 @given(scripts.filter(lambda text: b"x" not in text.lower()), cuts, limits)
@@ -176,6 +184,7 @@ def test_blocks_are_what_their_lines_are_however_they_come(text, at, limits):
 
 
 @given(st.lists(st.sampled_from([b"a", b"b", b"c", b"x1", b"x2"]), max_size=40), limits)
+@example([b"a", b"x1", b"b", b"c", b"x1", b"b"], {"pairs": 2, "lines": 20, "block": 1, "at_once": 1})
 def test_what_was_refused_together_is_told_apart_and_in_order(keys, limits):
     text = b"".join(b"set %b %d\n" % (key, number) for number, key in enumerate(keys, 1))
     told, entries, _, script = told_by([text], **limits)
@@ -232,9 +241,13 @@ def test_a_line_that_is_refused_takes_no_other_with_it():
 
 def test_not_where_another_command_came_between():
     daemon = FakeDaemon()
-    _, _, output = run([b"set a 1", b"set x 2", b"get a", b"set a 3", b"set x 4"], daemon)
+    script, _, output = run([b"set a 1", b"set x 2", b"get a"], daemon)
+    script.take_run(Run("s", 4, [b"set a 3", b"set x 4"]))  # from now on each goes alone
+    script.take(Where("s", 6, b"get a"))
+    script.drain()
+    output.flush()
     assert [text.split(": ")[1] for text in output.messages] == ["s:1", "s:2", "s:5"]
-    assert (output.written, daemon.entries) == (b"\nOK\n", {b"a": b"3"})
+    assert (output.written, daemon.entries) == (b"\nOK\n3\n", {b"a": b"3"})
 
 
 @pytest.mark.parametrize(("code", "outcome"), [("INTERNAL", "unknown"), ("READ_ONLY", "not executed"), ("FULL", None)])
@@ -263,6 +276,19 @@ def test_after_ctrl_c_nothing_is_sent_again():
     script.interrupted()
     assert [type(command) for command in stream.sent] == [MultiSet]
     assert output.messages[-1] == "kvsh: interrupted after 2 commands"
+
+
+def test_no_more_lines_are_in_flight_than_there_is_room_for():
+    most = []
+    send = FakeStream.send
+
+    def noted(self, command, tag):
+        send(self, command, tag)
+        most.append(sum(tag.size for tag, _ in self.waiting))
+
+    with patch.object(FakeStream, "send", noted):
+        told_by([b"set a 1\n" * 100], pairs=3, lines=20, block=1, at_once=1)
+    assert 20 - 3 < max(most) <= 20
 
 
 def test_a_line_is_not_held_for_long_though_input_comes_without_a_pause():
