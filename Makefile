@@ -50,6 +50,7 @@ proto: $(VENV)/installed-dev
 
 bench: $(VENV)/installed
 	@$(BIN)/python bench/compare.py $(ROUNDS)
+	@$(BIN)/python bench/bulk.py $(ROUNDS)
 	@$(BIN)/python bench/large.py $(KEYS)
 	@$(BIN)/python bench/sweep.py $(KEYS)
 

@@ -16,6 +16,7 @@ import zmq
 
 from kvd.client.closing import AsyncClosing
 from kvd.client.keys import Keys
+from kvd.client.load import Pairs, load_async
 from kvd.client.methods import Awaited, Call, Methods, Text, data, same
 from kvd.client.stream import DEFAULT_ENDPOINT, Stream, ok
 from kvd.client.sync import Gatherer, Runs, TransactionBuilder, once
@@ -188,6 +189,10 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
                 yield key, value
             if after is None:
                 return
+
+    async def load(self, pairs: Pairs) -> int:
+        """Set any number of keys, from a mapping or any iterable of pairs; return how many. As `Client.load`."""
+        return await load_async(self.give, pairs)
 
     def watch(
         self, *prefixes: Text, since: int | None = None, snapshot: bool = False, on_state: OnState | None = None

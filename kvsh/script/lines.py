@@ -1,5 +1,6 @@
 """Bytes to lines: chunks come in as they are read, whole lines go out. No I/O; memory holds one chunk and one line."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from kvd.limits import COMMAND_BYTES_MAX
@@ -15,6 +16,35 @@ class Where(NamedTuple):
     name: str
     number: int
     line: bytes
+
+    def each(self) -> Iterator["Where"]:
+        """Yield it: a line is a run of one."""
+        yield self
+
+    def length(self) -> int:
+        """Return how long it is."""
+        return len(self.line)
+
+
+class Run(NamedTuple):
+    """Lines of a script that follow each other; `first` is the number of the first."""
+
+    name: str
+    first: int
+    lines: list[bytes]
+
+    def parts(self, size: int) -> Iterator["Run"]:
+        """Yield it in parts of so many lines."""
+        for at in range(0, len(self.lines), size):
+            yield Run(self.name, self.first + at, self.lines[at : at + size])
+
+    def each(self) -> Iterator[Where]:
+        """Yield the lines, each with its number."""
+        return (Where(self.name, number, line) for number, line in enumerate(self.lines, self.first))
+
+    def length(self) -> int:
+        """Return how long they are together."""
+        return sum(map(len, self.lines))
 
 
 class LineTooLong(ValueError):
@@ -39,7 +69,10 @@ class Lines:
         self.size += len(rest)
         if self.size > LINE_BYTES_MAX:
             raise LineTooLong(f"a line is longer than {LINE_BYTES_MAX} bytes")
-        return [self.clean(line) for line in whole]
+        # Of most chunks nothing is to be cleaned, and to look at each line costs as much as to cut it.
+        if whole and (self.is_first or b"\r" in chunk or whole[0].endswith(b"\r")):
+            return [self.clean(line) for line in whole]
+        return whole
 
     def finish(self) -> list[bytes]:
         """Return the last line if the input ended without a newline."""

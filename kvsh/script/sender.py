@@ -1,23 +1,19 @@
 """Commands on their way to the daemon and their outcomes on the way back, in the order of the lines."""
 
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 from kvd.client.inflight import Outcome
 from kvd.client.stream import Stream
 from kvd.commands import Command
-from kvsh.script.bulk import EXAMPLE, Bulk, told_of_set
-from kvsh.script.lines import Where
+from kvd.commands.values import Set
+from kvsh.script.bulk import EXAMPLE, PAIRS_MAX, Bulk, Pair, Sent, keys_of, may_be_parted, pair_of, told_of_set
+from kvsh.script.lines import Run, Where
 
-BULKS_IN_FLIGHT_MAX = 16
-
-
-class Sent(NamedTuple):
-    """A command under way, or several of the same kind that are sent as one, and the lines they came from."""
-
-    lines: list[Where]
-    command: Command
+LINES_IN_FLIGHT_MAX = 8 * PAIRS_MAX  # of those that go together
+# How long a line may wait for others though input comes without a pause.
+HELD_S = 0.01
 
 
 class Sender:
@@ -34,7 +30,10 @@ class Sender:
         self.took = took
         self.idle = idle
         self.bulk = Bulk()
-        self.awaited = 0  # lines whose outcome is not taken
+        self.held_until = 0.0  # when what is gathered is sent at the latest
+        self.awaited = 0  # lines whose outcome is not told
+        self.is_apart = False  # each SET goes alone, for some that went together were refused
+        self.is_ending = False
 
     def send(self, command: Command, where: Where) -> None:
         """Send a command, when there is room."""
@@ -44,22 +43,33 @@ class Sender:
         if self.window == 1:
             self.room(0)
 
-    def gather(self, pair: tuple[bytes, bytes], where: Where) -> None:
-        """Send a SET, together with those that follow at once."""
-        if self.bulk.add(pair, where):
+    def gather(self, pairs: Sequence[Pair], run: Run | Where) -> None:
+        """Send SETs, together with those that follow at once."""
+        if not self.bulk.pairs:
+            self.held_until = time.monotonic() + HELD_S
+        if self.bulk.add(pairs, run) or self.is_apart:
             self.release()
 
     def release(self) -> None:
         """Send what is gathered."""
         if self.bulk.pairs:
-            self.room(min(self.window, BULKS_IN_FLIGHT_MAX) - 1)
-            command, lines = self.bulk.taken()
-            self.give(command, Sent(lines, EXAMPLE))
+            self.room(self.window - 1, LINES_IN_FLIGHT_MAX - len(self.bulk.pairs))
+            command, sent = self.bulk.taken()
+            if self.is_apart:
+                self.give_apart(sent)
+            else:
+                self.give(command, sent)
 
     def give(self, command: Command, sent: Sent) -> None:
         """Give a command to the stream."""
-        self.awaited += len(sent.lines)
+        self.awaited += sent.size
         self.stream.send(command, sent)
+
+    def give_apart(self, sent: Sent) -> None:
+        """Send plain SETs one by one."""
+        for where in sent.each():
+            self.room(self.window - 1)
+            self.give(Set(*pair_of(where)), Sent([where], EXAMPLE))
 
     def drain(self) -> None:
         """Send what is gathered and take the outcomes of all that is under way."""
@@ -68,27 +78,72 @@ class Sender:
 
     def drain_for(self, seconds: float) -> None:
         """Take the outcomes that come within a time; nothing more is sent."""
+        self.is_ending = True
         until = time.monotonic() + seconds
         while self.stream.in_flight and (left := until - time.monotonic()) > 0:
             self.take(left)
 
-    def room(self, in_flight: int) -> None:
-        """Take outcomes until no more than so many commands are awaited."""
-        while self.stream.in_flight > in_flight:
+    def room(self, in_flight: int, lines: int | None = None) -> None:
+        """Take outcomes until no more than so many commands are awaited, and, if said, no more than so many lines."""
+        while self.stream.in_flight > in_flight or (
+            lines is not None and self.stream.in_flight and self.awaited > lines
+        ):
             self.take(None)
 
     def take(self, wait_s: float | None) -> None:
         """Take the outcomes that are there; wait for the first."""
+        outcomes = deque(self.received(wait_s))
+        while outcomes:
+            sent, outcome = outcomes.popleft()
+            if may_be_parted(sent, outcome) and not self.is_ending:
+                self.is_apart = True
+                outcomes += self.all_received()
+                self.part(sent, outcome, keys_of([behind for behind, _ in outcomes]))
+            else:
+                self.tell(sent, outcome)
+
+    def received(self, wait_s: float | None) -> list[tuple[Sent, Outcome]]:
+        """Return the outcomes that are there; wait for the first."""
         outcomes = self.stream.receive(0)
         if not outcomes and wait_s != 0:
             self.idle()
             outcomes = self.stream.receive(wait_s)
-        for sent, outcome in outcomes:
-            self.awaited -= len(sent.lines)
-            self.took(sent, told_of_set(outcome) if sent.command is EXAMPLE else outcome)
+        return outcomes
+
+    def all_received(self) -> Iterator[tuple[Sent, Outcome]]:
+        """Yield the outcomes of all that is under way, as they come."""
+        while self.stream.in_flight:
+            yield from self.received(None)
+
+    def tell(self, sent: Sent, outcome: Outcome) -> None:
+        """Give an outcome to who wants it."""
+        self.awaited -= sent.size
+        self.took(sent, told_of_set(outcome) if sent.command is EXAMPLE else outcome)
+
+    def part(self, refused: Sent, refusal: Outcome, behind: set[bytes] | None) -> None:
+        """Send the lines of a refused MULTISET again, one by one, and tell the outcome of each.
+
+        Not those whose keys were set again `behind` it, and none if another command was: they would come too late.
+        """
+        lines = [Sent([where], EXAMPLE) for where in refused.each()]
+        again = [] if behind is None else [line for line in lines if pair_of(line.first)[0] not in behind]
+        outcomes = deque(self.answers(again))
+        for line in lines:
+            self.tell(line, outcomes.popleft()[1] if outcomes and outcomes[0][0] is line else refusal)
+
+    def answers(self, lines: Sequence[Sent]) -> Iterator[tuple[Sent, Outcome]]:
+        """Send plain SETs one by one, with nothing else under way, and yield their outcomes."""
+        for line in lines:
+            self.stream.send(Set(*pair_of(line.first)), line)
+            if self.stream.in_flight >= self.window:
+                yield from self.stream.receive()
+        while self.stream.in_flight:
+            yield from self.stream.receive()
 
     def wait_for(self, fd: int) -> None:
         """Return when a descriptor can be read. While it cannot, send what is gathered and take outcomes."""
+        if self.bulk.pairs and time.monotonic() >= self.held_until:
+            self.release()
         self.stream.until_readable(fd, self.catch_up)
 
     def catch_up(self) -> None:

@@ -203,3 +203,17 @@ def test_the_shell_works_with_keys_and_says_what_is_wrong_without(guarded, doors
     assert (code, "it may want keys: see --key and --server-key" in said) == (3, True), said
     code, _, said = kvsh(guarded, "--key", doors.make("eve"), *server, "get", "user:1")
     assert (code, "the daemon does not let in our key: see --key and --server-key" in said) == (3, True), said
+
+
+def test_a_line_that_is_denied_takes_no_other_of_its_script_with_it(guarded, doors, reread, tmp_path):
+    reread(ada=OWN)
+    lines = [f"set user:{number} {number}" for number in range(5000)]
+    lines[700] = "set other:1 x"
+    (tmp_path / "s.kv").write_text("\n".join(lines))
+    keys = ["--key", doors.make("ada"), "--server-key", doors.directory / "daemon.key"]
+    code, out, said = kvsh(guarded, *keys, "-f", tmp_path / "s.kv")
+    assert (code, out, said.count("DENIED")) == (4, "OK\n" * 4999, 1)
+    assert said.startswith(f"kvsh: {tmp_path}/s.kv:701: DENIED: ada may not SET 'other:1'")
+    assert said.endswith("kvsh: 1 of 5000 commands failed (first at line 701)\n")
+    with guarded.client() as root:
+        assert root.count() == 4999

@@ -1,7 +1,10 @@
 """SET lines sent together are what they would be one by one: replies, order, failures."""
 
 import random
+from itertools import pairwise
+from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -10,10 +13,11 @@ from kvd.commands.base import Error, Ok
 from kvd.commands.values import Get, MultiSet, Set
 from kvd.errors import OutcomeUnknown
 from kvsh.grammar.parse import parse
-from kvsh.script.bulk import PAIRS_MAX, plain_set
+from kvsh.script import bulk, engine, sender
+from kvsh.script.bulk import PAIRS_MAX, VALUE_BYTES_MAX, plain_set, plain_sets
 from kvsh.script.engine import Script
 from kvsh.script.files import opened
-from kvsh.script.lines import Where
+from kvsh.script.lines import Run, Where
 from kvsh.script.output import Output
 
 words = st.binary(min_size=1, max_size=12) | st.sampled_from(
@@ -38,6 +42,37 @@ def test_which_lines_are_plain():
         assert plain_set(line) is None
 
 
+blanks = st.sampled_from([b" ", b"\t", b"  ", b"\x0b", b"\r", b"\xa0", b"\x1c"])
+plain_lines = st.builds(
+    lambda *parts: b"".join(parts),
+    st.sampled_from([b"", b" "]),
+    st.sampled_from([b"SET", b"set", b"sEt"]),
+    blanks,
+    st.binary(min_size=1, max_size=4),
+    blanks,
+    st.binary(min_size=1, max_size=4),
+    st.sampled_from([b"", b" ", b"\r"]),
+)
+any_lines = st.builds(bytes.join, blanks, st.lists(words, max_size=5)).filter(lambda line: b"\n" not in line)
+
+
+@given(st.lists(plain_lines.filter(lambda line: b"\n" not in line) | any_lines, min_size=1, max_size=6))
+@example([b"set a b", b"set a", b"SET set c d"])
+@example([b"set a b", b"set", b"a b"])
+@example([b"set a b", b"get c d"])
+@example([b"set a b", b"set c 'd'"])
+@example([b"set a b", b'set c "d"'])
+@example([b"set a b", b"set a " + b"x" * (VALUE_BYTES_MAX + 1)])
+@example([b"set a b", b"set " + b"x" * VALUE_BYTES_MAX + b" b"])
+def test_plain_sets_are_those_of_their_lines(lines):
+    pairs = plain_sets(lines)
+    alone = [plain_set(line) for line in lines]
+    if pairs is not None:
+        assert pairs == alone
+    elif max(map(len, lines)) <= VALUE_BYTES_MAX and not any(quote in line for line in lines for quote in b"\"'"):
+        assert None in alone
+
+
 class FakeStream:
     """A stream that keeps what is sent and gives the outcomes it is told to, in order."""
 
@@ -49,6 +84,7 @@ class FakeStream:
         self.outcome = outcome
         self.sent = []
         self.waiting = []
+        self.received_at_once = None
 
     @property
     def in_flight(self):
@@ -59,8 +95,9 @@ class FakeStream:
         self.waiting.append((tag, self.outcome(command)))
 
     def receive(self, wait_s=None):
-        waiting, self.waiting = self.waiting, []
-        return waiting
+        at_once = len(self.waiting) if self.received_at_once is None else self.received_at_once
+        received, self.waiting = self.waiting[:at_once], self.waiting[at_once:]
+        return received
 
 
 class Kept(Output):
@@ -76,6 +113,87 @@ class Kept(Output):
 
     def message(self, text):
         self.messages.append(text)
+
+
+class FakeDaemon:
+    """What is set, and refusals of keys that begin with `x`, whole or not at all."""
+
+    def __init__(self):
+        self.entries = {}
+
+    def __call__(self, command):
+        pairs = command.pairs if isinstance(command, MultiSet) else [(command.key, getattr(command, "value", None))]
+        if any(key.startswith(b"x") for key, _ in pairs):
+            return Error("DENIED", "not yours", {"outcome": "not executed"})
+        if isinstance(command, Get):
+            return Ok(1, self.entries.get(command.key))
+        self.entries.update(pairs)
+        return Ok(1, None)
+
+
+def told_by(chunks, **limits):
+    """Run a script that comes in chunks; return what was told of each line, what is set, and the messages."""
+    daemon, told = FakeDaemon(), []
+    stream, output = FakeStream(daemon), Kept()
+    stream.until_readable = lambda fd, work: None
+    stream.received_at_once = limits.get("at_once")
+    script = Script(stream, output, form="raw")
+    took = script.took
+    script.sender.took = lambda sent, outcome: (
+        told.extend((where, outcome) for where in sent.each()),
+        took(sent, outcome),
+    )
+    coming = iter([*chunks, b""])
+    with (
+        patch.object(engine.os, "read", lambda fd, size: next(coming)),
+        patch.multiple(bulk, PAIRS_MAX=limits.get("pairs", PAIRS_MAX)),
+        patch.multiple(sender, LINES_IN_FLIGHT_MAX=limits.get("lines", 8_000)),
+        patch.multiple(engine, BLOCK_LINES=limits.get("block", 128), BLOCK_LINES_MIN=1),
+        opened("/dev/null") as fd,
+    ):
+        script.run(fd, "s")
+    output.flush()
+    return told, daemon.entries, output, script
+
+
+def cut(text, at):
+    bounds = [0, *sorted(place % (len(text) + 1) for place in at), len(text)]
+    return [text[start:end] for start, end in pairwise(bounds) if start < end]
+
+
+line_of_script = st.one_of(
+    st.builds(b"set %b %b".__mod__, st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.binary(min_size=1, max_size=3))),
+    st.builds(b"SET %b v".__mod__, st.binary(min_size=1, max_size=3)),
+    st.sampled_from([b"get a", b"", b"# set a b", b"set a 'b'", b"nonsense", b"begin", b"discard", b"set a 1\r"]),
+)
+scripts = st.lists(line_of_script, max_size=30).map(b"\n".join) | st.binary(max_size=60)
+cuts = st.lists(st.integers(min_value=0, max_value=500), max_size=5)
+limits = st.fixed_dictionaries(
+    {"pairs": st.integers(1, 9), "lines": st.integers(0, 20), "block": st.integers(1, 9), "at_once": st.integers(1, 4)}
+)
+
+
+@given(scripts.filter(lambda text: b"x" not in text.lower()), cuts, limits)
+def test_blocks_are_what_their_lines_are_however_they_come(text, at, limits):
+    told, entries, output, script = told_by(cut(text, at), **limits)
+    with patch.object(engine, "plain_sets", lambda lines: None), patch.object(engine, "plain_set", lambda line: None):
+        told_alone, entries_alone, output_alone, alone = told_by([text])
+    assert [(where, outcome) for where, outcome in told] == told_alone
+    assert (entries, output.written, output.messages) == (entries_alone, output_alone.written, output_alone.messages)
+    assert (script.count, script.failures, script.code) == (alone.count, alone.failures, alone.code)
+
+
+@given(st.lists(st.sampled_from([b"a", b"b", b"c", b"x1", b"x2"]), max_size=40), limits)
+@example([b"a", b"x1", b"b", b"c", b"x1", b"b"], {"pairs": 2, "lines": 20, "block": 1, "at_once": 1})
+def test_what_was_refused_together_is_told_apart_and_in_order(keys, limits):
+    text = b"".join(b"set %b %d\n" % (key, number) for number, key in enumerate(keys, 1))
+    told, entries, _, script = told_by([text], **limits)
+    assert [where.number for where, _ in told] == list(range(1, len(keys) + 1))
+    done = [plain_set(where.line) for where, outcome in told if isinstance(outcome, Ok)]
+    assert entries == dict(done)
+    set_last = {key: b"%d" % number for number, key in enumerate(keys, 1) if not key.startswith(b"x")}
+    assert entries == set_last  # a line refused though it was allowed is one that another of its key came after
+    assert script.failures == len(keys) - len(done)
 
 
 def run(lines, outcome, **options):
@@ -111,6 +229,75 @@ def test_a_refusal_is_told_for_each_line():
     script, _, output = run(lines, lambda _: Error("FULL", "the disk is full", {"outcome": "not executed"}))
     assert [text.split(": ")[1] for text in output.messages] == ["s:1", "s:2", "s:3"]
     assert (script.failures, script.code) == (3, 4)
+
+
+def test_a_line_that_is_refused_takes_no_other_with_it():
+    lines = [b"set a 1", b"set x 2", b"set c 3"]
+    script, stream, output = run(lines, FakeDaemon())
+    assert [type(command) for command in stream.sent] == [MultiSet, Set, Set, Set]
+    assert [text.split(": ")[1] for text in output.messages] == ["s:2"]
+    assert (output.written, script.failures, script.code) == (b"OK\nOK\n", 1, 4)
+
+
+def test_not_where_another_command_came_between():
+    daemon = FakeDaemon()
+    script, _, output = run([b"set a 1", b"set x 2", b"get a"], daemon)
+    script.take_run(Run("s", 4, [b"set a 3", b"set x 4"]))  # from now on each goes alone
+    script.take(Where("s", 6, b"get a"))
+    script.drain()
+    output.flush()
+    assert [text.split(": ")[1] for text in output.messages] == ["s:1", "s:2", "s:5"]
+    assert (output.written, daemon.entries) == (b"\nOK\n3\n", {b"a": b"3"})
+
+
+@pytest.mark.parametrize(("code", "outcome"), [("INTERNAL", "unknown"), ("READ_ONLY", "not executed"), ("FULL", None)])
+def test_what_no_line_alone_is_the_cause_of_or_may_have_been_executed_is_not_sent_again(code, outcome):
+    details = {} if outcome is None else {"outcome": outcome}
+    _, stream, output = run([b"set a 1", b"set b 2"], lambda _: Error(code, "no", details))
+    assert [type(command) for command in stream.sent] == [MultiSet]
+    assert len(output.messages) == 2
+
+
+def test_what_ctrl_c_found_gathered_was_not_sent_and_is_not_counted():
+    stream, output = FakeStream(FakeDaemon()), Kept()
+    script = Script(stream, output, form="raw")
+    script.take(Where("s", 1, b"get a"))
+    script.take(Where("s", 2, b"set a 1"))
+    script.interrupted()
+    assert output.messages == ["kvsh: interrupted after 1 commands"]
+
+
+def test_after_ctrl_c_nothing_is_sent_again():
+    stream, output = FakeStream(FakeDaemon()), Kept()
+    script = Script(stream, output, form="raw")
+    for number, line in enumerate([b"set a 1", b"set x 2"], 1):
+        script.take(Where("s", number, line))
+    script.sender.release()
+    script.interrupted()
+    assert [type(command) for command in stream.sent] == [MultiSet]
+    assert output.messages[-1] == "kvsh: interrupted after 2 commands"
+
+
+def test_no_more_lines_are_in_flight_than_there_is_room_for():
+    most = []
+    send = FakeStream.send
+
+    def noted(self, command, tag):
+        send(self, command, tag)
+        most.append(sum(tag.size for tag, _ in self.waiting))
+
+    with patch.object(FakeStream, "send", noted):
+        told_by([b"set a 1\n" * 100], pairs=3, lines=20, block=1, at_once=1)
+    assert 20 - 3 < max(most) <= 20
+
+
+def test_a_line_is_not_held_for_long_though_input_comes_without_a_pause():
+    sent = []
+    with patch.object(FakeStream, "send", lambda self, command, tag: sent.append(command)):
+        for held_s in (60, 0):
+            with patch.object(sender, "HELD_S", held_s):
+                told_by([b"set a 1\n", b"set b 2\n", b"set c 3\n"])
+    assert [len(command.pairs) for command in sent] == [3, 1, 1, 1]
 
 
 def test_a_lost_reply_is_told_of_the_first_line_and_counts_the_others(tmp_path):

@@ -1,0 +1,125 @@
+"""Any number of pairs set in as many MULTISETs as it takes, several in flight, in the order of the pairs.
+
+The fastest way in: 0.6 us a pair, where each SET of a pipeline costs 6. Memory holds a few portions of the pairs.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from kvd.client.inflight import Outcome
+from kvd.client.methods import Text, data
+from kvd.client.stream import Stream, ok
+from kvd.commands import Command
+from kvd.commands.values import MultiSet
+from kvd.errors import KvdError
+from kvd.limits import MIB
+
+PAIRS_MAX = 1_000
+PORTION_BYTES_MAX = MIB  # and one pair on top
+PORTIONS_IN_FLIGHT_MAX = 8
+BYTES_IN_FLIGHT_MAX = 16 * MIB  # or one portion
+
+Pairs = Mapping[Any, Text] | Iterable[tuple[Text, Text]]
+
+
+class Portion(NamedTuple):
+    """Pairs that go as one command, and their size."""
+
+    command: MultiSet
+    bytes: int
+
+
+def portions(pairs: Pairs) -> Iterator[Portion]:
+    """Yield the pairs in portions; no more is drawn before a portion is wanted."""
+    portion: list[tuple[bytes, bytes]] = []
+    size = 0
+    for key, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
+        # What `data` does, without its two calls for what is bytes: they are a third of the whole.
+        pair = (key if type(key) is bytes else data(key), value if type(value) is bytes else data(value))
+        portion.append(pair)
+        size += len(pair[0]) + len(pair[1])
+        if len(portion) >= PAIRS_MAX or size >= PORTION_BYTES_MAX:
+            yield Portion(MultiSet(portion), size)
+            portion, size = [], 0
+    if portion:
+        yield Portion(MultiSet(portion), size)
+
+
+class Loading:
+    """What is under way, in the order given. Pure."""
+
+    def __init__(self) -> None:
+        self.count = 0  # pairs that are set
+        self.sent: deque[Portion] = deque()
+        self.bytes = 0
+        self.error: KvdError | None = None
+
+    def has_room(self, portion: Portion) -> bool:
+        """Return whether a portion may be sent."""
+        is_full = len(self.sent) >= PORTIONS_IN_FLIGHT_MAX or self.bytes + portion.bytes > BYTES_IN_FLIGHT_MAX
+        return not (self.sent and is_full)
+
+    def send(self, portion: Portion) -> None:
+        """A portion is sent."""
+        self.sent.append(portion)
+        self.bytes += portion.bytes
+
+    def took(self, outcome: Outcome) -> None:
+        """The outcome of the first that is under way came; the first error is kept."""
+        portion = self.sent.popleft()
+        self.bytes -= portion.bytes
+        try:
+            ok(outcome)
+        except KvdError as error:
+            self.error = self.error or error
+        else:
+            self.count += len(portion.command.pairs)
+
+    def result(self) -> int:
+        """Return how many pairs are set; raise the first error."""
+        if self.error is not None:
+            raise self.error
+        return self.count
+
+
+def load(stream: Stream, pairs: Pairs) -> int:
+    """Set pairs over a stream that nothing else is sent over; return how many."""
+    loading = Loading()
+
+    def take() -> None:
+        for _, outcome in stream.receive():
+            loading.took(outcome)
+
+    for portion in portions(pairs):
+        while not loading.has_room(portion):
+            take()
+        if loading.error is not None:
+            break
+        stream.send(portion.command)
+        loading.send(portion)
+    while loading.sent:
+        take()
+    return loading.result()
+
+
+async def load_async(give: Callable[[Command, Any], None], pairs: Pairs) -> int:
+    """Set pairs by what takes a command and the future of its outcome; return how many."""
+    loading = Loading()
+    futures: deque[asyncio.Future[Outcome]] = deque()
+
+    async def take() -> None:
+        loading.took(await futures.popleft())
+
+    for portion in portions(pairs):
+        while not loading.has_room(portion):
+            await take()
+        if loading.error is not None:
+            break
+        futures.append(asyncio.get_running_loop().create_future())
+        give(portion.command, futures[-1])
+        loading.send(portion)
+    while loading.sent:
+        await take()
+    return loading.result()
