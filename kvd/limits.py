@@ -85,13 +85,13 @@ BUSY_TIMEOUT_MS = 5_000
 CHECKPOINT_WAIT_MS = 100
 
 # Storage. The overlay holds what the fold has not reached yet; beyond OVERLAY_*_MAX writers wait for it.
-FOLD_CHANGES = 50_000
-FOLD_BYTES = 32 * MIB
+FOLD_CHANGES = 150_000
+FOLD_BYTES = 48 * MIB
 FOLD_AGE_MS = 5_000
 TABLE_CHECKPOINT_CHANGES = 400_000
 TABLE_WAL_BYTES_MAX = 50 * MIB  # some portions more when readers hold a checkpoint up
 TABLE_PORTION_BYTES = 8 * MIB
-OVERLAY_CHANGES_MAX = 200_000
+OVERLAY_CHANGES_MAX = 400_000
 OVERLAY_BYTES_MAX = 96 * MIB
 MEMORY_BYTES_MAX = 160 * MIB  # the overlay, and as much cache as it leaves
 ENTRY_OVERHEAD_BYTES = 300

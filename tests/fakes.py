@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from kvd.commands import Command
 from kvd.commands.base import Wait
-from kvd.commands.entry import Change, Entry, Head, Remembered, Row, change_of, entry_of
-from kvd.engine import Engine, Staged
+from kvd.commands.entry import Change, Entry, Head, Remembered, Row, Staged, change_of, entry_of
+from kvd.engine import Engine
 from kvd.errors import Refused
 from kvd.limits import ONCE_KEPT_MS
 
@@ -13,7 +13,7 @@ NOW = 1_000_000
 
 
 class Memory:
-    """`kvd.engine.Committed`, in plain dicts and lists."""
+    """`kvd.staging.Committed`, in plain dicts and lists."""
 
     def __init__(self) -> None:
         self.revision = self.compacted = 0
@@ -29,8 +29,8 @@ class Memory:
     def get_many(self, keys: list[bytes]) -> tuple[list[Entry | None], bool]:
         return [self.entries.get(key) for key in keys], self.is_partial
 
-    def read_ahead(self, keys: list[bytes]) -> None:
-        pass
+    def read_ahead(self, keys: list[bytes]) -> int:
+        return 0
 
     def values(self, keys: list[bytes], now: int) -> list[bytes | None] | None:
         if self.is_partial:

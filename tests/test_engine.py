@@ -5,16 +5,16 @@ from fakes import NOW, Bench, Memory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvd import engine as engine_module
+from kvd import staging as staging_module
 from kvd import wire
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Ok
 from kvd.commands.changes import Changes, Compact
-from kvd.commands.entry import Entry
+from kvd.commands.entry import Entry, Staged
 from kvd.commands.expiry import Expire, Persist
 from kvd.commands.keys import ClearPrefix, Count, Scan
 from kvd.commands.values import Append, Clear, Get, Incr, MultiSet, Set, Take
-from kvd.engine import Engine, Staged
+from kvd.engine import Engine
 from kvd.limits import ENTRY_OVERHEAD_BYTES
 
 A, B = b"a", b"b"
@@ -95,7 +95,7 @@ def test_a_count_and_a_walk_see_what_is_staged_over_what_is_committed():
 
 
 def test_a_command_that_would_stage_too_much_is_refused_and_what_was_staged_stays(monkeypatch):
-    monkeypatch.setattr(engine_module, "STAGED_BYTES_MAX", 10 + 2 * ENTRY_OVERHEAD_BYTES)
+    monkeypatch.setattr(staging_module, "STAGED_BYTES_MAX", 10 + 2 * ENTRY_OVERHEAD_BYTES)
     bench = Bench(commits=False).given(Set(A, b"12345"))
     message = "this would write too much at once: do it in smaller parts"
     assert bench.run(MultiSet([(A, b"1"), (B, b"123")])) == ("TOO_LARGE", message, {})

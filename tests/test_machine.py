@@ -24,9 +24,10 @@ from models import Model, Refusal, changes_reply
 from kvd import core, wire
 from kvd.commands import atomic, changes, expiry, keys, values
 from kvd.commands.base import Wait, commands_in
-from kvd.engine import Engine, Staging
+from kvd.engine import Engine
 from kvd.errors import KvdError, Refused
 from kvd.limits import ONCE_KEPT_MS
+from kvd.staging import Staging
 from kvd.storage import Store
 from kvd.storage import fold as fold_module
 from kvd.storage import folder as folder_module

@@ -2,9 +2,10 @@
 
 Each part has a plain form in Python that does the same, and is chosen where that is:
 
-    records.c   what is known of each key            kvd/storage/records.py
-    journal.c   rows of the journal, given to SQLite kvd/storage/journal.py
-    staging.c   GET, SET and MULTISET as most are    kvd/engine.py
+    records.c   what is known of each key                  kvd/storage/records.py
+    journal.c   rows of the journal, to SQLite and back    kvd/storage/journal.py
+    plan.c      the net changes that a fold takes          kvd/storage/fold.py
+    staging.c   GET, SET and MULTISET as most are          kvd/staging.py
 
 The meaning is told in Python alone: what is not common (an entry that is not in memory, or has expired, a batch that is
 too large) the C leaves to it. This room imports nothing.

@@ -14,7 +14,7 @@ PyObject *load(PyObject *self, PyObject *args) {
     void *library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     if (!library) return PyErr_Format(PyExc_OSError, "SQLite is not loaded from %s", path);
     const char *names[] = { /* in the order of Lite */
-        "auto_extension", "cancel_auto_extension", "prepare_v3", "finalize", "step", "reset", "bind_null", "bind_int64",
+        "auto_extension", "prepare_v3", "finalize", "step", "reset", "bind_null", "bind_int64",
         "bind_blob64", "clear_bindings", "column_type", "column_int64", "column_blob", "column_bytes", "extended_errcode", "errmsg",
     };
     enum { COUNT = sizeof names / sizeof *names };
@@ -30,7 +30,8 @@ PyObject *load(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* Which connection Python's module has opened: SQLite calls this for each, in the thread that opens it. */
+/* Which connection Python's module has opened: SQLite calls this for each, in the thread that opens it, from the first time
+ * that it was asked to (again is nothing new to it). */
 static _Thread_local sqlite3 *last_opened;
 static int note_opened(sqlite3 *db, char **error, const void *routines) {
     (void)error, (void)routines;
@@ -48,7 +49,6 @@ PyObject *opened(PyObject *self, PyObject *args) {
     last_opened = NULL;
     if (lite.auto_extension(note_opened) != OK) return PyErr_NoMemory();
     PyObject *connection = PyObject_CallNoArgs(connect);
-    lite.cancel_auto_extension(note_opened);
     if (!connection) return NULL;
     if (!last_opened) return Py_DECREF(connection), PyErr_Format(PyExc_RuntimeError, "nothing was opened");
     return Py_BuildValue("NN", connection, PyLong_FromVoidPtr(last_opened));

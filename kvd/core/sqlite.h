@@ -13,7 +13,6 @@ enum { INTEGER_TYPE = 1, BLOB_TYPE = 4, NULL_TYPE = 5 };
 
 typedef struct {
     int (*auto_extension)(entry_point);
-    int (*cancel_auto_extension)(entry_point);
     int (*prepare)(sqlite3 *, const char *, int, unsigned, sqlite3_stmt **, const char **);
     int (*finalize)(sqlite3_stmt *);
     int (*step)(sqlite3_stmt *);

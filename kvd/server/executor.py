@@ -28,6 +28,7 @@ TIGHT = "the daemon holds too much for clients that do not read their replies: a
 BATCH_NS_MAX = BATCH_MS_MAX * 1_000_000
 APPLIED = frozenset(command for command in COMMANDS.values() if issubclass(command, Read | Write))
 READS = frozenset(command for command in APPLIED if issubclass(command, Read))
+AHEAD_MIN = 4
 KEYED = frozenset(command for command in COMMANDS.values() if "key" in command.__struct_fields__)
 
 
@@ -50,7 +51,6 @@ class Executor:
         self.spent: dict[type[Command | Refused], int] = defaultdict(int)  # ns
         self.commits = self.commit_ns = self.commit_max_ns = 0
         self.errors = 0
-        self.misses = 0
         self.denied = 0
         # Raises Denied unless the client with a key may run a command; None where clients have no keys.
         self.check: Callable[[str, Command], None] | None = None
@@ -138,13 +138,15 @@ class Executor:
             self.slowlog.note(command, request[2] if self.check is not None else None, took_ns, now)  # type: ignore[misc]  # with a check there are three
 
     def read_ahead(self, commands: Sequence[Command | Refused], now: Milliseconds) -> None:
-        """Read together what the commands will ask of the table, if those before had to ask it: 6 us a key, not 10."""
-        before, self.misses = self.misses, self.store.misses
-        if self.misses - before > 1:
+        """Let the keys of commands be looked up together, and what the table alone can tell be read together.
+
+        A key that is cold in the processor's caches costs 0.1 us less then, one that is on disk 6 us instead of 10.
+        """
+        if len(commands) >= AHEAD_MIN:
             keys = [command.key for command in commands if type(command) in KEYED]  # type: ignore[union-attr]
             began = perf_counter_ns()
-            self.store.read_ahead(keys)
-            self.slowlog.note_shared(READ_AHEAD, len(keys), perf_counter_ns() - began, now)
+            count = self.store.read_ahead(keys)
+            self.slowlog.note_shared(READ_AHEAD, count, perf_counter_ns() - began, now)
 
     def answer(self, envelope: list[bytes], command: Command | Refused, now: Milliseconds) -> bytes | None:
         """Run one command against staging; return the encoded reply, None when it waits."""

@@ -146,6 +146,7 @@ def server_facts(server: "Server") -> dict[str, Any]:
         "read_only": server.read_only,
         "sqlite": server.store.sqlite_version,
         "frames": server.requests.frames.name,
+        "core": server.store.records.name,
         "keys": server.doorkeeper is not None,
     }
 

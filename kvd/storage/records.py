@@ -20,6 +20,7 @@ MISSING: Any = object()
 class Records(Protocol):
     """Keys and what is known of them. None is a key that has ended or never was."""
 
+    name: str  # of the form
     overhead: int  # bytes that an entry takes besides its key and value, about
     hits: int
 

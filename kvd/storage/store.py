@@ -175,12 +175,16 @@ class Store(Upkeep):
         self.memory.keep({key: entry})
         return entry
 
-    def read_ahead(self, keys: Sequence[bytes]) -> None:
-        """Read together what the table alone can tell of keys. What goes wrong is told to whoever asks for the key."""
+    def read_ahead(self, keys: Sequence[bytes]) -> int:
+        """Read together what the table alone can tell of keys; return how many there were.
+
+        What goes wrong is told to whoever asks for the key.
+        """
+        missing = self.memory.records.missing(keys)
         with suppress(Refused):
-            missing = self.memory.records.missing(keys)
             self.read_many(missing)
             self.memory.records.hits -= len(missing)  # each is a hit when it is asked for
+        return len(missing)
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
         """Return the entries of keys, expired or not, MISSING where one is large and on disk, and whether any is.

@@ -4,7 +4,7 @@ import pytest
 from fakes import NOW, Bench
 from msgspec import Raw
 
-from kvd import engine, wire
+from kvd import staging, wire
 from kvd.commands import atomic
 from kvd.commands.atomic import Once, Transaction, weight
 from kvd.commands.base import Ok
@@ -138,7 +138,10 @@ def test_results_of_more_than_a_reply_holds_undo_the_transaction(bench, monkeypa
     assert bench.run(Get(B)) is None
 
 
-@pytest.mark.parametrize("result", [None, 0, -1, b"", b"x" * 1000, [b"x", None], [[b"a" * 50, (b"b", 1)], None]])
+@pytest.mark.parametrize(
+    "result",
+    [None, 0, -1, b"", b"x" * 1000, [b"x", None], [[b"a" * 50, (b"b", 1)], None], Raw(b"\x91\xc4\x01a")],
+)
 def test_a_result_is_never_heavier_on_the_wire_than_it_was_weighed(result):
     assert len(wire.encode(result)) <= weight(result) + 9
 
@@ -203,7 +206,7 @@ def test_a_token_is_kept_for_two_minutes_and_then_free(bench):
 
 
 def test_when_too_many_tokens_are_kept_a_new_one_is_refused_and_nothing_runs(bench, monkeypatch):
-    monkeypatch.setattr(engine, "ONCE_TOKENS_MAX", 2)
+    monkeypatch.setattr(staging, "ONCE_TOKENS_MAX", 2)
     bench.given(once(Incr(A)), once(Incr(A), OTHER))
     message = "2 tokens of ONCE are kept already; the oldest is forgotten in two minutes at most"
     assert bench.run(once(Incr(A), b"token--3")) == ("BUSY", message, {})

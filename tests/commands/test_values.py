@@ -3,7 +3,7 @@
 import pytest
 from fakes import NOW
 
-from kvd import engine
+from kvd import staging
 from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
 from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
 
@@ -161,7 +161,7 @@ def test_a_value_grows_up_to_its_limit_and_not_a_byte_beyond(bench):
 
 
 def test_multiget_of_more_than_a_reply_holds_is_refused(bench, monkeypatch):
-    monkeypatch.setattr(engine, "REPLY_BYTES_MAX", 4)
+    monkeypatch.setattr(staging, "REPLY_BYTES_MAX", 4)
     bench.memory.is_partial = True
     bench.given(Set(A, b"12"), Set(B, b"345"))
     assert bench.run(MultiGet([A, A])) == [b"12", b"12"]

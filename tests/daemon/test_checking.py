@@ -11,6 +11,7 @@ from sqlite_utils.utils import sqlite3
 
 from kvd.commands.server import Check
 from kvd.errors import Busy, ClientError, Corrupt, ShuttingDown
+from kvd.limits import FOLD_CHANGES
 from kvd.storage.database import PAGE_BYTES
 
 
@@ -37,8 +38,8 @@ def damage(daemon):
 
 @pytest.fixture
 def damaged(daemon, kv):
-    fill(kv, 50_001)  # more than FOLD_CHANGES: the table has them
-    while kv.info("store")["store"]["folded"] < 50_000:
+    fill(kv, FOLD_CHANGES + 1)  # so the table has them
+    while kv.info("store")["store"]["folded"] < FOLD_CHANGES:
         pass
     assert damage(daemon) == 1
     return daemon

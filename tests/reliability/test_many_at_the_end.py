@@ -10,6 +10,7 @@ from running import eventually
 
 from kvd.client import Client
 from kvd.errors import ClientError, Refused
+from kvd.limits import FOLD_CHANGES
 
 END_S = 3
 
@@ -34,7 +35,7 @@ def wait_for_changes(endpoint, told):
             told.append(error)
 
 
-@pytest.mark.parametrize("filled", [0, 60_000])
+@pytest.mark.parametrize("filled", [0, FOLD_CHANGES + 10_000])
 def test_many_clients_and_a_fold_at_hand_do_not_hold_up_the_end(daemon, filled):
     if filled:
         with daemon.client(timeout=30) as kv, kv.pipeline() as pipeline:

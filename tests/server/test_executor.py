@@ -61,10 +61,10 @@ def test_a_body_of_many_floors_is_refused(executor, inner):
     assert answers(executor, get(1)) == [b"v1"]
 
 
-def test_after_a_batch_that_had_to_ask_the_table_the_next_asks_it_once(executor, monkeypatch):
+def test_a_batch_asks_the_table_once(executor, monkeypatch):
     store = executor.store
     store.memory = Memory(store.folded)
-    answers(executor, get(0), get(1), get(2))
+    executor.engine.staging.drop()
     asked = []
     monkeypatch.setattr(store.table, "get", lambda key: asked.append(key) or pytest.fail("read alone"))
     real = store.table.get_many
@@ -80,5 +80,5 @@ def test_what_is_damaged_is_told_to_who_asks_for_it(executor, monkeypatch):
     store = executor.store
     store.memory = Memory(store.folded)
     store.table.db.execute("UPDATE entry SET checksum = 1 WHERE key = x'34'")
-    answers(executor, get(0), get(1))
-    assert answers(executor, get(3), get(4), get(5)) == [b"v3", "CORRUPT", b"v5"]
+    executor.engine.staging.drop()
+    assert answers(executor, get(3), get(4), get(5), get(6)) == [b"v3", "CORRUPT", b"v5", b"v6"]

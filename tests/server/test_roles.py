@@ -171,9 +171,12 @@ def test_a_refusal_is_the_same_whether_the_key_exists_or_not(executor, name):
 
 
 def test_nothing_is_read_for_who_is_denied(executor, monkeypatch):
-    monkeypatch.setattr(executor.store, "misses", executor.misses + 1_000)  # as if the table had to be asked
     asked = []
-    monkeypatch.setattr(executor.store, "read_ahead", asked.extend)
+    monkeypatch.setattr("kvd.server.executor.AHEAD_MIN", 1)
+    monkeypatch.setattr(executor.store, "read_ahead", lambda keys: asked.extend(keys) or 0)
+    reply_to(executor, ["GET", b"user:1"], "read 1")
+    assert asked == [b"user:1"]
+    asked.clear()
     reply_to(executor, ["GET", b"other:1"], "read 1")
     assert asked == []
 
