@@ -18,7 +18,7 @@ from kvd.commands import COMMANDS
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Ok
 from kvd.commands.changes import Changes, Compact
-from kvd.commands.entry import Change
+from kvd.commands.entry import KINDS, Change
 from kvd.commands.expiry import Expire, Persist, Ttl
 from kvd.commands.inspection import Clients, SlowLog
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
@@ -110,7 +110,9 @@ def reply_lines():
 
 def published_lines():
     for sample in CHANGE_SAMPLES:
-        topic, body = wire.change_frames(sample)
+        kind = next(kind for kind, name in KINDS.items() if name == sample.kind)
+        row = (sample.revision, kind, sample.key, sample.value, sample.previous, 0, sample.expires, sample.time)
+        [topic], [body] = wire.published([row])
         yield f"{sample.kind}.{sample.revision}.topic", topic.hex()
         yield f"{sample.kind}.{sample.revision}.body", body.hex()
     yield "control.topic", wire.CONTROL_TOPIC.hex()

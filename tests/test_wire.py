@@ -272,12 +272,14 @@ def test_an_error_goes_over_the_wire_and_is_raised_again():
         wire.raise_error(Error("COMPACTED", "gone", {"compacted": 3}))
 
 
+ROW = (7, 1, b"user:1", b"v", 3, 2, 99, 50)
 CHANGE = Change("SET", 7, b"user:1", b"v", 3, 99, 50)
 
 
 def test_a_change_is_published_under_its_key():
-    topic, body = wire.change_frames(CHANGE)
+    [topic], [body] = wire.published([ROW])
     assert topic == b"kuser:1"
+    assert body == wire.encode(CHANGE)
     assert wire.decode_change(body) == CHANGE
     assert wire.changes_in(msgpack.decode(wire.encode([CHANGE]))) == [CHANGE]
 

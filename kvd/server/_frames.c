@@ -194,10 +194,39 @@ static PyObject *send(PyObject *self, PyObject *args) {
     return PyErr_Occurred() ? NULL : PyLong_FromLong(dropped);
 }
 
+/* Send a frame; return 0, or -1 with an exception. */
+static int send_frame(void *socket, PyObject *frame, int flags) {
+    char *data;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(frame, &data, &size) < 0) return -1;
+    while (send_bytes(socket, data, (size_t)size, flags) < 0) {
+        if (last_error() == EINTR) continue;
+        raise_last();
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(publish_doc,
+    "publish(socket, topics, bodies)\n\nSend each topic with its body over a socket that never waits, as an XPUB. Raises OSError.");
+
+static PyObject *publish(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *address, *topics, *bodies;
+    if (!PyArg_ParseTuple(args, "OO!O!", &address, &PyList_Type, &topics, &PyList_Type, &bodies)) return NULL;
+    void *socket = socket_at(address);
+    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(topics) && !PyErr_Occurred(); at++) {
+        PyObject *body = PyList_GetItem(bodies, at);
+        if (body && send_frame(socket, PyList_GET_ITEM(topics, at), SNDMORE | DONTWAIT) == 0) send_frame(socket, body, DONTWAIT);
+    }
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+}
+
 static PyMethodDef methods[] = {
     {"load", load, METH_VARARGS, load_doc},
     {"receive", receive, METH_VARARGS, receive_doc},
     {"send", send, METH_VARARGS, send_doc},
+    {"publish", publish, METH_VARARGS, publish_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -36,6 +36,9 @@ class Frames(Protocol):
         Returns how many were dropped because their client is gone or does not read.
         """
 
+    def publish(self, topics: list[bytes], bodies: list[bytes]) -> None:
+        """Send each topic with its body, over a socket that drops what somebody does not read."""
+
 
 class PlainFrames:
     """The plain form."""
@@ -90,6 +93,13 @@ class PlainFrames:
             if body is not None
         )
 
+    def publish(self, topics: list[bytes], bodies: list[bytes]) -> None:
+        """Send each topic with its body, over a socket that drops what somebody does not read."""
+        send = self.socket.send
+        for topic, body in zip(topics, bodies, strict=True):
+            send(topic, MORE_NOBLOCK)
+            send(body, NOBLOCK)
+
     def is_sent(self, envelope: list[bytes], body: bytes) -> bool:
         """Send one message; return whether somebody takes it."""
         send = self.socket.send
@@ -136,6 +146,10 @@ class CompiledFrames:
     def send(self, requests: list[Request], bodies: Sequence[bytes | None]) -> int:
         """Send each body that is not None to where its request came from; return how many were dropped."""
         return self.module.send(self.address, requests, bodies)  # type: ignore[no-any-return]
+
+    def publish(self, topics: list[bytes], bodies: list[bytes]) -> None:
+        """Send each topic with its body, over a socket that drops what somebody does not read."""
+        self.module.publish(self.address, topics, bodies)
 
 
 def libzmq_path() -> str:

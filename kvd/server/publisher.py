@@ -1,13 +1,14 @@
 """The changes socket: an XPUB that publishes what was committed, and heartbeats that show a silent loss."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import zmq
 
 from kvd import wire
-from kvd.commands.entry import Milliseconds, Row, change_of
+from kvd.commands.entry import Milliseconds, Row
 from kvd.limits import HANDSHAKE_MS_MAX, HEARTBEAT_MS, KEY_BYTES_MAX, PUBLISH_QUEUE_MAX
 from kvd.server.doorkeeper import ALL_KEYS, Doorkeeper
+from kvd.server.frames import frames_of
 
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 SUBSCRIPTIONS_PER_TURN_MAX = 1_000
@@ -35,6 +36,7 @@ class Publisher:
         self.socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS_MAX)
         if doorkeeper is not None:
             doorkeeper.guard(self.socket, ALL_KEYS)
+        self.frames = frames_of(self.socket)
         self.topics: set[bytes] = set()
         self.published = 0
         self.next_heartbeat: Milliseconds = 0
@@ -72,13 +74,9 @@ class Publisher:
             self.socket.send(wire.CONTROL_TOPIC, MORE | NOBLOCK)
             self.socket.send(body, NOBLOCK)
 
-    def publish(self, rows: Iterable[Row]) -> None:
+    def publish(self, rows: Sequence[Row]) -> None:
         """Publish committed changes. With no subscriber it costs nothing: not even the encoding."""
         if not self.topics:
             return
-        send = self.socket.send
-        for row in rows:
-            topic, body = wire.change_frames(change_of(row))
-            send(topic, MORE | NOBLOCK)
-            send(body, NOBLOCK)
-            self.published += 1
+        self.frames.publish(*wire.published(rows))
+        self.published += len(rows)

@@ -136,6 +136,21 @@ def test_a_client_that_does_not_read_loses_replies_and_they_are_counted(form, so
 
 
 @built
+@pytest.mark.parametrize("form", [PlainFrames, compiled])
+def test_what_is_published_comes_in_order_and_only_to_who_asked(form):
+    with zmq.Context() as context, context.socket(zmq.XPUB) as xpub, context.socket(zmq.SUB) as sub:
+        for each in (xpub, sub):
+            each.set(zmq.LINGER, 0)
+            each.set(zmq.RCVTIMEO, 5000)
+        sub.connect(f"tcp://127.0.0.1:{xpub.bind_to_random_port('tcp://127.0.0.1')}")
+        sub.subscribe(b"ka")
+        assert xpub.recv() == b"\x01ka"
+        frames = form(xpub)
+        frames.publish([], [])
+        frames.publish([b"ka1", b"kb1", b"ka2"], [b"1", b"2", b"x" * 5_000])
+        assert [sub.recv_multipart() for _ in range(2)] == [[b"ka1", b"1"], [b"ka2", b"x" * 5_000]]
+
+
 def test_wrong_arguments_raise_and_do_not_crash(sockets):
     _frames = import_module("kvd.server._frames")
     frames = CompiledFrames(sockets[0])
