@@ -109,13 +109,14 @@ static PyObject *bytes_in(sqlite3_stmt *select, int at) {
     return PyBytes_FromStringAndSize(bytes, lite.column_bytes(select, at));
 }
 
-/* Return whether a row has the types and the checksums that it should. */
+/* Return whether a row has the types and the checksums that it should: what `is_whole` in storage/checksum.py says. */
 static int is_whole(sqlite3_stmt *select, const Row *row) {
     for (int at = 0; at < COLUMNS; at++) {
         int type = lite.column_type(select, at);
-        int may_be_null = type == NULL_TYPE && (at == VALUE || at == EXPIRES);
+        int may_be_null = type == NULL_TYPE && ((at == VALUE && row->kind != KIND_SET) || at == EXPIRES);
         if (!may_be_null && type != (at == KEY || at == VALUE ? BLOB_TYPE : INTEGER_TYPE)) return 0;
     }
+    if (row->expires == 0) return 0;
     Sums sums = sums_of(row);
     return sums.head == lite.column_int64(select, HEAD) && sums.checksum == lite.column_int64(select, CHECKSUM) &&
            sums.seal == lite.column_int64(select, SEAL);

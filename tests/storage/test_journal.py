@@ -66,9 +66,13 @@ def test_rows_are_given_as_they_were_taken(drive):
 
 
 NUMBERS = st.integers(0, 2**62)
+TIMES = st.none() | st.integers(1, 2**62)
 BYTES = st.binary(max_size=40)
-VALUES = st.none() | BYTES | st.just(b"x" * 5_000)
-ROWS = st.tuples(st.sampled_from([1, 2, 3]), BYTES, VALUES, NUMBERS, NUMBERS, st.none() | NUMBERS, NUMBERS)
+VALUES = BYTES | st.just(b"x" * 5_000)
+ROWS = st.one_of(
+    st.tuples(st.just(1), BYTES, VALUES, NUMBERS, NUMBERS, TIMES, NUMBERS),
+    st.tuples(st.sampled_from([2, 3]), BYTES, st.none() | VALUES, NUMBERS, NUMBERS, TIMES, NUMBERS),
+)
 
 
 @built
@@ -110,6 +114,18 @@ def test_a_damaged_row_is_told_by_both_forms(drive, column, value):
     journal.db.execute(f"UPDATE journal SET {column} = {value} WHERE revision = 2")
     for form in (journal.rows, PlainRows(journal.db)):
         assert len(form.between(0, 1, 9, 99)) == 1
+        with pytest.raises(Corrupt, match="revision 2"):
+            form.between(0, 9, 9, 99)
+
+
+@built
+@pytest.mark.parametrize("cell", ["value = ''", "value = 0", "value = NULL", "expires = 0"])
+def test_a_cell_whose_type_alone_is_damaged_is_told_by_both_forms(drive, cell):
+    """One bit of what comes before a row makes an empty value text or 0, or lets end at 0 what does not expire."""
+    drive.apply(Set(b"a", b""), Set(b"b", b""))
+    journal = drive.store.journal
+    journal.db.execute(f"UPDATE journal SET {cell} WHERE revision = 2")
+    for form in (journal.rows, PlainRows(journal.db)):
         with pytest.raises(Corrupt, match="revision 2"):
             form.between(0, 9, 9, 99)
 
