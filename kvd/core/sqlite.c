@@ -32,6 +32,7 @@ PyObject *load(PyObject *self, PyObject *args) {
 
 /* Which connection Python's module has opened: SQLite calls this for each, in the thread that opens it. */
 static _Thread_local sqlite3 *last_opened;
+static int opening; /* how many calls are at work: SQLite has one list for all threads. Guarded by the GIL */
 static int note_opened(sqlite3 *db, char **error, const void *routines) {
     (void)error, (void)routines;
     last_opened = db;
@@ -47,8 +48,9 @@ PyObject *opened(PyObject *self, PyObject *args) {
     if (!lite.errmsg) return PyErr_Format(PyExc_RuntimeError, "load SQLite first");
     last_opened = NULL;
     if (lite.auto_extension(note_opened) != OK) return PyErr_NoMemory();
+    opening++;
     PyObject *connection = PyObject_CallNoArgs(connect);
-    lite.cancel_auto_extension(note_opened);
+    if (--opening == 0) lite.cancel_auto_extension(note_opened);
     if (!connection) return NULL;
     if (!last_opened) return Py_DECREF(connection), PyErr_Format(PyExc_RuntimeError, "nothing was opened");
     return Py_BuildValue("NN", connection, PyLong_FromVoidPtr(last_opened));
@@ -60,6 +62,8 @@ sqlite3_stmt *lite_prepare(PyObject *address, const char *sql) {
     if (!lite.errmsg) return PyErr_SetString(PyExc_RuntimeError, "load SQLite first"), NULL;
     sqlite3 *db = PyLong_AsVoidPtr(address);
     sqlite3_stmt *statement = NULL;
-    if (db && lite.prepare(db, sql, -1, PREPARE_PERSISTENT, &statement, NULL) != OK) PyErr_SetString(PyExc_ValueError, lite.errmsg(db));
+    if (!db && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no connection is there");
+    if (db && lite.prepare(db, sql, -1, PREPARE_PERSISTENT, &statement, NULL) != OK)
+        PyErr_SetString(PyExc_ValueError, lite.errmsg(db));
     return statement;
 }
