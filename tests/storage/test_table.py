@@ -35,6 +35,13 @@ def test_an_entry_comes_back_as_it_was_written(drive):
     ]
 
 
+def test_keys_that_are_asked_for_twice_are_read_all_the_same(drive):
+    drive.apply(Set(b"large", bytes(5_000)), Set(b"small", b"1"))
+    table = drive.fold().store.table
+    keys = [b"large", b"small", b"missing"] * table_module.MANY
+    assert table.get_many(keys) == {b"small": Entry(b"small", 2, 2, None, b"1"), b"missing": None}
+
+
 @pytest.mark.parametrize("cell", ["value = ''", "value = 0", "expires = 0"])
 def test_a_cell_whose_type_alone_is_damaged_is_told(drive, cell):
     """One bit of what comes before a row makes an empty value text or 0, or lets end at 0 what does not expire."""
