@@ -1,5 +1,7 @@
 """The journal: rows in order, checked; bounded spans; heads; tokens."""
 
+import ctypes
+
 import pytest
 from drives import NOW, RolledBack
 from forms import built
@@ -13,7 +15,8 @@ from kvd.commands.entry import Remembered
 from kvd.commands.values import Clear, Incr, MultiSet, Set
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import journal as journal_module
-from kvd.storage.journal import CompiledRows, Head, Journal, PlainRows
+from kvd.storage.database import connect_migrated, library_path, opened
+from kvd.storage.journal import MIGRATIONS, CompiledRows, Head, Journal, PlainRows, rows_of
 
 
 def rows_after(journal, revision):
@@ -137,6 +140,20 @@ def test_what_is_no_row_is_refused_and_nothing_is_written(drive):
         with pytest.raises((TypeError, OverflowError)):
             drive.store.journal.append([good, wrong], [], None, None)
         assert rows_after(drive.store.journal, 0) == []
+
+
+@built
+def test_what_sqlite_finds_too_large_is_refused_and_not_written_as_nothing(tmp_path):
+    db, address = opened(lambda: connect_migrated(tmp_path / "journal.db", MIGRATIONS))
+    limit = ctypes.CDLL(library_path()).sqlite3_limit
+    limit(ctypes.c_void_p(address), 0, 10_000)  # of bytes in a row; usually 10**9
+    for rows in (rows_of(db, address), PlainRows(db)):
+        with pytest.raises(sqlite3.Error, match="too big|parameter 3"):
+            rows.append([(1, 1, b"a", bytes(20_000), 0, 1, None, NOW)])
+        rows.append([])
+        assert rows.between(0, 9, 9, 9) == []
+        rows.close()
+    db.close()
 
 
 @built
