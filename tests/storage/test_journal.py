@@ -148,7 +148,7 @@ def test_what_sqlite_finds_too_large_is_refused_and_not_written_as_nothing(tmp_p
     limit = ctypes.CDLL(library_path()).sqlite3_limit
     limit(ctypes.c_void_p(address), 0, 10_000)  # of bytes in a row; usually 10**9
     for rows in (rows_of(db, address), PlainRows(db)):
-        with pytest.raises(sqlite3.Error, match="too big|parameter 3"):
+        with pytest.raises(sqlite3.Error, match=r"too big|parameter 3"):
             rows.append([(1, 1, b"a", bytes(20_000), 0, 1, None, NOW)])
         rows.append([])
         assert rows.between(0, 9, 9, 9) == []
@@ -222,6 +222,15 @@ def test_a_damaged_row_is_an_error_when_it_is_read(drive, change):
         store.changes(0, b"", 9)
     assert caught.value.details == {"revision": 1}
     assert store.changes(1, b"", 9)[0] == 2
+
+
+@pytest.mark.parametrize("hidden", ["revision = 2", "revision = 3", "revision > 1"])
+def test_changes_that_are_hidden_are_told_not_skipped(drive, hidden):
+    drive.apply(MultiSet([(b"a", b"1")] * 3))
+    journal = drive.store.journal
+    journal.db.execute(f"UPDATE journal SET revision = -revision WHERE {hidden}")
+    with pytest.raises(Corrupt, match="missing on disk"):
+        [journal.changes(since, 3, b"", 9) for since in range(3)]
 
 
 @pytest.mark.parametrize("change", DAMAGE)
