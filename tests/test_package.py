@@ -3,13 +3,25 @@
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from kvd import core
+
 ROOT = Path(__file__).resolve().parent.parent
 NOT_INSTALLED = {"debian", "build-deb.sh", "check-units.sh"}  # for who builds
+
+
+def test_what_is_compiled_is_made_of_all_its_sources_and_can_be_loaded():
+    """A part that is left out still links: it cannot be loaded then, and the plain forms would serve, unnoticed."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    (extension,) = [each for each in tools["ext-modules"] if each["name"] == "kvd.core._core"]
+    files = {end: sorted(f"kvd/core/{path.name}" for path in (ROOT / "kvd/core").glob(f"*.{end}")) for end in "ch"}
+    assert (sorted(extension["sources"]), sorted(extension["depends"])) == (files["c"], files["h"])
+    assert core.module is not None or not list((ROOT / "kvd/core").glob(f"_core.{sys.implementation.cache_tag}*.so"))
 
 
 @pytest.mark.long

@@ -63,18 +63,19 @@ typedef struct {
     sqlite3_stmt *insert, *select;
 } Rows;
 
-static void bind_bytes(sqlite3_stmt *insert, int place, PyObject *bytes) {
-    if (bytes == Py_None) lite.bind_null(insert, place);
-    else lite.bind_blob64(insert, place, PyBytes_AS_STRING(bytes), (uint64_t)PyBytes_GET_SIZE(bytes), NULL); /* not copied */
+static int bind_bytes(sqlite3_stmt *insert, int place, PyObject *bytes) {
+    if (bytes == Py_None) return lite.bind_null(insert, place);
+    return lite.bind_blob64(insert, place, PyBytes_AS_STRING(bytes), (uint64_t)PyBytes_GET_SIZE(bytes), NULL); /* not copied */
 }
 
 /* Insert one row; return SQLite's code. What is bound is borrowed, and let go before anything else can happen to it. */
 static int insert_one(sqlite3_stmt *insert, const Row *row) {
     Sums sums = sums_of(row);
+    int code = bind_bytes(insert, KEY + 1, row->key);
+    if (code == OK) code = bind_bytes(insert, VALUE + 1, row->value);
+    if (code != OK) return code; /* too large: NULL would be written */
     lite.bind_int64(insert, REVISION + 1, row->revision);
     lite.bind_int64(insert, KIND + 1, row->kind);
-    bind_bytes(insert, KEY + 1, row->key);
-    bind_bytes(insert, VALUE + 1, row->value);
     lite.bind_int64(insert, PREVIOUS + 1, row->previous);
     lite.bind_int64(insert, CREATED + 1, row->created);
     if (row->expires == STAYS) lite.bind_null(insert, EXPIRES + 1);
@@ -96,9 +97,9 @@ static PyObject *rows_append(Rows *self, PyObject *rows) {
         if (row_from(PyList_GET_ITEM(rows, at), &row) < 0) return lite.clear_bindings(self->insert), NULL;
         code = insert_one(self->insert, &row);
     }
+    PyObject *failure = code == OK ? Py_NewRef(Py_None) : lite_failure(self->db);
     lite.clear_bindings(self->insert);
-    if (code == OK) Py_RETURN_NONE;
-    return lite_failure(self->db);
+    return failure;
 }
 
 /* Reading */
@@ -109,13 +110,14 @@ static PyObject *bytes_in(sqlite3_stmt *select, int at) {
     return PyBytes_FromStringAndSize(bytes, lite.column_bytes(select, at));
 }
 
-/* Return whether a row has the types and the checksums that it should. */
+/* Return whether a row has the types and the checksums that it should: what `is_whole` in storage/checksum.py says. */
 static int is_whole(sqlite3_stmt *select, const Row *row) {
     for (int at = 0; at < COLUMNS; at++) {
         int type = lite.column_type(select, at);
-        int may_be_null = type == NULL_TYPE && (at == VALUE || at == EXPIRES);
+        int may_be_null = type == NULL_TYPE && ((at == VALUE && row->kind != KIND_SET) || at == EXPIRES);
         if (!may_be_null && type != (at == KEY || at == VALUE ? BLOB_TYPE : INTEGER_TYPE)) return 0;
     }
+    if (row->expires == 0) return 0;
     Sums sums = sums_of(row);
     return sums.head == lite.column_int64(select, HEAD) && sums.checksum == lite.column_int64(select, CHECKSUM) &&
            sums.seal == lite.column_int64(select, SEAL);

@@ -219,9 +219,10 @@ static PyObject *records_missing(Records *self, PyObject *keys) {
     return missing;
 }
 
-/* Write a head of msgpack: a byte for the kind of length, and the length. Returns where the next byte goes. */
+/* Write a head of msgpack: a byte for the kind of length, and the length. Returns where the next byte goes.
+ * `codes`: of lengths of one byte (0: there are none, as with arrays), of two and of four. */
 static char *put_head(char *to, const char codes[3], size_t size) {
-    int wide = size > UINT16_MAX ? 4 : size > UINT8_MAX ? 2 : 1;
+    int wide = size > UINT16_MAX ? 4 : size > UINT8_MAX || !codes[0] ? 2 : 1;
     *to++ = codes[wide / 2];
     while (wide--) *to++ = (char)(size >> (8 * wide));
     return to;
@@ -230,7 +231,7 @@ static char *put_head(char *to, const char codes[3], size_t size) {
 /* Encode the values of records as msgpack's array of bin and nil. */
 static char *put_values(char *to, const Record **found, Py_ssize_t count, int64_t now) {
     if (count < 16) *to++ = (char)(0x90 | count);
-    else to = put_head(to, "\xdc\xdc\xdd", (size_t)count);
+    else to = put_head(to, "\0\xdc\xdd", (size_t)count);
     for (Py_ssize_t at = 0; at < count; at++) {
         const Record *record = found[at];
         if (!record->is_entry || !is_live(record->expires, now)) {

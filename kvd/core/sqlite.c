@@ -60,6 +60,8 @@ sqlite3_stmt *lite_prepare(PyObject *address, const char *sql) {
     if (!lite.errmsg) return PyErr_SetString(PyExc_RuntimeError, "load SQLite first"), NULL;
     sqlite3 *db = PyLong_AsVoidPtr(address);
     sqlite3_stmt *statement = NULL;
-    if (db && lite.prepare(db, sql, -1, PREPARE_PERSISTENT, &statement, NULL) != OK) PyErr_SetString(PyExc_ValueError, lite.errmsg(db));
+    if (!db && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no connection is there");
+    if (db && lite.prepare(db, sql, -1, PREPARE_PERSISTENT, &statement, NULL) != OK)
+        PyErr_SetString(PyExc_ValueError, lite.errmsg(db));
     return statement;
 }

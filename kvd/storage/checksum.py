@@ -3,6 +3,8 @@
 from typing import Any
 from zlib import crc32
 
+from kvd.commands.entry import SET
+
 # The largest prime below 2**32: any single flipped bit of a number changes it modulo this.
 PRIME = 4294967291
 
@@ -41,7 +43,13 @@ def is_mark_whole(seal: Any, history: Any, *numbers: Any) -> bool:
 
 
 def is_whole(head: Any, found: Any, revision: Any, kind: int, key: Any, value: Any, created: Any, expires: Any) -> bool:
-    """Return whether a row read from disk has the checksums it should. A flipped type makes a cell text or nothing."""
+    """Return whether a row read from disk has the types and the checksums it should.
+
+    The type of a cell is a number before it: when one bit of that flips, an empty value may be text or 0, and what
+    does not expire may expire at 0, and to the checksums they are the same.
+    """
+    if expires == 0 or (type(value) is not bytes and (value is not None or kind == SET)):
+        return False
     try:
         return bool(head_checksum(revision, kind, key, created, expires) == head and crc32(value or b"", head) == found)
     except TypeError:
@@ -58,6 +66,8 @@ def is_sealed(found: Any, entry_checksum: Any, previous: Any, time: Any) -> bool
 
 def is_whole_head(head: Any, revision: Any, kind: int, key: Any, created: Any, expires: Any) -> bool:
     """Return whether what was read of a row, without its value, has the checksum it should."""
+    if expires == 0:
+        return False
     try:
         return bool(head_checksum(revision, kind, key, created, expires) == head)
     except TypeError:

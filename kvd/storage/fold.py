@@ -62,13 +62,14 @@ class Fold:
     """One fold of a table up to a revision. Goes on with one that was interrupted, which is then up to its revision."""
 
     def __init__(self, db: Connection, upto: int, plan: Plan | None = None, address: int = 0) -> None:
-        """`plan` helps if it is of just these changes; `address` is that of the connection in C."""
+        """`plan` helps if it is of just these changes; `address` is that of the connection in C, 0 if it has none."""
         self.db = db
         # Asked of the table itself: an earlier fold may have come far and then failed.
         self.mark = table.read_mark(db)
         self.upto = upto if self.mark.upto == self.mark.revision else self.mark.upto
         db.execute("DELETE FROM net")
-        if plan is not None and (plan.since, plan.upto, b"") == (self.mark.revision, self.upto, self.mark.through):
+        span = (self.mark.revision, self.upto, self.mark.through)
+        if address and plan is not None and (plan.since, plan.upto, b"") == span:
             fill(db, plan, address)
         else:
             db.execute(NET, {"since": self.mark.revision, "upto": self.upto, "through": self.mark.through})
@@ -125,10 +126,14 @@ class Fold:
 def fill(db: Connection, plan: Plan, address: int) -> None:
     """Take the net changes from a plan. Raises `sqlite3.Error`."""
     db.execute("BEGIN")
-    failure = plan.steps.fill(address, INSERT_NET)
-    db.execute("COMMIT" if failure is None else "ROLLBACK")
-    if failure is not None:
-        raise error_of(*failure)
+    try:
+        if failure := plan.steps.fill(address, INSERT_NET):
+            raise error_of(*failure)  # noqa: TRY301  # the transaction ends in one place
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # some errors end it
+            db.execute("ROLLBACK")
+        raise
 
 
 def prepare(db: Connection) -> None:

@@ -180,8 +180,9 @@ class Journal:
         """
         upto = min(head, since + CHANGES_ROWS_MAX)
         if not prefix:
-            found = list(map(change_of, self.rows.between(since, upto, limit, REPLY_BYTES_MAX)))
-            return found[-1].revision if found else upto, found
+            rows = self.rows.between(since, upto, limit, REPLY_BYTES_MAX)
+            expect_all(rows, since, upto)
+            return rows[-1][0] if rows else upto, list(map(change_of, rows))
         end = prefix_end(prefix)
         span = (since, upto, prefix) if end is None else (since, upto, prefix, end)
         changes: list[Change] = []
@@ -318,6 +319,14 @@ def read_mark(db: Connection) -> tuple[str, int]:
     if not is_mark_whole(seal, history, compacted):
         raise Corrupt("the head of the journal is damaged on disk")
     return history, compacted
+
+
+def expect_all(rows: list[Row], since: int, upto: int) -> None:
+    """Raise Corrupt when rows do not follow on a revision one by one. A damaged page may hide some from a search."""
+    if rows and (rows[0][0], rows[-1][0]) == (since + 1, since + len(rows)):
+        return
+    if rows or since < upto:
+        raise Corrupt(f"changes after revision {since} are missing on disk", revision=since + 1)
 
 
 def sealed(row: Row) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from kvd.storage.fold import Plan
 from kvd.storage.records import MISSING, Records, plan, records
 
 FORGOTTEN_AT_ONCE = 100  # more than have come
+FORGOTTEN_BYTES = 16  # what a try brings at least, about: some find nothing, some what was asked for lately
 
 
 class Order:
@@ -204,4 +205,7 @@ class Memory:
 
     def evict(self, come: int) -> None:
         """Drop entries that the table has, until all is within the bound: some more than have come."""
-        self.records.evict(MEMORY_BYTES_MAX, self.folded, 8 * come + FORGOTTEN_AT_ONCE)
+        over = self.records.size - MEMORY_BYTES_MAX
+        if over > 0:  # a large value takes the place of thousands of small ones
+            tries = 8 * come + FORGOTTEN_AT_ONCE + over // FORGOTTEN_BYTES
+            self.records.evict(MEMORY_BYTES_MAX, self.folded, tries)

@@ -103,7 +103,7 @@ class Table:
             padded = [*some, *[some[-1]] * (MANY - len(some))]
             for row in self.db.execute(SELECT_MANY, (SMALL_BYTES, *padded)):
                 if row[1] is None:
-                    del found[row[0]]
+                    found.pop(row[0], None)  # a key that is asked for twice may come again
                 else:
                     found[row[0]] = checked(row)
         return found

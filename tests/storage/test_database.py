@@ -1,13 +1,16 @@
 """Which SQLite, which schema, and what its errors mean."""
 
+import threading
+
 import pytest
 from drives import sqlite_error
+from forms import built
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, StorageFailed, UnfitSQLite
 from kvd.storage import database
-from kvd.storage.database import check_library, connect, refusal_of
+from kvd.storage.database import check_library, connect, opened, refusal_of
 from kvd.storage.store import Store
 
 
@@ -91,3 +94,24 @@ def test_a_connection_never_checkpoints_by_itself_and_syncs_as_it_is_told(tmp_pa
         "busy_timeout": 5000,
         "journal_size_limit": -1,
     }
+
+
+@built
+def test_each_thread_that_opens_a_connection_is_told_its_own(tmp_path):
+    """SQLite keeps one list, for all threads, of what is called for a new connection."""
+    begun, ended, found = threading.Event(), threading.Event(), []
+
+    def connect_late():
+        begun.set()
+        ended.wait(10)
+        return connect(tmp_path / "late")
+
+    thread = threading.Thread(target=lambda: found.append(opened(connect_late)))
+    thread.start()
+    begun.wait(10)
+    found.append(opened(lambda: connect(tmp_path / "soon")))
+    ended.set()
+    thread.join()
+    assert len({address for _, address in found} - {0}) == 2
+    for db, _ in found:
+        db.close()

@@ -7,14 +7,17 @@ import time
 
 import pytest
 from drives import NOW, Drive, RolledBack, sqlite_error
+from forms import built
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kvd import core
 from kvd.commands.entry import entry_of
 from kvd.commands.expiry import Expire
 from kvd.commands.values import Clear, MultiSet, Set
 from kvd.errors import Corrupt, Internal, StorageFailed
 from kvd.limits import CHECKPOINT_WAIT_MS
+from kvd.storage import database
 from kvd.storage import fold as fold_module
 from kvd.storage import folder as folder_module
 from kvd.storage.backup import back_up, restore
@@ -50,6 +53,34 @@ def test_a_table_folded_at_any_moments_is_the_replay_of_the_journal(tmp_path_fac
     assert folded(drive) == replayed(drive)
     assert drive.store.table.mark()[1:] == (drive.store.revision, len(folded(drive)), drive.store.revision, b"")
     drive.store.close()
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_fold_needs_no_sqlite_that_is_found_in_c(make_drive, monkeypatch, found):
+    if not found:
+        monkeypatch.setattr(database, "library_path", lambda: "/nowhere")
+    drive = make_drive()
+    drive.apply(Set(b"a", b"1"), Set(b"b", b"2"), Clear([b"a"]))
+    assert folded(drive.fold()) == replayed(drive)
+    assert bool(drive.store.folder.address) == (found and core.module is not None)
+
+
+@built
+def test_a_plan_that_is_interrupted_leaves_no_transaction_and_tells_why(drive):
+    drive.apply(*[Set(b"%d" % number, b"1") for number in range(5_000)])
+    drive.settle()
+    db = drive.store.folder.open()
+    plan = drive.store.memory.begin_fold(drive.store.revision)
+    drive.store.memory.undo_fold()
+    steps = iter(range(10**9))
+    db.set_progress_handler(lambda: next(steps) > 200, 10)
+    with pytest.raises(database.sqlite3.Error, match="interrupted"):
+        fold_module.Fold(db, drive.store.revision, plan, drive.store.folder.address)
+    db.set_progress_handler(None, 0)
+    assert not db.in_transaction
+    at = fold_module.Fold(db, drive.store.revision, plan, drive.store.folder.address)
+    assert at.last == 5_000
+    db.close()
 
 
 def test_a_table_that_is_lost_is_folded_anew(drive):

@@ -1,5 +1,7 @@
 """The journal: rows in order, checked; bounded spans; heads; tokens."""
 
+import ctypes
+
 import pytest
 from drives import NOW, RolledBack
 from forms import built
@@ -13,7 +15,8 @@ from kvd.commands.entry import Remembered
 from kvd.commands.values import Clear, Incr, MultiSet, Set
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import journal as journal_module
-from kvd.storage.journal import CompiledRows, Head, Journal, PlainRows
+from kvd.storage.database import connect_migrated, library_path, opened
+from kvd.storage.journal import MIGRATIONS, CompiledRows, Head, Journal, PlainRows, rows_of
 
 
 def rows_after(journal, revision):
@@ -66,9 +69,13 @@ def test_rows_are_given_as_they_were_taken(drive):
 
 
 NUMBERS = st.integers(0, 2**62)
+TIMES = st.none() | st.integers(1, 2**62)
 BYTES = st.binary(max_size=40)
-VALUES = st.none() | BYTES | st.just(b"x" * 5_000)
-ROWS = st.tuples(st.sampled_from([1, 2, 3]), BYTES, VALUES, NUMBERS, NUMBERS, st.none() | NUMBERS, NUMBERS)
+VALUES = BYTES | st.just(b"x" * 5_000)
+ROWS = st.one_of(
+    st.tuples(st.just(1), BYTES, VALUES, NUMBERS, NUMBERS, TIMES, NUMBERS),
+    st.tuples(st.sampled_from([2, 3]), BYTES, st.none() | VALUES, NUMBERS, NUMBERS, TIMES, NUMBERS),
+)
 
 
 @built
@@ -115,12 +122,38 @@ def test_a_damaged_row_is_told_by_both_forms(drive, column, value):
 
 
 @built
+@pytest.mark.parametrize("cell", ["value = ''", "value = 0", "value = NULL", "expires = 0"])
+def test_a_cell_whose_type_alone_is_damaged_is_told_by_both_forms(drive, cell):
+    """One bit of what comes before a row makes an empty value text or 0, or lets end at 0 what does not expire."""
+    drive.apply(Set(b"a", b""), Set(b"b", b""))
+    journal = drive.store.journal
+    journal.db.execute(f"UPDATE journal SET {cell} WHERE revision = 2")
+    for form in (journal.rows, PlainRows(journal.db)):
+        with pytest.raises(Corrupt, match="revision 2"):
+            form.between(0, 9, 9, 99)
+
+
+@built
 def test_what_is_no_row_is_refused_and_nothing_is_written(drive):
     good = (1, 1, b"a", b"1", 0, 1, None, NOW)
     for wrong in ((), (1,) * 8, (2, 1, b"b", "text", 0, 1, None, NOW), (2**63, 1, b"b", b"", 0, 1, None, NOW)):
         with pytest.raises((TypeError, OverflowError)):
             drive.store.journal.append([good, wrong], [], None, None)
         assert rows_after(drive.store.journal, 0) == []
+
+
+@built
+def test_what_sqlite_finds_too_large_is_refused_and_not_written_as_nothing(tmp_path):
+    db, address = opened(lambda: connect_migrated(tmp_path / "journal.db", MIGRATIONS))
+    limit = ctypes.CDLL(library_path()).sqlite3_limit
+    limit(ctypes.c_void_p(address), 0, 10_000)  # of bytes in a row; usually 10**9
+    for rows in (rows_of(db, address), PlainRows(db)):
+        with pytest.raises(sqlite3.Error, match=r"too big|parameter 3"):
+            rows.append([(1, 1, b"a", bytes(20_000), 0, 1, None, NOW)])
+        rows.append([])
+        assert rows.between(0, 9, 9, 9) == []
+        rows.close()
+    db.close()
 
 
 @built
@@ -189,6 +222,15 @@ def test_a_damaged_row_is_an_error_when_it_is_read(drive, change):
         store.changes(0, b"", 9)
     assert caught.value.details == {"revision": 1}
     assert store.changes(1, b"", 9)[0] == 2
+
+
+@pytest.mark.parametrize("hidden", ["revision = 2", "revision = 3", "revision > 1"])
+def test_changes_that_are_hidden_are_told_not_skipped(drive, hidden):
+    drive.apply(MultiSet([(b"a", b"1")] * 3))
+    journal = drive.store.journal
+    journal.db.execute(f"UPDATE journal SET revision = -revision WHERE {hidden}")
+    with pytest.raises(Corrupt, match="missing on disk"):
+        [journal.changes(since, 3, b"", 9) for since in range(3)]
 
 
 @pytest.mark.parametrize("change", DAMAGE)

@@ -160,6 +160,15 @@ def test_all_of_it_stays_within_its_bound(monkeypatch):
     assert len(memory.records) > 1_000
 
 
+def test_large_values_that_come_after_many_small_ones_stay_within_the_bound_too(monkeypatch):
+    memory = Memory(1)
+    memory.keep({b"%d" % number: entry(b"%d" % number, b"x") for number in range(20_000)})
+    monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", memory.size)
+    for number in range(100):
+        memory.keep({b"large %d" % number: entry(b"large %d" % number, bytes(100_000))})
+        assert memory.size <= memory_module.MEMORY_BYTES_MAX + 1_000_000  # some have only just been asked for
+
+
 def test_the_weight_of_the_plain_form_is_that_of_what_is_there():
     known = PlainRecords()
     known.update([row(b"a", b"1" * 50, 1), row(b"b", None, 2), row(b"a", b"1" * 5, 3)], 0, [], bytearray(), [])

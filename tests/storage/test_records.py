@@ -71,6 +71,12 @@ def test_values_are_an_array_of_those_that_are_live(known):
     assert decoded(known.values([b"0", b"1"] * 40_000, NOW, ENOUGH)) == VALUES[:2] * 40_000
 
 
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 255, 256, 65_535, 65_536])
+def test_values_are_an_array_however_many_they_are(known, count):
+    update(known, row(b"a", b"1"))
+    assert decoded(known.values([b"a"] * count, NOW, ENOUGH)) == [b"1"] * count
+
+
 def test_each_lookup_of_what_is_known_is_a_hit(known):
     update(known, row(b"a", b"1"))
     before = known.hits

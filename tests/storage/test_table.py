@@ -35,6 +35,27 @@ def test_an_entry_comes_back_as_it_was_written(drive):
     ]
 
 
+def test_keys_that_are_asked_for_twice_are_read_all_the_same(drive):
+    drive.apply(Set(b"large", bytes(5_000)), Set(b"small", b"1"))
+    table = drive.fold().store.table
+    keys = [b"large", b"small", b"missing"] * table_module.MANY
+    assert table.get_many(keys) == {b"small": Entry(b"small", 2, 2, None, b"1"), b"missing": None}
+
+
+@pytest.mark.parametrize("cell", ["value = ''", "value = 0", "expires = 0"])
+def test_a_cell_whose_type_alone_is_damaged_is_told(drive, cell):
+    """One bit of what comes before a row makes an empty value text or 0, or lets end at 0 what does not expire."""
+    drive.apply(Set(b"a", b""))
+    table = drive.fold().store.table
+    table.db.execute(f"UPDATE entry SET {cell}")
+    for read in (lambda: table.get(b"a"), lambda: table.get_many([b"a"]), lambda: list(table.scan(b"", None))):
+        with pytest.raises(Corrupt):
+            read()
+    if cell == "expires = 0":
+        with pytest.raises(Corrupt):
+            list(table.heads(b"", None))
+
+
 def test_keys_are_due_first_in_time_first(drive):
     drive.apply(Set(b"a", b"", at=9), Set(b"b", b"", at=5), Set(b"c", b"", at=5), Set(b"d", b""), Set(b"e", b"", at=10))
     table = drive.fold().store.table
