@@ -35,6 +35,7 @@ typedef struct {
     Py_ssize_t bytes; /* of all records */
     long long hits;
     PyObject *entry_type, *missing, *raw_type;
+    PyObject *beyond; /* bytes: from this key on there is nothing but what is here; or None */
 } Records;
 
 /* A row of the journal, and what a change is staged as: (revision, kind, key, value, previous, created, expires, time). */
@@ -51,7 +52,8 @@ extern PyTypeObject Records_type, Staging_type, Rows_type, Plan_type;
 int row_from(PyObject *tuple, Row *row);
 /* Read a time that may be None (STAYS); -1 with an exception if it is neither. */
 int expires_from(PyObject *object, int64_t *expires);
-/* Return the record of a key that is bytes, made warm, NULL if nothing is known; counts as a hit if not. */
+/* Return the record of a key that is bytes, made warm, NULL if nothing is known; counts as a hit if not. It may be one that
+ * says that there is nothing, and is in no slot. */
 const Record *records_find(Records *records, PyObject *key);
 /* Find many; `found` has room for them. Returns how many there are; -1 with an exception. */
 Py_ssize_t records_find_many(Records *records, PyObject *keys, const Record **found);

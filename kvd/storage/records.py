@@ -23,6 +23,9 @@ class Records(Protocol):
     name: str  # of the form
     overhead: int  # bytes that an entry takes besides its key and value, about
     hits: int
+    # All keys of the table are before this one: of one from here on that is not known there is nothing. None: not said.
+    # Keys that come in order, as in most bulk loads, are not looked for on disk then: 2.5 us each.
+    beyond: bytes | None
 
     @property
     def size(self) -> int:
@@ -81,6 +84,7 @@ class PlainRecords:
         self.queue: deque[bytes] = deque()
         self.size = 0
         self.hits = 0
+        self.beyond: bytes | None = None
 
     def __len__(self) -> int:
         return len(self.found)
@@ -88,10 +92,14 @@ class PlainRecords:
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key, MISSING when nothing is known of it."""
         found = self.found.get(key)
-        if found is None:
+        if found is None and not self.is_beyond(key):
             return MISSING  # type: ignore[no-any-return]
         self.hits += 1
         return found if type(found) is Entry else None
+
+    def is_beyond(self, key: bytes) -> bool:
+        """Return whether a key is beyond all that the table has."""
+        return self.beyond is not None and key >= self.beyond
 
     def get_many(self, keys: Sequence[bytes]) -> list[Any]:
         """Return what `get` gives of each key."""
@@ -99,13 +107,13 @@ class PlainRecords:
 
     def missing(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return those of the keys of which nothing is known."""
-        return [key for key in keys if key not in self.found]
+        return [key for key in keys if key not in self.found and not self.is_beyond(key)]
 
     def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> list[bytes | None] | None:
         """Return the values of keys that are live; None when something is not known, or they are too large."""
         if self.missing(keys):
             return None
-        entries = map(self.found.__getitem__, keys)
+        entries = map(self.found.get, keys)
         values = [entry.value if type(entry) is Entry and entry.is_live(now) else None for entry in entries]
         if sum([len(value) for value in values if value is not None]) > bytes_max:
             return None

@@ -132,6 +132,7 @@ class Store(Upkeep):
         self.entries = mark.entries
         self.sqlite_version = sqlite3.sqlite_version
         self.memory = Memory(mark.revision)
+        self.records.beyond = self.table.end()
         self.misses = 0
         self.load_overlay(mark, head.last)
         self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)

@@ -19,6 +19,7 @@ MIGRATIONS = Migrations("kvd.table")
 COLUMNS = "key, value, revision, created, expires, head, checksum"
 HEAD_COLUMNS = "key, revision, created, expires, head"
 SELECT = f"SELECT {COLUMNS} FROM entry WHERE key = ?"  # noqa: S608  # 5-7 us
+SELECT_LAST = f"SELECT {HEAD_COLUMNS} FROM entry ORDER BY key DESC LIMIT 1"  # noqa: S608
 MANY = 100
 SMALL_BYTES = 4096
 SELECT_MANY = (
@@ -132,6 +133,14 @@ class Table:
             return int(self.db.execute(sql, span).fetchone()[0]), self.mark()
         finally:
             self.db.rollback()  # it only read; unlike COMMIT it works after an error too
+
+    def end(self) -> bytes | None:
+        """Return the first key that is after all there are; None when that cannot be told, for the last is damaged."""
+        last = self.db.execute(SELECT_LAST).fetchone()
+        try:
+            return b"" if last is None else checked_head(last).key + b"\0"
+        except Corrupt:
+            return None
 
     def due(self, now: Milliseconds) -> Iterator[bytes]:
         """Yield the keys whose time has come, the longest due first."""

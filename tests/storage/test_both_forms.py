@@ -11,10 +11,10 @@ from drives import NOW, Drive
 from forms import built
 
 from kvd import core, wire
-from kvd import engine as engine_module
+from kvd import staging as staging_module
 from kvd.commands import atomic, changes, expiry, keys, values
-from kvd.engine import CompiledStaging, Staging
 from kvd.errors import Refused
+from kvd.staging import CompiledStaging, Staging
 from kvd.storage import folder as folder_module
 from kvd.storage import memory as memory_module
 from kvd.storage import upkeep as upkeep_module
@@ -67,7 +67,7 @@ def test_both_forms_answer_the_same(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", chance.choice([0, 20_000, 40_000]))
     monkeypatch.setattr(upkeep_module, "FOLD_CHANGES", chance.choice([5, 50]))
     monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", chance.choice([1, 1 << 20]))
-    monkeypatch.setattr(engine_module, "STAGED_BYTES_MAX", 20_000)
+    monkeypatch.setattr(staging_module, "STAGED_BYTES_MAX", 20_000)
     drives = [opened(tmp_path / "compiled", core.module), opened(tmp_path / "plain", None)]
     assert [type(drive.engine.staging) for drive in drives] == [CompiledStaging, Staging]
     for _ in range(600):

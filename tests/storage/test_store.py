@@ -5,11 +5,12 @@ import shutil
 
 import pytest
 from drives import NOW, sqlite_error
+from msgspec import msgpack
 from sqlite_utils.utils import sqlite3
 
 from kvd.commands.atomic import Once
 from kvd.commands.changes import Changes, Compact
-from kvd.commands.values import Clear, Get, Incr, MultiSet, Set, Take
+from kvd.commands.values import Clear, Get, Incr, MultiGet, MultiSet, Set, Take
 from kvd.errors import Busy, Compacted, Corrupt, Full, Internal, InUse, StorageFailed
 from kvd.limits import FOLD_AGE_MS, ONCE_KEPT_MS, TRIM_INTERVAL_MS
 from kvd.storage import Store
@@ -356,7 +357,30 @@ def test_what_sqlite_says_of_a_damaged_file_is_an_error_of_ours(drive, monkeypat
         broken.setattr(drive.store.table, "db", Damaged())
         broken.setattr(drive.store.journal, "db", Damaged())
         broken.setattr(drive.store.journal, "rows", PlainRows(Damaged()))
+        broken.setattr(drive.store.records, "beyond", None)
         read(drive.store)
+
+
+def test_keys_beyond_the_table_are_not_looked_for_there(drive, monkeypatch):
+    drive.apply(Set(b"b", b"1"))
+    assert drive.store.records.beyond == b""
+    drive.fold().restart()
+    assert drive.store.records.beyond == b"b\0"
+    monkeypatch.setattr(drive.store.table, "get", lambda _: pytest.fail("looked for"))
+    monkeypatch.setattr(drive.store.table, "get_many", lambda _: pytest.fail("looked for"))
+    results = drive.apply(Get(b"b\0"), MultiGet([b"c", b"d"]), MultiSet([(b"c", b"2"), (b"e", b"3")]))
+    assert msgpack.decode(msgpack.encode(results)) == [None, [None, None], None]
+    assert drive.apply(Get(b"c"), Clear([b"d", b"e"])) == [b"2", 1]
+    monkeypatch.undo()
+    assert drive.apply(Get(b"b")) == [b"1"]
+    assert drive.fold().store.records.beyond == b"c\0"
+
+
+def test_a_last_key_that_is_damaged_hides_no_other(drive):
+    drive.apply(*[Set(b"%d" % number, b"x") for number in range(9)])
+    drive.fold().sql("table.db", "UPDATE entry SET revision = 1 WHERE key = x'38'")
+    assert drive.open().store.records.beyond is None
+    assert drive.apply(*[Get(b"%d" % number) for number in range(8)]) == [b"x"] * 8
 
 
 def test_a_cell_of_another_type_is_corrupt_and_never_a_defect(drive):
