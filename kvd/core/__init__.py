@@ -4,6 +4,7 @@ Each part has a plain form in Python that does the same, and is chosen where tha
 
     records.c   what is known of each key                  kvd/storage/records.py
     journal.c   rows of the journal, to SQLite and back    kvd/storage/journal.py
+    table.c     entries from the table into memory         kvd/storage/table.py
     plan.c      the net changes that a fold takes          kvd/storage/fold.py
     staging.c   GET, SET and MULTISET as most are          kvd/staging.py
 

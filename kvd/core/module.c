@@ -1,5 +1,5 @@
 /* kvd.core._core: what the loop does for each command, in C. See kvd/core/__init__.py. */
-#include "core.h"
+#include "sums.h"
 
 static PyMethodDef functions[] = {
     {"load", load, METH_VARARGS, load_doc},
@@ -12,7 +12,8 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__core(void) {
     PyObject *module = PyModule_Create(&definition);
-    PyTypeObject *types[] = {&Records_type, &Staging_type, &Rows_type, &Plan_type};
+    make_crc_table();
+    PyTypeObject *types[] = {&Records_type, &Staging_type, &Rows_type, &Plan_type, &Table_type};
     for (size_t at = 0; module && at < sizeof types / sizeof *types; at++)
         if (PyModule_AddType(module, types[at]) < 0) Py_CLEAR(module);
     return module;

@@ -3,6 +3,7 @@
  *
  * It is made in the loop's thread when a fold begins, and used in the fold's, without the GIL: it touches only what is its own.
  */
+#include "records.h"
 #include "sqlite.h"
 
 typedef struct {

@@ -1,173 +1,9 @@
-/* Records: what is known of each key, in one piece each. The plain form is PlainRecords in storage/records.py. */
-#include "core.h"
+/* Records: what is known of each key. The plain form is PlainRecords in storage/records.py. */
+#include "records.h"
 
-#include <malloc.h>
 #include <structmember.h>
 
-enum {
-    SLOTS_MIN = 1024,
-    LARGE_BYTES = 1024, /* values from here on are shared, not copied */
-    AHEAD = 64,         /* keys whose places are fetched before the first is looked at */
-    OVERHEAD = 150,     /* a record, its slots, what malloc adds; in an overlay its key as an object besides */
-};
-
-/* Records and slots */
-
-static size_t inline_bytes(const Record *record) { return record->large ? 0 : record->value_bytes; }
-
-/* What a record takes: a multiple of 16, malloc's own head among it, and a value that it shares. */
-static Py_ssize_t weight(const Record *record) {
-    size_t own = sizeof *record + record->key_bytes + inline_bytes(record);
-    return (Py_ssize_t)(((own + 8 + 15) & ~(size_t)15) + (record->large ? record->value_bytes : 0));
-}
-
-static int has_key(const Record *record, const char *key, size_t size) {
-    return record->key_bytes == size && !memcmp(record->bytes, key, size);
-}
-
-/* Return the slot of a key, or the free one where it would be. */
-static Slot *slot_of(const Records *self, const char *key, size_t size, uint32_t hash) {
-    size_t at = hash & self->mask;
-    for (;; at = (at + 1) & self->mask) {
-        Slot *slot = &self->slots[at];
-        if (!slot->record || (slot->hash == hash && has_key(slot->record, key, size))) return slot;
-    }
-}
-
-static int is_key(PyObject *key) {
-    if (PyBytes_Check(key) && PyBytes_GET_SIZE(key) <= UINT16_MAX) return 1;
-    PyErr_SetString(PyExc_TypeError, "a key is bytes, and not many");
-    return 0;
-}
-
-/* Python's hash of bytes: SipHash, so no client can choose keys that collide; kept in the object. */
-static uint32_t hash_of(PyObject *key) { return (uint32_t)PyObject_Hash(key); }
-
-static Slot *slot_for(const Records *self, PyObject *key) {
-    return slot_of(self, PyBytes_AS_STRING(key), (size_t)PyBytes_GET_SIZE(key), hash_of(key));
-}
-
-/* Make room for one more; -1 with an exception when there is no memory. */
-static int grow(Records *self) {
-    size_t room = self->mask + 1;
-    if (self->slots && (self->count + 1) * 3 <= room * 2) return 0;
-    size_t wanted = self->slots ? room * 2 : SLOTS_MIN;
-    Slot *slots = PyMem_RawCalloc(wanted, sizeof *slots);
-    if (!slots) return PyErr_NoMemory(), -1;
-    for (size_t at = 0; self->slots && at < room; at++) {
-        if (!self->slots[at].record) continue;
-        size_t to = self->slots[at].hash & (wanted - 1);
-        while (slots[to].record) to = (to + 1) & (wanted - 1);
-        slots[to] = self->slots[at];
-    }
-    PyMem_RawFree(self->slots);
-    self->slots = slots, self->mask = wanted - 1, self->hand = 0;
-    return 0;
-}
-
-/* Free a slot, and move those behind it that would not be found any more. */
-static void drop(Records *self, size_t at) {
-    Record *record = self->slots[at].record;
-    self->bytes -= weight(record);
-    self->count--;
-    Py_XDECREF(record->large);
-    free(record);
-    for (size_t next = (at + 1) & self->mask; self->slots[next].record; next = (next + 1) & self->mask) {
-        size_t home = self->slots[next].hash & self->mask;
-        if (((next - home) & self->mask) < ((next - at) & self->mask)) continue;
-        self->slots[at] = self->slots[next];
-        at = next;
-    }
-    self->slots[at] = (Slot){0};
-}
-
-/* Write what is known of a key into its slot; -1 with an exception when there is no memory. */
-static int put(Records *self, PyObject *key, int64_t revision, int64_t created, int64_t expires, PyObject *value) {
-    if (grow(self) < 0) return -1;
-    Slot *slot = slot_for(self, key);
-    size_t key_bytes = (size_t)PyBytes_GET_SIZE(key), value_bytes = value ? (size_t)PyBytes_GET_SIZE(value) : 0;
-    int is_large = value_bytes >= LARGE_BYTES;
-    if (slot->record) {
-        self->bytes -= weight(slot->record);
-        Py_CLEAR(slot->record->large);
-    }
-    Record *record = realloc(slot->record, sizeof *record + key_bytes + (is_large ? 0 : value_bytes));
-    if (!record) Py_FatalError("kvd: no memory for a record"); /* a change is durable already: there is no way back */
-    if (!slot->record) {
-        self->count++, slot->hash = hash_of(key);
-        memcpy(record->bytes, PyBytes_AS_STRING(key), key_bytes);
-    }
-    record->revision = revision, record->created = created, record->expires = expires;
-    record->key_bytes = (uint16_t)key_bytes, record->value_bytes = (uint32_t)value_bytes;
-    record->is_entry = value != NULL;
-    record->large = is_large ? Py_NewRef(value) : NULL;
-    if (value && !is_large) memcpy(record->bytes + key_bytes, PyBytes_AS_STRING(value), value_bytes);
-    slot->record = record, slot->is_warm = 1;
-    self->bytes += weight(record);
-    return 0;
-}
-
-PyObject *record_value(const Record *record) {
-    if (record->large) return Py_NewRef(record->large);
-    return PyBytes_FromStringAndSize(record->bytes + record->key_bytes, record->value_bytes);
-}
-
-/* What is known of a key of which there is no record, but which is beyond all that the table has. */
-static const Record nothing = {.expires = STAYS};
-
-static int is_beyond(const Records *self, PyObject *key) {
-    if (self->beyond == Py_None) return 0;
-    size_t size = (size_t)PyBytes_GET_SIZE(key), least = (size_t)PyBytes_GET_SIZE(self->beyond);
-    int order = memcmp(PyBytes_AS_STRING(key), PyBytes_AS_STRING(self->beyond), Py_MIN(size, least));
-    return order > 0 || (order == 0 && size >= least);
-}
-
-/* Return what is known of a key that belongs into a slot. */
-static const Record *found_in(const Records *self, Slot *slot, PyObject *key) {
-    if (!slot->record) return is_beyond(self, key) ? &nothing : NULL;
-    slot->is_warm = 1;
-    return slot->record;
-}
-
-const Record *records_find(Records *self, PyObject *key) {
-    const Record *found = found_in(self, slot_for(self, key), key);
-    self->hits += found != NULL;
-    return found;
-}
-
-/* Places and records are fetched together before they are looked at: 100 keys at random among 100,000 take 4 us, not 12. */
-Py_ssize_t records_find_many(Records *self, PyObject *keys, const Record **found) {
-    Py_ssize_t count = PyList_GET_SIZE(keys), hits = 0;
-    Slot *slots[AHEAD];
-    for (Py_ssize_t begin = 0; begin < count; begin += AHEAD) {
-        Py_ssize_t some = Py_MIN(AHEAD, count - begin);
-        for (Py_ssize_t at = 0; at < some; at++) {
-            PyObject *key = PyList_GET_ITEM(keys, begin + at);
-            if (!is_key(key)) return -1;
-            __builtin_prefetch(&self->slots[hash_of(key) & self->mask]);
-        }
-        for (Py_ssize_t at = 0; at < some; at++) { /* a slot with this hash is most likely it */
-            uint32_t hash = hash_of(PyList_GET_ITEM(keys, begin + at));
-            size_t place = hash & self->mask;
-            while (self->slots[place].record && self->slots[place].hash != hash) place = (place + 1) & self->mask;
-            slots[at] = &self->slots[place];
-            const char *record = (const char *)slots[at]->record;
-            __builtin_prefetch(record), __builtin_prefetch(record + 64), __builtin_prefetch(record + 128);
-        }
-        for (Py_ssize_t at = 0; at < some; at++) {
-            PyObject *key = PyList_GET_ITEM(keys, begin + at);
-            Slot *slot = slots[at];
-            if (slot->record && !has_key(slot->record, PyBytes_AS_STRING(key), (size_t)PyBytes_GET_SIZE(key)))
-                slot = slot_for(self, key);
-            found[begin + at] = found_in(self, slot, key);
-            hits += found[begin + at] != NULL;
-        }
-    }
-    self->hits += hits;
-    return hits;
-}
-
-/* The methods */
+enum { OVERHEAD = 150 }; /* bytes: a record, its slots, what malloc adds; in an overlay its key as an object besides */
 
 static PyObject *time_object(int64_t expires) { return expires == STAYS ? Py_NewRef(Py_None) : PyLong_FromLongLong(expires); }
 
@@ -189,7 +25,7 @@ static PyObject *records_get(Records *self, PyObject *key) {
 
 static PyObject *records_revision(Records *self, PyObject *key) {
     if (!is_key(key)) return NULL;
-    const Record *record = slot_for(self, key)->record;
+    const Record *record = records_peek(self, key);
     return PyLong_FromLongLong(record ? record->revision : -1);
 }
 
@@ -285,27 +121,6 @@ static PyObject *records_values(Records *self, PyObject *args) {
     return values;
 }
 
-int expires_from(PyObject *object, int64_t *expires) {
-    if (object == Py_None) return *expires = STAYS, 0;
-    *expires = PyLong_AsLongLong(object);
-    return *expires == -1 && PyErr_Occurred() ? -1 : 0;
-}
-
-int row_from(PyObject *tuple, Row *row) {
-    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != ROW_FIELDS)
-        return PyErr_SetString(PyExc_TypeError, "a row is a tuple of eight"), -1;
-    row->key = PyTuple_GET_ITEM(tuple, KEY), row->value = PyTuple_GET_ITEM(tuple, VALUE);
-    row->revision = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, REVISION));
-    row->kind = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, KIND));
-    row->previous = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, PREVIOUS));
-    row->created = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, CREATED));
-    row->time = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, TIME));
-    if (expires_from(PyTuple_GET_ITEM(tuple, EXPIRES), &row->expires) < 0 || PyErr_Occurred()) return -1;
-    if (!is_key(row->key)) return -1;
-    if (row->value != Py_None && !PyBytes_Check(row->value)) return PyErr_SetString(PyExc_TypeError, "a value is bytes"), -1;
-    return 0;
-}
-
 /* Where changes leave what an overlay wants to know. */
 typedef struct {
     long long since;
@@ -324,7 +139,7 @@ static int note_key(News *news, PyObject *key, int existed) {
 static int take_in(Records *self, PyObject *tuple, News *news) {
     Row row;
     if (row_from(tuple, &row) < 0) return -1;
-    const Record *before = slot_for(self, row.key)->record;
+    const Record *before = records_peek(self, row.key);
     if ((before ? before->revision : -1) <= news->since && note_key(news, row.key, row.previous != 0) < 0) return -1;
     if (row.expires != STAYS) {
         PyObject *pair = PyTuple_Pack(2, PyTuple_GET_ITEM(tuple, EXPIRES), row.key);
@@ -333,7 +148,7 @@ static int take_in(Records *self, PyObject *tuple, News *news) {
         if (failed) return -1;
     }
     int is_set = row.kind == KIND_SET;
-    return put(self, row.key, row.revision, is_set ? row.created : 0, is_set ? row.expires : STAYS,
+    return records_put(self, row.key, row.revision, is_set ? row.created : 0, is_set ? row.expires : STAYS,
                is_set && row.value != Py_None ? row.value : NULL);
 }
 
@@ -358,14 +173,14 @@ static PyObject *records_update(Records *self, PyObject *args) {
 /* Take in what the table has of a key; -1 with an exception. */
 static int keep(Records *self, PyObject *key, PyObject *entry) {
     if (!is_key(key)) return -1;
-    if (self->slots && slot_for(self, key)->record) return 0;
-    if (entry == Py_None) return put(self, key, 0, 0, STAYS, NULL);
+    if (self->slots && records_peek(self, key)) return 0;
+    if (entry == Py_None) return records_put(self, key, 0, 0, STAYS, NULL);
     PyObject *revision = PyObject_GetAttrString(entry, "revision"), *created = PyObject_GetAttrString(entry, "created");
     PyObject *expires = PyObject_GetAttrString(entry, "expires"), *value = PyObject_GetAttrString(entry, "value");
     int64_t until = STAYS;
     int failed = !revision || !created || !expires || !value || expires_from(expires, &until) < 0;
     if (!failed && !PyBytes_Check(value)) failed = 1, PyErr_SetString(PyExc_TypeError, "a value is bytes");
-    if (!failed) failed = put(self, key, PyLong_AsLongLong(revision), PyLong_AsLongLong(created), until, value) < 0;
+    if (!failed) failed = records_put(self, key, PyLong_AsLongLong(revision), PyLong_AsLongLong(created), until, value) < 0;
     Py_XDECREF(revision), Py_XDECREF(created), Py_XDECREF(expires), Py_XDECREF(value);
     return failed || PyErr_Occurred() ? -1 : 0;
 }
@@ -379,17 +194,15 @@ static PyObject *records_keep(Records *self, PyObject *found) {
     Py_RETURN_NONE;
 }
 
-static Py_ssize_t size_of(const Records *self) { return self->bytes + (Py_ssize_t)((self->mask + 1) * sizeof(Slot)); }
-
 /* A hand goes round, as in the CLOCK of Corbato (1968): what was not asked for since it came by last is forgotten. */
 static PyObject *records_evict(Records *self, PyObject *args) {
     Py_ssize_t bytes_max, tries;
     long long folded;
     if (!PyArg_ParseTuple(args, "nLn", &bytes_max, &folded, &tries)) return NULL;
-    while (tries-- > 0 && self->count && size_of(self) > bytes_max) {
+    while (tries-- > 0 && self->count && records_bytes(self) > bytes_max) {
         Slot *slot = &self->slots[self->hand];
         if (slot->record && !slot->is_warm && slot->record->revision <= folded) {
-            drop(self, self->hand); /* another may be there now */
+            records_drop(self, self->hand); /* another may be there now */
         } else {
             slot->is_warm = 0;
             self->hand = (self->hand + 1) & self->mask;
@@ -408,7 +221,7 @@ static PyObject *records_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (!self) return NULL;
     self->beyond = Py_NewRef(Py_None);
     self->entry_type = Py_NewRef(entry_type), self->missing = Py_NewRef(missing), self->raw_type = Py_NewRef(raw_type);
-    if (grow(self) < 0) Py_CLEAR(self);
+    if (records_grow(self) < 0) Py_CLEAR(self);
     return (PyObject *)self;
 }
 
@@ -432,7 +245,7 @@ static int records_set_beyond(Records *self, PyObject *beyond, void *closure) {
     return 0;
 }
 static Py_ssize_t records_length(Records *self) { return (Py_ssize_t)self->count; }
-static PyObject *records_size(Records *self, void *closure) { (void)closure; return PyLong_FromSsize_t(size_of(self)); }
+static PyObject *records_size(Records *self, void *closure) { (void)closure; return PyLong_FromSsize_t(records_bytes(self)); }
 static PyObject *records_name(Records *self, void *closure) { (void)self, (void)closure; return PyUnicode_FromString("compiled"); }
 static PyObject *records_overhead(Records *self, void *closure) { (void)self, (void)closure; return PyLong_FromLong(OVERHEAD); }
 

@@ -1,5 +1,5 @@
 /* Staging: the common ways of `value` and `put`. What is not common is left to the plain form, `Staging` in engine.py. */
-#include "core.h"
+#include "records.h"
 
 #include <structmember.h>
 

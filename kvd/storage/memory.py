@@ -97,7 +97,8 @@ class Overlay:
         """Yield the keys whose time has come and of which this overlay still says so."""
         while self.expiring and self.expiring[0][0] <= now:
             expires, key = heappop(self.expiring)
-            self.overdue[key] = expires
+            if self.expires_at(key) == expires:  # a later one may have been replaced by an earlier
+                self.overdue[key] = expires
         for key, expires in list(self.overdue.items()):
             if self.expires_at(key) == expires:
                 yield key
@@ -156,8 +157,8 @@ class Memory:
 
     def keep(self, found: dict[bytes, Entry | None]) -> None:
         """Keep what the table says of keys that are missing here."""
-        self.records.keep(found)
         self.evict(len(found))
+        self.records.keep(found)
 
     # The fold
 

@@ -196,20 +196,20 @@ class Store(Upkeep):
         if not missing:
             return found, False
         wanted = [keys[at] for at in missing]
-        read = self.read_many(wanted)
-        for at, key in zip(missing, wanted, strict=True):
-            found[at] = read.get(key, MISSING)
-        return found, len(read) < len(set(wanted))
+        self.read_many(wanted)
+        hits = self.records.hits
+        for at, entry in zip(missing, self.records.get_many(wanted), strict=True):
+            found[at] = entry
+        self.records.hits = hits  # they were misses
+        return found, MISSING in found
 
-    def read_many(self, keys: Sequence[bytes]) -> dict[bytes, Entry | None]:
-        """Return what the table says of keys that are not in memory, and keep it; large values are left out."""
-        if not keys:
-            return {}
-        self.misses += len(keys)
-        with refusals():
-            read = self.table.get_many(keys)
-        self.memory.keep(read)
-        return read
+    def read_many(self, keys: list[bytes]) -> None:
+        """Keep in memory what the table says of keys that are not there, but large values. Raises Corrupt."""
+        if keys:
+            self.misses += len(keys)
+            self.memory.evict(len(keys))  # first, or some of them might go again at once
+            with refusals():
+                self.table.read_into(self.records, keys)
 
     def values(self, keys: Sequence[bytes], now: Milliseconds) -> Any:
         """Return the live values of keys if all are in memory and fit into a reply; else None."""

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
 from sqlite_utils import Database, Migrations
 
+from kvd import core
 from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end, span_of
 from kvd.errors import Corrupt
 from kvd.storage.checksum import is_whole, is_whole_head, mark_seal
-from kvd.storage.database import Connection, connect_migrated, free_bytes
+from kvd.storage.database import Connection, connect_migrated, free_bytes, opened
+from kvd.storage.records import PlainRecords, Records
 
 FILE = "table.db"
 MIGRATIONS = Migrations("kvd.table")
@@ -78,7 +81,9 @@ class Table:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
-        self.db: Connection = connect_migrated(self.path, MIGRATIONS)
+        self.db: Connection
+        self.db, address = opened(partial(connect_migrated, self.path, MIGRATIONS))
+        self.compiled = core.module.Table(address, SELECT) if address else None
 
     def mark(self) -> Mark:
         """Return how far the fold has come."""
@@ -92,6 +97,11 @@ class Table:
         """Return the entry of a key; raises Corrupt when it is damaged."""
         row = self.db.execute(SELECT, (key,)).fetchone()
         return None if row is None else checked(row)
+
+    def read_into(self, known: Records, keys: list[bytes]) -> None:
+        """Take what the table says of keys into what is known, but large values. Raises Corrupt."""
+        if self.compiled is None or isinstance(known, PlainRecords) or not self.compiled.read(keys, known, SMALL_BYTES):
+            known.keep(self.get_many(keys))
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Entry | None]:
         """Return the entries of keys, None where there is none; those with large values are left out.
@@ -154,6 +164,8 @@ class Table:
 
     def close(self) -> None:
         """Close the connection."""
+        if self.compiled is not None:
+            self.compiled.close()
         self.db.close()
 
 

@@ -67,8 +67,8 @@ def test_a_batch_asks_the_table_once(executor, monkeypatch):
     executor.engine.staging.drop()
     asked = []
     monkeypatch.setattr(store.table, "get", lambda key: asked.append(key) or pytest.fail("read alone"))
-    real = store.table.get_many
-    monkeypatch.setattr(store.table, "get_many", lambda keys: asked.append(list(keys)) or real(keys))
+    real = store.table.read_into
+    monkeypatch.setattr(store.table, "read_into", lambda known, keys: asked.append(list(keys)) or real(known, keys))
     before = store.records.hits + store.misses
     found = answers(executor, get(3), wire.encode(Set(b"4", b"new")), get(4), get(99), get(3))
     assert found == [b"v3", None, b"new", None, b"v3"]

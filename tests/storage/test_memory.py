@@ -124,6 +124,12 @@ def test_an_expiry_that_was_set_twice_is_due_once():
     assert list(memory.fresh.due(5)) == []
 
 
+def test_an_expiry_that_was_set_earlier_than_it_was_is_the_one_that_counts():
+    memory = filled(row(b"a", b"", 1, expires=7), row(b"a", b"", 2, expires=5))
+    assert list(memory.due(9)) == [b"a"]
+    assert list(memory.due(9)) == [b"a"]
+
+
 def test_an_overlay_weighs_what_came_of_each_key():
     memory = filled(row(b"a", b"123", 1), row(b"bc", None, 2), row(b"a", b"4", 3))
     assert (memory.fresh.size, memory.fresh.changes) == (2 * memory.records.overhead + 8, 3)

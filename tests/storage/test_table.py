@@ -2,12 +2,20 @@
 
 import pytest
 from drives import NOW
+from forms import built, compiled_records
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kvd.commands.entry import Entry
+from kvd.commands.entry import SET, Entry
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import Corrupt
 from kvd.storage import table as table_module
+from kvd.storage.checksum import checksum, head_checksum
+from kvd.storage.records import PlainRecords
+from kvd.storage.table import SMALL_BYTES, Table
 
+EMPTY = Entry(b"", 0, 0, None, b"")
+VALUES = st.sampled_from([b"", b"v", b"x" * 1_023, b"x" * 1_024, b"x" * SMALL_BYTES, b"x" * (SMALL_BYTES + 1)])
 KEYS = [b"\x00", b"a", b"a\x00", b"a\xff", b"ab", b"b", b"\xff", b"\xff\xff"]
 
 
@@ -79,3 +87,42 @@ def test_a_damaged_entry_is_an_error_and_never_a_wrong_value(drive, change):
             read()
         assert caught.value.details == {"key": b"a"}
     assert store.get(b"b").value == b"2"
+
+
+@built
+@given(rows=st.lists(st.tuples(st.sampled_from(KEYS), VALUES, st.none() | st.integers(1, 2**60)), max_size=30))
+def test_both_forms_take_the_same_into_memory(tmp_path_factory, rows):
+    table = Table(tmp_path_factory.mktemp("table"))
+    for revision, (key, value, expires) in enumerate(rows, 1):
+        head = head_checksum(revision, SET, key, revision, expires)
+        row = (key, revision, revision, expires, head, checksum(head, value), value)
+        table.db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    compiled, plain = compiled_records(), PlainRecords()
+    for known in (compiled, plain):
+        table.read_into(known, [*KEYS, *KEYS])
+    assert compiled.get_many(KEYS) == plain.get_many(KEYS)
+    assert compiled.missing(KEYS) == plain.missing(KEYS)
+    assert compiled.missing(KEYS) == [key for key in KEYS if len((table.get(key) or EMPTY).value) > SMALL_BYTES]
+    table.close()
+
+
+@built
+@pytest.mark.parametrize("column", ["revision", "created", "expires", "head", "checksum", "value"])
+@pytest.mark.parametrize("value", ["7", "x'41'", "'text'", "1.5"])
+def test_a_damaged_row_is_not_taken_into_memory(drive, column, value):
+    drive.apply(Set(b"a", b"1", at=9 * NOW), Set(b"b", b"2", at=9 * NOW))
+    drive.fold()
+    drive.store.table.db.execute(f"UPDATE entry SET {column} = {value} WHERE key = x'61'")
+    for known in (compiled_records(), PlainRecords()):
+        with pytest.raises(Corrupt):
+            drive.store.table.read_into(known, [b"a"])
+        assert known.missing([b"a"]) == [b"a"]
+        drive.store.table.read_into(known, [b"b", b"c"])
+        assert known.get(b"b").value == b"2"
+
+
+@built
+def test_a_table_that_is_closed_reads_no_more(drive):
+    drive.store.table.compiled.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        drive.store.table.read_into(compiled_records(), [b"a"])
