@@ -1,7 +1,7 @@
 """The family `values`: set and get, one key or many."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from kvd.commands.base import Read, Write
 from kvd.commands.entry import Entry, Milliseconds, Reader, Writer
@@ -100,9 +100,9 @@ class MultiGet(Read, tag="MULTIGET"):
     examples = ("MULTIGET city country",)
     keys: Keys
 
-    def run(self, entries: Reader, now: Milliseconds) -> Any:  # noqa: ARG002
-        """Return the values."""
-        return entries.values(self.keys)
+    def run(self, entries: Reader, now: Milliseconds) -> list[bytes | None]:  # noqa: ARG002
+        """Return the values, maybe encoded already."""
+        return entries.values(self.keys)  # type: ignore[no-any-return]
 
 
 class MultiSet(Write, tag="MULTISET"):

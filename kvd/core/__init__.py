@@ -24,4 +24,9 @@ def built() -> Any:
         return None
 
 
+class NotBuilt:
+    """What stands for a type in C that there is not."""
+
+
 module = built()
+Staging: Any = NotBuilt if module is None else module.Staging

@@ -107,7 +107,7 @@ class Table:
         """Take it in C; return whether nothing was damaged. 2.7 us a key; 4.2 if each had a transaction of its own."""
         self.db.execute("BEGIN")
         try:
-            return self.compiled.read(keys, known, SMALL_BYTES)  # type: ignore[no-any-return]
+            return self.compiled.read(keys, known, SMALL_BYTES)  # type: ignore[no-any-return, union-attr]
         finally:
             self.db.rollback()  # it only read
 
