@@ -101,8 +101,8 @@ class MultiGet(Read, tag="MULTIGET"):
     keys: Keys
 
     def run(self, entries: Reader, now: Milliseconds) -> list[bytes | None]:  # noqa: ARG002
-        """Return the values, maybe encoded already."""
-        return entries.values(self.keys)  # type: ignore[no-any-return]
+        """Return the values."""
+        return entries.values(self.keys)  # type: ignore[no-any-return]  # or what encodes as such
 
 
 class MultiSet(Write, tag="MULTISET"):
