@@ -1,5 +1,5 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
-# make test    the whole suite          make check   ruff, mypy, import-linter, mandoc
+# make test    the whole suite          make check   ruff, mypy, import-linter, clang-format, mandoc
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
 # make proto   kvd.v1 of gRPC, from the command classes
 # make bench-gateways   each gateway beside a server of its kind that answers a constant; it needs wrk (ROUNDS=5)
@@ -39,6 +39,10 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/clang-format --dry-run -Werror kvd/core/*.[ch] kvd/server/*.c
+	@if command -v cc >/dev/null; then cc -fsyntax-only -Wall -Wextra -Werror \
+	    -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" kvd/core/*.c kvd/server/*.c; \
+	else echo "a C compiler is missing, what is in C was not looked at: apt-get install gcc python3-dev" >&2; fi
 	@sh conf/check-units.sh
 	@if command -v mandoc >/dev/null; then mandoc -T lint -W warning man/*.[1578]; \
 	else echo "mandoc is missing, the manual was not looked at: apt-get install mandoc" >&2; fi

@@ -13,7 +13,8 @@ enum { KIND_SET = 1 };
 /* Return whether an object can be a key; if not, with an exception. */
 int is_key(PyObject *key);
 
-/* A row of the journal, and what a change is staged as: (revision, kind, key, value, previous, created, expires, time). */
+/* A row of the journal, and what a change is staged as: (revision, kind, key, value, previous, created, expires, time).
+ */
 enum { REVISION, KIND, KEY, VALUE, PREVIOUS, CREATED, EXPIRES, TIME, ROW_FIELDS };
 
 typedef struct {

@@ -1,6 +1,6 @@
-/* Rows of the journal, given to SQLite as they are staged and read as they were, checksums and all. The plain form is in
- * storage/journal.py: it makes a tuple of eleven of each row and has the module look at each of its items, 3 us where this
- * takes 1.1; a row read takes 3.2 us there, and 0.8 here.
+/* Rows of the journal, given to SQLite as they are staged and read as they were, checksums and all. The plain form is
+ * in storage/journal.py: it makes a tuple of eleven of each row and has the module look at each of its items, 3 us
+ * where this takes 1.1; a row read takes 3.2 us there, and 0.8 here.
  */
 #include "sqlite.h"
 #include "sums.h"
@@ -10,14 +10,14 @@ enum { HEAD = ROW_FIELDS, CHECKSUM, SEAL, COLUMNS };
 /* Rows: two prepared statements. Inserting */
 
 typedef struct {
-    PyObject_HEAD
-    sqlite3 *db;
+    PyObject_HEAD sqlite3 *db;
     sqlite3_stmt *insert, *select;
 } Rows;
 
 static int bind_bytes(sqlite3_stmt *insert, int place, PyObject *bytes) {
     if (bytes == Py_None) return lite.bind_null(insert, place);
-    return lite.bind_blob64(insert, place, PyBytes_AS_STRING(bytes), (uint64_t)PyBytes_GET_SIZE(bytes), NULL); /* not copied */
+    return lite.bind_blob64(insert, place, PyBytes_AS_STRING(bytes), (uint64_t)PyBytes_GET_SIZE(bytes),
+                            NULL); /* not copied */
 }
 
 /* Insert one row; return SQLite's code. What is bound is borrowed, and let go before anything else can happen to it. */
@@ -150,7 +150,8 @@ static void rows_dealloc(Rows *self) {
 }
 
 static PyMethodDef rows_methods[] = {
-    {"append", (PyCFunction)rows_append, METH_O, "Insert rows of eight; None, or SQLite's code and sentence of what was wrong."},
+    {"append", (PyCFunction)rows_append, METH_O,
+     "Insert rows of eight; None, or SQLite's code and sentence of what was wrong."},
     {"between", (PyCFunction)rows_between, METH_VARARGS,
      "between(since, upto, count_max, bytes_max): rows in order, None instead of one that is damaged and nothing after it;\n"
      "or, as a tuple, SQLite's code and sentence of what was wrong."},

@@ -1,7 +1,9 @@
 /* Plan: the net change of each key that a fold takes to the table, in key order. From memory, which knows it of each
- * key, where SQL has to read and sort all changes: 0.5 us a key instead of 1.2 a change. The plain form is NET in storage/fold.py.
+ * key, where SQL has to read and sort all changes: 0.5 us a key instead of 1.2 a change. The plain form is NET in
+ * storage/fold.py.
  *
- * It is made in the loop's thread when a fold begins, and used in the fold's, without the GIL: it touches only what is its own.
+ * It is made in the loop's thread when a fold begins, and used in the fold's, without the GIL: it touches only what is
+ * its own.
  */
 #include "records.h"
 #include "sqlite.h"
@@ -15,8 +17,7 @@ typedef struct {
 } Step;
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *keys; /* a tuple */
+    PyObject_HEAD PyObject *keys; /* a tuple */
     Step *steps;
     Py_ssize_t count;
 } Plan;
@@ -46,7 +47,8 @@ static void sort(Step *steps, Py_ssize_t count) {
     for (Py_ssize_t at = 0; at < count; at++) {
         size_t size = (size_t)PyBytes_GET_SIZE(steps[at].key);
         for (size_t byte = shared; byte < shared + 8; byte++)
-            steps[at].order = steps[at].order << 8 | (byte < size ? (unsigned char)PyBytes_AS_STRING(steps[at].key)[byte] : 0);
+            steps[at].order =
+                steps[at].order << 8 | (byte < size ? (unsigned char)PyBytes_AS_STRING(steps[at].key)[byte] : 0);
     }
     qsort(steps, (size_t)count, sizeof *steps, in_order);
 }
@@ -74,12 +76,10 @@ static PyObject *plan_fill(Plan *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "O!s", &PyLong_Type, &address, &sql)) return NULL;
     sqlite3_stmt *insert = lite_prepare(address, sql);
     if (!insert) return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    sort(self->steps, self->count);
+    Py_BEGIN_ALLOW_THREADS sort(self->steps, self->count);
     code = insert_all(self, insert);
     lite.finalize(insert);
-    Py_END_ALLOW_THREADS
-    return code == OK ? Py_NewRef(Py_None) : lite_failure(PyLong_AsVoidPtr(address));
+    Py_END_ALLOW_THREADS return code == OK ? Py_NewRef(Py_None) : lite_failure(PyLong_AsVoidPtr(address));
 }
 
 /* Take down what memory knows of each key; -1 with an exception. */
@@ -88,10 +88,12 @@ static int take_down(Plan *self, Records *records, PyObject *list, const char *e
     int failed = !found || records_find_many(records, list, found) < self->count;
     for (Py_ssize_t at = 0; !failed && at < self->count; at++) {
         const Record *record = found[at];
-        self->steps[at] = (Step){
-            .key = PyTuple_GET_ITEM(self->keys, at), .revision = record->revision,
-            .bytes = record->key_bytes + record->value_bytes, .is_entry = (int8_t)record->is_entry,
-            .more = (int8_t)(record->is_entry - !!existed[at]), .expires = record->expires != STAYS};
+        self->steps[at] = (Step){.key = PyTuple_GET_ITEM(self->keys, at),
+                                 .revision = record->revision,
+                                 .bytes = record->key_bytes + record->value_bytes,
+                                 .is_entry = (int8_t)record->is_entry,
+                                 .more = (int8_t)(record->is_entry - !!existed[at]),
+                                 .expires = record->expires != STAYS};
     }
     records->hits -= failed ? 0 : self->count; /* nobody asked */
     PyMem_Free(found);
@@ -103,14 +105,17 @@ static PyObject *plan_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     (void)kwargs;
     Records *records;
     PyObject *list, *existed;
-    if (!PyArg_ParseTuple(args, "O!O!O!", &Records_type, &records, &PyList_Type, &list, &PyByteArray_Type, &existed)) return NULL;
-    if (PyByteArray_GET_SIZE(existed) != PyList_GET_SIZE(list)) return PyErr_Format(PyExc_ValueError, "a flag for each key");
+    if (!PyArg_ParseTuple(args, "O!O!O!", &Records_type, &records, &PyList_Type, &list, &PyByteArray_Type, &existed))
+        return NULL;
+    if (PyByteArray_GET_SIZE(existed) != PyList_GET_SIZE(list))
+        return PyErr_Format(PyExc_ValueError, "a flag for each key");
     Plan *self = (Plan *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     self->keys = PyList_AsTuple(list);
     self->count = PyList_GET_SIZE(list);
     self->steps = PyMem_RawCalloc((size_t)Py_MAX(1, self->count), sizeof *self->steps);
-    if (!self->keys || !self->steps || take_down(self, records, list, PyByteArray_AS_STRING(existed)) < 0) Py_CLEAR(self);
+    if (!self->keys || !self->steps || take_down(self, records, list, PyByteArray_AS_STRING(existed)) < 0)
+        Py_CLEAR(self);
     return (PyObject *)self;
 }
 

@@ -5,7 +5,9 @@
 
 enum { OVERHEAD = 150 }; /* bytes: a record, its slots, what malloc adds; in an overlay its key as an object besides */
 
-static PyObject *time_object(int64_t expires) { return expires == STAYS ? Py_NewRef(Py_None) : PyLong_FromLongLong(expires); }
+static PyObject *time_object(int64_t expires) {
+    return expires == STAYS ? Py_NewRef(Py_None) : PyLong_FromLongLong(expires);
+}
 
 /* Return the entry that a record is, None if it is none, MISSING if there is no record. */
 static PyObject *entry_of(Records *self, const Record *record, PyObject *key) {
@@ -14,7 +16,8 @@ static PyObject *entry_of(Records *self, const Record *record, PyObject *key) {
     PyObject *fields[] = {key, PyLong_FromLongLong(record->revision), PyLong_FromLongLong(record->created),
                           time_object(record->expires), record_value(record)};
     PyObject *entry = NULL;
-    if (fields[1] && fields[2] && fields[3] && fields[4]) entry = PyObject_Vectorcall(self->entry_type, fields, 5, NULL);
+    if (fields[1] && fields[2] && fields[3] && fields[4])
+        entry = PyObject_Vectorcall(self->entry_type, fields, 5, NULL);
     for (int at = 1; at < 5; at++) Py_XDECREF(fields[at]);
     return entry;
 }
@@ -149,15 +152,15 @@ static int take_in(Records *self, PyObject *tuple, News *news) {
     }
     int is_set = row.kind == KIND_SET;
     return records_put(self, row.key, row.revision, is_set ? row.created : 0, is_set ? row.expires : STAYS,
-               is_set && row.value != Py_None ? row.value : NULL);
+                       is_set && row.value != Py_None ? row.value : NULL);
 }
 
 static PyObject *records_update(Records *self, PyObject *args) {
     PyObject *rows;
     News news;
     Py_ssize_t payload = 0, more = 0;
-    if (!PyArg_ParseTuple(args, "O!LO!O!O!", &PyList_Type, &rows, &news.since, &PyList_Type, &news.keys, &PyByteArray_Type,
-                          &news.existed, &PyList_Type, &news.expiring))
+    if (!PyArg_ParseTuple(args, "O!LO!O!O!", &PyList_Type, &rows, &news.since, &PyList_Type, &news.keys,
+                          &PyByteArray_Type, &news.existed, &PyList_Type, &news.expiring))
         return NULL;
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(rows); at++) {
         PyObject *row = PyList_GET_ITEM(rows, at);
@@ -180,7 +183,8 @@ static int keep(Records *self, PyObject *key, PyObject *entry) {
     int64_t until = STAYS;
     int failed = !revision || !created || !expires || !value || expires_from(expires, &until) < 0;
     if (!failed && !PyBytes_Check(value)) failed = 1, PyErr_SetString(PyExc_TypeError, "a value is bytes");
-    if (!failed) failed = records_put(self, key, PyLong_AsLongLong(revision), PyLong_AsLongLong(created), until, value) < 0;
+    if (!failed)
+        failed = records_put(self, key, PyLong_AsLongLong(revision), PyLong_AsLongLong(created), until, value) < 0;
     Py_XDECREF(revision), Py_XDECREF(created), Py_XDECREF(expires), Py_XDECREF(value);
     return failed || PyErr_Occurred() ? -1 : 0;
 }
@@ -237,17 +241,30 @@ static void records_dealloc(Records *self) {
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-static PyObject *records_get_beyond(Records *self, void *closure) { (void)closure; return Py_NewRef(self->beyond); }
+static PyObject *records_get_beyond(Records *self, void *closure) {
+    (void)closure;
+    return Py_NewRef(self->beyond);
+}
 static int records_set_beyond(Records *self, PyObject *beyond, void *closure) {
     (void)closure;
-    if (!beyond || (beyond != Py_None && !PyBytes_Check(beyond))) return PyErr_SetString(PyExc_TypeError, "bytes or None"), -1;
+    if (!beyond || (beyond != Py_None && !PyBytes_Check(beyond)))
+        return PyErr_SetString(PyExc_TypeError, "bytes or None"), -1;
     Py_XSETREF(self->beyond, Py_NewRef(beyond));
     return 0;
 }
 static Py_ssize_t records_length(Records *self) { return (Py_ssize_t)self->count; }
-static PyObject *records_size(Records *self, void *closure) { (void)closure; return PyLong_FromSsize_t(records_bytes(self)); }
-static PyObject *records_name(Records *self, void *closure) { (void)self, (void)closure; return PyUnicode_FromString("compiled"); }
-static PyObject *records_overhead(Records *self, void *closure) { (void)self, (void)closure; return PyLong_FromLong(OVERHEAD); }
+static PyObject *records_size(Records *self, void *closure) {
+    (void)closure;
+    return PyLong_FromSsize_t(records_bytes(self));
+}
+static PyObject *records_name(Records *self, void *closure) {
+    (void)self, (void)closure;
+    return PyUnicode_FromString("compiled");
+}
+static PyObject *records_overhead(Records *self, void *closure) {
+    (void)self, (void)closure;
+    return PyLong_FromLong(OVERHEAD);
+}
 
 static PyMethodDef records_methods[] = {
     {"get", (PyCFunction)records_get, METH_O, "The entry of a key, None if it has ended or never was, else MISSING."},
@@ -255,7 +272,8 @@ static PyMethodDef records_methods[] = {
     {"missing", (PyCFunction)records_missing, METH_O, "Those of the keys of which nothing is known."},
     {"revision", (PyCFunction)records_revision, METH_O, "The revision that left what is known of a key, else -1."},
     {"values", (PyCFunction)records_values, METH_VARARGS, "values(keys, now, bytes_max): Raw, or None."},
-    {"update", (PyCFunction)records_update, METH_VARARGS, "update(rows, since, keys, existed, expiring): (payload, more)."},
+    {"update", (PyCFunction)records_update, METH_VARARGS,
+     "update(rows, since, keys, existed, expiring): (payload, more)."},
     {"keep", (PyCFunction)records_keep, METH_O, "Take in what the table says of keys that are not known."},
     {"evict", (PyCFunction)records_evict, METH_VARARGS, "evict(bytes_max, folded, tries)"},
     {NULL, NULL, 0, NULL},
@@ -263,7 +281,8 @@ static PyMethodDef records_methods[] = {
 static PyMemberDef records_members[] = {{"hits", T_LONGLONG, offsetof(Records, hits), 0, NULL}, {0}};
 static PyGetSetDef records_properties[] = {
     {"size", (getter)records_size, NULL, "Bytes, about.", NULL},
-    {"beyond", (getter)records_get_beyond, (setter)records_set_beyond, "A key from which on all is known, or None.", NULL},
+    {"beyond", (getter)records_get_beyond, (setter)records_set_beyond, "A key from which on all is known, or None.",
+     NULL},
     {"name", (getter)records_name, NULL, NULL, NULL},
     {"overhead", (getter)records_overhead, NULL, "Bytes of a record besides its key and value, about.", NULL},
     {0},

@@ -2,8 +2,8 @@
 #pragma once
 #include "core.h"
 
-/* What is known of a key: its entry, or that it has ended (revision 0: never was). In one piece, so that a lookup costs one miss
- * of the processor's caches, not five as a dict of objects of objects. */
+/* What is known of a key: its entry, or that it has ended (revision 0: never was). In one piece, so that a lookup costs
+ * one miss of the processor's caches, not five as a dict of objects of objects. */
 typedef struct {
     int64_t revision, created, expires;
     PyObject *large; /* a value too large to be copied, else NULL */
@@ -21,8 +21,7 @@ typedef struct {
 
 /* A hash table with linear probing, its number of slots a power of two. */
 typedef struct {
-    PyObject_HEAD
-    Slot *slots;
+    PyObject_HEAD Slot *slots;
     size_t mask, count, hand;
     Py_ssize_t bytes; /* of all records */
     long long hits;
@@ -30,8 +29,8 @@ typedef struct {
     PyObject *beyond; /* bytes: from this key on there is nothing but what is here; or None */
 } Records;
 
-/* Return the record of a key that is bytes, made warm, NULL if nothing is known; counts as a hit if not. It may be one that
- * says that there is nothing, and is in no slot. */
+/* Return the record of a key that is bytes, made warm, NULL if nothing is known; counts as a hit if not. It may be one
+ * that says that there is nothing, and is in no slot. */
 const Record *records_find(Records *records, PyObject *key);
 /* Find many; `found` has room for them. Returns how many there are; -1 with an exception. */
 Py_ssize_t records_find_many(Records *records, PyObject *keys, const Record **found);

@@ -24,6 +24,7 @@ int row_from(PyObject *tuple, Row *row) {
     row->time = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, TIME));
     if (expires_from(PyTuple_GET_ITEM(tuple, EXPIRES), &row->expires) < 0 || PyErr_Occurred()) return -1;
     if (!is_key(row->key)) return -1;
-    if (row->value != Py_None && !PyBytes_Check(row->value)) return PyErr_SetString(PyExc_TypeError, "a value is bytes"), -1;
+    if (row->value != Py_None && !PyBytes_Check(row->value))
+        return PyErr_SetString(PyExc_TypeError, "a value is bytes"), -1;
     return 0;
 }

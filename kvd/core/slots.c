@@ -123,7 +123,8 @@ const Record *records_find(Records *self, PyObject *key) {
     return found;
 }
 
-/* Places and records are fetched together before they are looked at: 100 keys at random among 100,000 take 4 us, not 12. */
+/* Places and records are fetched together before they are looked at: 100 keys at random among 100,000 take 4 us,
+ * not 12. */
 Py_ssize_t records_find_many(Records *self, PyObject *keys, const Record **found) {
     Py_ssize_t count = PyList_GET_SIZE(keys), hits = 0;
     Slot *slots[AHEAD];

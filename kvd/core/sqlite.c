@@ -13,9 +13,11 @@ PyObject *load(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "s", &path)) return NULL;
     void *library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     if (!library) return PyErr_Format(PyExc_OSError, "SQLite is not loaded from %s", path);
-    const char *names[] = { /* in the order of Lite */
-        "auto_extension", "prepare_v3", "finalize", "step", "reset", "bind_null", "bind_int64",
-        "bind_blob64", "clear_bindings", "column_type", "column_int64", "column_blob", "column_bytes", "extended_errcode", "errmsg",
+    const char *names[] = {
+        /* in the order of Lite */
+        "auto_extension", "prepare_v3",       "finalize",       "step",        "reset",        "bind_null",
+        "bind_int64",     "bind_blob64",      "clear_bindings", "column_type", "column_int64", "column_blob",
+        "column_bytes",   "extended_errcode", "errmsg",
     };
     enum { COUNT = sizeof names / sizeof *names };
     _Static_assert(sizeof lite == COUNT * sizeof(void *), "a name for each function");
@@ -30,8 +32,8 @@ PyObject *load(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* Which connection Python's module has opened: SQLite calls this for each, in the thread that opens it, from the first time
- * that it was asked to (again is nothing new to it). */
+/* Which connection Python's module has opened: SQLite calls this for each, in the thread that opens it, from the first
+ * time that it was asked to (again is nothing new to it). */
 static _Thread_local sqlite3 *last_opened;
 static int note_opened(sqlite3 *db, char **error, const void *routines) {
     (void)error, (void)routines;
@@ -39,7 +41,8 @@ static int note_opened(sqlite3 *db, char **error, const void *routines) {
     return OK;
 }
 
-const char opened_doc[] = "opened(connect) -> (connection, address)\n\nCall what opens a connection; tell which one it is in C.";
+const char opened_doc[] =
+    "opened(connect) -> (connection, address)\n\nCall what opens a connection; tell which one it is in C.";
 
 PyObject *opened(PyObject *self, PyObject *args) {
     (void)self;

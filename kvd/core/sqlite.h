@@ -1,5 +1,5 @@
-/* SQLite as Python's module has loaded it: its functions are looked up by name. So there are never two libraries on a file,
- * and nothing has to be installed. Source: https://sqlite.org/c3ref/intro.html
+/* SQLite as Python's module has loaded it: its functions are looked up by name. So there are never two libraries on a
+ * file, and nothing has to be installed. Source: https://sqlite.org/c3ref/intro.html
  */
 #pragma once
 #include "core.h"

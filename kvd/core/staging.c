@@ -1,11 +1,11 @@
-/* Staging: the common ways of `value` and `put`. What is not common is left to the plain form, `Staging` in engine.py. */
+/* Staging: the common ways of `value` and `put`. What is not common is left to the plain form, `Staging` in staging.py.
+ */
 #include "records.h"
 
 #include <structmember.h>
 
 typedef struct {
-    PyObject_HEAD
-    long long revision, now, bytes;
+    PyObject_HEAD long long revision, now, bytes;
     long long bytes_max, overhead;
     PyObject *rows, *last; /* a list of all rows, a dict of the last of each key */
     Records *records;
@@ -33,7 +33,8 @@ static int before_of(Staging *self, PyObject *key, Before *before) {
 }
 
 /* Stage a row; return its revision, NULL with an exception. Takes the reference to `revision`. */
-static PyObject *stage(Staging *self, PyObject *revision, PyObject *key, PyObject *value, PyObject *expires, const Before *before) {
+static PyObject *stage(Staging *self, PyObject *revision, PyObject *key, PyObject *value, PyObject *expires,
+                       const Before *before) {
     PyObject *row = PyTuple_New(ROW_FIELDS);
     if (!row || !revision) goto failed;
     PyTuple_SET_ITEM(row, REVISION, Py_NewRef(revision));
@@ -135,17 +136,30 @@ static int set_object(PyObject **place, PyObject *value, PyTypeObject *type) {
     Py_XSETREF(*place, Py_NewRef(value));
     return 0;
 }
-static PyObject *get_rows(Staging *self, void *closure) { (void)closure; return Py_NewRef(self->rows); }
-static PyObject *get_last(Staging *self, void *closure) { (void)closure; return Py_NewRef(self->last); }
-static int set_rows(Staging *self, PyObject *value, void *closure) { (void)closure; return set_object(&self->rows, value, &PyList_Type); }
-static int set_last(Staging *self, PyObject *value, void *closure) { (void)closure; return set_object(&self->last, value, &PyDict_Type); }
+static PyObject *get_rows(Staging *self, void *closure) {
+    (void)closure;
+    return Py_NewRef(self->rows);
+}
+static PyObject *get_last(Staging *self, void *closure) {
+    (void)closure;
+    return Py_NewRef(self->last);
+}
+static int set_rows(Staging *self, PyObject *value, void *closure) {
+    (void)closure;
+    return set_object(&self->rows, value, &PyList_Type);
+}
+static int set_last(Staging *self, PyObject *value, void *closure) {
+    (void)closure;
+    return set_object(&self->last, value, &PyDict_Type);
+}
 static int set_records(Staging *self, PyObject *value, void *closure) {
     (void)closure;
     return set_object((PyObject **)&self->records, value, &Records_type);
 }
 
 static PyMethodDef staging_methods[] = {
-    {"put", (PyCFunction)(void (*)(void))staging_put, METH_FASTCALL | METH_KEYWORDS, "put(key, value, *, expires): the revision."},
+    {"put", (PyCFunction)(void (*)(void))staging_put, METH_FASTCALL | METH_KEYWORDS,
+     "put(key, value, *, expires): the revision."},
     {"put_many", (PyCFunction)staging_put_many, METH_O, "Set keys, which do not expire."},
     {"value", (PyCFunction)staging_value, METH_O, "The value of a key, None if it is not live."},
     {NULL, NULL, 0, NULL},
@@ -167,7 +181,7 @@ PyTypeObject Staging_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.core._core.Staging",
     .tp_basicsize = sizeof(Staging),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "Staging(records, bytes_max, overhead): a base of kvd.engine.Staging.",
+    .tp_doc = "Staging(records, bytes_max, overhead): a base of kvd.staging.Staging.",
     .tp_new = PyType_GenericNew,
     .tp_init = (initproc)staging_init,
     .tp_traverse = (traverseproc)staging_traverse,

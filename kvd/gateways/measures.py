@@ -79,7 +79,7 @@ MEASURES = (
 )
 BUILD = (
     ("process", ("version", "python", "libzmq")),
-    ("server", ("protocol", "sqlite", "fsync", "frames", "history")),
+    ("server", ("protocol", "sqlite", "fsync", "frames", "core", "history")),
 )
 UP = ("kvd_up", "1 when the daemon answered, else 0.")
 BUILD_INFO = ("kvd_build_info", "What the daemon is made of, as labels of a constant 1.")

@@ -38,10 +38,10 @@ static PyObject *load(PyObject *self, PyObject *args) {
         const char *name;
         void **place;
     } wanted[] = {
-        {"zmq_msg_init", (void **)&msg_init}, {"zmq_msg_recv", (void **)&msg_recv},
+        {"zmq_msg_init", (void **)&msg_init},   {"zmq_msg_recv", (void **)&msg_recv},
         {"zmq_msg_close", (void **)&msg_close}, {"zmq_msg_data", (void **)&msg_data},
-        {"zmq_msg_size", (void **)&msg_size}, {"zmq_msg_more", (void **)&msg_more},
-        {"zmq_msg_gets", (void **)&msg_gets}, {"zmq_send", (void **)&send_bytes},
+        {"zmq_msg_size", (void **)&msg_size},   {"zmq_msg_more", (void **)&msg_more},
+        {"zmq_msg_gets", (void **)&msg_gets},   {"zmq_send", (void **)&send_bytes},
         {"zmq_errno", (void **)&last_error},
     };
     enum { COUNT = sizeof wanted / sizeof *wanted };
@@ -121,11 +121,11 @@ static PyObject *as_request(PyObject *frames, PyObject *user) {
 }
 
 PyDoc_STRVAR(receive_doc,
-    "receive(socket, count_max, bytes_max, frames_max, tells_users) -> (requests, others)\n\n"
-    "Receive the messages that are there, until there are so many or their last frames have so many bytes.\n"
-    "A request is (frames up to the empty one, body), or (frames, body, user id) with tells_users.\n"
-    "The others are lists of at most frames_max frames.\n"
-    "Raises OSError.");
+             "receive(socket, count_max, bytes_max, frames_max, tells_users) -> (requests, others)\n\n"
+             "Receive the messages that are there, until there are so many or their last frames have so many bytes.\n"
+             "A request is (frames up to the empty one, body), or (frames, body, user id) with tells_users.\n"
+             "The others are lists of at most frames_max frames.\n"
+             "Raises OSError.");
 
 static PyObject *receive(PyObject *self, PyObject *args) {
     (void)self;
@@ -172,7 +172,8 @@ static int send_one(void *socket, PyObject *envelope, PyObject *body) {
     return 0;
 }
 
-PyDoc_STRVAR(send_doc,
+PyDoc_STRVAR(
+    send_doc,
     "send(socket, requests, bodies) -> int\n\n"
     "Send each body that is not None with the frames that its request came with. Returns how many were dropped\n"
     "because their peer is gone or takes no more. Raises OSError.");
@@ -207,7 +208,8 @@ static int send_frame(void *socket, PyObject *frame, int flags) {
     return 0;
 }
 
-PyDoc_STRVAR(publish_doc,
+PyDoc_STRVAR(
+    publish_doc,
     "publish(socket, topics, bodies)\n\nSend each topic with its body over a socket that never waits, as an XPUB. Raises OSError.");
 
 static PyObject *publish(PyObject *self, PyObject *args) {
@@ -217,7 +219,8 @@ static PyObject *publish(PyObject *self, PyObject *args) {
     void *socket = socket_at(address);
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(topics) && !PyErr_Occurred(); at++) {
         PyObject *body = PyList_GetItem(bodies, at);
-        if (body && send_frame(socket, PyList_GET_ITEM(topics, at), SNDMORE | DONTWAIT) == 0) send_frame(socket, body, DONTWAIT);
+        if (body && send_frame(socket, PyList_GET_ITEM(topics, at), SNDMORE | DONTWAIT) == 0)
+            send_frame(socket, body, DONTWAIT);
     }
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
@@ -230,7 +233,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, .m_name = "kvd.server._frames", .m_size = -1, .m_methods = methods};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "kvd.server._frames", .m_size = -1,
+                                    .m_methods = methods};
 
 PyMODINIT_FUNC PyInit__frames(void) { return PyModule_Create(&module); }
