@@ -39,7 +39,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/clang-format --dry-run -Werror kvd/core/*.[ch] kvd/server/*.c
+	@$(BIN)/clang-format --dry-run -Werror kvd/core/*.[ch] kvd/server/*.c bench/sink.c
 	@if command -v cc >/dev/null; then cc -fsyntax-only -Wall -Wextra -Werror \
 	    -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" kvd/core/*.c kvd/server/*.c; \
 	else echo "a C compiler is missing, what is in C was not looked at: apt-get install gcc python3-dev" >&2; fi
@@ -56,6 +56,7 @@ bench: $(VENV)/installed
 	@$(BIN)/python bench/compare.py $(ROUNDS)
 	@$(BIN)/python bench/bulk.py $(ROUNDS)
 	@$(BIN)/python bench/large.py $(KEYS)
+	@$(BIN)/python bench/watchers.py $(ROUNDS)
 	@$(BIN)/python bench/sweep.py $(KEYS)
 
 bench-gateways: $(VENV)/installed-dev

@@ -1,4 +1,5 @@
-/* sink: watchers that take all that is published to them and look at nothing, so that they cost as little as watchers can.
+/* sink: watchers that take all that is published to them and look at nothing, so that they cost as little as watchers
+ * can.
  *
  *   cc -O2 -o sink sink.c
  *   sink PORT COUNT TOPIC
@@ -35,7 +36,8 @@ static int dial(int port, const char *topic) {
         perror("connect");
         exit(1);
     }
-    unsigned char greeting[64] = {0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0, 'N', 'U', 'L', 'L'}, theirs[64], head[2], rest[256];
+    unsigned char greeting[64] = {0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0, 'N', 'U', 'L', 'L'}, theirs[64], head[2],
+                  rest[256];
     unsigned char ready[] = "\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB", subscription[256];
     all(fd, greeting, sizeof greeting, 1);
     all(fd, theirs, sizeof theirs, 0);

@@ -65,10 +65,8 @@ def run_step(index: int, command: Plain, entries: Writer, now: Milliseconds) -> 
 
 
 def weight(result: Any) -> int:
-    """Return about how many bytes a result takes in a reply."""
-    if isinstance(result, bytes | Raw):
-        return len(result) + 5
-    return sum(map(weight, result)) if isinstance(result, list | tuple) else 9
+    """Return how many bytes a result takes in a reply: the same whether it is encoded already or not."""
+    return len(msgpack.encode(result))
 
 
 if TYPE_CHECKING:

@@ -4,9 +4,12 @@ Each part has a plain form in Python that does the same, and is chosen where tha
 
     records.c   what is known of each key                  kvd/storage/records.py
     journal.c   rows of the journal, to SQLite and back    kvd/storage/journal.py
+    sums.c      checksums                                  kvd/storage/checksum.py
     table.c     entries from the table into memory         kvd/storage/table.py
     plan.c      the net changes that a fold takes          kvd/storage/fold.py
     staging.c   GET, SET and MULTISET as most are          kvd/staging.py
+
+(slots.c is the table that records.c is about; row.c and sqlite.c serve the others.)
 
 The meaning is told in Python alone: what is not common (an entry that is not in memory, or has expired, a batch that is
 too large) the C leaves to it. This room imports nothing.

@@ -1,5 +1,6 @@
 /* What the parts of kvd.core._core share. Each part has a plain form in Python that does the same, and tests that
- * hold the two against each other. But for plan.c nothing here waits or lets the GIL go, or is seen by another thread.
+ * hold the two against each other. The GIL is held, also while SQLite reads or writes its files, which are in the
+ * kernel's memory most of the time: only plan.c, in the fold's thread, lets it go.
  */
 #pragma once
 #define PY_SSIZE_T_CLEAN

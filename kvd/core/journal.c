@@ -1,6 +1,6 @@
 /* Rows of the journal, given to SQLite as they are staged and read as they were, checksums and all. The plain form is
- * in storage/journal.py: it makes a tuple of eleven of each row and has the module look at each of its items, 3 us
- * where this takes 1.1; a row read takes 3.2 us there, and 0.8 here.
+ * in storage/journal.py: it makes a tuple of eleven of each row and has the module look at each of its items, 1.9 us
+ * where this takes 0.9; a row read takes 3.2 us there, and 0.8 here.
  */
 #include "sqlite.h"
 #include "sums.h"

@@ -176,7 +176,7 @@ static PyObject *records_update(Records *self, PyObject *args) {
 /* Take in what the table has of a key; -1 with an exception. */
 static int keep(Records *self, PyObject *key, PyObject *entry) {
     if (!is_key(key)) return -1;
-    if (self->slots && records_peek(self, key)) return 0;
+    if (records_peek(self, key)) return 0;
     if (entry == Py_None) return records_put(self, key, 0, 0, STAYS, NULL);
     PyObject *revision = PyObject_GetAttrString(entry, "revision"), *created = PyObject_GetAttrString(entry, "created");
     PyObject *expires = PyObject_GetAttrString(entry, "expires"), *value = PyObject_GetAttrString(entry, "value");

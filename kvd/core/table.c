@@ -86,7 +86,6 @@ static PyObject *table_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTuple(args, "O!s", &PyLong_Type, &address, &select)) return NULL;
     Table *self = (Table *)type->tp_alloc(type, 0);
     if (!self) return NULL;
-    self->db = PyLong_AsVoidPtr(address);
     self->select = lite_prepare(address, select);
     if (!self->select) Py_CLEAR(self);
     return (PyObject *)self;

@@ -140,7 +140,7 @@ class Executor:
     def read_ahead(self, commands: Sequence[Command | Refused], now: Milliseconds) -> None:
         """Let the keys of commands be looked up together, and what the table alone can tell be read together.
 
-        A key that is cold in the processor's caches costs 0.1 us less then, one that is on disk 6 us instead of 10.
+        A key that is cold in the processor's caches costs 0.1 us less then, one that is on disk 2.7 us instead of 10.
         """
         if len(commands) >= AHEAD_MIN:
             keys = [command.key for command in commands if type(command) in KEYED]  # type: ignore[union-attr]

@@ -181,10 +181,11 @@ class Store(Upkeep):
 
         What goes wrong is told to whoever asks for the key.
         """
-        missing = self.memory.records.missing(keys)
+        missing = list(dict.fromkeys(self.records.missing(keys)))
         with suppress(Refused):
             self.read_many(missing)
-            self.memory.records.hits -= len(missing)  # each is a hit when it is asked for
+        if missing:
+            self.records.hits -= len(missing) - len(self.records.missing(missing))  # each is a hit when it is asked for
         return len(missing)
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
@@ -196,7 +197,7 @@ class Store(Upkeep):
         if not missing:
             return found, False
         wanted = [keys[at] for at in missing]
-        self.read_many(wanted)
+        self.read_many(list(dict.fromkeys(wanted)))
         hits = self.records.hits
         for at, entry in zip(missing, self.records.get_many(wanted), strict=True):
             found[at] = entry

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from sqlite_utils import Database, Migrations
+from sqlite_utils.utils import sqlite3
 
 from kvd import core
 from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end, span_of
@@ -153,11 +154,11 @@ class Table:
             self.db.rollback()  # it only read; unlike COMMIT it works after an error too
 
     def end(self) -> bytes | None:
-        """Return the first key that is after all there are; None when that cannot be told, for the last is damaged."""
-        last = self.db.execute(SELECT_LAST).fetchone()
+        """Return the first key that is after all there are; None when that cannot be told: it is damaged."""
         try:
+            last = self.db.execute(SELECT_LAST).fetchone()
             return b"" if last is None else checked_head(last).key + b"\0"
-        except Corrupt:
+        except (Corrupt, sqlite3.Error):
             return None
 
     def due(self, now: Milliseconds) -> Iterator[bytes]:

@@ -236,8 +236,7 @@ class Upkeep:
             self.finish_checkpoint(done)
         elif done.error is None:
             self.folded, self.folds, self.fold_ms = done.job.upto, self.folds + 1, done.ms
-            with refusals():
-                self.memory.records.beyond = self.table.end()  # before what was folded may be forgotten
+            self.memory.records.beyond = self.table.end()  # before what was folded may be forgotten
             self.memory.end_fold()
             self.plan_trim()
         else:

@@ -376,6 +376,18 @@ def test_keys_beyond_the_table_are_not_looked_for_there(drive, monkeypatch):
     assert drive.fold().store.records.beyond == b"c\0"
 
 
+def test_a_last_page_that_is_damaged_holds_nobody_up(drive, monkeypatch):
+    drive.apply(Set(b"a", b"1"))
+    drive.fold()
+    monkeypatch.setattr(drive.store.table, "db", Damaged())
+    assert drive.store.table.end() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(drive.store.table, "end", lambda: None)
+    drive.apply(Set(b"b", b"2"))
+    assert drive.fold().store.records.beyond is None
+    assert drive.apply(Get(b"a"), Get(b"c")) == [b"1", None]
+
+
 def test_a_last_key_that_is_damaged_hides_no_other(drive):
     drive.apply(*[Set(b"%d" % number, b"x") for number in range(9)])
     drive.fold().sql("table.db", "UPDATE entry SET revision = 1 WHERE key = x'38'")
