@@ -86,7 +86,7 @@ CHECKPOINT_WAIT_MS = 100
 
 # Storage. The overlay holds what the fold has not reached yet; beyond OVERLAY_*_MAX writers wait for it.
 FOLD_CHANGES = 150_000
-FOLD_BYTES = 48 * MIB
+FOLD_BYTES = 32 * MIB
 FOLD_AGE_MS = 5_000
 TABLE_CHECKPOINT_CHANGES = 400_000
 TABLE_WAL_BYTES_MAX = 50 * MIB  # some portions more when readers hold a checkpoint up
