@@ -70,7 +70,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(BIN)/python pyproject.toml
+$(VENV)/installed: $(BIN)/python pyproject.toml $(wildcard kvd/core/*.[ch] kvd/server/*.c)
 	@echo "installing kvd into $(VENV) ..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . >&2
 	@$(BIN)/python -m compileall -q kvd kvsh # also where Python is told not to: a command starts 20 ms sooner
