@@ -124,10 +124,11 @@ static PyObject *records_values(Records *self, PyObject *args) {
     return values;
 }
 
-/* Where changes leave what an overlay wants to know. */
+/* Where changes leave what an overlay wants to know, and what they come to: bytes of keys and values, entries more. */
 typedef struct {
     long long since;
     PyObject *keys, *existed, *expiring;
+    Py_ssize_t payload, more;
 } News;
 
 /* Note a key that has not changed since; -1 with an exception. */
@@ -151,26 +152,21 @@ static int take_in(Records *self, PyObject *tuple, News *news) {
         if (failed) return -1;
     }
     int is_set = row.kind == KIND_SET;
+    news->payload += PyBytes_GET_SIZE(row.key) + (row.value == Py_None ? 0 : PyBytes_GET_SIZE(row.value));
+    news->more += is_set ? row.previous == 0 : -1;
     return records_put(self, row.key, row.revision, is_set ? row.created : 0, is_set ? row.expires : STAYS,
                        is_set && row.value != Py_None ? row.value : NULL);
 }
 
 static PyObject *records_update(Records *self, PyObject *args) {
     PyObject *rows;
-    News news;
-    Py_ssize_t payload = 0, more = 0;
+    News news = {0};
     if (!PyArg_ParseTuple(args, "O!LO!O!O!", &PyList_Type, &rows, &news.since, &PyList_Type, &news.keys,
                           &PyByteArray_Type, &news.existed, &PyList_Type, &news.expiring))
         return NULL;
-    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(rows); at++) {
-        PyObject *row = PyList_GET_ITEM(rows, at);
-        if (take_in(self, row, &news) < 0) return NULL;
-        PyObject *value = PyTuple_GET_ITEM(row, VALUE);
-        payload += PyBytes_GET_SIZE(PyTuple_GET_ITEM(row, KEY)) + (value == Py_None ? 0 : PyBytes_GET_SIZE(value));
-        int is_set = PyLong_AsLong(PyTuple_GET_ITEM(row, KIND)) == KIND_SET;
-        more += is_set ? !PyObject_IsTrue(PyTuple_GET_ITEM(row, PREVIOUS)) : -1;
-    }
-    return Py_BuildValue("nn", payload, more);
+    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(rows); at++)
+        if (take_in(self, PyList_GET_ITEM(rows, at), &news) < 0) return NULL;
+    return Py_BuildValue("nn", news.payload, news.more);
 }
 
 /* Take in what the table has of a key; -1 with an exception. */
