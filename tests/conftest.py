@@ -5,7 +5,7 @@ import signal
 import pytest
 import zmq
 from hypothesis import settings
-from running import Daemon
+from support.running import Daemon
 
 settings.register_profile("kvd", deadline=None)  # nothing is measured by the clock of a shared machine
 settings.load_profile("kvd")

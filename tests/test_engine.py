@@ -1,9 +1,9 @@
 """The state machine: what its commands' tests do not say."""
 
 import pytest
-from fakes import NOW, Bench, Memory
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fakes import NOW, Bench, Memory
 
 from kvd import staging as staging_module
 from kvd import wire

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from models import Model, Refusal, changes_reply
+from support.models import Model, Refusal, changes_reply
 
 from kvd import core, wire
 from kvd.commands import atomic, changes, expiry, keys, values

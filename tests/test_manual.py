@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import click
 import pytest
-from mdoc import MAN, literals, named, section
+from support.mdoc import MAN, literals, named, section
 
 import kvsh.script.outcome
 from kvd.commands.changes import Changes

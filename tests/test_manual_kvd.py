@@ -10,8 +10,8 @@ from typing import Annotated, Literal, get_args, get_origin
 import click
 import msgspec
 import pytest
-from mdoc import MAN, literals, named, section, unescaped
 from msgspec import Meta
+from support.mdoc import MAN, literals, named, section, unescaped
 
 from kvd import limits
 from kvd.cli import main

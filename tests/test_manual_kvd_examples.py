@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from mdoc import MAN, literals, section
-from running import eventually
+from support.mdoc import MAN, literals, section
+from support.running import eventually
 
 from kvd.access import parse_access
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import zmq
-from mdoc import MAN, literals, section
+from support.mdoc import MAN, literals, section
 from test_golden import written
 from test_readme import prepared
 

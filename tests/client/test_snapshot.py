@@ -1,9 +1,9 @@
 """A snapshot by pages, and the changes that follow it: together they are the state, whatever comes between."""
 
 import pytest
-from fakes import Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fakes import Bench
 
 from kvd.client import snapshot as snapshot_module
 from kvd.client.snapshot import PAGE_KEYS, Snapshot

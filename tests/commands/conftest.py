@@ -1,7 +1,7 @@
 """Each row runs twice: with a commit after each command, and with all of them in one batch."""
 
 import pytest
-from fakes import Bench
+from support.fakes import Bench
 
 
 @pytest.fixture(params=["committed", "staged"])

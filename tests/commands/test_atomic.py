@@ -1,8 +1,8 @@
 """TRANSACTION and ONCE."""
 
 import pytest
-from fakes import NOW, Bench
 from msgspec import Raw
+from support.fakes import NOW, Bench
 
 from kvd import staging, wire
 from kvd.commands import atomic

@@ -1,7 +1,7 @@
 """CHANGES and COMPACT."""
 
 import pytest
-from fakes import NOW
+from support.fakes import NOW
 
 from kvd.commands.base import Ok, Wait
 from kvd.commands.changes import Changes, Compact

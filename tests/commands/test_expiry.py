@@ -1,7 +1,7 @@
 """EXPIRE, PERSIST, TTL, and the sweep that ends what has expired."""
 
 import pytest
-from fakes import NOW
+from support.fakes import NOW
 
 from kvd.commands.expiry import Expire, Persist, Ttl
 from kvd.commands.values import Clear, Get, Set

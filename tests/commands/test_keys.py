@@ -1,7 +1,7 @@
 """EXISTS, ENTRY, SCAN, COUNT, CLEARPREFIX."""
 
 import pytest
-from fakes import NOW
+from support.fakes import NOW
 
 from kvd.commands import keys
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan

@@ -1,7 +1,7 @@
 """GET, SET, CLEAR, MULTIGET, MULTISET, TAKE, INCR, APPEND: rows of what was, what is asked, what comes of it."""
 
 import pytest
-from fakes import NOW
+from support.fakes import NOW
 
 from kvd import staging
 from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take

@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from doors import Doors
+from support.doors import Doors
 
 
 @pytest.fixture

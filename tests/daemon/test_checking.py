@@ -5,9 +5,9 @@ import os
 import threading
 
 import pytest
-from damaged import flip
-from running import run_kvd
 from sqlite_utils.utils import sqlite3
+from support.damaged import flip
+from support.running import run_kvd
 
 from kvd.commands.server import Check
 from kvd.errors import Busy, ClientError, Corrupt, ShuttingDown

@@ -3,7 +3,7 @@
 import os
 import time
 
-from running import eventually
+from support.running import eventually
 
 from kvd.client import Client
 from kvd.commands.inspection import Clients

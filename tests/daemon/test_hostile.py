@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import zmq
-from doors import cpu_seconds
-from running import eventually
+from support.doors import cpu_seconds
+from support.running import eventually
 
 from kvd.errors import ClientError
 from kvd.limits import FRAME_BYTES_MAX, HANDSHAKE_MS_MAX

@@ -7,8 +7,8 @@ import sys
 import msgspec
 import pytest
 import zmq
-from doors import plain
-from running import serve
+from support.doors import plain
+from support.running import serve
 
 from kvd.client import Client
 from kvd.client.keys import Keys

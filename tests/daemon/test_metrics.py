@@ -11,7 +11,7 @@ import time
 import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
-from running import eventually, run_kvd
+from support.running import eventually, run_kvd
 
 from kvd.cli import main
 from kvd.cli.pages import Look, Pages

@@ -9,8 +9,8 @@ import time
 import msgspec
 import pytest
 import zmq
-from doors import cpu_seconds, plain
-from running import eventually
+from support.doors import cpu_seconds, plain
+from support.running import eventually
 
 from kvd.client import AsyncClient, Client
 from kvd.commands.changes import Changes

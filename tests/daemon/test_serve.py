@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from running import serve
+from support.running import serve
 
 from kvd.client import Client
 from kvd.commands.changes import Changes

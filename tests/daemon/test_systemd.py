@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import eventually
+from support.running import eventually
 
 from kvd.client import Client
 from kvd.errors import ClientError

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from doors import cpu_seconds
-from running import eventually, run_kvd
+from support.doors import cpu_seconds
+from support.running import eventually, run_kvd
 
 from kvd.limits import KEY_BYTES_MAX
 

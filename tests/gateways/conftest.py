@@ -1,7 +1,7 @@
 """Gateways, each beside a daemon as another process."""
 
 import pytest
-from processes import Gateway
+from support.processes import Gateway
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from running import eventually
+from support.running import eventually
 
 from kvd.cli import main
 

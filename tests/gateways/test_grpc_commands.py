@@ -4,7 +4,7 @@ import json
 
 import grpc
 import pytest
-from rpcs import Rpcs, plain, said
+from support.rpcs import Rpcs, plain, said
 
 from kvd.commands import COMMANDS, syntax_of
 from kvd.gateways.grpc import kvd_v1_pb2 as pb

@@ -8,8 +8,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from rpcs import Rpcs, compiled, messages_of, plain, said
-from running import eventually, run_kvd
+from support.rpcs import Rpcs, compiled, messages_of, plain, said
+from support.running import eventually, run_kvd
 
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
 from kvd.limits import KEYS_MAX, VALUE_BYTES_MAX

@@ -6,7 +6,7 @@ from typing import Annotated
 import grpc
 import pytest
 from msgspec import Meta
-from rpcs import compiled
+from support.rpcs import compiled
 
 from kvd import errors
 from kvd.commands import COMMANDS, syntax_of

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from doors import Doors
-from rpcs import Rpcs, plain, said
-from running import eventually
+from support.doors import Doors
+from support.rpcs import Rpcs, plain, said
+from support.running import eventually
 
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
 from kvd.gateways.link import OTHER_DESCRIPTORS, WATCH_DESCRIPTORS

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import eventually
+from support.running import eventually
 
 CONF = Path(__file__).resolve().parents[2] / "conf/haproxy.cfg"
 DRAIN_S = 2  # haproxy sees it after 1 s

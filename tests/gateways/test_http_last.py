@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from running import eventually
+from support.running import eventually
 
 ASKED = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 import pytest
-from mdoc import MAN, literals, named, section, unescaped
 from starlette.routing import WebSocketRoute
+from support.mdoc import MAN, literals, named, section, unescaped
 
 from kvd.cli.gateway import UNAVAILABLE, gateway
 from kvd.errors import BadConfiguration, InUse, Refused

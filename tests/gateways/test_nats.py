@@ -6,8 +6,8 @@ import socket
 import threading
 
 import pytest
-from nats_rig import Ear, NatsServer, in_stream
-from running import eventually, run_kvd
+from support.nats_rig import Ear, NatsServer, in_stream
+from support.running import eventually, run_kvd
 
 CHANGES = 2_000
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from time import sleep
 
 import pytest
-from chronicle import CLEAR, GET, PING, SET, Chronicle, request
-from doors import Doors
-from running import eventually, run_kvd
+from support.chronicle import CLEAR, GET, PING, SET, Chronicle, request
+from support.doors import Doors
+from support.running import eventually, run_kvd
 
 from kvd.limits import IN_FLIGHT_MAX, MIB, TCP_REPLIES_BYTES_MAX
 

@@ -4,8 +4,8 @@ import os
 import subprocess
 
 import pytest
-from conftest_kvsh import KVSH
-from conftest_repl import Terminal
+from support.kvsh_cases import KVSH
+from support.terminal import Terminal
 
 from kvd.client import Client
 from kvsh.cli.local import local_daemon

@@ -1,9 +1,9 @@
 """Hints: the file of cases, and that they shrink."""
 
 import pytest
-from conftest_kvsh import cases
 from hypothesis import given
 from hypothesis import strategies as st
+from support.kvsh_cases import cases
 
 from kvsh.grammar.hints import hint
 

@@ -1,9 +1,9 @@
 """Lines to commands and back: what a line means, the sentences about mistakes, and that printing undoes parsing."""
 
 import pytest
-from conftest_kvsh import commands_of
 from hypothesis import given
 from hypothesis import strategies as st
+from support.kvsh_cases import commands_of
 
 from kvd.commands import COMMANDS
 from kvd.commands.atomic import Once

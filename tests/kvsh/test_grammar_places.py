@@ -1,9 +1,9 @@
 """Completion: the file of cases, and where the word to replace stands."""
 
 import pytest
-from conftest_kvsh import cases
 from hypothesis import given
 from hypothesis import strategies as st
+from support.kvsh_cases import cases
 
 from kvsh.grammar.places import Choice, place
 

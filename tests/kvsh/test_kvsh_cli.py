@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest_kvsh import KVSH
+from support.kvsh_cases import KVSH
 
 import kvsh.cli.local
 from kvd.commands.values import Get

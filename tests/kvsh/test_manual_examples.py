@@ -5,8 +5,8 @@ import re
 import subprocess
 
 import pytest
-from conftest_kvsh import KVSH
-from mdoc import MAN, literals, section, unescaped
+from support.kvsh_cases import KVSH
+from support.mdoc import MAN, literals, section, unescaped
 
 PAGE = MAN / "kvsh.1"
 MARK = "--- the next example"

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import zmq
-from conftest_kvsh import KVSH, PATIENCE_S
+from support.kvsh_cases import KVSH, PATIENCE_S
 
 MODES = {
     "--scan": [],

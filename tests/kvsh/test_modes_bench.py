@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest_kvsh import KVSH, PATIENCE_S
+from support.kvsh_cases import KVSH, PATIENCE_S
 
 from kvd.errors import Full, NoReply, Unreachable
 from kvsh.modes import bench, load

@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest_kvsh import KVSH, PATIENCE_S
+from support.kvsh_cases import KVSH, PATIENCE_S
 
 from kvsh.modes import latency
 from kvsh.modes.latency import COUNT_DEFAULT, figures_text, terminal_text

@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest_kvsh import KVSH, PATIENCE_S
+from support.kvsh_cases import KVSH, PATIENCE_S
 
 from kvd.client import Stream
 from kvd.client import walk as walking

@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest_kvsh import KVSH, PATIENCE_S
+from support.kvsh_cases import KVSH, PATIENCE_S
 
 from kvsh.modes.stat import HEAD_EVERY, TITLES, Sample, figures, line_text
 

@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from conftest_repl import say
+from support.terminal import say
 
 from kvsh.script import pager
 from kvsh.script.pager import chosen, is_longer, page, pager_for, show_long

@@ -5,8 +5,8 @@ import pty
 import signal
 import subprocess
 
-from conftest_kvsh import KVSH
-from conftest_repl import say, waiting
+from support.kvsh_cases import KVSH
+from support.terminal import say, waiting
 
 from kvd.client import Client
 from kvsh.cli.local import local_daemon

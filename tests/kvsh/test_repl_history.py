@@ -5,8 +5,8 @@ import stat
 import subprocess
 import sys
 
-from conftest_repl import say
 from prompt_toolkit.history import FileHistory
+from support.terminal import say
 
 from kvsh.repl import history as room
 from kvsh.repl.history import History, history_path

@@ -8,8 +8,8 @@ import socket
 import time
 
 import pytest
-from conftest_kvsh import PATIENCE_S
-from conftest_repl import say, waiting
+from support.kvsh_cases import PATIENCE_S
+from support.terminal import say, waiting
 
 from kvsh.repl.interrupts import hear_interrupts, made
 

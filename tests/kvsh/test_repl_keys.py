@@ -4,7 +4,7 @@ import os
 import re
 import signal
 
-from conftest_repl import say
+from support.terminal import say
 
 SGR = re.compile(rb"\x1b\[[0-9;]*m")
 

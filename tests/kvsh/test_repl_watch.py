@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest_repl import say
+from support.terminal import say
 
 from kvd.client import Client
 from kvsh.cli.local import local_daemon

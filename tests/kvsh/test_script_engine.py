@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest_kvsh import KVSH
+from support.kvsh_cases import KVSH
 
 MIXED = b"""\xef\xbb\xbf# a comment
 set city Ahmedabad\r

@@ -12,8 +12,8 @@ import termios
 import time
 
 import pytest
-from conftest_kvsh import KVSH, PATIENCE_S
-from conftest_shells import NO_CONFIGURATION, each_shell
+from support.kvsh_cases import KVSH, PATIENCE_S
+from support.shells import NO_CONFIGURATION, each_shell
 
 from kvsh.grammar.shell import SHELL_WORDS
 

@@ -4,9 +4,9 @@ import os
 import subprocess
 
 import pytest
-from conftest_shells import NO_CONFIGURATION, each_shell
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.shells import NO_CONFIGURATION, each_shell
 
 from kvsh.cli.shellwords import Typed, fish_text, fish_words, posix_text, posix_words
 

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from conftest_kvsh import KVSH
+from support.kvsh_cases import KVSH
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
-import small_kvd
+from support import small_kvd
 
 from kvd.errors import BadArgument, ClientError, Corrupt, HistoryChanged, StorageFailed, TooLarge
 from kvd.storage import Store, check, restore

@@ -6,8 +6,8 @@ And what a repair makes of it is whole, has no value that was never written, and
 import random
 
 import pytest
-from damaged import FILES, Truth, copied, flip, judge_repair, opened, restored
-from drives import Drive
+from support.damaged import FILES, Truth, copied, flip, judge_repair, opened, restored
+from support.drives import Drive
 
 from kvd.errors import Corrupt
 from kvd.storage import journal

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-import small_kvd
+from support import small_kvd
 
 from kvd.errors import ClientError, Internal, ReadOnly, Refused
 from kvd.limits import FOLD_AGE_MS

@@ -7,8 +7,8 @@ import os
 import random
 
 import pytest
-from damaged import Truth, copied, judge_repair, opened, overwrite, restored
-from drives import Drive
+from support.damaged import Truth, copied, judge_repair, opened, overwrite, restored
+from support.drives import Drive
 
 from kvd.storage import journal
 

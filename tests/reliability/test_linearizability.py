@@ -5,7 +5,7 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linearizability import CONFLICT, UNKNOWN, Operation, Search, State, after
+from support.linearizability import CONFLICT, UNKNOWN, Operation, Search, State, after
 
 
 def a_get(called, returned, result):

@@ -4,8 +4,8 @@ import random
 import time
 
 import pytest
-from linearizability import Search
-from recording import check_all, check_revisions, histories, record
+from support.linearizability import Search
+from support.recording import check_all, check_revisions, histories, record
 
 CLIENTS = 8
 UNIQUE_FROM = 1_000_000  # below, INCR may give a value twice, after CLEAR

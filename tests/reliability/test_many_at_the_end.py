@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from running import eventually
+from support.running import eventually
 
 from kvd.client import Client
 from kvd.errors import ClientError, Refused

@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from proxy import Proxy
+from support.proxy import Proxy
 
 from kvd.client import Client
 from kvd.commands.atomic import Transaction

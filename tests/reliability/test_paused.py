@@ -10,8 +10,8 @@ import time
 
 import pytest
 import zmq
-from observing import MIB, Crew, memory
-from running import eventually
+from support.observing import MIB, Crew, memory
+from support.running import eventually
 
 from kvd import wire
 from kvd.client import Client

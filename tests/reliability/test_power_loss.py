@@ -11,9 +11,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-import lossy_disk
 import pytest
-import small_kvd
+from support import lossy_disk, small_kvd
 
 from kvd.client import Client
 from kvd.commands.atomic import Once

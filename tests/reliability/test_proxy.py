@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from proxy import Messages, Mode, Proxy
+from support.proxy import Messages, Mode, Proxy
 
 from kvd.client import Client
 from kvd.errors import ClientError

@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from observing import MIB, Crew, memory, size
+from support.observing import MIB, Crew, memory, size
 
 from kvd.errors import Compacted
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import serve
+from support.running import serve
 
 from kvd.errors import Internal, ReadOnly
 

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from observing import Crew
-from watch_validators import COMPACTED, DELIVERED, HEARTBEAT, Event, broken, delivered
+from support.observing import Crew
+from support.watch_validators import COMPACTED, DELIVERED, HEARTBEAT, Event, broken, delivered
 
 from kvd.errors import ClientError, Refused
 
-RECORDER = Path(__file__).parent / "watch_recorder.py"
+RECORDER = Path(__file__).parents[1] / "support/watch_recorder.py"
 PREFIXES = [["user:"], [""], ["user:1", "other:"]]
 LAST = b"user:1end"  # matches all of them
 

@@ -1,7 +1,7 @@
 """Each of the six validators says no to a stream that breaks its promise, and all say yes to one that keeps it."""
 
 import pytest
-from watch_validators import (
+from support.watch_validators import (
     BOOKMARK,
     COMPACTED,
     DELIVERED,

@@ -1,7 +1,7 @@
 """A server that takes a turn when asked to."""
 
 import pytest
-from rigs import Rig
+from support.rigs import Rig
 
 from kvd.storage import journal as journal_module
 

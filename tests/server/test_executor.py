@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from drives import Drive
+from support.drives import Drive
 
 from kvd import wire
 from kvd.commands.values import Get, MultiSet, Set

@@ -5,9 +5,9 @@ fields tell it wrong fails too.
 """
 
 import pytest
-from drives import Drive
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.drives import Drive
 
 from kvd import wire
 from kvd.access import Access, Client

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from drives import Drive
+from support.drives import Drive
 
 from kvd.storage import folder, journal
 

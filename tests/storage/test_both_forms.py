@@ -7,8 +7,8 @@ them and values of all sizes, so that what is asked for is in memory, on disk, o
 import random
 
 import pytest
-from drives import NOW, Drive
-from forms import built
+from support.drives import NOW, Drive
+from support.forms import built
 
 from kvd import core, wire
 from kvd import staging as staging_module

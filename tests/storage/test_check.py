@@ -4,8 +4,8 @@ import shutil
 from itertools import count
 
 import pytest
-from damaged import copied
-from drives import NOW
+from support.damaged import copied
+from support.drives import NOW
 
 from kvd.commands.atomic import Once
 from kvd.commands.values import Clear, Incr, Set

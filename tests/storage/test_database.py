@@ -3,10 +3,10 @@
 import threading
 
 import pytest
-from drives import sqlite_error
-from forms import built
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
+from support.drives import sqlite_error
+from support.forms import built
 
 from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, StorageFailed, UnfitSQLite
 from kvd.storage import database

@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
-from drives import NOW, Drive, RolledBack, sqlite_error
-from forms import built
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.drives import NOW, Drive, RolledBack, sqlite_error
+from support.forms import built
 
 from kvd import core
 from kvd.commands.entry import entry_of

@@ -3,11 +3,11 @@
 import ctypes
 
 import pytest
-from drives import NOW, RolledBack
-from forms import built
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils.utils import sqlite3
+from support.drives import NOW, RolledBack
+from support.forms import built
 
 from kvd import core
 from kvd.commands.atomic import Once

@@ -1,7 +1,7 @@
 """Many keys read together: what each would give alone, wherever its entry is, and large values only one at a time."""
 
 import pytest
-from drives import NOW
+from support.drives import NOW
 
 from kvd.commands.entry import Entry
 from kvd.commands.keys import Exists

@@ -1,9 +1,9 @@
 """Entries in memory: what covers what, what is due, what is kept, what is let go. Both forms of records."""
 
 import pytest
-from forms import FORMS, row
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.forms import FORMS, row
 
 from kvd.commands.entry import Entry
 from kvd.storage import memory as memory_module

@@ -4,10 +4,10 @@ import gc
 import sys
 
 import pytest
-from forms import FORMS, built, compiled_records, row
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw, msgpack
+from support.forms import FORMS, built, compiled_records, row
 
 from kvd.commands.entry import Entry, entry_of
 from kvd.storage.records import MISSING, PlainRecords

@@ -6,8 +6,8 @@ import random
 import struct
 
 import pytest
-from damaged import Truth, copied, overwrite
-from drives import Drive
+from support.damaged import Truth, copied, overwrite
+from support.drives import Drive
 
 from kvd.commands.values import Get, Set
 from kvd.errors import StorageFailed

@@ -4,7 +4,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from drives import Drive, sqlite_error
+from support.drives import Drive, sqlite_error
 
 from kvd.commands.changes import Compact
 from kvd.commands.values import Clear, Set

@@ -7,9 +7,9 @@ import shutil
 from contextlib import closing
 
 import pytest
-from damaged import Truth, copied, flip, judge_repair, opened, overwrite
-from drives import Drive
 from sqlite_utils.utils import sqlite3
+from support.damaged import Truth, copied, flip, judge_repair, opened, overwrite
+from support.drives import Drive
 
 from kvd.commands.atomic import Once
 from kvd.commands.values import Incr, Set

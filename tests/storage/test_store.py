@@ -4,9 +4,9 @@ import os
 import shutil
 
 import pytest
-from drives import NOW, sqlite_error
 from msgspec import msgpack
 from sqlite_utils.utils import sqlite3
+from support.drives import NOW, sqlite_error
 
 from kvd.commands.atomic import Once
 from kvd.commands.changes import Changes, Compact

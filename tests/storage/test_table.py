@@ -1,10 +1,10 @@
 """The table as the loop reads it."""
 
 import pytest
-from drives import NOW
-from forms import built, compiled_records
 from hypothesis import given
 from hypothesis import strategies as st
+from support.drives import NOW
+from support.forms import built, compiled_records
 
 from kvd.commands.entry import SET, Entry
 from kvd.commands.values import MultiSet, Set

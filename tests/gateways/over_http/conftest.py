@@ -1,9 +1,9 @@
 """One daemon and one HTTP gateway for all the tests of a file: to start them takes longer than most tests."""
 
 import pytest
-from processes import Gateway
-from running import Daemon
-from web import Web
+from support.processes import Gateway
+from support.running import Daemon
+from support.web import Web
 
 
 @pytest.fixture(scope="module")

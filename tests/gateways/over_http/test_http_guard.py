@@ -7,9 +7,9 @@ import subprocess
 import urllib.request
 
 import pytest
-from doors import Doors
-from running import eventually, run_kvd
-from web import Events, Web
+from support.doors import Doors
+from support.running import eventually, run_kvd
+from support.web import Events, Web
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from running import eventually
-from web import Web
+from support.running import eventually
+from support.web import Web
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from running import eventually, run_kvd
-from web import Web
+from support.running import eventually, run_kvd
+from support.web import Web
 
 from kvd.version import VERSION
 

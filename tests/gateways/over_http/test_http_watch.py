@@ -8,8 +8,8 @@ import threading
 import time
 
 import pytest
-from running import eventually
-from web import Events, Web
+from support.running import eventually
+from support.web import Events, Web
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 

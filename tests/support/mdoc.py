@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-MAN = Path(__file__).parent.parent / "man"
+MAN = Path(__file__).resolve().parents[2] / "man"
 ESCAPES = {r"\(dq": '"', r"\(aq": "'", r"\(ga": "`", r"\(ti": "~", r"\(ha": "^", r"\e": "\\", r"\-": "-", r"\&": ""}
 MACRO = re.compile("Ar|Cm|Dd|Dt|El|Ev|Fl|Ic|It|Li|Nd|Nm|No|Ns|Oc|Oo|Op|Pa|Pf|Ql|Sh|Sq|Ss|Sx|Xr")
 DELIMITERS = (",", ".", ";", ":", "|", "(", ")")

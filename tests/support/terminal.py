@@ -11,7 +11,8 @@ import time
 from contextlib import suppress
 
 import pyte
-from conftest_kvsh import KVSH, PATIENCE_S
+
+from support.kvsh_cases import KVSH, PATIENCE_S
 
 LEAVE_S = 5.0
 PLACE = "data0"

@@ -12,7 +12,7 @@ from pathlib import Path
 from kvd.client import Client
 from kvd.errors import ClientError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_kvd(*arguments: object) -> "subprocess.CompletedProcess[str]":

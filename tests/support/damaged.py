@@ -7,7 +7,6 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from drives import Drive
 from sqlite_utils.utils import sqlite3
 
 from kvd.commands.values import Clear, Set
@@ -15,6 +14,7 @@ from kvd.errors import Corrupt, Refused, StartError
 from kvd.storage import Store, check, salvage
 from kvd.storage.database import connect_read_only
 from kvd.storage.journal import read_mark
+from support.drives import Drive
 
 FILES = ("journal.db", "journal.db-wal", "table.db", "table.db-wal")
 

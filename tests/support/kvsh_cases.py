@@ -10,7 +10,7 @@ from kvd.commands.syntax import Shape
 
 KVSH = [str(Path(sys.executable).with_name("kvsh"))]
 PATIENCE_S = 20.0
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parent.parent / "kvsh" / "cases"
 
 
 def cases(name):

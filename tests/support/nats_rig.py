@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 import nats
-from running import eventually
+
+from support.running import eventually
 
 SERVER = Path(sys.executable).parent / "nats-server"
 

@@ -7,13 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from math import inf
 
-from linearizability import CONFLICT, OK, UNKNOWN, Operation, check
-
 from kvd.client import Client
 from kvd.client.sync import once
 from kvd.commands import Command, Write
 from kvd.commands.values import Clear, Get, Incr, Set, Take
 from kvd.errors import Conflict, KvdError
+from support.linearizability import CONFLICT, OK, UNKNOWN, Operation, check
 
 KEYS = [b"key:%d" % number for number in range(50)]
 WEIGHTS = [1 / (1 + number) for number in range(len(KEYS))]  # some keys are fought for

@@ -1,0 +1,1 @@
+"""What tests share: daemons and gateways as processes, fakes, recorders and checkers."""
