@@ -168,9 +168,14 @@ def refusal(code: str, message: str, details: dict[str, Any]) -> Refused:
 
 
 class ClientError(KvdError):
-    """No answer came."""
+    """No answer came. `message` says what that means; `where`, which ends the sentence, what was tried."""
 
     outcome: ClassVar[str] = FAILED
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(message + where)
+        self.message = message
+        self.where = where
 
 
 class Unreachable(ClientError):

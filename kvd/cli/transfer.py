@@ -111,7 +111,9 @@ def export_command(file: Path, form: str | None, prefix: str, **connection: Any)
             fd = STDOUT if is_stdout else stack.enter_context(new_file(file))
             with signals.interruptible():
                 progress.total = client.count(start) if progress.is_shown else None
-                count = export(client.stream, fd, chosen, start, lambda count: progress.show(count, count))
+                count = export(
+                    stack.enter_context(client.stream()), fd, chosen, start, lambda count: progress.show(count, count)
+                )
         progress.clear()
         click.echo(took(count, progress.seconds), err=True)
 
@@ -141,7 +143,7 @@ def import_command(
 
         lines = Lines(lambda size: importer.read(fd, size))
         importer = Importer(
-            client.stream,
+            stack.enter_context(client.stream()),
             signals,
             prefix=os.fsencode(prefix),
             skip=skip_lines,

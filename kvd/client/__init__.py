@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvd.client.aio import AsyncClient
-    from kvd.client.stream import DEFAULT_ENDPOINT, Stream
+    from kvd.client.endpoints import DEFAULT_ENDPOINT
+    from kvd.client.stream import Stream
     from kvd.client.sync import Client
     from kvd.commands.entry import Change
 
@@ -17,7 +18,7 @@ ROOMS = {
     "AsyncClient": "kvd.client.aio",
     "Change": "kvd.commands.entry",
     "Client": "kvd.client.sync",
-    "DEFAULT_ENDPOINT": "kvd.client.stream",
+    "DEFAULT_ENDPOINT": "kvd.client.endpoints",
     "Stream": "kvd.client.stream",
 }
 

@@ -1,26 +1,30 @@
 """The asyncio client: the same names with await. It drives the same machines as the blocking client.
 
-A ZeroMQ socket's descriptor is edge-triggered and tells only that something may have happened: after each
-wake, and after each send, the sockets are asked until they have nothing more. Nothing here is cancelled
-half-way: a cancelled caller's reply is dropped when it comes.
+Commands given in one turn of the loop are sent together at the end of it. Nothing here is cancelled half-way: a
+cancelled caller's reply is dropped when it comes.
 """
 
 import asyncio
+import os
 import time
+import warnings
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-import zmq
-
+from kvd.client.channel import Channel
 from kvd.client.closing import AsyncClosing
+from kvd.client.endpoints import Address, Endpoint, parse_endpoints
 from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load_async
-from kvd.client.methods import Awaited, Call, Methods, Text, data, same
-from kvd.client.stream import DEFAULT_ENDPOINT, Stream, ok
+from kvd.client.methods import Awaited, Call, Methods, Text, checked_seconds, data, same
+from kvd.client.outcomes import ok
+from kvd.client.stream import Stream
 from kvd.client.sync import Gatherer, Runs, TransactionBuilder, once
-from kvd.client.watch import OnState, Watch
+from kvd.client.watch import OnState, Position, Watch
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok
 from kvd.commands.entry import Change
@@ -29,6 +33,8 @@ from kvd.errors import KvdError
 from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS, WATCHED_BYTES_MAX, WATCHED_MAX
 
 R = TypeVar("R")
+
+TIMER_MARGIN_S = 0.001
 
 
 class Taker(Protocol):
@@ -44,104 +50,203 @@ class Taker(Protocol):
         """There will be none."""
 
 
-class Driver:
-    """Calls `pump` whenever one of the sockets may have something, and when it is due."""
+class Driven(Protocol):
+    """What a driver drives."""
 
-    def __init__(
-        self, pump: Callable[[], None], sockets: Callable[[], list[Any]], due: Callable[[], float | None]
-    ) -> None:
+    def pump(self) -> None:
+        """Process whatever has arrived."""
+
+    def channels(self) -> list[Channel]:
+        """Return the connections to listen to."""
+
+    def due(self) -> float | None:
+        """Return when to pump even if no connection is ready, on the monotonic clock."""
+
+
+class Driver:
+    """Pumps its owner whenever a connection of it is ready, and when it is due.
+
+    The event loop holds the driver, and the driver holds its owner weakly: an owner that is dropped is collected.
+    """
+
+    def __init__(self, owner: Driven) -> None:
         self.loop = asyncio.get_running_loop()
-        self.pump = pump
-        self.sockets = sockets
-        self.due = due
-        self.readers: dict[Any, int] = {}
-        self.timer: asyncio.TimerHandle | None = None
-        self.soon: asyncio.Handle | None = None
+        self._owner = weakref.ref(owner)
+        self._listened: dict[Channel, tuple[int, bool]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None
 
     def wake(self) -> None:
         """Pump in the next turn of the loop."""
-        if self.soon is None:
-            self.soon = self.loop.call_soon(self.turn)
+        if self._soon is None:
+            self._soon = self.loop.call_soon(self.turn)
 
     def turn(self) -> None:
-        """Pump once; again in the next turn if there is more, so that others get theirs."""
-        self.soon = None
-        self.pump()
-        sockets = self.sockets()
-        self.watch(sockets)
-        if any(sock.getsockopt(zmq.EVENTS) & zmq.POLLIN for sock in sockets):
-            self.wake()
-        if self.timer is not None:
-            self.timer.cancel()
-        due = self.due()
-        if due is not None:
-            self.timer = self.loop.call_later(max(0.0, due - time.monotonic()) + 0.001, self.wake)
-
-    def watch(self, sockets: list[Any]) -> None:
-        """Listen to the descriptors of these sockets and no others."""
-        for sock in [old for old in self.readers if old not in sockets]:
-            self.loop.remove_reader(self.readers.pop(sock))
-        for sock in sockets:
-            if sock not in self.readers:
-                self.readers[sock] = sock.getsockopt(zmq.FD)
-                self.loop.add_reader(self.readers[sock], self.wake)
+        """Pump once."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        owner = self._owner()
+        if owner is None:
+            return
+        owner.pump()
+        self._listen(owner.channels())
+        self._set_timer(owner.due())
 
     def stop(self) -> None:
         """Listen no more."""
-        self.watch([])
-        for handle in (self.timer, self.soon):
+        self._listen([])
+        for handle in (self._timer, self._soon):
             if handle is not None:
                 handle.cancel()
 
+    def _listen(self, channels: Sequence[Channel]) -> None:
+        """Listen to these connections and no others."""
+        for channel in [old for old in self._listened if old not in channels]:
+            self._forget(channel)
+        for channel in channels:
+            fd, is_writer = self._listened.get(channel) or self._begin(channel)
+            if channel.wants_write != is_writer:
+                if is_writer:
+                    self.loop.remove_writer(fd)
+                else:
+                    self.loop.add_writer(fd, self.turn)
+                self._listened[channel] = fd, not is_writer
+
+    def _begin(self, channel: Channel) -> tuple[int, bool]:
+        """Listen to a connection until it closes its descriptor."""
+        fd = channel.fileno()
+        self.loop.add_reader(fd, self.turn)
+        channel.before_close = partial(self._forget, channel)
+        self._listened[channel] = fd, False
+        return self._listened[channel]
+
+    def _forget(self, channel: Channel) -> None:
+        """Listen no more to a connection."""
+        fd, is_writer = self._listened.pop(channel, (-1, False))
+        if fd < 0 or self.loop.is_closed():
+            return
+        self.loop.remove_reader(fd)
+        if is_writer:
+            self.loop.remove_writer(fd)
+
+    def _set_timer(self, due: float | None) -> None:
+        """See to it that `turn` is called when it is due; a timer that fires too early is cheaper than a new one."""
+        if due is None:
+            return
+        at = self.loop.time() + max(0.0, due - time.monotonic()) + TIMER_MARGIN_S
+        if self._timer is not None and not self._timer.cancelled() and self.loop.time() < self._timer.when() <= at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(at, self.turn)
+
+
+class Resolver:
+    """Looks up names in a thread, so that a slow name server does not hold up the loop."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._found: dict[Endpoint, asyncio.Future[list[Address]]] = {}
+
+    def __call__(self, endpoint: Endpoint) -> Sequence[Address] | None:
+        """Return the addresses, or None while they are looked up. Raises OSError."""
+        if endpoint.is_numeric:
+            return endpoint.addresses()
+        future = self._found.get(endpoint)
+        if future is None:
+            future = asyncio.get_running_loop().run_in_executor(None, endpoint.addresses)
+            future.add_done_callback(lambda _: self._wake())
+            self._found[endpoint] = future
+        if not future.done():
+            return None
+        del self._found[endpoint]
+        return future.result()
+
 
 class AsyncClient(Methods, Awaited, AsyncClosing):
-    """A connection to a daemon, for asyncio. Use it within one running loop.
+    """A connection to a daemon, for asyncio; many commands are in flight over it.
 
-    `timeout` and `connect_timeout` in seconds, as `kvd.client.Client`.
+    It belongs to the event loop in which it is first used; when that loop is closed, the next one may use it.
+    `timeout` and `connect_timeout` in seconds, `endpoint` and `keys` as for `kvd.Client`.
     """
 
     def __init__(
         self,
-        endpoint: str = DEFAULT_ENDPOINT,
+        endpoint: str | Sequence[str] | None = None,
         *,
         timeout: float = TIMEOUT_MS / 1000,
         connect_timeout: float | None = None,
         keys: Keys | None = None,
     ) -> None:
-        self.endpoint = endpoint
-        self.timeout = timeout
-        self.keys = keys
-        self.stream = Stream(
-            endpoint,
-            timeout=timeout,
-            connect_timeout=connect_timeout,
-            window=IN_FLIGHT_MAX,
-            is_ordered=False,
-            keys=keys,
+        """Connect when first used. Raises ValueError for an endpoint or a time that is none."""
+        self._endpoints = [each.text for each in parse_endpoints(endpoint)]
+        self.timeout = checked_seconds("timeout", timeout)
+        self.connect_timeout = checked_seconds(
+            "connect_timeout", timeout if connect_timeout is None else connect_timeout
         )
-        self.driver: Driver | None = None
+        self.keys = keys
+        self._stream: Stream | None = None
+        self._driver: Driver | None = None
+        self._is_closed = False
+        self._pid = os.getpid()
+
+    @property
+    def endpoint(self) -> str:
+        """Return the endpoint that is in use, or is tried first."""
+        return self._endpoints[0] if self._stream is None else self._stream.endpoint
+
+    def __repr__(self) -> str:
+        """Return the endpoints."""
+        return f"{type(self).__name__}({','.join(self._endpoints)!r})"
 
     def pump(self) -> None:
         """Hand out the outcomes that are there."""
-        if not self.stream.pending:
-            self.stream.take_in()  # or the descriptors would wake us for it for ever
-        for future, outcome in self.stream.receive(0):
+        assert self._stream is not None
+        self._stream.advance()
+        for future, outcome in self._stream.pending.take():
             if not future.done():
                 future.set_result(outcome)
 
-    def sockets(self) -> list[Any]:
-        """Return the sockets to listen to."""
-        return [self.stream.socket, self.stream.monitor]
+    def channels(self) -> list[Channel]:
+        """Return the connections to listen to."""
+        channel = None if self._stream is None else self._stream.channel
+        return [] if channel is None or channel.is_lost else [channel]
+
+    def due(self) -> float | None:
+        """Return when to pump even if no connection is ready."""
+        return None if self._stream is None else self._stream.due()
 
     def give(self, command: Command, taker: Taker) -> None:
         """Run a command; its outcome becomes the result of a future, or of what is as one, to save the future's turn.
 
-        The commands given run in the order given.
+        The commands given run in the order given. Raises RuntimeError in another loop than the client's.
         """
-        if self.driver is None:
-            self.driver = Driver(self.pump, self.sockets, self.stream.due)
-        self.stream.send(command, taker)
-        self.driver.wake()
+        if self._driver is None or self._driver.loop is not asyncio.get_running_loop() or self._pid != os.getpid():
+            self._begin()
+        self._stream.send(command, taker)  # type: ignore[union-attr]  # `_begin` made it
+        self._driver.wake()  # type: ignore[union-attr]
+
+    def _begin(self) -> None:
+        """Take up work in the running loop. Raises RuntimeError."""
+        if self._is_closed:
+            raise KvdError("the client is closed")
+        if self._pid != os.getpid():
+            raise RuntimeError("this client was made before a fork: make one in the child")
+        if self._driver is not None and not self._driver.loop.is_closed():
+            raise RuntimeError("this client belongs to another event loop that is still open: make one in each loop")
+        if self._stream is not None:
+            self._stream.close()
+        self._driver = Driver(self)
+        self._stream = Stream(
+            self._endpoints,
+            timeout=self.timeout,
+            connect_timeout=self.connect_timeout,
+            window=IN_FLIGHT_MAX,
+            is_ordered=False,
+            keys=self.keys,
+            resolve=Resolver(self._driver.wake),
+        )
 
     async def answer(self, command: Command) -> Ok:
         """Run a command; return its result and the revision it reflects."""
@@ -198,26 +303,36 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
         self, *prefixes: Text, since: int | None = None, snapshot: bool = False, on_state: OnState | None = None
     ) -> "AsyncWatch":
         """Follow changes: `async for change in kv.watch("user:")`. As `Client.watch`."""
-        names = [data(prefix) for prefix in prefixes]
-        watch = Watch(
-            self.endpoint,
-            names,
+        return AsyncWatch(
+            self._endpoints,
+            [data(prefix) for prefix in prefixes],
             since=since,
             snapshot=snapshot,
             timeout=self.timeout,
             keys=self.keys,
             on_state=on_state,
-            shared=self.stream.shared,
         )
-        return AsyncWatch(watch)
 
     async def close(self) -> None:
         """Close the connection; whoever still waits is cancelled."""
-        if self.driver is not None:
-            self.driver.stop()
-        for pending in list(self.stream.pending.by_correlation.values()):
-            pending.tag.cancel()
-        self.stream.close()
+        self._is_closed = True
+        if self._stream is not None:
+            for pending in list(self._stream.pending.by_correlation.values()):
+                pending.tag.cancel()
+        self._release()
+
+    def __del__(self) -> None:
+        """Warn when nobody closed it, as sockets do."""
+        if not getattr(self, "_is_closed", True) and self._stream is not None and self._pid == os.getpid():
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self._release()
+
+    def _release(self) -> None:
+        """Close the descriptors."""
+        if self._driver is not None and not self._driver.loop.is_closed():
+            self._driver.stop()
+        if self._stream is not None:
+            self._stream.close()
 
 
 class AsyncOnce(Methods, Awaited):
@@ -287,33 +402,39 @@ class AsyncTransaction(TransactionBuilder):
 
 
 class AsyncWatch(AsyncClosing):
-    """A `Watch` driven by asyncio. While enough waits to be taken (WATCHED_MAX), nothing more is taken in."""
+    """A `Watch` driven by asyncio. While enough waits to be taken (WATCHED_MAX), nothing more is taken in.
 
-    def __init__(self, watch: Watch) -> None:
-        self.inner = watch
-        self.driver: Driver | None = None
+    `async for change in kv.watch(...)` closes it when the loop is left, however that happens. Within `async with` it
+    stays open until the end of that.
+    """
+
+    def __init__(self, endpoints: Sequence[str], prefixes: Sequence[bytes], **options: Any) -> None:
+        """`options` as for `Watch`. The watch begins when something is first awaited."""
+        self._driver: Driver | None = None
+        self.inner = Watch(endpoints, prefixes, resolve=Resolver(self._wake), **options)
         self.changes: deque[Change] = deque()
         self.error: Exception | None = None
         self.event = asyncio.Event()
         self.is_bounded = True
         self.held_bytes = 0
+        self._is_entered = self._is_stopped = False
 
     @property
     def is_full(self) -> bool:
         """Return whether enough waits to be taken. What the daemon then drops is asked for afterwards."""
         return self.is_bounded and (len(self.changes) >= WATCHED_MAX or self.held_bytes >= WATCHED_BYTES_MAX)
 
-    def sockets(self) -> list[Any]:
-        """Return the sockets to listen to."""
-        return [] if self.is_full else self.inner.sockets()
+    def channels(self) -> list[Channel]:
+        """Return the connections to listen to."""
+        return [] if self.is_full or self.error is not None else self.inner.channels()
 
     def due(self) -> float | None:
-        """Return when to take a step even if no socket says so."""
-        return None if self.is_full else self.inner.due()
+        """Return when to take a step even if no connection is ready."""
+        return None if self.is_full or self.error is not None else self.inner.due()
 
     def pump(self) -> None:
         """Take one step; an error is raised to whoever waits."""
-        if self.error is None and not self.is_full:
+        if self.error is None and not self.is_full and not self._is_stopped:
             try:
                 found = self.inner.step()
                 self.changes += found
@@ -324,18 +445,18 @@ class AsyncWatch(AsyncClosing):
 
     async def pumped(self) -> None:
         """Wait until something may have changed; raise what the watch raised."""
-        if self.driver is None:
-            self.driver = Driver(self.pump, self.sockets, self.due)
-            self.driver.wake()
+        if self._driver is None:
+            self._driver = Driver(self)
+            self._driver.wake()
         self.event.clear()
-        if self.error is None:
+        if self.error is None and not self._is_stopped:
             await self.event.wait()
         if self.error is not None and not self.changes:
             raise self.error
 
     async def take(self) -> list[Change]:
-        """Return the changes that are there; wait for the first."""
-        while not self.changes:
+        """Return the changes that are there; wait for the first. Returns none once the watch is stopped."""
+        while not self.changes and not self._is_stopped:
             await self.pumped()
         self.go_on()
         taken = [*self.changes]
@@ -345,8 +466,8 @@ class AsyncWatch(AsyncClosing):
 
     def go_on(self) -> None:
         """Take in more, now that something is taken."""
-        if self.is_full and self.driver is not None:
-            self.driver.wake()
+        if self.is_full and self._driver is not None:
+            self._driver.wake()
 
     async def ready(self) -> int:
         """Wait until nothing can be missed any more; return the revision from which on changes come.
@@ -354,14 +475,14 @@ class AsyncWatch(AsyncClosing):
         All that comes before is held meanwhile: with a `since` of long ago, use `begun`.
         """
         self.is_bounded = False
-        while not self.inner.is_ready:
+        while not self.inner.is_ready and not self._is_stopped:
             await self.pumped()
         self.is_bounded = True
         return self.revision
 
     async def begun(self) -> int:
         """Wait until a change is there or nothing can be missed any more; return the revision to go on from."""
-        while not self.changes and not self.inner.is_ready:
+        while not self.changes and not self.inner.is_ready and not self._is_stopped:
             await self.pumped()
         return self.revision
 
@@ -370,21 +491,58 @@ class AsyncWatch(AsyncClosing):
         """Return the revision up to which all has been delivered."""
         return self.inner.revision_before(self.changes)
 
-    def __aiter__(self) -> Self:
-        """Return itself."""
-        return self
+    @property
+    def position(self) -> Position:
+        """Return up to where all has been delivered: `watch(since=position)` goes on there, or says that it cannot."""
+        return Position(self.revision, self.inner.position.history)
+
+    def stop(self) -> None:
+        """End the iteration. Any thread may call it."""
+        self._is_stopped = True
+        if self._driver is not None and not self._driver.loop.is_closed():
+            self._driver.loop.call_soon_threadsafe(self.event.set)
+
+    def __aiter__(self) -> AsyncIterator[Change]:
+        """Return the changes as they come."""
+        return self if self._is_entered else self._iterate()
+
+    async def _iterate(self) -> AsyncGenerator[Change, None]:
+        """Yield changes; close the watch when that ends."""
+        try:
+            while True:
+                try:
+                    change = await self.__anext__()
+                except StopAsyncIteration:
+                    return
+                yield change
+        finally:
+            await self.close()
 
     async def __anext__(self) -> Change:
         """Return the next change."""
         while not self.changes:
+            if self._is_stopped:
+                raise StopAsyncIteration
             await self.pumped()
         self.go_on()
         change = self.changes.popleft()
         self.held_bytes -= len(change.value or b"")
         return change
 
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        self._is_entered = True
+        return self
+
     async def close(self) -> None:
         """Stop watching."""
-        if self.driver is not None:
-            self.driver.stop()
+        self._is_stopped = True
+        self.event.set()
+        if self._driver is not None and not self._driver.loop.is_closed():
+            self._driver.stop()
         self.inner.close()
+
+    def _wake(self) -> None:
+        """Take a step in the next turn of the loop."""
+        if self._driver is not None:
+            self._driver.wake()

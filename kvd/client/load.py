@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from kvd.client.inflight import Outcome
 from kvd.client.methods import Text, data
+from kvd.client.outcomes import Outcome
 from kvd.client.stream import Stream, ok
 from kvd.commands import Command
 from kvd.commands.values import MultiSet

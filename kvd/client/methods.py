@@ -5,10 +5,12 @@ Each is a function from arguments to a `Call`. `Client` gives the result, `Async
 has no method here, runs by `client.run(command)`.
 """
 
+import inspect
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
 from functools import update_wrapper
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, get_args, overload
 
 from kvd import wire
 from kvd.commands import Command
@@ -37,6 +39,14 @@ def data(text: Text) -> bytes:
 def milliseconds(seconds: float | None) -> int | None:
     """Return seconds as the wire's milliseconds, rounded up so that an expiry never comes early."""
     return None if seconds is None else math.ceil(seconds * 1000)
+
+
+def checked_seconds(name: str, value: Any) -> float:
+    """Return a time in seconds. Raises ValueError that names the argument."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise ValueError(f"{name} has to be a number of seconds above 0, not {value!r}")
+    return float(seconds)
 
 
 class EntryFacts(NamedTuple):
@@ -78,13 +88,31 @@ class Direct:
         """Run a call and return its result."""
         raise NotImplementedError
 
+    @staticmethod
+    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
+        """Return the method that runs a call at once."""
+
+        def run(self: Direct, *args: Any, **kwargs: Any) -> Any:
+            return self.call(build(*args, **kwargs))
+
+        return run
+
 
 class Awaited:
     """A client whose methods are awaited."""
 
-    def call(self, call: Call[R]) -> Awaitable[R]:
-        """Return something to await that runs a call."""
+    async def call(self, call: Call[R]) -> R:
+        """Run a call and return its result."""
         raise NotImplementedError
+
+    @staticmethod
+    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
+        """Return the coroutine function that runs a call."""
+
+        async def run(self: Awaited, *args: Any, **kwargs: Any) -> Any:
+            return await self.call(build(*args, **kwargs))
+
+        return run
 
 
 class Gathered:
@@ -94,37 +122,63 @@ class Gathered:
         """Gather a call."""
         raise NotImplementedError
 
+    @staticmethod
+    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
+        """Return the method that gathers a call."""
+
+        def gather(self: Gathered, *args: Any, **kwargs: Any) -> None:
+            self.call(build(*args, **kwargs))
+
+        return gather
+
 
 class method(Generic[P, R]):  # noqa: N801  # a decorator
-    """A function from arguments to a Call, as a method of every kind of client."""
+    """A function from arguments to a Call, told once. Each kind of client gets a real function made from it.
+
+    To the type checker it is a descriptor that knows what each kind of client returns.
+    """
 
     def __init__(self, build: Callable[P, Call[R]]) -> None:
-        self.build = build
-        update_wrapper(self, build)  # type: ignore[arg-type]  # for help() and the doctests
+        self.build: Callable[P, Call[R]] = build.__func__ if isinstance(build, staticmethod) else build
+        update_wrapper(self, self.build)  # type: ignore[arg-type]  # for the doctests
 
     @overload
-    def __get__(self, owner: None, cls: type) -> "method[P, R]": ...
+    def __get__(self, owner: None, cls: type) -> Callable[Concatenate[Any, P], Any]: ...
     @overload
     def __get__(self, owner: Direct, cls: type) -> Callable[P, R]: ...
     @overload
-    def __get__(self, owner: Awaited, cls: type) -> Callable[P, Awaitable[R]]: ...
+    def __get__(self, owner: Awaited, cls: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
     @overload
     def __get__(self, owner: Gathered, cls: type) -> Callable[P, None]: ...
     def __get__(self, owner: Any, cls: type) -> Any:
-        """Return the method of an owner; it is made once and kept there."""
-        if owner is None:
-            return self
-        build = self.build
+        """Return itself: a client has functions in its place."""
+        return self
 
-        def bound(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return owner.call(build(*args, **kwargs))
 
-        owner.__dict__[build.__name__] = update_wrapper(bound, build)
-        return bound
+def install(cls: type, name: str, build: Callable[..., Call[Any]]) -> None:
+    """Give a class of clients a method, with the name, the documentation and the signature of its builder."""
+    function = cls.make_method(build)  # type: ignore[attr-defined]
+    function.__name__, function.__qualname__ = name, f"{cls.__name__}.{name}"
+    function.__doc__, function.__module__ = build.__doc__, cls.__module__
+    builder = inspect.signature(build)
+    result = get_args(builder.return_annotation)
+    function.__signature__ = builder.replace(
+        parameters=[inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *builder.parameters.values()],
+        return_annotation=result[0] if result else builder.return_annotation,
+    )
+    setattr(cls, name, function)
 
 
 class Methods:
     """What every client can do. In the examples `kv` is a `Client`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the methods of a kind of client."""
+        super().__init_subclass__(**kwargs)
+        for base in cls.__mro__:
+            for name, member in list(vars(base).items()):
+                if isinstance(member, method) and name not in vars(cls):
+                    install(cls, name, member.build)
 
     @method
     @staticmethod

@@ -1,94 +1,86 @@
-"""Many commands in flight over one connection. Blocking; one thread only."""
+"""Many commands in flight over one connection. Blocking, one thread only; asyncio drives it too (aio.py).
+
+Nothing in here runs in the background: the connection is dialled, served and replaced within the calls. Commands are
+collected and sent together when something is waited for, or when there are enough of them.
+"""
 
 import time
-import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from math import ceil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
-import zmq
-
 from kvd import wire
+from kvd.client.channel import Channel
 from kvd.client.closing import Closing
-from kvd.client.inflight import InFlight, Outcome
+from kvd.client.connection import SILENCE_S, make_session, reason_of
+from kvd.client.endpoints import (
+    DEFAULT_ENDPOINT,
+    Address,
+    Endpoint,
+    failures_text,
+    parse_endpoints,
+    socket_access_problem,
+)
+from kvd.client.inflight import InFlight
 from kvd.client.keys import Keys
-from kvd.client.sockets import FINAL, LOST, MADE, Shared, barred, dealer, event_in, hindrance, monitor
+from kvd.client.outcomes import Outcome, ok
+from kvd.client.readiness import Interest, wait_until_ready
+from kvd.client.zmtp import MechanismMismatch, Rejected
 from kvd.commands import Command
-from kvd.commands.base import Error, Ok
-from kvd.errors import ClientError
-from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS
+from kvd.commands.base import Ok
+from kvd.limits import IN_FLIGHT_MAX, RECONNECT_MS, RECONNECT_MS_MAX, TIMEOUT_MS
 
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:7411"
-NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
-RECEIVED_PER_TURN_MAX = 10_000
-UNSENT_POLL_S = 0.02  # a new connection is seen only by trying
+__all__ = ["DEFAULT_ENDPOINT", "Stream", "ok"]
 
+COLLECTED_COMMANDS_MAX = 64
+COLLECTED_BYTES_MAX = 64 * 1024
+REPLY_FRAMES = 3
 
-def ok(outcome: Ok | Error | ClientError) -> Ok:
-    """Return a reply that is no error; raise what it is otherwise."""
-    if isinstance(outcome, ClientError):
-        raise outcome
-    if isinstance(outcome, Error):
-        wire.raise_error(outcome)
-    assert isinstance(outcome, Ok)
-    return outcome
+# Returns the addresses of an endpoint, or None while they are being looked up. Raises OSError.
+Resolve = Callable[[Endpoint], Sequence[Address] | None]
 
 
 class Stream(Closing):
-    """One DEALER. `window` is how many commands the caller wants in flight at most.
+    """One connection to the first of the endpoints that answers, which is replaced when it breaks.
 
-    Outcomes come in the order given, or as they come if not `is_ordered`.
+    `window` is how many commands the caller wants in flight at most. Outcomes come in the order given, or as they come
+    if not `is_ordered`.
     """
 
     def __init__(
         self,
-        endpoint: str = DEFAULT_ENDPOINT,
+        endpoint: str | Sequence[str] | None = None,
         *,
         timeout: float = TIMEOUT_MS / 1000,
         connect_timeout: float | None = None,
         window: int = 256,
         is_ordered: bool = True,
         keys: Keys | None = None,
-        shared: Shared | None = None,
+        resolve: Resolve = Endpoint.addresses,
     ) -> None:
         """Times in seconds; `connect_timeout` is how long a command may wait for a connection (default: `timeout`).
 
-        `shared`: another stream's context, within one thread; else it has one of its own, which is two threads.
+        Raises ValueError for an endpoint that is none.
         """
         if not 1 <= window <= IN_FLIGHT_MAX:
             raise ValueError(f"window is {window}; it has to be 1 to {IN_FLIGHT_MAX}")
-        self.endpoint = endpoint
+        self._endpoints = parse_endpoints(endpoint)
+        self.endpoint = self._endpoints[0].text  # the one that is used
         self.keys = keys
         self.timeout = timeout
         self.connect_timeout = timeout if connect_timeout is None else connect_timeout
         self.window = window
         self.pending = InFlight(is_ordered=is_ordered)
-        self.pending.hindrance = barred(endpoint)
-        self.shared = shared or Shared()
-        self.context = self.shared.context
-        self.socket = self.connected()
-        self.monitor = monitor(self.socket)
-        self.opened = [self.socket, self.monitor]
-        # Also when nobody closes it: the context's own end, at garbage collection, would wait for sockets that are
-        # to be collected after it, for ever.
-        self.end = weakref.finalize(self, self.shared.leave, self.opened)
-        self.end.atexit = False
-        self.is_broken = self.is_shut_out = False
-        self.breaks = 0  # how often the connection was lost, or not made
-        self.poller = zmq.Poller()
-        self.register(self.poller)
-
-    def connected(self) -> Any:
-        """Return the socket, and take part in the context; raises ValueError for an endpoint that is none."""
-        self.shared.users += 1
-        try:
-            return dealer(self.context, self.endpoint, self.keys)
-        except zmq.ZMQError as error:
-            self.shared.leave([])
-            raise ValueError(
-                f"{self.endpoint!r} is no endpoint (tcp://HOST:PORT or ipc://PATH): {error.strerror}"
-            ) from error
+        self.pending.endpoint = self.endpoint
+        self.breaks = 0  # how often a connection was lost, or not made
+        self.channel: Channel | None = None
+        self._resolve = resolve
+        self._position = 0  # of the endpoint that is tried
+        self._failures: dict[str, Sequence[tuple[str, str]]] = {}
+        self._pause_s = 0.0
+        self._retry_at = 0.0
+        self._is_closed = False
 
     @property
     def in_flight(self) -> int:
@@ -96,39 +88,33 @@ class Stream(Closing):
         return len(self.pending)
 
     def send(self, command: Command, tag: Any = None) -> None:
-        """Give a command; it is sent at once if there is a connection, else as soon as there is."""
-        if not self.pending:
-            self.take_events()  # or a break from long ago would be taken for one after this was sent
-        if self.is_shut_out:
-            self.connect_again()
+        """Give a command. It is sent with those that follow it, at the latest when something is waited for."""
+        if not self.pending.by_correlation:
+            self._refresh()
         now = time.monotonic()
-        wait = getattr(command, "wait_ms", None) or 0
-        until = now + self.timeout + wait / 1000
+        until = now + self.timeout + (getattr(command, "wait_ms", None) or 0) / 1000
         self.pending.add(command, tag, unsent_until=now + self.connect_timeout, until=until)
-        self.flush()
+        if len(self.pending.waiting) >= COLLECTED_COMMANDS_MAX:
+            self.flush()
 
     def flush(self) -> None:
-        """Send what waits, as far as the connection takes it.
-
-        After a break not before the monitor has told of a new connection. libzmq tells of the break before it takes
-        the old pipe away: what is sent in between is lost without a trace, and would be waited for in vain.
-        """
-        if self.is_broken:
+        """Send what waits, if there is a connection."""
+        channel = self.channel
+        if channel is None or not channel.is_open or not self.pending.waiting:
             return
-        send = self.socket.send
-        while (pending := self.pending.next_to_send()) is not None:
-            try:
-                send(pending.correlation, MORE | NOBLOCK)
-            except zmq.Again:
-                return
-            send(b"", MORE)
-            send(pending.body)
-            self.pending.sent()
+        pack = channel.session.pack
+        while not channel.is_lost and (batch := self.pending.next_batch(COLLECTED_BYTES_MAX)):
+            data = b"".join([pack(pending.correlation, b"", pending.body) for pending in batch])
+            end = channel.queued_bytes + len(data)
+            for pending in batch:
+                pending.end = end  # before it is sent: after an interrupt in between it is not sent again
+            channel.send(data)
 
     def receive(self, wait_s: float | None = None) -> list[tuple[Any, Outcome]]:
         """Return the outcomes that are there; wait for the first (None: until its deadline)."""
         limit = None if wait_s is None else time.monotonic() + wait_s
         while self.pending:
+            self.flush()
             outcomes = list(self.pending.take())
             if outcomes:
                 return outcomes
@@ -143,98 +129,149 @@ class Stream(Closing):
             pass  # what an interrupted call left behind
         tag = object()
         self.send(command, tag)
-        while True:
+        while self.pending:
             for found, outcome in self.receive():
                 if found is tag:
                     return ok(outcome)
-
-    def take_in(self) -> None:
-        """Take in what is there though nothing is waited for: a break, or a reply that comes late."""
-        self.handle(dict(self.poller.poll(0)))
+        raise AssertionError("the command is no longer in flight")  # pragma: no cover
 
     def turn(self, limit: float | None) -> None:
-        """Wait for the next event, at most to a limit on the monotonic clock, and take it in."""
-        deadlines = [d for d in (limit, self.due()) if d is not None]
-        wait = max(0.0, min(deadlines) - time.monotonic()) if deadlines else 0.0
-        self.handle(dict(self.poller.poll(ceil(wait * 1000))))
+        """Wait for the next event, at most to a limit on the monotonic clock, and process it."""
+        times = [time_at for time_at in (limit, self.due()) if time_at is not None]
+        wait_s = max(0.0, min(times) - time.monotonic()) if times else 0.0
+        wait_until_ready(self.interests(), wait_s)
+        self.advance()
+
+    def interests(self) -> list[Interest]:
+        """Return the descriptors whose readiness calls for `advance`."""
+        channel = self.channel
+        return [] if channel is None or channel.is_lost else [Interest(channel.fileno(), channel.wants_write)]
 
     def due(self) -> float | None:
-        """Return when to `handle` even if nothing arrives, on the monotonic clock; None: never."""
-        deadline = self.pending.next_deadline()
-        if self.pending.next_to_send() is None or deadline is None:
-            return deadline
-        return min(deadline, time.monotonic() + UNSENT_POLL_S)
+        """Return when to call `advance` even if nothing arrives, on the monotonic clock; None: never."""
+        times = [self.pending.next_deadline()]
+        if self.channel is None:
+            times.append(self._retry_at if self.pending.waiting else None)
+        else:
+            times.append(self.channel.due)
+            if self._is_reply_awaited:
+                times.append(self.channel.heard_at + SILENCE_S)
+        return min([each for each in times if each is not None], default=None)
 
     def until_readable(
         self, fd: int, work: Callable[[], None], waiting: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> None:
-        """Return when a descriptor can be read. Until then see to the connection, and do some work at each event.
+        """Return when a descriptor can be read. Until then serve the connection, and do some work at each event.
 
-        Without that, what was sent before there was a connection would stay unsent for as long as a pipe is silent.
         `waiting` is entered for the time in which nothing is done.
         """
-        poller = zmq.Poller()
-        poller.register(fd, zmq.POLLIN)
-        self.register(poller)
-        events = dict(poller.poll(0))
-        while fd not in events:
-            self.handle(events)
+        ready = wait_until_ready([Interest(fd)], 0)
+        while fd not in ready:
+            self.advance()
             work()
             due = self.due()
             with waiting():
-                events = dict(poller.poll(None if due is None else ceil(max(0.0, due - time.monotonic()) * 1000)))
+                wait_s = None if due is None else max(0.0, due - time.monotonic())
+                ready = wait_until_ready([Interest(fd), *self.interests()], wait_s)
 
-    def handle(self, events: dict[Any, int]) -> None:
-        """Take in what a poll found; for callers that poll other things besides (see `register`)."""
-        if self.socket in events:
-            self.take_replies()
-        if self.monitor in events:
-            self.take_events()
+    def advance(self) -> None:
+        """Process what has arrived, send what waits, and dial when it is time to."""
+        now = time.monotonic()
+        if self.channel is not None:
+            self._serve(self.channel, now)
+        if self.channel is None and self.pending.waiting and now >= self._retry_at and not self._is_closed:
+            self._dial()
         self.flush()
         self.pending.expire(time.monotonic())
 
-    def take_replies(self) -> None:
-        """Take in the replies that have arrived."""
-        receive = self.socket.recv
-        try:
-            for _ in range(RECEIVED_PER_TURN_MAX):
-                correlation = receive(NOBLOCK)
-                receive()
-                self.pending.replied(correlation, wire.decode_reply(receive()))
-        except zmq.Again:
-            pass
-
-    def take_events(self) -> None:
-        """Take in what the monitor says; replies that came before a break have been taken before."""
-        while self.monitor.poll(0):
-            event = event_in(self.monitor.recv_multipart())
-            if event & LOST:
-                self.breaks += 1
-                self.is_broken = True
-                self.take_replies()
-                self.pending.disconnected()
-            elif event & MADE:
-                self.socket.getsockopt(zmq.EVENTS)  # takes in now that the old pipe is gone; `send` may put that off
-                self.is_broken = False
-            why = hindrance(event, has_keys=self.keys is not None)
-            if why is not None:
-                self.pending.hindrance = why
-            if event & FINAL:
-                self.is_shut_out = True
-                self.pending.give_up_unsent()
-
-    def connect_again(self) -> None:
-        """Connect after a refusal, which libzmq takes for final: we may be let in by now."""
-        self.is_shut_out = False
-        with suppress(zmq.ZMQError):
-            self.socket.disconnect(self.endpoint)
-        self.socket.connect(self.endpoint)
-
-    def register(self, poller: zmq.Poller) -> None:
-        """Add the sockets to a poller; give what it finds to `handle`."""
-        poller.register(self.socket, zmq.POLLIN)
-        poller.register(self.monitor, zmq.POLLIN)
-
     def close(self) -> None:
         """Close; what is in flight has no outcome any more."""
-        self.end()
+        self._is_closed = True
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
+
+    @property
+    def _is_reply_awaited(self) -> bool:
+        """Return whether a command has been sent and not answered."""
+        return len(self.pending.by_correlation) > len(self.pending.waiting)
+
+    def _refresh(self) -> None:
+        """Before a command after a pause: see whether the connection still stands."""
+        if self.channel is not None:
+            self._serve(self.channel, time.monotonic(), is_idle=True)
+        if self.channel is not None:
+            self.channel.heard_at = time.monotonic()
+        elif self._retry_at > time.monotonic() + RECONNECT_MS / 1000:
+            self._retry_at = 0.0
+
+    def _serve(self, channel: Channel, now: float, *, is_idle: bool = False) -> None:
+        """Process what the connection brings, and its end."""
+        messages = channel.advance()
+        if messages:
+            self._take(messages)
+        is_silent = not is_idle and channel.is_open and self._is_reply_awaited and now >= channel.heard_at + SILENCE_S
+        if is_silent:
+            channel.close()
+        if channel.is_lost:
+            self._on_lost(channel)
+
+    def _take(self, messages: Sequence[Sequence[bytes]]) -> None:
+        """Process replies: correlation, an empty frame, the body."""
+        on_reply = self.pending.on_reply
+        for parts in messages:
+            if len(parts) == REPLY_FRAMES:
+                on_reply(parts[0], wire.decode_reply(parts[2]))
+        self._pause_s = 0.0
+        self._failures.clear()
+        self.pending.problem = self.pending.tried = ""
+
+    def _on_lost(self, channel: Channel) -> None:
+        """The connection is gone, or was never made."""
+        self.channel = None
+        self.breaks += 1
+        self.pending.on_disconnect(channel.sent_bytes)
+        if channel.is_open:
+            self._retry_at = time.monotonic() + self._next_pause()
+            return
+        self._on_dial_failed(self._endpoints[self._position], channel)
+
+    def _on_dial_failed(self, endpoint: Endpoint, channel: Channel) -> None:
+        """No address of an endpoint led to a connection."""
+        if isinstance(channel.problem, Rejected):
+            self.pending.problem = f"the daemon at {endpoint.text} does not let in our key"
+        elif isinstance(channel.problem, MechanismMismatch):
+            self.pending.problem = f"{endpoint.text}: {channel.problem}"
+        if self.pending.problem:
+            self.pending.give_up_unsent()
+        self._try_next(endpoint, channel.failures)
+
+    def _try_next(self, endpoint: Endpoint, failures: Sequence[tuple[str, str]]) -> None:
+        """Note why an endpoint failed, and turn to the next: at once, or after a pause when all have been tried."""
+        problem = socket_access_problem(endpoint)
+        self._failures[endpoint.text] = [(endpoint.text, problem)] if problem else failures
+        self.pending.tried = failures_text(self._failures)
+        self._position = (self._position + 1) % len(self._endpoints)
+        self._retry_at = time.monotonic() + (self._next_pause() if self._position == 0 else 0.0)
+
+    def _next_pause(self) -> float:
+        """Return how long to wait: not at all, then twice as long each time."""
+        pause_s = self._pause_s
+        self._pause_s = min(max(RECONNECT_MS / 1000, 2 * pause_s), RECONNECT_MS_MAX / 1000)
+        return pause_s
+
+    def _dial(self) -> None:
+        """Start to connect to the next endpoint. Raises OSError when there are no descriptors left."""
+        endpoint = self._endpoints[self._position]
+        try:
+            addresses = self._resolve(endpoint)
+        except OSError as error:
+            self.breaks += 1
+            self._try_next(endpoint, [(endpoint.text, reason_of(error))])
+            return
+        if addresses is None:
+            self._retry_at = time.monotonic() + RECONNECT_MS_MAX / 1000
+            return
+        self.endpoint = self.pending.endpoint = endpoint.text
+        self.channel = Channel(addresses, partial(make_session, self.keys))
+        self._serve(self.channel, time.monotonic())

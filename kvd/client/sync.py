@@ -1,22 +1,24 @@
-"""The blocking client. One thread only; make one for each thread."""
+"""The blocking client. Threads share one; a forked child goes on with connections of its own."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from kvd.client.closing import Closing
+from kvd.client.endpoints import parse_endpoints
 from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load
-from kvd.client.methods import Call, Direct, Gathered, Methods, Text, data, same
-from kvd.client.stream import DEFAULT_ENDPOINT, Stream, ok
+from kvd.client.methods import Call, Direct, Gathered, Methods, Text, checked_seconds, data, same
+from kvd.client.pipeline import Pipeline
+from kvd.client.pool import Pool
+from kvd.client.stream import Stream
 from kvd.client.watch import OnState, Watch
 from kvd.commands import Command, Write
 from kvd.commands.atomic import Once, Transaction
-from kvd.commands.base import Error, Ok
+from kvd.commands.base import Ok
 from kvd.commands.keys import Scan
-from kvd.errors import ClientError, KvdError
-from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS
+from kvd.limits import TIMEOUT_MS, WALK_KEYS
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -42,21 +44,47 @@ class Client(Methods, Direct, Closing):
 
     def __init__(
         self,
-        endpoint: str = DEFAULT_ENDPOINT,
+        endpoint: str | Sequence[str] | None = None,
         *,
         timeout: float = TIMEOUT_MS / 1000,
         connect_timeout: float | None = None,
         keys: Keys | None = None,
     ) -> None:
-        """Connect in the background. `connect_timeout` is how long to wait for a daemon (default: `timeout`)."""
-        self.endpoint = endpoint
-        self.timeout = timeout
-        self.keys = keys
-        self.stream = Stream(endpoint, timeout=timeout, connect_timeout=connect_timeout, keys=keys)
+        """Connect when first used.
+
+        `endpoint`: one or several, also separated by commas, of which the first that answers is used; without one
+        KVD_URL counts, or tcp://127.0.0.1:7411. `connect_timeout` is how long to wait for a daemon (default:
+        `timeout`). Raises ValueError for an endpoint or a time that is none.
+        """
+        self._pool = Pool(
+            parse_endpoints(endpoint),
+            timeout=checked_seconds("timeout", timeout),
+            connect_timeout=checked_seconds("connect_timeout", timeout if connect_timeout is None else connect_timeout),
+            keys=keys,
+        )
+
+    @property
+    def endpoint(self) -> str:
+        """Return the endpoint that is in use, or is tried first."""
+        return self._pool.endpoints[0].text
+
+    @property
+    def timeout(self) -> float:
+        """Return how long a command may take, in seconds."""
+        return self._pool.timeout
+
+    @property
+    def keys(self) -> Keys | None:
+        """Return the keys."""
+        return self._pool.keys
+
+    def __repr__(self) -> str:
+        """Return the endpoints."""
+        return f"{type(self).__name__}({','.join([each.text for each in self._pool.endpoints])!r})"
 
     def answer(self, command: Command) -> Ok:
         """Run a command; return its result and the revision it reflects."""
-        return self.stream.answer(command)
+        return self._pool.answer(command)
 
     def run(self, command: Runs[R]) -> R:
         """Run any command of `kvd.commands`; return its result as the wire has it.
@@ -92,7 +120,7 @@ class Client(Methods, Direct, Closing):
         >>> p.results
         [None, b'1']
         """
-        return Pipeline(self)
+        return Pipeline(self._pool)
 
     def transaction(self, conditions: Mapping[Any, int] | None = None) -> "TransactionBuilder":
         """Return a gatherer whose commands run whole or not at all; `conditions` are revisions by key (0: none).
@@ -131,9 +159,15 @@ class Client(Methods, Direct, Closing):
         >>> kv.load((f"n:{number}", str(number)) for number in range(2500))
         2500
         """
-        wait_s = self.stream.connect_timeout
-        with Stream(self.endpoint, timeout=self.timeout, connect_timeout=wait_s, keys=self.keys) as stream:
+        with self.stream() as stream:
             return load(stream, pairs)
+
+    def stream(self, **options: Any) -> Stream:
+        """Return a connection of its own for many commands in flight; close it."""
+        pool = self._pool
+        endpoints = [each.text for each in pool.endpoints]
+        times = {"timeout": pool.timeout, "connect_timeout": pool.connect_timeout}
+        return Stream(endpoints, **{**times, "keys": pool.keys, **options})
 
     def watch(
         self, *prefixes: Text, since: int | None = None, snapshot: bool = False, on_state: OnState | None = None
@@ -150,7 +184,7 @@ class Client(Methods, Direct, Closing):
         ('SET', b'user:1', b'Ada')
         """
         return Watch(
-            self.endpoint,
+            [each.text for each in self._pool.endpoints],
             [data(prefix) for prefix in prefixes],
             since=since,
             snapshot=snapshot,
@@ -160,8 +194,8 @@ class Client(Methods, Direct, Closing):
         )
 
     def close(self) -> None:
-        """Close the connection."""
-        self.stream.close()
+        """Close the connections; one that another thread is using is closed when that is done."""
+        self._pool.close()
 
 
 def pages(client: Client, prefix: Text, *, values: bool | None) -> Iterator[list[Any]]:
@@ -196,54 +230,6 @@ class OnceClient(Methods, Direct):
 def once(command: Write, token: bytes | None) -> Once:
     """Return a write under ONCE, with a token of its own if none is given."""
     return Once(os.urandom(16) if token is None else token, command)
-
-
-class Pipeline(Methods, Gathered, Closing):
-    """Sends what it gathers at once, many in flight; results in order when it is closed."""
-
-    def __init__(self, client: Client, window: int = IN_FLIGHT_MAX) -> None:
-        self.client = client
-        self.stream = Stream(client.endpoint, timeout=client.timeout, window=window, keys=client.keys)
-        self.results: list[Any] = []
-
-    def call(self, call: Call[Any]) -> None:
-        """Send a call; wait only when too many are in flight."""
-        stream = self.stream
-        stream.send(call.command, call.convert)
-        if stream.in_flight >= stream.window:
-            self.gather(stream.receive())
-
-    def run(self, command: Command) -> None:
-        """Send any command."""
-        self.call(Call(command, same))
-
-    def gather(self, outcomes: list[tuple[Any, Ok | Error | ClientError]]) -> None:
-        """Keep results; an error stands in its place."""
-        for convert, outcome in outcomes:
-            try:
-                self.results.append(convert(ok(outcome).result))
-            except KvdError as error:
-                self.results.append(error)
-
-    def close(self) -> None:
-        """Wait for all results; raise the first error among them (the list holds all)."""
-        try:
-            while self.stream.in_flight:
-                self.gather(self.stream.receive())
-        finally:
-            self.stream.close()
-        error = next((result for result in self.results if isinstance(result, KvdError)), None)
-        if error is not None:
-            raise error
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Wait for all results, unless an error leaves the block."""
-        if kind is None:
-            self.close()
-        else:
-            self.stream.close()
 
 
 class Gatherer(Methods, Gathered):

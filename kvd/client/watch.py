@@ -1,75 +1,100 @@
 """Watching: the changes of some prefixes, each once, in order, none skipped, across restarts of the daemon.
 
-`Watch` is what `Client.watch` returns. Its `step` never blocks, so that asyncio can drive it too (aio.py).
-Which change may be delivered is decided in follower.py; here are the sockets.
+`Watch` is what `Client.watch` returns. Its `step` never blocks, so that asyncio can drive it too (aio.py). Which change
+may be delivered is decided in follower.py; this file has the connections: one for commands, one for changes, and a
+socket pair as a bell that wakes a blocked `take` when another thread stops the watch.
 """
 
+import contextlib
+import os
+import socket
+import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from math import ceil
-from typing import Any, Self
-
-import zmq
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 from kvd import wire
+from kvd.client.channel import Channel
 from kvd.client.closing import Closing
+from kvd.client.connection import RECEIVED_BYTES, make_session
+from kvd.client.endpoints import Endpoint, changes_endpoint, parse_endpoint
 from kvd.client.follower import Follower, common_prefix
-from kvd.client.inflight import Outcome
 from kvd.client.keys import Keys
+from kvd.client.outcomes import Outcome
 from kvd.client.polling import SPAN, WAIT, Polling
+from kvd.client.readiness import Interest, wait_until_ready
 from kvd.client.snapshot import Snapshot
-from kvd.client.sockets import LOST, Shared, changes_endpoint, event_in, monitor, subscriber
-from kvd.client.stream import Stream
+from kvd.client.stream import Resolve, Stream
+from kvd.client.zmtp import SUBSCRIBER, Rejected
 from kvd.commands.base import Error, Ok
 from kvd.commands.changes import Changes
 from kvd.commands.entry import Change
 from kvd.commands.server import Info, Ping
 from kvd.errors import BadArgument, ClientError, Compacted, HistoryChanged, Refused
-from kvd.limits import CHANGES_LIMIT_DEFAULT, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS, WATCHED_BYTES_MAX
+from kvd.limits import CHANGES_LIMIT_DEFAULT, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS
 
-NOBLOCK = int(zmq.NOBLOCK)
-TAKEN_PER_STEP_MAX = 1_000
+PUBLISHED_FRAMES = 2
+# What the kernel holds for us besides: small, so that a watcher that stands still fills the daemon's queue soon.
+RECEIVE_BUFFER_BYTES = 256 * 1024
 
 OnState = Callable[[str], None]
 
 
-class Watch(Closing):
-    """An iterator over changes that ends only when it is closed, or with an error it cannot mend.
+class Position(NamedTuple):
+    """Where a watch is: give it to `watch(since=...)` to go on there. A revision means nothing in another history."""
 
-    Raises Compacted when changes it needs are no longer kept, HistoryChanged when the daemon serves
-    another store, Unreachable when no daemon was there at the start, Denied when we may not read a prefix.
+    revision: int
+    history: str | None
+
+
+class Watch(Closing):
+    """An iterator over changes that ends when it is stopped or closed, or with an error it cannot mend.
+
+    Raises Compacted when changes it needs are no longer kept, HistoryChanged when the daemon serves another store,
+    Unreachable when no daemon was there at the start, Denied when we may not read a prefix. One thread iterates; any
+    thread or signal handler may call `stop`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the options of a watch are its arguments
         self,
-        endpoint: str,
+        endpoint: str | Sequence[str] | None,
         prefixes: Sequence[bytes],
         *,
-        since: int | None = None,
+        since: int | Position | None = None,
+        history: str | None = None,
         snapshot: bool = False,
         timeout: float,
         keys: Keys | None = None,
         on_state: OnState | None = None,
-        shared: Shared | None = None,
+        on_history: Callable[[str], None] | None = None,
+        resolve: Resolve = Endpoint.addresses,
     ) -> None:
-        """`since` None: from now on. `on_state` is told "disconnected" and "reconnected"."""
+        """`since` None: from now on. `on_state` is called with "disconnected" and "reconnected"."""
         self.prefixes = list(prefixes) or [b""]
-        self.since = since
+        self.since, self._expected = since if isinstance(since, Position) else (since, history)
         self.snapshot = Snapshot(self.prefixes) if snapshot else None
         self.on_state = on_state or (lambda _: None)
-        self.stream = Stream(endpoint, timeout=timeout, window=8, is_ordered=False, keys=keys, shared=shared)
+        self._on_history = on_history or (lambda _: None)
+        self.stream = Stream(endpoint, timeout=timeout, window=8, is_ordered=False, keys=keys, resolve=resolve)
         self.follower: Follower | None = None
         self.polling: Polling | None = None  # where we are not let in to the changes socket
         self.history: str | None = None
-        self.socket: Any = None
-        self.monitor: Any = None
+        self.channel: Channel | None = None
         self.head = self.told_revision = 0
         self.retry_ms = RECONNECT_MS
         self.retry_at: float | None = None
         self.heard_at = 0.0
         self.is_connected = self.was_connected = False
         self.buffer: deque[Change] = deque()
+        self._resolve = resolve
+        self._is_subscription_due = False
+        self._bell: tuple[socket.socket, socket.socket] | None = None
+        self._is_stopped = self._is_closed = False
+        self._taking_thread: int | None = None
+        self._pid = os.getpid()
         self.ask_info()
 
     # For the caller
@@ -79,24 +104,37 @@ class Watch(Closing):
         return self
 
     def __next__(self) -> Change:
-        """Return the next change, however long it takes."""
+        """Return the next change, however long it takes; the iteration ends when the watch is stopped."""
         while not self.buffer:
-            self.buffer.extend(self.take())
+            changes = self.take()
+            if not changes and self._is_stopped:
+                raise StopIteration
+            self.buffer.extend(changes)
         return self.buffer.popleft()
 
     def take(self, wait_s: float | None = None) -> list[Change]:
-        """Return the changes that are there; wait for the first so many seconds (None: as long as it takes)."""
+        """Return the changes that are there; wait for the first so many seconds (None: as long as it takes).
+
+        Returns none once the watch is stopped.
+        """
         limit = None if wait_s is None else time.monotonic() + wait_s
-        while True:
-            changes = [*self.buffer, *self.step()]
-            self.buffer.clear()
-            if changes or (limit is not None and time.monotonic() >= limit):
-                return changes
-            self.wait(limit)
+        self._taking_thread = threading.get_ident()
+        try:
+            while not self._is_stopped:
+                changes = [*self.buffer, *self.step()]
+                self.buffer.clear()
+                if changes or (limit is not None and time.monotonic() >= limit):
+                    return changes
+                self.wait(limit)
+            return []
+        finally:
+            self._taking_thread = None
+            if self._is_closed:
+                self._release()
 
     def ready(self) -> int:
         """Wait until nothing can be missed any more; return the revision from which on changes come."""
-        while not self.is_ready:
+        while not self.is_ready and not self._is_stopped:
             self.buffer.extend(self.step())
             if not self.is_ready:
                 self.wait(None)
@@ -111,8 +149,13 @@ class Watch(Closing):
 
     @property
     def revision(self) -> int:
-        """Return the revision up to which all has been delivered: watch with `since` this to go on."""
+        """Return the revision up to which all has been delivered."""
         return self.revision_before(self.buffer)
+
+    @property
+    def position(self) -> Position:
+        """Return up to where all has been delivered: `watch(since=position)` goes on there, or says that it cannot."""
+        return Position(self.revision, self.history or self._expected)
 
     def revision_before(self, waiting: Sequence[Change]) -> int:
         """Return the revision up to which all has been delivered, but for what waits to be handed out one by one."""
@@ -121,50 +164,74 @@ class Watch(Closing):
         position = None if self.follower is None else self.follower.position
         return position if position is not None else self.since or 0
 
+    def stop(self) -> None:
+        """End the iteration. Any thread may call it, and a signal handler."""
+        self._is_stopped = True
+        if self._bell is not None:
+            with contextlib.suppress(OSError):
+                self._bell[1].send(b"\0")
+
     def close(self) -> None:
-        """Stop watching."""
-        self.unsubscribe()
-        self.stream.close()
+        """Stop watching and close the connections. From another thread it does so when that thread returns."""
+        self._is_closed = True
+        self.stop()
+        if self._taking_thread in (None, threading.get_ident()):
+            self._release()
+
+    def __del__(self) -> None:
+        """Warn when nobody closed it, as sockets do."""
+        if not getattr(self, "_is_closed", True) and self._pid == os.getpid():
+            warnings.warn("unclosed kvd watch", ResourceWarning, source=self, stacklevel=2)
+            self._release()
 
     # For whoever drives it
 
-    def sockets(self) -> list[Any]:
-        """Return the sockets whose readability calls for a `step`."""
-        ours = [] if self.socket is None else [self.socket, self.monitor]
-        return [self.stream.socket, self.stream.monitor, *ours]
+    def channels(self) -> list[Channel]:
+        """Return the connections whose readiness calls for a `step`."""
+        return [each for each in (self.stream.channel, self.channel) if each is not None and not each.is_lost]
 
     def wait(self, limit: float | None) -> None:
-        """Block until a step is worth it."""
-        poller = zmq.Poller()
-        for sock in self.sockets():
-            poller.register(sock, zmq.POLLIN)
+        """Block until a step is worth it, or the watch is stopped."""
+        if self._bell is None:
+            self._bell = socket.socketpair()
+            for sock in self._bell:
+                sock.settimeout(0)
+        if self._is_stopped:
+            return  # it was stopped before there was a bell
         until = min(self.due(), limit) if limit is not None else self.due()
-        poller.poll(max(0, ceil((until - time.monotonic()) * 1000)))
+        interests = [Interest(each.fileno(), each.wants_write) for each in self.channels()]
+        wait_until_ready([Interest(self._bell[0].fileno()), *interests], max(0.0, until - time.monotonic()))
 
     def due(self) -> float:
-        """Return when a step is worth it even if no socket says so, on the monotonic clock."""
-        times = [self.heard_at + SUBSCRIBER_DEAD_MS / 1000] if self.socket is not None else []
-        times += [t for t in (self.retry_at, self.stream.pending.next_deadline()) if t is not None]
-        if self.stream.pending.next_to_send() is not None:
+        """Return when a step is worth it even if no connection says so, on the monotonic clock."""
+        times = [self.retry_at, self.stream.due()]
+        if self.channel is not None:
+            times += [self.heard_at + SUBSCRIBER_DEAD_MS / 1000, self.channel.due]
+        if self._is_subscription_due:
             times.append(time.monotonic() + RECONNECT_MS / 1000)
-        return min(times, default=time.monotonic() + RECONNECT_MS_MAX / 1000)
+        return min([each for each in times if each is not None], default=time.monotonic() + RECONNECT_MS_MAX / 1000)
 
     def step(self) -> list[Change]:
-        """Take in whatever has arrived, without blocking; return what is to be delivered."""
+        """Process whatever has arrived, without blocking; return what is to be delivered."""
+        if self._pid != os.getpid():
+            raise RuntimeError("this watch was made before a fork: make one in the child")
         changes: list[Change] = []
-        outcomes = self.stream.receive(0)
+        self.stream.advance()
+        outcomes = list(self.stream.pending.take())
         if self.polling is not None and self.stream.breaks != self.breaks:
-            self.lost()  # what answers now may be another store
+            self.on_loss()  # what answers now may be another store
         for (tag, connection), outcome in outcomes:
             if self.follower is None or connection in (None, self.follower.connection):
-                changes += self.answered(tag, outcome)
-        if self.socket is not None:
-            changes += self.take_published()
-            self.look_for_loss()
+                changes += self.on_outcome(tag, outcome)
+        if self._is_subscription_due:
+            self.subscribe()
+        if self.channel is not None:
+            changes += self.receive_published(self.channel)
         if self.retry_at is not None and time.monotonic() >= self.retry_at:
             self.retry_at = None
             self.ask_info()
         self.ask()
+        self.stream.advance()
         if self.snapshot is not None and self.follower is not None:
             changes = [change for change in changes if change.time == 0 or not self.snapshot.covers(change)]
         return changes
@@ -176,44 +243,44 @@ class Watch(Closing):
         self.breaks = self.stream.breaks
         self.stream.send(Info("server"), ("info", None))
 
-    def answered(self, tag: str, outcome: Outcome) -> list[Change]:
-        """Take in the outcome of a command of ours."""
+    def on_outcome(self, tag: str, outcome: Outcome) -> list[Change]:
+        """Process the outcome of a command of ours."""
         if isinstance(outcome, ClientError):
             if self.history is None:
                 raise outcome
-            self.lost()
+            self.on_loss()
             return []
         if isinstance(outcome, Error):
-            self.refused(tag, outcome)
+            self.on_error(tag, outcome)
             return []
-        return self.told(tag, outcome)
+        return self.on_result(tag, outcome)
 
-    def told(self, tag: str, outcome: Ok) -> list[Change]:
-        """Take in the answer to a command of ours."""
+    def on_result(self, tag: str, outcome: Ok) -> list[Change]:
+        """Process the answer to a command of ours."""
         if tag.startswith((SPAN, WAIT)):
-            return self.polled(tag, outcome)
+            return self.on_polled(tag, outcome)
         if tag == "info":
-            return self.connect(outcome.result)
+            return self.on_info(outcome.result)
         if tag == "page":
-            return self.next_page(outcome.revision, outcome.result)
+            return self.on_page(outcome.revision, outcome.result)
         if tag == "head":
             self.head = outcome.revision
             return []
         assert self.follower is not None
         return self.follower.probed(self.head, outcome.revision, wire.changes_in(outcome.result))
 
-    def polled(self, tag: str, outcome: Ok) -> list[Change]:
-        """Take in changes that were asked for without the changes socket."""
+    def on_polled(self, tag: str, outcome: Ok) -> list[Change]:
+        """Process changes that were asked for without the changes socket."""
         assert self.polling is not None
         assert self.follower is not None
         kind, _, prefix = tag.partition(":")
         changes = self.polling.took(kind, bytes.fromhex(prefix), outcome.revision, wire.changes_in(outcome.result))
         self.follower.position = self.polling.position
         if self.polling.is_complete:
-            self.connected()
+            self.on_complete()
         return changes
 
-    def refused(self, tag: str, error: Error) -> None:
+    def on_error(self, tag: str, error: Error) -> None:
         """Raise what the daemon says."""
         try:
             wire.raise_error(error)
@@ -229,13 +296,14 @@ class Watch(Closing):
         except Refused as refusal:
             if refusal.code not in ("BUSY", "SHUTTING_DOWN"):
                 raise
-            self.lost()
+            self.on_loss()
 
-    def connect(self, info: dict[str, dict[str, Any]]) -> list[Change]:
+    def on_info(self, info: dict[str, dict[str, Any]]) -> list[Change]:
         """INFO came: check that it is the same store, and subscribe (or read the snapshot first)."""
         history, facts = info["server"]["history"], info["server"]
         self.told_revision = facts["revision"]
-        if self.history not in (None, history):
+        self._on_history(history)
+        if (self.history or self._expected) not in (None, history):
             raise HistoryChanged("the daemon has another history: it was restored, or it is another store")
         is_first, self.history = self.history is None, history
         if self.follower is None:
@@ -260,8 +328,8 @@ class Watch(Closing):
             self.follower = Follower(self.prefixes, self.since, self.queue_max)
             self.subscribe()
 
-    def next_page(self, revision: int, result: list[Any]) -> list[Change]:
-        """Take in a page of the snapshot."""
+    def on_page(self, revision: int, result: list[Any]) -> list[Change]:
+        """Process a page of the snapshot."""
         assert self.snapshot is not None
         entries = self.snapshot.took(revision, result)
         self.ask_page()
@@ -270,72 +338,65 @@ class Watch(Closing):
     # The changes socket
 
     def subscribe(self) -> None:
-        """Open the changes socket."""
+        """Connect to the changes socket: the prefixes are subscribed first, the control topic last.
+
+        The first heartbeat then proves that the prefixes are subscribed. The connection never makes itself again: what
+        is published meanwhile is lost without a trace, so the follower has to know of each break.
+        """
         self.unsubscribe()
-        self.socket = subscriber(self.stream.context, self.endpoint, self.prefixes, self.stream.keys)
-        self.monitor = monitor(self.socket)
-        self.stream.opened += [self.socket, self.monitor]
+        addresses = self._resolve(parse_endpoint(self.endpoint))
+        self._is_subscription_due = addresses is None
+        if addresses is None:
+            return
+        topics = (*[wire.CHANGE_TOPIC + prefix for prefix in self.prefixes], wire.CONTROL_TOPIC)
+        self.channel = Channel(
+            addresses,
+            partial(make_session, self.stream.keys, SUBSCRIBER, topics),
+            receive_buffer_bytes=RECEIVE_BUFFER_BYTES,
+            turn_bytes_max=RECEIVED_BYTES,
+        )
         self.heard_at = time.monotonic()
 
     def unsubscribe(self) -> None:
         """Close the changes socket."""
-        if self.socket is not None:
-            self.socket.disable_monitor()
-            for sock in (self.monitor, self.socket):
-                sock.close(0)
-                self.stream.opened.remove(sock)
-            self.socket = self.monitor = None
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
 
-    def take_published(self) -> list[Change]:
-        """Take in what was published."""
+    def receive_published(self, channel: Channel) -> list[Change]:
+        """Process what was published, and the end of the connection."""
         assert self.follower is not None
         delivered: list[Change] = []
-        receive, room = self.socket.recv, WATCHED_BYTES_MAX
-        try:
-            for _ in range(TAKEN_PER_STEP_MAX):
-                topic = receive(NOBLOCK)
-                body = receive()
-                room -= len(body)
-                if topic.startswith(wire.CHANGE_TOPIC):
-                    delivered += self.follower.change(wire.decode_change(body))
-                else:
-                    self.heard(wire.decode_control(body))
-                if room < 0:
-                    break
-        except zmq.Again:
-            return delivered
-        self.heard_at = time.monotonic()
+        for parts in channel.advance():
+            if len(parts) != PUBLISHED_FRAMES:
+                continue
+            topic, body = parts
+            self.heard_at = channel.heard_at
+            if topic.startswith(wire.CHANGE_TOPIC):
+                delivered += self.follower.change(wire.decode_change(body))
+            else:
+                self.on_control(wire.decode_control(body))
+        if isinstance(channel.problem, Rejected):
+            self.poll()
+        elif channel.is_lost or time.monotonic() > self.heard_at + SUBSCRIBER_DEAD_MS / 1000:
+            self.on_loss()
         return delivered
 
-    def heard(self, control: list[Any]) -> None:
-        """Take in a control body."""
+    def on_control(self, control: list[Any]) -> None:
+        """Process a control body."""
         assert self.follower is not None
-        self.heard_at = time.monotonic()
         if control[0] == "HEARTBEAT":
             self.follower.heartbeat(control[1])
-            self.connected()
+            self.on_complete()
 
-    def connected(self) -> None:
-        """Take note that nothing is missing but what is asked for."""
+    def on_complete(self) -> None:
+        """Nothing is missing but what is asked for."""
         self.retry_ms = RECONNECT_MS
         if not self.is_connected:
             self.is_connected = True
             if self.was_connected:
                 self.on_state("reconnected")
             self.was_connected = True
-
-    def look_for_loss(self) -> None:
-        """See whether the changes socket's connection is gone or silent for too long."""
-        is_gone = time.monotonic() > self.heard_at + SUBSCRIBER_DEAD_MS / 1000
-        is_let_in = True
-        while self.monitor.poll(0):
-            event = event_in(self.monitor.recv_multipart())
-            is_gone |= bool(event & LOST)
-            is_let_in &= event != zmq.EVENT_HANDSHAKE_FAILED_AUTH
-        if not is_let_in:
-            self.poll()
-        elif is_gone:
-            self.lost()
 
     def poll(self) -> None:
         """We may not hear of all keys: follow by CHANGES alone, which says Denied if we may not read a prefix."""
@@ -345,13 +406,14 @@ class Watch(Closing):
         position = self.follower.position
         self.polling = Polling(self.prefixes, self.told_revision if position is None else position)
 
-    def lost(self) -> None:
+    def on_loss(self) -> None:
         """The daemon is gone: begin anew soon, from the position reached."""
         self.polling = None
         if self.is_connected:
             self.is_connected = False
             self.on_state("disconnected")
         self.unsubscribe()
+        self._is_subscription_due = False
         if self.follower is not None:
             self.follower.disconnected()
         if self.retry_at is None:
@@ -369,3 +431,12 @@ class Watch(Closing):
             self.stream.send(Ping(), ("head", number))
             changes = Changes(since, common_prefix(self.prefixes), CHANGES_LIMIT_DEFAULT)
             self.stream.send(changes, ("changes", number))
+
+    def _release(self) -> None:
+        """Close all descriptors."""
+        self._is_closed = True
+        self.unsubscribe()
+        self.stream.close()
+        bell, self._bell = self._bell, None
+        for sock in bell or ():
+            sock.close()

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from kvd.client.inflight import Outcome
+from kvd.client.outcomes import Outcome
 from kvd.commands.base import Error, Ok
 from kvd.gateways.tcp_connection import Commons, Slot
 

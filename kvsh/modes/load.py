@@ -1,32 +1,29 @@
 """A client process of `--bench`: `python -m kvsh.modes.load`. It takes its task and phases from standard input.
 
-Each connection is a socket of its own with one command under way, as so many independent clients have; one thread
-polls them all. Threads would wait for each other (the GIL), and a `Stream` has an I/O thread for each connection.
+Each connection has one command under way, as so many independent clients have; one thread polls them all. Threads would
+wait for each other (the GIL).
 It ends with its input, and on SIGTERM when what is under way is answered: nothing of it is written after that.
 """
 
 import signal
 import sys
 import time
-from math import ceil
 from random import Random
 from types import FrameType
 from typing import Any
 
 import msgspec
-import zmq
 
 from kvd import wire
-from kvd.client.sockets import dealer
-from kvd.commands import Command
+from kvd.client.connection import Connection, ConnectionLost, DeadlineExceeded
+from kvd.client.endpoints import parse_endpoints
+from kvd.client.outcomes import traits_of
+from kvd.client.pool import Pool
+from kvd.client.readiness import Interest, wait_until_ready
 from kvd.commands.base import Error
 from kvd.commands.server import Ping
 from kvd.errors import KvdError, NoReply, Refused, Unreachable
 from kvsh.modes.task import WORKS, Outcome, Phase, Task
-
-NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
-CORRELATION = b"0"  # one command at a time on a connection: its reply is the next
-RETRY_S = 0.005
 
 
 class Load:
@@ -36,9 +33,8 @@ class Load:
         self.task = task
         self.prefix = task.prefix.encode()
         self.random = Random(task.seed)  # noqa: S311  # no secret
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.sockets = [dealer(self.context, task.endpoint, task.keys()) for _ in range(task.connections)]
-        self.begun: dict[Any, float] = {}
+        self.connections: list[Connection] = []
+        self.begun: dict[int, float] = {}  # by descriptor: when its command was sent
         self.is_stopped = False
 
     def stop(self, *_: int | FrameType | None) -> None:
@@ -48,16 +44,21 @@ class Load:
     def connect(self) -> Outcome:
         """Wait until every connection answers; return an outcome without times, or why not."""
         try:
+            pool = Pool(
+                parse_endpoints(self.task.endpoint),
+                timeout=self.task.timeout,
+                connect_timeout=self.task.connect_timeout,
+                keys=self.task.keys(),
+            )
             until = time.monotonic() + self.task.connect_timeout
-            for sock in self.sockets:
-                while not is_sent(sock, Ping()):
-                    if time.monotonic() > until:
-                        raise Unreachable("PING: no daemon answers")
-                    time.sleep(RETRY_S)
-            for sock in self.sockets:
-                if not sock.poll(ceil(self.task.timeout * 1000)):
-                    raise NoReply("PING: no reply in time")
-                take_reply(sock)
+            for _ in range(self.task.connections):
+                self.connections.append(pool.acquire(traits_of(Ping), until))
+            for connection in self.connections:
+                check(connection.exchange(wire.encode(Ping()), time.monotonic() + self.task.timeout))
+        except DeadlineExceeded:
+            return failed(NoReply("PING: no reply in time"))
+        except ConnectionLost as lost:
+            return failed(Unreachable(f"PING: the connection is gone: {lost}"))
         except KvdError as error:
             return failed(error)
         return Outcome()
@@ -68,6 +69,8 @@ class Load:
         begun = time.perf_counter()
         try:
             self.exchange(phase, outcome.times, begun + phase.seconds)
+        except ConnectionLost as lost:
+            outcome = failed(Unreachable(f"{phase.work}: the connection is gone: {lost}"))
         except KvdError as error:
             outcome = failed(error)
         outcome.seconds = time.perf_counter() - begun
@@ -75,51 +78,45 @@ class Load:
 
     def exchange(self, phase: Phase, times: dict[int, int], until: float) -> None:
         """Send and receive until a time of the performance counter, and until all is answered. Raises KvdError."""
-        poller = zmq.Poller()
         make = WORKS[phase.work]
-        for sock in self.sockets[: phase.connections]:
-            poller.register(sock, zmq.POLLIN)
-            self.send(sock, make)
+        connections = {each.fileno(): each for each in self.connections[: phase.connections]}
+        interests = [Interest(fd) for fd in connections]
+        for connection in connections.values():
+            self.send(connection, make)
         while self.begun:
-            events = poller.poll(ceil(self.task.timeout * 1000))
-            if not events:
+            ready = wait_until_ready(interests, self.task.timeout)
+            if not ready:
                 raise NoReply(f"{phase.work}: no reply in time")
-            for sock, _ in events:
-                take_reply(sock)
-                now = time.perf_counter()
-                microseconds = round((now - self.begun.pop(sock)) * 1e6)
-                times[microseconds] = times.get(microseconds, 0) + 1
-                if now < until and not self.is_stopped:
-                    self.send(sock, make)
+            for fd in ready:
+                self.take_replies(connections[fd], phase, times, until)
 
-    def send(self, sock: Any, make: Any) -> None:
-        """Send a command and note when. Raises Unreachable."""
-        command = make(self.prefix, self.random)
-        self.begun[sock] = time.perf_counter()
-        if not is_sent(sock, command):
-            raise Unreachable(f"{command.command_name()}: the connection is gone")
+    def take_replies(self, connection: Connection, phase: Phase, times: dict[int, int], until: float) -> None:
+        """Count the reply that is there, and send the next command. Raises KvdError."""
+        replies = connection.receive_available()
+        if not replies:
+            return  # a PING of the daemon's
+        check(replies[0][-1])
+        now = time.perf_counter()
+        microseconds = round((now - self.begun.pop(connection.fileno())) * 1e6)
+        times[microseconds] = times.get(microseconds, 0) + 1
+        if now < until and not self.is_stopped:
+            self.send(connection, WORKS[phase.work])
+
+    def send(self, connection: Connection, make: Any) -> None:
+        """Send a command and note when. Raises ConnectionLost."""
+        body = wire.encode(make(self.prefix, self.random))
+        self.begun[connection.fileno()] = time.perf_counter()
+        connection.start(body)
 
     def close(self) -> None:
         """Close the connections."""
-        self.context.destroy(linger=0)
+        for connection in self.connections:
+            connection.close()
 
 
-def is_sent(sock: Any, command: Command) -> bool:
-    """Send a command if there is a connection; return whether there is."""
-    try:
-        sock.send(CORRELATION, MORE | NOBLOCK)
-    except zmq.Again:
-        return False
-    sock.send(b"", MORE)
-    sock.send(wire.encode(command))
-    return True
-
-
-def take_reply(sock: Any) -> None:
-    """Receive a reply and decode it, as any client does. Raises Refused."""
-    sock.recv()
-    sock.recv()
-    reply = wire.decode_reply(sock.recv())
+def check(body: bytes) -> None:
+    """Decode a reply, as any client does. Raises Refused."""
+    reply = wire.decode_reply(body)
     if isinstance(reply, Error):
         wire.raise_error(reply)
 

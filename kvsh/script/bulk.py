@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-from kvd.client.inflight import Outcome
+from kvd.client.outcomes import Outcome
 from kvd.commands import Command
 from kvd.commands.base import Error
 from kvd.commands.values import MultiSet, Set

@@ -9,7 +9,7 @@ import stat
 import time
 from contextlib import suppress
 
-from kvd.client.inflight import Outcome
+from kvd.client.outcomes import Outcome
 from kvd.client.stream import Stream
 from kvd.commands import Command
 from kvd.commands.base import Error

@@ -37,11 +37,10 @@ def sentence(failure: Failure, endpoint: str) -> str:
     if isinstance(failure, NotLetIn) and "key" in text:
         return f"{text}: see --key and --server-key ({endpoint})"
     if isinstance(failure, Unreachable) and not isinstance(failure, NotLetIn):
-        return (
-            f"{text} at {endpoint}: start one with `kvd serve --data DIR`, or use `kvsh --local DIR`, or another --url"
-        )
+        where = "" if failure.where else f" at {endpoint}"
+        return f"{text}{where}: start one with `kvd serve --data DIR`, or use `kvsh --local DIR`, or another --url"
     if isinstance(failure, ClientError):
-        return f"{text} ({endpoint}; outcome {failure.outcome})"
+        return f"{text}{'' if failure.where else f' ({endpoint})'}; outcome {failure.outcome}"
     return text
 
 

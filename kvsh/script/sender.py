@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from kvd.client.inflight import Outcome
+from kvd.client.outcomes import Outcome
 from kvd.client.stream import Stream
 from kvd.commands import Command
 from kvd.commands.values import Set

@@ -1,0 +1,246 @@
+"""A connection that never blocks: for many commands in flight, for asyncio, and for the changes socket.
+
+A `Channel` dials the addresses it is given in turn, shakes hands, and then carries messages until it is lost. It never
+dials again by itself: whoever uses it decides when another channel is due.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from kvd.client.connection import RECEIVED_BYTES, SILENCE_S, reason_of, set_options
+from kvd.client.endpoints import Address
+from kvd.client.zmtp import ProtocolError, Session
+
+_CONNECT_UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK)
+TURN_BYTES_MAX = 4 * 1024 * 1024  # what one turn takes in before others get theirs
+SENT_AT_ONCE_BYTES = 256 * 1024
+
+
+class Channel:
+    """One connection: `is_open` once the handshake is over, `is_lost` when it is gone. Times on the monotonic clock."""
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        make_session: Callable[[], Session],
+        *,
+        attempt_s: float = SILENCE_S,
+        receive_buffer_bytes: int | None = None,
+        turn_bytes_max: int = TURN_BYTES_MAX,
+    ) -> None:
+        """Start to connect. Raises OSError when there are no descriptors left."""
+        self.is_open = False
+        self.is_lost = False
+        self.problem: ProtocolError | None = None  # what the handshake of the last address failed of
+        self.failures: list[tuple[str, str]] = []  # address and reason of each that failed
+        self.reason = ""  # why an open connection was lost
+        self.sent_bytes = 0  # what the kernel has taken of what `send` was given
+        self.heard_at = time.monotonic()
+        self.before_close: Callable[[], None] | None = None  # for event loops, which have to forget the descriptor
+        self._addresses = list(addresses)
+        self._make_session = make_session
+        self._attempt_s = attempt_s
+        self._receive_buffer_bytes = receive_buffer_bytes
+        self._turn_bytes_max = turn_bytes_max
+        self._socket: socket.socket | None = None
+        self._unsent = bytearray()
+        self.queued_bytes = 0
+        self._until = 0.0
+        self._is_connecting = False
+        self._is_busy = False  # within `send` or `advance`: still true at the next call, an interrupt came in between
+        self._dial_next()
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll; -1 when the channel is lost."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        """Return whether to call `advance` when the descriptor can be written, too."""
+        return self._is_connecting or bool(self._unsent)
+
+    @property
+    def due(self) -> float | None:
+        """Return when to call `advance` even if the descriptor is not ready; None: never."""
+        return None if self.is_open or self.is_lost else self._until
+
+    def send(self, data: bytes) -> int:
+        """Send packed messages, as much as the kernel takes now; `advance` sends the rest.
+
+        Returns what `sent_bytes` will be when the last byte of it is sent.
+        """
+        self._enter()
+        self.queued_bytes += len(data)
+        end = self.queued_bytes
+        if self._unsent or self._socket is None:
+            self._unsent += data
+        else:
+            self._send_now(self._socket, data)
+        self._is_busy = False
+        return end
+
+    def _send_now(self, sock: socket.socket, data: bytes) -> None:
+        """Send what the kernel takes; keep the rest."""
+        try:
+            sent = sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._lose(reason_of(error))
+            return
+        self.sent_bytes += sent
+        if sent < len(data):
+            self._unsent += memoryview(data)[sent:]
+
+    def _enter(self) -> None:
+        """Give up a connection whose last call an interrupt ended half-way: bytes could be lost, or sent twice."""
+        if self._is_busy:
+            self._lose("a call was interrupted")
+        self._is_busy = True
+
+    def advance(self) -> list[list[bytes]]:
+        """Do what can be done without blocking; return the messages that came, also those before an error."""
+        self._enter()
+        messages: list[list[bytes]] = []
+        try:
+            if self._socket is not None and self._is_connected():
+                self._take_in(messages)
+                self._flush()
+        except (OSError, ProtocolError) as error:
+            self._on_error(error)
+        self._is_busy = False
+        return messages
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self.is_lost = True
+        self._drop_socket()
+
+    def __del__(self) -> None:
+        """Close the descriptor of a channel that nobody closed."""
+        with contextlib.suppress(Exception):
+            if self._socket is not None:
+                self._socket.close()
+
+    def _dial_next(self) -> None:
+        """Start to connect to the next address; without one the channel is lost."""
+        while self._addresses:
+            address = self._addresses.pop(0)
+            self._label = address.label
+            self._until = time.monotonic() + self._attempt_s
+            self._socket = socket.socket(address.family, socket.SOCK_STREAM)
+            try:
+                self._start_connect(address)
+            except OSError as error:
+                self.failures.append((address.label, reason_of(error)))
+                self._drop_socket()
+            else:
+                return
+        self.is_lost = True
+
+    def _start_connect(self, address: Address) -> None:
+        """Start to connect to an address. Raises OSError."""
+        assert self._socket is not None
+        self._socket.settimeout(0)
+        if self._receive_buffer_bytes is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
+        code = self._socket.connect_ex(address.target)
+        if code and (code not in _CONNECT_UNDER_WAY or address.family == getattr(socket, "AF_UNIX", None)):
+            raise OSError(code, os.strerror(code))
+        set_options(self._socket)
+        self.session = self._make_session()
+        self._unsent.clear()
+        self.queued_bytes = self.sent_bytes = 0
+        self._is_connecting = True
+
+    def _is_connected(self) -> bool:
+        """Return whether the connection is established. Raises OSError."""
+        if not self._is_connecting:
+            return True
+        assert self._socket is not None
+        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        try:
+            self._socket.getpeername()
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            self._check_time()
+            return False
+        self._is_connecting = False
+        return True
+
+    def _take_in(self, messages: list[list[bytes]]) -> None:
+        """Add the messages that are here. Raises OSError, ProtocolError."""
+        assert self._socket is not None
+        taken = 0
+        while taken < self._turn_bytes_max:
+            size = max(RECEIVED_BYTES, min(self.session.reader.missing_bytes, TURN_BYTES_MAX))
+            try:
+                data = self._socket.recv(size)
+            except BlockingIOError:
+                break
+            if not data:
+                raise ConnectionResetError(errno.ECONNRESET, "the daemon closed the connection")
+            taken += len(data)
+            messages += self.session.receive(data)
+            if len(data) < size:
+                break
+        if taken:
+            self.heard_at = time.monotonic()
+        if not self.is_open:
+            self.is_open = self.session.is_open
+            self._check_time()
+
+    def _flush(self) -> None:
+        """Send what has waited, as far as the kernel takes it. Raises OSError."""
+        assert self._socket is not None
+        if self.session.outgoing:
+            data = self.session.take_outgoing()
+            self.queued_bytes += len(data)
+            self._unsent += data
+        while self._unsent:
+            try:
+                with memoryview(self._unsent) as view:
+                    sent = self._socket.send(view[:SENT_AT_ONCE_BYTES])
+            except BlockingIOError:
+                return
+            self.sent_bytes += sent
+            del self._unsent[:sent]
+
+    def _check_time(self) -> None:
+        """Raise TimeoutError when an attempt takes too long."""
+        if not self.is_open and time.monotonic() >= self._until:
+            raise TimeoutError(errno.ETIMEDOUT, "no answer in time")
+
+    def _on_error(self, error: OSError | ProtocolError) -> None:
+        """Give up this connection, and try the next address if it was never open."""
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        if self.is_open:
+            self._lose(reason)
+            return
+        self.problem = error if isinstance(error, ProtocolError) else None
+        self.failures.append((self._label, reason))
+        self._drop_socket()
+        self._dial_next()
+
+    def _lose(self, reason: str) -> None:
+        """The connection is gone."""
+        self.reason = reason
+        self.is_lost = True
+        self._drop_socket()
+
+    def _drop_socket(self) -> None:
+        """Close the socket."""
+        sock, self._socket = self._socket, None
+        self._is_connecting = False
+        if sock is None:
+            return
+        if self.before_close is not None:
+            self.before_close()
+        sock.close()

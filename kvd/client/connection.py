@@ -1,0 +1,247 @@
+"""One blocking connection to a daemon's command socket, owned by one caller at a time.
+
+A connection that anything happened to is closed and never used again: an error, a deadline, an interrupt at any
+bytecode. That one rule makes Ctrl-C safe: nothing of an interrupted exchange can be read, or sent, later.
+
+What may have been executed follows from what the kernel took. The daemon runs a command when its last byte has
+arrived; as long as the kernel has not taken that byte, the command has not been sent.
+"""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from kvd.client.endpoints import Address
+from kvd.client.keys import Keys
+from kvd.client.readiness import input_check, wait_for_both
+from kvd.client.zmtp import DEALER, MORE, Null, ProtocolError, Session, frame
+from kvd.limits import FRAME_BYTES_MAX, SUBSCRIBER_DEAD_MS
+
+# The daemon sends PING each second whatever else it does: this much silence while a reply is awaited is a dead peer.
+SILENCE_S = SUBSCRIBER_DEAD_MS / 1000
+RECEIVED_BYTES = 256 * 1024
+SMALL_REQUEST_BYTES = 64 * 1024
+REQUEST_ENVELOPE = b"\x01\x00"  # an empty frame: the reply to one request at a time needs no number
+_REPLY_START = b"\x01\x00\x00"
+
+
+class ConnectionLost(Exception):
+    """The connection broke. `sent_bytes` is how much of the last send the kernel took; None: all of it."""
+
+    def __init__(self, reason: str, sent_bytes: int | None = None) -> None:
+        super().__init__(reason)
+        self.sent_bytes = sent_bytes
+
+
+class DeadlineExceeded(Exception):
+    """No reply came in time."""
+
+
+class Connection:
+    """A connected socket and its ZMTP session. `Connection.open` makes one."""
+
+    __slots__ = ("_has_input", "_is_plain", "_session", "_socket", "_timeout_s", "endpoint", "idle_since")
+
+    def __init__(self, sock: socket.socket, session: Session, endpoint: str) -> None:
+        self._socket = sock
+        self._session = session
+        self._timeout_s: float | None = -1.0
+        self._is_plain = session.mechanism.name == b"NULL"
+        self._has_input = input_check(sock.fileno())
+        self.endpoint = endpoint
+        self.idle_since = 0.0  # on the monotonic clock; the pool's
+
+    @classmethod
+    def open(cls, address: Address, endpoint: str, keys: Keys | None, until: float) -> Self:
+        """Connect and shake hands until a time on the monotonic clock. Raises OSError, ProtocolError."""
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(max(0.001, until - time.monotonic()))
+            sock.connect(address.target)
+            set_options(sock)
+            session = make_session(keys)
+            _shake_hands(sock, session, until)
+            return cls(sock, session, endpoint)
+        except BaseException:
+            sock.close()
+            raise
+
+    def is_fresh(self) -> bool:
+        """Return whether the connection stands and nothing unexpected came; answer the PINGs of the idle time."""
+        try:
+            while self._has_input():
+                if self._take_in(self._socket.recv(RECEIVED_BYTES)):
+                    return False
+        except (OSError, ProtocolError, ConnectionLost):
+            return False
+        return not self._session.reader.missing_bytes
+
+    def exchange(self, body: bytes, until: float) -> bytes:
+        """Send one command and return its reply. Raises ConnectionLost, DeadlineExceeded.
+
+        `until` is on the monotonic clock. Requests and replies are the bodies, without ZMTP's frames.
+        """
+        request = REQUEST_ENVELOPE + frame(0, body) if self._is_plain else self._session.pack(b"", body)
+        if len(request) <= SMALL_REQUEST_BYTES:
+            self._send_small(request)
+        else:
+            self._send_large(request, until)
+        data = self._receive(until)
+        if self._is_plain and data[:3] == _REPLY_START and data[3] == len(data) - 4:
+            return data[4:]  # the whole of a short reply and nothing else
+        messages = self._take_in(data)
+        while not messages:
+            messages = self._take_in(self._receive(until))
+        if len(messages) > 1:
+            raise ConnectionLost("more than one reply came")
+        return messages[0][-1]
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        return self._socket.fileno()
+
+    def start(self, body: bytes) -> None:
+        """Send one command whose reply `receive_available` will return. Raises ConnectionLost."""
+        self._send_small(REQUEST_ENVELOPE + frame(0, body) if self._is_plain else self._session.pack(b"", body))
+
+    def receive_available(self) -> list[list[bytes]]:
+        """Return the replies that one read of a readable connection brings: none, if it is a PING alone."""
+        return self._take_in(self._receive(time.monotonic() + SILENCE_S))
+
+    def transfer(self, data: bytes, until: float, on_replies: Callable[[list[list[bytes]]], None]) -> None:
+        """Send packed requests; hand on the replies that come meanwhile. Raises as `exchange`.
+
+        Both directions are served, so that large replies cannot hold up large requests.
+        """
+        view, sent = memoryview(data), 0
+        while sent < len(view):
+            readable, writable = wait_for_both(self._socket.fileno(), min(SILENCE_S, until - time.monotonic()))
+            if not (readable or writable):
+                raise ConnectionLost("the daemon took nothing more", sent)
+            try:
+                if readable and (replies := self._take_in(self._receive(until))):
+                    on_replies(replies)
+                if writable:
+                    sent += self._socket.send(view[sent : sent + RECEIVED_BYTES])
+            except ConnectionLost as lost:
+                raise ConnectionLost(str(lost), sent) from lost
+            except OSError as error:
+                raise ConnectionLost(reason_of(error), sent) from error
+
+    def receive(self, until: float) -> list[list[bytes]]:
+        """Return replies, at least one, each as its frames. Raises as `exchange`."""
+        while True:
+            messages = self._take_in(self._receive(until))
+            if messages:
+                return messages
+
+    def pack_requests(self, requests: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        """Return requests, each a number and a body, as bytes to send. An empty number is left out."""
+        if self._is_plain:
+            return [
+                (frame(MORE, number) if number else b"") + REQUEST_ENVELOPE + frame(0, body)
+                for number, body in requests
+            ]
+        pack = self._session.pack
+        return [pack(number, b"", body) if number else pack(b"", body) for number, body in requests]
+
+    def close(self) -> None:
+        """Close the descriptor. It is not shut down: a forked child may hold a copy of its parent's connection."""
+        self._socket.close()
+
+    def __del__(self) -> None:
+        """Close what an interrupt left behind."""
+        with contextlib.suppress(AttributeError):
+            self._socket.close()
+
+    def _send_small(self, request: bytes) -> None:
+        """Send a request that fits into the kernel's buffer."""
+        self._set_timeout(SILENCE_S)
+        try:
+            self._socket.sendall(request)
+        except OSError as error:
+            raise ConnectionLost(reason_of(error), 0) from error
+
+    def _send_large(self, request: bytes, until: float) -> None:
+        """Send a request in parts; only silence, not its size, ends it."""
+        view, sent = memoryview(request), 0
+        while sent < len(view):
+            self._set_timeout(max(0.001, min(SILENCE_S, until - time.monotonic())))
+            try:
+                sent += self._socket.send(view[sent : sent + RECEIVED_BYTES * 4])
+            except OSError as error:
+                raise ConnectionLost(reason_of(error), sent) from error
+
+    def _receive(self, until: float) -> bytes:
+        """Return some bytes. Raises ConnectionLost, DeadlineExceeded."""
+        left = until - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded
+        self._set_timeout(min(left, SILENCE_S))
+        try:
+            data = self._socket.recv(max(RECEIVED_BYTES, min(self._session.reader.missing_bytes, 4 * RECEIVED_BYTES)))
+        except TimeoutError:
+            if left <= SILENCE_S:
+                raise DeadlineExceeded from None
+            raise ConnectionLost(f"the daemon was silent for {SILENCE_S:g} s") from None
+        except OSError as error:
+            raise ConnectionLost(reason_of(error)) from error
+        if not data:
+            raise ConnectionLost("the daemon closed the connection")
+        return data
+
+    def _take_in(self, data: bytes) -> list[list[bytes]]:
+        """Return the messages that some bytes complete, and answer PINGs. Raises ConnectionLost."""
+        if not data:
+            raise ConnectionLost("the daemon closed the connection")
+        session = self._session
+        try:
+            messages = session.receive(data)
+            if session.outgoing:
+                self._socket.sendall(session.take_outgoing())
+        except (ProtocolError, OSError) as error:
+            raise ConnectionLost(str(error)) from error
+        return messages
+
+    def _set_timeout(self, seconds: float) -> None:
+        """Set the socket's timeout, which is a system call, when it is another."""
+        if seconds != self._timeout_s:
+            self._socket.settimeout(seconds)
+            self._timeout_s = seconds
+
+
+def make_session(keys: Keys | None, socket_type: bytes = DEALER, topics: tuple[bytes, ...] = ()) -> Session:
+    """Return a session with keys or without."""
+    if keys is None:
+        return Session(Null(socket_type), FRAME_BYTES_MAX, topics)
+    from kvd.client.curve import Curve  # noqa: PLC0415  # PyNaCl costs 20 ms, which clients without keys need not pay
+
+    return Session(Curve(socket_type, keys), FRAME_BYTES_MAX, topics)
+
+
+def set_options(sock: socket.socket) -> None:
+    """Send at once, and let the kernel notice a dead peer of an idle connection."""
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def reason_of(error: OSError) -> str:
+    """Return the system's word for an error."""
+    return error.strerror or str(error)
+
+
+def _shake_hands(sock: socket.socket, session: Session, until: float) -> None:
+    """Greet and shake hands. Raises OSError, ProtocolError."""
+    while True:
+        if session.outgoing:
+            sock.sendall(session.take_outgoing())
+        if session.is_open:
+            return
+        sock.settimeout(max(0.001, until - time.monotonic()))
+        data = sock.recv(RECEIVED_BYTES)
+        if not data:
+            raise ConnectionResetError("it closed the connection during the handshake")
+        session.receive(data)

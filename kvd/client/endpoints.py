@@ -1,0 +1,149 @@
+"""Endpoints as users write them, and the socket addresses behind each, in the order in which they are tried.
+
+    tcp://HOST:PORT      all addresses that HOST resolves to, IPv6 too
+    ipc://PATH           a unix socket; ipc://@NAME is one in Linux's abstract namespace
+
+Several endpoints are separated by commas. The first that answers is used.
+"""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:7411"
+ENDPOINT_VARIABLE = "KVD_URL"
+PORT_MAX = 65_535
+
+
+class Address(NamedTuple):
+    """What a socket connects to, and how an error names it."""
+
+    family: int
+    target: Any
+    label: str
+
+
+class Endpoint(NamedTuple):
+    """One endpoint: a host and a port, or the path of a unix socket."""
+
+    text: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @property
+    def is_unix(self) -> bool:
+        """Return whether it is a unix socket."""
+        return bool(self.path)
+
+    def addresses(self) -> list[Address]:
+        """Return the addresses to try. This may ask a name server. Raises OSError when the name does not resolve."""
+        if self.is_unix:
+            target = "\0" + self.path[1:] if self.path.startswith("@") else self.path
+            return [Address(socket.AF_UNIX, target, self.path)]
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        return [Address(family, target, label_of(target)) for family, _, _, _, target in found]
+
+    @property
+    def is_numeric(self) -> bool:
+        """Return whether its addresses are known without a name server."""
+        return self.is_unix or self.host.replace(".", "").isdigit() or ":" in self.host
+
+
+def label_of(target: Any) -> str:
+    """Return how an error names an address of TCP."""
+    host, port = str(target[0]), target[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_endpoints(text: str | Sequence[str] | None) -> tuple[Endpoint, ...]:
+    """Return the endpoints in a text or in several; None means KVD_URL, or the default. Raises ValueError."""
+    if text is None:
+        text = os.environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT
+    texts = [text] if isinstance(text, str) else list(text)
+    named = [part.strip() for each in texts for part in each.split(",")]
+    endpoints = tuple([parse_endpoint(part) for part in named if part])
+    if not endpoints:
+        raise ValueError("no endpoint is given: tcp://HOST:PORT or ipc://PATH")
+    return endpoints
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Return one endpoint. Raises ValueError that says what is wrong with it."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("tcp", "ipc"):
+        hint = f" (did you mean tcp://{text}?)" if not separator and _is_host_and_port(text) else ""
+        raise ValueError(f"{text!r} is not an endpoint: it has to be tcp://HOST:PORT or ipc://PATH{hint}")
+    if scheme == "ipc":
+        return _unix_endpoint(text, rest)
+    host, _, port = rest.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or host == "*":
+        raise ValueError(f"{text!r} is not an endpoint: the host is missing")
+    if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= PORT_MAX:
+        raise ValueError(f"{text!r} is not an endpoint: the port has to be 1 to {PORT_MAX}, not {port!r}")
+    return Endpoint(text, host, int(port))
+
+
+def _unix_endpoint(text: str, path: str) -> Endpoint:
+    """Return the endpoint of a unix socket. Raises ValueError."""
+    if not path or path == "@" or "\0" in path:
+        raise ValueError(f"{text!r} is not an endpoint: the path is missing")
+    size_max = 107  # sun_path has 108 bytes, the last of which is 0
+    if len(os.fsencode(path)) > size_max:
+        raise ValueError(f"{text!r} is not an endpoint: the path of a unix socket has at most {size_max} bytes")
+    return Endpoint(text, path=path)
+
+
+def _is_host_and_port(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdigit()
+
+
+def parse_url(url: str) -> tuple[str, dict[str, str]]:
+    """Return the endpoints of a URL and the options behind its `?`. Raises ValueError."""
+    endpoints, separator, query = url.partition("?")
+    try:
+        options = dict(parse_qsl(query, strict_parsing=True, keep_blank_values=True)) if separator else {}
+    except ValueError:
+        raise ValueError(f"the options of {url!r} are not NAME=VALUE&NAME=VALUE") from None
+    return endpoints, options
+
+
+def socket_access_problem(endpoint: Endpoint) -> str:
+    """Return why we may not use a unix socket that exists; empty if we may, or if there is none."""
+    if not endpoint.is_unix or endpoint.path.startswith("@") or os.access(endpoint.path, os.R_OK | os.W_OK):
+        return ""
+    path = Path(endpoint.path)
+    try:
+        group = path.group()
+    except PermissionError:
+        return f"we may not look into {path.parent}"
+    except (OSError, KeyError, NotImplementedError):
+        return ""
+    return f"{path} is for those in the group {group}: `usermod -aG {group} NAME` as root, then log in again"
+
+
+def changes_endpoint(commands: str, announced: Sequence[str]) -> str:
+    """Return where changes are published: of the endpoints that INFO announces, one of the same kind as `commands`.
+
+    A wildcard host means the host that was dialled.
+    """
+    scheme = commands.partition(":")[0]
+    chosen = next((each for each in announced if each.startswith(f"{scheme}:")), announced[0])
+    for wildcard in ("tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"):
+        if chosen.startswith(wildcard) and commands.startswith("tcp://"):
+            return f"{commands.rpartition(':')[0]}:{chosen.rpartition(':')[2]}"
+    return chosen
+
+
+def failures_text(failures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """Return the sentence part for what was tried: endpoint -> (address, reason) for each address."""
+    parts = []
+    for endpoint, tried in failures.items():
+        reasons = [reason if address in endpoint else f"{address}: {reason}" for address, reason in tried]
+        parts.append(f"{endpoint} ({'; '.join(reasons)})" if reasons else endpoint)
+    return ", ".join(parts)

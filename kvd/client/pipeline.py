@@ -1,0 +1,223 @@
+"""A pipeline: commands are sent in portions while they are gathered, over one connection of the client's.
+
+Replies come in the order of the commands, so a request carries no number; only a command whose reply may be overtaken
+(one that waits, CHECK, BACKUP) gets one. After a break what is safe to send again is sent again, in its order.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from kvd import wire
+from kvd.client.closing import Closing
+from kvd.client.connection import Connection, ConnectionLost, DeadlineExceeded
+from kvd.client.methods import Call, Gathered, Methods, same
+from kvd.client.outcomes import Traits, connection_broke, encode, not_sent, ok, reply_missing, traits_of
+from kvd.client.pool import Pool
+from kvd.commands import Command
+from kvd.errors import ClientError, KvdError
+from kvd.limits import IN_FLIGHT_MAX
+
+PORTION_COMMANDS = 64
+PORTION_BYTES = 64 * 1024
+
+
+class Entry(NamedTuple):
+    """A command of a pipeline. `number` is empty unless its reply may be overtaken; `wait_s` is its own."""
+
+    position: int
+    traits: Traits
+    convert: Callable[[Any], Any]
+    body: bytes
+    number: bytes
+    wait_s: float
+
+
+class Pipeline(Methods, Gathered, Closing):
+    """Sends what it gathers, many in flight; the results are in order when it is closed."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.results: list[Any] = []
+        self._pool = pool
+        self._connection: Connection | None = None
+        self._unsent: deque[Entry] = deque()
+        self._unsent_bytes = 0
+        self._portion: list[tuple[Entry, bytes]] = []  # what is being sent
+        self._in_order: deque[Entry] = deque()  # what awaits a reply without a number
+        self._numbered: dict[bytes, Entry] = {}  # and one with
+        self._resent: set[int] = set()  # which of the unsent were sent before, over a connection that broke
+        self._progress_at = 0.0
+        self._failure: KvdError | None = None  # nothing more is sent: there is no daemon, or an interrupt came
+
+    def call(self, call: Call[Any]) -> None:
+        """Gather a call; send when there are enough. Raises TooLarge for the command alone, and gathers nothing."""
+        body = encode(call.command)
+        traits = traits_of(type(call.command))
+        position = len(self.results)
+        number, wait_s = b"", 0.0
+        if traits.may_be_overtaken:
+            number = position.to_bytes(4, "big")
+            wait_s = (getattr(call.command, "wait_ms", None) or 0) / 1000
+        self.results.append(None)
+        self._unsent.append(Entry(position, traits, call.convert, body, number, wait_s))
+        self._unsent_bytes += len(body)
+        if len(self._unsent) >= PORTION_COMMANDS or self._unsent_bytes >= PORTION_BYTES:
+            self._send_all()
+
+    def run(self, command: Command) -> None:
+        """Gather any command of `kvd.commands`."""
+        self.call(Call(command, same))
+
+    def close(self) -> None:
+        """Wait for all results; raise the first error among them (the list holds all)."""
+        while self._unsent or self._awaited:
+            self._send_all()
+            if self._awaited:
+                self._attempt(self._receive)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.release(connection)
+        error = next((result for result in self.results if isinstance(result, KvdError)), None)
+        if error is not None:
+            raise error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for all results, unless an error leaves the block."""
+        if kind is None:
+            self.close()
+        else:
+            self._drop_connection()
+
+    @property
+    def _awaited(self) -> int:
+        """Return how many commands await a reply."""
+        return len(self._in_order) + len(self._numbered)
+
+    def _send_all(self) -> None:
+        """Send what is gathered, while no more than IN_FLIGHT_MAX are awaited."""
+        self._unsent_bytes = 0
+        while self._unsent:
+            self._attempt(self._send_portion)
+            while self._awaited >= IN_FLIGHT_MAX:
+                self._attempt(self._receive)
+
+    def _attempt(self, work: Callable[[Connection], None]) -> None:
+        """Do some work over the connection; a failure becomes results. After an interrupt nothing more is sent."""
+        try:
+            work(self._connected())
+        except ConnectionLost as lost:
+            self._on_lost(lost)
+        except DeadlineExceeded:
+            self._on_silence()
+        except KvdError as error:
+            self._on_failure(error)
+        except BaseException:
+            self._failure = KvdError("the pipeline was interrupted")
+            self._drop_connection()
+            raise
+
+    def _connected(self) -> Connection:
+        """Return the pipeline's connection. Raises KvdError when there will be none."""
+        if self._failure is not None:
+            raise self._failure
+        if self._connection is None:
+            until = time.monotonic() + self._pool.connect_timeout
+            self._connection = self._pool.acquire(self._unsent[0].traits, until)
+            self._progress_at = time.monotonic()
+        return self._connection
+
+    def _send_portion(self, connection: Connection) -> None:
+        """Send a portion of what is gathered; take in the replies that come meanwhile."""
+        entries = [self._unsent.popleft() for _ in range(min(PORTION_COMMANDS, len(self._unsent)))]
+        requests = connection.pack_requests([(entry.number, entry.body) for entry in entries])
+        self._portion = list(zip(entries, requests, strict=True))
+        for entry in entries:
+            if entry.number:
+                self._numbered[entry.number] = entry
+            else:
+                self._in_order.append(entry)
+        connection.transfer(b"".join(requests), self._deadline(), self._take)
+        self._portion = []
+
+    def _receive(self, connection: Connection) -> None:
+        """Wait for replies and take them in."""
+        self._take(connection.receive(self._deadline()))
+
+    def _deadline(self) -> float:
+        """Return until when the next reply has to come, on the monotonic clock."""
+        wait_s = max([entry.wait_s for entry in self._numbered.values()], default=0.0)
+        return self._progress_at + self._pool.timeout + wait_s
+
+    def _take(self, messages: Sequence[Sequence[bytes]]) -> None:
+        """Process replies. Raises ConnectionLost for one that belongs to nothing."""
+        results, in_order = self.results, self._in_order
+        for parts in messages:
+            entry = self._numbered.pop(parts[0], None) if parts[0] else in_order.popleft() if in_order else None
+            if entry is None:
+                raise ConnectionLost("a reply came that nothing awaits")
+            try:
+                results[entry.position] = entry.convert(ok(wire.decode_reply(parts[-1])).result)
+            except KvdError as error:
+                results[entry.position] = error
+        self._progress_at = time.monotonic()
+
+    def _on_lost(self, lost: ConnectionLost) -> None:
+        """The connection broke: send again what is safe, or was not sent; the outcome of the rest is unknown."""
+        where = "" if self._connection is None else f" ({self._connection.endpoint}: {lost})"
+        self._drop_connection()
+        unsent = self._unsent_part(lost.sent_bytes)
+        again = []
+        for entry in self._take_awaited():
+            if entry.position in unsent or entry.traits.is_safe:
+                again.append(entry)
+            else:
+                self.results[entry.position] = connection_broke(entry.traits, where)
+        self._resent.update([entry.position for entry in again if entry.position not in unsent])
+        self._unsent.extendleft(reversed(again))
+        if again and time.monotonic() > self._progress_at + self._pool.timeout:
+            self._on_failure(not_sent(again[0].traits, where=where))
+
+    def _unsent_part(self, sent_bytes: int | None) -> set[int]:
+        """Return which commands of the portion on its way have not left as a whole."""
+        portion, self._portion = self._portion, []
+        ends = accumulate([len(request) for _, request in portion])
+        return {
+            entry.position
+            for (entry, _), end in zip(portion, ends, strict=True)
+            if sent_bytes is not None and end > sent_bytes
+        }
+
+    def _on_silence(self) -> None:
+        """No reply came in time."""
+        where = "" if self._connection is None else f" ({self._connection.endpoint})"
+        self._drop_connection()
+        self._portion = []
+        for entry in self._take_awaited():
+            self.results[entry.position] = reply_missing(entry.traits, where)
+
+    def _on_failure(self, error: KvdError) -> None:
+        """There will be no connection: all that is not sent fails, as does what is gathered later."""
+        self._failure = error
+        where = error.where if isinstance(error, ClientError) else ""
+        for entry in [*self._take_awaited(), *self._unsent]:
+            was_sent = entry.position in self._resent
+            self.results[entry.position] = reply_missing(entry.traits, where) if was_sent else error
+        self._unsent.clear()
+
+    def _take_awaited(self) -> list[Entry]:
+        """Return what awaited a reply, in order; it awaits none any more."""
+        entries = sorted([*self._in_order, *self._numbered.values()], key=lambda entry: entry.position)
+        self._in_order.clear()
+        self._numbered.clear()
+        return entries
+
+    def _drop_connection(self) -> None:
+        """Close the connection, which is in an unknown state."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

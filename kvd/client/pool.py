@@ -1,0 +1,193 @@
+"""The connections of a blocking client: each carries one exchange at a time, so threads share the client.
+
+A caller acquires a connection, exchanges a request for a reply, and releases the connection. A thread that finds none
+idle opens one. `list.pop` and `list.append` are atomic, with and without the GIL, so there is no lock: nothing can be
+held when a signal handler asks, or in a child after a fork. A forked child opens connections of its own.
+"""
+
+import contextlib
+import errno
+import os
+import time
+import warnings
+from collections.abc import Sequence
+
+from kvd import wire
+from kvd.client.connection import SILENCE_S, Connection, ConnectionLost, DeadlineExceeded, reason_of
+from kvd.client.endpoints import Endpoint, failures_text, socket_access_problem
+from kvd.client.keys import Keys
+from kvd.client.outcomes import Traits, connection_broke, encode, not_sent, ok, reply_missing, traits_of
+from kvd.client.zmtp import MechanismMismatch, ProtocolError, Rejected
+from kvd.commands import Command
+from kvd.commands.base import Ok
+from kvd.errors import KvdError, Unreachable
+from kvd.limits import RECONNECT_MS, RECONNECT_MS_MAX
+
+IDLE_MAX = 16
+IDLE_S = 30.0
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
+class Pool:
+    """Connections to the first of several endpoints that answers. Times in seconds."""
+
+    def __init__(
+        self, endpoints: Sequence[Endpoint], *, timeout: float, connect_timeout: float, keys: Keys | None
+    ) -> None:
+        self.endpoints = list(endpoints)  # the one that answered last comes first
+        self.timeout = timeout
+        self.connect_timeout = connect_timeout
+        self.keys = keys
+        self.is_closed = False
+        self._idle: list[Connection] = []
+        self._pid = os.getpid()
+
+    def answer(self, command: Command) -> Ok:
+        """Run a command; return its result and the revision it reflects. Raises KvdError."""
+        body = encode(command)
+        traits = traits_of(type(command))
+        now = time.monotonic()
+        until = now + self.timeout + (getattr(command, "wait_ms", None) or 0) / 1000
+        return ok(wire.decode_reply(self._exchange(traits, body, now, until)))
+
+    def _exchange(self, traits: Traits, body: bytes, now: float, until: float) -> bytes:
+        """Return the reply to a request, over as many connections as it takes. Raises ClientError."""
+        was_sent = False
+        pause_s = 0.0
+        while True:
+            try:
+                connection = self.acquire(traits, until if was_sent else min(until, now + self.connect_timeout))
+            except Unreachable as error:
+                if was_sent:
+                    raise reply_missing(traits, error.where) from error
+                raise
+            try:
+                reply = connection.exchange(body, until)
+            except ConnectionLost as lost:
+                connection.close()
+                if lost.sent_bytes is None:
+                    was_sent = True
+                    if not traits.is_safe:
+                        raise connection_broke(traits, f" ({connection.endpoint}: {lost})") from lost
+                time.sleep(min(pause_s, max(0.0, until - time.monotonic())))
+                pause_s = next_pause(pause_s)
+            except DeadlineExceeded:
+                connection.close()
+                raise reply_missing(traits, f" ({connection.endpoint})") from None
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                self.release(connection)
+                return reply
+
+    def acquire(self, traits: Traits, until: float) -> Connection:
+        """Return a connection that nothing is under way on; open one if none is idle. Raises ClientError."""
+        if self.is_closed:
+            raise KvdError(f"{traits.name}: the client is closed")
+        if self._pid != os.getpid():
+            self._forget_parent()
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break  # another thread took the last
+            if connection.is_fresh():
+                return connection
+            connection.close()
+        return self._dial(traits, until)
+
+    def release(self, connection: Connection) -> None:
+        """Take a connection back after a whole reply."""
+        if self.is_closed or self._pid != os.getpid() or len(self._idle) >= IDLE_MAX:
+            connection.close()
+            return
+        connection.idle_since = now = time.monotonic()
+        self._idle.append(connection)
+        if now - self._idle[0].idle_since > IDLE_S and len(self._idle) > 1:
+            self._end_oldest()
+
+    def close(self) -> None:
+        """Close what is idle; a connection that is in use is closed when it is released."""
+        self.is_closed = True
+        while self._idle:
+            self._end_oldest()
+
+    def __del__(self) -> None:
+        """Warn when nobody closed it, as sockets do."""
+        if getattr(self, "_idle", None) and not self.is_closed and self._pid == os.getpid():
+            warnings.warn(
+                f"unclosed kvd client of {self.endpoints[0].text}", ResourceWarning, source=self, stacklevel=2
+            )
+
+    def _end_oldest(self) -> None:
+        """Close the connection that has been idle for longest."""
+        with contextlib.suppress(IndexError):  # another thread took it
+            self._idle.pop(0).close()
+
+    def _forget_parent(self) -> None:
+        """In a forked child: leave the parent's connections to the parent."""
+        inherited, self._idle = self._idle, []
+        self._pid = os.getpid()
+        for connection in inherited:
+            connection.close()
+
+    def _dial(self, traits: Traits, until: float) -> Connection:
+        """Return a new connection; try again and again until a time. Raises ClientError, OSError."""
+        pause_s = 0.0
+        while True:
+            failures: dict[str, list[tuple[str, str]]] = {}
+            for endpoint in [*self.endpoints]:
+                connection = self._try_endpoint(endpoint, until, failures.setdefault(endpoint.text, []), traits)
+                if connection is not None:
+                    return connection
+            pause_s = next_pause(pause_s)
+            if time.monotonic() + pause_s >= until:
+                raise not_sent(traits, where=f" at {failures_text(failures)}")
+            time.sleep(pause_s)
+
+    def _try_endpoint(
+        self, endpoint: Endpoint, until: float, failed: list[tuple[str, str]], traits: Traits
+    ) -> Connection | None:
+        """Return a connection to an endpoint, or None and why in `failed`. Raises NotLetIn, OSError."""
+        try:
+            addresses = endpoint.addresses()
+        except OSError as error:
+            failed.append((endpoint.text, reason_of(error)))
+            return None
+        for position, address in enumerate(addresses):
+            try:
+                connection = Connection.open(address, endpoint.text, self.keys, share(until, len(addresses) - position))
+            except (OSError, ProtocolError) as error:
+                if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
+                    raise
+                failed.append((address.label, explain(error, endpoint, traits)))
+            else:
+                if self.endpoints[0] is not endpoint:
+                    self.endpoints = [endpoint, *[each for each in self.endpoints if each is not endpoint]]
+                return connection
+        return None
+
+
+def explain(error: OSError | ProtocolError, endpoint: Endpoint, traits: Traits) -> str:
+    """Return why a connection could not be opened. Raises NotLetIn where waiting does not help."""
+    if isinstance(error, Rejected):
+        raise not_sent(traits, f"the daemon at {endpoint.text} does not let in our key") from error
+    if isinstance(error, MechanismMismatch):
+        raise not_sent(traits, f"{endpoint.text}: {error}") from error
+    if isinstance(error, ProtocolError):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return (socket_access_problem(endpoint) if error.errno == errno.EACCES else "") or reason_of(error)
+
+
+def share(until: float, count: int) -> float:
+    """Return until when one of so many attempts may take, so that the others get their turn."""
+    now = time.monotonic()
+    return now + min(SILENCE_S, max(0.05, (until - now) / count))
+
+
+def next_pause(pause_s: float) -> float:
+    """Return how long to wait before the next attempt: twice as long each time, within bounds."""
+    return min(max(RECONNECT_MS / 1000, 2 * pause_s), RECONNECT_MS_MAX / 1000)

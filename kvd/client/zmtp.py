@@ -1,0 +1,263 @@
+"""ZMTP 3.1, the wire protocol of ZeroMQ, as a client speaks it. Pure: bytes come in and bytes go out.
+
+A `Session` is one connection. It greets, runs the handshake of its mechanism, and then turns bytes into messages:
+
+    greeting  ->  handshake commands (NULL here; CURVE in curve.py)  ->  messages, PING and PONG
+
+The peer is kvd's ROUTER (commands) or XPUB (changes), that is, libzmq. The specification is ZeroMQ RFC 37/ZMTP.
+Nothing here is a generator: an interrupt that reaches a generator while it is being closed is lost.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+MORE, LONG, COMMAND = 1, 2, 4
+FLAGS_KNOWN = MORE | LONG | COMMAND
+SHORT_BYTES_MAX = 255
+
+SIGNATURE = b"\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f"
+GREETING_BYTES = 64
+VERSION_BYTES = 12  # the signature and the version; the rest is sent when the peer's greeting is here
+MECHANISM_BYTES = 20
+MAJOR_VERSION_MIN = 3
+DEALER, SUBSCRIBER = b"DEALER", b"SUB"
+
+
+class ProtocolError(Exception):
+    """The peer does not speak ZMTP as a kvd daemon does."""
+
+
+class MechanismMismatch(ProtocolError):
+    """One side wants keys (CURVE) and the other has none (NULL)."""
+
+
+class Rejected(ProtocolError):
+    """The peer ended the handshake with ERROR: it does not let this key in."""
+
+
+class Mechanism(Protocol):
+    """How a connection is authenticated, and what becomes of its frames."""
+
+    name: bytes
+    is_ready: bool
+
+    def start(self) -> bytes:
+        """Return the first handshake frame."""
+
+    def on_command(self, command: bytes) -> bytes:
+        """Process a handshake command; return the frame to send next, if any."""
+
+    def seal(self, flags: int, body: bytes) -> bytes:
+        """Return the frame that carries a body."""
+
+    def open(self, flags: int, body: bytes) -> tuple[int, bytes]:
+        """Return the flags and the body that a frame carries."""
+
+
+class Null:
+    """The mechanism without keys."""
+
+    name = b"NULL"
+
+    def __init__(self, socket_type: bytes) -> None:
+        self.is_ready = False
+        self._socket_type = socket_type
+
+    def start(self) -> bytes:
+        """Return READY with our socket type."""
+        return command_frame(b"READY", metadata(self._socket_type))
+
+    def on_command(self, command: bytes) -> bytes:
+        """Take READY as the end of the handshake; raise Rejected on ERROR."""
+        if command.startswith(b"\x05ERROR"):
+            raise Rejected(error_reason(command))
+        if not command.startswith(b"\x05READY"):
+            raise ProtocolError("the handshake command is neither READY nor ERROR")
+        self.is_ready = True
+        return b""
+
+    def seal(self, flags: int, body: bytes) -> bytes:
+        """Return the body as a frame."""
+        return frame(flags, body)
+
+    def open(self, flags: int, body: bytes) -> tuple[int, bytes]:
+        """Return both unchanged."""
+        return flags, body
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames. Its memory is the frame that is incomplete."""
+
+    def __init__(self, frame_bytes_max: int) -> None:
+        self._frame_bytes_max = frame_bytes_max
+        self._chunks: list[bytes] = []
+        self.missing_bytes = 0  # known to be still to come of the frame that is incomplete
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Return flags and body of each frame that is complete now. Raises ProtocolError."""
+        if self.missing_bytes > len(data):
+            self._chunks.append(data)
+            self.missing_bytes -= len(data)
+            return []
+        if self._chunks:
+            self._chunks.append(data)
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        frames, end = self._split(data)
+        if end < len(data):
+            self._chunks.append(data[end:] if end else data)
+        return frames
+
+    def _split(self, data: bytes) -> tuple[list[tuple[int, bytes]], int]:
+        """Return the complete frames and where the incomplete one begins."""
+        frames: list[tuple[int, bytes]] = []
+        at, size = 0, len(data)
+        self.missing_bytes = 0
+        while at + 2 <= size:
+            flags = data[at]
+            if flags & LONG:
+                if at + 9 > size:
+                    break
+                start = at + 9
+                end = start + int.from_bytes(data[at + 1 : start], "big")
+            else:
+                start = at + 2
+                end = start + data[at + 1]
+            if flags > FLAGS_KNOWN or flags & (COMMAND | MORE) == COMMAND | MORE or end - start > self._frame_bytes_max:
+                raise ProtocolError(f"a frame has the flags {flags:#04x} and {end - start} bytes")
+            if end > size:
+                self.missing_bytes = end - size
+                break
+            frames.append((flags, data[start:end]))
+            at = end
+        return frames, at
+
+
+class Session:
+    """One connection, from the greeting on. `outgoing` collects the bytes to send.
+
+    A subscriber's `topics` are subscribed in their order as soon as the handshake is over.
+    """
+
+    def __init__(self, mechanism: Mechanism, frame_bytes_max: int, topics: Sequence[bytes] = ()) -> None:
+        self.outgoing = bytearray(greeting(mechanism.name)[:VERSION_BYTES])
+        self.mechanism = mechanism
+        self.is_open = False
+        self.reader = FrameReader(frame_bytes_max)
+        self._topics = topics
+        self._greeting = b""
+        self._parts: list[bytes] = []
+
+    def take_outgoing(self) -> bytes:
+        """Return the bytes to send, once."""
+        data = bytes(self.outgoing)
+        self.outgoing.clear()
+        return data
+
+    def receive(self, data: bytes) -> list[list[bytes]]:
+        """Return the messages that are complete now, each as its frames. Raises ProtocolError."""
+        if len(self._greeting) < GREETING_BYTES:
+            data = self._greet(data)
+        if not data:
+            return []
+        messages: list[list[bytes]] = []
+        for flags, body in self.reader.feed(data):
+            if self.is_open:
+                self._take_frame(flags, body, messages)
+            else:
+                self._shake_hands(flags, body)
+        return messages
+
+    def pack(self, *parts: bytes) -> bytes:
+        """Return a message as bytes to send."""
+        last = len(parts) - 1
+        seal = self.mechanism.seal
+        return b"".join([seal(MORE if at < last else 0, part) for at, part in enumerate(parts)])
+
+    def _greet(self, data: bytes) -> bytes:
+        """Take in the peer's greeting; return what follows it. Raises ProtocolError."""
+        self._greeting += data
+        check_greeting(self._greeting, self.mechanism.name)
+        if len(self._greeting) < GREETING_BYTES:
+            return b""
+        rest = self._greeting[GREETING_BYTES:]
+        self._greeting = self._greeting[:GREETING_BYTES]
+        self.outgoing += greeting(self.mechanism.name)[VERSION_BYTES:]
+        self.outgoing += self.mechanism.start()
+        return rest
+
+    def _shake_hands(self, flags: int, body: bytes) -> None:
+        """Process a frame of the handshake. Raises ProtocolError."""
+        if not flags & COMMAND:
+            raise ProtocolError("a message came before the end of the handshake")
+        self.outgoing += self.mechanism.on_command(body)
+        if self.mechanism.is_ready:
+            self.is_open = True
+            for topic in self._topics:
+                self.outgoing += self.mechanism.seal(COMMAND, b"\x09SUBSCRIBE" + topic)
+
+    def _take_frame(self, flags: int, body: bytes, messages: list[list[bytes]]) -> None:
+        """Process a frame of an open connection. Raises ProtocolError."""
+        flags, body = self.mechanism.open(flags, body)
+        if flags & COMMAND:
+            self._on_command(body)
+            return
+        self._parts.append(body)
+        if not flags & MORE:
+            messages.append(self._parts)
+            self._parts = []
+
+    def _on_command(self, command: bytes) -> None:
+        """Answer PING with PONG and its context; other commands mean nothing to a client."""
+        if command.startswith(b"\x04PING"):
+            self.outgoing += self.mechanism.seal(COMMAND, b"\x04PONG" + command[7:23])
+
+
+def greeting(mechanism: bytes) -> bytes:
+    """Return the 64 bytes with which a client begins."""
+    return (SIGNATURE + b"\x03\x01" + mechanism.ljust(MECHANISM_BYTES, b"\0")).ljust(GREETING_BYTES, b"\0")
+
+
+def check_greeting(start: bytes, mechanism: bytes) -> None:
+    """Raise ProtocolError when a greeting, as far as it is here, is not one of a peer with this mechanism."""
+    if start[:1] != b"\xff" or (len(start) >= len(SIGNATURE) and start[9:10] != b"\x7f"):
+        raise ProtocolError("what answers does not speak ZeroMQ")
+    if len(start) > len(SIGNATURE) and start[10] < MAJOR_VERSION_MIN:
+        raise ProtocolError(f"what answers speaks ZMTP {start[10]}; version 3 is needed")
+    if len(start) < GREETING_BYTES:
+        return
+    theirs = start[VERSION_BYTES : VERSION_BYTES + MECHANISM_BYTES].rstrip(b"\0")
+    if theirs == mechanism:
+        return
+    if theirs == b"CURVE":
+        raise MechanismMismatch("the daemon requires keys")
+    if theirs == b"NULL":
+        raise MechanismMismatch("the daemon does not use keys: connect without them")
+    raise ProtocolError(f"what answers wants the mechanism {theirs!r}")
+
+
+def frame(flags: int, body: bytes) -> bytes:
+    """Return a frame as bytes."""
+    size = len(body)
+    if size <= SHORT_BYTES_MAX:
+        return bytes((flags, size)) + body
+    return bytes((flags | LONG,)) + size.to_bytes(8, "big") + body
+
+
+def command_frame(name: bytes, body: bytes) -> bytes:
+    """Return a command as a frame."""
+    return frame(COMMAND, bytes((len(name),)) + name + body)
+
+
+def metadata(socket_type: bytes) -> bytes:
+    """Return the properties of READY and INITIATE."""
+    return _property(b"Socket-Type", socket_type) + _property(b"Identity", b"")
+
+
+def _property(name: bytes, value: bytes) -> bytes:
+    return bytes((len(name),)) + name + len(value).to_bytes(4, "big") + value
+
+
+def error_reason(command: bytes) -> str:
+    """Return the reason in an ERROR command."""
+    return command[7:].decode("ascii", "replace")
