@@ -8,7 +8,7 @@ from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Error, Ok
 from kvd.commands.server import Ping
 from kvd.commands.values import Get, Incr, Set
-from kvd.errors import ClientError
+from kvd.errors import ClientError, TooLarge
 
 READ, ASK, WRITE = Get(b"a"), Ping(), Set(b"a", b"1")
 ONCE = Once(b"12345678", Incr(b"a"))
@@ -27,11 +27,10 @@ def given(*commands, sent=True):
 
 
 def send_all(flight):
-    names = []
-    while (pending := flight.next_to_send()) is not None:
-        names.append(pending.name)
-        flight.sent()
-    return names
+    batch = flight.next_batch(2**20)
+    for pending in batch:
+        pending.end = 100
+    return [pending.traits.name for pending in batch]
 
 
 def taken(flight):
@@ -48,7 +47,7 @@ def correlation(number):
 
 def test_a_command_is_encoded_and_numbered_when_it_is_added():
     pending = InFlight().add(WRITE, "tag", unsent_until=5, until=10)
-    assert (pending.name, pending.body, pending.tag, pending.correlation) == (
+    assert (pending.traits.name, pending.body, pending.tag, pending.correlation) == (
         "SET",
         wire.encode(WRITE),
         "tag",
@@ -58,18 +57,18 @@ def test_a_command_is_encoded_and_numbered_when_it_is_added():
 
 def test_replies_are_taken_in_the_order_of_their_commands():
     flight = given(READ, WRITE, ASK)
-    flight.replied(correlation(3), OK)
-    flight.replied(correlation(2), Error("BUSY", "wait", {}))
+    flight.on_reply(correlation(3), OK)
+    flight.on_reply(correlation(2), Error("BUSY", "wait", {}))
     assert (taken(flight), len(flight)) == ([], 3)
-    flight.replied(correlation(1), OK)
+    flight.on_reply(correlation(1), OK)
     assert (taken(flight), len(flight)) == ([(0, OK), (1, Error("BUSY", "wait", {})), (2, OK)], 0)
 
 
 def test_a_reply_that_nobody_waits_for_is_dropped():
     flight = given(READ)
-    flight.replied(correlation(9), OK)
-    flight.replied(correlation(1), OK)
-    flight.replied(correlation(1), Ok(2, None))
+    flight.on_reply(correlation(9), OK)
+    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(1), Ok(2, None))
     assert taken(flight) == [(0, OK)]
 
 
@@ -92,7 +91,7 @@ def test_a_command_that_was_never_sent_ends_when_no_connection_came_in_time(comm
     assert taken(flight) == []
     flight.expire(5)
     assert taken(flight) == said(UNREACHABLE, command)
-    assert flight.next_to_send() is None
+    assert flight.next_batch(2**20) == []
     assert flight.next_deadline() is None
 
 
@@ -101,11 +100,11 @@ NOT_LET_IN = ("NotLetIn", "not executed", "{}: wants keys")
 
 def test_a_connection_that_is_refused_ends_at_once_those_that_wait_for_one():
     flight = given(READ, WRITE)
-    flight.disconnected()  # the read waits again, the write is over
+    flight.on_disconnect()  # the read waits again, the write is over
     flight.add(WRITE, 2, unsent_until=5, until=10)
     flight.add(READ, 3, unsent_until=5, until=10)
-    flight.replied(correlation(4), OK)
-    flight.hindrance = "wants keys"
+    flight.on_reply(correlation(4), OK)
+    flight.problem = "wants keys"
     flight.give_up_unsent()
     write = BROKEN[2].format(WRITE.command_name())
     [first, second, third, last] = taken(flight)
@@ -113,12 +112,12 @@ def test_a_connection_that_is_refused_ends_at_once_those_that_wait_for_one():
     assert second == (1, (*BROKEN[:2], write))
     assert third == (2, said(NOT_LET_IN, WRITE)[0][1])
     assert last == (3, OK)
-    assert flight.next_to_send() is None
+    assert flight.next_batch(2**20) == []
 
 
-def test_a_hindrance_that_may_pass_is_told_when_the_time_is_over():
+def test_a_problem_that_may_pass_is_told_when_the_time_is_over():
     flight = given(READ, sent=False)
-    flight.hindrance = "wants keys"
+    flight.problem = "wants keys"
     assert taken(flight) == []
     flight.expire(5)
     assert taken(flight) == said(NOT_LET_IN, READ)
@@ -134,14 +133,14 @@ def test_only_a_read_that_got_no_reply_surely_changed_nothing(command, end):
     assert taken(flight) == []
     flight.expire(10)
     assert taken(flight) == said(end, command)
-    flight.replied(correlation(1), OK)
+    flight.on_reply(correlation(1), OK)
     assert taken(flight) == []
 
 
 @pytest.mark.parametrize("command", [WRITE, TRANSACTION])
 def test_a_write_whose_connection_broke_is_not_sent_again(command):
     flight = given(command)
-    flight.disconnected()
+    flight.on_disconnect()
     assert send_all(flight) == []
     assert taken(flight) == said(BROKEN, command)
 
@@ -149,17 +148,17 @@ def test_a_write_whose_connection_broke_is_not_sent_again(command):
 @pytest.mark.parametrize("command", [READ, ASK, ONCE])
 def test_what_is_safe_is_sent_again_after_a_break_and_answered(command):
     flight = given(command)
-    flight.disconnected()
-    flight.disconnected()
+    flight.on_disconnect()
+    flight.on_disconnect()
     assert send_all(flight) == [command.command_name()]
-    flight.replied(correlation(1), OK)
+    flight.on_reply(correlation(1), OK)
     assert taken(flight) == [(0, OK)]
 
 
 @pytest.mark.parametrize(("command", "end"), [(READ, NO_REPLY), (ONCE, UNKNOWN)])
 def test_what_was_sent_once_and_never_again_may_have_run(command, end):
     flight = given(command)
-    flight.disconnected()
+    flight.on_disconnect()
     flight.expire(5)
     assert taken(flight) == []
     flight.expire(10)
@@ -169,9 +168,9 @@ def test_what_was_sent_once_and_never_again_may_have_run(command, end):
 
 def test_what_is_sent_again_keeps_its_order_before_what_waits():
     flight = given(READ, ONCE, ASK)
-    flight.replied(correlation(2), OK)
+    flight.on_reply(correlation(2), OK)
     flight.add(WRITE, 3, unsent_until=5, until=10)
-    flight.disconnected()
+    flight.on_disconnect()
     assert send_all(flight) == ["GET", "PING", "SET"]
 
 
@@ -183,7 +182,7 @@ def test_a_deadline_is_that_of_the_first_one_due():
     flight.expire(2)
     assert flight.next_deadline() == 3
     flight.expire(3)
-    flight.replied(correlation(1), OK)
+    flight.on_reply(correlation(1), OK)
     assert [tag for tag, _ in taken(flight)] == [0, 1, 2]
 
 
@@ -199,10 +198,50 @@ def test_without_an_order_outcomes_are_taken_as_they_come():
     for number in range(4):
         flight.add(READ, number, unsent_until=5, until=10)
     send_all(flight)
-    flight.replied(correlation(3), OK)
-    flight.replied(correlation(1), OK)
+    flight.on_reply(correlation(3), OK)
+    flight.on_reply(correlation(1), OK)
     assert taken(flight) == [(2, OK), (0, OK)]
     assert len(flight) == 2
     flight.expire(10)
     assert [tag for tag, _ in taken(flight)] == [1, 3]
+    assert (len(flight), flight.next_deadline()) == (0, None)
+
+
+def test_a_write_whose_last_byte_had_not_left_is_sent_again():
+    flight = given(WRITE, TRANSACTION, sent=False)
+    for end, pending in enumerate(flight.next_batch(2**20), 100):
+        pending.end = end
+    flight.on_disconnect(100)
+    assert send_all(flight) == ["TRANSACTION"]
+    assert taken(flight) == said(BROKEN, WRITE)
+
+
+def test_a_batch_ends_at_its_size_and_leaves_out_what_is_over():
+    flight = given(READ, WRITE, READ, sent=False)
+    flight.finish(flight.waiting[1], OK)
+    assert [pending.tag for pending in flight.next_batch(1)] == [0]
+    assert [pending.tag for pending in flight.next_batch(1)] == [2]
+    assert flight.next_batch(1) == []
+
+
+def test_sentences_name_the_endpoint_and_what_was_tried():
+    flight = given(READ, WRITE)
+    flight.endpoint = "tcp://h:1"
+    flight.add(READ, 2, unsent_until=5, until=10)
+    flight.add(READ, 3, unsent_until=5, until=10)
+    flight.tried = "tcp://h:1 (Connection refused)"
+    flight.expire(10)
+    assert [end[2] for _, end in taken(flight)] == [
+        "GET: no reply in time (tcp://h:1)",
+        "SET: no reply in time: it may have been executed, or may be yet (tcp://h:1)",
+        "GET: no daemon answers at tcp://h:1 (Connection refused)",
+        "GET: no daemon answers at tcp://h:1 (Connection refused)",
+    ]
+
+
+def test_what_cannot_be_encoded_is_not_counted():
+    flight = InFlight()
+    for wrong in (Set(b"a", b"x" * 2**26), Incr(b"a", 2**64)):
+        with pytest.raises((TooLarge, OverflowError)):
+            flight.add(wrong, None, unsent_until=5, until=10)
     assert (len(flight), flight.next_deadline()) == (0, None)

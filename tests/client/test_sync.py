@@ -7,12 +7,12 @@ import pytest
 
 from kvd.client import Client, Stream
 from kvd.commands.base import Error
+from kvd.commands.server import Ping
 from kvd.commands.values import Get, Incr, Set
 from kvd.errors import (
     BadArgument,
     Compacted,
     Conflict,
-    NoReply,
     OutcomeUnknown,
     TooLarge,
     UnknownCommand,
@@ -45,7 +45,7 @@ def test_no_daemon_is_unreachable(tmp_path):
 
 
 def test_no_endpoint_is_a_value_error():
-    with pytest.raises(ValueError, match="is no endpoint"):
+    with pytest.raises(ValueError, match="is not an endpoint"):
         Client("nonsense")
     with pytest.raises(ValueError, match="window"):
         Stream(window=0)
@@ -58,7 +58,7 @@ def test_a_stopped_daemon_leaves_a_write_unknown_and_a_read_unanswered(daemon, k
         daemon.signal(signal.SIGSTOP)
         with pytest.raises(OutcomeUnknown):
             hasty.set("a", "2")
-        with pytest.raises(NoReply):
+        with pytest.raises(Unreachable, match="no answer in time"):
             hasty.get("a")
         daemon.signal(signal.SIGCONT)
         assert hasty.get("a") == b"2"  # the late replies belong to nobody
@@ -69,15 +69,13 @@ def test_a_broken_connection_leaves_a_write_unknown_and_repeats_reads_and_once(m
     with daemon.client(timeout=20) as kv:
         kv.set("n", "1")
         daemon.signal(signal.SIGSTOP)
-        for tag, command in enumerate([Set(b"a", b"1"), Get(b"n")]):
-            kv.stream.send(command, tag)
-        daemon.kill()
-        threading.Timer(0.2, daemon.spawn).start()
-        outcomes = {}
-        while len(outcomes) < 2:
-            outcomes.update(dict(kv.stream.receive()))
-        assert isinstance(outcomes[0], OutcomeUnknown)
-        assert outcomes[1].result == b"1"
+        daemon.signal(signal.SIGSTOP)
+        threading.Timer(0.2, lambda: (daemon.kill(), daemon.spawn())).start()
+        with pytest.raises(OutcomeUnknown), kv.pipeline() as pipeline:
+            pipeline.set("a", "1")
+            pipeline.get("n")
+        assert isinstance(pipeline.results[0], OutcomeUnknown)
+        assert pipeline.results[1] == b"1"
         daemon.signal(signal.SIGSTOP)
         threading.Timer(0.2, lambda: (daemon.kill(), daemon.spawn())).start()
         assert kv.once(b"my token").incr("n") == 2
@@ -131,10 +129,11 @@ def test_scan_and_items_walk_over_all_pages(kv):
     assert kv.count("k1") == 10_000
 
 
-def test_an_interrupted_call_does_not_confuse_the_next(daemon, kv):
-    kv.set("a", "1")
-    kv.stream.send(Get(b"a"), "left behind")
-    assert kv.ping("x") == b"x"
+def test_an_interrupted_call_does_not_confuse_the_next(daemon):
+    with Stream(daemon.commands) as stream:
+        stream.answer(Set(b"a", b"1"))
+        stream.send(Get(b"a"), "left behind")
+        assert stream.answer(Ping(b"x")).result == b"x"
 
 
 def test_many_large_values_stream_through_a_small_window(daemon):
@@ -168,7 +167,7 @@ def test_a_watch_is_not_told_that_what_it_has_is_gone(kv):
     with kv.watch(since=0) as watch:
         assert next(watch).revision == 1
         watch.follower.is_probing = True
-        watch.refused("changes", Error("COMPACTED", "gone", {"compacted": 1}))
+        watch.on_error("changes", Error("COMPACTED", "gone", {"compacted": 1}))
         assert watch.follower.is_probing is False
         with pytest.raises(Compacted):
-            watch.refused("changes", Error("COMPACTED", "gone", {"compacted": 2}))
+            watch.on_error("changes", Error("COMPACTED", "gone", {"compacted": 2}))
