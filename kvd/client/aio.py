@@ -10,21 +10,22 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, overload
 
 from kvd.client.channel import Channel
 from kvd.client.closing import AsyncClosing
 from kvd.client.endpoints import Address, Endpoint, parse_endpoints
 from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load_async
-from kvd.client.methods import Awaited, Call, Methods, Text, checked_seconds, data, same
+from kvd.client.methods import Awaited, AwaitedWithRevision, Call, Methods
 from kvd.client.outcomes import ok
 from kvd.client.stream import Stream
-from kvd.client.sync import Gatherer, Runs, TransactionBuilder, once
-from kvd.client.watch import OnState, Position, Watch
+from kvd.client.sync import Gatherer, Runs, TransactionBuilder, once, url_options
+from kvd.client.values import AnyCodec, Codec, K, Text, V, checked_seconds, codec_of, key_bytes, same
+from kvd.client.watch import OnState, Position, Selection, Watch, select
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok
 from kvd.commands.entry import Change
@@ -164,13 +165,42 @@ class Resolver:
         return future.result()
 
 
-class AsyncClient(Methods, Awaited, AsyncClosing):
+class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
     """A connection to a daemon, for asyncio; many commands are in flight over it.
 
     It belongs to the event loop in which it is first used; when that loop is closed, the next one may use it.
     `timeout` and `connect_timeout` in seconds, `endpoint` and `keys` as for `kvd.Client`.
     """
 
+    @overload
+    def __init__(
+        self: "AsyncClient[bytes, bytes]",
+        endpoint: str | Sequence[str] | None = None,
+        *,
+        timeout: float = ...,
+        connect_timeout: float | None = None,
+        keys: Keys | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "AsyncClient[str, str]",
+        endpoint: str | Sequence[str] | None = None,
+        *,
+        timeout: float = ...,
+        connect_timeout: float | None = None,
+        keys: Keys | None = None,
+        decode: str,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "AsyncClient[bytes, Any]",
+        endpoint: str | Sequence[str] | None = None,
+        *,
+        timeout: float = ...,
+        connect_timeout: float | None = None,
+        keys: Keys | None = None,
+        codec: AnyCodec,
+    ) -> None: ...
     def __init__(
         self,
         endpoint: str | Sequence[str] | None = None,
@@ -178,18 +208,27 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
         timeout: float = TIMEOUT_MS / 1000,
         connect_timeout: float | None = None,
         keys: Keys | None = None,
+        decode: str | None = None,
+        codec: AnyCodec | None = None,
     ) -> None:
-        """Connect when first used. Raises ValueError for an endpoint or a time that is none."""
+        """Connect when first used. The arguments are those of `kvd.Client`."""
+        self.codec: Codec[Any, Any] = codec_of(decode, codec)
+        self._history: list[str] = []  # the history that the last watch saw
         self._endpoints = [each.text for each in parse_endpoints(endpoint)]
         self.timeout = checked_seconds("timeout", timeout)
-        self.connect_timeout = checked_seconds(
+        self._connect_timeout = checked_seconds(
             "connect_timeout", timeout if connect_timeout is None else connect_timeout
         )
-        self.keys = keys
+        self._keys = keys
         self._stream: Stream | None = None
         self._driver: Driver | None = None
         self._is_closed = False
         self._pid = os.getpid()
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """Return a client of a URL, as `Client.from_url`."""
+        return cls(**{**url_options(url), **options})
 
     @property
     def endpoint(self) -> str:
@@ -241,10 +280,10 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
         self._stream = Stream(
             self._endpoints,
             timeout=self.timeout,
-            connect_timeout=self.connect_timeout,
+            connect_timeout=self._connect_timeout,
             window=IN_FLIGHT_MAX,
             is_ordered=False,
-            keys=self.keys,
+            keys=self._keys,
             resolve=Resolver(self._driver.wake),
         )
 
@@ -261,56 +300,79 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
 
     async def call(self, call: Call[R]) -> R:
         """Run a method's call."""
-        return call.convert((await self.answer(call.command)).result)
+        return call.convert(None if call.command is None else (await self.answer(call.command)).result)
 
-    def once(self, token: bytes | None = None) -> "AsyncOnce":
+    def once(self, token: bytes | None = None) -> "AsyncOnce[K, V]":
         """Return a view whose writes run once however often they are sent."""
         return AsyncOnce(self, token)
 
-    def pipeline(self) -> "AsyncPipeline":
+    def with_revision(self) -> "AsyncRevisionClient[K, V]":
+        """Return a view whose methods return their result and the revision: of a write, that of its last change."""
+        return AsyncRevisionClient(self)
+
+    def pipeline(self) -> "AsyncPipeline[K, V]":
         """Return a gatherer: `async with kv.pipeline() as p: p.set(...)`, then `p.results`."""
         return AsyncPipeline(self)
 
-    def transaction(self, conditions: Mapping[Any, int] | None = None) -> "AsyncTransaction":
+    def transaction(self, conditions: Mapping[Any, int] | None = None) -> "AsyncTransaction[K, V]":
         """Return a gatherer whose commands run whole or not at all: `async with kv.transaction() as t: ...`."""
         return AsyncTransaction(self, conditions or {})
 
-    async def scan(self, prefix: Text = b"") -> AsyncIterator[bytes]:
+    async def scan(self, prefix: Text = b"") -> AsyncIterator[K]:
         """Yield all keys that begin with a prefix, in byte order, page by page."""
         after: bytes | None = None
         while True:
-            items, after = await self.run(Scan(data(prefix), after, WALK_KEYS))
+            items, after = await self.run(Scan(key_bytes(prefix), after, WALK_KEYS))
             for item in items:
-                yield item
+                yield self.codec.key(item)
             if after is None:
                 return
 
-    async def items(self, prefix: Text = b"") -> AsyncIterator[tuple[bytes, bytes]]:
+    async def keys(self, prefix: Text = b"") -> list[K]:
+        """Return all keys that begin with a prefix, as `Client.keys`."""
+        if key_bytes(prefix) == b"*":
+            raise ValueError("keys takes a prefix, not a pattern: keys() returns all keys")
+        return [key async for key in self.scan(prefix)]
+
+    async def items(self, prefix: Text = b"") -> AsyncIterator[tuple[K, V]]:
         """Yield keys and values of a prefix, in byte order, page by page."""
         after: bytes | None = None
         while True:
-            items, after = await self.run(Scan(data(prefix), after, WALK_KEYS, values=True))
+            items, after = await self.run(Scan(key_bytes(prefix), after, WALK_KEYS, values=True))
             for key, value, _, _ in items:
-                yield key, value
+                yield self.codec.key(key), self.codec.value(value)
             if after is None:
                 return
 
     async def load(self, pairs: Pairs) -> int:
         """Set any number of keys, from a mapping or any iterable of pairs; return how many. As `Client.load`."""
-        return await load_async(self.give, pairs)
+        return await load_async(self.give, pairs, self.codec)
 
-    def watch(
-        self, *prefixes: Text, since: int | None = None, snapshot: bool = False, on_state: OnState | None = None
+    def watch(  # the options of a watch are its arguments
+        self,
+        *prefixes: Text,
+        key: Text | Iterable[Text] = (),
+        kinds: Iterable[str] | None = None,
+        values: bool = True,
+        since: int | Position | None = None,
+        history: str | None = None,
+        snapshot: bool = False,
+        mark: bool = False,
+        on_state: OnState | None = None,
     ) -> "AsyncWatch":
         """Follow changes: `async for change in kv.watch("user:")`. As `Client.watch`."""
+        if since is not None and not isinstance(since, Position) and history is None and since > 0:
+            history = self._history[0] if self._history else None
         return AsyncWatch(
             self._endpoints,
-            [data(prefix) for prefix in prefixes],
+            select(prefixes, key, kinds, self.codec, values=values, mark=mark),
             since=since,
+            history=history,
             snapshot=snapshot,
             timeout=self.timeout,
-            keys=self.keys,
+            keys=self._keys,
             on_state=on_state,
+            on_history=self._remember_history,
         )
 
     async def close(self) -> None:
@@ -327,6 +389,10 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self._release()
 
+    def _remember_history(self, history: str) -> None:
+        """Remember which history a watch saw."""
+        self._history[:] = [history]
+
     def _release(self) -> None:
         """Close the descriptors."""
         if self._driver is not None and not self._driver.loop.is_closed():
@@ -335,17 +401,19 @@ class AsyncClient(Methods, Awaited, AsyncClosing):
             self._stream.close()
 
 
-class AsyncOnce(Methods, Awaited):
+class AsyncOnce(Methods[K, V], Awaited):
     """An asyncio client's methods, each write under ONCE."""
 
-    def __init__(self, client: AsyncClient, token: bytes | None) -> None:
+    def __init__(self, client: AsyncClient[K, V], token: bytes | None) -> None:
         self.client = client
+        self.codec = client.codec
         self.token = token
 
     async def call(self, call: Call[R]) -> R:
         """Run a write under ONCE, a read as it is."""
-        command = once(call.command, self.token) if isinstance(call.command, Write) else call.command
-        return call.convert((await self.client.answer(command)).result)
+        if isinstance(call.command, Write):
+            return call.convert((await self.client.answer(once(call.command, self.token))).result)
+        return await self.client.call(call)
 
     async def run(self, command: Runs[R]) -> R:
         """Run any write under ONCE, any read as it is."""
@@ -353,11 +421,26 @@ class AsyncOnce(Methods, Awaited):
         return await self.call(Call(command, same))
 
 
-class AsyncPipeline(Gatherer):
+class AsyncRevisionClient(Methods[K, V], AwaitedWithRevision):
+    """An asyncio client's methods, each of which returns its result and a revision."""
+
+    def __init__(self, client: AsyncClient[K, V]) -> None:
+        self.client = client
+        self.codec = client.codec
+
+    async def call(self, call: Call[R]) -> tuple[R, int]:
+        """Run a call; return its result and the revision it reflects (0 when there were no keys)."""
+        if call.command is None:
+            return call.convert(None), 0
+        answer = await self.client.answer(call.command)
+        return call.convert(answer.result), answer.revision
+
+
+class AsyncPipeline(Gatherer[K, V]):
     """Gathers commands; sends them, many in flight, at the end of its `async with`."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        super().__init__()
+    def __init__(self, client: AsyncClient[K, V]) -> None:
+        super().__init__(client.codec)
         self.client = client
 
     async def __aenter__(self) -> Self:
@@ -382,11 +465,11 @@ class AsyncPipeline(Gatherer):
             raise failed
 
 
-class AsyncTransaction(TransactionBuilder):
+class AsyncTransaction(TransactionBuilder[K, V]):
     """Gathers commands and sends them as one TRANSACTION at the end of its `async with`."""
 
-    def __init__(self, client: AsyncClient, conditions: Mapping[Any, int]) -> None:
-        super().__init__(None, conditions)  # type: ignore[arg-type]  # it is the loop's client that runs it
+    def __init__(self, client: AsyncClient[K, V], conditions: Mapping[Any, int]) -> None:
+        super().__init__(client, conditions)  # type: ignore[arg-type]  # `__aexit__` runs it
         self.async_client = client
 
     async def __aenter__(self) -> Self:
@@ -397,8 +480,10 @@ class AsyncTransaction(TransactionBuilder):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Run them, unless an error leaves the block."""
-        if kind is None and self.calls:
-            self.took((await self.async_client.answer(self.command())).result)
+        if kind is not None:
+            return
+        command = self.command()
+        self.on_results((await self.async_client.answer(command)).result if command.commands else [])
 
 
 class AsyncWatch(AsyncClosing):
@@ -408,10 +493,10 @@ class AsyncWatch(AsyncClosing):
     stays open until the end of that.
     """
 
-    def __init__(self, endpoints: Sequence[str], prefixes: Sequence[bytes], **options: Any) -> None:
+    def __init__(self, endpoints: Sequence[str], selection: Selection, **options: Any) -> None:
         """`options` as for `Watch`. The watch begins when something is first awaited."""
         self._driver: Driver | None = None
-        self.inner = Watch(endpoints, prefixes, resolve=Resolver(self._wake), **options)
+        self.inner = Watch(endpoints, selection, resolve=Resolver(self._wake), **options)
         self.changes: deque[Change] = deque()
         self.error: Exception | None = None
         self.event = asyncio.Event()

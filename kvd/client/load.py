@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from kvd.client.methods import Text, data
 from kvd.client.outcomes import Outcome
 from kvd.client.stream import Stream, ok
+from kvd.client.values import RAW, Codec, Text, key_bytes
 from kvd.commands import Command
 from kvd.commands.values import MultiSet
 from kvd.errors import KvdError
@@ -21,7 +21,7 @@ PORTION_BYTES_MAX = MIB  # and one pair on top
 PORTIONS_IN_FLIGHT_MAX = 8
 BYTES_IN_FLIGHT_MAX = 16 * MIB  # or one portion
 
-Pairs = Mapping[Any, Text] | Iterable[tuple[Text, Text]]
+Pairs = Mapping[Any, Any] | Iterable[tuple[Text, Any]]
 
 
 class Portion(NamedTuple):
@@ -31,13 +31,16 @@ class Portion(NamedTuple):
     bytes: int
 
 
-def portions(pairs: Pairs) -> Iterator[Portion]:
+def portions(pairs: Pairs, codec: Codec[Any, Any] = RAW) -> Iterator[Portion]:
     """Yield the pairs in portions; no more is drawn before a portion is wanted."""
     portion: list[tuple[bytes, bytes]] = []
     size = 0
     for key, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
-        # What `data` does, without its two calls for what is bytes: they are a third of the whole.
-        pair = (key if type(key) is bytes else data(key), value if type(value) is bytes else data(value))
+        # Without calls for what is bytes already: they are a third of the whole.
+        pair = (
+            key if type(key) is bytes else key_bytes(key),
+            value if codec is RAW and type(value) is bytes else codec.encode(value),
+        )
         portion.append(pair)
         size += len(pair[0]) + len(pair[1])
         if len(portion) >= PAIRS_MAX or size >= PORTION_BYTES_MAX:
@@ -84,7 +87,7 @@ class Loading:
         return self.count
 
 
-def load(stream: Stream, pairs: Pairs) -> int:
+def load(stream: Stream, pairs: Pairs, codec: Codec[Any, Any] = RAW) -> int:
     """Set pairs over a stream that nothing else is sent over; return how many."""
     loading = Loading()
 
@@ -92,7 +95,7 @@ def load(stream: Stream, pairs: Pairs) -> int:
         for _, outcome in stream.receive():
             loading.took(outcome)
 
-    for portion in portions(pairs):
+    for portion in portions(pairs, codec):
         while not loading.has_room(portion):
             take()
         if loading.error is not None:
@@ -104,7 +107,7 @@ def load(stream: Stream, pairs: Pairs) -> int:
     return loading.result()
 
 
-async def load_async(give: Callable[[Command, Any], None], pairs: Pairs) -> int:
+async def load_async(give: Callable[[Command, Any], None], pairs: Pairs, codec: Codec[Any, Any] = RAW) -> int:
     """Set pairs by what takes a command and the future of its outcome; return how many."""
     loading = Loading()
     futures: deque[asyncio.Future[Outcome]] = deque()
@@ -112,7 +115,7 @@ async def load_async(give: Callable[[Command, Any], None], pairs: Pairs) -> int:
     async def take() -> None:
         loading.took(await futures.popleft())
 
-    for portion in portions(pairs):
+    for portion in portions(pairs, codec):
         while not loading.has_room(portion):
             await take()
         if loading.error is not None:

@@ -7,12 +7,28 @@ has no method here, runs by `client.run(command)`.
 
 import inspect
 import math
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import timedelta
-from functools import update_wrapper
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import datetime
+from functools import partial, update_wrapper
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, get_args, overload
 
+from msgspec.structs import replace
+
 from kvd import wire
+from kvd.client.values import (
+    RAW,
+    Codec,
+    K,
+    Seconds,
+    Text,
+    V,
+    flat_keys,
+    key_bytes,
+    milliseconds,
+    same,
+    unix_milliseconds,
+    value_bytes,
+)
 from kvd.commands import Command
 from kvd.commands.changes import Changes, Compact
 from kvd.commands.entry import Change
@@ -21,68 +37,72 @@ from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
 from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
 from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
 
-Text = str | bytes
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-def data(text: Text) -> bytes:
-    """Return the bytes of a key or value; str is UTF-8."""
-    if isinstance(text, str):
-        return text.encode()
-    if not isinstance(text, bytes):
-        raise TypeError(f"keys and values are str or bytes, not {type(text).__name__}")
-    return text
-
-
-def milliseconds(seconds: float | None) -> int | None:
-    """Return seconds as the wire's milliseconds, rounded up so that an expiry never comes early."""
-    return None if seconds is None else math.ceil(seconds * 1000)
-
-
-def checked_seconds(name: str, value: Any) -> float:
-    """Return a time in seconds. Raises ValueError that names the argument."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise ValueError(f"{name} has to be a number of seconds above 0, not {value!r}")
-    return float(seconds)
-
-
-class EntryFacts(NamedTuple):
-    """What ENTRY tells: revisions, expiry in Unix ms (None: stays), size in bytes, the value if it was asked for."""
+class EntryFacts(NamedTuple, Generic[V]):
+    """What ENTRY returns: revisions, expiry in Unix ms (None: stays), size in bytes, the value if it was asked for."""
 
     revision: int
     created: int
     expires: int | None
     size: int
-    value: bytes | None = None
+    value: V | None = None
 
 
-class Page(NamedTuple):
+class Page(NamedTuple, Generic[K]):
     """One page of SCAN, and the key to go on after (None: it was the last)."""
 
-    keys: list[bytes]
+    keys: list[K]
     next: bytes | None
 
 
+def entry_facts(codec: Codec[Any, V], facts: dict[str, Any] | None) -> EntryFacts[V] | None:
+    """Return the result of ENTRY."""
+    if facts is None:
+        return None
+    return EntryFacts(**{**facts, "value": codec.value_or_none(facts.get("value"))})
+
+
+def decoded_changes(codec: Codec[Any, Any], result: Any) -> list[Change]:
+    """Return the result of CHANGES with keys and values as a client returns them."""
+    changes = wire.changes_in(result)
+    return changes if codec is RAW else [decoded_change(codec, change) for change in changes]
+
+
+def decoded_change(codec: Codec[Any, Any], change: Change) -> Change:
+    """Return a change with its key and its value as a client returns them."""
+    if codec is RAW:
+        return change
+    return replace(change, key=codec.key(change.key), value=codec.value_or_none(change.value))
+
+
+def zero(_: Any) -> int:
+    """Return the result of a command about no keys."""
+    return 0
+
+
+def empty(_: Any) -> list[Any]:
+    """Return the result of MULTIGET of no keys."""
+    return []
+
+
 class Call(Generic[R_co]):
-    """A command and how its result is given to a Python caller."""
+    """A command and how its result is given to a Python caller. Without a command, for no keys, nothing is sent."""
 
     __slots__ = ("command", "convert")
 
-    def __init__(self, command: Command, convert: Callable[[Any], R_co]) -> None:
+    def __init__(self, command: Command | None, convert: Callable[[Any], R_co]) -> None:
         self.command = command
         self.convert = convert
 
 
-def same(result: Any) -> Any:
-    """Return a result as the wire has it."""
-    return result
-
-
 class Direct:
     """A client whose methods return results."""
+
+    codec: Codec[Any, Any]
 
     def call(self, call: Call[R]) -> R:
         """Run a call and return its result."""
@@ -93,13 +113,15 @@ class Direct:
         """Return the method that runs a call at once."""
 
         def run(self: Direct, *args: Any, **kwargs: Any) -> Any:
-            return self.call(build(*args, **kwargs))
+            return self.call(build(self.codec, *args, **kwargs))
 
         return run
 
 
 class Awaited:
     """A client whose methods are awaited."""
+
+    codec: Codec[Any, Any]
 
     async def call(self, call: Call[R]) -> R:
         """Run a call and return its result."""
@@ -110,13 +132,45 @@ class Awaited:
         """Return the coroutine function that runs a call."""
 
         async def run(self: Awaited, *args: Any, **kwargs: Any) -> Any:
-            return await self.call(build(*args, **kwargs))
+            return await self.call(build(self.codec, *args, **kwargs))
 
         return run
 
 
+class AwaitedWithRevision:
+    """A client whose methods are awaited and return results, each with the revision it reflects."""
+
+    codec: Codec[Any, Any]
+
+    async def call(self, call: Call[R]) -> tuple[R, int]:
+        """Run a call and return its result and a revision."""
+        raise NotImplementedError
+
+    @staticmethod
+    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
+        """Return the coroutine function that runs a call."""
+        return Awaited.make_method(build)
+
+
+class WithRevision:
+    """A client whose methods return results, each with the revision it reflects."""
+
+    codec: Codec[Any, Any]
+
+    def call(self, call: Call[R]) -> tuple[R, int]:
+        """Run a call and return its result and a revision."""
+        raise NotImplementedError
+
+    @staticmethod
+    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
+        """Return the method that runs a call at once."""
+        return Direct.make_method(build)
+
+
 class Gathered:
     """A gatherer of calls; their results come later."""
+
+    codec: Codec[Any, Any]
 
     def call(self, call: Call[Any]) -> None:
         """Gather a call."""
@@ -127,7 +181,7 @@ class Gathered:
         """Return the method that gathers a call."""
 
         def gather(self: Gathered, *args: Any, **kwargs: Any) -> None:
-            self.call(build(*args, **kwargs))
+            self.call(build(self.codec, *args, **kwargs))
 
         return gather
 
@@ -138,8 +192,10 @@ class method(Generic[P, R]):  # noqa: N801  # a decorator
     To the type checker it is a descriptor that knows what each kind of client returns.
     """
 
-    def __init__(self, build: Callable[P, Call[R]]) -> None:
-        self.build: Callable[P, Call[R]] = build.__func__ if isinstance(build, staticmethod) else build
+    def __init__(self, build: Callable[Concatenate[Any, P], Call[R]]) -> None:
+        self.build: Callable[Concatenate[Any, P], Call[R]] = (
+            build.__func__ if isinstance(build, staticmethod) else build
+        )
         update_wrapper(self, self.build)  # type: ignore[arg-type]  # for the doctests
 
     @overload
@@ -147,12 +203,19 @@ class method(Generic[P, R]):  # noqa: N801  # a decorator
     @overload
     def __get__(self, owner: Direct, cls: type) -> Callable[P, R]: ...
     @overload
+    def __get__(self, owner: WithRevision, cls: type) -> Callable[P, tuple[R, int]]: ...
+    @overload
+    def __get__(self, owner: AwaitedWithRevision, cls: type) -> Callable[P, Coroutine[Any, Any, tuple[R, int]]]: ...
+    @overload
     def __get__(self, owner: Awaited, cls: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
     @overload
     def __get__(self, owner: Gathered, cls: type) -> Callable[P, None]: ...
     def __get__(self, owner: Any, cls: type) -> Any:
         """Return itself: a client has functions in its place."""
         return self
+
+
+SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
 
 
 def install(cls: type, name: str, build: Callable[..., Call[Any]]) -> None:
@@ -163,14 +226,20 @@ def install(cls: type, name: str, build: Callable[..., Call[Any]]) -> None:
     builder = inspect.signature(build)
     result = get_args(builder.return_annotation)
     function.__signature__ = builder.replace(
-        parameters=[inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY), *builder.parameters.values()],
+        parameters=[
+            inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY),
+            *list(builder.parameters.values())[1:],
+        ],
         return_annotation=result[0] if result else builder.return_annotation,
     )
     setattr(cls, name, function)
 
 
-class Methods:
-    """What every client can do. In the examples `kv` is a `Client`."""
+class Methods(Generic[K, V]):
+    """What every client can do. In the examples `kv` is a `Client`.
+
+    Each is written once, as a function from the client's codec and the arguments to a `Call`.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the methods of a kind of client."""
@@ -182,188 +251,203 @@ class Methods:
 
     @method
     @staticmethod
-    def get(key: Text) -> Call[bytes | None]:
+    def get(codec: Codec[K, V], key: Text) -> Call[V | None]:
         """Return the value of a key, or None.
 
         >>> kv.set("city", "Ahmedabad")
         >>> kv.get("city")
         b'Ahmedabad'
         """
-        return Call(Get(data(key)), same)
+        return Call(Get(key_bytes(key)), codec.value_or_none)
 
     @method
     @staticmethod
     def set(  # noqa: PLR0913  # the options of SET are its arguments
+        codec: Codec[K, V],
         key: Text,
-        value: Text,
+        value: Any,
         *,
-        ttl: float | None = None,
-        at: int | None = None,
+        ttl: Seconds | None = None,
+        at: int | datetime | None = None,
         keep_ttl: bool = False,
         nx: bool = False,
         xx: bool = False,
         revision: int | None = None,
         previous: bool = False,
-    ) -> Call[bytes | None]:
+    ) -> Call[V | None]:
         """Set a key. Returns None, or with `previous` the value before.
 
-        `ttl` in seconds, `at` in Unix milliseconds. Raises Conflict when `nx` (must not exist), `xx` (must
-        exist) or `revision` (must be its revision, 0: must not exist) does not hold.
+        `ttl` in seconds or as a timedelta, `at` in Unix milliseconds or as a datetime. Raises Conflict when `nx` (must
+        not exist), `xx` (must exist) or `revision` (must be its revision, 0: must not exist) does not hold.
 
         >>> kv.set("session", "8f3a", ttl=60)
         >>> kv.set("session", "91bc", xx=True, previous=True)
         b'8f3a'
         """
         if ttl is at is revision is None and not (keep_ttl or nx or xx or previous):
-            return Call(Set(data(key), data(value)), same)  # the most common by far, in half the time
-        options = (milliseconds(ttl), at, keep_ttl or None, nx or None, xx or None, revision, previous or None)
-        return Call(Set(data(key), data(value), *options), same)
+            return Call(Set(key_bytes(key), codec.encode(value)), same)  # the most common by far, in half the time
+        options = (
+            milliseconds("ttl", ttl),
+            unix_milliseconds(at),
+            keep_ttl or None,
+            nx or None,
+            xx or None,
+            revision,
+            previous or None,
+        )
+        return Call(Set(key_bytes(key), codec.encode(value), *options), codec.value_or_none)
 
     @method
     @staticmethod
-    def clear(*keys: Text) -> Call[int]:
-        """End keys; return how many existed.
+    def clear(_codec: Codec[K, V], *keys: Text | Iterable[Text]) -> Call[int]:
+        """End keys, given one by one or in lists; return how many existed.
 
         >>> kv.clear("no such key")
         0
         """
-        return Call(Clear([data(key) for key in keys]), same)
+        found = flat_keys(keys)
+        return Call(Clear(found), same) if found else Call(None, zero)
 
     @method
     @staticmethod
-    def multiget(*keys: Text) -> Call[list[bytes | None]]:
-        """Return the values of many keys in the order asked, None where there is none.
+    def multiget(codec: Codec[K, V], *keys: Text | Iterable[Text]) -> Call[list[V | None]]:
+        """Return the values of keys, given one by one or in lists, in the order asked, None where there is none.
 
         >>> kv.multiget("city", "no such key")
         [b'Ahmedabad', None]
         """
-        return Call(MultiGet([data(key) for key in keys]), same)
+        found = flat_keys(keys)
+        return Call(MultiGet(found), codec.values) if found else Call(None, empty)
 
     @method
     @staticmethod
-    def multiset(values: Mapping[Any, Text]) -> Call[None]:
+    def multiset(codec: Codec[K, V], values: Mapping[Any, Any]) -> Call[None]:
         """Set many keys at once, all or none.
 
         >>> kv.multiset({"country": "India", "river": "Sabarmati"})
         """
-        return Call(MultiSet([(data(key), data(value)) for key, value in values.items()]), same)
+        pairs = [(key_bytes(key), codec.encode(value)) for key, value in values.items()]
+        return Call(MultiSet(pairs), same) if pairs else Call(None, same)
 
     @method
     @staticmethod
-    def take(key: Text) -> Call[bytes | None]:
+    def take(codec: Codec[K, V], key: Text) -> Call[V | None]:
         """Return the value of a key and end it, or None.
 
         >>> kv.take("river")
         b'Sabarmati'
         """
-        return Call(Take(data(key)), same)
+        return Call(Take(key_bytes(key)), codec.value_or_none)
 
     @method
     @staticmethod
-    def incr(key: Text, by: int = 1) -> Call[int]:
+    def incr(_codec: Codec[K, V], key: Text, by: int = 1) -> Call[int]:
         """Add to an integer and return the sum; raises WrongType if the value is not one.
 
         >>> kv.incr("visits", 5)
         5
         """
-        return Call(Incr(data(key), by), same)
+        return Call(Incr(key_bytes(key), by), same)
 
     @method
     @staticmethod
-    def append(key: Text, value: Text) -> Call[int]:
+    def append(_codec: Codec[K, V], key: Text, value: Any) -> Call[int]:
         """Append to a value and return its length.
 
         >>> kv.append("country", "!")
         6
         """
-        return Call(Append(data(key), data(value)), same)
+        return Call(Append(key_bytes(key), value_bytes(value)), same)
 
     @method
     @staticmethod
-    def exists(*keys: Text) -> Call[int]:
-        """Return how many of the keys exist.
+    def exists(_codec: Codec[K, V], *keys: Text | Iterable[Text]) -> Call[int]:
+        """Return how many of the keys exist, given one by one or in lists.
 
         >>> kv.exists("city", "no such key")
         1
         """
-        return Call(Exists([data(key) for key in keys]), same)
+        found = flat_keys(keys)
+        return Call(Exists(found), same) if found else Call(None, zero)
 
     @method
     @staticmethod
-    def entry(key: Text, *, value: bool = False) -> Call[EntryFacts | None]:
+    def entry(codec: Codec[K, V], key: Text, *, value: bool = False) -> Call[EntryFacts[V] | None]:
         """Return revision, created, expires and size of a key, with the value if asked for; or None.
 
         >>> kv.entry("city").size
         9
         """
-        command = EntryOf(data(key), value=value or None)
-        return Call(command, lambda facts: None if facts is None else EntryFacts(**facts))
+        command = EntryOf(key_bytes(key), value=value or None)
+        return Call(command, partial(entry_facts, codec))
 
     @method
     @staticmethod
-    def scan_page(prefix: Text = b"", *, after: Text | None = None, limit: int | None = None) -> Call[Page]:
+    def scan_page(
+        codec: Codec[K, V], prefix: Text = b"", *, after: Text | None = None, limit: int | None = None
+    ) -> Call[Page[K]]:
         """Return a page of keys in byte order, and the key to go on after (see also `scan`).
 
         >>> kv.scan_page("c", limit=1)
         Page(keys=[b'city'], next=b'city')
         """
-        command = Scan(data(prefix), None if after is None else data(after), limit)
-        return Call(command, lambda result: Page(*result))
+        command = Scan(key_bytes(prefix), None if after is None else key_bytes(after), limit)
+        return Call(command, lambda result: Page(codec.keys(result[0]), result[1]))
 
     @method
     @staticmethod
-    def count(prefix: Text = b"") -> Call[int]:
+    def count(_codec: Codec[K, V], prefix: Text = b"") -> Call[int]:
         """Return how many keys begin with a prefix.
 
         >>> kv.count("c")
         2
         """
-        return Call(Count(data(prefix)), same)
+        return Call(Count(key_bytes(prefix)), same)
 
     @method
     @staticmethod
-    def clear_prefix(prefix: Text, *, limit: int | None = None) -> Call[int]:
+    def clear_prefix(_codec: Codec[K, V], prefix: Text, *, limit: int | None = None) -> Call[int]:
         """End all keys that begin with a prefix, or the first `limit`; return how many.
 
         >>> kv.clear_prefix("coun")
         1
         """
-        return Call(ClearPrefix(data(prefix), limit), same)
+        return Call(ClearPrefix(key_bytes(prefix), limit), same)
 
     @method
     @staticmethod
-    def expire(key: Text, ttl: float) -> Call[bool]:
+    def expire(_codec: Codec[K, V], key: Text, ttl: Seconds) -> Call[bool]:
         """Let a key end after `ttl` seconds; return whether it exists.
 
         >>> kv.expire("city", 3600)
         True
         """
-        return Call(Expire(data(key), math.ceil(ttl * 1000)), bool)
+        return Call(Expire(key_bytes(key), milliseconds("ttl", ttl) or 1), bool)
 
     @method
     @staticmethod
-    def persist(key: Text) -> Call[bool]:
+    def persist(_codec: Codec[K, V], key: Text) -> Call[bool]:
         """Take the expiry from a key; return whether it had one.
 
         >>> kv.persist("city")
         True
         """
-        return Call(Persist(data(key)), bool)
+        return Call(Persist(key_bytes(key)), bool)
 
     @method
     @staticmethod
-    def ttl(key: Text) -> Call[float | None]:
+    def ttl(_codec: Codec[K, V], key: Text) -> Call[float | None]:
         """Return the seconds a key has to live: None if there is no such key, infinity if it stays.
 
         >>> kv.ttl("city")
         inf
         """
-        return Call(Ttl(data(key)), seconds_left)
+        return Call(Ttl(key_bytes(key)), seconds_left)
 
     @method
     @staticmethod
     def changes(
-        since: int, prefix: Text = b"", *, limit: int | None = None, wait: float | None = None
+        codec: Codec[K, V], since: int, prefix: Text = b"", *, limit: int | None = None, wait: Seconds | None = None
     ) -> Call[list[Change]]:
         """Return changes after a revision; with `wait`, the first may take so many seconds to come.
 
@@ -372,11 +456,12 @@ class Methods:
         >>> [change.kind for change in kv.changes(0, "city")]
         ['SET', 'SET', 'SET']
         """
-        return Call(Changes(since, data(prefix), limit, milliseconds(wait)), wire.changes_in)
+        command = Changes(since, key_bytes(prefix), limit, milliseconds("wait", wait))
+        return Call(command, partial(decoded_changes, codec))
 
     @method
     @staticmethod
-    def compact(revision: int) -> Call[int]:
+    def compact(_codec: Codec[K, V], revision: int) -> Call[int]:
         """Forget the changes up to a revision; return up to where they are gone.
 
         >>> kv.compact(0)
@@ -386,17 +471,17 @@ class Methods:
 
     @method
     @staticmethod
-    def ping(message: Text | None = None) -> Call[bytes]:
+    def ping(_codec: Codec[K, V], message: Text | None = None) -> Call[bytes]:
         """Return the message, or PONG.
 
         >>> kv.ping()
         b'PONG'
         """
-        return Call(Ping(None if message is None else data(message)), same)
+        return Call(Ping(None if message is None else key_bytes(message)), same)
 
     @method
     @staticmethod
-    def info(section: str | None = None) -> Call[dict[str, dict[str, Any]]]:
+    def info(_codec: Codec[K, V], section: str | None = None) -> Call[dict[str, dict[str, Any]]]:
         """Return what the daemon says of itself, by section.
 
         >>> kv.info("server")["server"]["fsync"]
@@ -406,7 +491,7 @@ class Methods:
 
     @method
     @staticmethod
-    def config(option: str | None = None) -> Call[dict[str, dict[str, Any]]]:
+    def config(_codec: Codec[K, V], option: str | None = None) -> Call[dict[str, dict[str, Any]]]:
         """Return how the daemon is set up: each option's value, its source, and whether SIGHUP changes it.
 
         >>> kv.config("fsync")["fsync"]["value"]
@@ -416,7 +501,7 @@ class Methods:
 
     @method
     @staticmethod
-    def check() -> Call[dict[str, Any]]:
+    def check(_codec: Codec[K, V]) -> Call[dict[str, Any]]:
         """Read everything on the daemon's disk; return how many entries and changes were found. Raises Corrupt.
 
         >>> kv.check()["changes"] > 0
@@ -426,7 +511,7 @@ class Methods:
 
     @method
     @staticmethod
-    def backup(name: str) -> Call[dict[str, Any]]:
+    def backup(_codec: Codec[K, V], name: str) -> Call[dict[str, Any]]:
         """Let the daemon write a backup of this name into its folder for backups; return what it holds.
 
         >>> kv.backup("monday.kvd")["entries"] > 0
@@ -436,7 +521,7 @@ class Methods:
 
     @method
     @staticmethod
-    def commands(name: str | None = None) -> Call[list[dict[str, Any]]]:
+    def commands(_codec: Codec[K, V], name: str | None = None) -> Call[list[dict[str, Any]]]:
         """Return the table of commands as data.
 
         >>> kv.commands("get")[0]["syntax"]

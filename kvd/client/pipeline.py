@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.connection import Connection, ConnectionLost, DeadlineExceeded
-from kvd.client.methods import Call, Gathered, Methods, same
+from kvd.client.methods import Call, Gathered, Methods
 from kvd.client.outcomes import Traits, connection_broke, encode, not_sent, ok, reply_missing, traits_of
 from kvd.client.pool import Pool
+from kvd.client.values import Codec, K, V, same
 from kvd.commands import Command
 from kvd.errors import ClientError, KvdError
 from kvd.limits import IN_FLIGHT_MAX
@@ -36,10 +37,11 @@ class Entry(NamedTuple):
     wait_s: float
 
 
-class Pipeline(Methods, Gathered, Closing):
+class Pipeline(Methods[K, V], Gathered, Closing):
     """Sends what it gathers, many in flight; the results are in order when it is closed."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, codec: Codec[Any, Any]) -> None:
+        self.codec = codec
         self.results: list[Any] = []
         self._pool = pool
         self._connection: Connection | None = None
@@ -54,6 +56,9 @@ class Pipeline(Methods, Gathered, Closing):
 
     def call(self, call: Call[Any]) -> None:
         """Gather a call; send when there are enough. Raises TooLarge for the command alone, and gathers nothing."""
+        if call.command is None:
+            self.results.append(call.convert(None))
+            return
         body = encode(call.command)
         traits = traits_of(type(call.command))
         position = len(self.results)

@@ -1,19 +1,20 @@
 """The blocking client. Threads share one; a forked child goes on with connections of its own."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, NoReturn, Protocol, Self, TypeVar, overload
 
 from kvd.client.closing import Closing
-from kvd.client.endpoints import parse_endpoints
-from kvd.client.keys import Keys
+from kvd.client.endpoints import parse_endpoints, parse_url
+from kvd.client.keys import Keys, read_keys
 from kvd.client.load import Pairs, load
-from kvd.client.methods import Call, Direct, Gathered, Methods, Text, checked_seconds, data, same
+from kvd.client.methods import Call, Direct, Gathered, Methods, WithRevision
 from kvd.client.pipeline import Pipeline
 from kvd.client.pool import Pool
 from kvd.client.stream import Stream
-from kvd.client.watch import OnState, Watch
+from kvd.client.values import AnyCodec, Codec, K, Text, V, checked_seconds, codec_of, key_bytes, same
+from kvd.client.watch import OnState, Position, Watch, select
 from kvd.commands import Command, Write
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Ok
@@ -31,17 +32,46 @@ class Runs(Protocol[R_co]):
         """Return the result."""
 
 
-class Client(Methods, Direct, Closing):
-    """A connection to a daemon.
+class Client(Methods[K, V], Direct, Closing):
+    """A client of a daemon. Threads may share it: each command in progress has a connection of its own.
 
-    Every request has a deadline (`timeout`, seconds). Reads are sent again when the connection breaks; a
-    write raises OutcomeUnknown then, unless it runs under `once`. Errors are those of `kvd.errors`.
+    Every command has a deadline (`timeout`, seconds). Reads are sent again when the connection breaks; a write raises
+    OutcomeUnknown then, unless it runs under `once`. Errors are those of `kvd.errors`.
 
     >>> kv.set("greeting", "hello")
     >>> kv.get("greeting")
     b'hello'
     """
 
+    @overload
+    def __init__(
+        self: "Client[bytes, bytes]",
+        endpoint: str | Sequence[str] | None = None,
+        *,
+        timeout: float = ...,
+        connect_timeout: float | None = None,
+        keys: Keys | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Client[str, str]",
+        endpoint: str | Sequence[str] | None = None,
+        *,
+        timeout: float = ...,
+        connect_timeout: float | None = None,
+        keys: Keys | None = None,
+        decode: str,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Client[bytes, Any]",
+        endpoint: str | Sequence[str] | None = None,
+        *,
+        timeout: float = ...,
+        connect_timeout: float | None = None,
+        keys: Keys | None = None,
+        codec: AnyCodec,
+    ) -> None: ...
     def __init__(
         self,
         endpoint: str | Sequence[str] | None = None,
@@ -49,19 +79,33 @@ class Client(Methods, Direct, Closing):
         timeout: float = TIMEOUT_MS / 1000,
         connect_timeout: float | None = None,
         keys: Keys | None = None,
+        decode: str | None = None,
+        codec: AnyCodec | None = None,
     ) -> None:
         """Connect when first used.
 
         `endpoint`: one or several, also separated by commas, of which the first that answers is used; without one
-        KVD_URL counts, or tcp://127.0.0.1:7411. `connect_timeout` is how long to wait for a daemon (default:
-        `timeout`). Raises ValueError for an endpoint or a time that is none.
+        KVD_URL counts, or tcp://127.0.0.1:7411. `connect_timeout` is how long to wait for a daemon, in seconds
+        (default: `timeout`). `decode="utf-8"` returns keys and values as str. A `codec` encodes values and decodes
+        them: `kvd.JSON`, `kvd.MSGPACK`, or a pair of functions. Raises ValueError for an argument that is none.
         """
+        self.codec: Codec[Any, Any] = codec_of(decode, codec)
+        self._history: list[str] = []  # the history that the last watch saw
         self._pool = Pool(
             parse_endpoints(endpoint),
             timeout=checked_seconds("timeout", timeout),
             connect_timeout=checked_seconds("connect_timeout", timeout if connect_timeout is None else connect_timeout),
             keys=keys,
         )
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """Return a client of a URL: endpoints, and after a `?` timeout, connect_timeout, decode, key and server_key.
+
+        >>> Client.from_url("tcp://127.0.0.1:7411?timeout=2&decode=utf-8").timeout
+        2.0
+        """
+        return cls(**{**url_options(url), **options})
 
     @property
     def endpoint(self) -> str:
@@ -73,14 +117,37 @@ class Client(Methods, Direct, Closing):
         """Return how long a command may take, in seconds."""
         return self._pool.timeout
 
-    @property
-    def keys(self) -> Keys | None:
-        """Return the keys."""
-        return self._pool.keys
-
     def __repr__(self) -> str:
         """Return the endpoints."""
         return f"{type(self).__name__}({','.join([each.text for each in self._pool.endpoints])!r})"
+
+    def __getitem__(self, key: Text) -> V:
+        """Return the value of a key. Raises KeyError when there is none."""
+        value = self.get(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __setitem__(self, key: Text, value: Any) -> None:
+        """Set a key."""
+        self.set(key, value)
+
+    def __delitem__(self, key: Text) -> None:
+        """Clear a key. Raises KeyError when there is none."""
+        if not self.clear(key):
+            raise KeyError(key)
+
+    def __contains__(self, key: Text) -> bool:
+        """Return whether a key exists."""
+        return self.exists(key) > 0
+
+    def __iter__(self) -> Iterator[K]:
+        """Yield all keys."""
+        return self.scan()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied: a copy would share the connections."""
+        raise TypeError("a Client cannot be copied or pickled: make one where it is used")
 
     def answer(self, command: Command) -> Ok:
         """Run a command; return its result and the revision it reflects."""
@@ -98,9 +165,9 @@ class Client(Methods, Direct, Closing):
 
     def call(self, call: Call[R]) -> R:
         """Run a method's call."""
-        return call.convert(self.answer(call.command).result)
+        return call.convert(None if call.command is None else self._pool.answer(call.command).result)
 
-    def once(self, token: bytes | None = None) -> "OnceClient":
+    def once(self, token: bytes | None = None) -> "OnceClient[K, V]":
         """Return a view whose writes run once however often they are sent: safe to send again after a break.
 
         Without a token each write gets a new one; with a token of yours (8 to 64 bytes) the same write may
@@ -111,7 +178,16 @@ class Client(Methods, Direct, Closing):
         """
         return OnceClient(self, token)
 
-    def pipeline(self) -> "Pipeline":
+    def with_revision(self) -> "RevisionClient[K, V]":
+        """Return a view whose methods return their result and the revision: of a write, that of its last change.
+
+        >>> result, revision = kv.with_revision().set("greeting", "hello")
+        >>> kv.entry("greeting").revision == revision
+        True
+        """
+        return RevisionClient(self)
+
+    def pipeline(self) -> Pipeline[K, V]:
         """Return a gatherer that sends at once and waits at the end.
 
         >>> with kv.pipeline() as p:
@@ -120,9 +196,9 @@ class Client(Methods, Direct, Closing):
         >>> p.results
         [None, b'1']
         """
-        return Pipeline(self._pool)
+        return Pipeline(self._pool, self.codec)
 
-    def transaction(self, conditions: Mapping[Any, int] | None = None) -> "TransactionBuilder":
+    def transaction(self, conditions: Mapping[Any, int] | None = None) -> "TransactionBuilder[K, V]":
         """Return a gatherer whose commands run whole or not at all; `conditions` are revisions by key (0: none).
 
         >>> with kv.transaction({"no such key": 0}) as t:
@@ -133,21 +209,33 @@ class Client(Methods, Direct, Closing):
         """
         return TransactionBuilder(self, conditions or {})
 
-    def scan(self, prefix: Text = b"") -> Iterator[bytes]:
+    def scan(self, prefix: Text = b"") -> Iterator[K]:
         """Yield all keys that begin with a prefix, in byte order, page by page.
 
         >>> list(kv.scan("gree"))
         [b'greeting']
         """
-        return (item for page in pages(self, prefix, values=None) for item in page)
+        return (self.codec.key(item) for page in pages(self, prefix, values=None) for item in page)
 
-    def items(self, prefix: Text = b"") -> Iterator[tuple[bytes, bytes]]:
+    def keys(self, prefix: Text = b"") -> list[K]:
+        """Return all keys that begin with a prefix (there are no patterns). Of many keys, `scan` takes less memory.
+
+        >>> kv.keys("gree")
+        [b'greeting']
+        """
+        if key_bytes(prefix) == b"*":
+            raise ValueError("keys takes a prefix, not a pattern: keys() returns all keys")
+        return list(self.scan(prefix))
+
+    def items(self, prefix: Text = b"") -> Iterator[tuple[K, V]]:
         """Yield keys and values of a prefix, in byte order, page by page.
 
         >>> list(kv.items("gree"))
         [(b'greeting', b'hello')]
         """
-        return ((item[0], item[1]) for page in pages(self, prefix, values=True) for item in page)
+        codec = self.codec
+        found = (item for page in pages(self, prefix, values=True) for item in page)
+        return ((codec.key(item[0]), codec.value(item[1])) for item in found)
 
     def load(self, pairs: Pairs) -> int:
         """Set any number of keys, from a mapping or any iterable of pairs; return how many: the fastest way in.
@@ -160,7 +248,7 @@ class Client(Methods, Direct, Closing):
         2500
         """
         with self.stream() as stream:
-            return load(stream, pairs)
+            return load(stream, pairs, self.codec)
 
     def stream(self, **options: Any) -> Stream:
         """Return a connection of its own for many commands in flight; close it."""
@@ -169,13 +257,27 @@ class Client(Methods, Direct, Closing):
         times = {"timeout": pool.timeout, "connect_timeout": pool.connect_timeout}
         return Stream(endpoints, **{**times, "keys": pool.keys, **options})
 
-    def watch(
-        self, *prefixes: Text, since: int | None = None, snapshot: bool = False, on_state: OnState | None = None
+    def watch(  # the options of a watch are its arguments
+        self,
+        *prefixes: Text,
+        key: Text | Iterable[Text] = (),
+        kinds: Iterable[str] | None = None,
+        values: bool = True,
+        since: int | Position | None = None,
+        history: str | None = None,
+        snapshot: bool = False,
+        mark: bool = False,
+        on_state: OnState | None = None,
     ) -> Watch:
         """Follow the changes of keys that begin with any of the prefixes (none: all), each once and in order.
 
-        `since` resumes after a revision; without it changes come from now on. With `snapshot` the entries
-        that are there come first, as SET changes. It goes on across restarts of the daemon.
+        `key` follows exactly this key, or these. `kinds` are the kinds wanted, as "SET" or "CLEAR"; `values=False`
+        leaves values out. With `mark`, a change of the kind SNAPSHOT_END comes when the snapshot is complete.
+
+        `since` resumes after a revision, or at the `position` of an earlier watch; without it changes come from now
+        on. With `snapshot` the entries that are there come first, as SET changes. It goes on across restarts of the
+        daemon. When the daemon has another history than `history`, than that of the position, or than the last watch
+        of this client saw, a watch with `since` raises HistoryChanged: its revisions mean something else there.
 
         >>> with kv.watch("user:", since=0) as changes:
         ...     kv.set("user:1", "Ada")
@@ -183,36 +285,71 @@ class Client(Methods, Direct, Closing):
         >>> change.kind, change.key, change.value
         ('SET', b'user:1', b'Ada')
         """
+        if since is not None and not isinstance(since, Position) and history is None and since > 0:
+            history = self._history[0] if self._history else None
         return Watch(
             [each.text for each in self._pool.endpoints],
-            [data(prefix) for prefix in prefixes],
+            select(prefixes, key, kinds, self.codec, values=values, mark=mark),
             since=since,
+            history=history,
             snapshot=snapshot,
             timeout=self.timeout,
-            keys=self.keys,
+            keys=self._pool.keys,
             on_state=on_state,
+            on_history=self._remember_history,
         )
 
     def close(self) -> None:
         """Close the connections; one that another thread is using is closed when that is done."""
         self._pool.close()
 
+    def _remember_history(self, history: str) -> None:
+        """Remember which history a watch saw."""
+        self._history[:] = [history]
 
-def pages(client: Client, prefix: Text, *, values: bool | None) -> Iterator[list[Any]]:
+
+def url_options(url: str) -> dict[str, Any]:
+    """Return the arguments of a client that a URL stands for. Raises ValueError."""
+    endpoint, texts = parse_url(url)
+    options: dict[str, Any] = {"endpoint": endpoint}
+    if ("key" in texts) != ("server_key" in texts):
+        raise ValueError("key and server_key go together: who we are, and which daemon we trust")
+    for name, text in texts.items():
+        if name in ("timeout", "connect_timeout"):
+            options[name] = number_of(name, text)
+        elif name == "decode":
+            options[name] = text
+        elif name == "key":
+            options["keys"] = read_keys(text, texts["server_key"])
+        elif name != "server_key":
+            raise ValueError(f"{name!r} is no option: there are timeout, connect_timeout, decode, key and server_key")
+    return options
+
+
+def number_of(name: str, text: str) -> float:
+    """Return a number of seconds. Raises ValueError that names the option."""
+    try:
+        return checked_seconds(name, float(text))
+    except ValueError:
+        raise ValueError(f"{name} has to be a number of seconds above 0, not {text!r}") from None
+
+
+def pages(client: Client[Any, Any], prefix: Text, *, values: bool | None) -> Iterator[list[Any]]:
     """Yield the items of SCAN's pages."""
     after: bytes | None = None
     while True:
-        items, after = client.run(Scan(data(prefix), after, WALK_KEYS, values))
+        items, after = client.run(Scan(key_bytes(prefix), after, WALK_KEYS, values))
         yield items
         if after is None:
             return
 
 
-class OnceClient(Methods, Direct):
+class OnceClient(Methods[K, V], Direct):
     """A client's methods, each write under ONCE."""
 
-    def __init__(self, client: Client, token: bytes | None) -> None:
+    def __init__(self, client: Client[K, V], token: bytes | None) -> None:
         self.client = client
+        self.codec = client.codec
         self.token = token
 
     def call(self, call: Call[R]) -> R:
@@ -232,10 +369,26 @@ def once(command: Write, token: bytes | None) -> Once:
     return Once(os.urandom(16) if token is None else token, command)
 
 
-class Gatherer(Methods, Gathered):
+class RevisionClient(Methods[K, V], WithRevision):
+    """A client's methods, each of which returns its result and a revision."""
+
+    def __init__(self, client: Client[K, V]) -> None:
+        self.client = client
+        self.codec = client.codec
+
+    def call(self, call: Call[R]) -> tuple[R, int]:
+        """Run a call; return its result and the revision it reflects (0 when there were no keys)."""
+        if call.command is None:
+            return call.convert(None), 0
+        answer = self.client.answer(call.command)
+        return call.convert(answer.result), answer.revision
+
+
+class Gatherer(Methods[K, V], Gathered):
     """Keeps calls until the end of its `with`; then `results` has what they gave."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: Codec[Any, Any]) -> None:
+        self.codec = codec
         self.calls: list[Call[Any]] = []
         self.results: list[Any] = []
 
@@ -248,22 +401,24 @@ class Gatherer(Methods, Gathered):
         self.call(Call(command, same))
 
 
-class TransactionBuilder(Gatherer):
+class TransactionBuilder(Gatherer[K, V]):
     """Gathers commands and sends them as one TRANSACTION at the end of its `with`."""
 
-    def __init__(self, client: Client, conditions: Mapping[Any, int]) -> None:
-        super().__init__()
+    def __init__(self, client: Client[K, V], conditions: Mapping[Any, int]) -> None:
+        super().__init__(client.codec)
         self.client = client
         self.conditions = conditions
 
     def command(self) -> Transaction:
         """Return the command that they are together."""
-        conditions = [(data(key), revision) for key, revision in self.conditions.items()]
-        return Transaction(conditions, [call.command for call in self.calls])  # type: ignore[misc]  # checked by the daemon
+        conditions = [(key_bytes(key), revision) for key, revision in self.conditions.items()]
+        commands = [call.command for call in self.calls if call.command is not None]
+        return Transaction(conditions, commands)  # type: ignore[arg-type]  # checked by the daemon
 
-    def took(self, results: list[Any]) -> None:
+    def on_results(self, results: list[Any]) -> None:
         """Keep the results."""
-        self.results = [call.convert(result) for call, result in zip(self.calls, results, strict=True)]
+        found = iter(results)
+        self.results = [call.convert(None if call.command is None else next(found)) for call in self.calls]
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -273,5 +428,7 @@ class TransactionBuilder(Gatherer):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Run them, unless an error leaves the block."""
-        if kind is None and self.calls:
-            self.took(self.client.answer(self.command()).result)
+        if kind is not None:
+            return
+        command = self.command()
+        self.on_results(self.client.answer(command).result if command.commands else [])

@@ -34,7 +34,7 @@ EVERY_MODE = pytest.mark.parametrize(("mode", "options"), MODES.items())
 def test_without_a_daemon_it_says_so(kvsh, mode, options):
     code, out, messages = kvsh("--timeout", "0.1", "--url", "ipc:///tmp/kvsh-none", mode, *options)
     assert (code, out) == (3, b"" if mode != "--scan" else out)
-    assert "no daemon answers at ipc:///tmp/kvsh-none: start one with" in messages
+    assert "no daemon answers at ipc:///tmp/kvsh-none (No such file or directory): start one with" in messages
 
 
 @pytest.fixture

@@ -1,0 +1,182 @@
+"""kvd's Python clients beside redis-py with hiredis, in one run. Redis runs with `appendfsync always`.
+
+    python_clients.py [ROUNDS] [NAME ...]
+
+Each round runs a scenario on redis-py and then on kvd. The figure is the median of the rounds' ratios of calls a second
+(above 1: kvd is ahead), with the client's processor time a call. It needs redis-server, redis and hiredis (PyPI).
+`bare get` is a socket of Python's that sends a prepared GET and reads the reply, to either server: what a client in
+Python cannot beat. Quote ratios: machines are noisy.
+"""
+
+import asyncio
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any, NamedTuple
+
+import redis
+import redis.asyncio
+from daemons import KVD_PORT, REDIS_PORT, URL, kvd_daemon, redis_daemon
+
+from kvd import AsyncClient, Client, wire
+from kvd.client.connection import REQUEST_ENVELOPE, make_session
+from kvd.client.zmtp import frame
+from kvd.commands.values import Get
+
+VALUE = b"x" * 100
+KEYS = [f"key:{number}" for number in range(100)]
+THREADS, TASKS, PIPELINE = 8, 50, 1_000
+
+
+class Figures(NamedTuple):
+    """Calls a second, and microseconds of this process's processor time a call."""
+
+    rate: float
+    cpu_us: float
+
+
+def measure(calls: int, work: Callable[[], object]) -> Figures:
+    """Run some work that makes so many calls."""
+    begun, used = time.perf_counter(), time.process_time()
+    work()
+    return Figures(calls / (time.perf_counter() - begun), (time.process_time() - used) / calls * 1e6)
+
+
+def one_by_one(client: Any, name: str, calls: int) -> Figures:
+    """Call GET or SET one by one."""
+    if name == "get":
+        return measure(calls, lambda: [client.get("key:1") for _ in range(calls)])
+    return measure(calls, lambda: [client.set("key:1", VALUE) for _ in range(calls)])
+
+
+def pipelined(client: Any, name: str, calls: int) -> Figures:
+    """Run pipelines of a thousand."""
+
+    def work() -> None:
+        for _ in range(calls // PIPELINE):
+            if isinstance(client, Client):
+                with client.pipeline() as pipeline:
+                    fill(pipeline, name)
+            else:
+                pipeline = client.pipeline(transaction=False)
+                fill(pipeline, name)
+                pipeline.execute()
+
+    return measure(calls, work)
+
+
+def fill(pipeline: Any, name: str) -> None:
+    """Put a thousand commands into a pipeline."""
+    for number in range(PIPELINE):
+        if name == "get":
+            pipeline.get(KEYS[number % len(KEYS)])
+        else:
+            pipeline.set(KEYS[number % len(KEYS)], VALUE)
+
+
+def many_keys(client: Any, name: str, calls: int) -> Figures:
+    """Read a hundred keys at once."""
+    read = client.multiget if isinstance(client, Client) else client.mget
+    del name
+    return measure(calls, lambda: [read(*KEYS) for _ in range(calls)])
+
+
+def threaded(client: Any, name: str, calls: int) -> Figures:
+    """Call from eight threads that share the client."""
+
+    def work() -> None:
+        part = calls // THREADS
+        threads = [threading.Thread(target=one_by_one, args=(client, name, part)) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return measure(calls, work)
+
+
+def awaited(client: Any, name: str, calls: int) -> Figures:
+    """Call from fifty tasks."""
+
+    async def task(client: Any, count: int) -> None:
+        for _ in range(count):
+            await (client.get("key:1") if name == "get" else client.set("key:1", VALUE))
+
+    async def work() -> None:
+        if isinstance(client, Client):
+            async with AsyncClient(URL) as ours:
+                await asyncio.gather(*[task(ours, calls // TASKS) for _ in range(TASKS)])
+        else:
+            async with redis.asyncio.Redis(port=REDIS_PORT) as theirs:
+                await asyncio.gather(*[task(theirs, calls // TASKS) for _ in range(TASKS)])
+
+    return measure(calls, lambda: asyncio.run(work()))
+
+
+def bare(client: Any, name: str, calls: int) -> Figures:
+    """Send a prepared GET over a bare socket and read what comes back."""
+    del name
+    is_ours = isinstance(client, Client)
+    with socket.create_connection(("127.0.0.1", KVD_PORT if is_ours else REDIS_PORT)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        request = b"*2\r\n$3\r\nGET\r\n$5\r\nkey:1\r\n"
+        if is_ours:
+            request = REQUEST_ENVELOPE + frame(0, wire.encode(Get(b"key:1")))
+            session = make_session(None)
+            while not session.is_open:
+                sock.sendall(session.take_outgoing())
+                session.receive(sock.recv(4096))
+            sock.sendall(session.take_outgoing())
+
+        def work() -> None:
+            for _ in range(calls):
+                sock.send(request)
+                sock.recv(4096)
+
+        return measure(calls, work)
+
+
+SCENARIOS: dict[str, tuple[Callable[[Any, str, int], Figures], str, int]] = {
+    "set": (one_by_one, "set", 2_000),
+    "get": (one_by_one, "get", 10_000),
+    "pipeline 1000 set": (pipelined, "set", 40_000),
+    "pipeline 1000 get": (pipelined, "get", 60_000),
+    "multiget 100": (many_keys, "get", 3_000),
+    "8 threads get": (threaded, "get", 8_000),
+    "8 threads set": (threaded, "set", 4_000),
+    "asyncio 50 set": (awaited, "set", 20_000),
+    "asyncio 50 get": (awaited, "get", 20_000),
+    "bare get": (bare, "get", 10_000),
+}
+
+
+def main() -> None:
+    """Compare in so many rounds (5)."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    names = sys.argv[2:] or list(SCENARIOS)
+    with redis_daemon(), kvd_daemon():
+        theirs, ours = redis.Redis(port=REDIS_PORT), Client(URL)
+        for client in (theirs, ours):
+            for key in KEYS:
+                client.set(key, VALUE)
+        for name in names:
+            run, op, calls = SCENARIOS[name]
+            pairs = [(run(theirs, op, calls), run(ours, op, calls)) for _ in range(rounds)]
+            ratios = sorted(mine.rate / other.rate for other, mine in pairs)
+            other, mine = [
+                Figures(*[median(column) for column in zip(*side, strict=True)]) for side in zip(*pairs, strict=True)
+            ]
+            print(
+                f"{name:18} redis-py {other.rate:>8,.0f}/s {other.cpu_us:>4.0f} us"
+                f"  kvd {mine.rate:>8,.0f}/s {mine.cpu_us:>4.0f} us"
+                f"  ratio {median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})",
+                flush=True,
+            )
+        ours.close()
+
+
+if __name__ == "__main__":
+    main()
