@@ -102,6 +102,7 @@ class Client(Methods[K, V], Direct, Closing):
     def from_url(cls, url: str, **options: Any) -> Self:
         """Return a client of a URL: endpoints, and after a `?` timeout, connect_timeout, decode, key and server_key.
 
+        >>> from kvd import Client
         >>> Client.from_url("tcp://127.0.0.1:7411?timeout=2&decode=utf-8").timeout
         2.0
         """
