@@ -9,19 +9,22 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from support.running import ROOT
+from system.test_unit import PIP, UNIT, in_root
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SECTION = re.compile(r"^## (.*?)\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
 LINKS = re.findall(r"\]\((\S+?)\)", README)
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".data", "build", "dist", "__pycache__", ".*_cache", ".hypothesis")
+NOT_COPIED = (".git", ".venv", ".data", "build", "dist", "__pycache__", ".*_cache", ".hypothesis")
 
 PROMPT = ".data> "
 PYTHON = ("read_keys", "Client()", "zmq.REQ", "zmq.SUB")  # a word that only one example has, its name here
@@ -61,7 +64,7 @@ end_when_seen() { # WORD OUTPUT PID
     cat "$2"; fail "it did not write $1"
 }
 """
-PIP = """\
+STAND_IN = """\
 #!{python}
 import re, sys, tomllib
 from importlib.metadata import version
@@ -69,6 +72,17 @@ extra = re.fullmatch(r"install --quiet -e \\.\\[(\\w+)\\]", " ".join(sys.argv[1:
 with open("pyproject.toml", "rb") as file:
     requirements = tomllib.load(file)["project"]["optional-dependencies"][extra]
 print(*(version(re.match(r"[\\w.-]+", each)[0]) for each in requirements))
+"""
+# What the README names, what a machine with systemd has, and where this machine gets packages from.
+PACKAGES = "git,make,python3,python3-venv,curl,sudo,systemd,systemd-sysv,dbus,ca-certificates"
+# What systemd runs at the boot: a user who may use sudo types the README.
+NEWCOMER = """\
+id newcomer 2>/dev/null || useradd -s /bin/bash newcomer
+echo "newcomer ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/newcomer
+grep -q " $(hostname)$" /etc/hosts || echo "127.0.1.1 $(hostname)" >>/etc/hosts
+chown -R newcomer: /home/newcomer
+runuser -l newcomer -c "cd kvd && bash ../readme.sh"
+printf '\\n:::STATUS %s\\n' $?
 """
 
 
@@ -154,7 +168,7 @@ def lone_network():
 def checkout(tmp_path):
     """Return a copy of the checkout that uses its environment, with a stand-in for pip."""
     copy = tmp_path / "kvd"
-    shutil.copytree(ROOT, copy, ignore=NOT_COPIED, symlinks=True)
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
     environment = ROOT / ".venv"
     (copy / ".venv/bin").mkdir(parents=True)
     for path in [*environment.iterdir(), *(environment / "bin").iterdir()]:
@@ -165,7 +179,7 @@ def checkout(tmp_path):
             shutil.copyfile(path, there)  # newer than all of the copy, so that make has nothing to install
         elif path.name != "pip" and path != environment / "bin":
             there.symlink_to(path)
-    (copy / ".venv/bin/pip").write_text(PIP.format(python=environment / "bin/python"))
+    (copy / ".venv/bin/pip").write_text(STAND_IN.format(python=environment / "bin/python"))
     (copy / ".venv/bin/pip").chmod(0o755)
     return copy
 
@@ -196,10 +210,56 @@ def test_every_block_works_as_printed_in_one_shell(checkout, tmp_path):
     judge(chosen, transcript, process.returncode)
 
 
+@pytest.mark.long
+@pytest.mark.skipif(os.geteuid() != 0, reason="booting a Debian root wants root")
+@pytest.mark.skipif(
+    not (shutil.which("systemd-nspawn") and shutil.which("debootstrap")),
+    reason="this wants systemd-nspawn and debootstrap: apt-get install systemd-container debootstrap",
+)
+@pytest.mark.parametrize("release", ["bookworm", "trixie"])
+def test_a_newcomer_types_all_of_it_on_a_fresh_debian(release, tmp_path):
+    """The network is the machine's, for pip, so its ports have to be free."""
+    for port in (7411, 7412, 7480, 9411):
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+    root = debian(release, tmp_path)
+    home = root / "home/newcomer"
+    shutil.copytree(ROOT, home / "kvd", ignore=shutil.ignore_patterns("*.so", *NOT_COPIED), symlinks=True)
+    (home / "readme.sh").write_text(program(steps()))
+    (root / "root/trial.sh").write_text(NEWCOMER)
+    (root / "etc/systemd/system/trial.service").write_text(UNIT)
+    in_root(root, "systemctl", "enable", "trial.service")
+    options = ["--quiet", "--boot", "--console=pipe", "--register=no", "--keep-unit"]
+    command = ["systemd-nspawn", *options, "--directory", str(root)]
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=1800, check=False)
+    transcript = (root / "root/transcript").read_text(encoding="utf-8", errors="replace")
+    print(transcript)
+    transcript, _, status = transcript.partition("\n:::STATUS ")
+    judge(steps(), transcript, int(status or -1))
+
+
+def debian(release, directory):
+    """Return a fresh Debian root: made in KVD_TEST_ROOT once and copied, or made here."""
+    made = Path(os.environ.get("KVD_TEST_ROOT", directory / "debian")).with_suffix(f".{release}")
+    if not (made / "usr/bin/systemctl").exists():
+        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", release, str(made)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    for path in map(Path, PIP):
+        if path.exists():
+            (made / path.relative_to("/")).unlink(missing_ok=True)
+            shutil.copy(path, made / path.relative_to("/"))
+    subprocess.run(["cp", "-a", made, directory / release], check=True)
+    return directory / release
+
+
 def prepared(text, daemon):
-    """Return an example for this daemon's endpoints."""
+    """Return an example, of the README or the manual, for this daemon's endpoints and for the msgpack that we have."""
     text = text.replace("tcp://127.0.0.1:7411", daemon.commands).replace("tcp://127.0.0.1:7412", daemon.changes)
-    return text.replace("Client()", f"Client({daemon.commands!r})")
+    text = text.replace("Client()", f"Client({daemon.commands!r})")
+    library = "from msgspec import msgpack\nmsgpack.packb, msgpack.unpackb = msgpack.encode, msgpack.decode\n"
+    return re.sub(r"^import msgpack\n", library, text, flags=re.MULTILINE)
 
 
 def run(text):
