@@ -30,7 +30,7 @@ PROMPT = ".data> "
 PYTHON = ("read_keys", "Client()", "zmq.REQ", "zmq.SUB")  # a word that only one example has, its name here
 WATCH_BY_HTTP = "curl -N 'http://127.0.0.1:7480/v1/watch?prefix=user:&since=0'"
 # What Ctrl-C ends, and what it must have written before.
-ENDLESS = {"kvsh watch user:": "user:0", "kvsh --stat": "ops", WATCH_BY_HTTP: "user:", "zmq.SUB": "b'kuser:0'"}
+ENDLESS = {"kvsh watch user:": "user:0", WATCH_BY_HTTP: "user:", "zmq.SUB": "b'kuser:0'"}
 STATUS = {"kvsh get country": 1}
 # What a reader is to see.
 SEEN = {
@@ -41,6 +41,7 @@ SEEN = {
     "kvsh get city": "Ahmedabad\n",
     "kvsh < script.kv": "OK\nAda\n",
     "kvsh --json multiget city country": '["Ahmedabad",null]\n',
+    "kvsh --stat -r 3": "ops",
     "kvsh --scan user:": "user:1\n",
     "curl http://127.0.0.1:7480/kv/city": "Ahmedabad",
     "Client()": "SET b'user:999'\n",
@@ -144,6 +145,12 @@ def judge(chosen, transcript, status):
         assert SEEN.get(step.name, "") in text, f"README, {step.section}: {step.name}\n{text}"
     assert status == 0, f"README, {said[-1:]}"
     assert [step for step, _ in said] == chosen
+
+
+def test_what_ctrl_c_ends_is_the_last_of_its_block():
+    """Ctrl-C also throws away what was pasted behind it."""
+    for language, block in FENCED.findall(README):
+        assert not [line for line in shell_lines(block)[:-1] if language == "sh" and line in ENDLESS]
 
 
 def test_each_expectation_is_about_something_in_the_readme():
@@ -316,3 +323,10 @@ def test_links_work_outside_of_the_repository():
 @pytest.mark.parametrize("link", sorted(set(LINKS)))
 def test_every_link_leads_somewhere(link):
     assert (ROOT / link.partition("/blob/main/")[2]).is_file()
+
+
+def test_what_contributing_names_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:kvd|kvsh|tests|docs|man)/[\w./]+)`", text) + re.findall(r"\]\(([^):]+)\)", text)
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).exists()] == []
