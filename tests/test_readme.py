@@ -125,10 +125,10 @@ def shell_lines(block):
 
 def program(chosen):
     """Return the steps as a program of bash that names each one and stops at the first that goes wrong."""
-    return PRELUDE + "".join(map(typed, enumerate(chosen)))
+    return PRELUDE + "".join(map(write_step, enumerate(chosen)))
 
 
-def typed(numbered):
+def write_step(numbered):
     """Return one step of the program."""
     number, step = numbered
     head = f"printf '\\n:::{number}\\n'\n"
