@@ -48,7 +48,7 @@ def explain(body: bytes) -> Refused:
         if command is None:
             return UnknownCommand(f"there is no command {name[:64]!r}: COMMANDS lists them")
         return explain_arguments(command, fault_of(command, body))
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:  # TypeError: a map's key is a map
         return BadRequest(f"the body is not msgpack: {error}")
 
 

@@ -92,7 +92,7 @@ def decode_jsonl(record: bytes) -> Entry:
         raise
     except msgspec.ValidationError:
         raise Malformed(misfit(record)) from None
-    except (ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Malformed(f"is not JSON: {error}") from None
 
 
@@ -104,7 +104,7 @@ def misfit(record: bytes) -> str:
     """Return why a line is not a Line."""
     try:
         found = msgspec.json.decode(record)
-    except (ValueError, RecursionError) as error:  # further on
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # further on
         return f"is not JSON: {error}"
     if isinstance(found, dict):
         found = {name: data_of(value) if name in BASE64 else value for name, value in found.items()}
