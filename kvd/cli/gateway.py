@@ -174,7 +174,7 @@ def tcp_command(  # its options
     width: str,
     connections: int,
 ) -> None:
-    """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See docs/tcp.md."""
+    """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See kvd-gateway(8)."""
     with sentences():
         keys, tcp = own_keys(key, server_key), room("tcp", "tcp")
         wide = room("tcp_protocol", "tcp").WIDTHS[width]
@@ -206,7 +206,7 @@ def nats_command(  # noqa: PLR0913  # its options
     changes: bool,
     since: str | None,
 ) -> None:
-    """Publish every change to a NATS server, at least once, in order. See docs/nats.md."""
+    """Publish every change to a NATS server, at least once, in order. See kvd-gateway(8)."""
     if not (since in (None, "start", "now") or (since.isascii() and since.isdigit())):
         raise click.BadParameter("a revision, start or now", param_hint="--since")
     with sentences():
