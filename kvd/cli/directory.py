@@ -77,7 +77,9 @@ def line_of(damage: Damage) -> str:
 @click.argument("directory", type=DIRECTORY)
 @click.argument("destination", type=FILE)
 def backup_command(directory: Path, destination: Path) -> None:
-    """Copy a data directory, in use or not, into one new file: all entries, as of one commit.
+    """Copy a data directory, in use or not, into one new file.
+
+    The file has all entries, as of one commit.
 
     Example: kvd backup /var/lib/kvd /backup/monday.kvd
     """

@@ -101,7 +101,9 @@ def room(name: str, extra: str) -> Any:
 @gateway.command("token")
 @click.argument("name")
 def token_command(name: str) -> None:
-    """Make a token for NAME: tell it on standard error, and print the lines for the token file.
+    """Make a token for NAME, and its lines for the token file.
+
+    The token goes to standard error, the lines to standard output.
 
     Example: kvd gateway token ada >>/etc/kvd/tokens.toml
     """
@@ -126,7 +128,9 @@ def token_command(name: str) -> None:
 )
 @with_door
 def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...], drain_s: float) -> None:
-    """Serve HTTP: REST, JSON, changes as events and over WebSockets, /metrics, and a page to look at, at /ui.
+    """Serve HTTP: REST, JSON, changes, metrics, and a page.
+
+    Changes come as events and over WebSockets; the page, to look at, is at /ui, the metrics at /metrics.
 
     It needs the extra kvd[http]: pip install 'kvd[http]'
 
