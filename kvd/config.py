@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from kvd.commands.diagnosis import Fault, Problem, first_fault, type_of
 from kvd.errors import BadConfiguration
 from kvd.limits import JOURNAL_KEPT_BYTES, JOURNAL_KEPT_CHANGES, MIB, SLOW_KEPT, SLOW_TOLD_MAX, SLOW_US
 
@@ -154,8 +155,8 @@ def settings(
         try:
             values[name] = converted(name, found, strict=not source.startswith("KVD_"))
             sources[name] = source
-        except msgspec.ValidationError as error:
-            mistakes.append(f"{source}: {name}: {told(error, OPTIONS[name])}")
+        except Unfit as error:
+            mistakes.append(f"{source}: {name}: {error}")
     for name, found in flags.items():
         if found not in (None, ()):
             values[name], sources[name] = found, OPTIONS[name].flag
@@ -220,28 +221,51 @@ def unknown(name: str) -> str:
     return f"{name}: unknown option; {hint}"
 
 
+class Unfit(ValueError):
+    """A value that an option cannot have; the message says what it has to be."""
+
+
 def converted(name: str, found: Any, *, strict: bool) -> Any:
-    """Return a value as its field's type; raises msgspec.ValidationError."""
-    value = msgspec.convert(found, FIELDS[name].type, strict=strict, dec_hook=path_of)
-    if isinstance(value, str | Path) and not str(found):
-        raise msgspec.ValidationError("it is empty")
+    """Return a value as its field's type; raises Unfit. A value that is not strict is text, of whatever it means."""
+    if Path in (OPTIONS[name].type, *get_args(OPTIONS[name].type)):
+        return path_of(found)
+    try:
+        value = msgspec.convert(found, FIELDS[name].type, strict=strict)
+    except msgspec.ValidationError:
+        raise Unfit(misfit(found if strict else number_or_text(found), OPTIONS[name])) from None
+    if value == "":
+        raise Unfit("it is empty")
     return value
 
 
-def path_of(kind: type, found: Any) -> Any:
-    """Return a path for a text."""
-    if kind is Path and isinstance(found, str) and found:
+def path_of(found: Any) -> Path:
+    """Return a path for a text; raises Unfit."""
+    if isinstance(found, str) and found:
         return Path(found)
-    raise msgspec.ValidationError("it has to be a path in quotes")
+    raise Unfit("it has to be a path in quotes")
 
 
-def told(error: msgspec.ValidationError, option: Option) -> str:
-    """Return what is wrong with a value, in our words."""
+def number_or_text(found: Any) -> Any:
+    """Return the number that a text of the environment is, or the text."""
+    return int(found) if isinstance(found, str) and re.fullmatch(r"-?[0-9]{1,30}", found) else found
+
+
+WANTED: dict[type, str] = {str: "text in quotes", int: "a whole number", list: f'a list, as ["{LISTEN}"]'}
+GOT: dict[type, str] = {**WANTED, bool: "true or false", dict: "a table", list: "a list"}
+
+
+def misfit(found: Any, option: Option) -> str:
+    """Return what a value has to be, which msgspec has refused."""
     if option.choices:
         return f"it has to be one of {', '.join(option.choices)}"
-    names = {"str": "text in quotes", "int": "a whole number", "array": 'a list, as ["tcp://127.0.0.1:7411"]'}
-    said = re.sub(r"`(\w+)( \| null)?`", lambda match: names.get(match[1], match[1]), str(error))
-    return said.replace("Expected ", "it has to be ").replace(", got ", ", not ")
+    fault = first_fault(found, type_of(FIELDS[option.name].type))
+    assert isinstance(fault, Fault)  # no option is a struct
+    place = "".join(f" {int(step) + 1} of the list" for step in fault.path)
+    wanted = f"{f'item{place}' if place else 'it'} has to be {WANTED[fault.expected]}"
+    if fault.problem is Problem.TYPE:
+        return f"{wanted}, not {GOT.get(fault.got, fault.got.__name__)}"
+    length = " of length" if fault.expected is list else ""
+    return f"{wanted}{length} {'>=' if fault.problem is Problem.MIN else '<='} {fault.bound}"
 
 
 def plain(value: Any) -> Any:

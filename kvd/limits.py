@@ -143,6 +143,10 @@ HTTP_DRAIN_MS = 5_000
 HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends
 WATCH_SIGN_MS = 15_000
 
+# All gateways: a block as large as this has memory of its own, given back with it; of the heap's so much is kept free.
+GATEWAY_BLOCK_BYTES = MIB
+GATEWAY_TRIM_BYTES = 16 * MIB
+
 # TCP: what all connections share (requests: IN_FLIGHT_MAX), then what one may have. Replies count from when their
 # request is sent, as large as the connection's have been at most, until the client has taken them.
 TCP_CONNECTIONS_MAX = 1_000

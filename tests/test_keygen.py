@@ -17,19 +17,54 @@ def keygen(*arguments):
     return done.exit_code, done.output
 
 
-def test_it_makes_certificates_and_prints_the_table_and_what_to_type(tmp_path):
-    code, said = keygen("ada", "--directory", tmp_path)
+def streams(*arguments):
+    done = CliRunner().invoke(main, ["keygen", *map(str, arguments)])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_it_makes_certificates_and_the_table_alone_goes_to_standard_output(tmp_path):
+    code, table, said = streams("ada", "--directory", tmp_path)
     assert code == 0
     public, secret = zmq.auth.load_certificate(tmp_path / "ada.key_secret")
     assert zmq.auth.load_certificate(tmp_path / "ada.key") == (public, None)
     assert zmq.curve_public(secret) == public
-    table = "\n".join(line.strip() for line in said.splitlines() if line.startswith("    ") and "kv" not in line[4:8])
-    table = table.partition("--listen")[0]
+    assert table.startswith("[ada]\nkey = ")
     assert tomllib.loads(table)["ada"]["role"] == "write"
     assert parse_access(table, "access.toml").clients[public.decode()].name == "ada"
     assert f"kvsh --url tcp://HOST:7411 --key {tmp_path}/ada.key_secret --server-key daemon.key" in said
-    assert f"kvd serve --data DIRECTORY --key {tmp_path}/ada.key_secret --access access.toml" in said
-    assert secret.decode() not in said
+    assert secret.decode() not in said + table
+
+
+def test_two_tables_one_after_the_other_are_an_access_file(tmp_path):
+    tables = [streams(name, "--directory", tmp_path)[1] for name in ("ada", "bob")]
+    assert {client.name for client in parse_access("".join(tables), "access.toml").clients.values()} == {"ada", "bob"}
+
+
+@pytest.mark.parametrize("arguments", [("daemon",), ("main", "--daemon")])
+def test_the_daemon_has_no_table(tmp_path, arguments):
+    code, table, said = streams(*arguments, "--directory", tmp_path)
+    assert (code, table) == (0, "")
+    assert f"kvd serve --data DIRECTORY --key {tmp_path}/{arguments[0]}.key_secret --access access.toml" in said
+
+
+def test_a_second_time_nothing_changes_and_it_is_said_how_to_get_the_table_again(tmp_path):
+    _, table, _ = streams("ada", "--directory", tmp_path)
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    code, nothing, said = streams("ada", "--directory", tmp_path)
+    assert (code, nothing) == (73, "")
+    assert "kvd keygen --table ada >> access.toml" in said
+    assert streams("ada", "--table", "--directory", tmp_path) == (0, table, "")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(("text", "why"), [(None, "Invalid certificate file"), ("no certificate", "No public key")])
+def test_without_keys_there_is_no_table(tmp_path, text, why):
+    if text is not None:
+        (tmp_path / "ada.key").write_text(text)
+    code, nothing, said = streams("ada", "--table", "--directory", tmp_path)
+    assert (code, nothing) == (73, "")
+    assert said.startswith(f"kvd: {tmp_path}/ada.key: ")
+    assert why in said
 
 
 def test_a_secret_is_for_its_owner_alone_from_the_moment_it_exists(tmp_path, monkeypatch):

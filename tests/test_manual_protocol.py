@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import zmq
+from support.examples import prepare_example
 from support.mdoc import MAN, literals, section
 from test_golden import written
-from test_readme import prepared
 
 from kvd.commands import COMMANDS
 from kvd.commands.manual import page
@@ -28,14 +28,14 @@ def test_the_client_runs_and_prints_what_the_page_says(daemon):
     client, printed = literals(section(PROTOCOL, "A CLIENT"))
     assert all(len(line) <= 100 for line in client.splitlines())
     done = subprocess.run(
-        [sys.executable, "-c", prepared(client, daemon)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", prepare_example(client, daemon)], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == printed
 
 
 def test_the_client_tells_what_was_refused_and_that_nobody_is_there(daemon):
     client, _ = literals(section(PROTOCOL, "A CLIENT"))
-    functions = prepared(client, daemon).partition("\nurl = ")[0]
+    functions = prepare_example(client, daemon).partition("\nurl = ")[0]
     names = {}
     exec(functions, names)
     with pytest.raises(RuntimeError, match="BAD_ARGUMENT"):

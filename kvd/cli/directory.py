@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from kvd.errors import Corrupt, InUse, StartError
-from kvd.storage import Damage, at_rest, back_up, check, restore, salvage
+from kvd.storage import Damage, at_rest, back_up, check, report_if_whole, restore, salvage
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -34,12 +34,16 @@ def sentences() -> Iterator[None]:
 def check_command(directory: Path, *, repair: bool) -> None:
     """Read everything in a data directory and tell what is damaged.
 
-    It may be in use; it changes nothing, unless --repair is given: then what is whole is put together anew, the files
-    as they were are moved into a folder beside them, and what was lost is told. Exit code 74: something is damaged.
+    It may be in use; it changes nothing, unless --repair is given and something is damaged: then what is whole is put
+    together anew, the files as they were are moved into a folder beside them, and what was lost is told. Exit code 74:
+    something is damaged.
 
     Example: kvd check /var/lib/kvd
     """
     with sentences():
+        if repair and (whole := report_if_whole(directory, breathe)) is not None:
+            click.echo(f"nothing to repair: {whole.entries:,} entries and {whole.changes:,} changes are whole")
+            return
         if repair:
             repair_directory(directory)
         with in_any_state(directory):
@@ -73,7 +77,9 @@ def line_of(damage: Damage) -> str:
 @click.argument("directory", type=DIRECTORY)
 @click.argument("destination", type=FILE)
 def backup_command(directory: Path, destination: Path) -> None:
-    """Copy a data directory, in use or not, into one new file: all entries, as of one commit.
+    """Copy a data directory, in use or not, into one new file.
+
+    The file has all entries, as of one commit.
 
     Example: kvd backup /var/lib/kvd /backup/monday.kvd
     """

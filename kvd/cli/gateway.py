@@ -101,7 +101,9 @@ def room(name: str, extra: str) -> Any:
 @gateway.command("token")
 @click.argument("name")
 def token_command(name: str) -> None:
-    """Make a token for NAME: tell it on standard error, and print the lines for the token file.
+    """Make a token for NAME, and its lines for the token file.
+
+    The token goes to standard error, the lines to standard output.
 
     Example: kvd gateway token ada >>/etc/kvd/tokens.toml
     """
@@ -126,7 +128,9 @@ def token_command(name: str) -> None:
 )
 @with_door
 def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...], drain_s: float) -> None:
-    """Serve HTTP: REST, JSON, changes as events and over WebSockets, /metrics, and a page to look at, at /ui.
+    """Serve HTTP: REST, JSON, changes, metrics, and a page.
+
+    Changes come as events and over WebSockets; the page, to look at, is at /ui, the metrics at /metrics.
 
     It needs the extra kvd[http]: pip install 'kvd[http]'
 
@@ -174,7 +178,7 @@ def tcp_command(  # its options
     width: str,
     connections: int,
 ) -> None:
-    """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See docs/tcp.md."""
+    """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See kvd-gateway(8)."""
     with sentences():
         keys, tcp = own_keys(key, server_key), room("tcp", "tcp")
         wide = room("tcp_protocol", "tcp").WIDTHS[width]
@@ -206,7 +210,7 @@ def nats_command(  # noqa: PLR0913  # its options
     changes: bool,
     since: str | None,
 ) -> None:
-    """Publish every change to a NATS server, at least once, in order. See docs/nats.md."""
+    """Publish every change to a NATS server, at least once, in order. See kvd-gateway(8)."""
     if not (since in (None, "start", "now") or (since.isascii() and since.isdigit())):
         raise click.BadParameter("a revision, start or now", param_hint="--since")
     with sentences():

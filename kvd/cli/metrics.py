@@ -23,7 +23,9 @@ UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 @click.option("--listen", default=DEFAULT_LISTEN, show_default=True, help="ADDRESS:PORT, or unix:PATH.")
 @click.option("--insecure", is_flag=True, help="Listen on an address that others reach, too: anybody may look.")
 def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_key: Path | None) -> None:
-    """Serve what INFO tells as Prometheus metrics: /metrics, and /livez and /readyz.
+    """Serve what INFO tells as Prometheus metrics.
+
+    The paths are /metrics, /livez and /readyz.
 
     It needs the extra kvd[metrics]: pip install 'kvd[metrics]'
 

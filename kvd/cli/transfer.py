@@ -93,8 +93,9 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
 @click.command("export")
 @shared
 def export_command(file: Path, form: str | None, prefix: str, **connection: Any) -> None:
-    """Write all entries of a running daemon to FILE, or to standard output, in the byte order of their keys.
+    """Write all entries of a running daemon to FILE.
 
+    Without FILE they go to standard output; their order is the byte order of their keys.
     FILE has its name when it is whole and durable; until then it is FILE.partial. One that is there is not overwritten.
     The entries are those of the walk, not of one commit: for that, see kvd backup.
 
@@ -125,8 +126,9 @@ def export_command(file: Path, form: str | None, prefix: str, **connection: Any)
 def import_command(
     context: click.Context, /, file: Path, form: str | None, prefix: str, skip_lines: int, **connection: Any
 ) -> None:
-    """Set the entries of FILE, or of standard input, in a running daemon.
+    """Set the entries of FILE in a running daemon.
 
+    Without FILE they come from standard input.
     They are applied in order and in batches. What ends an import early says up to which line all is durable, and how to
     go on; to begin anew is as safe, since all of it is setting keys. Entries whose time is over are left out.
 

@@ -1,7 +1,7 @@
 """What the daemon can do: one class per command, grouped by family, defined once.
 
-To add a command, write its class into its family's file. The wire format, the shell's grammar, hints,
-completion, HELP, COMMANDS and the manual derive from it.
+The wire format, the shell's grammar, hints, completion, HELP, COMMANDS and the manual derive from these classes.
+CONTRIBUTING.md lists the steps to add a command.
 """
 
 from kvd.commands import atomic, changes, expiry, inspection, keys, server, values

@@ -14,7 +14,7 @@ ChangesLimit = Annotated[int, Meta(ge=1, le=CHANGES_LIMIT_MAX)]
 
 
 class Changes(Read, tag="CHANGES"):
-    """Return the changes after a revision, of keys that begin with a prefix.
+    """Return the changes after a revision, of all keys or a prefix.
 
     They are all there up to the reply's revision. Go on from the reply's revision. With WAIT, when there is
     none yet, the reply comes with the first one or after so many milliseconds. COMPACTED when they are no

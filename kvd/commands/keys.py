@@ -27,10 +27,10 @@ class Exists(Read, tag="EXISTS"):
 
 
 class EntryOf(Read, tag="ENTRY"):
-    """Return a key's revision, created revision, expiry and size, or nil.
+    """Return a key's revision, created revision, expiry and size.
 
-    `created` is the revision at which it came to be, `expires` Unix milliseconds (nil: it stays), `size` bytes. With
-    VALUE the `value` is among them.
+    nil if there is no such key. `created` is the revision at which it came to be, `expires` Unix milliseconds (nil: it
+    stays), `size` bytes. With VALUE the `value` is among them.
     """
 
     examples = ("ENTRY city", "ENTRY city VALUE")
@@ -54,7 +54,7 @@ class EntryOf(Read, tag="ENTRY"):
 
 
 class Scan(Read, tag="SCAN"):
-    """Return a page of keys in byte order, and where the next one begins.
+    """Return a page of keys in byte order, and where the next begins.
 
     Give the second part of the result as AFTER to go on; nil: that was the last page. With VALUES each item
     is an array of key, value, revision and expiry. A key that is there throughout a walk over all pages

@@ -95,7 +95,7 @@ class Clear(Write, tag="CLEAR"):
 
 
 class MultiGet(Read, tag="MULTIGET"):
-    """Return the values of many keys, in the order asked; nil where none is."""
+    """Return the values of many keys in their order, nil for none."""
 
     examples = ("MULTIGET city country",)
     keys: Keys

@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import signal
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from kvd.errors import BadConfiguration
+from kvd.limits import GATEWAY_BLOCK_BYTES, GATEWAY_TRIM_BYTES
 from kvd.systemd import Notifier, raise_descriptor_limit
 
 log = logging.getLogger(__name__)
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt(3), malloc.h
 
 
 class Gateway(Protocol):
@@ -84,9 +88,23 @@ def run(make: Callable[[], Gateway], loop_factory: Callable[[], Any] | None = No
     """Make a gateway within a loop, and serve. Raises StartError, KvdError."""
     notifier = Notifier()
     raise_descriptor_limit()
+    separate_large_blocks()
 
     async def main() -> None:
         await live(make(), notifier)
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(main())
+
+
+def separate_large_blocks() -> None:
+    """Let the C library map large blocks apart from the heap, so that their memory goes back as soon as they are freed.
+
+    glibc does so only until the first one is freed; after that they come from the heap. A value and the reply made of
+    it are allocated in turn there, and the holes between replies that clients have not taken stay resident: up to 1.7
+    times the bytes that are in use.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and maps them apart anyway
+    if set_option is not None:
+        set_option(MMAP_THRESHOLD, GATEWAY_BLOCK_BYTES)
+        set_option(TRIM_THRESHOLD, GATEWAY_TRIM_BYTES)

@@ -78,9 +78,12 @@ class Outlet:
 
     async def open(self) -> None:
         """Connect. Raises OSError, TimeoutError, nats.errors.Error."""
+        is_connecting = True
 
         async def refused(error: Exception) -> None:
             self.refusal = error
+            if is_connecting:  # nats-py would try 60 times, for two minutes, and say nothing
+                raise error
 
         options = self.target.options()
         with understood():
@@ -92,6 +95,7 @@ class Outlet:
                 error_cb=refused,
                 **options,
             )
+            is_connecting = False
             operator.index(self.client.max_payload)
             await self.look()
 

@@ -145,6 +145,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came; one too many is told so."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        # A transport keeps a reply whole until its last byte is sent: so one with a byte left counts, as a whole.
+        self.transport.set_write_buffer_limits(high=0)
         if not self.gateway.came(self):
             self.fail(f"there are {self.gateway.connections_max} connections, and no more are taken: try again")
 

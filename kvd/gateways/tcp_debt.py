@@ -60,13 +60,13 @@ class Debt:
         self.total.settle(size)
 
     def sent(self, size: int, *, is_choked: bool) -> None:
-        """Count what went to the transport; where that does not say that it is too much, it is little."""
+        """Count what went to the transport; where that does not choke, it has sent everything."""
         self.unsent += size
         if not is_choked:
             self.settle_unsent()
 
     def settle_unsent(self) -> None:
-        """The transport has nothing any more, or little."""
+        """The transport has nothing any more."""
         unsent, self.unsent = self.unsent, 0
         self.settle(unsent)
 

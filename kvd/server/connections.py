@@ -73,13 +73,23 @@ class Peer(NamedTuple):
     uid: int | None
     since: Milliseconds
 
+    def __str__(self) -> str:
+        """Return it as the log tells it."""
+        return f"{self.transport}:{self.address or f'pid={self.pid},uid={self.uid}'}"
+
 
 class Connections:
     """The peers of a socket not bound yet. Its own socket has to be read when it is readable, or libzmq waits."""
 
     def __init__(
-        self, watched: zmq.Socket[Any], capacity: Capacity, now: Callable[[], Milliseconds] = lambda: 0
+        self,
+        watched: zmq.Socket[Any],
+        capacity: Capacity,
+        now: Callable[[], Milliseconds] = lambda: 0,
+        *,
+        name: str = "commands",
     ) -> None:
+        self.name = name
         self.socket: Any = watched.get_monitor_socket(COME | GONE)
         self.peers: dict[int, Peer] = {}  # by descriptor
         self.now = now
@@ -101,9 +111,11 @@ class Connections:
                 event, _endpoint = self.socket.recv_multipart(zmq.NOBLOCK)
                 kind, descriptor = EVENT.unpack(event)
                 if kind == GONE:
-                    self.peers.pop(descriptor, None)
+                    if peer := self.peers.pop(descriptor, None):
+                        log.debug("event=disconnected socket=%s peer=%s", self.name, str(peer))
                     continue
-                self.peers[descriptor] = peer_of(descriptor, self.now())
+                peer = self.peers[descriptor] = peer_of(descriptor, self.now())
+                log.debug("event=connected socket=%s peer=%s", self.name, str(peer))
                 if not self.capacity.has():
                     cut(descriptor)
         except zmq.Again:

@@ -116,8 +116,8 @@ class Server:
             self.executor.check = self.doorkeeper.check
             self.slowlog.name_of = self.doorkeeper.name_of
         self.capacity = Capacity(connections_max())
-        self.clients = Connections(self.requests.socket, self.capacity, self.clock.now)
-        self.watchers = Connections(self.publisher.socket, self.capacity, self.clock.now)
+        self.clients = Connections(self.requests.socket, self.capacity, self.clock.now, name="commands")
+        self.watchers = Connections(self.publisher.socket, self.capacity, self.clock.now, name="changes")
         self.poller = zmq.Poller()
         for part in (self.requests, self.publisher, self.clients, self.watchers, self.doorkeeper):
             if part is not None:
@@ -156,11 +156,24 @@ class Server:
         began = perf_counter()
         self.is_busy = len(batch) > 1
         self.is_lone = len(batch) == 1 and began - self.answered < LONE_S
+        commits, commit_ns = self.executor.commits, self.executor.commit_ns
         self.run_batch(batch)
         self.answered = perf_counter()
         if batch:
             self.latency.note(len(batch), self.answered - began)
+            if log.isEnabledFor(logging.DEBUG):
+                self.log_batch(len(batch), began, commits, commit_ns)
         self.tick(now)
+
+    def log_batch(self, count: int, began: float, commits: int, commit_ns: int) -> None:
+        """Log a batch that has been answered; `commits` and `commit_ns` are as they were before it."""
+        log.debug(
+            "event=batch commands=%d us=%d commits=%d commit_us=%d",
+            count,
+            int((self.answered - began) * 1_000_000),
+            self.executor.commits - commits,
+            (self.executor.commit_ns - commit_ns) // 1_000,
+        )
 
     def without_waiting(self) -> list[Request]:
         """Return what has come since the last batch without a poll and its system calls, where that is likely.

@@ -2,7 +2,19 @@
 
 from kvd.storage.backup import Backup, back_up, restore
 from kvd.storage.check import Damage, Report, check
-from kvd.storage.salvage import Salvage, at_rest, salvage
+from kvd.storage.salvage import Salvage, at_rest, report_if_whole, salvage
 from kvd.storage.store import Store
 
-__all__ = ["Backup", "Damage", "Report", "Salvage", "Store", "at_rest", "back_up", "check", "restore", "salvage"]
+__all__ = [
+    "Backup",
+    "Damage",
+    "Report",
+    "Salvage",
+    "Store",
+    "at_rest",
+    "back_up",
+    "check",
+    "report_if_whole",
+    "restore",
+    "salvage",
+]

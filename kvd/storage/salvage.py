@@ -6,7 +6,7 @@ SQLite stops reading: then the other side of the gap is looked for, from the end
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count, pairwise
 from operator import itemgetter
@@ -18,6 +18,7 @@ from sqlite_utils.utils import sqlite3
 from kvd.commands.entry import SET, Row
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage import build, journal, table
+from kvd.storage.check import Report, check
 from kvd.storage.checksum import is_whole_head
 from kvd.storage.database import STRUCTURE, Connection, connect_read_only, open_files, sync_path
 from kvd.storage.gaps import Between, between_keys, between_numbers, rows_around_gaps
@@ -78,6 +79,18 @@ def expect_files(directory: Path) -> None:
     """Raise StorageFailed when there is nothing of kvd in a directory."""
     if not any((directory / file).exists() for file in FILES):
         raise StorageFailed(f"{directory} has neither {journal.FILE} nor {table.FILE}: is it a kvd data directory?")
+
+
+def report_if_whole(directory: Path, breathe: Callable[[], None]) -> Report | None:
+    """Return what a check reads when there is nothing to repair, else None. It changes nothing. Raises InUse."""
+    if (directory / MOVING).exists():
+        return None
+    try:
+        with at_rest(directory) as notes:
+            report = check(directory, breathe)
+            return None if notes or report.damages else report
+    except (StorageFailed, Corrupt):
+        return None
 
 
 def salvage(directory: Path, name: str) -> Salvage:

@@ -3,6 +3,7 @@
 All of it is the loop's thread, which asks the fold's thread for work and takes note of what it did.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ from kvd.storage.table import Table
 ROW_BYTES_MAX = PAGE_BYTES + 700
 NO_ROOM = "there is no room left on the disk of the data directory: CLEAR and COMPACT, or make room"
 T = TypeVar("T")
+
+log = logging.getLogger("kvd")
 
 
 class Upkeep:
@@ -239,7 +242,9 @@ class Upkeep:
             self.memory.records.beyond = self.table.end()  # before what was folded may be forgotten
             self.memory.end_fold()
             self.plan_trim()
+            log.debug("event=fold revision=%d ms=%d", self.folded, self.fold_ms)
         else:
+            log.debug("event=fold_failed %s", done.error)
             self.memory.undo_fold()
             self.fold_error = done.error
             raise_lasting(done.error)
@@ -252,6 +257,7 @@ class Upkeep:
         if done.error is not None:
             raise_lasting(done.error)
         elif self.put_off(self.journal.finish_checkpoint):
+            log.debug("event=checkpoint bytes=%d ms=%d", self.wal_bytes, done.ms)
             self.wal_bytes = 0
         self.folder.may_read.set()
 

@@ -9,11 +9,13 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
-from typing import Annotated, NamedTuple
+from types import NoneType
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
+from kvd.commands.diagnosis import Fault, Finding, Inside, Problem, first_fault, type_of
 from kvd.limits import KEY_BYTES_MAX, KIB, TIME_MS_MAX, VALUE_BYTES_MAX
 
 Entry = tuple[bytes, bytes, int | None]  # key, value, and when it expires in Unix ms (None: it stays)
@@ -52,6 +54,7 @@ class Line(Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 ENCODER = msgspec.json.Encoder()
 DECODER = msgspec.json.Decoder(Line)
+BASE64 = ("key64", "value64")
 
 
 def text_of(data: bytes) -> str | None:
@@ -87,8 +90,46 @@ def decode_jsonl(record: bytes) -> Entry:
         return checked(key, one_of(line.value, line.value64, "value"), line.expires)
     except Malformed:
         raise
-    except ValueError as error:
-        raise Malformed(str(error)) from None
+    except msgspec.ValidationError:
+        raise Malformed(misfit(record)) from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Malformed(f"is not JSON: {error}") from None
+
+
+NAMES: dict[type, str] = {str: "text", int: "a whole number", bytes: "base64", dict: "an object"}
+GOT: dict[type, str] = {**NAMES, float: "a fraction", bool: "true or false", list: "an array", NoneType: "null"}
+
+
+def misfit(record: bytes) -> str:
+    """Return why a line is not a Line."""
+    try:
+        found = msgspec.json.decode(record)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # further on
+        return f"is not JSON: {error}"
+    if isinstance(found, dict):
+        found = {name: data_of(value) if name in BASE64 else value for name, value in found.items()}
+    fault = first_fault(found, type_of(Line))
+    return sentence(fault.fault if isinstance(fault, Inside) else fault)
+
+
+def sentence(fault: Finding | None) -> str:
+    """Return what is wrong with a line."""
+    if not isinstance(fault, Fault):  # the first of two members with the same name: the second is right
+        return "has a member twice"
+    if fault.problem is Problem.MEMBER:
+        return f"has an unknown field `{fault.got}`: there are {', '.join(Line.__struct_fields__)}"
+    name = fault.path[0] if fault.path else "the line"
+    if fault.problem is Problem.TYPE:
+        return f"{name} has to be {NAMES[fault.expected]}, not {GOT.get(fault.got, fault.got.__name__)}"
+    return f"{name} has to be at {'least' if fault.problem is Problem.MIN else 'most'} {fault.bound}"
+
+
+def data_of(value: Any) -> Any:
+    """Return the bytes that base64 is; what is none stays text."""
+    try:
+        return b64decode(value, validate=True) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def one_of(text: str | None, data: bytes | None, name: str) -> bytes:

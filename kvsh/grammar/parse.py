@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 
 from kvd.commands import Command, Syntax
 from kvd.commands.base import is_given
+from kvd.commands.diagnosis import Fault, Inside, Problem, first_fault, type_of
 from kvd.commands.fields import Option
 from kvd.commands.syntax import Parameter, Shape
 from kvsh.grammar.vocabulary import Known, Mistake, known_of, lookup, name_shown
@@ -18,10 +19,7 @@ from kvsh.words import Unbalanced, Word, as_word, split
 
 INTEGER = re.compile(rb"[+-]?[0-9]{1,30}")
 DECIMAL = re.compile(rb"[+-]?(?=\.?[0-9])[0-9]{0,30}(\.[0-9]{0,30})?")
-COMPLAINT = re.compile(
-    r"Expected `(?P<what>\w+)`(?: of length)? (?P<sign>[<>]=) (?P<bound>-?\d+) - at `\$\[(?P<index>\d+)\]"
-)
-UNITS = {"bytes": " bytes", "str": " characters", "array": " items", "int": ""}
+UNITS = {bytes: " bytes", str: " characters", list: " items", int: ""}
 
 
 def parse(line: bytes) -> Command:
@@ -102,24 +100,27 @@ def checked(known: Known, values: list[Any]) -> Command:
     """Return the command of its values if they are within its bounds; raises Mistake."""
     try:
         return msgspec.convert([known.syntax.name, *values], known.command)
-    except msgspec.ValidationError as error:
-        raise Mistake(explained(known.syntax, values, str(error)), known.syntax.usage()) from None
+    except msgspec.ValidationError:
+        raise Mistake(explained(known, values), known.syntax.usage()) from None
 
 
-def explained(syntax: Syntax, values: list[Any], complaint: str) -> str:
-    """Return the sentence for what the decoder said about a bound."""
-    found = COMPLAINT.match(complaint)
-    if found is None:
-        inner = next(value for value in values if isinstance(value, Command))
-        return f"{syntax.name} cannot run {inner.command_name()}"
-    parameter = syntax.parameters[int(found["index"]) - 1]
+def explained(known: Known, values: list[Any]) -> str:
+    """Return the sentence for the value that is out of bounds."""
+    syntax = known.syntax
+    found = first_fault([syntax.name, *values], type_of(known.command))
+    assert isinstance(found, Inside)  # msgspec has refused them
+    fault = found.fault
+    assert isinstance(fault, Fault)  # a command inside was checked before it
+    if fault.problem is Problem.CHOICE:
+        return f"{syntax.name} cannot run {fault.got}"
+    parameter = syntax.parameters[int(fault.path[0]) - 1]
     what = parameter.options[0].word if parameter.options else parameter.placeholder
-    bound, unit = int(found["bound"]), UNITS[found["what"]]
-    if unit == " bytes" and found["sign"] == ">=" and bound == 1:
+    is_least = fault.problem is Problem.MIN
+    if fault.expected is bytes and is_least and fault.bound == 1:
         return f"{syntax.name}: a {what} cannot be empty"
     scale = parameter.options[0].scale if parameter.options else parameter.scale
-    limit = f"{bound / scale:.15g}" if scale > 1 else bound
-    return f"{syntax.name}: {what} has to be at {'least' if found['sign'] == '>=' else 'most'} {limit}{unit}"
+    limit = f"{fault.bound / scale:.15g}" if scale > 1 else fault.bound
+    return f"{syntax.name}: {what} has to be at {'least' if is_least else 'most'} {limit}{UNITS[fault.expected]}"
 
 
 def line_of(command: Command) -> str:

@@ -43,7 +43,7 @@ class Discard(ShellWord, tag="DISCARD"):
 
 
 class Watch(ShellWord, tag="WATCH"):
-    """Show the changes of keys that begin with a prefix, or of all keys, as they happen.
+    """Show changes as they happen, of all keys or of some prefixes.
 
     With SINCE, first those after that revision. At the prompt it goes on until UNWATCH; in a pipe until
     interrupted, one JSON document a line.
@@ -89,7 +89,10 @@ class Format(ShellWord, tag="FORMAT"):
 
 
 class Timing(ShellWord, tag="TIMING"):
-    """Show after each command how long it took: always, or only from half a second on."""
+    """Show after each command how long it took.
+
+    OFF shows it only from half a second on.
+    """
 
     examples = ("TIMING ON", "TIMING OFF")
     exclusive = (("on", "off"),)

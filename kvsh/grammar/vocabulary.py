@@ -54,6 +54,12 @@ def vocabulary() -> dict[bytes, Known]:
     return {name: known for name, known in every.items() if is_typed(known.syntax)}
 
 
+@cache
+def described() -> dict[bytes, Known]:
+    """Return all names that HELP explains: those that can be typed, and TRANSACTION, which BEGIN and COMMIT type."""
+    return {name: known_of(command) for name, command in classes().items()}
+
+
 def is_typed(syntax: Syntax) -> bool:
     """Return whether a command can be told in words; a structure cannot."""
     return all(parameter.shape.value != "structure" for parameter in syntax.parameters)

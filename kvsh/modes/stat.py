@@ -149,8 +149,8 @@ def figures(before: Sample, after: Sample, looks: int) -> dict[str, Any]:
     """Return a line's figures: how things are, and rates a second between two samples of the same daemon.
 
     `looks` is how many INFO of ours the daemon counted between them: those are no work of its clients.
-    `memory_bytes` is about what entries take in memory, not the whole process; connections are None where the daemon
-    is of a version that does not tell them.
+    `memory_bytes` is what the daemon's process takes; connections are None where the daemon is of a version that does
+    not tell them.
     """
     old, new = before.info["traffic"], after.info["traffic"]
     calls = {name: count - old["calls"].get(name, 0) for name, count in new["calls"].items()}
@@ -165,7 +165,7 @@ def figures(before: Sample, after: Sample, looks: int) -> dict[str, Any]:
         "time": after.time,
         "keys": after.info["store"]["keys"],
         **{name: round(max(0, count) / seconds, 1) for name, count in done.items()},
-        "memory_bytes": after.info["store"]["overlay_bytes"] + after.info["store"]["cache_bytes"],
+        "memory_bytes": after.info["process"]["memory_bytes"],
         "clients": new.get("clients"),  # ours among them
         "watchers": new.get("watchers"),
     }

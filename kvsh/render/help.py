@@ -17,13 +17,13 @@ def help_page(syntaxes: Iterable[Syntax]) -> str:
     parts: list[str] = []
     for family, members in groupby(every, lambda syntax: syntax.family):
         parts.append(f"\n{family}")
-        parts += [f"  {syntax.name:<{width}}  {cut(syntax.summary, COLUMNS - width - 4)}" for syntax in members]
+        parts += [f"  {syntax.name:<{width}}  {syntax.summary}" for syntax in members]
     return "\n".join([*parts, "", FOOT]).lstrip("\n") + "\n"
 
 
-def help_on(syntax: Syntax) -> str:
-    """Return what is known of one command."""
-    usage = wrapped(syntax.usage(), indent=4)
+def help_on(syntax: Syntax, typed: str | None = None) -> str:
+    """Return what is known of one command; `typed` is how it is typed, if not by its syntax."""
+    usage = wrapped(typed or syntax.usage(), indent=4)
     text = "\n\n".join(map(wrapped, syntax.help.split("\n\n")))
     examples = [f"    {example}" for example in syntax.examples]
     return "\n".join([usage, "", text, "", "examples:", *examples]) + "\n"
@@ -32,10 +32,3 @@ def help_on(syntax: Syntax) -> str:
 def wrapped(text: str, indent: int = 0) -> str:
     """Return a paragraph in lines that fit, those after the first indented."""
     return fill(text, COLUMNS, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
-
-
-def cut(text: str, length: int) -> str:
-    """Return a text cut to a length at a word."""
-    if len(text) <= length:
-        return text
-    return text[: length - 3].rsplit(" ", 1)[0] + "..."

@@ -1,12 +1,16 @@
 """What HELP says."""
 
 from kvsh.grammar import shell
-from kvsh.grammar.vocabulary import lookup, vocabulary
+from kvsh.grammar.vocabulary import described, lookup
 from kvsh.render.help import help_on, help_page
+
+# How a command is typed whose arguments are no words.
+TYPED = {"TRANSACTION": "BEGIN [IF key revision...], then the commands, a line each, then COMMIT"}
 
 
 def help_text(command: shell.Help) -> str:
     """Return what HELP says; raises Mistake."""
     if command.command is None:
-        return help_page(known.syntax for known in vocabulary().values())
-    return help_on(lookup(command.command.encode()).syntax)
+        return help_page(known.syntax for known in described().values())
+    known = described().get(command.command.encode().upper()) or lookup(command.command.encode())
+    return help_on(known.syntax, TYPED.get(known.syntax.name))

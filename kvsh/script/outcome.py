@@ -1,6 +1,12 @@
-"""What an outcome means for whoever called kvsh: exit codes (a documented contract) and sentences. No I/O."""
+"""What an outcome means for the caller of kvsh: exit codes (a documented contract) and sentences.
+
+The only I/O is a look for a data directory, when no daemon answers.
+"""
+
+import os
 
 from kvd import wire
+from kvd.client import DEFAULT_ENDPOINT
 from kvd.commands.base import Error
 from kvd.errors import ClientError, Conflict, KvdError, NotLetIn, Refused, Unreachable
 from kvsh.grammar.vocabulary import Mistake
@@ -9,6 +15,7 @@ from kvsh.words import shown
 
 WELL, ABSENT, USAGE, UNREACHED, REFUSED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 BROKEN_IO = 74
+LOCAL = ".data"  # where `make run` keeps its data
 
 Failure = Mistake | KvdError
 
@@ -38,10 +45,17 @@ def sentence(failure: Failure, endpoint: str) -> str:
         return f"{text}: see --key and --server-key ({endpoint})"
     if isinstance(failure, Unreachable) and not isinstance(failure, NotLetIn):
         where = "" if failure.where else f" at {endpoint}"
-        return f"{text}{where}: start one with `kvd serve --data DIR`, or use `kvsh --local DIR`, or another --url"
+        return f"{text}{where}: {remedy(endpoint)}"
     if isinstance(failure, ClientError):
         return f"{text}{'' if failure.where else f' ({endpoint})'}; outcome {failure.outcome}"
     return text
+
+
+def remedy(endpoint: str) -> str:
+    """Return what to do when no daemon answers."""
+    if endpoint == DEFAULT_ENDPOINT and os.path.exists(f"{LOCAL}/journal.db"):  # noqa: PTH110  # pathlib is not loaded here
+        return f"there is a data directory here, try `kvsh --local {LOCAL}`; or start one with `kvd serve --data DIR`"
+    return "start one with `kvd serve --data DIR`, or use `kvsh --local DIR`, or another --url"
 
 
 def failure_document(failure: Failure, endpoint: str) -> bytes:

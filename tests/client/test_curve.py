@@ -6,8 +6,9 @@ import pytest
 import zmq
 import zmq.auth
 
+import kvd
 from kvd import wire
-from kvd.client import Client
+from kvd.client import AsyncClient, Client
 from kvd.client.keys import Keys, read_keys
 from kvd.commands.base import Ok
 from kvd.errors import Unreachable
@@ -68,3 +69,9 @@ def test_what_is_wrong_with_a_file_is_said(certificates, tmp_path):
     with pytest.raises(ValueError, match="has no secret key"):
         read_keys(certificates["ada public"], certificates["daemon"])
     assert isinstance(read_keys(certificates["ada"], certificates["daemon"]), Keys)
+
+
+def test_the_package_itself_has_what_a_client_with_keys_needs():
+    assert kvd.read_keys is read_keys
+    assert set(kvd.__all__) == {"AsyncClient", "Client", "read_keys"}
+    assert [kvd.Client, kvd.AsyncClient] == [Client, AsyncClient]

@@ -254,6 +254,18 @@ class TestPosition:
         assert done.returncode == 69
         assert kv.get("kvd:nats:mine") == b"my own"
 
+    def test_no_server_at_the_start_is_told_at_once_and_again_and_waited_for(
+        self, daemon, kv, server, make_ear, make_gateway
+    ):
+        server.kill()
+        bridge = make_gateway("nats", daemon.commands, "--server", server.url, listen=None)
+        eventually(lambda: bridge.log.read_text().count("event=bridge_waits") >= 3)
+        assert "ConnectionRefusedError" in bridge.log.read_text()
+        server.start()
+        ear = make_ear(server.url, "set")
+        kv.set("k", "v")
+        eventually(lambda: ear.of("set") == [("set", {"key": "k", "val": "v"})])
+
     def test_no_daemon_at_the_start_is_waited_for(self, make_daemon, kv, server, make_ear, make_gateway):
         ear = make_ear(server.url, "set")
         daemon = make_daemon().start()

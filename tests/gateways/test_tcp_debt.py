@@ -1,14 +1,18 @@
 """What a TCP connection owes its client, and when he is ended for taking nothing; the clock is an argument."""
 
+import asyncio
 import socket
 from types import SimpleNamespace
 
 import pytest
+import uvloop
+from support.chronicle import GET, request
 
+from kvd.commands.base import Ok
 from kvd.gateways.tcp_connection import Connection
 from kvd.gateways.tcp_debt import SILENCE_S, Debt
 from kvd.gateways.tcp_protocol import NARROW
-from kvd.limits import MIB, TCP_REPLIES_BYTES_MAX, VALUE_BYTES_MAX
+from kvd.limits import KIB, MIB, TCP_REPLIES_BYTES_MAX, VALUE_BYTES_MAX
 
 
 class Total:
@@ -105,3 +109,69 @@ def test_only_what_is_larger_than_expected_finds_no_room():
     total.owed = TCP_REPLIES_BYTES_MAX - MIB
     assert debt.has_room(MIB, 0)
     assert not debt.has_room(MIB + 1, 0)
+
+
+class Alone(SimpleNamespace):
+    """A gateway with one connection, whose requests nobody answers."""
+
+    has_room = True
+
+    def __init__(self):
+        super().__init__(width=NARROW, loop=asyncio.get_running_loop(), owed=0, in_flight=0, bytes=0, starved={})
+        self.slots = []
+        self.asked = asyncio.Event()
+
+    def came(self, _):
+        return True
+
+    def left(self, _):
+        pass
+
+    def reserve(self, _):
+        return True
+
+    def write_soon(self, connection):
+        connection.write()
+
+    def gather(self, slot):
+        self.slots.append(slot)
+        self.asked.set()
+
+    def give(self, _, slot):
+        self.slots.append(slot)
+
+    def settle(self, size):
+        self.owed -= size
+
+
+def taken_by_the_kernel():
+    """Return how many bytes of one large write a socket takes while nobody reads."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0)
+        return ours.send(bytes(16 * MIB))
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("left", [1, 20 * KIB, 200 * KIB])
+def test_a_reply_of_which_the_client_has_not_taken_the_last_bytes_counts_as_a_whole(factory, left):
+    """uvloop, and asyncio from Python 3.12, keep the whole value until then; 64 KiB left were no longer counted."""
+
+    async def scenario():
+        ours, theirs = socket.socketpair()
+        ours.settimeout(0)
+        theirs.settimeout(0)
+        loop, gateway = asyncio.get_running_loop(), Alone()
+        transport, _ = await loop.connect_accepted_socket(lambda: Connection(gateway), ours)
+        await loop.sock_sendall(theirs, request(GET, b"v"))
+        await gateway.asked.wait()
+        value = bytes(taken_by_the_kernel() + left)
+        gateway.slots[0].set_result(Ok(1, value))
+        assert gateway.owed > len(value)
+        with theirs:
+            while gateway.owed:
+                await loop.sock_recv(theirs, MIB)
+            transport.abort()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asyncio.wait_for(scenario(), 30))

@@ -16,10 +16,13 @@ from kvd.commands.expiry import Ttl
 from kvd.commands.keys import EntryOf, Scan
 from kvd.commands.server import Commands, Info, Ping
 from kvd.commands.values import Get, Incr, MultiGet, MultiSet, Set, Take
+from kvsh.grammar.shell import Help
+from kvsh.grammar.vocabulary import described
 from kvsh.render import FORMATS, csv, json, raw, terminal
 from kvsh.render.changes import change_document, change_line
 from kvsh.render.data import json_error
-from kvsh.render.help import help_on, help_page
+from kvsh.render.help import COLUMNS, help_on, help_page
+from kvsh.script.help import help_text
 from kvsh.words import split
 
 ENTRY = {"revision": 7, "created": 3, "expires": None, "size": 9}
@@ -168,7 +171,21 @@ def test_help_lists_every_command_by_family():
     text = help_page(syntaxes)
     assert all(f"  {syntax.name} " in text for syntax in syntaxes)
     assert text.startswith("values\n  GET          Return the value of a key, or nil.\n")
-    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_what_help_lists_are_whole_sentences_that_fit():
+    text = help_text(Help())
+    assert "..." not in text
+    assert max(map(len, text.splitlines())) <= COLUMNS
+    assert all(known.syntax.summary.endswith((".", ")")) for known in described().values())
+
+
+def test_help_explains_transaction_by_how_it_is_typed():
+    text = help_text(Help("transaction"))
+    assert text.startswith("BEGIN [IF key revision...], then the commands, a line each, then COMMIT\n")
+    assert "\n    BEGIN IF city 7\n" in text
+    atomic = help_text(Help()).partition("\natomic\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in atomic.splitlines()] == ["TRANSACTION", "ONCE"]
 
 
 def test_help_on_one_tells_its_syntax_meaning_and_examples():

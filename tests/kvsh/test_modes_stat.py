@@ -23,9 +23,11 @@ NAMES = [
 
 
 def sample(at, calls, revision=0, errors=0):
-    store = {"keys": 12_345, "revision": revision, "overlay_bytes": 1000, "cache_bytes": 24}
+    store = {"keys": 12_345, "revision": revision}
     traffic = {"calls": calls, "errors": errors, "clients": 3}
-    return Sample(at, 1_700_000_000_000, {"store": store, "traffic": traffic, "server": {}})
+    return Sample(
+        at, 1_700_000_000_000, {"store": store, "traffic": traffic, "server": {}, "process": {"memory_bytes": 1024}}
+    )
 
 
 def test_figures_are_differences_a_second_without_our_own_info():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kvd.client import DEFAULT_ENDPOINT
 from kvd.commands.base import Error
 from kvd.errors import Conflict, NoReply, NotLetIn, OutcomeUnknown, TooLarge, Unreachable
 from kvsh.grammar.vocabulary import Mistake
@@ -37,6 +38,16 @@ NOBODY = (
 )
 def test_each_failure_has_a_code_and_a_sentence(failure, code, text):
     assert (exit_code(failure), sentence(failure, "tcp://x")) == (code, text)
+
+
+def test_a_data_directory_beside_a_silent_default_endpoint_is_pointed_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failure = Unreachable("INFO: no daemon answers")
+    (tmp_path / ".data").mkdir()
+    assert "--local .data" not in sentence(failure, DEFAULT_ENDPOINT)
+    (tmp_path / ".data/journal.db").touch()
+    assert "try `kvsh --local .data`" in sentence(failure, DEFAULT_ENDPOINT)
+    assert "--local .data" not in sentence(failure, "tcp://x")
 
 
 def test_an_error_reply_is_the_error_it_tells():

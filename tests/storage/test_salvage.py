@@ -17,7 +17,7 @@ from kvd.errors import InUse, StorageFailed
 from kvd.storage import Store, salvage
 from kvd.storage import salvage as salvage_function
 from kvd.storage.recovery import MOVING
-from kvd.storage.salvage import LOSSES, MADE
+from kvd.storage.salvage import LOSSES, MADE, report_if_whole
 
 PAGE = 4096
 module = importlib.import_module("kvd.storage.salvage")  # its name in the package is the function's
@@ -276,3 +276,19 @@ def test_an_error_of_the_system_is_a_sentence(stored, monkeypatch):
         patch.setattr(module.os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no hard links")))
         salvage(directory, "damaged")
     assert Drive(directory).store.revision == truth.revision
+
+
+def test_of_what_is_whole_nothing_is_touched(stored):
+    directory, _ = stored
+    before = everything(directory)
+    assert report_if_whole(directory, lambda: None).damages == []
+    assert everything(directory) == before
+
+
+def test_what_is_damaged_or_was_interrupted_is_to_be_repaired(stored):
+    directory, _ = stored
+    (directory / MOVING).mkdir()
+    assert report_if_whole(directory, lambda: None) is None
+    (directory / MOVING).rmdir()
+    (directory / "journal.db").unlink()
+    assert report_if_whole(directory, lambda: None) is None

@@ -30,8 +30,8 @@ def command_of(found: Any) -> Command:
     """Return the command that JSON says; raises BadArgument, UnknownCommand or TooLarge."""
     try:
         body = wire.encode(wire_of(found))
-    except (OverflowError, MsgspecError, ValueError, RecursionError) as error:
-        raise BadArgument(f"a number, or a text, that no command takes: {error}") from None
+    except (OverflowError, MsgspecError, ValueError, RecursionError):
+        raise BadArgument("a number of more than 64 bits, or a text that is not UTF-8: no command takes them") from None
     return wire.decode_command(body)
 
 
