@@ -47,7 +47,8 @@ def sentence(failure: Failure, endpoint: str) -> str:
         where = "" if failure.where else f" at {endpoint}"
         return f"{text}{where}: {remedy(endpoint)}"
     if isinstance(failure, ClientError):
-        return f"{text}{'' if failure.where else f' ({endpoint})'}; outcome {failure.outcome}"
+        start = text.removesuffix(")") if failure.where else f"{text} ({endpoint}"
+        return f"{start}; outcome {failure.outcome})"
     return text
 
 

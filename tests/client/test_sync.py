@@ -35,7 +35,7 @@ def test_errors_are_classes_with_details(kv):
     with pytest.raises(UnknownCommand):
         kv.commands("nonsense")
     with pytest.raises(TypeError):
-        kv.set("a", True)
+        kv.set("a", value=True)
     assert kv.get("a") == b"x"
 
 
