@@ -5,18 +5,22 @@
 # make bench-gateways   each gateway beside a server of its kind that answers a constant; it needs wrk (ROUNDS=5)
 # make dist    sdist and wheel in dist/   make deb     a Debian package
 # make install-system   as root: kvd in /opt/kvd, its units, manual and configuration; make uninstall-system takes it away
-# make clean   takes away what these made
+# make lock    renews the lock files         make test-oldest, make test-latest: the quick tests with other versions
+# make clean   removes what these made, and never data
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= .data
 ROUNDS ?= 5
 KEYS ?= 1000000
+# What test-oldest and test-latest run.
+QUICK := -m 'not long' tests/commands tests/test_wire.py tests/test_access.py tests/test_engine.py tests/test_errors.py tests/test_golden.py
 PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/explain.py,kvd/wire.py,kvd/engine.py,kvd/staging.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
-.PHONY: proto run test long check bench bench-gateways coverage dist deb install-system uninstall-system clean
+.PHONY: proto run test long check bench bench-gateways coverage dist deb install-system uninstall-system clean \
+	lock test-oldest test-latest python-is-there
 
 run: $(VENV)/installed
 	@exec $(BIN)/kvsh --local $(DATA)
@@ -64,21 +68,36 @@ bench-gateways: $(VENV)/installed-dev
 	@$(BIN)/python bench/gateway_grpc.py $(ROUNDS)
 	@$(BIN)/python bench/gateway_tcp.py $(ROUNDS)
 
-$(BIN)/python:
+# Written again when a compiler comes or goes: what is in C is then built again.
+$(VENV)/compiler: python-is-there
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) tools/find_compiler.py $@
+
+python-is-there:
 	@command -v $(PYTHON) >/dev/null || { echo "kvd needs Python 3.11 or newer: apt-get install python3 python3-venv" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kvd needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=..." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(BIN)/python pyproject.toml $(wildcard kvd/core/*.[ch] kvd/server/*.c)
-	@echo "installing kvd into $(VENV) ..." >&2
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . >&2
-	@$(BIN)/python -m compileall -q kvd kvsh # also where Python is told not to: a command starts 20 ms sooner
+SOURCES := pyproject.toml $(wildcard kvd/core/*.[ch] kvd/server/*.c)
+
+$(VENV)/installed: $(VENV)/compiler requirements.lock requirements-build.lock $(SOURCES)
+	@$(PYTHON) tools/install.py $(VENV) requirements.lock
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed pyproject.toml
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' >&2
-	@touch $@
+$(VENV)/installed-dev: $(VENV)/compiler requirements-dev.lock requirements-build.lock $(SOURCES)
+	@$(PYTHON) tools/install.py $(VENV) requirements-dev.lock
+	@touch $(VENV)/installed $@
+
+# The lock files anew, with the newest versions that the bounds in pyproject.toml allow.
+lock: python-is-there
+	@$(PYTHON) tools/lock.py
+
+# The oldest versions that pyproject.toml allows.
+test-oldest: python-is-there
+	@$(PYTHON) tools/bounds.py oldest $(VENV)-oldest
+	@$(VENV)-oldest/bin/pytest $(QUICK)
+
+# The newest versions that there are, whatever pyproject.toml allows. It reports, and fails when a test does.
+test-latest: python-is-there
+	@$(PYTHON) tools/bounds.py latest $(VENV)-latest
+	@$(VENV)-latest/bin/pytest $(QUICK)
 
 dist: $(VENV)/installed-dev
 	@$(BIN)/pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6' >&2
@@ -97,4 +116,6 @@ uninstall-system:
 	@sh conf/uninstall-system.sh
 
 clean:
-	rm -rf $(VENV) $(DATA) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-latest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .import_linter_cache
+	find kvd kvsh tests bench tools -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +
+	@if [ -e $(DATA) ]; then echo "the data in $(DATA) stays: rm -r $(DATA) removes it"; fi
