@@ -110,7 +110,7 @@ deb:
 	@sh conf/build-deb.sh
 
 install-system:
-	@PYTHON=$(PYTHON) sh conf/install-system.sh .
+	@PYTHON=$(PYTHON) sh conf/install-system.sh
 
 uninstall-system:
 	@sh conf/uninstall-system.sh

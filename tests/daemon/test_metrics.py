@@ -253,7 +253,7 @@ def test_without_the_library_a_sentence_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client.exposition", None)
     done = CliRunner().invoke(main, ["metrics"])
     assert done.exit_code == 69
-    assert done.output.startswith("kvd: metrics need the extra metrics: pip install 'kvd[metrics]'")
+    assert done.output.startswith("kvd: metrics need the extra metrics: pip install 'kvd-server[metrics]'")
     assert len(done.output.splitlines()) == 1
 
 

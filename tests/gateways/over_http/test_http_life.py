@@ -186,7 +186,7 @@ def test_without_the_extra_one_sentence_names_it(kind, module):
     command = [sys.executable, "-c", hidden, "gateway", kind]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (69, 1)
-    assert f"pip install 'kvd[{kind}]'" in done.stderr
+    assert f"pip install 'kvd-server[{kind}]'" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp", "grpc"])
