@@ -99,12 +99,11 @@ test-latest: python-is-there
 	@$(PYTHON) tools/bounds.py latest $(VENV)-latest
 	@$(VENV)-latest/bin/pytest $(QUICK)
 
+# In dist/: the sdist, a manylinux wheel for each of the Pythons that is on this machine, and one without C for the rest.
+PYTHONS ?= python3.11 python3.12 python3.13
 dist: $(VENV)/installed-dev
-	@$(BIN)/pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6' >&2
 	@rm -rf dist build
-	@$(BIN)/python -m build --outdir dist . >build.log 2>&1 || { cat build.log; exit 1; }
-	@rm -f build.log
-	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/python tools/build_packages.py $(PYTHONS)
 
 deb:
 	@sh conf/build-deb.sh
@@ -117,5 +116,5 @@ uninstall-system:
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest $(VENV)-latest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .import_linter_cache
-	find kvd kvsh tests bench tools -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +
+	find kvd kvsh tests bench tools \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +
 	@if [ -e $(DATA) ]; then echo "the data in $(DATA) stays: rm -r $(DATA) removes it"; fi

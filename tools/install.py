@@ -29,10 +29,11 @@ def main() -> None:
     tell(f"kvd: installing what {lock} pins into {folder}, a download of {DOWNLOAD.findall(lock.read_text())[0]}")
     python = folder / "bin" / "python"
     if not python.exists():
+        tell("  the environment")
         create_venv(folder)
     remove_former_name(folder, python)
-    for each in (BUILD_LOCK, lock):
-        install_locked(python, each)
+    run(*pip_install(python, BUILD_LOCK), "--quiet")
+    install_locked(python, lock)
     install_kvd(python, log=folder / "build.log")
     compile_bytecode(python)
     tell("kvd: installed")
@@ -58,12 +59,17 @@ def remove_former_name(folder: Path, python: Path) -> None:
         run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "kvd")
 
 
+def pip_install(python: Path, lock: Path) -> list[str]:
+    """Return the command that installs what a lock file pins."""
+    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
+    return [*command, "--no-build-isolation", "--require-hashes", "--requirement", str(lock)]
+
+
 def install_locked(python: Path, lock: Path) -> None:
     """Install the pinned packages, and say which one is on its way."""
     count = len(PINNED.findall(lock.read_text()))
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
-    command += ["--no-build-isolation", "--require-hashes", "--requirement", str(lock)]
     number, lines = 0, []
+    command = pip_install(python, lock)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
