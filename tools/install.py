@@ -10,12 +10,15 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from threading import Event, Thread
 
 DOWNLOAD = re.compile(r"# Download: (.+)")  # make lock measures it
 PINNED = re.compile(r"^[\w.-]+==", re.MULTILINE)
 COLLECTING = re.compile(r"Collecting (\S+?)==([^\s;]+)")
 BUILD_LOCK = Path("requirements-build.lock")
 INSTALLING = "Installing collected packages"
+INSTALLED = "lib/python*/site-packages/*.dist-info"
+REPORT_S = 5
 IS_COMPILED = "import kvd.core._core, kvd.server._frames"
 PLAIN = (
     "kvd: {reason}, so kvd runs in its plain form: SET takes 1.2 to 2 times as long, MULTIGET five times. "
@@ -68,7 +71,7 @@ def pip_install(python: Path, lock: Path) -> list[str]:
 def install_locked(python: Path, lock: Path) -> None:
     """Install the pinned packages, and say which one is on its way."""
     count = len(PINNED.findall(lock.read_text()))
-    number, lines = 0, []
+    number, lines, is_over = 0, [], Event()
     command = pip_install(python, lock)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
@@ -78,10 +81,19 @@ def install_locked(python: Path, lock: Path) -> None:
                 number += 1
                 tell(f"  {number:3} of at most {count}: {found[1]} {found[2]}")
             elif line.startswith(INSTALLING):
-                tell(f"  installing {number} packages")
+                tell(f"  unpacking {number} packages")
+                Thread(target=count_installed, args=(python.parents[1], number, is_over)).start()
+    is_over.set()
     if process.returncode:
         tell("".join(lines))
         sys.exit("kvd: pip failed, see above")
+
+
+def count_installed(folder: Path, number: int, is_over: Event) -> None:
+    """Say every few seconds how far pip is, which says nothing itself while it unpacks."""
+    before = len(list(folder.glob(INSTALLED)))
+    while not is_over.wait(REPORT_S):
+        tell(f"  unpacked {len(list(folder.glob(INSTALLED))) - before} of {number}")
 
 
 def install_kvd(python: Path, log: Path) -> None:
