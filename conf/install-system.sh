@@ -91,10 +91,12 @@ install_rest() {
 what=${1:-}
 check_machine
 check_what
+size="about 25 MB"
+[ ! -d "$what" ] || size=$(sed -n 's/^# Download: //p' "$what/requirements-system.lock")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' HUP INT TERM
-echo "install-system: collecting kvd and what it needs, a download of about 25 MB ..." >&2
+echo "install-system: collecting kvd and what it needs, a download of $size ..." >&2
 collect_wheels
 echo "install-system: installing into $home ..." >&2
 install_wheels

@@ -1,4 +1,4 @@
-"""Nothing tells anybody to install `kvd` or `kvsh` from the index: there they are other people's. Ours is kvd-server."""
+"""No text tells anybody to install `kvd` or `kvsh` from the index: these are other projects. Ours is kvd-server."""
 
 import re
 import subprocess
