@@ -85,4 +85,5 @@ def pip(folder: Path, *arguments: str) -> None:
         sys.exit(code)
 
 
-main()
+if __name__ == "__main__":
+    main()

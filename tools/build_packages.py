@@ -94,4 +94,5 @@ def run(*command: object, environment: dict[str, str] | None = None, quiet: bool
         sys.exit(f"{done.stdout or ''}{done.stderr or ''}{' '.join(words)}: exit code {done.returncode}")
 
 
-main()
+if __name__ == "__main__":
+    main()

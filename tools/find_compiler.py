@@ -32,4 +32,5 @@ def main() -> None:
             file.write(now)
 
 
-main()
+if __name__ == "__main__":
+    main()

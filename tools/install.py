@@ -132,4 +132,5 @@ def run(*command: os.PathLike[str] | str) -> None:
         sys.exit(code)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -64,4 +64,5 @@ def run(*command: object) -> None:
         sys.exit(code)
 
 
-main()
+if __name__ == "__main__":
+    main()
