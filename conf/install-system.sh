@@ -40,7 +40,7 @@ check_machine() {
 copy_tree() {
     mkdir "$scratch/tree"
     (cd "$1" && tar -cf - --exclude='*.so' --exclude=__pycache__ \
-        pyproject.toml setup.cfg MANIFEST.in README.md LICENSE requirements-build.lock requirements-system.lock \
+        pyproject.toml setup.cfg setup.py MANIFEST.in README.md LICENSE requirements-build.lock requirements-system.lock \
         kvd kvsh conf man) | tar -xf - --no-same-owner -C "$scratch/tree"
 }
 

@@ -17,12 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOT_INSTALLED = {"debian", "build-deb.sh", "check-units.sh"}  # for who builds
 
 
-def test_what_is_compiled_is_made_of_all_its_sources_and_can_be_loaded():
-    """A part that is left out still links: it cannot be loaded then, and the plain forms would serve, unnoticed."""
-    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    (extension,) = [each for each in tools["ext-modules"] if each["name"] == "kvd.core._core"]
-    files = {end: sorted(f"kvd/core/{path.name}" for path in (ROOT / "kvd/core").glob(f"*.{end}")) for end in "ch"}
-    assert (sorted(extension["sources"]), sorted(extension["depends"])) == (files["c"], files["h"])
+def test_what_is_compiled_can_be_loaded():
+    """A part that cannot be loaded would go unnoticed: the plain forms serve then."""
     assert core.module is not None or not list((ROOT / "kvd/core").glob(f"_core.{sys.implementation.cache_tag}*.so"))
 
 
@@ -59,7 +55,7 @@ def test_the_wheels_carry_all_that_an_installation_needs(tmp_path):
     assert "python9.99 is not on this machine" in done.stdout
     assert done.stdout.count("PASSED") == 3  # twine check --strict
     (compiled,), (pure,) = (list((tmp_path / "dist").glob(f"*{tag}*.whl")) for tag in ("manylinux", "py3-none-any"))
-    names = {wheel: set(zipfile.ZipFile(wheel).namelist()) for wheel in (compiled, pure)}
+    names = {wheel: files_in(wheel) for wheel in (compiled, pure)}
     assert {Path(name).name.partition(".")[0] for name in names[compiled] - names[pure] if name.endswith(".so")} == {
         "_core",
         "_frames",
@@ -67,6 +63,11 @@ def test_the_wheels_carry_all_that_an_installation_needs(tmp_path):
     assert not [name for name in names[pure] if name.endswith(".so")]
     for each in names.values():
         check_contents(each)
+
+
+def files_in(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        return {entry.filename for entry in file.infolist() if not entry.is_dir()}
 
 
 def check_contents(names):

@@ -8,7 +8,6 @@ A Python that is not on this machine is named and left out.
 """
 
 import os
-import re
 import subprocess
 import sys
 import tarfile
@@ -19,7 +18,6 @@ from pathlib import Path
 DIST = Path("dist")
 BIN = Path(sys.executable).parent
 COMPILED = ("kvd/core/_core.", "kvd/server/_frames.")
-EXTENSION_TABLES = re.compile(r"^\[\[tool\.setuptools\.ext-modules\]\]\n(?:(?!\[).*\n)*", re.MULTILINE)
 
 
 def main() -> None:
@@ -60,12 +58,8 @@ def build_compiled(python: str, scratch: Path) -> None:
 
 def build_pure(scratch: Path) -> None:
     """Build a wheel with nothing compiled."""
-    tree = unpack_sdist(scratch)
-    project = tree / "pyproject.toml"
-    text, count = EXTENSION_TABLES.subn("", project.read_text())
-    assert count == len(COMPILED), count
-    project.write_text(text)
-    wheel = build_wheel(Path(sys.executable), tree, scratch)
+    environment = {**os.environ, "KVD_WITHOUT_C": "1"}
+    wheel = build_wheel(Path(sys.executable), unpack_sdist(scratch), scratch, environment)
     assert wheel.name.endswith("-py3-none-any.whl"), wheel.name
     wheel.rename(DIST / wheel.name)
 
@@ -78,10 +72,10 @@ def unpack_sdist(scratch: Path) -> Path:
     return scratch / sdist.name.removesuffix(".tar.gz")
 
 
-def build_wheel(python: Path, tree: Path, scratch: Path) -> Path:
+def build_wheel(python: Path, tree: Path, scratch: Path, environment: dict[str, str] | None = None) -> Path:
     """Return the wheel that is built from a tree."""
     command = [python, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--no-build-isolation"]
-    run(*command, "--wheel-dir", scratch / "raw", tree, quiet=True)
+    run(*command, "--wheel-dir", scratch / "raw", tree, environment=environment, quiet=True)
     (wheel,) = (scratch / "raw").glob("*.whl")
     return wheel
 
