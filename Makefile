@@ -1,5 +1,6 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
-# make test    the whole suite          make check   ruff, mypy, import-linter, clang-format, mandoc
+# make quick   the tests of pure code, 20 s      make test   the suite, 5 minutes      make long   the rest
+# make check   ruff, mypy, import-linter, clang-format, mandoc
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
 # make proto   kvd.v1 of gRPC, from the command classes
 # make bench-gateways   each gateway beside a server of its kind that answers a constant; it needs wrk (ROUNDS=5)
@@ -19,21 +20,24 @@ PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/explain.py,kvd/wire.py,kvd/engine.py,kvd/staging.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
-.PHONY: proto run test long check bench bench-gateways coverage dist deb install-system uninstall-system clean \
+.PHONY: proto run quick test long check bench bench-gateways coverage dist deb install-system uninstall-system clean \
 	lock test-oldest test-latest python-is-there
 
 run: $(VENV)/installed
 	@exec $(BIN)/kvsh --local $(DATA)
 
+quick: $(VENV)/installed-dev
+	@$(PYTEST) --pure $(QUICK)
+
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest
+	@$(PYTEST) -n $(WORKERS) --dist worksteal
 
 long: $(VENV)/installed-dev
-	@$(BIN)/pytest -m long
+	@$(PYTEST) -m 'long or browser or conformance or haproxy'
 
 coverage: $(VENV)/installed-dev
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal -m 'not long'
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --fail-under=100 --include='$(PURE)'

@@ -7,6 +7,8 @@ import zmq
 from hypothesis import settings
 from support.running import Daemon
 
+pytest_plugins = ["support.reporting"]
+
 settings.register_profile("kvd", deadline=None)  # nothing is measured by the clock of a shared machine
 settings.load_profile("kvd")
 

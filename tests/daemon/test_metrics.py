@@ -158,12 +158,10 @@ def test_when_the_daemon_is_down_it_is_told_and_when_it_is_back_too(daemon, make
     served = make_metrics(daemon.commands)
     eventually(lambda: served.get("/readyz")[0] == 200)
     daemon.kill()
-    began = time.monotonic()
     families, _ = served.families()
     assert (set(families), samples(families["kvd_up"])) == ({"kvd_up"}, {(): 0})
     status, said = served.get("/readyz")
     assert (status, said.startswith("the daemon does not answer: ")) == (503, True)
-    assert time.monotonic() - began < 10
     assert served.get("/livez")[0] == 200
     daemon.start()
     eventually(lambda: served.get("/readyz") == (200, "the daemon answers and takes writes\n"))

@@ -21,9 +21,10 @@ from support.running import eventually
 CONF = Path(__file__).resolve().parents[2] / "conf/haproxy.cfg"
 DRAIN_S = 2  # haproxy sees it after 1 s
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("haproxy") is None, reason="haproxy is not installed: apt-get install haproxy"
-)
+pytestmark = [
+    pytest.mark.haproxy,
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed: apt-get install haproxy"),
+]
 
 
 def free_port():

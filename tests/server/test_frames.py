@@ -151,6 +151,7 @@ def test_what_is_published_comes_in_order_and_only_to_who_asked(form):
         assert [sub.recv_multipart() for _ in range(2)] == [[b"ka1", b"1"], [b"ka2", b"x" * 5_000]]
 
 
+@built
 def test_wrong_arguments_raise_and_do_not_crash(sockets):
     _frames = import_module("kvd.server._frames")
     frames = CompiledFrames(sockets[0])

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from kvd.client import Client
 from kvd.errors import ClientError
+from support.forks import ForkedPopen, run
 
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = [sys.executable, "-m", "kvd", "serve"]
 
 
 def run_kvd(*arguments: object) -> "subprocess.CompletedProcess[str]":
     """Run `kvd` to its end."""
-    command = [sys.executable, "-m", "kvd", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run([sys.executable, "-m", "kvd", *map(str, arguments)], text=True)
 
 
 def serve(*arguments: object) -> tuple[int, str]:
@@ -44,7 +45,7 @@ class Daemon:
         self.commands = f"ipc://{directory}/c.sock"
         self.changes = f"ipc://{directory}/p.sock"
         self.options = options
-        self.program = [sys.executable, "-m", "kvd", "serve"]
+        self.program = PROGRAM
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self.keys = None  # a client's
@@ -53,7 +54,8 @@ class Daemon:
     def spawn(self) -> "Daemon":
         arguments = ["--data", str(self.data), "--listen", self.commands, "--publish", self.changes, *self.options]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*self.before, *self.program, *arguments], stderr=log, stdout=log, cwd=ROOT)
+            start = ForkedPopen if [*self.before, *self.program] == PROGRAM else subprocess.Popen
+            self.process = start([*self.before, *self.program, *arguments], stderr=log, stdout=log, cwd=ROOT)
         return self
 
     def start(self) -> "Daemon":

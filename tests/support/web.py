@@ -7,6 +7,8 @@ import socket
 import subprocess
 from typing import Any, NamedTuple
 
+from support.programs import require
+
 
 class Answer(NamedTuple):
     status: int
@@ -29,7 +31,7 @@ class Web:
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Ask; headers by their names with _ for -. What is no bytes goes as JSON."""
-        connection = http.client.HTTPConnection(self.gateway.host, self.gateway.port, timeout=20)
+        connection = http.client.HTTPConnection(self.gateway.host, self.gateway.port, timeout=60)
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in {**self.headers, **headers}.items()}
         try:
@@ -53,8 +55,9 @@ class Web:
 
     def curl(self, line: str) -> "subprocess.CompletedProcess[str]":
         """Run a line as it stands in a manual; its port is ours."""
+        require("curl")
         words = [word.replace("HOST", self.gateway.address) for word in shlex.split(line)]
-        return subprocess.run(["curl", "-sS", *words], capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(["curl", "-sS", *words], capture_output=True, text=True, timeout=60, check=False)
 
 
 class Events:

@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 from support.doors import Doors
+from support.programs import require
 from support.running import eventually, run_kvd
 from support.web import Events, Web
 from websockets.exceptions import InvalidStatus
@@ -276,6 +277,7 @@ def test_a_token_is_told_once_and_its_lines_let_it_in(tmp_path, daemon, make_gat
 
 @pytest.fixture
 def certificate(tmp_path):
+    require("openssl")
     files = [tmp_path / "cert.pem", tmp_path / "key.pem"]
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", *subject]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from support.programs import require
 from support.running import eventually, run_kvd
 from support.web import Web
 
@@ -138,6 +139,7 @@ def test_systemd_passes_a_socket_and_is_told(daemon, tmp_path):
 
 
 def test_a_unix_socket_is_ones_own_and_goes_with_the_gateway(daemon, make_gateway, tmp_path):
+    require("curl")
     path = tmp_path / "http.sock"
     gateway = make_gateway("http", daemon.commands, listen=f"unix:{path}")
     assert path.stat().st_mode & 0o777 == 0o600
