@@ -19,6 +19,19 @@ QUICK := -m 'not long' tests/commands tests/test_wire.py tests/test_access.py te
 PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/explain.py,kvd/wire.py,kvd/engine.py,kvd/staging.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
+# Tests of it, and of what else starts no process and opens no connection.
+QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight.py tests/client/test_polling.py \
+  tests/client/test_probe.py tests/client/test_snapshot.py tests/client/test_sockets.py \
+  tests/gateways/test_nats_messages.py tests/gateways/test_tcp_debt.py \
+  tests/gateways/test_tcp_protocol.py tests/kvsh/test_grammar_*.py tests/kvsh/test_kvsh_render.py \
+  tests/kvsh/test_kvsh_words.py tests/kvsh/test_modes_report.py tests/kvsh/test_modes_sizes.py \
+  tests/kvsh/test_modes_spread.py tests/kvsh/test_repl_actions.py tests/kvsh/test_script_lines.py \
+  tests/kvsh/test_script_outcome.py tests/reliability/test_linearizability.py \
+  tests/reliability/test_watch_validators.py tests/test_access.py tests/test_config.py tests/test_engine.py \
+  tests/test_errors.py tests/test_golden.py tests/test_log.py tests/test_monitoring.py tests/test_transfer_formats.py \
+  tests/test_wire.py
+PYTEST := $(BIN)/pytest
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) # most tests wait most of the time
 
 .PHONY: proto run quick test long check bench bench-gateways coverage dist deb install-system uninstall-system clean \
 	lock test-oldest test-latest python-is-there
@@ -27,13 +40,13 @@ run: $(VENV)/installed
 	@exec $(BIN)/kvsh --local $(DATA)
 
 quick: $(VENV)/installed-dev
-	@$(PYTEST) --pure $(QUICK)
+	@$(PYTEST) --pure -n 2 $(QUICK)
 
 test: $(VENV)/installed-dev
-	@$(PYTEST) -n $(WORKERS) --dist worksteal
+	@$(PYTEST) -n $(WORKERS) --dist worksteal $(TESTS)
 
 long: $(VENV)/installed-dev
-	@$(PYTEST) -m 'long or browser or conformance or haproxy'
+	@KVD_TESTS_LONG=1 $(PYTEST) -m 'long or browser or conformance or haproxy or hypothesis'
 
 coverage: $(VENV)/installed-dev
 	@rm -f .coverage .coverage.*

@@ -4,13 +4,12 @@ import signal
 
 import pytest
 import zmq
-from hypothesis import settings
+from support.hypotheses import load_profile
 from support.running import Daemon
 
 pytest_plugins = ["support.reporting"]
 
-settings.register_profile("kvd", deadline=None)  # nothing is measured by the clock of a shared machine
-settings.load_profile("kvd")
+load_profile()
 
 # Who runs the tests by nohup ignores it, and children would too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

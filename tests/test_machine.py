@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from support.hypotheses import examples
 from support.models import Model, Refusal, changes_reply
 
 from kvd import core, wire
@@ -331,7 +332,7 @@ def test_a_fault_is_found_by_the_machine(monkeypatch, owner, name, fault):
 
 class TestMachine(Machine.TestCase):
     settings = settings(
-        max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(200), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 
@@ -347,7 +348,7 @@ class PlainMachine(Machine):
 
 class TestPlainMachine(PlainMachine.TestCase):
     settings = settings(
-        max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(100), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 

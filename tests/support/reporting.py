@@ -42,10 +42,12 @@ class Reporting:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.skipped: set[str] = set()
+        self.has_failures = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if report.failed and terminal is not None:
+            self.has_failures = True
             terminal.ensure_newline()
             terminal.write_line(f"FAILED {report.nodeid} ({report.when})", red=True)
         if report.skipped and not hasattr(report, "wasxfail"):
@@ -61,5 +63,8 @@ class Reporting:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.has_failures:
+            seed = self.config.getoption("randomly_seed")
+            terminalreporter.write_line(f"the order was random; to have it again: --randomly-seed={seed}")
         if self.skipped and self.config.getoption("--no-skips"):
             terminalreporter.write_line(f"{len(self.skipped)} tests were skipped, and --no-skips was given", red=True)
