@@ -31,7 +31,8 @@ QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight
   tests/test_errors.py tests/test_golden.py tests/test_log.py tests/test_monitoring.py tests/test_transfer_formats.py \
   tests/test_wire.py
 PYTEST := $(BIN)/pytest
-WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) # most tests wait most of the time
+# Most tests wait most of the time.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 
 .PHONY: proto run quick test long check bench bench-gateways coverage dist deb install-system uninstall-system clean \
 	lock test-oldest test-latest python-is-there
@@ -50,7 +51,7 @@ long: $(VENV)/installed-dev
 
 coverage: $(VENV)/installed-dev
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal -m 'not long'
+	@KVD_TESTS_LONG=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal -m 'not long'
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --fail-under=100 --include='$(PURE)'

@@ -104,7 +104,7 @@ def redis(sh):
         yield cli
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def test_the_strings_of_a_redis_come_with_their_expiries(sh, redis, kv):

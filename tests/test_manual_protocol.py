@@ -55,7 +55,7 @@ def session():
 
 def test_the_session_is_what_a_daemon_says(daemon, context):
     req = context.socket(zmq.REQ)
-    req.rcvtimeo = 20_000
+    req.rcvtimeo = 60_000
     req.connect(daemon.commands)
     for sent, received in session():
         req.send(bytes.fromhex(sent))

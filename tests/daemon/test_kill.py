@@ -26,7 +26,7 @@ class Writer:
     stop: bool = False
 
     def run(self):
-        with Client(self.endpoint, timeout=10) as kv:
+        with Client(self.endpoint, timeout=60) as kv:
             while not self.stop:
                 self.write(kv)
 

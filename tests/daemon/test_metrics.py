@@ -11,6 +11,7 @@ import time
 import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
+from support import forks
 from support.running import eventually, run_kvd
 
 from kvd.cli import main
@@ -31,7 +32,7 @@ LEFT_OUT = {
 class UnixConnection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(60)
         self.sock.connect(self.host)
 
 
@@ -40,14 +41,14 @@ class Metrics:
 
     def __init__(self, url, *options):
         command = [sys.executable, "-m", "kvd", "metrics", "--url", url, *map(str, options)]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.process = forks.ForkedPopen(command, stderr=subprocess.PIPE, text=True)
         self.said = self.process.stderr.readline()
         self.at = self.said.rpartition(" at ")[2].strip()
 
     def connection(self):
         if self.at.startswith("unix:"):
             return UnixConnection(self.at.removeprefix("unix:"))
-        return http.client.HTTPConnection(self.at.removeprefix("http://"), timeout=10)
+        return http.client.HTTPConnection(self.at.removeprefix("http://"), timeout=60)
 
     def get(self, path, method="GET"):
         connection = self.connection()
@@ -65,7 +66,7 @@ class Metrics:
     def stop(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(60)
         self.process.stderr.close()
         return self.process.returncode
 

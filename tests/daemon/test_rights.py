@@ -196,7 +196,7 @@ def test_a_watch_goes_over_to_the_journal_and_back_as_its_rights_change(guarded,
 
 def test_a_watch_without_the_publish_socket_goes_on_across_a_restart(guarded, doors, reread):
     reread(ada=OWN)
-    ada = Client(guarded.commands, keys=doors.keys("ada"), timeout=20)
+    ada = Client(guarded.commands, keys=doors.keys("ada"), timeout=60)
     with ada as kv, kv.watch("user:") as watch:
         watch.ready()
         for number in range(3):
@@ -209,7 +209,7 @@ def test_a_watch_without_the_publish_socket_goes_on_across_a_restart(guarded, do
 def test_a_watch_without_the_publish_socket_tells_another_store(guarded, doors, reread):
     reread(ada=OWN)
     states = []
-    ada = Client(guarded.commands, keys=doors.keys("ada"), timeout=20)
+    ada = Client(guarded.commands, keys=doors.keys("ada"), timeout=60)
     with ada as kv, kv.watch("user:", on_state=states.append) as watch:
         watch.ready()
         guarded.stop()

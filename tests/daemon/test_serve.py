@@ -207,7 +207,7 @@ def test_tcp_serves_and_a_wildcard_port_is_told(tmp_path):
             assert kv.get("a") == b"1"
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_nothing_runs_later_that_a_client_gave_up_on(make_daemon):

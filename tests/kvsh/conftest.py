@@ -24,7 +24,7 @@ def daemon(tmp_path_factory):
 @pytest.fixture
 def kv(daemon):
     """Return a client of the shared daemon, with no keys in it."""
-    with Client(daemon) as client:
+    with Client(daemon, timeout=60) as client:
         for key in list(client.scan()):
             client.clear(key)
         yield client

@@ -53,7 +53,7 @@ def test_while_the_daemon_is_stopped_clients_are_told_in_time_and_recover(daemon
         daemon.signal(signal.SIGSTOP)
         eventually(lambda: len(outcomes) >= 12)
         daemon.signal(signal.SIGCONT)
-        with daemon.client(timeout=20) as kv:
+        with daemon.client(timeout=60) as kv:
             kv.set("k", "y")
     kinds = {(kind, is_read) for kind, is_read, _ in outcomes}
     assert (NoReply, 1) in kinds
@@ -209,7 +209,7 @@ def test_a_minute_of_pauses_under_load(daemon):
             time.sleep(chance.choice([0.1, 0.5, 1.5, 4]))
             daemon.signal(signal.SIGCONT)
     okd, lost = next(count), next(unknown)
-    with daemon.client(timeout=20) as kv:
+    with daemon.client(timeout=60) as kv:
         found = int(kv.get("n"))
     print(f"R13: 60 s of pauses: {okd} OK, {lost} given up, {found} in the end")
     assert okd <= found <= okd + lost

@@ -117,12 +117,12 @@ def test_each_thread_that_opens_a_connection_is_told_its_own(tmp_path):
 
     def connect_late():
         begun.set()
-        ended.wait(10)
+        ended.wait(60)
         return connect(tmp_path / "late")
 
     thread = threading.Thread(target=lambda: found.append(opened(connect_late)))
     thread.start()
-    begun.wait(10)
+    begun.wait(60)
     found.append(opened(lambda: connect(tmp_path / "soon")))
     ended.set()
     thread.join()

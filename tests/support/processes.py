@@ -45,7 +45,7 @@ class Gateway:
 
     def start(self) -> "Gateway":
         self.spawn()
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 60
         while len(found := READY.findall(self.log.read_text())) < self.starts:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < limit, self.log.read_text()
@@ -71,4 +71,4 @@ class Gateway:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(60)

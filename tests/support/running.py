@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 from kvd.client import Client
@@ -23,12 +25,14 @@ def run_kvd(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 
 def serve(*arguments: object) -> tuple[int, str]:
-    """Run `kvd serve`, which is to be refused; return exit code and what it said."""
-    done = run_kvd("serve", *arguments)
+    """Run `kvd serve`, which is to be refused; return exit code and what it said. No test binds the default ports."""
+    with tempfile.TemporaryDirectory() as folder:
+        ends = [(option, f"ipc://{folder}/{option}") for option in ("--listen", "--publish") if option not in arguments]
+        done = run_kvd("serve", *arguments, *chain.from_iterable(ends))
     return done.returncode, done.stderr
 
 
-def eventually(holds: Callable[[], object], seconds: float = 20) -> None:
+def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something holds; it is asked again and again."""
     limit = time.monotonic() + seconds
     while not holds():
@@ -60,7 +64,7 @@ class Daemon:
 
     def start(self) -> "Daemon":
         self.spawn()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
             with contextlib.suppress(ClientError), Client(self.commands, timeout=1, keys=self.keys) as kv:
@@ -79,7 +83,7 @@ class Daemon:
         if self.process.poll() is None:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def client(self, **options) -> Client:
-        return Client(self.commands, **{"keys": self.keys, **options})
+        return Client(self.commands, **{"keys": self.keys, "timeout": 60, **options})

@@ -15,7 +15,7 @@ import pyte
 from support.forks import is_forking, spawn
 from support.kvsh_cases import KVSH, PATIENCE_S
 
-LEAVE_S = 5.0
+LEAVE_S = 20.0
 PLACE = "data0"
 
 

@@ -64,7 +64,7 @@ class Events:
     """Server-sent events, read from a socket: `with Events(gateway, "since=1") as events: events.take(3)`."""
 
     def __init__(self, gateway, query: str = "", **headers: str) -> None:
-        self.sock = socket.create_connection((gateway.host, gateway.port), timeout=20)
+        self.sock = socket.create_connection((gateway.host, gateway.port), timeout=60)
         named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         self.sock.sendall(f"GET /v1/watch?{query} HTTP/1.1\r\nHost: {gateway.address}\r\n{named}\r\n".encode())
         self.response = http.client.HTTPResponse(self.sock)
