@@ -30,7 +30,8 @@ QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight
   tests/reliability/test_watch_validators.py tests/test_access.py tests/test_config.py tests/test_engine.py \
   tests/test_errors.py tests/test_golden.py tests/test_log.py tests/test_monitoring.py tests/test_transfer_formats.py \
   tests/test_wire.py
-PYTEST := $(BIN)/pytest
+# The tests are compiled once, also where Python is told not to keep that: it takes each worker 6 s.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 # Most tests wait most of the time.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 

@@ -33,7 +33,27 @@ def make_daemon(tmp_path_factory):
 
 @pytest.fixture
 def daemon(make_daemon):
+    """Return a daemon of the test's own: its revisions begin at 1, and it may be killed."""
     return make_daemon().start()
+
+
+@pytest.fixture(scope="session")
+def shared_daemon(tmp_path_factory):
+    """Return a daemon that the tests of this process share; see `empty_daemon`."""
+    started = Daemon(tmp_path_factory.mktemp("d")).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def empty_daemon(shared_daemon):
+    """Return the shared daemon without entries; what it counted and its revisions go on.
+
+    A file whose tests only need a daemon has a fixture `daemon` that returns this one.
+    """
+    with shared_daemon.client() as kv:
+        kv.clear_prefix("")
+    return shared_daemon
 
 
 @pytest.fixture

@@ -79,6 +79,11 @@ def test_what_is_offered_is_shown_and_inserted_escaped(text):
             assert completion.text.isprintable()
 
 
+@pytest.fixture
+def daemon(empty_daemon):
+    return empty_daemon
+
+
 @pytest.fixture(scope="module")
 def kvsh():
     def run(daemon, *options, script=b""):
