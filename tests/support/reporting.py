@@ -48,7 +48,7 @@ class Reporting:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if report.failed and terminal is not None:
             self.has_failures = True
-            terminal.ensure_newline()
+            terminal.write_line("")
             terminal.write_line(f"FAILED {report.nodeid} ({report.when})", red=True)
         if report.skipped and not hasattr(report, "wasxfail"):
             self.skipped.add(report.nodeid)
@@ -63,8 +63,8 @@ class Reporting:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if self.has_failures:
-            seed = self.config.getoption("randomly_seed")
+        seed = self.config.getoption("randomly_seed", None)
+        if self.has_failures and seed is not None:
             terminalreporter.write_line(f"the order was random; to have it again: --randomly-seed={seed}")
         if self.skipped and self.config.getoption("--no-skips"):
             terminalreporter.write_line(f"{len(self.skipped)} tests were skipped, and --no-skips was given", red=True)
