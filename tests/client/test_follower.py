@@ -8,7 +8,7 @@ half the queue on, and a little before (see MARGIN_PART): here from a quarter on
 from collections import deque
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 from support.hypotheses import examples
 
@@ -252,7 +252,8 @@ class Repeating(Follower):
 
 
 def is_found_out(cls, **options):
-    @settings(max_examples=3_000, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+    @seed(5)  # finds each within 150 examples; others take up to 3,000
+    @settings(max_examples=3_000, deadline=None, database=None, phases=[Phase.generate])
     @given(PROGRAMS, STARTS)
     def check(program, since):
         run(program, since, cls, **options)
