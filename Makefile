@@ -14,12 +14,10 @@ BIN := $(VENV)/bin
 DATA ?= .data
 ROUNDS ?= 5
 KEYS ?= 1000000
-# What test-oldest and test-latest run.
-QUICK := -m 'not long' tests/commands tests/test_wire.py tests/test_access.py tests/test_engine.py tests/test_errors.py tests/test_golden.py
 PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/explain.py,kvd/wire.py,kvd/engine.py,kvd/staging.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
-# Tests of it, and of what else starts no process and opens no connection.
+# Tests of it, and of what else starts no process and opens no connection. test-oldest and test-latest run them too.
 QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight.py tests/client/test_polling.py \
   tests/client/test_probe.py tests/client/test_snapshot.py tests/client/test_sockets.py \
   tests/gateways/test_nats_messages.py tests/gateways/test_tcp_debt.py \

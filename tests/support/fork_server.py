@@ -17,7 +17,12 @@ import time
 from typing import Any, NoReturn
 
 PRELOADED = (
-    "kvd.cli",
+    "kvd.cli.directory",
+    "kvd.cli.gateway",
+    "kvd.cli.keygen",
+    "kvd.cli.metrics",
+    "kvd.cli.serve",
+    "kvd.cli.transfer",
     "kvd.gateways.http.server",
     "kvd.gateways.nats",
     "kvd.gateways.tcp",
