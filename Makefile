@@ -26,8 +26,7 @@ QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight
   tests/kvsh/test_modes_spread.py tests/kvsh/test_repl_actions.py tests/kvsh/test_script_lines.py \
   tests/kvsh/test_script_outcome.py tests/reliability/test_linearizability.py \
   tests/reliability/test_watch_validators.py tests/test_access.py tests/test_config.py tests/test_engine.py \
-  tests/test_errors.py tests/test_golden.py tests/test_log.py tests/test_monitoring.py tests/test_transfer_formats.py \
-  tests/test_wire.py
+  tests/test_errors.py tests/test_golden.py tests/test_monitoring.py tests/test_wire.py tests/test_wording.py
 # The tests are compiled once, also where Python is told not to keep that: it takes each worker 6 s.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 # Most tests wait most of the time.
