@@ -113,9 +113,9 @@ def live(daemon, story, ends):
             daemon.start()
             for _ in range(story.chance.randint(2, 4)):
                 time.sleep(0.08)
-                goal = story.last + 40
+                goal = story.last + 20
                 with daemon.client() as kv:
-                    eventually(lambda kv=kv, goal=goal: story.follow(kv) or story.last >= goal)
+                    eventually(lambda kv=kv, goal=goal: story.follow(kv) or story.last >= goal, 300)
                     kv.compact(story.last * 3 // 4)
             if end == "kill":
                 daemon.kill()
