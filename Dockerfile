@@ -3,13 +3,21 @@
 #       -p 7411:7411 -p 7412:7412 kvd --key /etc/kvd/daemon.key_secret --access /etc/kvd/access.toml \
 #       --listen 'tcp://*:7411' --publish 'tcp://*:7412' --listen ipc:///run/kvd/kvd.sock
 # Without arguments it is served on a unix socket alone: docker exec -it NAME kvsh --url ipc:///run/kvd/kvd.sock
-# Gateways are in it too: `kvd gateway http` and others instead of `kvd serve`, see conf/compose.yaml. Of fewer of them:
+# The gateways are in it too: `kvd gateway http` and others instead of `kvd serve`, see conf/compose.yaml. With fewer of them:
 #   docker build --build-arg EXTRAS=metrics -t kvd .
 FROM python:3.13-slim AS build
 ARG EXTRAS=metrics,http,grpc,nats
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
 COPY . /src
-RUN python -m venv /opt/kvd && /opt/kvd/bin/pip install --no-cache-dir "/src[$EXTRAS]"
+WORKDIR /src
+# The packages of the lock files, by hash, and kvd from the tree that this file stands in.
+RUN python -m venv /opt/kvd \
+    && /opt/kvd/bin/pip install --no-cache-dir --require-hashes --requirement requirements-build.lock \
+    && /opt/kvd/bin/pip wheel --no-cache-dir --no-build-isolation --require-hashes --requirement requirements-system.lock \
+        --wheel-dir /wheels \
+    && /opt/kvd/bin/pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
+    && /opt/kvd/bin/pip install --no-index --find-links /wheels "kvd-server[$EXTRAS]" \
+    && /opt/kvd/bin/pip uninstall --yes setuptools
 
 FROM python:3.13-slim
 RUN useradd --system --user-group --home-dir /var/lib/kvd kvd \

@@ -1,11 +1,13 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
-# make test    the whole suite          make check   ruff, mypy, import-linter, clang-format, mandoc
+# make quick   the tests of pure code, 20 s      make test   the suite, 5 minutes      make long   the rest
+# make check   ruff, mypy, import-linter, clang-format, mandoc
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
 # make proto   kvd.v1 of gRPC, from the command classes
 # make bench-gateways   each gateway beside a server of its kind that answers a constant; it needs wrk (ROUNDS=5)
 # make dist    sdist and wheel in dist/   make deb     a Debian package
 # make install-system   as root: kvd in /opt/kvd, its units, manual and configuration; make uninstall-system takes it away
-# make clean   takes away what these made
+# make lock    renews the lock files         make test-oldest, make test-latest: the quick tests with other versions
+# make clean   removes what these made, and never data
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,21 +17,39 @@ KEYS ?= 1000000
 PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/explain.py,kvd/wire.py,kvd/engine.py,kvd/staging.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
+# Tests of it, and of what else starts no process and opens no connection. test-oldest and test-latest run them too.
+QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight.py tests/client/test_polling.py \
+  tests/client/test_probe.py tests/client/test_snapshot.py tests/client/test_endpoints.py \
+  tests/gateways/test_nats_messages.py tests/gateways/test_tcp_debt.py \
+  tests/gateways/test_tcp_protocol.py tests/kvsh/test_grammar_*.py tests/kvsh/test_kvsh_render.py \
+  tests/kvsh/test_kvsh_words.py tests/kvsh/test_modes_report.py tests/kvsh/test_modes_sizes.py \
+  tests/kvsh/test_modes_spread.py tests/kvsh/test_repl_actions.py tests/kvsh/test_script_lines.py \
+  tests/kvsh/test_script_outcome.py tests/reliability/test_linearizability.py \
+  tests/reliability/test_watch_validators.py tests/test_access.py tests/test_config.py tests/test_engine.py \
+  tests/test_errors.py tests/test_golden.py tests/test_monitoring.py tests/test_wire.py tests/test_wording.py
+# The tests are compiled once, also where Python is told not to keep that: it takes each worker 6 s.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
+# Most tests wait most of the time.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 
-.PHONY: proto run test long check bench bench-gateways coverage dist deb install-system uninstall-system clean
+.PHONY: proto run quick test long check bench bench-gateways coverage dist deb install-system uninstall-system clean \
+	lock test-oldest test-latest python-is-there
 
 run: $(VENV)/installed
 	@exec $(BIN)/kvsh --local $(DATA)
 
+quick: $(VENV)/installed-dev
+	@$(PYTEST) --pure -n 2 $(QUICK)
+
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest
+	@$(PYTEST) -n $(WORKERS) --dist worksteal $(TESTS)
 
 long: $(VENV)/installed-dev
-	@$(BIN)/pytest -m long
+	@KVD_TESTS_LONG=1 $(PYTEST) -m 'long or browser or conformance or haproxy or hypothesis'
 
 coverage: $(VENV)/installed-dev
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest
+	@KVD_TESTS_LONG=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal -m 'not long'
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=95
 	@$(BIN)/coverage report --fail-under=100 --include='$(PURE)'
@@ -64,37 +84,53 @@ bench-gateways: $(VENV)/installed-dev
 	@$(BIN)/python bench/gateway_grpc.py $(ROUNDS)
 	@$(BIN)/python bench/gateway_tcp.py $(ROUNDS)
 
-$(BIN)/python:
+# Written again when a compiler comes or goes: what is in C is then built again.
+$(VENV)/compiler: python-is-there
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) tools/find_compiler.py $@
+
+python-is-there:
 	@command -v $(PYTHON) >/dev/null || { echo "kvd needs Python 3.11 or newer: apt-get install python3 python3-venv" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kvd needs Python 3.11 or newer, $(PYTHON) is older: make PYTHON=..." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(BIN)/python pyproject.toml $(wildcard kvd/core/*.[ch] kvd/server/*.c)
-	@echo "installing kvd into $(VENV) ..." >&2
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . >&2
-	@$(BIN)/python -m compileall -q kvd kvsh # also where Python is told not to: a command starts 20 ms sooner
+SOURCES := pyproject.toml setup.py $(wildcard kvd/core/*.[ch] kvd/server/*.c)
+
+$(VENV)/installed: $(VENV)/compiler requirements.lock requirements-build.lock $(SOURCES)
+	@$(PYTHON) tools/install.py $(VENV) requirements.lock
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed pyproject.toml
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' >&2
-	@touch $@
+$(VENV)/installed-dev: $(VENV)/compiler requirements-dev.lock requirements-build.lock $(SOURCES)
+	@$(PYTHON) tools/install.py $(VENV) requirements-dev.lock
+	@touch $(VENV)/installed $@
 
+# The lock files anew, with the newest versions that the bounds in pyproject.toml allow.
+lock: python-is-there
+	@$(PYTHON) tools/lock.py
+
+# The oldest versions that pyproject.toml allows.
+test-oldest: python-is-there
+	@$(PYTHON) tools/bounds.py oldest $(VENV)-oldest
+	@$(VENV)-oldest/bin/pytest $(QUICK)
+
+# The newest versions that there are, whatever pyproject.toml allows. It reports, and fails when a test does.
+test-latest: python-is-there
+	@$(PYTHON) tools/bounds.py latest $(VENV)-latest
+	@$(VENV)-latest/bin/pytest $(QUICK)
+
+# In dist/: the sdist, a manylinux wheel for each of the Pythons that is on this machine, and one without C for the rest.
+PYTHONS ?= python3.11 python3.12 python3.13
 dist: $(VENV)/installed-dev
-	@$(BIN)/pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6' >&2
 	@rm -rf dist build
-	@$(BIN)/python -m build --outdir dist . >build.log 2>&1 || { cat build.log; exit 1; }
-	@rm -f build.log
-	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/python tools/build_packages.py $(PYTHONS)
 
 deb:
 	@sh conf/build-deb.sh
 
 install-system:
-	@PYTHON=$(PYTHON) sh conf/install-system.sh .
+	@PYTHON=$(PYTHON) sh conf/install-system.sh
 
 uninstall-system:
 	@sh conf/uninstall-system.sh
 
 clean:
-	rm -rf $(VENV) $(DATA) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-latest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .import_linter_cache
+	find kvd kvsh tests bench tools \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +
+	@if [ -e $(DATA) ]; then echo "the data in $(DATA) stays: rm -r $(DATA) removes it"; fi

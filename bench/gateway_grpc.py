@@ -3,7 +3,7 @@
 Both get the same load from a process of its own: CALLS at once over one channel, for SECONDS a round. The rounds
 alternate, so that what else the machine does meets both; told are the medians, and their ratio. Where others work on
 the machine, the processor time of each server (the gateway's own) says more than its rate. It wants the
-extra kvd[grpc]: python bench/gateway_grpc.py [ROUNDS]
+extra kvd-server[grpc]: python bench/gateway_grpc.py [ROUNDS]
 """
 
 import asyncio

@@ -3,7 +3,7 @@
 set -eu
 home=${KVD_HOME:-/opt/kvd}
 
-[ "$(id -u)" = 0 ] || { echo "uninstall-system: this wants root: sudo make uninstall-system" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || { echo "uninstall-system: this needs root: sudo make uninstall-system" >&2; exit 1; }
 # Sockets first, or they would start their services again.
 for unit in "$home"/share/kvd/*.socket "$home"/share/kvd/*.service; do
     [ -e "$unit" ] || continue

@@ -1,14 +1,16 @@
 """What the tests share: a daemon as a process of its own, on endpoints of its own."""
 
+import shutil
 import signal
 
 import pytest
 import zmq
-from hypothesis import settings
+from support.hypotheses import load_profile
 from support.running import Daemon
 
-settings.register_profile("kvd", deadline=None)  # nothing is measured by the clock of a shared machine
-settings.load_profile("kvd")
+pytest_plugins = ["support.reporting"]
+
+load_profile()
 
 # Who runs the tests by nohup ignores it, and children would too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -28,11 +30,32 @@ def make_daemon(tmp_path_factory):
     for daemon in made:
         if daemon.process is not None:
             daemon.stop()
+        shutil.rmtree(daemon.directory / "data", ignore_errors=True)  # 50 MB each, 20 GB in a run; the log stays
 
 
 @pytest.fixture
 def daemon(make_daemon):
+    """Return a daemon of the test's own: its revisions begin at 1, and it may be killed."""
     return make_daemon().start()
+
+
+@pytest.fixture(scope="session")
+def shared_daemon(tmp_path_factory):
+    """Return a daemon that the tests of this process share; see `empty_daemon`."""
+    started = Daemon(tmp_path_factory.mktemp("d")).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def empty_daemon(shared_daemon):
+    """Return the shared daemon without entries; what it counted and its revisions go on.
+
+    A file whose tests only need a daemon has a fixture `daemon` that returns this one.
+    """
+    with shared_daemon.client() as kv:
+        kv.clear_prefix("")
+    return shared_daemon
 
 
 @pytest.fixture

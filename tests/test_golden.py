@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import Raw
+from support.golden import golden_lines
 
 from kvd import wire
 from kvd.commands import COMMANDS
@@ -28,7 +29,6 @@ from kvd.engine import Engine
 from kvd.errors import CODES, refusal
 from kvd.storage import Store
 
-GOLDEN = Path(__file__).parent / "golden"
 TIME = 1_700_000_000_000
 
 COMMAND_SAMPLES = [
@@ -165,11 +165,6 @@ def row_lines(directory):
     store.close()
 
 
-def written(name):
-    lines = (GOLDEN / f"{name}.txt").read_text().splitlines()
-    return [tuple(line.split("  ", 1)) for line in lines if line and not line.startswith("#")]
-
-
 def hint(name):
     return f"tests/golden/{name}.txt differs: see the head of tests/test_golden.py before you change it"
 
@@ -178,26 +173,26 @@ def hint(name):
     ("name", "lines"), [("commands", command_lines), ("replies", reply_lines), ("published", published_lines)]
 )
 def test_the_bytes_on_the_wire_are_those_written_down(name, lines):
-    assert list(lines()) == written(name), hint(name)
+    assert list(lines()) == golden_lines(name), hint(name)
 
 
 def test_the_bytes_written_down_are_the_commands():
-    assert [wire.decode_command(bytes.fromhex(body)) for _, body in written("commands")] == COMMAND_SAMPLES
+    assert [wire.decode_command(bytes.fromhex(body)) for _, body in golden_lines("commands")] == COMMAND_SAMPLES
 
 
 def test_the_rows_on_the_disk_are_those_written_down(tmp_path):
-    assert list(row_lines(tmp_path / "data")) == written("rows"), hint("rows")
+    assert list(row_lines(tmp_path / "data")) == golden_lines("rows"), hint("rows")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_golden_bytes(name):
-    lines = [line for line, _ in written("commands") if line.partition(".")[0] == name]
+    lines = [line for line, _ in golden_lines("commands") if line.partition(".")[0] == name]
     assert lines, f"{name} has no golden bytes: put samples into COMMAND_SAMPLES, then run this file (see its head)"
 
 
 @pytest.mark.parametrize("code", CODES)
 def test_each_code_has_golden_bytes(code):
-    assert [line for line, _ in written("replies") if line == f"ERROR.{code}"], f"{code} has no golden bytes"
+    assert [line for line, _ in golden_lines("replies") if line == f"ERROR.{code}"], f"{code} has no golden bytes"
 
 
 def print_all(directory):

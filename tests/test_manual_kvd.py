@@ -179,7 +179,7 @@ def forms(name):
 
 def quoting():
     """Yield each line of text that quotes a limit, with the names that the comment after it gives."""
-    for page in set(PAGES) - {COMMANDS_PAGE}:
+    for page in sorted(set(PAGES) - {COMMANDS_PAGE}):
         is_literal = False
         lines = page.read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines):

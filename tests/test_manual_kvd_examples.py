@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.mdoc import MAN, literals, section
+from support.programs import require
 from support.running import eventually
 
 from kvd.access import parse_access
@@ -93,8 +94,7 @@ def test_programs_and_flags_of_the_other_sections_exist(sh):
 @pytest.fixture
 def redis(sh):
     """Return how redis-cli is called for a server of the test."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
+    require("redis-server")
     place = sh.home / "redis.sock"
     options = ["--port", "0", "--unixsocket", place, "--save", "", "--dir", sh.home]
     server = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
@@ -104,7 +104,7 @@ def redis(sh):
         yield cli
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def test_the_strings_of_a_redis_come_with_their_expiries(sh, redis, kv):
@@ -143,7 +143,6 @@ def test_the_reader_of_a_dump_prints_lines_for_the_shell(sh, kv):
 
 
 def test_entries_go_out_and_in_again_in_the_forms_that_are_told(sh, kv):
-    pytest.importorskip("kvd.cli.transfer")  # being written by others
     lines, rows = literals(section(PAGE, "DESCRIPTION").split(".Ss kvd export")[1])
     (sh.home / "told.jsonl").write_text(lines)
     sh("kvd import told.jsonl", *typed(section(PAGE, "MOVING DATA IN AND OUT").split(".Ss")[0]))

@@ -7,8 +7,8 @@ import sys
 import pytest
 import zmq
 from support.examples import prepare_example
+from support.golden import golden_lines
 from support.mdoc import MAN, literals, section
-from test_golden import written
 
 from kvd.commands import COMMANDS
 from kvd.commands.manual import page
@@ -55,7 +55,7 @@ def session():
 
 def test_the_session_is_what_a_daemon_says(daemon, context):
     req = context.socket(zmq.REQ)
-    req.rcvtimeo = 20_000
+    req.rcvtimeo = 60_000
     req.connect(daemon.commands)
     for sent, received in session():
         req.send(bytes.fromhex(sent))
@@ -63,12 +63,12 @@ def test_the_session_is_what_a_daemon_says(daemon, context):
 
 
 def test_the_bytes_are_the_golden_ones():
-    golden = {body for _, body in written("commands")}
+    golden = {body for _, body in golden_lines("commands")}
     short = "93a3534554c40463697479c40941686d656461626164"  # SET without what is optional: no encoder of ours makes it
     assert {sent for sent, _ in session()} - {short} <= golden
     _, apart, published = literals(section(PROTOCOL, "EXAMPLES"))
     assert "".join(re.findall(r"^((?:[0-9a-f]+ )+) ", apart, re.MULTILINE)).replace(" ", "") == short
-    told = dict(written("published"))
+    told = dict(golden_lines("published"))
     assert published.split() == [
         told["SET.1.topic"],
         told["SET.1.body"],

@@ -94,7 +94,7 @@ def room(name: str, extra: str) -> Any:
     try:
         return import_module(f"kvd.gateways.{name}")
     except ModuleNotFoundError as error:
-        click.echo(f"kvd: this gateway needs the extra {extra}: pip install 'kvd[{extra}]' ({error})", err=True)
+        click.echo(f"kvd: this gateway needs the extra {extra}: pip install 'kvd-server[{extra}]' ({error})", err=True)
         sys.exit(UNAVAILABLE)
 
 
@@ -132,7 +132,7 @@ def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...],
 
     Changes come as events and over WebSockets; the page, to look at, is at /ui, the metrics at /metrics.
 
-    It needs the extra kvd[http]: pip install 'kvd[http]'
+    It needs the extra kvd-server[http]: pip install 'kvd-server[http]'
 
     Example: kvd gateway http --url tcp://127.0.0.1:7411 --listen 127.0.0.1:7480
     """
@@ -147,7 +147,7 @@ def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...],
 def grpc_command(door: Any) -> None:
     """Serve gRPC: kvs2.Kvs2, and kvd.v1.Kvd with all commands and Watch.
 
-    It needs the extra kvd[grpc]: pip install 'kvd[grpc]'
+    It needs the extra kvd-server[grpc]: pip install 'kvd-server[grpc]'
 
     Example: kvd gateway grpc --url tcp://127.0.0.1:7411 --listen 127.0.0.1:50051
     """

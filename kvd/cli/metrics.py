@@ -27,14 +27,14 @@ def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_k
 
     The paths are /metrics, /livez and /readyz.
 
-    It needs the extra kvd[metrics]: pip install 'kvd[metrics]'
+    It needs the extra kvd-server[metrics]: pip install 'kvd-server[metrics]'
 
     Example: kvd metrics --url tcp://127.0.0.1:7411 --listen 127.0.0.1:9411
     """
     try:
         pages = import_module("kvd.cli.pages")
     except ModuleNotFoundError as error:
-        click.echo(f"kvd: metrics need the extra metrics: pip install 'kvd[metrics]' ({error})", err=True)
+        click.echo(f"kvd: metrics need the extra metrics: pip install 'kvd-server[metrics]' ({error})", err=True)
         sys.exit(UNAVAILABLE)
     try:
         look = pages.Look(url, own_keys(key, server_key))

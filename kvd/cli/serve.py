@@ -211,11 +211,12 @@ def begin(server: Server, config: Config) -> None:
     # A MULTISET makes thousands of tuples, and hardly anything here refers to itself: 6 % of the loop in a bulk load.
     gc.set_threshold(20_000)
     log.info(
-        "event=ready version=%s commands=%s changes=%s data=%s fsync=%s revision=%d",
+        "event=ready version=%s commands=%s changes=%s data=%s fsync=%s core=%s revision=%d",
         VERSION,
         *(" ".join(bound.endpoint for bound in many) for many in (server.listening, server.publishing)),
         config.data,
         config.fsync,
+        server.store.records.name,
         server.store.revision,
     )
     server.service.tell("READY=1", f"STATUS={server.status()}")

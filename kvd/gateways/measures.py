@@ -1,4 +1,4 @@
-"""INFO as Prometheus metrics: one table says which field is which metric. It needs the extra kvd[metrics]."""
+"""INFO as Prometheus metrics: one table says which field is which metric. It needs the extra kvd-server[metrics]."""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,7 @@
 """Connections to SQLite: which library, which pragmas, which schema, and what its errors mean to us."""
 
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ Connection = Any  # pysqlite3 carries no types
 # SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write or checkpoint at the same
 # time, as the loop and the fold do (https://sqlite.org/wal.html#walresetbug; fixed in 3.51.3).
 SQLITE_FIXED = (3, 51, 3)
+PYSQLITE3_WHEELS = frozenset({("linux", "x86_64")})  # as in pyproject.toml
 BUSY, LOCKED, CORRUPT, FULL, CONSTRAINT, NOT_A_DATABASE = 5, 6, 11, 13, 19, 26
 
 # The module asks every bytes and None it binds how to adapt itself, and makes two AttributeErrors of the answer:
@@ -36,9 +38,19 @@ def check_library() -> None:
     """Raise UnfitSQLite when the library has the WAL-reset bug."""
     if sqlite3.sqlite_version_info < SQLITE_FIXED:
         raise UnfitSQLite(
-            f"SQLite {sqlite3.sqlite_version} can corrupt data (WAL-reset bug, fixed in 3.51.3): "
-            "install the package pysqlite3, whose wheel brings a newer one"
+            f"SQLite {sqlite3.sqlite_version}, which {sqlite3.__name__} brings, can corrupt data "
+            f"(WAL-reset bug, fixed in 3.51.3): {way_to_fit_library()}"
         )
+
+
+def way_to_fit_library() -> str:
+    """Return how to get an SQLite without the bug on this platform."""
+    if (sys.platform, platform.machine()) in PYSQLITE3_WHEELS:
+        return "pip install --upgrade pysqlite3, whose wheel brings a newer one"
+    return (
+        f"run a Python whose sqlite3 module has 3.51.3 or newer, or build the package pysqlite3 with one; "
+        f"it has no wheel for {sys.platform} on {platform.machine()}. Clients need no SQLite"
+    )
 
 
 def library_path() -> str:

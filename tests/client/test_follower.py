@@ -8,8 +8,9 @@ half the queue on, and a little before (see MARGIN_PART): here from a quarter on
 from collections import deque
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
+from support.hypotheses import examples
 
 from kvd.client import follower as follower_module
 from kvd.client.follower import Follower, common_prefix
@@ -176,20 +177,19 @@ def run(program, since, cls=Follower, **options):
     world.settle()
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=examples(1_500))
 @given(PROGRAMS, STARTS)
 def test_every_change_is_delivered_once_and_in_order_whatever_is_dropped(program, since):
     run(program, since)
 
 
 @pytest.mark.long
-@settings(max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20_000)
 @given(PROGRAMS, STARTS)
 def test_every_change_is_delivered_once_and_in_order_in_very_many_programs(program, since):
     run(program, since)
 
 
-@settings(max_examples=100, deadline=None)
 @given(PROGRAMS, STARTS)
 def test_more_changes_than_are_kept_unconfirmed_are_asked_for(program, since):
     kept = follower_module.UNCONFIRMED_CHANGES_MAX
@@ -252,7 +252,8 @@ class Repeating(Follower):
 
 
 def is_found_out(cls, **options):
-    @settings(max_examples=3_000, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+    @seed(5)  # finds each within 150 examples; others take up to 3,000
+    @settings(max_examples=3_000, deadline=None, database=None, phases=[Phase.generate])
     @given(PROGRAMS, STARTS)
     def check(program, since):
         run(program, since, cls, **options)

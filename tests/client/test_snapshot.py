@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fakes import Bench
+from support.hypotheses import examples
 
 from kvd.client import snapshot as snapshot_module
 from kvd.client.snapshot import PAGE_KEYS, Snapshot
@@ -78,7 +79,7 @@ def followed(bench, shot, between):
     return state
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(PREFIXES, WRITES, st.lists(WRITES, max_size=6), st.integers(1, 3))
 def test_a_snapshot_and_the_changes_after_it_are_the_state_and_no_key_goes_back(prefixes, before, between, page):
     snapshot_module.PAGE_KEYS = page

@@ -66,7 +66,7 @@ def test_a_stopped_daemon_leaves_a_write_unknown_and_a_read_unanswered(daemon, k
 
 def test_a_broken_connection_leaves_a_write_unknown_and_repeats_reads_and_once(make_daemon):
     daemon = make_daemon().start()
-    with daemon.client(timeout=20) as kv:
+    with daemon.client(timeout=60) as kv:
         kv.set("n", "1")
         daemon.signal(signal.SIGSTOP)
         daemon.signal(signal.SIGSTOP)

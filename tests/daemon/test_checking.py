@@ -75,7 +75,7 @@ def test_one_check_at_a_time_and_none_outlives_the_daemon(daemon, kv):
     daemon.signal(15)
     [(_, outcome)] = kv.stream.receive()
     assert outcome.code == ShuttingDown.code
-    assert daemon.process.wait(10) == 0
+    assert daemon.process.wait(60) == 0
 
 
 def test_a_damaged_entry_is_corrupt_and_named_and_repaired(damaged):

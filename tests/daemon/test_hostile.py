@@ -22,7 +22,7 @@ FEW_DESCRIPTORS = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh"]
 def raw(daemon, endpoint="commands"):
     """Return a connected plain unix socket."""
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(10)
+    sock.settimeout(60)
     sock.connect(getattr(daemon, endpoint).removeprefix("ipc://"))
     return sock
 

@@ -7,6 +7,7 @@ import sys
 import msgspec
 import pytest
 import zmq
+from support import forks
 from support.doors import plain
 from support.running import serve
 
@@ -66,7 +67,7 @@ def test_with_keys_it_listens_wherever_it_is_told(tmp_path, doors):
             assert next(watch).key == b"a"
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         process.stderr.close()
 
 
@@ -185,7 +186,7 @@ def test_the_log_at_debug_tells_no_value_and_no_secret(guarded, doors, reread):
 def kvsh(daemon, *arguments):
     """Run kvsh against a daemon; return exit code, output and messages."""
     command = [sys.executable, "-m", "kvsh", "--url", daemon.commands, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = forks.run(command, text=True)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -24,6 +24,7 @@ def test_a_daemon_that_is_not_compiled_serves_and_says_so(plain):
     with plain.client() as kv:
         told = kv.info("server")["server"]
         assert (told["core"], told["frames"]) == ("plain", "plain")
+        assert "core=plain" in next(line for line in plain.log.read_text().splitlines() if "event=ready" in line)
         with kv.pipeline() as pipeline:
             for number in range(200):
                 pipeline.set(f"key:{number}", f"{number}", ttl=3600 if number % 7 == 0 else None)

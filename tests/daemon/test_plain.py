@@ -20,7 +20,7 @@ def plain(context, daemon):
 
     def make(kind, endpoint=None, **options):
         sock = context.socket(kind)
-        sock.set(zmq.RCVTIMEO, 5000)
+        sock.set(zmq.RCVTIMEO, 60_000)
         sock.set(zmq.LINGER, 0)
         for name, value in options.items():
             sock.set(getattr(zmq, name), value)

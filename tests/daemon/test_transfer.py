@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support import forks
 from support.doors import cpu_seconds
 from support.running import eventually, run_kvd
 
@@ -28,14 +29,14 @@ def run(daemon, *words, **options):
     """Run a command of kvd to its end; return exit code, output and what it said."""
     environment = {**os.environ, "KVSH_URL": daemon.commands}
     command = [*KVD, *map(str, words)]
-    done = subprocess.run(command, capture_output=True, env=environment, timeout=100, check=False, **options)
+    done = forks.run(command, env=environment, timeout=100, **options)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
 def begun(daemon, *words, **pipes):
     """Begin a command of kvd; return its process."""
     environment = {**os.environ, "KVSH_URL": daemon.commands}
-    return subprocess.Popen([*KVD, *map(str, words)], stderr=subprocess.PIPE, env=environment, **pipes)
+    return forks.ForkedPopen([*KVD, *map(str, words)], stderr=subprocess.PIPE, env=environment, **pipes)
 
 
 def line(number, value="x" * 100):
@@ -127,7 +128,7 @@ def test_an_interrupted_import_tells_how_to_go_on_and_so_it_comes_whole(daemon, 
     process = begun(daemon, "import", "--url", daemon.commands, "--format", "jsonl", many)
     eventually(lambda: kv.count() >= 1000)
     process.send_signal(number)
-    said = process.communicate(timeout=20)[1].decode()
+    said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 128 + number
     assert f"interrupted by {number.name}" in said
     skip, words = resume_of(said)
@@ -151,7 +152,7 @@ def test_an_import_that_waits_for_its_input_is_interrupted_at_once(daemon, kv):
     process.stdin.flush()
     eventually(lambda: kv.count() == 450)
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     said = process.stderr.read().decode()
     assert "450 lines of standard input are applied and durable" in said
     assert said.endswith("To go on: kvd import --skip-lines 450 < the same input\n")
@@ -168,7 +169,7 @@ def test_a_daemon_that_hangs_is_left_at_the_second_signal(daemon, many):
     time.sleep(0.3)
     assert process.poll() is None  # the first one waits for what is in flight
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     daemon.signal(signal.SIGCONT)
     skip, _ = resume_of(process.stderr.read().decode())
     process.stderr.close()
@@ -181,7 +182,7 @@ def test_a_lost_daemon_is_told_and_the_rest_comes_when_it_is_back(daemon, many):
     with daemon.client() as kv:
         eventually(lambda: kv.count() >= 1000)
     daemon.kill()
-    said = process.communicate(timeout=20)[1].decode()
+    said = process.communicate(timeout=60)[1].decode()
     assert (process.returncode, "the connection broke before the reply" in said) == (75, True), said
     skip, words = resume_of(said)
     daemon.start()
@@ -266,7 +267,7 @@ def test_an_interrupted_export_leaves_nothing(daemon, kv, tmp_path, number):
     process = begun(daemon, "export", tmp_path / "a.jsonl")
     eventually((tmp_path / "a.jsonl.partial").exists)
     process.send_signal(number)
-    assert process.wait(10) == 128 + number
+    assert process.wait(60) == 128 + number
     assert process.stderr.read().decode() == f"kvd: interrupted by {number.name}\n"
     process.stderr.close()
     assert list(tmp_path.iterdir()) == []
@@ -279,7 +280,7 @@ def test_a_file_that_came_meanwhile_is_not_overwritten(daemon, kv, tmp_path):
     eventually((tmp_path / "a.jsonl.partial").exists)
     (tmp_path / "a.jsonl").write_text("precious")
     daemon.signal(signal.SIGCONT)
-    assert (process.wait(10), process.stderr.read().decode().count("is not overwritten")) == (73, 1)
+    assert (process.wait(60), process.stderr.read().decode().count("is not overwritten")) == (73, 1)
     process.stderr.close()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.jsonl", "precious")]
 
@@ -289,7 +290,7 @@ def test_a_reader_that_goes_ends_an_export_quietly(daemon, kv):
     process = begun(daemon, "export", stdout=subprocess.PIPE)
     assert process.stdout.readline().startswith(b'{"key":"0000"')
     process.stdout.close()
-    assert process.wait(20) == -signal.SIGPIPE
+    assert process.wait(60) == -signal.SIGPIPE
     assert process.stderr.read() == b""
     process.stderr.close()
 
@@ -298,7 +299,7 @@ def test_an_output_that_is_full_is_told(daemon, kv):
     kv.set("a", "1")
     with Path("/dev/full").open("wb") as full:
         process = begun(daemon, "export", stdout=full)
-        assert process.wait(20) == 74
+        assert process.wait(60) == 74
     assert process.stderr.read() == b"kvd: cannot write: No space left on device\n"
     process.stderr.close()
 
@@ -323,7 +324,7 @@ def test_a_terminal_shows_how_far_it_is(daemon, many):
     except OSError:
         pass  # the other end is closed
     os.close(ours)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     first, *_, last = seen.decode().split("\r")[1:-1]
     assert re.fullmatch(r" *\d+% \[#*-*\]  [\d,]+ entries  [\d,]+/s  0:\d\d left *", first), first
     assert last.startswith("100,000 entries in ")

@@ -108,8 +108,8 @@ def test_what_is_wrong_with_a_request_is_not_called_storage_trouble(run, rpcs, g
     no_message = failed(rpcs.call, "/kvs2.Kvs2/Get", health_pb2.HealthCheckRequest(service=""), given["GetReply"])
     assert no_message.code() is grpc.StatusCode.INVALID_ARGUMENT  # no key
     raw = rpcs.channel.unary_unary("/kvs2.Kvs2/Get")
-    assert failed(raw, b"\xff\xff", timeout=20).code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert failed(raw, bytes(40 * 2**20), timeout=20).code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # gRPC's own
+    assert failed(raw, b"\xff\xff", timeout=60).code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert failed(raw, bytes(40 * 2**20), timeout=60).code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # gRPC's own
     assert run("Get", key=b"k").status == NOT_FOUND
 
 
@@ -175,9 +175,9 @@ def test_health_of_what_is_not_there(rpcs):
     stream.cancel()
     for path in ("/grpc.health.v1.Health/Check", "/kvd.v1.Kvd/Get"):
         raw = rpcs.channel.unary_unary(path)
-        assert failed(raw, b"\xff", timeout=20).code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert failed(raw, b"\xff", timeout=60).code() is grpc.StatusCode.INVALID_ARGUMENT
     for path in ("/grpc.health.v1.Health/Watch", "/kvd.v1.Kvd/Watch"):
-        error = failed(next, rpcs.channel.unary_stream(path)(b"\xff", timeout=20))
+        error = failed(next, rpcs.channel.unary_stream(path)(b"\xff", timeout=60))
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -196,7 +196,7 @@ def test_reflection_shows_all_that_is_served(rpcs):
 
 def test_an_rpc_that_is_not_there(rpcs):
     raw = rpcs.channel.unary_unary("/kvs2.Kvs2/Delete")
-    assert failed(raw, b"", timeout=20).code() is grpc.StatusCode.UNIMPLEMENTED
+    assert failed(raw, b"", timeout=60).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 # The end, the places
@@ -204,7 +204,7 @@ def test_an_rpc_that_is_not_there(rpcs):
 
 def test_what_is_under_way_at_sigterm_is_finished(gateway, rpcs, kv):
     unary = rpcs.unary("/kvd.v1.Kvd/Changes", pb.Reply)
-    call = unary.future(pb.ChangesRequest(since=0, wait_ms=60_000), timeout=20)
+    call = unary.future(pb.ChangesRequest(since=0, wait_ms=60_000), timeout=60)
     watch = rpcs.watch()
     assert dict(watch.initial_metadata())["kvd-history"]
     eventually(lambda: kv.info("traffic")["traffic"]["waiting"] == 1)
@@ -214,7 +214,7 @@ def test_what_is_under_way_at_sigterm_is_finished(gateway, rpcs, kv):
     kv.set("k", "v")
     [[kind, revision, key, value, *_]] = plain(call.result().result)
     assert (kind, revision, key, value) == ("SET", 1, b"k", b"v")
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
     assert "event=gateway_stopped" in gateway.log.read_text()
 
 

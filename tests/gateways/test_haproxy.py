@@ -21,9 +21,10 @@ from support.running import eventually
 CONF = Path(__file__).resolve().parents[2] / "conf/haproxy.cfg"
 DRAIN_S = 2  # haproxy sees it after 1 s
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("haproxy") is None, reason="haproxy is not installed: apt-get install haproxy"
-)
+pytestmark = [
+    pytest.mark.haproxy,
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed: apt-get install haproxy"),
+]
 
 
 def free_port():
@@ -62,7 +63,7 @@ class Balancer:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ class Clients:
             thread.join(60)
 
     def run(self, number):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         turn = 0
         while not self.is_over:
             turn += 1
@@ -162,7 +163,7 @@ def test_a_gateway_that_is_killed_takes_only_what_it_had_under_way(pair, balance
     with Clients(port, 0) as clients:
         pair[0].kill()
         for number in range(200):  # each a connection of its own; some are sent there before haproxy has seen it
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             clients.turn(connection, f"/kv/n:{number}", b"x")
             connection.close()
 
@@ -170,7 +171,7 @@ def test_a_gateway_that_is_killed_takes_only_what_it_had_under_way(pair, balance
 def test_when_none_is_ready_the_gateway_itself_says_why_and_is_asked_again_by_itself(pair, balancer, daemon):
     daemon.stop()
     eventually(lambda: balancer.has_ready(0))
-    connection = http.client.HTTPConnection("127.0.0.1", balancer.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", balancer.port, timeout=60)
     clients = Clients(balancer.port, 0)
     status, told = clients.request(connection, "GET", "/kv/city")
     assert (status, json.loads(told)["code"]) == (503, "UNREACHABLE")
@@ -180,7 +181,7 @@ def test_when_none_is_ready_the_gateway_itself_says_why_and_is_asked_again_by_it
 
 
 def test_changes_come_through_as_they_happen(balancer, daemon):
-    connection = http.client.HTTPConnection("127.0.0.1", balancer.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", balancer.port, timeout=60)
     connection.request("GET", "/v1/watch?prefix=user:")
     response = connection.getresponse()
     assert response.status == 200
@@ -222,7 +223,7 @@ def test_a_write_that_may_have_been_executed_is_not_sent_again_and_a_read_is(tmp
         eventually(lambda: balancer.admin.exists() and balancer.has_ready(2))
         for method, times in (("PUT", 1), ("POST", 1), ("GET", 4)):
             body = "" if method == "GET" else "x"
-            with socket.create_connection(("127.0.0.1", balancer.port), timeout=20) as sock:
+            with socket.create_connection(("127.0.0.1", balancer.port), timeout=60) as sock:
                 # In one piece, so that haproxy has all of it and could send it again.
                 head = f"{method} /kv/city HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
                 sock.sendall((head + body).encode())

@@ -30,7 +30,7 @@ def test_a_request_that_comes_as_it_ends_is_answered_and_the_client_told_to_go(
 ):
     gateway = make_gateway("http", make_daemon().start().commands)
     place = (gateway.host, gateway.port)
-    with socket.create_connection(place, timeout=20) as sock, sock.makefile("rb") as lines:
+    with socket.create_connection(place, timeout=60) as sock, sock.makefile("rb") as lines:
         for _ in range(requests_before):
             sock.sendall(ASKED)
             assert b"connection: close" not in iter(lines.readline, b"\r\n")
@@ -41,7 +41,7 @@ def test_a_request_that_comes_as_it_ends_is_answered_and_the_client_told_to_go(
         answer = lines.read()
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
 
 
 def test_while_it_is_not_ready_it_answers_and_each_answer_is_the_last_of_its_connection(make_gateway, make_daemon):
@@ -49,7 +49,7 @@ def test_while_it_is_not_ready_it_answers_and_each_answer_is_the_last_of_its_con
     gateway.process.send_signal(signal.SIGTERM)
 
     def is_last():
-        with socket.create_connection((gateway.host, gateway.port), timeout=20) as sock:
+        with socket.create_connection((gateway.host, gateway.port), timeout=60) as sock:
             sock.sendall(ASKED.replace(b"/livez", b"/readyz"))
             sock.settimeout(0.2)
             try:
@@ -59,15 +59,15 @@ def test_while_it_is_not_ready_it_answers_and_each_answer_is_the_last_of_its_con
                 return False
 
     eventually(is_last)
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(60) == 0
 
 
 def test_one_who_says_nothing_does_not_keep_it(make_gateway, make_daemon):
     gateway = make_gateway("http", make_daemon().start().commands)
-    with socket.create_connection((gateway.host, gateway.port), timeout=20) as sock:
+    with socket.create_connection((gateway.host, gateway.port), timeout=60) as sock:
         gateway.process.send_signal(signal.SIGTERM)
         assert told(sock) == b""
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(60) == 0
 
 
 ASKING = """
@@ -76,7 +76,7 @@ turns, failed = 0, []
 def ask():
     global turns
     while not over.is_set():
-        connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
         try:
             connection.request("GET", "/kv/city")
             assert connection.getresponse().read() == b"Ahmedabad"
@@ -114,5 +114,5 @@ def test_at_a_socket_that_is_passed_no_request_fails_while_gateways_come_and_go(
             if number == 3:
                 printed, _ = asking.communicate("\n", timeout=60)
             process.terminate()
-            assert process.wait(20) == 0, log.read_text()
+            assert process.wait(60) == 0, log.read_text()
     assert printed == "True []\n"

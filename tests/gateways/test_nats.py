@@ -163,7 +163,7 @@ class TestPublishes:
         bridge = make_bridge(url=f"nats://ada:pw@{place}")
         kv.set("k", "v")
         kv.clear("k")
-        assert bridge.process.wait(20) == 69
+        assert bridge.process.wait(60) == 69
         said = bridge.log.read_text()
         assert "the NATS server refuses us" in said
         assert "pw@" not in said
@@ -221,7 +221,7 @@ class TestPosition:
         write(kv, 100)
         kv.compact(50)
         bridge.spawn()
-        assert bridge.process.wait(20) == 69
+        assert bridge.process.wait(60) == 69
         assert "--since now; or with --since start" in bridge.log.read_text()
         ear = make_ear(server.url, "set", "rm")
         make_bridge("--since", "start")
@@ -241,7 +241,7 @@ class TestPosition:
         first = make_bridge("--changes")
         second = make_bridge("--changes")
         write(kv, 50)
-        assert first.process.wait(20) == 69
+        assert first.process.wait(60) == 69
         assert "another bridge has the name default" in first.log.read_text()
         assert second.process.poll() is None
         write(kv, 50, at=50)
@@ -311,7 +311,7 @@ class TestPosition:
         daemon.kill()
         bridge = make_gateway("nats", daemon.commands, "--server", server.url, "--since", "7", listen=None)
         daemon.start()
-        assert bridge.process.wait(20) == 78
+        assert bridge.process.wait(60) == 78
         assert "--since 7: the daemon is at revision 0" in bridge.log.read_text()
 
     def test_an_endpoint_that_is_none(self, server):
@@ -390,7 +390,7 @@ class TestJetStream:
         kv.set("a", "1")
         kv.set("b", "x" * 1_000)
         kv.set("c", "1")
-        assert bridge.process.wait(20) == 69
+        assert bridge.process.wait(60) == 69
         assert "the stream refuses a message of set" in bridge.log.read_text()
         ear.run(ear.nc.jetstream().update_stream(name="KVD", subjects=["kvd.>", "set", "rm"], max_msg_size=-1))
         make_bridge()

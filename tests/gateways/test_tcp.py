@@ -335,7 +335,7 @@ class TestLife:
         gateway.process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(60) == 0
         assert "Traceback" not in gateway.log.read_text()
         for at, answered in enumerate(answers):
             assert int(kv.get(f"load{at}")) == answered - 1  # what was not answered was not begun
@@ -352,7 +352,7 @@ class TestLife:
                 count += 1
         client.sock.close()
         sender.join()
-        assert gateway.process.wait(20) == 0
+        assert gateway.process.wait(60) == 0
         assert kv.entry("n").revision == count
 
     def test_a_unix_socket_and_its_end(self, daemon, make_gateway, tmp_path):

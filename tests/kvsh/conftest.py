@@ -1,9 +1,9 @@
 """A daemon for the tests that need one, and kvsh run as a process: with pipes, and on a pty."""
 
 import os
-import subprocess
 
 import pytest
+from support import forks
 from support.kvsh_cases import KVSH
 from support.terminal import Terminal
 
@@ -24,7 +24,7 @@ def daemon(tmp_path_factory):
 @pytest.fixture
 def kv(daemon):
     """Return a client of the shared daemon, with no keys in it."""
-    with Client(daemon) as client:
+    with Client(daemon, timeout=60) as client:
         for key in list(client.scan()):
             client.clear(key)
         yield client
@@ -43,14 +43,7 @@ def kvsh(kv, environment):
     """Return what runs kvsh with arguments and standard input, and gives (code, output, messages)."""
 
     def run(*arguments, stdin=b"", **changed):
-        done = subprocess.run(
-            [*KVSH, *arguments],
-            input=stdin,
-            capture_output=True,
-            env={**environment, **changed},
-            timeout=60,
-            check=False,
-        )
+        done = forks.run([*KVSH, *arguments], input=stdin, env={**environment, **changed})
         return done.returncode, done.stdout, done.stderr.decode()
 
     return run

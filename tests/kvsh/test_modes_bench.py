@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from support.kvsh_cases import KVSH, PATIENCE_S
@@ -95,8 +96,14 @@ def running(kv, environment):
 
 
 def workers_of(child):
-    found = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, check=False).stdout
-    return [int(pid) for pid in found.split()]
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent_of(path) == child.pid]
+
+
+def parent_of(path):
+    try:
+        return int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended meanwhile
+        return None
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGHUP, -1)])

@@ -65,7 +65,7 @@ def test_clearing_everything_asks_first(plain, kv, tmp_path):
 
 def test_what_could_not_be_sent_stays_gathered(terminal, tmp_path):
     endpoint = f"ipc://{tmp_path}/data/kvd.sock"
-    plain = terminal("--timeout", "0.2", TERM="dumb", KVSH_URL=endpoint)
+    plain = terminal("--timeout", "1", TERM="dumb", KVSH_URL=endpoint)
     plain.shows("kvd>")
     plain.type("get a\r")
     plain.shows("(error) GET: no daemon answers")

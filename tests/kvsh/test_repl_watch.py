@@ -81,8 +81,9 @@ def test_lines_and_answers_are_whole_under_a_flood(terminal, kv):
     flood(kv, 2000)
     for number in range(10):
         flood(kv, 100)
+        shell.prompts()  # what is typed between two prompts is echoed by the terminal itself
         shell.type(f'ping "answer {number}"\r')
-    shell.until(lambda lines: '"answer 9"' in lines)
+        shell.until(lambda lines, number=number: f'"answer {number}"' in lines)
     answers = [line for line in shell.lines if "answer" in line]
     assert answers == [line for n in range(10) for line in (f'data0> ping "answer {n}"', f'"answer {n}"')]
 

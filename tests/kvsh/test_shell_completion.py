@@ -12,6 +12,7 @@ import termios
 import time
 
 import pytest
+from support import forks
 from support.kvsh_cases import KVSH, PATIENCE_S
 from support.shells import NO_CONFIGURATION, each_shell
 
@@ -50,8 +51,7 @@ def answer(kv, environment, tmp_path):
         word = re.split(r"[ :=]", line)[-1] if replaced is None else replaced
         asked = {"_KVSH_COMPLETE": f"{shell}_complete", "COMP_LINE": line, "COMP_WORD": word}
         environ = {**environment, "XDG_CONFIG_HOME": str(tmp_path), **asked, **changed}
-        devnull = subprocess.DEVNULL
-        done = subprocess.run([program], capture_output=True, stdin=devnull, env=environ, timeout=60, check=False)
+        done = forks.run([str(program)], stdin=subprocess.DEVNULL, env=environ)
         assert (done.returncode, done.stderr) == (0, b"")
         kind, *found = os.fsdecode(done.stdout).removesuffix("\n").split("\n")
         return kind, found

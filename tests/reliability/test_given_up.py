@@ -82,7 +82,7 @@ def test_nothing_runs_that_was_given_up(make_daemon, gives_up):
 
 def test_what_was_under_way_when_the_daemon_was_killed_is_not_sent_to_the_next(make_daemon):
     daemon = make_daemon().start()
-    with daemon.client(timeout=20) as kv, kv.pipeline() as pipeline:
+    with daemon.client(timeout=60) as kv, kv.pipeline() as pipeline:
         pipeline.incr("n")
         while pipeline.stream.in_flight:
             pipeline.gather(pipeline.stream.receive())

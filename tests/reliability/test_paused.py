@@ -14,7 +14,6 @@ from support.observing import MIB, Crew, memory
 from support.running import eventually
 
 from kvd import wire
-from kvd.client import Client
 from kvd.client.stream import Stream
 from kvd.commands.base import Ok
 from kvd.commands.values import Get, Set
@@ -53,7 +52,7 @@ def test_while_the_daemon_is_stopped_clients_are_told_in_time_and_recover(daemon
         daemon.signal(signal.SIGSTOP)
         eventually(lambda: len(outcomes) >= 12)
         daemon.signal(signal.SIGCONT)
-        with daemon.client(timeout=20) as kv:
+        with daemon.client(timeout=60) as kv:
             kv.set("k", "y")
     kinds = {(kind, is_read) for kind, is_read, _ in outcomes}
     assert (NoReply, 1) in kinds
@@ -132,8 +131,15 @@ def test_a_client_that_reads_no_replies_takes_a_bounded_part_of_the_daemons_memo
         context.destroy(linger=0)
     print(f"R13: {count} GETs of {size} bytes, no reply read: {growth / MIB:.0f} MiB")
     assert growth < REPLY_QUEUE_MAX * (size + MESSAGE_OVERHEAD_BYTES) * 1.3 + 50 * MIB
-    with Client(daemon.commands) as other:
+    with daemon.client() as other:  # a handshake may take too long while the replies are thrown away
+        eventually(lambda: answers(other))
         assert len(other.get("k")) == size
+
+
+def answers(kv):
+    with contextlib.suppress(ClientError):
+        return kv.ping()
+    return None
 
 
 def test_a_daemon_that_takes_long_for_a_full_queue_is_not_taken_for_dead(tmp_path, context):
@@ -209,7 +215,7 @@ def test_a_minute_of_pauses_under_load(daemon):
             time.sleep(chance.choice([0.1, 0.5, 1.5, 4]))
             daemon.signal(signal.SIGCONT)
     okd, lost = next(count), next(unknown)
-    with daemon.client(timeout=20) as kv:
+    with daemon.client(timeout=60) as kv:
         found = int(kv.get("n"))
     print(f"R13: 60 s of pauses: {okd} OK, {lost} given up, {found} in the end")
     assert okd <= found <= okd + lost

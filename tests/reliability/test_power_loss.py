@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from support import lossy_disk, small_kvd
+from support.running import eventually
 
 from kvd.client import Client
 from kvd.commands.atomic import Once
@@ -112,8 +113,9 @@ def live(daemon, story, ends):
             daemon.start()
             for _ in range(story.chance.randint(2, 4)):
                 time.sleep(0.08)
+                goal = story.last + 20
                 with daemon.client() as kv:
-                    story.follow(kv)
+                    eventually(lambda kv=kv, goal=goal: story.follow(kv) or story.last >= goal, 300)
                     kv.compact(story.last * 3 // 4)
             if end == "kill":
                 daemon.kill()

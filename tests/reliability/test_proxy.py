@@ -32,7 +32,7 @@ def filled(kv):
     return kv
 
 
-def read_pipelined(endpoint, chance, count, timeout=20):
+def read_pipelined(endpoint, chance, count, timeout=60):
     """Read keys with many in flight; return how many were answered. Each answer has to be its key's."""
     numbers = [chance.randrange(KEYS) for _ in range(count)]
     pipeline = Client(endpoint, timeout=timeout).pipeline()
@@ -79,7 +79,7 @@ def test_a_reset_in_the_middle_of_a_message_is_recovered_from(filled, proxy, res
 
 
 def test_a_reply_that_comes_after_it_was_given_up_is_nobody_elses(filled, proxy):
-    with Client(proxy.endpoint, timeout=20) as kv:
+    with Client(proxy.endpoint, timeout=60) as kv:
         kv.ping()
         given_up = 0
         for number in range(40):

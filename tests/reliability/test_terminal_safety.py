@@ -1,10 +1,10 @@
 """Nothing that is stored acts on a terminal, in any form for eyes, nor does what a person mistyped (S10)."""
 
-import subprocess
 import sys
 
 import pytest
 from prompt_toolkit.document import Document
+from support import forks
 
 from kvd.commands.entry import Change
 from kvd.commands.keys import EntryOf, Scan
@@ -79,11 +79,16 @@ def test_what_is_offered_is_shown_and_inserted_escaped(text):
             assert completion.text.isprintable()
 
 
+@pytest.fixture
+def daemon(empty_daemon):
+    return empty_daemon
+
+
 @pytest.fixture(scope="module")
 def kvsh():
     def run(daemon, *options, script=b""):
         arguments = [sys.executable, "-m", "kvsh", "--url", daemon.commands, *options]
-        return subprocess.run(arguments, input=script, capture_output=True, check=False, timeout=60)
+        return forks.run(arguments, input=script)
 
     return run
 

@@ -82,7 +82,7 @@ def replace(path):
 
 def until_read_only(kv):
     """Write until the daemon takes no more; return what it says. It looks every five seconds."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             kv.set("b", "2")

@@ -34,7 +34,7 @@ class Recording:
         return [Event(*json.loads(line)) for line in self.file.read_text().splitlines()]
 
     def wait_ready(self):
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 60
         while not self.file.stat().st_size:
             assert time.monotonic() < limit
             time.sleep(0.01)

@@ -25,7 +25,7 @@ def sockets():
         router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
         for each in (router, dealer):
             each.set(zmq.LINGER, 0)
-            each.set(zmq.RCVTIMEO, 5000)
+            each.set(zmq.RCVTIMEO, 60_000)
         router.set(zmq.ROUTER_MANDATORY, 1)
         dealer.set(zmq.IDENTITY, b"ada")
         port = router.bind_to_random_port("tcp://127.0.0.1")
@@ -141,7 +141,7 @@ def test_what_is_published_comes_in_order_and_only_to_who_asked(form):
     with zmq.Context() as context, context.socket(zmq.XPUB) as xpub, context.socket(zmq.SUB) as sub:
         for each in (xpub, sub):
             each.set(zmq.LINGER, 0)
-            each.set(zmq.RCVTIMEO, 5000)
+            each.set(zmq.RCVTIMEO, 60_000)
         sub.connect(f"tcp://127.0.0.1:{xpub.bind_to_random_port('tcp://127.0.0.1')}")
         sub.subscribe(b"ka")
         assert xpub.recv() == b"\x01ka"
@@ -151,6 +151,7 @@ def test_what_is_published_comes_in_order_and_only_to_who_asked(form):
         assert [sub.recv_multipart() for _ in range(2)] == [[b"ka1", b"1"], [b"ka2", b"x" * 5_000]]
 
 
+@built
 def test_wrong_arguments_raise_and_do_not_crash(sockets):
     _frames = import_module("kvd.server._frames")
     frames = CompiledFrames(sockets[0])
@@ -190,7 +191,7 @@ def test_a_request_tells_the_user_id_that_the_authenticator_gave(form):
         zap, router, dealer = (context.socket(kind) for kind in (zmq.ROUTER, zmq.ROUTER, zmq.DEALER))
         for each in (zap, router, dealer):
             each.set(zmq.LINGER, 0)
-            each.set(zmq.RCVTIMEO, 5000)
+            each.set(zmq.RCVTIMEO, 60_000)
         zap.bind("inproc://zeromq.zap.01")
         for name, value in (("SERVER", 1), ("SECRETKEY", secret)):
             router.set(getattr(zmq, f"CURVE_{name}"), value)

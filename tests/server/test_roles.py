@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.drives import Drive
+from support.hypotheses import examples
 
 from kvd import wire
 from kvd.access import Access, Client
@@ -193,7 +194,7 @@ def test_when_the_rule_itself_breaks_nobody_gets_through(executor, monkeypatch):
     assert (reply.code, changed) == ("INTERNAL", False)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.binary(max_size=3), min_size=1, max_size=3), st.binary(min_size=1, max_size=4))
 def test_a_key_is_ones_own_if_it_begins_with_a_prefix(prefixes, key):
     client = Client("ada", "read", tuple(prefixes))

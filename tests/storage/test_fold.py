@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.drives import NOW, Drive, RolledBack, sqlite_error
 from support.forms import built
+from support.hypotheses import examples
 
 from kvd import core
 from kvd.commands.entry import entry_of
@@ -43,7 +44,7 @@ def folded(drive):
     return list(drive.store.table.scan(b"", None))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(COMMANDS, st.just("fold")), max_size=25))
 def test_a_table_folded_at_any_moments_is_the_replay_of_the_journal(tmp_path_factory, program):
     drive = Drive(tmp_path_factory.mktemp("fold"), fsync="never")

@@ -11,7 +11,7 @@ GET, SET, CLEAR, PING = range(4)
 class Chronicle:
     """A connection that speaks the protocol, written from its description and not by the gateway's own code."""
 
-    def __init__(self, gateway, *, wide: bool = False, timeout: float = 20) -> None:
+    def __init__(self, gateway, *, wide: bool = False, timeout: float = 60) -> None:
         self.wide = wide
         if gateway.address.startswith("unix:"):
             self.sock = socket.socket(socket.AF_UNIX)

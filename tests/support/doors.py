@@ -22,7 +22,7 @@ def plain(context, kind, endpoint, keys=None, *topics, **options):
     """Return a connected plain socket with keys."""
     sock = context.socket(kind)
     sock.set(zmq.LINGER, 0)
-    sock.set(zmq.RCVTIMEO, 5000)
+    sock.set(zmq.RCVTIMEO, 60_000)
     for name, value in options.items():
         sock.set(getattr(zmq, name), value)
     if keys is not None:

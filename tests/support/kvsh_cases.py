@@ -9,7 +9,7 @@ from kvd.commands import syntax_of
 from kvd.commands.syntax import Shape
 
 KVSH = [str(Path(sys.executable).with_name("kvsh"))]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 CASES = Path(__file__).parent.parent / "kvsh" / "cases"
 
 

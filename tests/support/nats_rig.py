@@ -67,7 +67,7 @@ class Ear:
         self.nc = self.run(self.open(url, subjects))
 
     def run(self, awaitable):
-        return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(60)
 
     async def open(self, url, subjects):
         async def quiet(_):

@@ -7,7 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+from support.forks import ForkedPopen
+
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = (sys.executable, "-m", "kvd")
 READY = re.compile(r'event=gateway_ready at="?(?:[a-z]+://)?([^\s"]+)')
 
 
@@ -27,7 +30,7 @@ class Gateway:
         self.log = directory / "gateway-log"
         self.kind, self.url, self.options, self.listen = kind, url, options, listen
         self.before = before  # what the gateway is started by
-        self.program = program or (sys.executable, "-m", "kvd")
+        self.program = program or PROGRAM
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
@@ -35,13 +38,14 @@ class Gateway:
         listen = [] if self.listen is None else ["--listen", self.listen]
         named = ["gateway", self.kind, "--url", self.url, *listen, *self.options]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*self.before, *self.program, *named], stderr=log, stdout=log, cwd=ROOT)
+            start = ForkedPopen if (*self.before, *self.program) == PROGRAM else subprocess.Popen
+            self.process = start([*self.before, *self.program, *named], stderr=log, stdout=log, cwd=ROOT)
         self.starts += 1
         return self
 
     def start(self) -> "Gateway":
         self.spawn()
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 60
         while len(found := READY.findall(self.log.read_text())) < self.starts:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < limit, self.log.read_text()
@@ -67,4 +71,4 @@ class Gateway:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(60)

@@ -104,7 +104,7 @@ class Proxy:
         self.loop.close()
 
     def call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     async def close(self) -> None:
         """End the server and all connections."""

@@ -34,7 +34,7 @@ class Recorder:
 
     def run(self) -> None:
         """Go on until told to stop."""
-        with Client(self.endpoint, timeout=10) as kv:
+        with Client(self.endpoint, timeout=60) as kv:
             while not self.stop:
                 key = self.chance.choices(KEYS, WEIGHTS)[0]
                 self.call(kv, key, self.chance.choice(NAMES))

@@ -47,7 +47,7 @@ class Rpcs:
         )
 
     def call(self, path: str, request, kind, **options):
-        return self.unary(path, kind)(request, metadata=self.metadata, timeout=20, **options)
+        return self.unary(path, kind)(request, metadata=self.metadata, timeout=60, **options)
 
     def kvd(self, rpc: str, request=None, **fields):
         """Run a command; return the Reply."""

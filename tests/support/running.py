@@ -5,29 +5,34 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 from kvd.client import Client
 from kvd.errors import ClientError
+from support.forks import ForkedPopen, run
 
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = [sys.executable, "-m", "kvd", "serve"]
 
 
 def run_kvd(*arguments: object) -> "subprocess.CompletedProcess[str]":
     """Run `kvd` to its end."""
-    command = [sys.executable, "-m", "kvd", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run([sys.executable, "-m", "kvd", *map(str, arguments)], text=True)
 
 
 def serve(*arguments: object) -> tuple[int, str]:
-    """Run `kvd serve`, which is to be refused; return exit code and what it said."""
-    done = run_kvd("serve", *arguments)
+    """Run `kvd serve`, which is to be refused; return exit code and what it said. No test binds the default ports."""
+    with tempfile.TemporaryDirectory() as folder:
+        ends = [(option, f"ipc://{folder}/{option}") for option in ("--listen", "--publish") if option not in arguments]
+        done = run_kvd("serve", *arguments, *chain.from_iterable(ends))
     return done.returncode, done.stderr
 
 
-def eventually(holds: Callable[[], object], seconds: float = 20) -> None:
+def eventually(holds: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something holds; it is asked again and again."""
     limit = time.monotonic() + seconds
     while not holds():
@@ -44,7 +49,7 @@ class Daemon:
         self.commands = f"ipc://{directory}/c.sock"
         self.changes = f"ipc://{directory}/p.sock"
         self.options = options
-        self.program = [sys.executable, "-m", "kvd", "serve"]
+        self.program = PROGRAM
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self.keys = None  # a client's
@@ -53,12 +58,13 @@ class Daemon:
     def spawn(self) -> "Daemon":
         arguments = ["--data", str(self.data), "--listen", self.commands, "--publish", self.changes, *self.options]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*self.before, *self.program, *arguments], stderr=log, stdout=log, cwd=ROOT)
+            start = ForkedPopen if [*self.before, *self.program] == PROGRAM else subprocess.Popen
+            self.process = start([*self.before, *self.program, *arguments], stderr=log, stdout=log, cwd=ROOT)
         return self
 
     def start(self) -> "Daemon":
         self.spawn()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
             with contextlib.suppress(ClientError), Client(self.commands, timeout=1, keys=self.keys) as kv:
@@ -77,7 +83,7 @@ class Daemon:
         if self.process.poll() is None:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def client(self, **options) -> Client:
-        return Client(self.commands, **{"keys": self.keys, **options})
+        return Client(self.commands, **{"keys": self.keys, "timeout": 60, **options})

@@ -7,6 +7,8 @@ import socket
 import subprocess
 from typing import Any, NamedTuple
 
+from support.programs import require
+
 
 class Answer(NamedTuple):
     status: int
@@ -29,7 +31,7 @@ class Web:
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Ask; headers by their names with _ for -. What is no bytes goes as JSON."""
-        connection = http.client.HTTPConnection(self.gateway.host, self.gateway.port, timeout=20)
+        connection = http.client.HTTPConnection(self.gateway.host, self.gateway.port, timeout=60)
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in {**self.headers, **headers}.items()}
         try:
@@ -53,15 +55,16 @@ class Web:
 
     def curl(self, line: str) -> "subprocess.CompletedProcess[str]":
         """Run a line as it stands in a manual; its port is ours."""
+        require("curl")
         words = [word.replace("HOST", self.gateway.address) for word in shlex.split(line)]
-        return subprocess.run(["curl", "-sS", *words], capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(["curl", "-sS", *words], capture_output=True, text=True, timeout=60, check=False)
 
 
 class Events:
     """Server-sent events, read from a socket: `with Events(gateway, "since=1") as events: events.take(3)`."""
 
     def __init__(self, gateway, query: str = "", **headers: str) -> None:
-        self.sock = socket.create_connection((gateway.host, gateway.port), timeout=20)
+        self.sock = socket.create_connection((gateway.host, gateway.port), timeout=60)
         named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         self.sock.sendall(f"GET /v1/watch?{query} HTTP/1.1\r\nHost: {gateway.address}\r\n{named}\r\n".encode())
         self.response = http.client.HTTPResponse(self.sock)

@@ -1,15 +1,11 @@
 """What curl sessions of older systems print, word for word: REST, and both JSON dialects."""
 
 import json
-import shutil
 
 import pytest
 from websockets.sync.client import connect
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 
-
-@needs_curl
 @pytest.mark.parametrize(
     ("line", "code", "printed"),
     [

@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 from support.doors import Doors
+from support.programs import require
 from support.running import eventually, run_kvd
 from support.web import Events, Web
 from websockets.exceptions import InvalidStatus
@@ -98,7 +99,7 @@ def test_an_origin_that_is_none_is_refused(web, origin):
 
 
 def test_two_hosts_are_one_too_many(web):
-    with socket.create_connection((web.gateway.host, web.gateway.port), timeout=20) as sock:
+    with socket.create_connection((web.gateway.host, web.gateway.port), timeout=60) as sock:
         sock.sendall(b"GET /kv HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n\r\n")
         assert sock.recv(1_000).startswith(b"HTTP/1.1 400 ")
 
@@ -214,7 +215,7 @@ def test_a_token_that_is_taken_away_is_cut_off_and_a_bad_file_changes_nothing(ho
 def test_a_token_taken_away_while_a_request_comes_is_told(house, make_gateway):
     gateway = make_gateway("http", house.daemon.commands, *house.options)
     head = f"Authorization: Bearer {house.tokens['writer']}\r\nContent-Length: 2\r\n"
-    with socket.create_connection((gateway.host, gateway.port), timeout=20) as sock, house.daemon.client() as kv:
+    with socket.create_connection((gateway.host, gateway.port), timeout=60) as sock, house.daemon.client() as kv:
         sock.sendall(f"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\n{head}\r\nx".encode())
         assert house.web(gateway, "writer").get("/kv/a").status == 404
         house.write("reader")
@@ -227,7 +228,7 @@ def test_a_token_taken_away_while_a_request_comes_is_told(house, make_gateway):
 
 def test_who_takes_nothing_is_cut_off_with_his_token(house, make_gateway):
     gateway = make_gateway("http", house.daemon.commands, *house.options)
-    with socket.create_connection((gateway.host, gateway.port), timeout=20) as sock, house.daemon.client() as kv:
+    with socket.create_connection((gateway.host, gateway.port), timeout=60) as sock, house.daemon.client() as kv:
         head = f"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {house.tokens['reader']}\r\n\r\n"
         sock.sendall(head.encode())
         assert sock.recv(100)
@@ -276,6 +277,7 @@ def test_a_token_is_told_once_and_its_lines_let_it_in(tmp_path, daemon, make_gat
 
 @pytest.fixture
 def certificate(tmp_path):
+    require("openssl")
     files = [tmp_path / "cert.pem", tmp_path / "key.pem"]
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", *subject]
@@ -288,7 +290,7 @@ def test_https(daemon, make_gateway, certificate):
     gateway = make_gateway("http", daemon.commands, *options)
     assert f"https://{gateway.address}" in gateway.log.read_text()
     trust = ssl.create_default_context(cafile=certificate[0])
-    with urllib.request.urlopen(f"https://{gateway.address}/livez", context=trust, timeout=20) as answer:
+    with urllib.request.urlopen(f"https://{gateway.address}/livez", context=trust, timeout=60) as answer:
         assert answer.status == 200
     with connect(f"wss://{gateway.address}/v1/watch", ssl=trust), daemon.client() as kv:
         kv.set("a", "1")

@@ -34,7 +34,7 @@ UPGRADE = (
 
 
 def opened(gateway):
-    return socket.create_connection((gateway.host, gateway.port), timeout=20)
+    return socket.create_connection((gateway.host, gateway.port), timeout=60)
 
 
 def memory(gateway):
@@ -264,7 +264,7 @@ def test_who_is_silent_is_cut_off_and_others_are_served(web):
         for number, sock in enumerate(silent):
             sock.sendall(GOOD[: number % len(GOOD)])
         assert web.get("/livez").status == 200
-        limit = time.monotonic() + 40
+        limit = time.monotonic() + 60
         for sock in silent:
             sock.settimeout(max(1, limit - time.monotonic()))
             assert sock.recv(1_000) == b""
@@ -301,7 +301,7 @@ def test_a_small_array_that_asks_for_much_is_bounded(web, kv):
 def test_what_is_over_is_not_held_by_one_that_waits(web):
     now = web.result(command="INFO", section="server")["server"]["revision"]
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(web.command, command="CHANGES", since=now, prefix="none", wait_ms=8_000)
+        waiting = pool.submit(web.command, command="CHANGES", since=now, prefix="none", wait_ms=60_000)
         for _ in range(3):
             web.ask("PUT", "/kv/a", b"x" * 8_000_000)
         before = memory(web.gateway)

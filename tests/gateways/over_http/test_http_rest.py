@@ -135,7 +135,7 @@ def test_limits_of_keys_and_values(web, kv):
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_comes(web):
-    with socket.create_connection((web.gateway.host, web.gateway.port), timeout=20) as sock:
+    with socket.create_connection((web.gateway.host, web.gateway.port), timeout=60) as sock:
         head = f"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {VALUE_BYTES_MAX + 1}\r\n\r\n"
         sock.sendall(head.encode())
         assert sock.recv(1_000).startswith(b"HTTP/1.1 413 ")
@@ -144,7 +144,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_comes(web):
 def test_a_body_in_chunks_is_counted(web, kv):
     answer = web.ask("PUT", "/kv/a", b"5\r\nhello\r\n0\r\n\r\n", Transfer_Encoding="chunked")
     assert (answer.status, kv.get("a")) == (200, b"hello")
-    with socket.create_connection((web.gateway.host, web.gateway.port), timeout=20) as sock:
+    with socket.create_connection((web.gateway.host, web.gateway.port), timeout=60) as sock:
         sock.sendall(b"PUT /kv/b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         part = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
         for _ in range(20):

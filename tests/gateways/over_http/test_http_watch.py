@@ -226,7 +226,7 @@ def test_watchers_that_come_at_once_are_counted(daemon, make_gateway):
     asking = b"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with contextlib.ExitStack() as stack:
         address = (gateway.host, gateway.port)
-        socks = [stack.enter_context(socket.create_connection(address, timeout=20)) for _ in range(30)]
+        socks = [stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(30)]
         for sock in socks:
             sock.sendall(asking)
         codes = sorted(sock.recv(12)[-3:] for sock in socks)
