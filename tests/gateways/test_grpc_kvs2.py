@@ -249,7 +249,7 @@ def test_a_unix_socket_is_its_owners_and_nobody_takes_it_over(daemon, make_gatew
             "0.0.0.0:0: whoever reaches this address could read and write all. Give --token-file",
         ),
         (["--listen", "here"], "here: --listen takes ADDRESS:PORT"),
-        (["--url", "nowhere"], "'nowhere' is no endpoint"),
+        (["--url", "nowhere"], "'nowhere' is not an endpoint"),
         (["--tls-cert", "/nowhere"], "--tls-cert and --tls-key go together"),
         (
             ["--tls-cert", "/nowhere", "--tls-key", "/nowhere"],

@@ -317,7 +317,7 @@ class TestPosition:
     def test_an_endpoint_that_is_none(self, server):
         done = run_kvd("gateway", "nats", "--url", "foo", "--server", server.url)
         assert done.returncode == 78
-        assert done.stderr.startswith("kvd: 'foo' is no endpoint")
+        assert done.stderr.startswith("kvd: 'foo' is not an endpoint")
 
 
 class TestKills:

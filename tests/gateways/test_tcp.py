@@ -383,7 +383,7 @@ class TestLife:
     def test_an_endpoint_that_is_none(self):
         done = run_kvd("gateway", "tcp", "--url", "foo")
         assert done.returncode == 78
-        assert done.stderr.startswith("kvd: 'foo' is no endpoint")
+        assert done.stderr.startswith("kvd: 'foo' is not an endpoint")
 
     def test_others_reach_it_only_when_that_is_said(self, daemon):
         done = run_kvd("gateway", "tcp", "--url", daemon.commands, "--listen", "0.0.0.0:0")

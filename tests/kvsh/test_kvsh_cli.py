@@ -50,11 +50,11 @@ def test_one_command(kvsh, kv, arguments, code, out):
         (["incr", "there"], 4, "kvsh: WRONG_TYPE: the value is not a 64-bit integer"),
         (["set", "there", "x", "nx"], 5, "kvsh: CONFLICT: the key exists, at revision"),
         (["--bogus"], 2, "--bogus"),
-        (["--url", "nonsense", "get", "k"], 2, "kvsh: 'nonsense' is no endpoint"),
+        (["--url", "nonsense", "get", "k"], 2, "kvsh: 'nonsense' is not an endpoint"),
         (
             ["--timeout", "0.1", "--url", "ipc:///tmp/kvsh-none", "get", "k"],
             3,
-            "at ipc:///tmp/kvsh-none: start one with",
+            "at ipc:///tmp/kvsh-none (No such file or directory): start one with",
         ),
         (["-f", "/none"], 2, "kvsh: cannot read /none: No such file or directory"),
     ],
