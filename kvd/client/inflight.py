@@ -127,6 +127,20 @@ class InFlight:
                 self.waiting.appendleft(pending)
                 self.soonest = min(self.soonest, pending.deadline)
 
+    def on_interrupt(self, sent_bytes: int) -> None:
+        """The connection is given up, and an interrupt ended a call of ours half-way: put all in order again."""
+        for pending in list(self.by_correlation.values()):
+            if pending.outcome is not None:
+                self.finish(pending, pending.outcome)
+        self.on_disconnect(sent_bytes)
+        self.waiting = deque(self.by_correlation.values())
+
+    def abandon(self, tag: Any) -> None:
+        """End the command with this tag, whose caller is gone: if it was not sent, it never is."""
+        for pending in list(self.by_correlation.values()):
+            if pending.tag is tag and pending.outcome is None:
+                self.finish(pending, self.no_reply(pending))
+
     def give_up_unsent(self) -> None:
         """There will be no connection: end all that wait for one."""
         for pending in self.waiting:

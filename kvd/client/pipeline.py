@@ -4,6 +4,7 @@ Replies come in the order of the commands, so a request carries no number; only 
 (one that waits, CHECK, BACKUP) gets one. After a break what is safe to send again is sent again, in its order.
 """
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ class Pipeline(Methods[K, V], Gathered, Closing):
         self.results: list[Any] = []
         self._pool = pool
         self._connection: Connection | None = None
+        self._pid = os.getpid()
         self._unsent: deque[Entry] = deque()
         self._unsent_bytes = 0
         self._portion: list[tuple[Entry, bytes]] = []  # what is being sent
@@ -130,6 +132,8 @@ class Pipeline(Methods[K, V], Gathered, Closing):
         """Return the pipeline's connection. Raises KvdError when there will be none."""
         if self._failure is not None:
             raise self._failure
+        if self._pid != os.getpid():
+            raise KvdError("the pipeline was begun before a fork: begin one in the child")
         if self._connection is None:
             until = time.monotonic() + self._pool.connect_timeout
             self._connection = self._pool.acquire(self._unsent[0].traits, until)

@@ -1,0 +1,116 @@
+"""Ctrl-C at any bytecode: nothing runs twice, nothing hangs, and the client goes on."""
+
+import random
+from functools import partial
+
+import pytest
+from support.interrupts import Interrupt, descriptors, interrupt
+from support.peers import FakeDaemon
+from support.running import eventually
+
+from kvd.client import Client, Stream
+from kvd.commands.values import Get, Incr
+
+# An interrupt may come while __del__ runs, where Python reports it and goes on.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+# In the usual run each n-th bytecode, in the long form each: a prime, so that loops are met at different places.
+STEP = 7
+
+
+def number(value):
+    return int(value or b"0")
+
+
+class Get1:
+    """A client with a connection: GET."""
+
+    most = 0
+
+    def __init__(self, daemon):
+        self.kv = Client(daemon.endpoint)
+        self.kv.get("warm")
+
+    def call(self, key):
+        self.kv.get(key)
+
+    def next(self, key):
+        return number(self.kv.get(key))
+
+    def close(self):
+        self.kv.close()
+
+
+class Incr1(Get1):
+    most = 1
+
+    def call(self, key):
+        self.kv.incr(key)
+
+
+class ConnectAndIncr(Incr1):
+    def __init__(self, daemon):
+        self.kv = Client(daemon.endpoint)
+
+
+class PipelineOfFive(Get1):
+    most = 5
+
+    def call(self, key):
+        with self.kv.pipeline() as pipeline:
+            for _ in range(5):
+                pipeline.incr(key)
+
+
+class StreamAnswer:
+    most = 1
+
+    def __init__(self, daemon):
+        self.stream = Stream(daemon.endpoint)
+        self.stream.answer(Get(b"warm"))
+
+    def call(self, key):
+        self.stream.answer(Incr(key.encode()))
+
+    def next(self, key):
+        return number(self.stream.answer(Get(key.encode())).result)
+
+    def close(self):
+        self.stream.close()
+
+
+class ConnectStream(StreamAnswer):
+    def __init__(self, daemon):
+        self.stream = Stream(daemon.endpoint)
+
+
+CASES = [Get1, Incr1, ConnectAndIncr, PipelineOfFive, StreamAnswer, ConnectStream]
+
+
+def interrupt_everywhere(case, step, error=Interrupt):
+    """Interrupt a call at each n-th of its bytecodes; each time the next call is right and ends."""
+    with FakeDaemon() as daemon:
+        before = descriptors()
+        at, where, met = random.randint(1, step), "", {}
+        while where is not None:
+            subject = case(daemon)
+            where = interrupt(partial(subject.call, f"n{at}"), at, error())
+            met[at] = where
+            assert subject.next(f"n{at}") in range(case.most + 1), where
+            subject.close()
+            at += step
+        eventually(lambda: descriptors() == before)
+    for at, where in met.items():
+        assert number(daemon.value(b"n%d" % at)) <= case.most, where
+    assert len(met) > 10
+    return len(met)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_interrupt_leaves_a_client_that_works(case):
+    interrupt_everywhere(case, STEP)
+
+
+@pytest.mark.parametrize("case", [Incr1, ConnectAndIncr, StreamAnswer])
+def test_a_handler_that_raises_an_error_of_sockets_is_not_taken_for_one(case):
+    interrupt_everywhere(case, STEP, TimeoutError)
