@@ -77,6 +77,7 @@ class Connection:
             for _ in range(_IDLE_READS_MAX):
                 if not self._has_input():
                     return self._session.is_between_messages
+                self._set_timeout(0.0)  # a peer that pings and does not read is no reason to wait
                 if self._take_in(self._socket.recv(RECEIVED_BYTES)):
                     return False
         except OSError as error:

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from kvd.client.outcomes import Outcome, connection_broke, encode, not_sent, reply_missing, traits_of
+from kvd.client.outcomes import Outcome, connection_broke, decode, encode, not_sent, reply_missing, traits_of
 from kvd.commands import Command
-from kvd.commands.base import Error, Ok
 from kvd.errors import ClientError
 
 NOT_SENT = 2**63  # beyond all that a connection sends
@@ -99,11 +98,11 @@ class InFlight:
                 batch.append(pending)
         return batch
 
-    def on_reply(self, correlation: bytes, reply: Ok | Error) -> None:
-        """A reply came. One that nobody waits for any more is dropped."""
+    def on_reply(self, correlation: bytes, body: bytes) -> None:
+        """The body of a reply came. One that nobody waits for any more is dropped."""
         pending = self.by_correlation.get(correlation)
         if pending is not None:
-            self.finish(pending, reply)
+            self.finish(pending, decode(pending.traits, body))
 
     def finish(self, pending: Pending, outcome: Outcome) -> None:
         """End a command."""

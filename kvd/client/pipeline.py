@@ -12,11 +12,10 @@ from itertools import accumulate
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.connection import Connection, ConnectionLost, DeadlineExceeded
 from kvd.client.methods import Call, Gathered, Methods
-from kvd.client.outcomes import Traits, connection_broke, encode, not_sent, ok, reply_missing, traits_of
+from kvd.client.outcomes import Traits, connection_broke, decode, encode, not_sent, ok, reply_missing, traits_of
 from kvd.client.pool import Pool
 from kvd.client.values import Codec, K, V, same
 from kvd.commands import Command
@@ -170,7 +169,7 @@ class Pipeline(Methods[K, V], Gathered, Closing):
             if entry is None:
                 raise ConnectionLost("a reply came that nothing awaits")
             try:
-                results[entry.position] = entry.convert(ok(wire.decode_reply(parts[-1])).result)
+                results[entry.position] = entry.convert(ok(decode(entry.traits, parts[-1])).result)
             except KvdError as error:
                 results[entry.position] = error
         self._progress_at = time.monotonic()

@@ -13,11 +13,10 @@ import time
 import warnings
 from collections.abc import Sequence
 
-from kvd import wire
 from kvd.client.connection import SILENCE_S, Connection, ConnectionLost, DeadlineExceeded, reason_of, reraise_foreign
 from kvd.client.endpoints import Endpoint, failures_text, socket_access_problem
 from kvd.client.keys import Keys
-from kvd.client.outcomes import Traits, connection_broke, encode, not_sent, ok, reply_missing, traits_of
+from kvd.client.outcomes import Traits, connection_broke, decode, encode, not_sent, ok, reply_missing, traits_of
 from kvd.client.zmtp import MechanismMismatch, ProtocolError, Rejected
 from kvd.commands import Command
 from kvd.commands.base import Ok
@@ -49,7 +48,7 @@ class Pool:
         traits = traits_of(type(command))
         now = time.monotonic()
         until = now + self.timeout + (getattr(command, "wait_ms", None) or 0) / 1000
-        return ok(wire.decode_reply(self._exchange(traits, body, now, until)))
+        return ok(decode(traits, self._exchange(traits, body, now, until)))
 
     def _exchange(self, traits: Traits, body: bytes, now: float, until: float) -> bytes:
         """Return the reply to a request, over as many connections as it takes. Raises ClientError."""

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from kvd import wire
 from kvd.client.channel import Channel
 from kvd.client.closing import Closing
 from kvd.client.connection import SILENCE_S, make_session, reason_of
@@ -259,7 +258,7 @@ class Stream(Closing):
         on_reply = self.pending.on_reply
         for parts in messages:
             if len(parts) == REPLY_FRAMES:
-                on_reply(parts[0], wire.decode_reply(parts[2]))
+                on_reply(parts[0], parts[2])
         self._pause_s = 0.0
         self._failures.clear()
         self.pending.problem = self.pending.tried = ""

@@ -57,18 +57,18 @@ def test_a_command_is_encoded_and_numbered_when_it_is_added():
 
 def test_replies_are_taken_in_the_order_of_their_commands():
     flight = given(READ, WRITE, ASK)
-    flight.on_reply(correlation(3), OK)
-    flight.on_reply(correlation(2), Error("BUSY", "wait", {}))
+    flight.on_reply(correlation(3), wire.encode(OK))
+    flight.on_reply(correlation(2), wire.encode(Error("BUSY", "wait", {})))
     assert (taken(flight), len(flight)) == ([], 3)
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert (taken(flight), len(flight)) == ([(0, OK), (1, Error("BUSY", "wait", {})), (2, OK)], 0)
 
 
 def test_a_reply_that_nobody_waits_for_is_dropped():
     flight = given(READ)
-    flight.on_reply(correlation(9), OK)
-    flight.on_reply(correlation(1), OK)
-    flight.on_reply(correlation(1), Ok(2, None))
+    flight.on_reply(correlation(9), wire.encode(OK))
+    flight.on_reply(correlation(1), wire.encode(OK))
+    flight.on_reply(correlation(1), wire.encode(Ok(2, None)))
     assert taken(flight) == [(0, OK)]
 
 
@@ -103,7 +103,7 @@ def test_a_connection_that_is_refused_ends_at_once_those_that_wait_for_one():
     flight.on_disconnect()  # the read waits again, the write is over
     flight.add(WRITE, 2, unsent_until=5, until=10)
     flight.add(READ, 3, unsent_until=5, until=10)
-    flight.on_reply(correlation(4), OK)
+    flight.on_reply(correlation(4), wire.encode(OK))
     flight.problem = "wants keys"
     flight.give_up_unsent()
     write = BROKEN[2].format(WRITE.command_name())
@@ -133,7 +133,7 @@ def test_only_a_read_that_got_no_reply_surely_changed_nothing(command, end):
     assert taken(flight) == []
     flight.expire(10)
     assert taken(flight) == said(end, command)
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert taken(flight) == []
 
 
@@ -151,7 +151,7 @@ def test_what_is_safe_is_sent_again_after_a_break_and_answered(command):
     flight.on_disconnect()
     flight.on_disconnect()
     assert send_all(flight) == [command.command_name()]
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert taken(flight) == [(0, OK)]
 
 
@@ -168,7 +168,7 @@ def test_what_was_sent_once_and_never_again_may_have_run(command, end):
 
 def test_what_is_sent_again_keeps_its_order_before_what_waits():
     flight = given(READ, ONCE, ASK)
-    flight.on_reply(correlation(2), OK)
+    flight.on_reply(correlation(2), wire.encode(OK))
     flight.add(WRITE, 3, unsent_until=5, until=10)
     flight.on_disconnect()
     assert send_all(flight) == ["GET", "PING", "SET"]
@@ -182,7 +182,7 @@ def test_a_deadline_is_that_of_the_first_one_due():
     flight.expire(2)
     assert flight.next_deadline() == 3
     flight.expire(3)
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert [tag for tag, _ in taken(flight)] == [0, 1, 2]
 
 
@@ -198,8 +198,8 @@ def test_without_an_order_outcomes_are_taken_as_they_come():
     for number in range(4):
         flight.add(READ, number, unsent_until=5, until=10)
     send_all(flight)
-    flight.on_reply(correlation(3), OK)
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(3), wire.encode(OK))
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert taken(flight) == [(2, OK), (0, OK)]
     assert len(flight) == 2
     flight.expire(10)

@@ -14,8 +14,8 @@ from kvd.commands.values import Get, Incr
 # An interrupt may come while __del__ runs, where Python reports it and goes on.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-# In the usual run each n-th bytecode, in the long form each: a prime, so that loops are met at different places.
-STEP = 7
+# In the usual run each n-th bytecode: a prime, so that loops are met at different places. The long form takes each.
+STEP = 31
 
 
 def number(value):
@@ -109,6 +109,13 @@ def interrupt_everywhere(case, step, error=Interrupt):
 @pytest.mark.parametrize("case", CASES)
 def test_an_interrupt_leaves_a_client_that_works(case):
     interrupt_everywhere(case, STEP)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("error", [Interrupt, TimeoutError])
+@pytest.mark.parametrize("case", CASES)
+def test_an_interrupt_at_each_bytecode(case, error):
+    assert interrupt_everywhere(case, 1, error) > 200
 
 
 @pytest.mark.parametrize("case", [Incr1, ConnectAndIncr, StreamAnswer])
