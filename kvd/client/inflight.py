@@ -140,6 +140,12 @@ class InFlight:
             if pending.tag is tag and pending.outcome is None:
                 self.finish(pending, self.no_reply(pending))
 
+    def clear(self) -> None:
+        """Forget all commands; their replies will be dropped."""
+        for queue in (self.order, self.waiting, self.over):
+            queue.clear()
+        self.by_correlation.clear()
+
     def give_up_unsent(self) -> None:
         """There will be no connection: end all that wait for one."""
         for pending in self.waiting:
