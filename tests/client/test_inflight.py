@@ -245,3 +245,41 @@ def test_what_cannot_be_encoded_is_not_counted():
         with pytest.raises((TooLarge, OverflowError)):
             flight.add(wrong, None, unsent_until=5, until=10)
     assert (len(flight), flight.next_deadline()) == (0, None)
+
+
+def test_after_an_interrupt_what_was_handed_over_may_have_run_and_the_rest_waits_again():
+    flight = given(WRITE, READ, WRITE)
+    flight.add(WRITE, "later", unsent_until=5, until=10)
+    [pending] = flight.next_batch(2**20)
+    assert flight.waiting == type(flight.waiting)()
+    flight.on_interrupt(100)
+    broken = BROKEN[:2] + (BROKEN[2].format("SET"),)
+    assert taken(flight) == [(0, broken)]
+    assert list(flight.waiting) == [flight.by_correlation[correlation(2)], pending]
+    flight.on_reply(correlation(2), wire.encode(OK))
+    assert taken(flight) == [(1, OK), (2, broken)]
+
+
+@pytest.mark.parametrize("is_ordered", [True, False])
+def test_after_an_interrupt_between_an_outcome_and_its_end_the_outcome_stands(is_ordered):
+    flight = InFlight(is_ordered=is_ordered)
+    flight.add(WRITE, "tag", unsent_until=5, until=10).outcome = OK
+    flight.on_interrupt(0)
+    assert (taken(flight), len(flight), list(flight.waiting)) == ([("tag", OK)], 0, [])
+
+
+def test_what_is_abandoned_is_never_sent_and_its_reply_is_dropped():
+    flight = given(WRITE, WRITE, sent=False)
+    flight.abandon(0)
+    assert send_all(flight) == ["SET"]
+    flight.abandon(1)
+    flight.abandon(1)
+    flight.on_reply(correlation(2), wire.encode(OK))
+    assert [(tag, end[0]) for tag, end in taken(flight)] == [(0, "Unreachable"), (1, "OutcomeUnknown")]
+
+
+def test_what_is_cleared_is_forgotten():
+    flight = given(WRITE, READ)
+    flight.clear()
+    flight.on_reply(correlation(1), wire.encode(OK))
+    assert (taken(flight), len(flight), flight.next_batch(100)) == ([], 0, [])

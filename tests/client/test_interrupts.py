@@ -1,6 +1,7 @@
 """Ctrl-C at any bytecode: nothing runs twice, nothing hangs, and the client goes on."""
 
 import random
+import signal
 from functools import partial
 
 import pytest
@@ -121,3 +122,47 @@ def test_an_interrupt_at_each_bytecode(case, error):
 @pytest.mark.parametrize("case", [Incr1, ConnectAndIncr, StreamAnswer])
 def test_a_handler_that_raises_an_error_of_sockets_is_not_taken_for_one(case):
     interrupt_everywhere(case, STEP, TimeoutError)
+
+
+class Alarms:
+    """Raises Interrupt at a random moment, again and again."""
+
+    def __enter__(self):
+        self.is_armed = False
+        self.previous = signal.signal(signal.SIGALRM, self.ring)
+        return self
+
+    def __exit__(self, *_):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self.previous)
+
+    def ring(self, *_):
+        if self.is_armed:
+            self.is_armed = False
+            raise Interrupt
+
+
+def incr_until_interrupted(kv, alarms):
+    """Run INCR again and again until an interrupt comes; return how often it returned."""
+    done = 0
+    try:
+        alarms.is_armed = True
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+        while alarms.is_armed:  # an interrupt may come within __del__, which loses it
+            kv.incr("n")
+            done += 1
+    except Interrupt:
+        pass
+    alarms.is_armed = False
+    return done
+
+
+@pytest.mark.parametrize("count", [1500, pytest.param(100_000, marks=pytest.mark.long)])
+def test_random_signals_run_nothing_twice_and_lose_nothing(daemon, count):
+    before = descriptors()
+    with daemon.client() as kv, Alarms() as alarms:
+        done = 0
+        for interrupts in range(1, count + 1):
+            done += incr_until_interrupted(kv, alarms)
+            assert done <= number(kv.get("n")) <= done + interrupts
+    assert descriptors() == before
