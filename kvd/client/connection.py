@@ -121,7 +121,8 @@ class Connection:
     def transfer(self, data: bytes, until: float, on_replies: Callable[[list[list[bytes]]], None]) -> None:
         """Send packed requests; hand on the replies that come meanwhile. Raises as `exchange`.
 
-        Both directions are served, so that large replies cannot hold up large requests.
+        Both directions are served, so that large replies cannot hold up large requests. PINGs that come meanwhile are
+        answered afterwards: an answer within a request would become part of it.
         """
         view, sent = memoryview(data), 0
         while sent < len(view):
@@ -129,7 +130,7 @@ class Connection:
             if not (readable or writable):
                 raise ConnectionLost("the daemon took nothing more", sent)
             try:
-                if readable and (replies := self._take_in(self._receive(until))):
+                if readable and (replies := self._parse(self._receive(until))):
                     on_replies(replies)
                 if writable:
                     sent += self._socket.send(view[sent : sent + RECEIVED_BYTES])
@@ -138,6 +139,7 @@ class Connection:
             except OSError as error:
                 reraise_foreign(error)
                 raise ConnectionLost(reason_of(error), sent) from error
+        self._answer_pings(must_stand=True)
 
     def receive(self, until: float) -> list[list[bytes]]:
         """Return replies, at least one, each as its frames. Raises as `exchange`."""
@@ -207,22 +209,29 @@ class Connection:
 
     def _take_in(self, data: bytes) -> list[list[bytes]]:
         """Return the messages that some bytes complete, and answer PINGs. Raises ConnectionLost."""
+        messages = self._parse(data)
+        if self._session.outgoing:
+            self._answer_pings(must_stand=not messages)
+        return messages
+
+    def _parse(self, data: bytes) -> list[list[bytes]]:
+        """Return the messages that some bytes complete. Raises ConnectionLost."""
         if not data:
             raise ConnectionLost("the daemon closed the connection")
-        session = self._session
         try:
-            messages = session.receive(data)
+            return self._session.receive(data)
         except ProtocolError as error:
             raise ConnectionLost(str(error)) from error
-        if session.outgoing:
-            try:
-                self._socket.sendall(session.take_outgoing())
-            except OSError as error:
-                reraise_foreign(error)
-                self.close()
-                if not messages:  # else the next use finds out
-                    raise ConnectionLost(reason_of(error)) from error
-        return messages
+
+    def _answer_pings(self, *, must_stand: bool) -> None:
+        """Send the answers. Raises ConnectionLost if the connection `must_stand`; if not, its next use finds out."""
+        try:
+            self._socket.sendall(self._session.take_outgoing())
+        except OSError as error:
+            reraise_foreign(error)
+            self.close()
+            if must_stand:
+                raise ConnectionLost(reason_of(error)) from error
 
     def _set_timeout(self, seconds: float) -> None:
         """Set the socket's timeout, which is a system call, when it is another."""

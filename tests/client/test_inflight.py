@@ -253,7 +253,7 @@ def test_after_an_interrupt_what_was_handed_over_may_have_run_and_the_rest_waits
     [pending] = flight.next_batch(2**20)
     assert flight.waiting == type(flight.waiting)()
     flight.on_interrupt(100)
-    broken = BROKEN[:2] + (BROKEN[2].format("SET"),)
+    broken = (*BROKEN[:2], BROKEN[2].format("SET"))
     assert taken(flight) == [(0, broken)]
     assert list(flight.waiting) == [flight.by_correlation[correlation(2)], pending]
     flight.on_reply(correlation(2), wire.encode(OK))

@@ -140,8 +140,8 @@ def test_an_interrupted_take_loses_nothing(kv, step):
     at, where = random.randint(1, step), ""
     kv.set("a", "0")
     while where is not None:
-        watch = kv.watch("a", since=kv.changes(0)[-1].revision)
         revision = kv.entry("a").revision
+        watch = kv.watch("a", since=revision)
         kv.set("a", str(at))
         seen = []
 
