@@ -222,6 +222,7 @@ def libzmq(context):
     def bind(kind, session):
         server = context.socket(kind)
         server.set(zmq.HEARTBEAT_IVL, 50)
+        server.set(zmq.HEARTBEAT_TIMEOUT, 60_000)
         port = server.bind_to_random_port("tcp://127.0.0.1")
         connected.append(socket.create_connection(("127.0.0.1", port), timeout=10))
         return server, lambda count: talk(connected[-1], session, count), connected[-1]
