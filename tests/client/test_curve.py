@@ -77,12 +77,12 @@ def test_what_is_wrong_with_a_file_is_said(certificates, tmp_path):
     assert isinstance(read_keys(certificates["ada"], certificates["daemon"]), Keys)
 
 
-<<<<<<< HEAD
 def test_the_package_itself_has_what_a_client_with_keys_needs():
     assert kvd.read_keys is read_keys
     assert set(kvd.__all__) == {"AsyncClient", "Client", "read_keys"}
     assert [kvd.Client, kvd.AsyncClient] == [Client, AsyncClient]
-=======
+
+
 def shared_keys():
     """Return a client's keys, and the two halves of the daemon's."""
     client_public, client_secret = zmq.curve_keypair()
@@ -206,4 +206,3 @@ def test_a_stranger_cannot_make_an_empty_box_or_a_ready():
     box = bindings.crypto_box_afternm(b"", b"CurveZMQMESSAGES" + nonce, bytes(32))
     with pytest.raises(ProtocolError, match="is empty"):
         curve.open(0, b"\x07MESSAGE" + nonce + box)
->>>>>>> b6d4013 (tests: CURVE against libzmq, restarts, networks that swallow and cut)
