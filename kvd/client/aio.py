@@ -163,12 +163,18 @@ class Resolver:
         future = self._found.get(endpoint)
         if future is None:
             future = asyncio.get_running_loop().run_in_executor(None, endpoint.addresses)
-            future.add_done_callback(lambda _: self._wake())
+            future.add_done_callback(self._on_found)
             self._found[endpoint] = future
         if not future.done():
             return None
         del self._found[endpoint]
         return future.result()
+
+    def _on_found(self, future: asyncio.Future[list[Address]]) -> None:
+        """See to it that the result is asked for; a failure that nobody asks for any more is none."""
+        if not future.cancelled():
+            future.exception()
+        self._wake()
 
 
 class AsyncClient(Methods[K, V], Awaited, AsyncClosing):

@@ -80,6 +80,7 @@ class Stream(Closing):
         self._failures: dict[str, Sequence[tuple[str, str]]] = {}
         self._pause_s = 0.0
         self._retry_at = 0.0
+        self._is_resolving = False  # a name is being looked up: each `advance` asks whether it is done
         self._is_closed = False
         self._is_busy = False  # within a call: still true at the next, an interrupt came in between
         self._answer_tag: object = None  # of the command that `answer` waits for
@@ -196,7 +197,8 @@ class Stream(Closing):
         now = time.monotonic()
         if self.channel is not None:
             self._serve(self.channel, now)
-        if self.channel is None and self.pending.waiting and now >= self._retry_at and not self._is_closed:
+        is_due = now >= self._retry_at or self._is_resolving
+        if self.channel is None and self.pending.waiting and is_due and not self._is_closed:
             self._dial()
         self._flush()
         self.pending.expire(time.monotonic())
@@ -303,9 +305,11 @@ class Stream(Closing):
         try:
             addresses = self._resolve(endpoint)
         except OSError as error:
+            self._is_resolving = False
             self.breaks += 1
             self._try_next(endpoint, [(endpoint.text, reason_of(error))])
             return
+        self._is_resolving = addresses is None
         if addresses is None:
             self._retry_at = time.monotonic() + RECONNECT_MS_MAX / 1000
             return

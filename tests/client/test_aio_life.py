@@ -110,6 +110,25 @@ def test_a_dropped_client_warns_and_leaves_no_descriptor(fake):
     eventually(lambda: run(nothing()) == before)
 
 
+def test_a_name_that_is_looked_up_is_dialled_as_soon_as_it_is_found(fake, monkeypatch):
+    monkeypatch.setattr("kvd.client.stream.RECONNECT_MS_MAX", 10**9)
+
+    async def ask():
+        async with AsyncClient(f"tcp://localhost:{fake.endpoint.rpartition(':')[2]}", timeout=20) as kv:
+            assert await kv.incr("n") == 1
+
+    run(ask())
+
+
+def test_a_name_that_does_not_resolve_is_told_with_the_reason():
+    async def ask():
+        async with AsyncClient("tcp://nowhere.invalid:7411", timeout=2) as kv:
+            with pytest.raises(Unreachable, match=r"nowhere\.invalid:7411 \(.*([Nn]ame|resol)"):
+                await kv.get("a")
+
+    run(ask())
+
+
 def test_a_closed_client_says_so(fake):
     async def close():
         kv = AsyncClient(fake.endpoint)

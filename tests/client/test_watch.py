@@ -132,7 +132,7 @@ def test_without_descriptors_a_watch_raises_oserror_at_once(daemon):
         kv.incr("a")
 
 
-@pytest.mark.parametrize("step", [211, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("step", [797, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_take_loses_nothing(kv, step):
     """Interrupted at each n-th bytecode, from the first call on; what was taken until then comes no second time."""
