@@ -218,7 +218,7 @@ async def watch_until(kv, how):
             raise ZeroDivisionError(change)
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [9, pytest.param(200, marks=pytest.mark.long)])
 def test_watchers_come_and_go_and_leave_nothing(daemon, count, new_loop):
     async def come_and_go():
         async with AsyncClient(daemon.commands) as kv:

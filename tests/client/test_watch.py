@@ -45,11 +45,11 @@ def test_a_watch_is_ended_by_another_thread(busy_kv, method):
     """No error, no crash, no descriptor left, and no change lost before the end."""
     busy_kv.ping()
     before = descriptors()
-    for turn in range(12):
+    for turn in range(6):
         watch, seen = busy_kv.watch("a"), []
         thread = threading.Thread(target=follow, args=(watch, seen))
         thread.start()
-        time.sleep(0.002 * turn)
+        time.sleep(0.004 * turn)
         getattr(watch, method)()
         thread.join(20)
         assert not thread.is_alive()
@@ -62,10 +62,10 @@ def test_a_watch_is_ended_by_another_thread(busy_kv, method):
 @pytest.mark.parametrize("method", ["stop", "close"])
 def test_a_watch_is_ended_by_a_signal_handler(busy_kv, method):
     before = None
-    for turn in range(8):
+    for turn in range(4):
         watch = busy_kv.watch("a")
         previous = signal.signal(signal.SIGALRM, lambda *_, watch=watch: getattr(watch, method)())
-        signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.003 * turn)
+        signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.006 * turn)
         try:
             follow(watch, [])
         finally:

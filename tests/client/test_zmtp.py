@@ -4,7 +4,7 @@ import socket
 
 import pytest
 import zmq
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from support.peers import GREETING, READY, frame, message, ping
 
@@ -49,6 +49,7 @@ bodies = some.binary(max_size=300)
 streams = some.lists(some.one_of(some.lists(bodies, min_size=1, max_size=3), some.just("PING")), max_size=8)
 
 
+@settings(max_examples=50)
 @given(streams, some.lists(some.integers(0, 5000), max_size=12))
 def test_any_cut_of_a_stream_gives_the_same_messages(stream, places):
     data = GREETING + READY + b"".join([ping(b"context") if each == "PING" else message(*each) for each in stream])
