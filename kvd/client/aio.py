@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self, TypeVar, overload
 from kvd.client.channel import Channel
 from kvd.client.closing import AsyncClosing
 from kvd.client.endpoints import Address, Endpoint, parse_endpoints
+from kvd.client.inflight import InFlight
 from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load_async
 from kvd.client.methods import Awaited, AwaitedWithRevision, Call, Methods
@@ -76,6 +77,7 @@ class Driver:
         self._listened: dict[Channel, tuple[int, bool]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
+        self._pid = os.getpid()
 
     def wake(self) -> None:
         """Pump in the next turn of the loop."""
@@ -95,7 +97,11 @@ class Driver:
         self._set_timer(owner.due())
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more. A forked child leaves the loop alone, whose selector it shares with its parent."""
+        if self._pid != os.getpid():
+            self._listened.clear()
+        if self.loop.is_closed():
+            return
         self._listen([])
         for handle in (self._timer, self._soon):
             if handle is not None:
@@ -125,7 +131,7 @@ class Driver:
     def _forget(self, channel: Channel) -> None:
         """Listen no more to a connection."""
         fd, is_writer = self._listened.pop(channel, (-1, False))
-        if fd < 0 or self.loop.is_closed():
+        if fd < 0 or self.loop.is_closed() or self._pid != os.getpid():
             return
         self.loop.remove_reader(fd)
         if is_writer:
@@ -157,12 +163,18 @@ class Resolver:
         future = self._found.get(endpoint)
         if future is None:
             future = asyncio.get_running_loop().run_in_executor(None, endpoint.addresses)
-            future.add_done_callback(lambda _: self._wake())
+            future.add_done_callback(self._on_found)
             self._found[endpoint] = future
         if not future.done():
             return None
         del self._found[endpoint]
         return future.result()
+
+    def _on_found(self, future: asyncio.Future[list[Address]]) -> None:
+        """See to it that the result is asked for; a failure that nobody asks for any more is none."""
+        if not future.cancelled():
+            future.exception()
+        self._wake()
 
 
 class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
@@ -242,10 +254,20 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
     def pump(self) -> None:
         """Hand out the outcomes that are there."""
         assert self._stream is not None
-        self._stream.advance()
+        try:
+            self._stream.advance()
+        except Exception as error:  # noqa: BLE001  # handed on as it is, to all that wait: no descriptors are left
+            self._fail(self._stream.pending, error)
         for future, outcome in self._stream.pending.take():
             if not future.done():
                 future.set_result(outcome)
+
+    def _fail(self, in_flight: InFlight, error: Exception) -> None:
+        """End all that are under way: a future raises the error itself, any other taker is given what it means."""
+        for pending in list(in_flight.by_correlation.values()):
+            if isinstance(pending.tag, asyncio.Future) and not pending.tag.done():
+                pending.tag.set_exception(error)
+            in_flight.finish(pending, in_flight.no_reply(pending))
 
     def channels(self) -> list[Channel]:
         """Return the connections to listen to."""
@@ -395,8 +417,9 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
 
     def _release(self) -> None:
         """Close the descriptors."""
-        if self._driver is not None and not self._driver.loop.is_closed():
-            self._driver.stop()
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.stop()
         if self._stream is not None:
             self._stream.close()
 
@@ -623,7 +646,7 @@ class AsyncWatch(AsyncClosing):
         """Stop watching."""
         self._is_stopped = True
         self.event.set()
-        if self._driver is not None and not self._driver.loop.is_closed():
+        if self._driver is not None:
             self._driver.stop()
         self.inner.close()
 

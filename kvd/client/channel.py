@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from kvd.client.connection import RECEIVED_BYTES, SILENCE_S, reason_of, set_options
+from kvd.client.connection import RECEIVED_BYTES, SILENCE_S, reason_of, reraise_foreign, set_options
 from kvd.client.endpoints import Address
 from kvd.client.zmtp import ProtocolError, Session
 
@@ -90,6 +90,7 @@ class Channel:
         except BlockingIOError:
             sent = 0
         except OSError as error:
+            reraise_foreign(error)
             self._lose(reason_of(error))
             return
         self.sent_bytes += sent
@@ -111,6 +112,8 @@ class Channel:
                 self._take_in(messages)
                 self._flush()
         except (OSError, ProtocolError) as error:
+            if isinstance(error, OSError):
+                reraise_foreign(error)
             self._on_error(error)
         self._is_busy = False
         return messages
@@ -136,6 +139,7 @@ class Channel:
             try:
                 self._start_connect(address)
             except OSError as error:
+                reraise_foreign(error)
                 self.failures.append((address.label, reason_of(error)))
                 self._drop_socket()
             else:

@@ -8,6 +8,7 @@ arrived; as long as the kernel has not taken that byte, the command has not been
 """
 
 import contextlib
+import errno
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ RECEIVED_BYTES = 256 * 1024
 SMALL_REQUEST_BYTES = 64 * 1024
 REQUEST_ENVELOPE = b"\x01\x00"  # an empty frame: the reply to one request at a time needs no number
 _REPLY_START = b"\x01\x00\x00"
+_IDLE_READS_MAX = 64  # more than that came unasked: the peer is not a daemon that pings each second
+_SOCKET_PACKAGES = ("kvd", "socket", "gevent", "eventlet")
 
 
 class ConnectionLost(Exception):
@@ -71,12 +74,17 @@ class Connection:
     def is_fresh(self) -> bool:
         """Return whether the connection stands and nothing unexpected came; answer the PINGs of the idle time."""
         try:
-            while self._has_input():
+            for _ in range(_IDLE_READS_MAX):
+                if not self._has_input():
+                    return self._session.is_between_messages
+                self._set_timeout(0.0)  # a peer that pings and does not read is no reason to wait
                 if self._take_in(self._socket.recv(RECEIVED_BYTES)):
                     return False
-        except (OSError, ProtocolError, ConnectionLost):
-            return False
-        return not self._session.reader.missing_bytes
+        except OSError as error:
+            reraise_foreign(error)
+        except (ProtocolError, ConnectionLost):
+            pass
+        return False
 
     def exchange(self, body: bytes, until: float) -> bytes:
         """Send one command and return its reply. Raises ConnectionLost, DeadlineExceeded.
@@ -89,7 +97,7 @@ class Connection:
         else:
             self._send_large(request, until)
         data = self._receive(until)
-        if self._is_plain and data[:3] == _REPLY_START and data[3] == len(data) - 4:
+        if self._is_plain and data[:3] == _REPLY_START and len(data) > len(_REPLY_START) and data[3] == len(data) - 4:
             return data[4:]  # the whole of a short reply and nothing else
         messages = self._take_in(data)
         while not messages:
@@ -113,7 +121,8 @@ class Connection:
     def transfer(self, data: bytes, until: float, on_replies: Callable[[list[list[bytes]]], None]) -> None:
         """Send packed requests; hand on the replies that come meanwhile. Raises as `exchange`.
 
-        Both directions are served, so that large replies cannot hold up large requests.
+        Both directions are served, so that large replies cannot hold up large requests. PINGs that come meanwhile are
+        answered afterwards: an answer within a request would become part of it.
         """
         view, sent = memoryview(data), 0
         while sent < len(view):
@@ -121,14 +130,16 @@ class Connection:
             if not (readable or writable):
                 raise ConnectionLost("the daemon took nothing more", sent)
             try:
-                if readable and (replies := self._take_in(self._receive(until))):
+                if readable and (replies := self._parse(self._receive(until))):
                     on_replies(replies)
                 if writable:
                     sent += self._socket.send(view[sent : sent + RECEIVED_BYTES])
             except ConnectionLost as lost:
                 raise ConnectionLost(str(lost), sent) from lost
             except OSError as error:
+                reraise_foreign(error)
                 raise ConnectionLost(reason_of(error), sent) from error
+        self._answer_pings(must_stand=True)
 
     def receive(self, until: float) -> list[list[bytes]]:
         """Return replies, at least one, each as its frames. Raises as `exchange`."""
@@ -162,6 +173,7 @@ class Connection:
         try:
             self._socket.sendall(request)
         except OSError as error:
+            reraise_foreign(error)
             raise ConnectionLost(reason_of(error), 0) from error
 
     def _send_large(self, request: bytes, until: float) -> None:
@@ -172,6 +184,7 @@ class Connection:
             try:
                 sent += self._socket.send(view[sent : sent + RECEIVED_BYTES * 4])
             except OSError as error:
+                reraise_foreign(error)
                 raise ConnectionLost(reason_of(error), sent) from error
 
     def _receive(self, until: float) -> bytes:
@@ -182,11 +195,13 @@ class Connection:
         self._set_timeout(min(left, SILENCE_S))
         try:
             data = self._socket.recv(max(RECEIVED_BYTES, min(self._session.reader.missing_bytes, 4 * RECEIVED_BYTES)))
-        except TimeoutError:
+        except TimeoutError as error:
+            reraise_foreign(error)
             if left <= SILENCE_S:
                 raise DeadlineExceeded from None
             raise ConnectionLost(f"the daemon was silent for {SILENCE_S:g} s") from None
         except OSError as error:
+            reraise_foreign(error)
             raise ConnectionLost(reason_of(error)) from error
         if not data:
             raise ConnectionLost("the daemon closed the connection")
@@ -194,16 +209,29 @@ class Connection:
 
     def _take_in(self, data: bytes) -> list[list[bytes]]:
         """Return the messages that some bytes complete, and answer PINGs. Raises ConnectionLost."""
+        messages = self._parse(data)
+        if self._session.outgoing:
+            self._answer_pings(must_stand=not messages)
+        return messages
+
+    def _parse(self, data: bytes) -> list[list[bytes]]:
+        """Return the messages that some bytes complete. Raises ConnectionLost."""
         if not data:
             raise ConnectionLost("the daemon closed the connection")
-        session = self._session
         try:
-            messages = session.receive(data)
-            if session.outgoing:
-                self._socket.sendall(session.take_outgoing())
-        except (ProtocolError, OSError) as error:
+            return self._session.receive(data)
+        except ProtocolError as error:
             raise ConnectionLost(str(error)) from error
-        return messages
+
+    def _answer_pings(self, *, must_stand: bool) -> None:
+        """Send the answers. Raises ConnectionLost if the connection `must_stand`; if not, its next use finds out."""
+        try:
+            self._socket.sendall(self._session.take_outgoing())
+        except OSError as error:
+            reraise_foreign(error)
+            self.close()
+            if must_stand:
+                raise ConnectionLost(reason_of(error)) from error
 
     def _set_timeout(self, seconds: float) -> None:
         """Set the socket's timeout, which is a system call, when it is another."""
@@ -233,6 +261,18 @@ def reason_of(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def reraise_foreign(error: OSError) -> None:
+    """Raise an error that no socket raised, but a signal handler that ran meanwhile: many raise TimeoutError.
+
+    What the kernel took is not known then, so it must not be taken for an error of the connection.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _SOCKET_PACKAGES:
+        raise error
+
+
 def _shake_hands(sock: socket.socket, session: Session, until: float) -> None:
     """Greet and shake hands. Raises OSError, ProtocolError."""
     while True:
@@ -240,7 +280,10 @@ def _shake_hands(sock: socket.socket, session: Session, until: float) -> None:
             sock.sendall(session.take_outgoing())
         if session.is_open:
             return
-        sock.settimeout(max(0.001, until - time.monotonic()))
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, "no answer in time")
+        sock.settimeout(left)
         data = sock.recv(RECEIVED_BYTES)
         if not data:
             raise ConnectionResetError("it closed the connection during the handshake")

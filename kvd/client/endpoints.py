@@ -83,9 +83,22 @@ def parse_endpoint(text: str) -> Endpoint:
     host = host.removeprefix("[").removesuffix("]")
     if not host or host == "*":
         raise ValueError(f"{text!r} is not an endpoint: the host is missing")
+    if not _is_host(host):
+        raise ValueError(f"{text!r} is not an endpoint: {host!r} is not the name of a host")
     if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= PORT_MAX:
         raise ValueError(f"{text!r} is not an endpoint: the port has to be 1 to {PORT_MAX}, not {port!r}")
     return Endpoint(text, host, int(port))
+
+
+def _is_host(host: str) -> bool:
+    """Return whether a name can be looked up at all: its labels are neither empty nor too long."""
+    if ":" in host:
+        return True  # an address of IPv6
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _unix_endpoint(text: str, path: str) -> Endpoint:

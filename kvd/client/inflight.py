@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from kvd.client.outcomes import Outcome, connection_broke, encode, not_sent, reply_missing, traits_of
+from kvd.client.outcomes import Outcome, connection_broke, decode, encode, not_sent, reply_missing, traits_of
 from kvd.commands import Command
-from kvd.commands.base import Error, Ok
 from kvd.errors import ClientError
 
 NOT_SENT = 2**63  # beyond all that a connection sends
@@ -99,11 +98,11 @@ class InFlight:
                 batch.append(pending)
         return batch
 
-    def on_reply(self, correlation: bytes, reply: Ok | Error) -> None:
-        """A reply came. One that nobody waits for any more is dropped."""
+    def on_reply(self, correlation: bytes, body: bytes) -> None:
+        """The body of a reply came. One that nobody waits for any more is dropped."""
         pending = self.by_correlation.get(correlation)
         if pending is not None:
-            self.finish(pending, reply)
+            self.finish(pending, decode(pending.traits, body))
 
     def finish(self, pending: Pending, outcome: Outcome) -> None:
         """End a command."""
@@ -126,6 +125,26 @@ class InFlight:
             else:
                 self.waiting.appendleft(pending)
                 self.soonest = min(self.soonest, pending.deadline)
+
+    def on_interrupt(self, sent_bytes: int) -> None:
+        """The connection is given up, and an interrupt ended a call of ours half-way: put all in order again."""
+        for pending in list(self.by_correlation.values()):
+            if pending.outcome is not None:
+                self.finish(pending, pending.outcome)
+        self.on_disconnect(sent_bytes)
+        self.waiting = deque(self.by_correlation.values())
+
+    def abandon(self, tag: Any) -> None:
+        """End the command with this tag, whose caller is gone: if it was not sent, it never is."""
+        for pending in list(self.by_correlation.values()):
+            if pending.tag is tag and pending.outcome is None:
+                self.finish(pending, self.no_reply(pending))
+
+    def clear(self) -> None:
+        """Forget all commands; their replies will be dropped."""
+        for queue in (self.order, self.waiting, self.over):
+            queue.clear()
+        self.by_correlation.clear()
 
     def give_up_unsent(self) -> None:
         """There will be no connection: end all that wait for one."""

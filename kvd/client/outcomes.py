@@ -6,6 +6,8 @@
 from functools import cache
 from typing import NamedTuple
 
+from msgspec import DecodeError
+
 from kvd import wire
 from kvd.commands import Ask, Command, Read, Task
 from kvd.commands.atomic import Once
@@ -42,6 +44,21 @@ def ok(outcome: Outcome) -> Ok:
     assert isinstance(outcome, Error)
     wire.raise_error(outcome)
     raise AssertionError(outcome)  # pragma: no cover
+
+
+def decode(traits: Traits, body: bytes) -> Outcome:
+    """Return the reply in a body, or what it means for its command that it is none."""
+    try:
+        return wire.decode_reply(body)
+    except DecodeError as error:
+        return unreadable(traits, str(error))
+
+
+def unreadable(traits: Traits, problem: str) -> ClientError:
+    """Return the error of a command whose reply cannot be understood."""
+    if traits.is_read:
+        return NoReply(f"{traits.name}: the reply is not one of kvd's: {problem}")
+    return OutcomeUnknown(f"{traits.name}: the reply is not one of kvd's, it may have been executed: {problem}")
 
 
 def encode(command: Command) -> bytes:

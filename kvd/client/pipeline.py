@@ -4,6 +4,7 @@ Replies come in the order of the commands, so a request carries no number; only 
 (one that waits, CHECK, BACKUP) gets one. After a break what is safe to send again is sent again, in its order.
 """
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,11 +12,10 @@ from itertools import accumulate
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from kvd import wire
 from kvd.client.closing import Closing
 from kvd.client.connection import Connection, ConnectionLost, DeadlineExceeded
 from kvd.client.methods import Call, Gathered, Methods
-from kvd.client.outcomes import Traits, connection_broke, encode, not_sent, ok, reply_missing, traits_of
+from kvd.client.outcomes import Traits, connection_broke, decode, encode, not_sent, ok, reply_missing, traits_of
 from kvd.client.pool import Pool
 from kvd.client.values import Codec, K, V, same
 from kvd.commands import Command
@@ -45,6 +45,7 @@ class Pipeline(Methods[K, V], Gathered, Closing):
         self.results: list[Any] = []
         self._pool = pool
         self._connection: Connection | None = None
+        self._pid = os.getpid()
         self._unsent: deque[Entry] = deque()
         self._unsent_bytes = 0
         self._portion: list[tuple[Entry, bytes]] = []  # what is being sent
@@ -130,6 +131,8 @@ class Pipeline(Methods[K, V], Gathered, Closing):
         """Return the pipeline's connection. Raises KvdError when there will be none."""
         if self._failure is not None:
             raise self._failure
+        if self._pid != os.getpid():
+            raise KvdError("the pipeline was begun before a fork: begin one in the child")
         if self._connection is None:
             until = time.monotonic() + self._pool.connect_timeout
             self._connection = self._pool.acquire(self._unsent[0].traits, until)
@@ -166,7 +169,7 @@ class Pipeline(Methods[K, V], Gathered, Closing):
             if entry is None:
                 raise ConnectionLost("a reply came that nothing awaits")
             try:
-                results[entry.position] = entry.convert(ok(wire.decode_reply(parts[-1])).result)
+                results[entry.position] = entry.convert(ok(decode(entry.traits, parts[-1])).result)
             except KvdError as error:
                 results[entry.position] = error
         self._progress_at = time.monotonic()

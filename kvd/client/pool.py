@@ -8,19 +8,19 @@ held when a signal handler asks, or in a child after a fork. A forked child open
 import contextlib
 import errno
 import os
+import socket
 import time
 import warnings
 from collections.abc import Sequence
 
-from kvd import wire
-from kvd.client.connection import SILENCE_S, Connection, ConnectionLost, DeadlineExceeded, reason_of
+from kvd.client.connection import SILENCE_S, Connection, ConnectionLost, DeadlineExceeded, reason_of, reraise_foreign
 from kvd.client.endpoints import Endpoint, failures_text, socket_access_problem
 from kvd.client.keys import Keys
-from kvd.client.outcomes import Traits, connection_broke, encode, not_sent, ok, reply_missing, traits_of
+from kvd.client.outcomes import Traits, connection_broke, decode, encode, not_sent, ok, reply_missing, traits_of
 from kvd.client.zmtp import MechanismMismatch, ProtocolError, Rejected
 from kvd.commands import Command
 from kvd.commands.base import Ok
-from kvd.errors import KvdError, Unreachable
+from kvd.errors import ClientError, KvdError, Unreachable
 from kvd.limits import RECONNECT_MS, RECONNECT_MS_MAX
 
 IDLE_MAX = 16
@@ -48,7 +48,7 @@ class Pool:
         traits = traits_of(type(command))
         now = time.monotonic()
         until = now + self.timeout + (getattr(command, "wait_ms", None) or 0) / 1000
-        return ok(wire.decode_reply(self._exchange(traits, body, now, until)))
+        return ok(decode(traits, self._exchange(traits, body, now, until)))
 
     def _exchange(self, traits: Traits, body: bytes, now: float, until: float) -> bytes:
         """Return the reply to a request, over as many connections as it takes. Raises ClientError."""
@@ -65,10 +65,11 @@ class Pool:
                 reply = connection.exchange(body, until)
             except ConnectionLost as lost:
                 connection.close()
-                if lost.sent_bytes is None:
-                    was_sent = True
-                    if not traits.is_safe:
-                        raise connection_broke(traits, f" ({connection.endpoint}: {lost})") from lost
+                was_sent |= lost.sent_bytes is None
+                if was_sent and not traits.is_safe:
+                    raise connection_broke(traits, f" ({connection.endpoint}: {lost})") from lost
+                if time.monotonic() >= until:
+                    raise out_of_time(traits, f" ({connection.endpoint}: {lost})", was_sent=was_sent) from lost
                 time.sleep(min(pause_s, max(0.0, until - time.monotonic())))
                 pause_s = next_pause(pause_s)
             except DeadlineExceeded:
@@ -99,13 +100,17 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Take a connection back after a whole reply."""
-        if self.is_closed or self._pid != os.getpid() or len(self._idle) >= IDLE_MAX:
+        if self._pid != os.getpid() or len(self._idle) >= IDLE_MAX:
             connection.close()
             return
         connection.idle_since = now = time.monotonic()
         self._idle.append(connection)
-        if now - self._idle[0].idle_since > IDLE_S and len(self._idle) > 1:
-            self._end_oldest()
+        if self.is_closed:  # looked at last: another thread may close the client at any moment
+            self.close()
+            return
+        with contextlib.suppress(IndexError):  # another thread took it
+            if now - self._idle[0].idle_since > IDLE_S:
+                self._end_oldest()
 
     def close(self) -> None:
         """Close what is idle; a connection that is in use is closed when it is released."""
@@ -153,14 +158,19 @@ class Pool:
         try:
             addresses = endpoint.addresses()
         except OSError as error:
+            reraise_foreign(error)
+            if not isinstance(error, socket.gaierror) and error.errno in _NO_DESCRIPTORS:
+                raise
             failed.append((endpoint.text, reason_of(error)))
             return None
         for position, address in enumerate(addresses):
             try:
                 connection = Connection.open(address, endpoint.text, self.keys, share(until, len(addresses) - position))
             except (OSError, ProtocolError) as error:
-                if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
-                    raise
+                if isinstance(error, OSError):
+                    reraise_foreign(error)
+                    if error.errno in _NO_DESCRIPTORS:
+                        raise
                 failed.append((address.label, explain(error, endpoint, traits)))
             else:
                 if self.endpoints[0] is not endpoint:
@@ -180,6 +190,11 @@ def explain(error: OSError | ProtocolError, endpoint: Endpoint, traits: Traits) 
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return (socket_access_problem(endpoint) if error.errno == errno.EACCES else "") or reason_of(error)
+
+
+def out_of_time(traits: Traits, where: str, *, was_sent: bool) -> ClientError:
+    """Return the error of a command whose connections broke until its time was over."""
+    return reply_missing(traits, where) if was_sent else not_sent(traits, where=where)
 
 
 def share(until: float, count: int) -> float:

@@ -4,13 +4,13 @@ Nothing in here runs in the background: the connection is dialled, served and re
 collected and sent together when something is waited for, or when there are enough of them.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from kvd import wire
 from kvd.client.channel import Channel
 from kvd.client.closing import Closing
 from kvd.client.connection import SILENCE_S, make_session, reason_of
@@ -80,7 +80,11 @@ class Stream(Closing):
         self._failures: dict[str, Sequence[tuple[str, str]]] = {}
         self._pause_s = 0.0
         self._retry_at = 0.0
+        self._is_resolving = False  # a name is being looked up: each `advance` asks whether it is done
         self._is_closed = False
+        self._is_busy = False  # within a call: still true at the next, an interrupt came in between
+        self._answer_tag: object = None  # of the command that `answer` waits for
+        self._pid = os.getpid()
 
     @property
     def in_flight(self) -> int:
@@ -90,7 +94,9 @@ class Stream(Closing):
     def send(self, command: Command, tag: Any = None) -> None:
         """Give a command. It is sent with those that follow it, at the latest when something is waited for."""
         if not self.pending.by_correlation:
+            self._enter()
             self._refresh()
+            self._is_busy = False
         now = time.monotonic()
         until = now + self.timeout + (getattr(command, "wait_ms", None) or 0) / 1000
         self.pending.add(command, tag, unsent_until=now + self.connect_timeout, until=until)
@@ -99,6 +105,11 @@ class Stream(Closing):
 
     def flush(self) -> None:
         """Send what waits, if there is a connection."""
+        self._enter()
+        self._flush()
+        self._is_busy = False
+
+    def _flush(self) -> None:
         channel = self.channel
         if channel is None or not channel.is_open or not self.pending.waiting:
             return
@@ -125,13 +136,16 @@ class Stream(Closing):
 
     def answer(self, command: Command) -> Ok:
         """Run one command and wait for its reply. Raises KvdError; outcomes of others that come before are dropped."""
+        if self._answer_tag is not None:
+            self.pending.abandon(self._answer_tag)  # an interrupted call left it behind
         for _ in self.receive(0):
-            pass  # what an interrupted call left behind
-        tag = object()
+            pass
+        self._answer_tag = tag = object()
         self.send(command, tag)
         while self.pending:
             for found, outcome in self.receive():
                 if found is tag:
+                    self._answer_tag = None
                     return ok(outcome)
         raise AssertionError("the command is no longer in flight")  # pragma: no cover
 
@@ -175,14 +189,20 @@ class Stream(Closing):
                 ready = wait_until_ready([Interest(fd), *self.interests()], wait_s)
 
     def advance(self) -> None:
-        """Process what has arrived, send what waits, and dial when it is time to."""
+        """Process what has arrived, send what waits, and dial when it is time to.
+
+        Raises OSError when there are no descriptors left.
+        """
+        self._enter()
         now = time.monotonic()
         if self.channel is not None:
             self._serve(self.channel, now)
-        if self.channel is None and self.pending.waiting and now >= self._retry_at and not self._is_closed:
+        is_due = now >= self._retry_at or self._is_resolving
+        if self.channel is None and self.pending.waiting and is_due and not self._is_closed:
             self._dial()
-        self.flush()
+        self._flush()
         self.pending.expire(time.monotonic())
+        self._is_busy = False
 
     def close(self) -> None:
         """Close; what is in flight has no outcome any more."""
@@ -190,6 +210,25 @@ class Stream(Closing):
         if self.channel is not None:
             self.channel.close()
             self.channel = None
+
+    def _enter(self) -> None:
+        """Begin to work; give up a connection on which an interrupt ended the last call half-way.
+
+        Raises RuntimeError in a forked child.
+        """
+        if self._pid != os.getpid():
+            raise RuntimeError("this stream was made before a fork: make one in the child")
+        if self._is_busy:
+            self._recover()
+        self._is_busy = True
+
+    def _recover(self) -> None:
+        """Close the connection. All that was handed to it may have been sent, whatever it noted."""
+        channel, self.channel = self.channel, None
+        if channel is not None:
+            channel.close()
+        self.pending.on_interrupt(0 if channel is None else channel.queued_bytes)
+        self._retry_at = 0.0
 
     @property
     def _is_reply_awaited(self) -> bool:
@@ -221,7 +260,7 @@ class Stream(Closing):
         on_reply = self.pending.on_reply
         for parts in messages:
             if len(parts) == REPLY_FRAMES:
-                on_reply(parts[0], wire.decode_reply(parts[2]))
+                on_reply(parts[0], parts[2])
         self._pause_s = 0.0
         self._failures.clear()
         self.pending.problem = self.pending.tried = ""
@@ -266,9 +305,11 @@ class Stream(Closing):
         try:
             addresses = self._resolve(endpoint)
         except OSError as error:
+            self._is_resolving = False
             self.breaks += 1
             self._try_next(endpoint, [(endpoint.text, reason_of(error))])
             return
+        self._is_resolving = addresses is None
         if addresses is None:
             self._retry_at = time.monotonic() + RECONNECT_MS_MAX / 1000
             return

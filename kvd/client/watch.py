@@ -149,6 +149,8 @@ class Watch(Closing):
         self._is_subscription_due = self._is_mark_due = False
         self._bell: tuple[socket.socket, socket.socket] | None = None
         self._is_stopped = self._is_closed = False
+        self._is_busy = False  # within a call: still true at the next, an interrupt came in between
+        self._returned: int | None = None  # up to where changes had been returned before that call
         self._taking_thread: int | None = None
         self._pid = os.getpid()
         self.ask_info()
@@ -161,12 +163,15 @@ class Watch(Closing):
 
     def __next__(self) -> Change:
         """Return the next change, however long it takes; the iteration ends when the watch is stopped."""
+        self._begin()
         while not self.buffer:
-            changes = self.take()
-            if not changes and self._is_stopped:
+            self._fill(None)
+            if not self.buffer and self._is_stopped:
+                self._is_busy = False
                 raise StopIteration
-            self.buffer.extend(changes)
-        return self.buffer.popleft()
+        change = self.buffer.popleft()
+        self._is_busy = False
+        return change
 
     def take(self, wait_s: float | None = None) -> list[Change]:
         """Return the changes that are there; wait for the first so many seconds (None: as long as it takes).
@@ -174,26 +179,22 @@ class Watch(Closing):
         Returns none once the watch is stopped.
         """
         limit = None if wait_s is None else time.monotonic() + wait_s
-        self._taking_thread = threading.get_ident()
-        try:
-            while not self._is_stopped:
-                changes = [*self.buffer, *self.step()]
-                self.buffer.clear()
-                if changes or (limit is not None and time.monotonic() >= limit):
-                    return changes
-                self.wait(limit)
-            return []
-        finally:
-            self._taking_thread = None
-            if self._is_closed:
-                self._release()
+        self._begin()
+        if not self._is_stopped:
+            self._fill(limit)
+        changes = [*self.buffer]
+        self.buffer.clear()
+        self._is_busy = False
+        return changes
 
     def ready(self) -> int:
         """Wait until nothing can be missed any more; return the revision from which on changes come."""
+        self._begin()
         while not self.is_ready and not self._is_stopped:
             self.buffer.extend(self.step())
             if not self.is_ready:
                 self.wait(None)
+        self._is_busy = False
         return self.revision
 
     @property
@@ -215,10 +216,14 @@ class Watch(Closing):
 
     def revision_before(self, waiting: Sequence[Change]) -> int:
         """Return the revision up to which all has been delivered, but for what waits to be handed out one by one."""
+        return self._reached(waiting) or 0
+
+    def _reached(self, waiting: Sequence[Change]) -> int | None:
+        """Return the same, or None where the watch is to follow from now on and has not begun."""
         if waiting and waiting[0].time:  # else it is an entry of the snapshot, within which one cannot go on
             return waiting[0].revision - 1
         position = None if self.follower is None else self.follower.position
-        return position if position is not None else self.since or 0
+        return position if position is not None else self.since
 
     def stop(self) -> None:
         """End the iteration. Any thread may call it, and a signal handler."""
@@ -239,6 +244,44 @@ class Watch(Closing):
         if not getattr(self, "_is_closed", True) and self._pid == os.getpid():
             warnings.warn("unclosed kvd watch", ResourceWarning, source=self, stacklevel=2)
             self._release()
+
+    def _begin(self) -> None:
+        """Begin a call that hands out changes. One that an interrupt ended took changes in and returned none."""
+        if self._is_busy:
+            self._rewind()
+        else:
+            self._returned = self._reached(self.buffer)
+            self._is_busy = True
+
+    def _rewind(self) -> None:
+        """Follow again from what was returned last; the entries of a snapshot come again, all of them."""
+        self.buffer.clear()
+        self.stream.pending.clear()
+        self.unsubscribe()
+        self._is_subscription_due = False
+        self.follower = self.polling = self.retry_at = None
+        self.since = self._returned
+        if self.snapshot is not None:
+            self.snapshot = Snapshot(self.prefixes)
+        if not self._is_stopped:
+            self.ask_info()
+
+    def _fill(self, limit: float | None) -> None:
+        """Put what comes into the buffer; wait for the first, at most until a time."""
+        self._taking_thread = threading.get_ident()
+        try:
+            while not self._is_stopped:
+                self.buffer.extend(self.step())
+                if self.buffer or (limit is not None and time.monotonic() >= limit):
+                    return
+                self.wait(limit)
+        except Exception:
+            if not self._is_closed:  # else it was closed meanwhile, by a signal handler for instance
+                raise
+        finally:
+            self._taking_thread = None
+            if self._is_closed:
+                self._release()
 
     # For whoever drives it
 
@@ -369,7 +412,7 @@ class Watch(Closing):
             self.queue_max = facts["publish_queue"]
             self.endpoint = changes_endpoint(self.stream.endpoint, facts["changes_endpoints"])
             if self.snapshot is not None:
-                if is_first:
+                if is_first or self.since is None:
                     self.since = facts["revision"]
                 self.ask_page()
                 return []

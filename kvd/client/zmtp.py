@@ -14,6 +14,7 @@ from typing import Protocol
 MORE, LONG, COMMAND = 1, 2, 4
 FLAGS_KNOWN = MORE | LONG | COMMAND
 SHORT_BYTES_MAX = 255
+PARTS_MAX = 8  # a reply has three frames at most
 
 SIGNATURE = b"\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f"
 GREETING_BYTES = 64
@@ -93,6 +94,11 @@ class FrameReader:
         self._chunks: list[bytes] = []
         self.missing_bytes = 0  # known to be still to come of the frame that is incomplete
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no part of a frame is here."""
+        return not self._chunks
+
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Return flags and body of each frame that is complete now. Raises ProtocolError."""
         if self.missing_bytes > len(data):
@@ -147,6 +153,11 @@ class Session:
         self._topics = topics
         self._greeting = b""
         self._parts: list[bytes] = []
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Return whether no part of a message is here."""
+        return self.reader.is_empty and not self._parts
 
     def take_outgoing(self) -> bytes:
         """Return the bytes to send, once."""
@@ -203,6 +214,8 @@ class Session:
             self._on_command(body)
             return
         self._parts.append(body)
+        if len(self._parts) > PARTS_MAX:
+            raise ProtocolError(f"a message has more than {PARTS_MAX} frames")
         if not flags & MORE:
             messages.append(self._parts)
             self._parts = []

@@ -39,8 +39,8 @@ class Requests:
         self.socket.set(zmq.SNDHWM, REPLY_QUEUE_MAX)
         self.socket.set(zmq.RCVHWM, REQUEST_QUEUE_MAX)
         self.socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        # A client takes two seconds of silence for the end, and its own pings are not read while more than a queue of
-        # its requests waits: so it hears of us. A silent client is given up much later.
+        # A client that awaits a reply takes three seconds of silence for the end: PING is part of the protocol. A
+        # blocking client answers it only when it is used, so a silent one is given up much later.
         self.socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         self.socket.set(zmq.HEARTBEAT_TIMEOUT, SILENT_CLIENT_MS)
         self.socket.set(zmq.BACKLOG, 512)

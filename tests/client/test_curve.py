@@ -1,15 +1,21 @@
 """CURVE: a client with keys talks to a server that knows them, and says what is wrong with a file."""
 
+import socket
 import threading
 
 import pytest
 import zmq
 import zmq.auth
+from nacl import bindings
+from support.peers import GREETING, frame
 
 import kvd
 from kvd import wire
 from kvd.client import AsyncClient, Client
+from kvd.client.connection import make_session
+from kvd.client.curve import Curve
 from kvd.client.keys import Keys, read_keys
+from kvd.client.zmtp import ProtocolError, Rejected
 from kvd.commands.base import Ok
 from kvd.errors import Unreachable
 
@@ -75,3 +81,128 @@ def test_the_package_itself_has_what_a_client_with_keys_needs():
     assert kvd.read_keys is read_keys
     assert set(kvd.__all__) == {"AsyncClient", "Client", "read_keys"}
     assert [kvd.Client, kvd.AsyncClient] == [Client, AsyncClient]
+
+
+def shared_keys():
+    """Return a client's keys, and the two halves of the daemon's."""
+    client_public, client_secret = zmq.curve_keypair()
+    server_public, server_secret = zmq.curve_keypair()
+    return Keys(client_public, client_secret, server_public), server_public, server_secret
+
+
+@pytest.fixture
+def curve_router(context):
+    """Return a CURVE ROUTER of libzmq and a session that is connected to it."""
+    keys, public, secret = shared_keys()
+    router = context.socket(zmq.ROUTER)
+    router.set(zmq.CURVE_SERVER, 1)
+    router.set(zmq.CURVE_PUBLICKEY, public)
+    router.set(zmq.CURVE_SECRETKEY, secret)
+    router.set(zmq.HEARTBEAT_IVL, 50)
+    router.set(zmq.HEARTBEAT_TIMEOUT, 60_000)
+    port = router.bind_to_random_port("tcp://127.0.0.1")
+    session = make_session(keys)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        yield router, session, sock
+
+
+def read(sock, session, count=1):
+    """Send what is to be sent and read until so many messages came; none: until the handshake is over."""
+    found = []
+    while True:
+        sock.sendall(session.take_outgoing())
+        if session.is_open and len(found) >= count:
+            return found
+        data = sock.recv(2**20)
+        assert data
+        found += session.receive(data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 65_535, 65_536, 16 * 2**20])
+def test_messages_of_every_size_pass_both_ways(curve_router, size):
+    router, session, sock = curve_router
+    read(sock, session, 0)
+    body = b"x" * size
+    sock.sendall(session.pack(b"number", b"", body))
+    identity, *parts = router.recv_multipart()
+    assert parts == [b"number", b"", body]
+    router.send_multipart([identity, b"number", b"", body])
+    assert read(sock, session) == [[b"number", b"", body]]
+
+
+def test_a_ping_comes_encrypted_and_is_answered(curve_router):
+    _, session, sock = curve_router
+    read(sock, session, 0)
+    while not session.outgoing:
+        session.receive(sock.recv(4096))
+    answer = session.take_outgoing()
+    assert answer[2:].startswith(b"\x07MESSAGE")
+    assert b"PONG" not in answer
+
+
+class Tapped:
+    """A session whose incoming bytes were recorded: what an attacker on the way has."""
+
+    def __init__(self, curve_router):
+        self.router, self.session, self.sock = curve_router
+        read(self.sock, self.session, 0)
+
+    def reply(self):
+        """Return the bytes of a reply, not given to the session yet."""
+        self.sock.sendall(self.session.pack(b"", b"request"))
+        identity, *_ = self.router.recv_multipart()
+        self.router.send_multipart([identity, b"", b"body"])
+        data = b""
+        while data.count(b"\x07MESSAGE") < 2:
+            data += self.sock.recv(4096)
+        return data
+
+
+def test_a_frame_that_is_repeated_changed_or_plain_is_refused(curve_router):
+    tapped = Tapped(curve_router)
+    data = tapped.reply()
+    receive = tapped.session.receive
+    changed = data[:-1] + bytes((data[-1] ^ 1,))
+    with pytest.raises(ProtocolError, match="cannot be decrypted"):
+        receive(changed)
+    assert read_only(tapped.session, tapped.reply()) == [[b"", b"body"]]
+    with pytest.raises(ProtocolError, match="a nonce was repeated"):
+        receive(data)
+    for plain in (b"\x00\x05hello", b"\x04\x05\x04PING", b"\x00\x08\x07MESSAGE"):
+        with pytest.raises(ProtocolError, match=r"not encrypted|cannot be decrypted"):
+            receive(plain)
+
+
+def read_only(session, data):
+    session._parts.clear()  # what came before the frame that was changed
+    return session.receive(data)
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "reason"),
+    [
+        (b"\x05ERROR\x03400", Rejected, "400"),
+        (b"\x05READY" + bytes(30), ProtocolError, "none of CURVE"),
+        (b"\x07WELCOME" + bytes(160), ProtocolError, "is its key another"),
+        (b"\x07WELCOME" + bytes(10), ProtocolError, "none of CURVE"),
+        (b"\x05HELLO", ProtocolError, "none of CURVE"),
+    ],
+)
+def test_a_handshake_that_is_not_the_daemons_is_refused(command, error, reason):
+    keys, *_ = shared_keys()
+    session = make_session(keys)
+    session.receive(GREETING.replace(b"NULL\0", b"CURVE"))
+    with pytest.raises(error, match=reason):
+        session.receive(frame(4, command))
+
+
+def test_a_stranger_cannot_make_an_empty_box_or_a_ready():
+    keys, *_ = shared_keys()
+    curve = Curve(b"DEALER", keys)
+    curve._shared = bytes(32)
+    with pytest.raises(ProtocolError, match="is its key another"):
+        curve.on_command(b"\x05READY" + bytes(40))
+    nonce = (1).to_bytes(8, "big")
+    box = bindings.crypto_box_afternm(b"", b"CurveZMQMESSAGES" + nonce, bytes(32))
+    with pytest.raises(ProtocolError, match="is empty"):
+        curve.open(0, b"\x07MESSAGE" + nonce + box)

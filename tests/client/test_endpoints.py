@@ -64,6 +64,8 @@ def test_an_endpoint_is_a_host_and_a_port_or_a_path(text, host, port, path):
         ("tcp://h", "the host is missing"),
         ("tcp://:1", "the host is missing"),
         ("tcp://*:1", "the host is missing"),
+        ("tcp://a..b:1", r"'a\.\.b' is not the name of a host"),
+        (f"tcp://{'x' * 64}:1", "is not the name of a host"),
         ("tcp://h:99999", "the port has to be 1 to 65535, not '99999'"),
         ("tcp://h:0", "the port has to be"),
         ("tcp://h:http", "the port has to be"),

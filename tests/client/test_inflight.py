@@ -57,18 +57,18 @@ def test_a_command_is_encoded_and_numbered_when_it_is_added():
 
 def test_replies_are_taken_in_the_order_of_their_commands():
     flight = given(READ, WRITE, ASK)
-    flight.on_reply(correlation(3), OK)
-    flight.on_reply(correlation(2), Error("BUSY", "wait", {}))
+    flight.on_reply(correlation(3), wire.encode(OK))
+    flight.on_reply(correlation(2), wire.encode(Error("BUSY", "wait", {})))
     assert (taken(flight), len(flight)) == ([], 3)
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert (taken(flight), len(flight)) == ([(0, OK), (1, Error("BUSY", "wait", {})), (2, OK)], 0)
 
 
 def test_a_reply_that_nobody_waits_for_is_dropped():
     flight = given(READ)
-    flight.on_reply(correlation(9), OK)
-    flight.on_reply(correlation(1), OK)
-    flight.on_reply(correlation(1), Ok(2, None))
+    flight.on_reply(correlation(9), wire.encode(OK))
+    flight.on_reply(correlation(1), wire.encode(OK))
+    flight.on_reply(correlation(1), wire.encode(Ok(2, None)))
     assert taken(flight) == [(0, OK)]
 
 
@@ -103,7 +103,7 @@ def test_a_connection_that_is_refused_ends_at_once_those_that_wait_for_one():
     flight.on_disconnect()  # the read waits again, the write is over
     flight.add(WRITE, 2, unsent_until=5, until=10)
     flight.add(READ, 3, unsent_until=5, until=10)
-    flight.on_reply(correlation(4), OK)
+    flight.on_reply(correlation(4), wire.encode(OK))
     flight.problem = "wants keys"
     flight.give_up_unsent()
     write = BROKEN[2].format(WRITE.command_name())
@@ -133,7 +133,7 @@ def test_only_a_read_that_got_no_reply_surely_changed_nothing(command, end):
     assert taken(flight) == []
     flight.expire(10)
     assert taken(flight) == said(end, command)
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert taken(flight) == []
 
 
@@ -151,7 +151,7 @@ def test_what_is_safe_is_sent_again_after_a_break_and_answered(command):
     flight.on_disconnect()
     flight.on_disconnect()
     assert send_all(flight) == [command.command_name()]
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert taken(flight) == [(0, OK)]
 
 
@@ -168,7 +168,7 @@ def test_what_was_sent_once_and_never_again_may_have_run(command, end):
 
 def test_what_is_sent_again_keeps_its_order_before_what_waits():
     flight = given(READ, ONCE, ASK)
-    flight.on_reply(correlation(2), OK)
+    flight.on_reply(correlation(2), wire.encode(OK))
     flight.add(WRITE, 3, unsent_until=5, until=10)
     flight.on_disconnect()
     assert send_all(flight) == ["GET", "PING", "SET"]
@@ -182,7 +182,7 @@ def test_a_deadline_is_that_of_the_first_one_due():
     flight.expire(2)
     assert flight.next_deadline() == 3
     flight.expire(3)
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert [tag for tag, _ in taken(flight)] == [0, 1, 2]
 
 
@@ -198,8 +198,8 @@ def test_without_an_order_outcomes_are_taken_as_they_come():
     for number in range(4):
         flight.add(READ, number, unsent_until=5, until=10)
     send_all(flight)
-    flight.on_reply(correlation(3), OK)
-    flight.on_reply(correlation(1), OK)
+    flight.on_reply(correlation(3), wire.encode(OK))
+    flight.on_reply(correlation(1), wire.encode(OK))
     assert taken(flight) == [(2, OK), (0, OK)]
     assert len(flight) == 2
     flight.expire(10)
@@ -245,3 +245,41 @@ def test_what_cannot_be_encoded_is_not_counted():
         with pytest.raises((TooLarge, OverflowError)):
             flight.add(wrong, None, unsent_until=5, until=10)
     assert (len(flight), flight.next_deadline()) == (0, None)
+
+
+def test_after_an_interrupt_what_was_handed_over_may_have_run_and_the_rest_waits_again():
+    flight = given(WRITE, READ, WRITE)
+    flight.add(WRITE, "later", unsent_until=5, until=10)
+    [pending] = flight.next_batch(2**20)
+    assert flight.waiting == type(flight.waiting)()
+    flight.on_interrupt(100)
+    broken = (*BROKEN[:2], BROKEN[2].format("SET"))
+    assert taken(flight) == [(0, broken)]
+    assert list(flight.waiting) == [flight.by_correlation[correlation(2)], pending]
+    flight.on_reply(correlation(2), wire.encode(OK))
+    assert taken(flight) == [(1, OK), (2, broken)]
+
+
+@pytest.mark.parametrize("is_ordered", [True, False])
+def test_after_an_interrupt_between_an_outcome_and_its_end_the_outcome_stands(is_ordered):
+    flight = InFlight(is_ordered=is_ordered)
+    flight.add(WRITE, "tag", unsent_until=5, until=10).outcome = OK
+    flight.on_interrupt(0)
+    assert (taken(flight), len(flight), list(flight.waiting)) == ([("tag", OK)], 0, [])
+
+
+def test_what_is_abandoned_is_never_sent_and_its_reply_is_dropped():
+    flight = given(WRITE, WRITE, sent=False)
+    flight.abandon(0)
+    assert send_all(flight) == ["SET"]
+    flight.abandon(1)
+    flight.abandon(1)
+    flight.on_reply(correlation(2), wire.encode(OK))
+    assert [(tag, end[0]) for tag, end in taken(flight)] == [(0, "Unreachable"), (1, "OutcomeUnknown")]
+
+
+def test_what_is_cleared_is_forgotten():
+    flight = given(WRITE, READ)
+    flight.clear()
+    flight.on_reply(correlation(1), wire.encode(OK))
+    assert (taken(flight), len(flight), flight.next_batch(100)) == ([], 0, [])

@@ -9,7 +9,8 @@ from sqlite_utils.utils import sqlite3
 from support.damaged import flip
 from support.running import run_kvd
 
-from kvd.commands.server import Check
+from kvd.client import Stream
+from kvd.commands.server import Check, Ping
 from kvd.errors import Busy, ClientError, Corrupt, ShuttingDown
 from kvd.limits import FOLD_CHANGES
 from kvd.storage.database import PAGE_BYTES
@@ -67,13 +68,17 @@ def test_check_under_writes_finds_all_whole(daemon, kv):
 
 def test_one_check_at_a_time_and_none_outlives_the_daemon(daemon, kv):
     fill(kv, 40_000)
-    kv.stream.send(Check(), "check")
+    stream = kv.stream()
+    stream.answer(Ping())
+    stream.send(Check(), "check")
+    stream.flush()
     with daemon.client() as other:
         with pytest.raises(Busy, match="CHECK is at work: ask again when it is done"):
             other.check()
         assert other.get("key:00001") == b"x" * 100, "others are served meanwhile"
     daemon.signal(15)
-    [(_, outcome)] = kv.stream.receive()
+    with stream:
+        [(_, outcome)] = stream.receive()
     assert outcome.code == ShuttingDown.code
     assert daemon.process.wait(60) == 0
 
@@ -186,8 +191,10 @@ def test_help_has_an_example():
 
 
 def test_a_client_that_is_gone_does_not_hurt(daemon):
-    with daemon.client(timeout=0.05) as kv:
-        kv.stream.send(Check(), "check")
+    with Stream(daemon.commands) as stream:
+        stream.answer(Ping())
+        stream.send(Check(), "check")
+        stream.flush()
     with daemon.client() as kv:
         while True:
             try:

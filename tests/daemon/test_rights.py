@@ -12,7 +12,7 @@ import zmq
 from support.doors import cpu_seconds, plain
 from support.running import eventually
 
-from kvd.client import AsyncClient, Client
+from kvd.client import AsyncClient, Client, Stream
 from kvd.commands.changes import Changes
 from kvd.errors import Denied, HistoryChanged
 
@@ -248,12 +248,12 @@ def test_a_watch_whose_rights_stay_goes_on_and_misses_nothing(guarded, doors, re
 
 def test_changes_that_wait_are_answered_when_the_file_is_read_again(guarded, doors, reread):
     reread(ada=OWN)
-    with guarded.client() as root, Client(guarded.commands, keys=doors.keys("ada")) as kv:
-        kv.stream.send(Changes(0, b"user:", None, 30_000), "wait")
+    with guarded.client() as root, Stream(guarded.commands, keys=doors.keys("ada")) as stream:
+        stream.send(Changes(0, b"user:", None, 30_000), "wait")
         while not root.info("traffic")["traffic"]["waiting"]:
-            kv.stream.receive(0.02)  # on a slow machine it takes a while to get there
+            stream.receive(0.02)  # on a slow machine it takes a while to get there
         reread(ada={"role": "read", "prefixes": ["team:"]})
-        [(_, outcome)] = kv.stream.receive(60)
+        [(_, outcome)] = stream.receive(60)
         assert (outcome.revision, outcome.result) == (0, [])
         root.set("user:1", "secret")
-        assert kv.stream.receive(0.3) == []
+        assert stream.receive(0.3) == []

@@ -145,12 +145,12 @@ def test_a_signal_ends_it_with_exit_0_and_all_it_okd_is_there(daemon, number):
 
 
 def test_those_who_wait_are_told_at_the_end(daemon, kv):
-    kv.stream.send(Changes(0, None, None, 30_000), "wait")
-    with daemon.client() as other:
-        while other.info("traffic")["traffic"]["waiting"] < 1:
-            kv.stream.receive(0.02)  # on a slow machine it takes a while to get there
-    daemon.signal(signal.SIGTERM)
-    [(_, outcome)] = kv.stream.receive()
+    with kv.stream() as stream:
+        stream.send(Changes(0, None, None, 30_000), "wait")
+        while kv.info("traffic")["traffic"]["waiting"] < 1:
+            stream.receive(0.02)  # on a slow machine it takes a while to get there
+        daemon.signal(signal.SIGTERM)
+        [(_, outcome)] = stream.receive()
     assert outcome.code == "SHUTTING_DOWN"
 
 

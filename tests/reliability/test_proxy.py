@@ -7,7 +7,9 @@ import time
 import pytest
 from support.proxy import Messages, Mode, Proxy
 
-from kvd.client import Client
+from kvd.client import Client, Stream
+from kvd.commands.server import Ping
+from kvd.commands.values import Get
 from kvd.errors import ClientError
 
 KEYS = 200
@@ -35,7 +37,8 @@ def filled(kv):
 def read_pipelined(endpoint, chance, count, timeout=60):
     """Read keys with many in flight; return how many were answered. Each answer has to be its key's."""
     numbers = [chance.randrange(KEYS) for _ in range(count)]
-    pipeline = Client(endpoint, timeout=timeout).pipeline()
+    client = Client(endpoint, timeout=timeout)
+    pipeline = client.pipeline()
     for number in numbers:
         pipeline.get(b"key:%d" % number)
     try:
@@ -43,7 +46,7 @@ def read_pipelined(endpoint, chance, count, timeout=60):
     except ClientError:
         pass
     finally:
-        pipeline.client.close()
+        client.close()
     answered = [
         (n, found) for n, found in zip(numbers, pipeline.results, strict=False) if not isinstance(found, ClientError)
     ]
@@ -79,14 +82,14 @@ def test_a_reset_in_the_middle_of_a_message_is_recovered_from(filled, proxy, res
 
 
 def test_a_reply_that_comes_after_it_was_given_up_is_nobody_elses(filled, proxy):
-    with Client(proxy.endpoint, timeout=60) as kv:
-        kv.ping()
+    with Stream(proxy.endpoint, timeout=60) as stream:
+        stream.answer(Ping())
         given_up = 0
         for number in range(40):
-            kv.timeout = kv.stream.timeout = 0.02 if number % 2 == 0 else 20
+            stream.timeout = 0.02 if number % 2 == 0 else 20
             proxy.mode = Mode(delay_s=0.06) if number % 2 == 0 else Mode()
             try:
-                assert kv.get(b"key:%d" % number) == value_of(number)
+                assert stream.answer(Get(b"key:%d" % number)).result == value_of(number)
             except ClientError:
                 given_up += 1
     assert given_up > 0

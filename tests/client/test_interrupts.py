@@ -1,0 +1,168 @@
+"""Ctrl-C at any bytecode: nothing runs twice, nothing hangs, and the client goes on."""
+
+import random
+import signal
+from functools import partial
+
+import pytest
+from support.interrupts import Interrupt, descriptors, interrupt
+from support.peers import FakeDaemon
+from support.running import eventually
+
+from kvd.client import Client, Stream
+from kvd.commands.values import Get, Incr
+
+# An interrupt may come while __del__ runs, where Python reports it and goes on.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+# In the usual run each n-th bytecode: a prime, so that loops are met at different places. The long form takes each.
+STEP = 67
+
+
+def number(value):
+    return int(value or b"0")
+
+
+class Get1:
+    """A client with a connection: GET."""
+
+    most = 0
+
+    def __init__(self, daemon):
+        self.kv = Client(daemon.endpoint)
+        self.kv.get("warm")
+
+    def call(self, key):
+        self.kv.get(key)
+
+    def next(self, key):
+        return number(self.kv.get(key))
+
+    def close(self):
+        self.kv.close()
+
+
+class Incr1(Get1):
+    most = 1
+
+    def call(self, key):
+        self.kv.incr(key)
+
+
+class ConnectAndIncr(Incr1):
+    def __init__(self, daemon):
+        self.kv = Client(daemon.endpoint)
+
+
+class PipelineOfFive(Get1):
+    most = 5
+
+    def call(self, key):
+        with self.kv.pipeline() as pipeline:
+            for _ in range(5):
+                pipeline.incr(key)
+
+
+class StreamAnswer:
+    most = 1
+
+    def __init__(self, daemon):
+        self.stream = Stream(daemon.endpoint)
+        self.stream.answer(Get(b"warm"))
+
+    def call(self, key):
+        self.stream.answer(Incr(key.encode()))
+
+    def next(self, key):
+        return number(self.stream.answer(Get(key.encode())).result)
+
+    def close(self):
+        self.stream.close()
+
+
+class ConnectStream(StreamAnswer):
+    def __init__(self, daemon):
+        self.stream = Stream(daemon.endpoint)
+
+
+CASES = [Get1, Incr1, ConnectAndIncr, PipelineOfFive, StreamAnswer, ConnectStream]
+
+
+def interrupt_everywhere(case, step, error=Interrupt):
+    """Interrupt a call at each n-th of its bytecodes; each time the next call is right and ends."""
+    with FakeDaemon() as daemon:
+        before = descriptors()
+        at, where, met = random.randint(1, step), "", {}
+        while where is not None:
+            subject = case(daemon)
+            where = interrupt(partial(subject.call, f"n{at}"), at, error())
+            met[at] = where
+            assert subject.next(f"n{at}") in range(case.most + 1), where
+            subject.close()
+            at += step
+        eventually(lambda: descriptors() == before)
+    for at, where in met.items():
+        assert number(daemon.value(b"n%d" % at)) <= case.most, where
+    assert len(met) > 5
+    return len(met)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_interrupt_leaves_a_client_that_works(case):
+    interrupt_everywhere(case, STEP)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("error", [Interrupt, TimeoutError])
+@pytest.mark.parametrize("case", CASES)
+def test_an_interrupt_at_each_bytecode(case, error):
+    assert interrupt_everywhere(case, 1, error) > 200
+
+
+@pytest.mark.parametrize("case", [Incr1, ConnectAndIncr, StreamAnswer])
+def test_a_handler_that_raises_an_error_of_sockets_is_not_taken_for_one(case):
+    interrupt_everywhere(case, STEP, TimeoutError)
+
+
+class Alarms:
+    """Raises Interrupt at a random moment, again and again."""
+
+    def __enter__(self):
+        self.is_armed = False
+        self.previous = signal.signal(signal.SIGALRM, self.ring)
+        return self
+
+    def __exit__(self, *_):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self.previous)
+
+    def ring(self, *_):
+        if self.is_armed:
+            self.is_armed = False
+            raise Interrupt
+
+
+def incr_until_interrupted(kv, alarms):
+    """Run INCR again and again until an interrupt comes; return how often it returned."""
+    done = 0
+    try:
+        alarms.is_armed = True
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+        while alarms.is_armed:  # an interrupt may come within __del__, which loses it
+            kv.incr("n")
+            done += 1
+    except Interrupt:
+        pass
+    alarms.is_armed = False
+    return done
+
+
+@pytest.mark.parametrize("count", [1500, pytest.param(100_000, marks=pytest.mark.long)])
+def test_random_signals_run_nothing_twice_and_lose_nothing(daemon, count):
+    before = descriptors()
+    with daemon.client() as kv, Alarms() as alarms:
+        done = 0
+        for interrupts in range(1, count + 1):
+            done += incr_until_interrupted(kv, alarms)
+            assert done <= number(kv.get("n")) <= done + interrupts
+    assert descriptors() == before

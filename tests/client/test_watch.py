@@ -1,0 +1,161 @@
+"""A blocking watch ends when it is stopped, from wherever, and an interrupt makes it lose nothing."""
+
+import gc
+import random
+import signal
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+from support.interrupts import Interrupt, descriptors, interrupt
+from support.running import eventually
+from test_pool import few_descriptors
+
+from kvd.client import Client
+
+
+@pytest.fixture(params=["idle", "changes"])
+def busy_kv(request, daemon):
+    """Return a client while nothing is written, or while much is."""
+    is_over = threading.Event()
+
+    def write():
+        with daemon.client() as writer:
+            while not is_over.is_set():
+                writer.incr("a")
+
+    thread = threading.Thread(target=write)
+    if request.param == "changes":
+        thread.start()
+    with daemon.client() as kv:
+        yield kv
+    is_over.set()
+    if thread.is_alive():
+        thread.join()
+
+
+def follow(watch, seen):
+    for change in watch:
+        seen.append(change.revision)
+
+
+@pytest.mark.parametrize("method", ["stop", "close"])
+def test_a_watch_is_ended_by_another_thread(busy_kv, method):
+    """No error, no crash, no descriptor left, and no change lost before the end."""
+    busy_kv.ping()
+    before = descriptors()
+    for turn in range(6):
+        watch, seen = busy_kv.watch("a"), []
+        thread = threading.Thread(target=follow, args=(watch, seen))
+        thread.start()
+        time.sleep(0.004 * turn)
+        getattr(watch, method)()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert all(later == earlier + 1 for earlier, later in pairwise(seen))
+        assert watch.take() == []
+        watch.close()
+    eventually(lambda: descriptors() == before)
+
+
+@pytest.mark.parametrize("method", ["stop", "close"])
+def test_a_watch_is_ended_by_a_signal_handler(busy_kv, method):
+    before = None
+    for turn in range(4):
+        watch = busy_kv.watch("a")
+        previous = signal.signal(signal.SIGALRM, lambda *_, watch=watch: getattr(watch, method)())
+        signal.setitimer(signal.ITIMER_REAL, 0.001 + 0.006 * turn)
+        try:
+            follow(watch, [])
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+        watch.close()
+        del watch
+        before = before or descriptors()
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("method", ["stop", "close"])
+def test_a_watch_is_ended_while_there_is_no_daemon(make_daemon, method):
+    daemon = make_daemon().start()
+    with daemon.client() as kv:
+        kv.incr("a")
+        watch = kv.watch("a", since=0)
+        assert next(watch).revision == 1
+        daemon.kill()
+        thread = threading.Thread(target=follow, args=(watch, []))
+        thread.start()
+        time.sleep(0.2)
+        getattr(watch, method)()
+        thread.join(20)
+        assert not thread.is_alive()
+        watch.close()
+
+
+def test_a_watch_that_was_stopped_first_ends_at_once(kv):
+    watch = kv.watch("a")
+    watch.stop()
+    assert list(watch) == []
+    assert watch.ready() == 0
+    watch.close()
+    watch.close()
+
+
+def test_a_callback_may_close_its_watch(make_daemon):
+    daemon = make_daemon().start()
+    with daemon.client() as kv:
+        kv.incr("a")
+        watch = kv.watch("a", since=0, on_state=lambda _: watch.close())
+        assert next(watch).revision == 1
+        daemon.kill()
+        assert list(watch) == []
+
+
+def test_a_dropped_watch_warns_and_leaves_no_descriptor(kv):
+    kv.incr("a")
+    before = descriptors()
+    watch = kv.watch("a", since=0)
+    next(watch)
+    assert descriptors() == before + 4  # two connections, and a bell of two ends
+    with pytest.warns(ResourceWarning, match="unclosed kvd watch"):  # noqa: PT031  # dropped, then collected
+        del watch
+        gc.collect()
+    assert descriptors() == before
+
+
+def test_without_descriptors_a_watch_raises_oserror_at_once(daemon):
+    with Client(daemon.commands, timeout=1000) as kv, kv.watch("a") as watch:
+        with few_descriptors(), pytest.raises(OSError, match="Too many open files"):
+            next(watch)
+        kv.incr("a")
+
+
+@pytest.mark.parametrize("step", [797, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_take_loses_nothing(kv, step):
+    """Interrupted at each n-th bytecode, from the first call on; what was taken until then comes no second time."""
+    before = None
+    at, where = random.randint(1, step), ""
+    kv.set("a", "0")
+    while where is not None:
+        revision = kv.entry("a").revision
+        watch = kv.watch("a", since=revision)
+        kv.set("a", str(at))
+        seen = []
+
+        def take(watch=watch, seen=seen):
+            while not seen:
+                seen += [change.revision for change in watch.take()]
+
+        where = interrupt(take, at, Interrupt())
+        while len(seen) < 1:
+            seen += [change.revision for change in watch.take()]
+        assert seen == [revision + 1], where
+        kv.set("a", "again")
+        assert next(watch).revision == revision + 2, where
+        watch.close()
+        before = before or descriptors()
+        at += step
+    assert descriptors() <= before

@@ -1,0 +1,268 @@
+"""ZMTP without a socket: however a stream of bytes is cut, it has the same messages, and nonsense is refused."""
+
+import socket
+
+import pytest
+import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from support.peers import GREETING, READY, frame, message, ping
+
+from kvd.client.zmtp import (
+    COMMAND,
+    DEALER,
+    LONG,
+    MORE,
+    PARTS_MAX,
+    SUBSCRIBER,
+    FrameReader,
+    MechanismMismatch,
+    Null,
+    ProtocolError,
+    Rejected,
+    Session,
+    error_reason,
+    greeting,
+)
+from kvd.client.zmtp import frame as our_frame
+
+FRAME_BYTES_MAX = 1000
+PONG = b"\x04PONG"
+
+
+def opened(*topics):
+    """Return a session whose handshake is over."""
+    session = Session(Null(SUBSCRIBER if topics else DEALER), FRAME_BYTES_MAX, topics)
+    assert session.receive(GREETING + READY) == []
+    assert session.is_open
+    session.take_outgoing()
+    return session
+
+
+def cut(data, places):
+    """Return bytes cut at some places."""
+    ends = sorted({place % (len(data) + 1) for place in places})
+    return [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True) if start < end]
+
+
+bodies = some.binary(max_size=300)
+streams = some.lists(some.one_of(some.lists(bodies, min_size=1, max_size=3), some.just("PING")), max_size=8)
+
+
+@settings(max_examples=50)
+@given(streams, some.lists(some.integers(0, 5000), max_size=12))
+def test_any_cut_of_a_stream_gives_the_same_messages(stream, places):
+    data = GREETING + READY + b"".join([ping(b"context") if each == "PING" else message(*each) for each in stream])
+    session = Session(Null(DEALER), FRAME_BYTES_MAX)
+    found = [each for chunk in cut(data, places) for each in session.receive(chunk)]
+    assert found == [each for each in stream if each != "PING"]
+    sent = session.take_outgoing()
+    assert sent.count(PONG + b"context") == stream.count("PING")
+    assert session.is_between_messages
+    assert session.take_outgoing() == b""
+
+
+@given(some.binary(max_size=400), some.lists(some.integers(0, 400), max_size=6), some.booleans())
+def test_any_bytes_are_messages_or_a_protocol_error(data, places, is_open):
+    session = opened() if is_open else Session(Null(DEALER), FRAME_BYTES_MAX)
+    try:
+        for chunk in cut(data, places):
+            session.receive(chunk)
+    except ProtocolError:
+        pass
+    else:
+        assert session.reader.missing_bytes <= FRAME_BYTES_MAX
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, FRAME_BYTES_MAX])
+def test_a_frame_is_short_up_to_255_bytes(size):
+    body = b"x" * size
+    assert our_frame(MORE, body) == frame(MORE, body)
+    assert len(frame(0, body)) - size == (2 if size <= 255 else 9)  # as RFC 37 has it
+    reader = FrameReader(FRAME_BYTES_MAX)
+    data = frame(0, body)
+    assert reader.feed(data[:-1]) == []
+    assert not reader.is_empty
+    assert reader.feed(data[-1:]) == [(LONG if size > 255 else 0, body)]
+    assert reader.is_empty
+
+
+def test_what_is_missing_is_known_as_soon_as_the_length_is_here():
+    reader = FrameReader(FRAME_BYTES_MAX)
+    data = frame(0, b"x" * 700)
+    assert reader.feed(data[:8]) == []
+    assert reader.missing_bytes == 0
+    assert reader.feed(data[8:100]) == []
+    assert reader.missing_bytes == len(data) - 100
+    assert reader.feed(data[100:200]) == []
+    assert reader.missing_bytes == len(data) - 200
+    assert reader.feed(data[200:]) == [(LONG, b"x" * 700)]
+    assert reader.missing_bytes == 0
+
+
+def test_a_large_frame_is_copied_once():
+    """Time is linear in size: the chunks are kept as they came, and joined when the last is here."""
+    chunks = [bytes(64 * 1024) for _ in range(255)]
+    reader = FrameReader(2**24)
+    reader.feed(b"\x02" + (2**24).to_bytes(8, "big"))
+    for chunk in chunks:
+        assert reader.feed(chunk) == []
+    assert all(kept is chunk for kept, chunk in zip(reader._chunks[1:], chunks, strict=True))
+    assert reader.feed(bytes(64 * 1024)) == [(LONG, bytes(2**24))]
+
+
+def test_two_frames_and_a_part_come_at_once():
+    reader = FrameReader(FRAME_BYTES_MAX)
+    assert reader.feed(frame(0, b"a") + frame(MORE, b"b") + b"\0") == [(0, b"a"), (MORE, b"b")]
+    assert reader.feed(b"\1c") == [(0, b"c")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x02" + (FRAME_BYTES_MAX + 1).to_bytes(8, "big"),
+        b"\x02" + b"\xff" * 8,
+        b"\x08\x00",
+        b"\xff" + bytes(8),
+        b"\x05\x00",  # a command of several frames
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ],
+)
+def test_a_frame_beyond_the_limit_or_with_unknown_flags_is_refused(data):
+    with pytest.raises(ProtocolError, match="a frame has the flags"):
+        opened().receive(data)
+
+
+def test_a_message_without_end_is_refused():
+    session = opened()
+    session.receive(frame(MORE, b"") * PARTS_MAX)
+    assert not session.is_between_messages
+    with pytest.raises(ProtocolError, match="more than 8 frames"):
+        session.receive(frame(MORE, b""))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"H", "does not speak ZeroMQ"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak ZeroMQ"),
+        (b"-ERR unknown command\r\n", "does not speak ZeroMQ"),
+        (b"\xff" + bytes(8) + b"\x00", "does not speak ZeroMQ"),
+        (b"\xff" + bytes(8) + b"\x7f\x01", "speaks ZMTP 1; version 3 is needed"),
+        (GREETING.replace(b"NULL", b"PLAIN"), "wants the mechanism b'PLAIN'"),
+    ],
+)
+def test_a_greeting_of_something_else_is_refused_as_early_as_can_be(data, reason):
+    with pytest.raises(ProtocolError, match=reason):
+        Session(Null(DEALER), FRAME_BYTES_MAX).receive(data)
+
+
+def test_a_mechanism_that_does_not_fit_says_which_side_has_keys():
+    with pytest.raises(MechanismMismatch, match="the daemon requires keys"):
+        Session(Null(DEALER), FRAME_BYTES_MAX).receive(GREETING.replace(b"NULL\0", b"CURVE"))
+    with_keys = Null(DEALER)
+    with_keys.name = b"CURVE"
+    with pytest.raises(MechanismMismatch, match="connect without them"):
+        Session(with_keys, FRAME_BYTES_MAX).receive(GREETING)
+
+
+def test_only_the_version_is_sent_before_the_peers_greeting():
+    session = Session(Null(DEALER), FRAME_BYTES_MAX)
+    assert session.take_outgoing() == greeting(b"NULL")[:12]
+    session.receive(GREETING[:63])
+    assert session.take_outgoing() == b""
+    session.receive(GREETING[63:])
+    ready = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0"
+    assert session.take_outgoing() == greeting(b"NULL")[12:] + frame(COMMAND, ready)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "reason"),
+    [
+        (frame(COMMAND, b"\x05ERROR\x03400"), Rejected, "400"),
+        (frame(COMMAND, b"\x05ERROR\x03\xff\xfe\xfd"), Rejected, "\ufffd"),
+        (frame(COMMAND, b"\x05ERROR"), Rejected, "^$"),
+        (frame(COMMAND, b"\x05HELLO"), ProtocolError, "neither READY nor ERROR"),
+        (ping(), ProtocolError, "neither READY nor ERROR"),
+        (message(b"hello"), ProtocolError, "before the end of the handshake"),
+    ],
+)
+def test_a_handshake_that_does_not_end_in_ready_is_refused(data, error, reason):
+    session = Session(Null(DEALER), FRAME_BYTES_MAX)
+    with pytest.raises(error, match=reason):
+        session.receive(GREETING + data)
+    assert not session.is_open
+
+
+def test_the_reason_of_an_error_is_its_text():
+    assert error_reason(b"\x05ERROR\x03400") == "400"
+
+
+def test_a_ping_is_answered_with_its_context_and_other_commands_with_nothing():
+    session = opened()
+    assert session.receive(ping(b"0123456789abcdef and more") + frame(COMMAND, b"\x04PONG") + frame(COMMAND, b"")) == []
+    assert session.take_outgoing() == frame(COMMAND, PONG + b"0123456789abcdef")
+
+
+def test_topics_are_subscribed_in_their_order():
+    session = Session(Null(SUBSCRIBER), FRAME_BYTES_MAX, (b"k:a", b"c"))
+    session.receive(GREETING + READY)
+    expected = frame(COMMAND, b"\x09SUBSCRIBEk:a") + frame(COMMAND, b"\x09SUBSCRIBEc")
+    assert session.take_outgoing().endswith(expected)
+
+
+def test_a_message_is_packed_as_frames():
+    assert opened().pack(b"number", b"", b"body") == message(b"number", b"", b"body")
+
+
+@pytest.fixture
+def libzmq(context):
+    """Return a function that binds a socket of libzmq's; it returns the socket and a session connected to it."""
+    connected = []
+
+    def bind(kind, session):
+        server = context.socket(kind)
+        server.set(zmq.HEARTBEAT_IVL, 50)
+        server.set(zmq.HEARTBEAT_TIMEOUT, 60_000)
+        port = server.bind_to_random_port("tcp://127.0.0.1")
+        connected.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+        return server, lambda count: talk(connected[-1], session, count), connected[-1]
+
+    yield bind
+    for each in connected:
+        each.close()
+
+
+def talk(sock, session, count):
+    """Send and receive until so many messages came, or, for none, until the handshake is over."""
+    found = []
+    while True:
+        sock.sendall(session.take_outgoing())
+        if len(found) >= count and session.is_open:
+            return found
+        found += session.receive(sock.recv(4096))
+
+
+def test_a_router_of_libzmq_is_a_peer(libzmq):
+    session = Session(Null(DEALER), 2**26)
+    server, read, sock = libzmq(zmq.ROUTER, session)
+    read(0)
+    for size in (0, 255, 256, 70_000):
+        sock.sendall(session.pack(b"number", b"", b"x" * size))
+        identity, *parts = server.recv_multipart()
+        assert parts == [b"number", b"", b"x" * size]
+        server.send_multipart([identity, b"number", b"", b"y" * size])
+        assert read(1) == [[b"number", b"", b"y" * size]]
+    while session.receive(sock.recv(4096)) or not session.outgoing:
+        pass  # until it pings
+    assert PONG in session.take_outgoing()
+
+
+def test_a_publisher_of_libzmq_is_a_peer(libzmq):
+    session = Session(Null(SUBSCRIBER), 2**26, (b"k:a", b"c"))
+    server, read, _ = libzmq(zmq.XPUB, session)
+    read(0)
+    assert [server.recv(), server.recv()] == [b"\x01k:a", b"\x01c"]
+    for topic in (b"k:b", b"k:a1", b"c"):
+        server.send_multipart([topic, b"body"])
+    assert read(2) == [[b"k:a1", b"body"], [b"c", b"body"]]
