@@ -28,6 +28,11 @@ _decode_change = msgpack.Decoder(Change).decode
 _decode_control = msgpack.Decoder(list[Any]).decode
 
 
+def encode_command(command: Command) -> bytes:
+    """Return the body of a request. Raises what `encode` raises for a value that has no place on the wire."""
+    return encode(command.wire_form())
+
+
 @cache
 def command_decoder() -> Callable[[bytes], Any]:
     """Return what decodes any command. Made when first needed: it costs 2 ms, and only the daemon decodes commands."""

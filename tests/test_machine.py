@@ -54,11 +54,21 @@ LIFETIMES = st.one_of(
     st.builds(lambda after: {"at": START + after}, st.integers(1, 100)),
     st.just({"keep_ttl": True}),
 )
+EXPIRIES = LIFETIMES.filter(lambda lifetime: "keep_ttl" not in lifetime)
+WANTED = st.sampled_from([None, None, 0, 1, 2, 3])
 KEY_LISTS = st.lists(KEYS, min_size=1, max_size=3)
 
 
 def a_set(key, value, lifetime, condition, previous):
     return values.Set(key, value, **lifetime, **condition, previous=previous)
+
+
+def a_multiset(pairs, lifetime):
+    return values.MultiSet(pairs, **lifetime)
+
+
+def a_getex(key, lifetime):
+    return expiry.GetEx(key, **lifetime)
 
 
 READS = {
@@ -72,14 +82,15 @@ READS = {
 }
 WRITES = {
     "SET": st.builds(a_set, KEYS, VALUES, LIFETIMES, CONDITIONS, MAYBE),
-    "CLEAR": st.builds(values.Clear, KEY_LISTS),
-    "MULTISET": st.builds(values.MultiSet, st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=4)),
-    "TAKE": st.builds(values.Take, KEYS),
+    "CLEAR": st.builds(values.Clear, KEY_LISTS, WANTED),
+    "MULTISET": st.builds(a_multiset, st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=4), EXPIRIES),
+    "TAKE": st.builds(values.Take, KEYS, WANTED),
     "INCR": st.builds(values.Incr, KEYS, st.none() | st.sampled_from([0, -1, 2**63 - 1])),
     "APPEND": st.builds(values.Append, KEYS, VALUES),
     "CLEARPREFIX": st.builds(keys.ClearPrefix, PREFIXES, st.none() | st.integers(1, 3)),
-    "EXPIRE": st.builds(expiry.Expire, KEYS, TTLS),
-    "PERSIST": st.builds(expiry.Persist, KEYS),
+    "EXPIRE": st.builds(expiry.Expire, KEYS, TTLS, WANTED),
+    "PERSIST": st.builds(expiry.Persist, KEYS, WANTED),
+    "GETEX": st.builds(a_getex, KEYS, EXPIRIES | st.just({"persist": True})),
 }
 PLAIN = st.one_of(*READS.values(), *WRITES.values())
 TRANSACTION = st.builds(

@@ -46,7 +46,7 @@ def ok(outcome: Outcome) -> Ok:
 
 def encode(command: Command) -> bytes:
     """Return a command's body. Raises TooLarge, before anything is sent."""
-    body = wire.encode(command)
+    body = wire.encode_command(command)
     if len(body) > COMMAND_BYTES_MAX:
         name = command.command_name()
         raise TooLarge(f"{name}: the command has {len(body)} bytes; at most {COMMAND_BYTES_MAX} are allowed")

@@ -8,7 +8,7 @@ from kvd.commands import expiry, keys, values
 from kvd.commands.base import Answer, Read, Write, commands_in
 from kvd.commands.entry import Milliseconds, Writer
 from kvd.commands.fields import Argument, Key, Revision, Token
-from kvd.commands.values import check_revision
+from kvd.commands.values import check_entry
 from kvd.errors import Conflict, Refused, TooLarge
 from kvd.limits import KEYS_MAX, REPLY_BYTES_MAX, TRANSACTION_COMMANDS_MAX
 
@@ -36,12 +36,16 @@ class Transaction(Write, tag="TRANSACTION"):
     conditions: Conditions
     commands: Commands
 
+    def wire_form(self) -> Any:
+        """Return what encodes as this command."""
+        return (self.command_name(), self.conditions, [command.wire_form() for command in self.commands])
+
     def run(self, entries: Writer, now: Milliseconds) -> list[Any]:
         """Run them in order; return their results."""
         for index, (key, revision) in enumerate(self.conditions):
             entry = entries.get(key)
             try:
-                check_revision(revision, 0 if entry is None else entry.revision)
+                check_entry(revision, entry)
             except Conflict as error:
                 raise Conflict(f"condition {index}: {error.message}", **error.details, condition=index) from None
         results: list[Any] = []
@@ -86,11 +90,15 @@ class Once(Write, tag="ONCE"):
     token: Token
     write: Annotated[OnceAble, Argument("command")]  # not `command`, which is the name itself in JSON
 
+    def wire_form(self) -> Any:
+        """Return what encodes as this command."""
+        return (self.command_name(), self.token, self.write.wire_form())
+
     def run(self, entries: Writer, now: Milliseconds) -> Any:
         """Run it, or return what it returned."""
         from hashlib import blake2b  # noqa: PLC0415  # costs 5 ms, and only the daemon runs commands
 
-        digest = blake2b(msgpack.encode(self.write), digest_size=16).digest()
+        digest = blake2b(msgpack.encode(self.write.wire_form()), digest_size=16).digest()
         known = entries.remembered(self.token)
         if known is None:
             result = self.write.run(entries, now)

@@ -1,5 +1,7 @@
 """TRANSACTION and ONCE."""
 
+from hashlib import blake2b
+
 import pytest
 from msgspec import Raw
 from support.fakes import NOW, Bench
@@ -180,6 +182,29 @@ def test_a_write_runs_once_and_its_first_reply_is_given_again(bench, given, comm
     assert isinstance(again.result, Raw)
     assert encoded(again) == encoded(first) == Ok(len(changes), result)
     assert bench.changes(head)[:-1] == changes[head:]
+
+
+@pytest.mark.parametrize(
+    ("command", "array"),
+    [
+        (Clear([A]), ["CLEAR", [A]]),
+        (Take(A), ["TAKE", A]),
+        (Expire(A, 5), ["EXPIRE", A, 5]),
+        (Persist(A), ["PERSIST", A]),
+        (MultiSet([(A, b"1")]), ["MULTISET", [[A, b"1"]]]),
+        (Transaction([], [Clear([A]), Take(A)]), ["TRANSACTION", [], [["CLEAR", [A]], ["TAKE", A]]]),
+    ],
+)
+def test_what_a_token_was_used_for_before_fields_were_added_counts_after_it(bench, command, array):
+    bench.given(once(command))
+    digest = blake2b(wire.encode(array), digest_size=16).digest()
+    assert bench.engine.staging.remembered(TOKEN).digest == digest
+
+
+def test_a_token_knows_a_command_with_an_added_field_from_one_without(bench):
+    bench.given(Set(A, b"1"), once(Take(A, revision=1)))
+    assert bench.run(once(Take(A)))[0] == "CONFLICT"
+    assert encoded(bench.reply(once(Take(A, revision=1)))).result == b"1"
 
 
 def test_a_token_of_another_command_is_refused(bench):

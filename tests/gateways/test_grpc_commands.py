@@ -43,6 +43,7 @@ CASES = {
     ],
     "COUNT": [({}, one, 4), ({"prefix": b"a"}, one, 1)],
     "EXPIRE": [({"key": b"a", "ttl": 10**9}, one, 1)],
+    "GETEX": [({"key": b"b", "ttl": 10**9}, one, b"3"), ({"key": b"b", "persist": True}, one, b"3")],
     "TTL": [({"key": b"a"}, shape, "int"), ({"key": b"b"}, one, -1), ({"key": b"x"}, one, None)],
     "PERSIST": [({"key": b"a"}, one, 1), ({"key": b"a"}, one, 0)],
     "TRANSACTION": [

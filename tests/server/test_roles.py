@@ -38,6 +38,7 @@ TABLE = {
     "CLEARPREFIX": ("write", lambda key: ["CLEARPREFIX", key]),
     "EXPIRE": ("write", lambda key: ["EXPIRE", key, 1000]),
     "PERSIST": ("write", lambda key: ["PERSIST", key]),
+    "GETEX": ("write", lambda key: ["GETEX", key, 1000]),
     "TTL": ("read", lambda key: ["TTL", key]),
     "TRANSACTION": ("write", lambda key: ["TRANSACTION", [[b"user:1", 1]], [["GET", b"user:1"], ["GET", key]]]),
     "ONCE": ("write", lambda key: ["ONCE", TOKEN, ["SET", key, b"v"]]),

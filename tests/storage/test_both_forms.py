@@ -29,10 +29,14 @@ def command(chance, now, revision):
     some = [chance.choice(KEYS) for _ in range(chance.choice([1, 4, 15, 16, 40, 300]))]
     life = chance.choice([{}, {}, {"ttl": chance.choice([1, 3, 50])}, {"keep_ttl": True}, {"at": now + 5}])
     condition = chance.choice([{}, {}, {"nx": True}, {"xx": True}, {"revision": chance.choice([0, revision])}])
+    expires = {name: value for name, value in life.items() if name != "keep_ttl"}
+    at_revision = chance.choice([None, None, 0, revision])
     simple = [
         values.Set(key, value, **life, **condition, previous=chance.choice([None, True])), values.Get(key),
         values.MultiGet(some), values.MultiSet([(each, value) for each in some[:40]]), values.Clear(some[:3]),
-        values.Take(key), values.Incr(key, 1), values.Append(key, value), expiry.Expire(key, 2), expiry.Ttl(key),
+        values.MultiSet([(each, value) for each in some[:40]], **expires), values.Clear([key], at_revision),
+        values.Take(key, at_revision), expiry.Persist(key, at_revision), expiry.GetEx(key, **expires),
+        values.Incr(key, 1), values.Append(key, value), expiry.Expire(key, 2), expiry.Ttl(key),
         keys.Exists(some[:20]), keys.EntryOf(key, value=True), keys.Count(b"1"), keys.Scan(b"1", key, 5, values=True),
     ]  # fmt: skip
     if chance.random() < 0.1:

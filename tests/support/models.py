@@ -109,7 +109,13 @@ class Model:
         self.put(command.key, command.value, expires)
         return cell.value if cell and command.previous else None
 
+    def check(self, key, revision):
+        cell = self.live(key)
+        must(revision in (None, cell.revision if cell else 0))
+
     def clear(self, command):
+        must(command.revision is None or len(command.keys) == 1, "BAD_ARGUMENT")
+        self.check(command.keys[0], command.revision)
         return sum(self.clear_one(key) for key in command.keys)
 
     def clear_one(self, key: bytes) -> int:
@@ -122,10 +128,12 @@ class Model:
         return [cell.value if (cell := self.live(key)) else None for key in command.keys]
 
     def multiset(self, command):
+        must(command.ttl is None or command.at is None, "BAD_ARGUMENT")
         for key, value in command.pairs:
-            self.put(key, value, None)
+            self.put(key, value, command.at if command.ttl is None else self.now + command.ttl)
 
     def take(self, command):
+        self.check(command.key, command.revision)
         cell = self.live(command.key)
         self.clear_one(command.key)
         return cell and cell.value
@@ -175,12 +183,14 @@ class Model:
     # Expiry
 
     def expire(self, command):
+        self.check(command.key, command.revision)
         cell = self.live(command.key)
         if cell:
             self.put(command.key, cell.value, self.now + command.ttl)
         return int(cell is not None)
 
     def persist(self, command):
+        self.check(command.key, command.revision)
         cell = self.live(command.key)
         if not cell or cell.expires is None:
             return 0
@@ -190,6 +200,13 @@ class Model:
     def ttl(self, command):
         cell = self.live(command.key)
         return cell and (-1 if cell.expires is None else cell.expires - self.now)
+
+    def getex(self, command):
+        cell = self.live(command.key)
+        expires = command.at if command.ttl is None else self.now + command.ttl
+        if cell and (expires is not None or (command.persist and cell.expires is not None)):
+            self.put(command.key, cell.value, expires)
+        return cell and cell.value
 
     # Atomic
 

@@ -24,4 +24,5 @@ NUMBERS = {
     "TRANSACTION": 15,
     "SCAN": 16,
     "COUNT": 17,
+    "GETEX": 18,
 }

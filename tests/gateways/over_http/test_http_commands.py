@@ -28,7 +28,7 @@ CALLS = {
     "SET": ({"key": "b", "value": "2", "ttl": 60_000, "previous": True}, None),
     "CLEAR": ({"keys": ["a", "none"]}, 1),
     "MULTIGET": ({"keys": ["a", "none"]}, ["1", None]),
-    "MULTISET": ({"pairs": [["x", "1"], [{"base64": "/w=="}, "2"]]}, None),
+    "MULTISET": ({"pairs": [["x", "1"], [{"base64": "/w=="}, "2"]], "ttl": 60_000}, None),
     "TAKE": ({"key": "a"}, "1"),
     "INCR": ({"key": "a", "by": 41}, 42),
     "APPEND": ({"key": "a", "value": "23"}, 3),
@@ -39,6 +39,7 @@ CALLS = {
     "CLEARPREFIX": ({"prefix": "a", "limit": 5}, 1),
     "EXPIRE": ({"key": "a", "ttl": 60_000}, 1),
     "PERSIST": ({"key": "a"}, 0),
+    "GETEX": ({"key": "a", "ttl": 60_000}, "1"),
     "TTL": ({"key": "a"}, -1),
     "TRANSACTION": (
         {"conditions": [["none", 0]], "commands": [{"command": "SET", "key": "a", "value": "7"}]},
