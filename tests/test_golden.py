@@ -23,7 +23,7 @@ from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
 from kvd.commands.inspection import Clients, SlowLog
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
 from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
+from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
 from kvd.engine import Engine
 from kvd.errors import CODES, refusal
 from kvd.storage import Store
@@ -45,6 +45,8 @@ COMMAND_SAMPLES = [
     MultiSet([(b"city", b"Surat")], at=TIME),
     Take(b"city"),
     Take(b"city", 7),
+    TakeFirst(b"job:"),
+    TakeFirst(b"job:", 10_000),
     Incr(b"visits"),
     Incr(b"visits", -(2**63)),
     Append(b"log", b"line\n"),
@@ -53,6 +55,8 @@ COMMAND_SAMPLES = [
     EntryOf(b"city", value=True),
     Scan(),
     Scan(b"user:", b"user:1", 2, values=True),
+    Scan(start=b"user:1", stop=b"user:5"),
+    Scan(b"user:", reverse=True),
     Count(),
     Count(b"user:"),
     ClearPrefix(b"user:"),

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from msgspec import Meta, Raw, msgpack
 
 from kvd.commands import expiry, keys, values
-from kvd.commands.base import Answer, Read, Write, commands_in
+from kvd.commands.base import Answer, Read, Wait, Write, commands_in
 from kvd.commands.entry import Milliseconds, Writer
 from kvd.commands.fields import Argument, Key, Revision, Token
 from kvd.commands.values import check_entry
-from kvd.errors import Conflict, Refused, TooLarge
+from kvd.errors import BadArgument, Conflict, Refused, TooLarge
 from kvd.limits import KEYS_MAX, REPLY_BYTES_MAX, TRANSACTION_COMMANDS_MAX
 
 PLAIN = commands_in((values, keys, expiry))
@@ -61,6 +61,8 @@ class Transaction(Write, tag="TRANSACTION"):
 def run_step(index: int, command: Plain, entries: Writer, now: Milliseconds) -> Any:
     """Run one command of a transaction; an error names it."""
     try:
+        if getattr(command, "wait_ms", None):
+            raise BadArgument("within a transaction nothing can be waited for: leave WAIT out")
         return command.run(entries, now)
     except Refused as error:
         raise type(error)(
@@ -90,6 +92,11 @@ class Once(Write, tag="ONCE"):
     token: Token
     write: Annotated[OnceAble, Argument("command")]  # not `command`, which is the name itself in JSON
 
+    @property
+    def wait_ms(self) -> Milliseconds | None:
+        """Return how much longer than usual the reply may take."""
+        return getattr(self.write, "wait_ms", None)
+
     def wire_form(self) -> Any:
         """Return what encodes as this command."""
         return (self.command_name(), self.token, self.write.wire_form())
@@ -102,6 +109,8 @@ class Once(Write, tag="ONCE"):
         known = entries.remembered(self.token)
         if known is None:
             result = self.write.run(entries, now)
+            if isinstance(result, Wait):
+                return result
             entries.remember(self.token, digest, result)
             return result
         if known.digest != digest:

@@ -135,7 +135,7 @@ class Answer(Struct, gc=False):
 
 @final
 class Wait(Struct, gc=False):
-    """The answer to CHANGES when there is none yet: ask again after a change of the prefix, or in `wait_ms`."""
+    """The answer to what waits when there is nothing yet: ask again after a change of the prefix, or in `wait_ms`."""
 
     revision: int
     prefix: bytes

@@ -83,9 +83,39 @@ def prefix_end(prefix: bytes) -> bytes | None:
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
 
 
-def span_of(prefix: bytes, after: bytes | None) -> tuple[bytes, bytes | None]:
-    """Return the first key that a walk over a prefix after a key may meet, and that before which it ends, if any."""
-    return max(prefix, b"" if after is None else after + b"\0"), prefix_end(prefix)
+class Span(NamedTuple):
+    """The keys of a walk: from `start` up to, but without, `end` (None: no end), in byte order or in reverse."""
+
+    start: bytes = b""
+    end: bytes | None = None
+    is_reverse: bool = False
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether a walk may meet a key."""
+        assert isinstance(key, bytes)
+        return self.start <= key and (self.end is None or key < self.end)
+
+
+ALL = Span()
+
+
+def span_of(
+    prefix: bytes,
+    after: bytes | None = None,
+    start: bytes | None = None,
+    stop: bytes | None = None,
+    *,
+    is_reverse: bool = False,
+) -> Span:
+    """Return the span of the keys that begin with a prefix and are in [start, stop), behind `after` in the walk."""
+    end = prefix_end(prefix)
+    if after is not None and is_reverse:
+        stop = after if stop is None else min(stop, after)
+    elif after is not None:
+        start = max(start or b"", after + b"\0")
+    if stop is not None:
+        end = stop if end is None else min(stop, end)
+    return Span(max(prefix, start or b""), end, is_reverse)
 
 
 class Above(Protocol):
@@ -98,10 +128,12 @@ class Above(Protocol):
         """Return what there is."""
 
 
-def overlaid(below: Iterator[Found], above: Above, keys: Iterable[bytes]) -> Iterator[Found]:
-    """Yield the entries of a walk with others in front of it, in byte order.
+def overlaid(
+    below: Iterator[Found], above: Above, keys: Iterable[bytes], *, is_reverse: bool = False
+) -> Iterator[Found]:
+    """Yield the entries of a walk with others in front of it, in its order.
 
-    `keys` are those of the others that the walk would meet, in byte order.
+    `keys` are those of the others that the walk would meet, in its order.
     """
     keys = iter(keys)
     first = next(keys, None)
@@ -109,7 +141,7 @@ def overlaid(below: Iterator[Found], above: Above, keys: Iterable[bytes]) -> Ite
         return below
     unseen = (entry for entry in below if entry.key not in above)
     covering = (entry for key in chain((first,), keys) if (entry := above[key]) is not None)
-    return merge(unseen, covering, key=KEY_OF)
+    return merge(unseen, covering, key=KEY_OF, reverse=is_reverse)
 
 
 class Remembered(NamedTuple):
@@ -156,11 +188,14 @@ class Reader(Protocol):
     def read_ahead(self, keys: Sequence[bytes]) -> None:
         """Read together what the disk alone can tell of keys that will be asked for, but for large values."""
 
-    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
-        """Yield the entries whose keys begin with the prefix and come after `after`, in byte order."""
+    def scan(self, span: Span) -> Iterator[Entry]:
+        """Yield the entries of a span, in its order."""
 
-    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+    def heads(self, span: Span) -> Iterator[Head]:
         """Yield what `scan` does, without values: large ones are not read."""
+
+    def first(self, prefix: bytes) -> Entry | None:
+        """Return the first entry whose key begins with the prefix. Keys that ended before it do not make it slower."""
 
     def count(self, prefix: bytes) -> int:
         """Return how many keys begin with the prefix."""

@@ -3,9 +3,10 @@
 import re
 from typing import Annotated
 
-from kvd.commands.base import Read, Write
+from kvd.commands.base import Read, Wait, Write
 from kvd.commands.entry import Entry, Milliseconds, Reader, Writer
-from kvd.commands.fields import Duration, Integer, Key, Keys, Option, Pairs, Revision, Time, Value
+from kvd.commands.fields import Duration, Integer, Key, Keys, Option, Pairs, Prefix, Revision, Time, Value
+from kvd.commands.fields import Wait as WaitMs
 from kvd.errors import BadArgument, Conflict, TooLarge, WrongType
 from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
 
@@ -169,6 +170,27 @@ class Take(Write, tag="TAKE"):
             return None
         entries.clear(self.key)
         return entry.value
+
+
+class TakeFirst(Write, tag="TAKEFIRST"):
+    """Return [key, value] of the first key of a prefix and end it, or nil.
+
+    With WAIT, when there is none yet, the reply comes with the first one, or with nil after so many milliseconds. A
+    key goes to one client, and of those that wait to the one that has waited longest. Under ONCE the same key comes
+    again when the command is sent again; without ONCE it is lost with a lost reply.
+    """
+
+    examples = ("TAKEFIRST job:", "TAKEFIRST job: WAIT 10000")
+    prefix: Prefix
+    wait_ms: Annotated[WaitMs | None, Option("WAIT", "ms")] = None
+
+    def run(self, entries: Writer, now: Milliseconds) -> tuple[bytes, bytes] | Wait | None:  # noqa: ARG002
+        """Clear it; return its key and value. When there is none, and one is waited for, return a Wait."""
+        entry = entries.first(self.prefix)
+        if entry is None:
+            return Wait(entries.revision, self.prefix, self.wait_ms) if self.wait_ms else None
+        entries.clear_found(entry)
+        return entry.key, entry.value
 
 
 class Incr(Write, tag="INCR"):

@@ -16,11 +16,12 @@ CLEAR key... [REVISION n]
 MULTIGET key...
 MULTISET key value... [EX seconds | PX ms | AT unix-ms]
 TAKE key [REVISION n]
+TAKEFIRST prefix [WAIT ms]
 INCR key [by]
 APPEND key value
 EXISTS key...
 ENTRY key [VALUE]
-SCAN [prefix] [AFTER key] [LIMIT n] [VALUES]
+SCAN [prefix] [AFTER key] [LIMIT n] [VALUES] [FROM key] [TO key] [REVERSE]
 COUNT [prefix]
 CLEARPREFIX prefix [LIMIT n]
 EXPIRE key seconds [REVISION n]

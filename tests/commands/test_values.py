@@ -1,10 +1,11 @@
-"""GET, SET, CLEAR, MULTIGET, MULTISET, TAKE, INCR, APPEND: rows of what was, what is asked, what comes of it."""
+"""The family `values`: rows of what was, what is asked, what comes of it."""
 
 import pytest
 from support.fakes import NOW
 
 from kvd import staging
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
+from kvd.commands.base import Wait
+from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
 from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
 
 A, B = b"a", b"b"
@@ -110,6 +111,13 @@ def exclude(one, other):
         ([SET_A], Take(A, revision=0), EXISTS, []),
         ([], Take(A, revision=1), MISSING, []),
         ([], Take(A, revision=0), None, []),
+        # TAKEFIRST
+        ([], TakeFirst(b""), None, []),
+        ([], TakeFirst(A, 5), Wait(0, A, 5), []),
+        ([SET_A], TakeFirst(A, 5), (A, b"1"), [ended(2, 1)]),
+        ([SET_A], TakeFirst(B, 5), Wait(1, B, 5), []),
+        ([SET_A], TakeFirst(B, 0), None, []),
+        ([Set(b"ab", b"2"), SET_A], TakeFirst(A), (A, b"1"), [ended(3, 2)]),
         # INCR
         ([], Incr(A), 1, [wrote()]),
         ([], Incr(A, -5), -5, [wrote(value=b"-5")]),
@@ -157,6 +165,7 @@ EXPIRED = ended(2, 1, kind="EXPIRED", time=NOW + 10)
         (Get(A), None, []),
         (MultiGet([A]), [None], []),
         (Take(A), None, []),
+        (TakeFirst(A), None, []),
         (Clear([A]), 0, []),
         (Clear([A], revision=1), MISSING, []),
         (Take(A, revision=1), MISSING, []),

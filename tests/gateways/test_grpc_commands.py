@@ -40,6 +40,7 @@ CASES = {
     "SCAN": [
         ({}, one, [[b"a", b"b", b"c", b"n"], None]),
         ({"after": b"a", "limit": 1, "values": True}, one, [[[b"b", b"3", 3, None]], b"b"]),
+        ({"start": b"b", "stop": b"n", "reverse": True}, one, [[b"c", b"b"], None]),
     ],
     "COUNT": [({}, one, 4), ({"prefix": b"a"}, one, 1)],
     "EXPIRE": [({"key": b"a", "ttl": 10**9}, one, 1)],
@@ -65,8 +66,12 @@ CASES = {
         ({"token": b"12345678", "write": INSIDE}, one, -6),
     ],
     "TAKE": [({"key": b"x"}, one, b"y"), ({"key": b"x"}, one, None)],
+    "TAKEFIRST": [
+        ({"prefix": b"c", "wait_ms": 60_000}, one, [b"c", b""]),
+        ({"prefix": b"none", "wait_ms": 1}, one, None),
+    ],
     "CLEAR": [({"keys": [b"a", b"x"]}, one, 1)],
-    "CLEARPREFIX": [({"prefix": b"c", "limit": 5}, one, 1)],
+    "CLEARPREFIX": [({"prefix": b"n", "limit": 5}, one, 1)],
     "CHANGES": [({"since": 3, "limit": 1}, lambda result: result[0][:5], ["SET", 4, b"c", b"", 0])],
     "COMPACT": [({"revision": 2}, one, 2)],
     "PING": [({}, one, b"PONG"), ({"message": b"\xff"}, one, b"\xff")],

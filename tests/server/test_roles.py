@@ -29,6 +29,7 @@ TABLE = {
     "MULTIGET": ("read", lambda key: ["MULTIGET", [b"user:1", key]]),
     "MULTISET": ("write", lambda key: ["MULTISET", [[b"user:1", b"v"], [key, b"user:1"]]]),
     "TAKE": ("write", lambda key: ["TAKE", key]),
+    "TAKEFIRST": ("write", lambda key: ["TAKEFIRST", key]),
     "INCR": ("write", lambda key: ["INCR", key]),
     "APPEND": ("write", lambda key: ["APPEND", key, b"v"]),
     "EXISTS": ("read", lambda key: ["EXISTS", [b"user:1", key]]),

@@ -38,6 +38,8 @@ def command(chance, now, revision):
         values.Take(key, at_revision), expiry.Persist(key, at_revision), expiry.GetEx(key, **expires),
         values.Incr(key, 1), values.Append(key, value), expiry.Expire(key, 2), expiry.Ttl(key),
         keys.Exists(some[:20]), keys.EntryOf(key, value=True), keys.Count(b"1"), keys.Scan(b"1", key, 5, values=True),
+        keys.Scan(limit=20, values=True, start=key, stop=chance.choice(KEYS), reverse=chance.choice([None, True])),
+        keys.Scan(b"2", key, 5, reverse=True), values.TakeFirst(chance.choice([b"", b"1", key])),
     ]  # fmt: skip
     if chance.random() < 0.1:
         return atomic.Transaction([(key, 0)][: chance.randint(0, 1)], chance.choices(simple, k=5))
@@ -55,7 +57,7 @@ def outcome(drive, asked, now):
 def seen(drive):
     """Return what is staged, committed and counted."""
     store, staging = drive.store, drive.engine.staging
-    return staging.rows, staging.last, staging.bytes, store.revision, store.entries, list(store.scan(b"", None))
+    return staging.rows, staging.last, staging.bytes, store.revision, store.entries, list(store.scan())
 
 
 def opened(directory, module):

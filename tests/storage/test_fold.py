@@ -12,7 +12,7 @@ from support.drives import NOW, Drive, RolledBack, sqlite_error
 from support.forms import built
 
 from kvd import core
-from kvd.commands.entry import entry_of
+from kvd.commands.entry import ALL, entry_of
 from kvd.commands.expiry import Expire
 from kvd.commands.values import Clear, MultiSet, Set
 from kvd.errors import Corrupt, Internal, StorageFailed
@@ -40,7 +40,7 @@ def replayed(drive):
 
 
 def folded(drive):
-    return list(drive.store.table.scan(b"", None))
+    return list(drive.store.table.scan(ALL))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -382,7 +382,7 @@ def test_what_a_table_that_is_partly_folded_is_backed_up_checked_and_repaired_as
     assert salvage(drive.directory, "aside").losses == []
     for directory in (tmp_path / "restored", drive.directory):
         other = Drive(directory, fsync="never")
-        assert list(other.store.scan(b"", None)) == expected
+        assert list(other.store.scan()) == expected
         other.store.close()
 
 

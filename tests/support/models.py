@@ -138,6 +138,14 @@ class Model:
         self.clear_one(command.key)
         return cell and cell.value
 
+    def takefirst(self, command):
+        keys = self.keys(command.prefix)
+        if not keys:
+            return None
+        value = self.cells[keys[0]].value
+        self.clear_one(keys[0])
+        return keys[0], value
+
     def incr(self, command):
         cell = self.live(command.key) or Cell(b"0", 0, 0, None)
         must(cell.value.lstrip(b"-").isdigit() and cell.value == b"%d" % int(cell.value), "WRONG_TYPE")
@@ -167,7 +175,15 @@ class Model:
         }
 
     def scan(self, command):
-        keys = [key for key in self.keys(command.prefix or b"") if command.after is None or key > command.after]
+        keys = [
+            key
+            for key in self.keys(command.prefix or b"")
+            if (command.start is None or key >= command.start) and (command.stop is None or key < command.stop)
+        ]
+        if command.reverse:
+            keys = [key for key in reversed(keys) if command.after is None or key < command.after]
+        else:
+            keys = [key for key in keys if command.after is None or key > command.after]
         page = keys[: command.limit or 100]
         items = [
             (key, c.value, c.revision, c.expires) if command.values else key for key in page for c in [self.cells[key]]

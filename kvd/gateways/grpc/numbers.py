@@ -25,4 +25,5 @@ NUMBERS = {
     "SCAN": 16,
     "COUNT": 17,
     "GETEX": 18,
+    "TAKEFIRST": 19,
 }

@@ -30,6 +30,7 @@ CALLS = {
     "MULTIGET": ({"keys": ["a", "none"]}, ["1", None]),
     "MULTISET": ({"pairs": [["x", "1"], [{"base64": "/w=="}, "2"]], "ttl": 60_000}, None),
     "TAKE": ({"key": "a"}, "1"),
+    "TAKEFIRST": ({"prefix": "a", "wait_ms": 60_000}, ["a", "1"]),
     "INCR": ({"key": "a", "by": 41}, 42),
     "APPEND": ({"key": "a", "value": "23"}, 3),
     "EXISTS": ({"keys": ["a", "a"]}, 2),
