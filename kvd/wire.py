@@ -11,7 +11,7 @@ from typing import Any, Union
 import msgspec
 from msgspec import msgpack
 
-from kvd.commands import COMMANDS, Ask, Read, Write
+from kvd.commands import COMMANDS, Ask, Command, Read, Write
 from kvd.commands.base import Error, Ok, Reply
 from kvd.commands.entry import KINDS, Change, Row
 from kvd.errors import Refused, TooLarge, refusal
