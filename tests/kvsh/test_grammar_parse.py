@@ -10,12 +10,13 @@ from kvd.commands.atomic import Once
 from kvd.commands.changes import Changes
 from kvd.commands.expiry import Expire, GetEx
 from kvd.commands.keys import Scan
-from kvd.commands.values import Clear, Get, Incr, MultiSet, Set
+from kvd.commands.values import Clear, Get, Incr, MultiSet, Set, TakeFirst
 from kvsh.grammar.parse import command_of, line_of, parse
 from kvsh.grammar.shell import SHELL_WORDS, Begin, Format, Quit, Watch
 from kvsh.grammar.vocabulary import Mistake, vocabulary
 
 MULTISET = "MULTISET key value... [EX seconds | PX ms | AT unix-ms]"
+SCAN = "SCAN [prefix] [AFTER key] [LIMIT n] [VALUES] [FROM key] [TO key] [REVERSE]"
 SET = "SET key value [EX seconds | PX ms | AT unix-ms | KEEPTTL] [NX | XX | REVISION n] [PREVIOUS]"
 TYPED = [cls for name, cls in COMMANDS.items() if name.encode() in vocabulary() and name != "ONCE"]
 
@@ -41,6 +42,8 @@ TYPED = [cls for name, cls in COMMANDS.items() if name.encode() in vocabulary() 
         (b"multiset a 1 b 2 ex 5", MultiSet([(b"a", b"1"), (b"b", b"2")], 5000)),
         (b"multiset ex px at 9", MultiSet([(b"ex", b"px")], at=9)),
         (b'multiset a 1 "ex" 5', MultiSet([(b"a", b"1"), (b"ex", b"5")])),
+        (b"scan from a to b reverse", Scan(start=b"a", stop=b"b", reverse=True)),
+        (b"takefirst job: wait 100", TakeFirst(b"job:", 100)),
         (b"getex k ex 1.5", GetEx(b"k", 1500)),
         (b"getex k persist", GetEx(b"k", persist=True)),
         (b"scan", Scan()),
@@ -95,7 +98,7 @@ def test_a_line_is_the_command_it_says(line, command):
         (b"multiset a 1 b", f"MULTISET needs the value of the last pair; the syntax is {MULTISET}", 14),
         (
             b"scan limit 0",
-            "SCAN: LIMIT has to be at least 1; the syntax is SCAN [prefix] [AFTER key] [LIMIT n] [VALUES]",
+            f"SCAN: LIMIT has to be at least 1; the syntax is {SCAN}",
             0,
         ),
         (b"expire k x", 'EXPIRE: seconds is a number, not "x"; the syntax is EXPIRE key seconds [REVISION n]', 9),
