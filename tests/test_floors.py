@@ -69,8 +69,8 @@ def test_the_prefixes_searched_last_are_kept():
 
 
 @pytest.fixture
-def walked(tmp_path, monkeypatch):
-    """Return a drive with a long queue, and what notes how many entries of memory a search looks at."""
+def walked(tmp_path):
+    """Return a drive with a long queue."""
     drive = Drive(tmp_path / "data", fsync="never")
     drive.apply(MultiSet([(b"job:%04d" % number, b"") for number in range(2_000)]))
     drive.commit()
@@ -91,3 +91,14 @@ def test_taking_a_queue_looks_at_each_key_a_few_times_and_not_at_all_that_were_t
     assert len(looked) < 20 * 2_000
     walked.engine.apply(Set(b"job:0001", b"again"), NOW)
     assert walked.engine.apply(TakeFirst(b"job:"), NOW).result == (b"job:0001", b"again")
+
+
+def test_during_a_fold_a_search_does_not_pass_what_has_been_written_of_it(walked, monkeypatch):
+    walked.fold()
+    walked.apply(MultiSet([(b"job:%04d" % number, b"new") for number in range(2_000)]))
+    passed = []
+    table = walked.store.table
+    real = table.walk
+    monkeypatch.setattr(table, "walk", lambda *asked: (passed.append(row) or row for row in real(*asked)))
+    assert walked.engine.apply(TakeFirst(b"job:"), NOW).result == (b"job:0000", b"new")
+    assert len(passed) < 10

@@ -389,7 +389,8 @@ class Methods(Generic[K, V]):
         """Return (key, value) of the first key of a prefix and end it, or None.
 
         With `wait`, the first key may take so many seconds to come, 60 at most. A key goes to one client. Without
-        `once` it is lost when the connection breaks before the reply.
+        `once` it is lost when the connection breaks before the reply. A task of asyncio that is cancelled while it
+        waits may have been given one.
 
         >>> kv.set("job:1", "paint")
         >>> kv.take_first("job:", wait=5)

@@ -3,16 +3,13 @@
 No I/O, no clock, no SQL. Times are Unix milliseconds; a `revision` is the number of a change, from 1.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from heapq import merge
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
-from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
 Milliseconds = int
-KEY_OF = attrgetter("key")
 
 SET, CLEAR, EXPIRED = 1, 2, 3
 KINDS = {SET: "SET", CLEAR: "CLEAR", EXPIRED: "EXPIRED"}
@@ -139,9 +136,29 @@ def overlaid(
     first = next(keys, None)
     if first is None:
         return below
-    unseen = (entry for entry in below if entry.key not in above)
     covering = (entry for key in chain((first,), keys) if (entry := above[key]) is not None)
-    return merge(unseen, covering, key=KEY_OF, reverse=is_reverse)
+    return merged(below, above, covering, is_reverse=is_reverse)
+
+
+def merged(
+    below: Iterator[Found], above: Above, covering: Iterator[Found], *, is_reverse: bool
+) -> Generator[Found, None, None]:
+    """Yield two walks as one, without what is covered of the first.
+
+    It looks no further into the first than the second has come. `heapq.merge` of what is not covered would: while a
+    fold is under way all that it has written is covered, and the first entry of a walk would pass it all.
+    """
+    lower, upper = next(below, None), next(covering, None)
+    while upper is not None:
+        if lower is not None and (lower.key > upper.key if is_reverse else lower.key < upper.key):
+            if lower.key not in above:
+                yield lower
+            lower = next(below, None)
+        else:
+            yield upper
+            upper = next(covering, None)
+    if lower is not None:
+        yield from (entry for entry in chain((lower,), below) if entry.key not in above)
 
 
 class Remembered(NamedTuple):

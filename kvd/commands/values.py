@@ -140,11 +140,11 @@ class MultiSet(Write, tag="MULTISET"):
 
     def run(self, entries: Writer, now: Milliseconds) -> None:
         """Set them."""
-        self.check_exclusive()
         entries.read_ahead([key for key, _ in self.pairs])
         if self.ttl is self.at is None:
             entries.put_many(self.pairs)  # in C, where it was built
             return
+        self.check_exclusive()
         expires = self.at if self.ttl is None else now + self.ttl
         for key, value in self.pairs:
             entries.put(key, value, expires=expires)
@@ -185,7 +185,7 @@ class TakeFirst(Write, tag="TAKEFIRST"):
     wait_ms: Annotated[WaitMs | None, Option("WAIT", "ms")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> tuple[bytes, bytes] | Wait | None:  # noqa: ARG002
-        """Clear it; return its key and value. When there is none, and one is waited for, return a Wait."""
+        """Clear it; return an array of its key and value, nil when there is none and none came in time."""
         entry = entries.first(self.prefix)
         if entry is None:
             return Wait(entries.revision, self.prefix, self.wait_ms) if self.wait_ms else None
