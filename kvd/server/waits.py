@@ -140,6 +140,7 @@ class Waits:
 
     def refuse_writes(self) -> None:
         """Tell those who wait for a key that the daemon takes no writes."""
+        self.takers.keys.clear()
         for taker in self.takers.take_all():
             self.requests.reply(taker.envelope, self.executor.refuse(self.executor.no_write(taker.command)))
 

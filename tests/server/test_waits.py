@@ -208,6 +208,7 @@ def test_when_the_storage_fails_all_who_wait_are_told(rig, make, monkeypatch):
     fail_next(rig, monkeypatch, Internal("fsync"))
     rig.ask("SET", b"job:1", b"a")
     assert (first.look(), second.look()) == (["INTERNAL"], ["READ_ONLY"])
+    assert rig.server.waits.next_due(0) is None, "the loop would turn without a rest"
 
 
 def test_a_defect_is_told_and_the_key_stays(rig, make, monkeypatch, caplog):
