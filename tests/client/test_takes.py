@@ -10,7 +10,9 @@ from support.proxy import Proxy
 from kvd.client import Client
 from kvd.client.aio import AsyncClient
 from kvd.client.methods import scan_command
+from kvd.commands.atomic import Once
 from kvd.commands.inspection import Clients
+from kvd.commands.values import TakeFirst
 from kvd.errors import Conflict, OutcomeUnknown
 
 KEYS = 60
@@ -78,6 +80,16 @@ def test_a_wait_may_be_longer_than_the_timeout(daemon):
     with Client(daemon.commands, timeout=0.2) as kv:
         kv.ping()
         assert kv.take_first("none", wait=0.5) is None
+
+
+@pytest.mark.parametrize("command", [TakeFirst(b"job:", 60_000), Once(b"token--1", TakeFirst(b"job:", 60_000))])
+def test_a_take_that_waits_in_a_pipeline_does_not_take_the_reply_of_another_command(kv, command):
+    with kv.pipeline() as p:
+        p.run(command)
+        p.set("a", "1")
+        p.get("a")
+        p.set("job:1", "b")
+    assert p.results == [[b"job:1", b"b"], None, b"1", None]
 
 
 def test_a_write_is_refused_when_the_entry_has_moved(kv):
