@@ -156,6 +156,9 @@ def test_a_prefix_left_out_is_all_keys(executor, command):
     [
         ["TRANSACTION", [[b"other:1", 7]], [["GET", b"user:1"]]],
         ["SCAN", b"user:", b"other:1"],
+        ["SCAN", b"user:", None, None, None, b"other:1"],
+        ["SCAN", b"user:", None, None, None, None, b"user;"],
+        ["ONCE", TOKEN, ["TAKEFIRST", b"other:", 1000]],
         ["ONCE", TOKEN, ["TRANSACTION", [[b"other:1", 7]], [["GET", b"user:1"]]]],
     ],
 )
