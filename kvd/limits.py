@@ -32,6 +32,8 @@ CHANGES_LIMIT_MAX = 10_000
 CHANGES_ROWS_MAX = 100_000
 CLEARED_KEYS_MAX = 100_000
 WAIT_MS_MAX = 60_000
+FLOORS_MAX = 64
+GIVEN_PER_TURN_MAX = 16  # keys to those who wait, each with a commit of its own
 
 # What the loop takes at once before it commits, and what it holds for clients.
 BATCH_COMMANDS_MAX = 1_000

@@ -19,12 +19,15 @@ from kvd.commands.entry import (
     Milliseconds,
     Remembered,
     Row,
+    Span,
     Staged,
     change_of,
     entry_of,
     overlaid,
+    span_of,
 )
 from kvd.errors import BadArgument, Busy, Compacted, TooLarge
+from kvd.floors import Floors
 from kvd.limits import ENTRY_OVERHEAD_BYTES, ONCE_KEPT_MS, ONCE_TOKENS_MAX, REPLY_BYTES_MAX, STAGED_BYTES_MAX
 
 
@@ -58,11 +61,11 @@ class Committed(Protocol):
         None for all of it when they are better read by `get_many`, or are too large for a reply.
         """
 
-    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
-        """Yield entries in byte order."""
+    def scan(self, span: Span) -> Iterator[Entry]:
+        """Yield the entries of a span, in its order."""
 
-    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
-        """Yield entries in byte order, without their values."""
+    def heads(self, span: Span) -> Iterator[Head]:
+        """Yield the entries of a span, in its order, without their values."""
 
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries, live at this time, have keys that begin with the prefix."""
@@ -83,12 +86,17 @@ class Staging:
     def __init__(self, committed: Committed) -> None:
         self.committed = committed
         self.now: Milliseconds = 0
+        self.floors = Floors()
+        self.revision = committed.revision
+        self.rows: list[Row] = []
         self.drop()
 
     def drop(self) -> None:
         """Begin anew on what is committed."""
+        if self.floors:
+            self.floors.follow(self.rows, is_committed=self.committed.revision == self.revision)
         self.revision = self.committed.revision
-        self.rows: list[Row] = []
+        self.rows = []
         self.last: dict[bytes, Row] = {}  # of each key
         self.bytes = 0
         self.tokens: dict[bytes, Remembered] = {}
@@ -148,27 +156,37 @@ class Staging:
         """Read together what the disk alone can tell of keys that will be asked for."""
         self.committed.read_ahead(keys)
 
-    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
-        """Yield the live entries whose keys begin with the prefix and come after `after`, in byte order."""
-        staged = self.staged(prefix, after)
-        walk = overlaid(self.committed.scan(prefix, after), staged, staged)
+    def scan(self, span: Span) -> Iterator[Entry]:
+        """Yield the live entries of a span, in its order."""
+        staged = self.staged(span)
+        walk = overlaid(self.committed.scan(span), staged, staged, is_reverse=span.is_reverse)
         return (entry for entry in walk if entry.is_live(self.now))
 
-    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+    def heads(self, span: Span) -> Iterator[Head]:
         """Yield what `scan` does, without values."""
-        staged = self.staged(prefix, after)
-        walk = overlaid(self.committed.heads(prefix, after), staged, staged)
+        staged = self.staged(span)
+        walk = overlaid(self.committed.heads(span), staged, staged, is_reverse=span.is_reverse)
         return (head for head in walk if head.is_live(self.now))
 
-    def staged(self, prefix: bytes, after: bytes | None) -> dict[bytes, Entry | None]:
-        """Return what is staged of the keys that a walk would meet, in byte order, None where one has ended."""
-        keys = sorted([key for key in self.last if key.startswith(prefix) and (after is None or key > after)])
+    def staged(self, span: Span) -> dict[bytes, Entry | None]:
+        """Return what is staged of the keys that a walk would meet, in its order, None where one has ended."""
+        keys = sorted([key for key in self.last if key in span], reverse=span.is_reverse)
         return {key: entry_of(self.last[key]) for key in keys}
+
+    def first(self, prefix: bytes) -> Entry | None:
+        """Return the live entry whose key is the first that begins with the prefix.
+
+        A queue has its ended keys in front of the others: the search begins where the last one found something.
+        """
+        start, end, _ = span_of(prefix, start=self.floors.of(prefix, self.rows))
+        found = next(self.scan(Span(start, end)), None)
+        self.floors.keep(prefix, found)
+        return found
 
     def count(self, prefix: bytes) -> int:
         """Return how many live entries have keys that begin with the prefix."""
         count = self.committed.count(prefix, self.now)
-        for key, entry in self.staged(prefix, None).items():
+        for key, entry in self.staged(span_of(prefix)).items():
             before = self.committed.get(key)
             count -= before is not None and before.is_live(self.now)
             count += entry is not None and entry.is_live(self.now)
@@ -285,6 +303,7 @@ class Staging:
         self.bytes = sum([ENTRY_OVERHEAD_BYTES + len(row[2]) + len(row[3] or b"") for row in self.rows[:count]])
         if count == len(self.rows):
             return
+        self.floors.forget()
         undone = {row[2] for row in self.rows[count:]}
         del self.rows[count:]
         for key in undone:

@@ -11,7 +11,7 @@ from typing import Any, Union
 import msgspec
 from msgspec import msgpack
 
-from kvd.commands import COMMANDS, Ask, Read, Write
+from kvd.commands import COMMANDS, Ask, Command, Read, Write
 from kvd.commands.base import Error, Ok, Reply
 from kvd.commands.entry import KINDS, Change, Row
 from kvd.errors import Refused, TooLarge, refusal
@@ -26,6 +26,11 @@ encode = msgpack.Encoder().encode
 _decode_reply: Any = msgpack.Decoder(Ok | Error).decode
 _decode_change = msgpack.Decoder(Change).decode
 _decode_control = msgpack.Decoder(list[Any]).decode
+
+
+def encode_command(command: Command) -> bytes:
+    """Return the body of a request. Raises what `encode` raises for a value that has no place on the wire."""
+    return encode(command.wire_form())
 
 
 @cache

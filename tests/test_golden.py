@@ -20,11 +20,11 @@ from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Ok
 from kvd.commands.changes import Changes, Compact
 from kvd.commands.entry import KINDS, Change
-from kvd.commands.expiry import Expire, Persist, Ttl
+from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
 from kvd.commands.inspection import Clients, SlowLog
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
 from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
+from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
 from kvd.engine import Engine
 from kvd.errors import CODES, refusal
 from kvd.storage import Store
@@ -38,9 +38,15 @@ COMMAND_SAMPLES = [
     Set(b"city", b"Surat", at=TIME, revision=7),
     Set(b"city", b"Surat", keep_ttl=True, xx=True),
     Clear([b"city", b"\x00\xff"]),
+    Clear([b"city"], 7),
     MultiGet([b"city", b"country"]),
     MultiSet([(b"city", b"Surat"), (b"country", b"India")]),
+    MultiSet([(b"city", b"Surat")], 60_000),
+    MultiSet([(b"city", b"Surat")], at=TIME),
     Take(b"city"),
+    Take(b"city", 7),
+    TakeFirst(b"job:"),
+    TakeFirst(b"job:", 10_000),
     Incr(b"visits"),
     Incr(b"visits", -(2**63)),
     Append(b"log", b"line\n"),
@@ -49,15 +55,24 @@ COMMAND_SAMPLES = [
     EntryOf(b"city", value=True),
     Scan(),
     Scan(b"user:", b"user:1", 2, values=True),
+    Scan(start=b"user:1", stop=b"user:5"),
+    Scan(b"user:", reverse=True),
     Count(),
     Count(b"user:"),
     ClearPrefix(b"user:"),
     ClearPrefix(b"", 100_000),
     Expire(b"session", 60_000),
+    Expire(b"session", 60_000, 7),
     Persist(b"session"),
+    Persist(b"session", 7),
     Ttl(b"session"),
+    GetEx(b"session", 60_000),
+    GetEx(b"session", at=TIME),
+    GetEx(b"session", persist=True),
     Transaction([(b"city", 7)], [Set(b"city", b"Surat"), Get(b"city")]),
+    Transaction([], [Clear([b"city"]), Clear([b"city"], 7)]),
     Once(b"5f2c9d1e", Incr(b"visits")),
+    Once(b"5f2c9d1f", Take(b"city")),
     Changes(0),
     Changes(41, b"user:", 10, 1000),
     Compact(41),
@@ -98,7 +113,7 @@ def command_lines():
     for sample in COMMAND_SAMPLES:
         name = sample.command_name()
         numbers[name] = numbers.get(name, 0) + 1
-        yield f"{name}.{numbers[name]}", wire.encode(sample).hex()
+        yield f"{name}.{numbers[name]}", wire.encode_command(sample).hex()
 
 
 def reply_lines():

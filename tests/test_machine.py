@@ -25,8 +25,10 @@ from support.models import Model, Refusal, changes_reply
 from kvd import core, wire
 from kvd.commands import atomic, changes, expiry, keys, values
 from kvd.commands.base import Wait, commands_in
+from kvd.commands.entry import Span
 from kvd.engine import Engine
 from kvd.errors import KvdError, Refused
+from kvd.floors import Floors
 from kvd.limits import ONCE_KEPT_MS
 from kvd.staging import Staging
 from kvd.storage import Store
@@ -55,6 +57,8 @@ LIFETIMES = st.one_of(
     st.builds(lambda after: {"at": START + after}, st.integers(1, 100)),
     st.just({"keep_ttl": True}),
 )
+EXPIRIES = LIFETIMES.filter(lambda lifetime: "keep_ttl" not in lifetime)
+WANTED = st.sampled_from([None, None, 0, 1, 2, 3])
 KEY_LISTS = st.lists(KEYS, min_size=1, max_size=3)
 
 
@@ -62,25 +66,44 @@ def a_set(key, value, lifetime, condition, previous):
     return values.Set(key, value, **lifetime, **condition, previous=previous)
 
 
+def a_multiset(pairs, lifetime):
+    return values.MultiSet(pairs, **lifetime)
+
+
+def a_getex(key, lifetime):
+    return expiry.GetEx(key, **lifetime)
+
+
 READS = {
     "GET": st.builds(values.Get, KEYS),
     "MULTIGET": st.builds(values.MultiGet, KEY_LISTS),
     "EXISTS": st.builds(keys.Exists, KEY_LISTS),
     "ENTRY": st.builds(keys.EntryOf, KEYS, st.sampled_from([None, True])),
-    "SCAN": st.builds(keys.Scan, PREFIXES, st.none() | KEYS, st.none() | st.integers(1, 4), MAYBE),
+    "SCAN": st.builds(
+        keys.Scan,
+        PREFIXES,
+        st.none() | KEYS,
+        st.none() | st.integers(1, 4),
+        MAYBE,
+        st.none() | KEYS,
+        st.none() | KEYS,
+        MAYBE,
+    ),
     "COUNT": st.builds(keys.Count, st.none() | PREFIXES),
     "TTL": st.builds(expiry.Ttl, KEYS),
 }
 WRITES = {
     "SET": st.builds(a_set, KEYS, VALUES, LIFETIMES, CONDITIONS, MAYBE),
-    "CLEAR": st.builds(values.Clear, KEY_LISTS),
-    "MULTISET": st.builds(values.MultiSet, st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=4)),
-    "TAKE": st.builds(values.Take, KEYS),
+    "CLEAR": st.builds(values.Clear, KEY_LISTS, WANTED),
+    "MULTISET": st.builds(a_multiset, st.lists(st.tuples(KEYS, VALUES), min_size=1, max_size=4), EXPIRIES),
+    "TAKE": st.builds(values.Take, KEYS, WANTED),
+    "TAKEFIRST": st.builds(values.TakeFirst, PREFIXES),
     "INCR": st.builds(values.Incr, KEYS, st.none() | st.sampled_from([0, -1, 2**63 - 1])),
     "APPEND": st.builds(values.Append, KEYS, VALUES),
     "CLEARPREFIX": st.builds(keys.ClearPrefix, PREFIXES, st.none() | st.integers(1, 3)),
-    "EXPIRE": st.builds(expiry.Expire, KEYS, TTLS),
-    "PERSIST": st.builds(expiry.Persist, KEYS),
+    "EXPIRE": st.builds(expiry.Expire, KEYS, TTLS, WANTED),
+    "PERSIST": st.builds(expiry.Persist, KEYS, WANTED),
+    "GETEX": st.builds(a_getex, KEYS, EXPIRIES | st.just({"persist": True})),
 }
 PLAIN = st.one_of(*READS.values(), *WRITES.values())
 TRANSACTION = st.builds(
@@ -270,9 +293,10 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_store_holds_what_is_committed(self) -> None:
         assert (self.store.revision, self.store.compacted) == (self.committed.revision, self.committed.compacted)
-        found = {e.key: (e.value, e.revision, e.created, e.expires) for e in self.store.scan(b"", None)}
+        found = {e.key: (e.value, e.revision, e.created, e.expires) for e in self.store.scan()}
         assert found == self.committed.cells
         assert list(found) == sorted(found)
+        assert [e.key for e in self.store.scan(Span(is_reverse=True))] == sorted(found, reverse=True)
         assert all(self.store.get(key).value == cell.value for key, cell in self.committed.cells.items())
 
     @invariant()
@@ -311,6 +335,8 @@ FAULTS = [
     (memory_module.Memory, "due", forget_expired),
     (memory_module.Memory, "covers", drop_what_is_not_folded),
     (Staging, "put", put_without_end),
+    (Floors, "_sink", lambda floors, rows: None),
+    (Floors, "forget", lambda floors: None),
     (fold_module, "DELETE", "SELECT :after, :number"),
     (table_module, "write_mark", lambda db, mark: write_mark(db, mark._replace(entries=0))),
     (Store, "trim_target", lambda store, **_: store.revision - 1 if store.revision > store.retention.first else None),

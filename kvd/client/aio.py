@@ -15,13 +15,15 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, overload
 
+from msgspec.structs import replace
+
 from kvd.client.channel import Channel
 from kvd.client.closing import AsyncClosing
 from kvd.client.endpoints import Address, Endpoint, parse_endpoints
 from kvd.client.inflight import InFlight
 from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load_async
-from kvd.client.methods import Awaited, AwaitedWithRevision, Call, Methods
+from kvd.client.methods import Awaited, AwaitedWithRevision, Call, Item, Methods, scan_command
 from kvd.client.outcomes import ok
 from kvd.client.stream import Stream
 from kvd.client.sync import Gatherer, Runs, TransactionBuilder, once, url_options
@@ -32,7 +34,7 @@ from kvd.commands.base import Ok
 from kvd.commands.entry import Change
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
-from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WALK_KEYS, WATCHED_BYTES_MAX, WATCHED_MAX
+from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WATCHED_BYTES_MAX, WATCHED_MAX
 
 R = TypeVar("R")
 
@@ -340,15 +342,12 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
         """Return a gatherer whose commands run whole or not at all: `async with kv.transaction() as t: ...`."""
         return AsyncTransaction(self, conditions or {})
 
-    async def scan(self, prefix: Text = b"") -> AsyncIterator[K]:
-        """Yield all keys that begin with a prefix, in byte order, page by page."""
-        after: bytes | None = None
-        while True:
-            items, after = await self.run(Scan(key_bytes(prefix), after, WALK_KEYS))
-            for item in items:
-                yield self.codec.key(item)
-            if after is None:
-                return
+    async def scan(
+        self, prefix: Text = b"", *, start: Text | None = None, stop: Text | None = None, reverse: bool = False
+    ) -> AsyncIterator[K]:
+        """Yield all keys that begin with a prefix, in byte order, page by page, as `Client.scan`."""
+        async for key in self._walk(scan_command(prefix, start, stop, reverse=reverse)):
+            yield self.codec.key(key)
 
     async def keys(self, prefix: Text = b"") -> list[K]:
         """Return all keys that begin with a prefix, as `Client.keys`."""
@@ -356,15 +355,29 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
             raise ValueError("keys takes a prefix, not a pattern: keys() returns all keys")
         return [key async for key in self.scan(prefix)]
 
-    async def items(self, prefix: Text = b"") -> AsyncIterator[tuple[K, V]]:
-        """Yield keys and values of a prefix, in byte order, page by page."""
-        after: bytes | None = None
+    async def items(
+        self, prefix: Text = b"", *, start: Text | None = None, stop: Text | None = None, reverse: bool = False
+    ) -> AsyncIterator[tuple[K, V]]:
+        """Yield keys and values of a prefix, in byte order, page by page, as `Client.items`."""
+        async for item in self.entries(prefix, start=start, stop=stop, reverse=reverse):
+            yield item.key, item.value
+
+    async def entries(
+        self, prefix: Text = b"", *, start: Text | None = None, stop: Text | None = None, reverse: bool = False
+    ) -> AsyncIterator[Item[K, V]]:
+        """Yield key, value, revision and expiry, in byte order, page by page, as `Client.entries`."""
+        async for key, value, *rest in self._walk(scan_command(prefix, start, stop, reverse=reverse, values=True)):
+            yield Item(self.codec.key(key), self.codec.value(value), *rest)
+
+    async def _walk(self, command: Scan) -> AsyncIterator[Any]:
+        """Yield the items of SCAN's pages, from the one that a command asks for on."""
         while True:
-            items, after = await self.run(Scan(key_bytes(prefix), after, WALK_KEYS, values=True))
-            for key, value, _, _ in items:
-                yield self.codec.key(key), self.codec.value(value)
+            items, after = await self.run(command)
+            for item in items:
+                yield item
             if after is None:
                 return
+            command = replace(command, after=after)
 
     async def load(self, pairs: Pairs) -> int:
         """Set any number of keys, from a mapping or any iterable of pairs; return how many. As `Client.load`."""

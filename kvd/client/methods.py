@@ -32,10 +32,11 @@ from kvd.client.values import (
 from kvd.commands import Command
 from kvd.commands.changes import Changes, Compact
 from kvd.commands.entry import Change
-from kvd.commands.expiry import Expire, Persist, Ttl
+from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
 from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
+from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
+from kvd.limits import WALK_KEYS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +53,15 @@ class EntryFacts(NamedTuple, Generic[V]):
     value: V | None = None
 
 
+class Item(NamedTuple, Generic[K, V]):
+    """An entry as a walk finds it; `expires` in Unix ms (None: it stays)."""
+
+    key: K
+    value: V
+    revision: int
+    expires: int | None
+
+
 class Page(NamedTuple, Generic[K]):
     """One page of SCAN, and the key to go on after (None: it was the last)."""
 
@@ -64,6 +74,26 @@ def entry_facts(codec: Codec[Any, V], facts: dict[str, Any] | None) -> EntryFact
     if facts is None:
         return None
     return EntryFacts(**{**facts, "value": codec.value_or_none(facts.get("value"))})
+
+
+def pair_or_none(codec: Codec[K, V], result: Any) -> tuple[K, V] | None:
+    """Return the result of TAKEFIRST."""
+    return None if result is None else (codec.key(result[0]), codec.value(result[1]))
+
+
+def scan_command(
+    prefix: Text,
+    start: Text | None,
+    stop: Text | None,
+    *,
+    after: Text | None = None,
+    limit: int | None = WALK_KEYS,
+    reverse: bool = False,
+    values: bool = False,
+) -> Scan:
+    """Return the command for a page of a walk."""
+    after_key, start_key, stop_key = [None if key is None else key_bytes(key) for key in (after, start, stop)]
+    return Scan(key_bytes(prefix), after_key, limit, values or None, start_key, stop_key, reverse or None)
 
 
 def decoded_changes(codec: Codec[Any, Any], result: Any) -> list[Change]:
@@ -299,14 +329,16 @@ class Methods(Generic[K, V]):
 
     @method
     @staticmethod
-    def clear(_codec: Codec[K, V], *keys: Text | Iterable[Text]) -> Call[int]:
+    def clear(_codec: Codec[K, V], *keys: Text | Iterable[Text], revision: int | None = None) -> Call[int]:
         """End keys, given one by one or in lists; return how many existed.
+
+        With `revision`, which takes one key, raises Conflict unless the entry is still the one of that revision.
 
         >>> kv.clear("no such key")
         0
         """
         found = flat_keys(keys)
-        return Call(Clear(found), same) if found else Call(None, zero)
+        return Call(Clear(found, revision), same) if found else Call(None, zero)
 
     @method
     @staticmethod
@@ -321,23 +353,50 @@ class Methods(Generic[K, V]):
 
     @method
     @staticmethod
-    def multiset(codec: Codec[K, V], values: Mapping[Any, Any]) -> Call[None]:
+    def multiset(
+        codec: Codec[K, V],
+        values: Mapping[Any, Any],
+        *,
+        ttl: Seconds | None = None,
+        at: int | datetime | None = None,
+    ) -> Call[None]:
         """Set many keys at once, all or none.
 
+        `ttl` in seconds or as a timedelta, or `at` in Unix milliseconds or as a datetime, is the expiry of them all.
+
         >>> kv.multiset({"country": "India", "river": "Sabarmati"})
+        >>> kv.multiset({"basket:1": "8f3a", "basket:2": "91bc"}, ttl=60)
         """
         pairs = [(key_bytes(key), codec.encode(value)) for key, value in values.items()]
-        return Call(MultiSet(pairs), same) if pairs else Call(None, same)
+        command = MultiSet(pairs, milliseconds("ttl", ttl), unix_milliseconds(at))
+        return Call(command, same) if pairs else Call(None, same)
 
     @method
     @staticmethod
-    def take(codec: Codec[K, V], key: Text) -> Call[V | None]:
+    def take(codec: Codec[K, V], key: Text, *, revision: int | None = None) -> Call[V | None]:
         """Return the value of a key and end it, or None.
+
+        With `revision`, raises Conflict unless the entry is still the one of that revision.
 
         >>> kv.take("river")
         b'Sabarmati'
         """
-        return Call(Take(key_bytes(key)), codec.value_or_none)
+        return Call(Take(key_bytes(key), revision), codec.value_or_none)
+
+    @method
+    @staticmethod
+    def take_first(codec: Codec[K, V], prefix: Text = b"", *, wait: Seconds | None = None) -> Call[tuple[K, V] | None]:
+        """Return (key, value) of the first key of a prefix and end it, or None.
+
+        With `wait`, the first key may take so many seconds to come, 60 at most. A key goes to one client. Without
+        `once` it is lost when the connection breaks before the reply. A task of asyncio that is cancelled while it
+        waits may have been given one.
+
+        >>> kv.set("job:1", "paint")
+        >>> kv.take_first("job:", wait=5)
+        (b'job:1', b'paint')
+        """
+        return Call(TakeFirst(key_bytes(prefix), milliseconds("wait", wait)), partial(pair_or_none, codec))
 
     @method
     @staticmethod
@@ -383,15 +442,26 @@ class Methods(Generic[K, V]):
 
     @method
     @staticmethod
-    def scan_page(
-        codec: Codec[K, V], prefix: Text = b"", *, after: Text | None = None, limit: int | None = None
+    def scan_page(  # the options of SCAN are its arguments
+        codec: Codec[K, V],
+        prefix: Text = b"",
+        *,
+        after: Text | None = None,
+        limit: int | None = None,
+        start: Text | None = None,
+        stop: Text | None = None,
+        reverse: bool = False,
     ) -> Call[Page[K]]:
         """Return a page of keys in byte order, and the key to go on after (see also `scan`).
 
-        >>> kv.scan_page("c", limit=1)
-        Page(keys=[b'city'], next=b'city')
+        `start` is the first key that may come, `stop` the first that may not. With `reverse` the last key comes first.
+
+        >>> kv.scan_page("ci", limit=1)
+        Page(keys=[b'city'], next=None)
+        >>> kv.scan_page(start="c", stop="d", reverse=True, limit=1)
+        Page(keys=[b'country'], next=b'country')
         """
-        command = Scan(key_bytes(prefix), None if after is None else key_bytes(after), limit)
+        command = scan_command(prefix, start, stop, after=after, limit=limit, reverse=reverse)
         return Call(command, lambda result: Page(codec.keys(result[0]), result[1]))
 
     @method
@@ -416,23 +486,49 @@ class Methods(Generic[K, V]):
 
     @method
     @staticmethod
-    def expire(_codec: Codec[K, V], key: Text, ttl: Seconds) -> Call[bool]:
+    def expire(_codec: Codec[K, V], key: Text, ttl: Seconds, *, revision: int | None = None) -> Call[bool]:
         """Let a key end after `ttl` seconds; return whether it exists.
+
+        With `revision`, raises Conflict unless the entry is still the one of that revision. A new expiry is a new
+        revision.
 
         >>> kv.expire("city", 3600)
         True
         """
-        return Call(Expire(key_bytes(key), milliseconds("ttl", ttl) or 1), bool)
+        return Call(Expire(key_bytes(key), milliseconds("ttl", ttl) or 1, revision), bool)
 
     @method
     @staticmethod
-    def persist(_codec: Codec[K, V], key: Text) -> Call[bool]:
+    def persist(_codec: Codec[K, V], key: Text, *, revision: int | None = None) -> Call[bool]:
         """Take the expiry from a key; return whether it had one.
+
+        With `revision`, raises Conflict unless the entry is still the one of that revision.
 
         >>> kv.persist("city")
         True
         """
-        return Call(Persist(key_bytes(key)), bool)
+        return Call(Persist(key_bytes(key), revision), bool)
+
+    @method
+    @staticmethod
+    def getex(
+        codec: Codec[K, V],
+        key: Text,
+        *,
+        ttl: Seconds | None = None,
+        at: int | datetime | None = None,
+        persist: bool = False,
+    ) -> Call[V | None]:
+        """Return the value of a key, or None, and change its expiry in one step.
+
+        `ttl` in seconds or as a timedelta, or `at` in Unix milliseconds or as a datetime, makes it expire; `persist`
+        takes the expiry away. Without any of them nothing is changed.
+
+        >>> kv.getex("session", ttl=3600)
+        b'91bc'
+        """
+        command = GetEx(key_bytes(key), milliseconds("ttl", ttl), unix_milliseconds(at), persist or None)
+        return Call(command, codec.value_or_none)
 
     @method
     @staticmethod

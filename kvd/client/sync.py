@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self, TypeVar, overload
 
+from msgspec.structs import replace
+
 from kvd.client.closing import Closing
 from kvd.client.endpoints import parse_endpoints, parse_url
 from kvd.client.keys import Keys, read_keys
 from kvd.client.load import Pairs, load
-from kvd.client.methods import Call, Direct, Gathered, Methods, WithRevision
+from kvd.client.methods import Call, Direct, Gathered, Item, Methods, WithRevision, scan_command
 from kvd.client.pipeline import Pipeline
 from kvd.client.pool import Pool
 from kvd.client.stream import Stream
@@ -19,7 +21,7 @@ from kvd.commands import Command, Write
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Ok
 from kvd.commands.keys import Scan
-from kvd.limits import TIMEOUT_MS, WALK_KEYS
+from kvd.limits import TIMEOUT_MS
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -210,13 +212,19 @@ class Client(Methods[K, V], Direct, Closing):
         """
         return TransactionBuilder(self, conditions or {})
 
-    def scan(self, prefix: Text = b"") -> Iterator[K]:
+    def scan(
+        self, prefix: Text = b"", *, start: Text | None = None, stop: Text | None = None, reverse: bool = False
+    ) -> Iterator[K]:
         """Yield all keys that begin with a prefix, in byte order, page by page.
+
+        `start` is the first key that may come, `stop` the first that may not. With `reverse` the last key comes first.
 
         >>> list(kv.scan("gree"))
         [b'greeting']
+        >>> list(kv.scan(start="g", stop="h", reverse=True))
+        [b'greeting']
         """
-        return (self.codec.key(item) for page in pages(self, prefix, values=None) for item in page)
+        return map(self.codec.key, walk(self, scan_command(prefix, start, stop, reverse=reverse)))
 
     def keys(self, prefix: Text = b"") -> list[K]:
         """Return all keys that begin with a prefix (there are no patterns). Of many keys, `scan` takes less memory.
@@ -228,15 +236,28 @@ class Client(Methods[K, V], Direct, Closing):
             raise ValueError("keys takes a prefix, not a pattern: keys() returns all keys")
         return list(self.scan(prefix))
 
-    def items(self, prefix: Text = b"") -> Iterator[tuple[K, V]]:
-        """Yield keys and values of a prefix, in byte order, page by page.
+    def items(
+        self, prefix: Text = b"", *, start: Text | None = None, stop: Text | None = None, reverse: bool = False
+    ) -> Iterator[tuple[K, V]]:
+        """Yield keys and values of a prefix, in byte order, page by page. The options are those of `scan`.
 
         >>> list(kv.items("gree"))
         [(b'greeting', b'hello')]
         """
+        found = self.entries(prefix, start=start, stop=stop, reverse=reverse)
+        return ((item.key, item.value) for item in found)
+
+    def entries(
+        self, prefix: Text = b"", *, start: Text | None = None, stop: Text | None = None, reverse: bool = False
+    ) -> Iterator[Item[K, V]]:
+        """Yield key, value, revision and expiry, in byte order, page by page. The options are those of `scan`.
+
+        >>> [(item.key, item.value, item.expires) for item in kv.entries("gree")]
+        [(b'greeting', b'hello', None)]
+        """
         codec = self.codec
-        found = (item for page in pages(self, prefix, values=True) for item in page)
-        return ((codec.key(item[0]), codec.value(item[1])) for item in found)
+        found = walk(self, scan_command(prefix, start, stop, reverse=reverse, values=True))
+        return (Item(codec.key(key), codec.value(value), *rest) for key, value, *rest in found)
 
     def load(self, pairs: Pairs) -> int:
         """Set any number of keys, from a mapping or any iterable of pairs; return how many: the fastest way in.
@@ -335,14 +356,14 @@ def number_of(name: str, text: str) -> float:
         raise ValueError(f"{name} has to be a number of seconds above 0, not {text!r}") from None
 
 
-def pages(client: Client[Any, Any], prefix: Text, *, values: bool | None) -> Iterator[list[Any]]:
-    """Yield the items of SCAN's pages."""
-    after: bytes | None = None
+def walk(client: Client[Any, Any], command: Scan) -> Iterator[Any]:
+    """Yield the items of SCAN's pages, from the one that a command asks for on."""
     while True:
-        items, after = client.run(Scan(key_bytes(prefix), after, WALK_KEYS, values))
-        yield items
+        items, after = client.run(command)
+        yield from items
         if after is None:
             return
+        command = replace(command, after=after)
 
 
 class OnceClient(Methods[K, V], Direct):

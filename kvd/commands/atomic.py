@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from msgspec import Meta, Raw, msgpack
 
 from kvd.commands import expiry, keys, values
-from kvd.commands.base import Answer, Read, Write, commands_in
+from kvd.commands.base import Answer, Read, Wait, Write, commands_in
 from kvd.commands.entry import Milliseconds, Writer
 from kvd.commands.fields import Argument, Key, Revision, Token
-from kvd.commands.values import check_revision
-from kvd.errors import Conflict, Refused, TooLarge
+from kvd.commands.values import check_entry
+from kvd.errors import BadArgument, Conflict, Refused, TooLarge
 from kvd.limits import KEYS_MAX, REPLY_BYTES_MAX, TRANSACTION_COMMANDS_MAX
 
 PLAIN = commands_in((values, keys, expiry))
@@ -36,12 +36,16 @@ class Transaction(Write, tag="TRANSACTION"):
     conditions: Conditions
     commands: Commands
 
+    def wire_form(self) -> Any:
+        """Return what encodes as this command."""
+        return (self.command_name(), self.conditions, [command.wire_form() for command in self.commands])
+
     def run(self, entries: Writer, now: Milliseconds) -> list[Any]:
         """Run them in order; return their results."""
         for index, (key, revision) in enumerate(self.conditions):
             entry = entries.get(key)
             try:
-                check_revision(revision, 0 if entry is None else entry.revision)
+                check_entry(revision, entry)
             except Conflict as error:
                 raise Conflict(f"condition {index}: {error.message}", **error.details, condition=index) from None
         results: list[Any] = []
@@ -57,6 +61,8 @@ class Transaction(Write, tag="TRANSACTION"):
 def run_step(index: int, command: Plain, entries: Writer, now: Milliseconds) -> Any:
     """Run one command of a transaction; an error names it."""
     try:
+        if getattr(command, "wait_ms", None):
+            raise BadArgument("within a transaction nothing can be waited for: leave WAIT out")
         return command.run(entries, now)
     except Refused as error:
         raise type(error)(
@@ -86,14 +92,25 @@ class Once(Write, tag="ONCE"):
     token: Token
     write: Annotated[OnceAble, Argument("command")]  # not `command`, which is the name itself in JSON
 
+    @property
+    def wait_ms(self) -> Milliseconds | None:
+        """Return how much longer than usual the reply may take."""
+        return getattr(self.write, "wait_ms", None)
+
+    def wire_form(self) -> Any:
+        """Return what encodes as this command."""
+        return (self.command_name(), self.token, self.write.wire_form())
+
     def run(self, entries: Writer, now: Milliseconds) -> Any:
         """Run it, or return what it returned."""
         from hashlib import blake2b  # noqa: PLC0415  # costs 5 ms, and only the daemon runs commands
 
-        digest = blake2b(msgpack.encode(self.write), digest_size=16).digest()
+        digest = blake2b(msgpack.encode(self.write.wire_form()), digest_size=16).digest()
         known = entries.remembered(self.token)
         if known is None:
             result = self.write.run(entries, now)
+            if isinstance(result, Wait):
+                return result
             entries.remember(self.token, digest, result)
             return result
         if known.digest != digest:

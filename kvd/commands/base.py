@@ -28,6 +28,22 @@ class Command(Struct, array_like=True, forbid_unknown_fields=True):
     result_unit: ClassVar[str | None] = None
     # What a client with a key must be allowed to: read, write or admin (see `kvd.access`).
     power: ClassVar[Power] = "admin"
+    # How many fields, the last ones, came in later releases. Each is the end of the array only when it is given.
+    added: ClassVar[int] = 0
+
+    def wire_form(self) -> Any:
+        """Return what encodes as this command.
+
+        Added fields are left out while they are nil: older daemons refuse them, and what ONCE keeps of a command has
+        to stay the same across releases.
+        """
+        if not self.added:
+            return self
+        values = [getattr(self, name) for name in self.__struct_fields__]
+        end = len(values)
+        while end > len(values) - self.added and values[end - 1] is None:
+            end -= 1
+        return (self.command_name(), *values[:end])
 
     def check_exclusive(self) -> None:
         """Raise BadArgument when two fields that exclude each other are given."""
@@ -119,7 +135,7 @@ class Answer(Struct, gc=False):
 
 @final
 class Wait(Struct, gc=False):
-    """The answer to CHANGES when there is none yet: ask again after a change of the prefix, or in `wait_ms`."""
+    """The answer to what waits when there is nothing yet: ask again after a change of the prefix, or in `wait_ms`."""
 
     revision: int
     prefix: bytes

@@ -3,16 +3,13 @@
 No I/O, no clock, no SQL. Times are Unix milliseconds; a `revision` is the number of a change, from 1.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from heapq import merge
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
-from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
 Milliseconds = int
-KEY_OF = attrgetter("key")
 
 SET, CLEAR, EXPIRED = 1, 2, 3
 KINDS = {SET: "SET", CLEAR: "CLEAR", EXPIRED: "EXPIRED"}
@@ -83,9 +80,39 @@ def prefix_end(prefix: bytes) -> bytes | None:
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
 
 
-def span_of(prefix: bytes, after: bytes | None) -> tuple[bytes, bytes | None]:
-    """Return the first key that a walk over a prefix after a key may meet, and that before which it ends, if any."""
-    return max(prefix, b"" if after is None else after + b"\0"), prefix_end(prefix)
+class Span(NamedTuple):
+    """The keys of a walk: from `start` up to, but without, `end` (None: no end), in byte order or in reverse."""
+
+    start: bytes = b""
+    end: bytes | None = None
+    is_reverse: bool = False
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether a walk may meet a key."""
+        assert isinstance(key, bytes)
+        return self.start <= key and (self.end is None or key < self.end)
+
+
+ALL = Span()
+
+
+def span_of(
+    prefix: bytes,
+    after: bytes | None = None,
+    start: bytes | None = None,
+    stop: bytes | None = None,
+    *,
+    is_reverse: bool = False,
+) -> Span:
+    """Return the span of the keys that begin with a prefix and are in [start, stop), behind `after` in the walk."""
+    end = prefix_end(prefix)
+    if after is not None and is_reverse:
+        stop = after if stop is None else min(stop, after)
+    elif after is not None:
+        start = max(start or b"", after + b"\0")
+    if stop is not None:
+        end = stop if end is None else min(stop, end)
+    return Span(max(prefix, start or b""), end, is_reverse)
 
 
 class Above(Protocol):
@@ -98,18 +125,40 @@ class Above(Protocol):
         """Return what there is."""
 
 
-def overlaid(below: Iterator[Found], above: Above, keys: Iterable[bytes]) -> Iterator[Found]:
-    """Yield the entries of a walk with others in front of it, in byte order.
+def overlaid(
+    below: Iterator[Found], above: Above, keys: Iterable[bytes], *, is_reverse: bool = False
+) -> Iterator[Found]:
+    """Yield the entries of a walk with others in front of it, in its order.
 
-    `keys` are those of the others that the walk would meet, in byte order.
+    `keys` are those of the others that the walk would meet, in its order.
     """
     keys = iter(keys)
     first = next(keys, None)
     if first is None:
         return below
-    unseen = (entry for entry in below if entry.key not in above)
     covering = (entry for key in chain((first,), keys) if (entry := above[key]) is not None)
-    return merge(unseen, covering, key=KEY_OF)
+    return merged(below, above, covering, is_reverse=is_reverse)
+
+
+def merged(
+    below: Iterator[Found], above: Above, covering: Iterator[Found], *, is_reverse: bool
+) -> Generator[Found, None, None]:
+    """Yield two walks as one, without what is covered of the first.
+
+    It looks no further into the first than the second has come. `heapq.merge` of what is not covered would: while a
+    fold is under way all that it has written is covered, and the first entry of a walk would pass it all.
+    """
+    lower, upper = next(below, None), next(covering, None)
+    while upper is not None:
+        if lower is not None and (lower.key > upper.key if is_reverse else lower.key < upper.key):
+            if lower.key not in above:
+                yield lower
+            lower = next(below, None)
+        else:
+            yield upper
+            upper = next(covering, None)
+    if lower is not None:
+        yield from (entry for entry in chain((lower,), below) if entry.key not in above)
 
 
 class Remembered(NamedTuple):
@@ -156,11 +205,14 @@ class Reader(Protocol):
     def read_ahead(self, keys: Sequence[bytes]) -> None:
         """Read together what the disk alone can tell of keys that will be asked for, but for large values."""
 
-    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
-        """Yield the entries whose keys begin with the prefix and come after `after`, in byte order."""
+    def scan(self, span: Span) -> Iterator[Entry]:
+        """Yield the entries of a span, in its order."""
 
-    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+    def heads(self, span: Span) -> Iterator[Head]:
         """Yield what `scan` does, without values: large ones are not read."""
+
+    def first(self, prefix: bytes) -> Entry | None:
+        """Return the first entry whose key begins with the prefix. Keys that ended before it do not make it slower."""
 
     def count(self, prefix: bytes) -> int:
         """Return how many keys begin with the prefix."""

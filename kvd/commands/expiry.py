@@ -4,22 +4,27 @@ from typing import Annotated
 
 from kvd.commands.base import Read, Write
 from kvd.commands.entry import Milliseconds, Reader, Writer
-from kvd.commands.fields import Argument, Duration, Key
+from kvd.commands.fields import Argument, Duration, Key, Option, Revision, Time
+from kvd.commands.values import check_entry
 
 
 class Expire(Write, tag="EXPIRE"):
     """Let a key end after so many seconds.
 
-    The result is 1, or 0 if there is no such key.
+    The result is 1, or 0 if there is no such key. With REVISION the entry has to be the one of that revision (0: it
+    does not exist); else CONFLICT, and nothing is changed.
     """
 
-    examples = ("EXPIRE session 60",)
+    examples = ("EXPIRE session 60", "EXPIRE session 60 REVISION 7")
+    added = 1
     key: Key
     ttl: Annotated[Duration, Argument("seconds", scale=1000)]
+    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:
         """Set the expiry; return how many keys got one."""
         entry = entries.get(self.key)
+        check_entry(self.revision, entry)
         if entry is None:
             return 0
         entries.put(self.key, entry.value, expires=now + self.ttl)
@@ -29,15 +34,19 @@ class Expire(Write, tag="EXPIRE"):
 class Persist(Write, tag="PERSIST"):
     """Take the expiry from a key.
 
-    The result is 1, or 0 if there is no such key or it stays already.
+    The result is 1, or 0 if there is no such key or it stays already. With REVISION the entry has to be the one of
+    that revision (0: it does not exist); else CONFLICT, and nothing is changed.
     """
 
-    examples = ("PERSIST session",)
+    examples = ("PERSIST session", "PERSIST session REVISION 7")
+    added = 1
     key: Key
+    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Drop the expiry; return how many keys lost one."""
         entry = entries.get(self.key)
+        check_entry(self.revision, entry)
         if entry is None or entry.expires is None:
             return 0
         entries.put(self.key, entry.value, expires=None)
@@ -60,3 +69,28 @@ class Ttl(Read, tag="TTL"):
         if entry is None:
             return None
         return -1 if entry.expires is None else entry.expires - now
+
+
+class GetEx(Write, tag="GETEX"):
+    """Return the value of a key, or nil, and change its expiry in one step.
+
+    EX, PX and AT make it expire, PERSIST takes its expiry away; without any of them nothing is changed.
+    """
+
+    examples = ("GETEX session EX 60", "GETEX session PERSIST")
+    exclusive = (("ttl", "at", "persist"),)
+    key: Key
+    ttl: Annotated[Duration | None, Option("EX", "seconds", scale=1000), Option("PX", "ms")] = None
+    at: Annotated[Time | None, Option("AT", "unix-ms")] = None
+    persist: Annotated[bool | None, Option("PERSIST")] = None
+
+    def run(self, entries: Writer, now: Milliseconds) -> bytes | None:
+        """Set or drop the expiry; return the value."""
+        self.check_exclusive()
+        entry = entries.get(self.key)
+        if entry is None:
+            return None
+        expires = now + self.ttl if self.ttl is not None else self.at
+        if expires is not None or (self.persist and entry.expires is not None):
+            entries.put(self.key, entry.value, expires=expires)
+        return entry.value

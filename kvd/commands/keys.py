@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from kvd.commands.base import Read, Write
-from kvd.commands.entry import Entry, Milliseconds, Reader, Writer
+from kvd.commands.entry import Entry, Milliseconds, Reader, Writer, span_of
 from kvd.commands.fields import Key, Keys, Option, Prefix
 from kvd.errors import TooLarge
 from kvd.limits import CLEARED_KEYS_MAX, REPLY_BYTES_MAX, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX
@@ -57,28 +57,40 @@ class Scan(Read, tag="SCAN"):
     """Return a page of keys in byte order, and where the next begins.
 
     Give the second part of the result as AFTER to go on; nil: that was the last page. With VALUES each item
-    is an array of key, value, revision and expiry. A key that is there throughout a walk over all pages
-    comes exactly once.
+    is an array of key, value, revision and expiry. FROM is the first key that may come, TO the first that may not.
+    With REVERSE the last key comes first, and AFTER goes on to those before it. A key that is there throughout a walk
+    over all pages comes exactly once.
     """
 
-    examples = ("SCAN", "SCAN user: LIMIT 2", "SCAN user: AFTER user:1 VALUES")
+    examples = (
+        "SCAN",
+        "SCAN user: LIMIT 2",
+        "SCAN user: AFTER user:1 VALUES",
+        "SCAN FROM user:1 TO user:5",
+        "SCAN log: REVERSE LIMIT 10",
+    )
+    added = 3
     prefix: Prefix | None = None
     after: Annotated[Key | None, Option("AFTER", "key")] = None
     limit: Annotated[ScanLimit | None, Option("LIMIT", "n")] = None
     values: Annotated[bool | None, Option("VALUES")] = None
+    start: Annotated[Key | None, Option("FROM", "key")] = None
+    stop: Annotated[Key | None, Option("TO", "key")] = None
+    reverse: Annotated[bool | None, Option("REVERSE")] = None
 
     def run(self, entries: Reader, now: Milliseconds) -> list[Any]:  # noqa: ARG002
         """Return [items, next]."""
+        span = span_of(self.prefix or b"", self.after, self.start, self.stop, is_reverse=bool(self.reverse))
         limit = self.limit or SCAN_LIMIT_DEFAULT
         if not self.values:
-            keys = [head.key for head in islice(entries.heads(self.prefix or b"", self.after), limit + 1)]
+            keys = [head.key for head in islice(entries.heads(span), limit + 1)]
             shown = keys[:limit]
             while sum(map(len, shown)) > REPLY_BYTES_MAX:
                 shown = shown[: len(shown) // 2]
             return [shown, None if len(shown) == len(keys) else shown[-1]]
         page: list[Entry] = []
         size = 0
-        for entry in entries.scan(self.prefix or b"", self.after):
+        for entry in entries.scan(span):
             size += len(entry.key) + len(entry.value)
             if len(page) == limit or (page and size > REPLY_BYTES_MAX):
                 return [self.items(page), page[-1].key]
@@ -117,7 +129,7 @@ class ClearPrefix(Write, tag="CLEARPREFIX"):
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Clear them; return how many."""
         most = CLEARED_KEYS_MAX + 1 if self.limit is None else self.limit
-        found = list(islice(entries.heads(self.prefix, None), most))
+        found = list(islice(entries.heads(span_of(self.prefix)), most))
         if len(found) > CLEARED_KEYS_MAX:
             raise TooLarge(
                 f"more than {CLEARED_KEYS_MAX} keys begin with this: clear them in parts, with LIMIT {CLEARED_KEYS_MAX}"

@@ -12,7 +12,7 @@ from kvd.commands import COMMANDS, FAMILIES
 from kvd.commands.base import Command
 from kvd.commands.syntax import Parameter, Shape, Syntax, syntax_of
 
-DATE = "November 21, 2026"  # when the text below, or a command, was last changed
+DATE = "November 30, 2026"  # when the text below, or a command, was last changed
 
 HEAD = r"""
 .\" Made by `python -m kvd.commands.manual >man/kvd-commands.7`: change the command classes, not this file.

@@ -3,10 +3,11 @@
 import re
 from typing import Annotated
 
-from kvd.commands.base import Read, Write
+from kvd.commands.base import Read, Wait, Write
 from kvd.commands.entry import Entry, Milliseconds, Reader, Writer
-from kvd.commands.fields import Duration, Integer, Key, Keys, Option, Pairs, Revision, Time, Value
-from kvd.errors import Conflict, TooLarge, WrongType
+from kvd.commands.fields import Duration, Integer, Key, Keys, Option, Pairs, Prefix, Revision, Time, Value
+from kvd.commands.fields import Wait as WaitMs
+from kvd.errors import BadArgument, Conflict, TooLarge, WrongType
 from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
 
 INTEGER = re.compile(rb"-?(0|[1-9][0-9]{0,18})")
@@ -77,19 +78,37 @@ class Set(Write, tag="SET"):
 
 def check_revision(wanted: int | None, found: int) -> None:
     """Raise Conflict when an entry is not at the revision wanted (0: must not exist; None: any)."""
-    if wanted is not None and wanted != found:
-        state = f"exists, at revision {found}" if found else "does not exist"
-        raise Conflict(f"the key {state}", revision=found)
+    if wanted is None or wanted == found:
+        return
+    if not found:
+        raise Conflict("the key does not exist", revision=0)
+    state = f"is at revision {found}, not {wanted}" if wanted else f"exists, at revision {found}"
+    raise Conflict(f"the key {state}", revision=found)
+
+
+def check_entry(wanted: int | None, entry: Entry | None) -> None:
+    """Raise Conflict when what there is of a key is not at the revision wanted (0: must not exist; None: any)."""
+    check_revision(wanted, 0 if entry is None else entry.revision)
 
 
 class Clear(Write, tag="CLEAR"):
-    """End keys; the result is how many existed."""
+    """End keys; the result is how many existed.
 
-    examples = ("CLEAR city", "CLEAR city country")
+    With REVISION, which takes one key, the entry has to be the one of that revision (0: it does not exist); else
+    CONFLICT, and nothing is changed.
+    """
+
+    examples = ("CLEAR city", "CLEAR city country", "CLEAR city REVISION 7")
+    added = 1
     keys: Keys
+    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Clear them; return how many there were."""
+        if self.revision is not None:
+            if len(self.keys) > 1:
+                raise BadArgument(f"REVISION is of one key, and {len(self.keys)} are given: use a TRANSACTION")
+            check_entry(self.revision, entries.get(self.keys[0]))
         entries.read_ahead(self.keys)
         return sum([entries.clear(key) for key in self.keys])
 
@@ -108,31 +127,70 @@ class MultiGet(Read, tag="MULTIGET"):
 class MultiSet(Write, tag="MULTISET"):
     """Set many keys at once, all of them or none.
 
-    Expiries that they had are dropped.
+    EX, PX and AT, which come after the last pair, make all of them expire; without, expiries that they had are
+    dropped.
     """
 
-    examples = ("MULTISET city Ahmedabad country India",)
+    examples = ("MULTISET city Ahmedabad country India", "MULTISET session:1 8f3a session:2 91bc EX 60")
+    exclusive = (("ttl", "at"),)
+    added = 2
     pairs: Pairs
+    ttl: Annotated[Duration | None, Option("EX", "seconds", scale=1000), Option("PX", "ms")] = None
+    at: Annotated[Time | None, Option("AT", "unix-ms")] = None
 
-    def run(self, entries: Writer, now: Milliseconds) -> None:  # noqa: ARG002
+    def run(self, entries: Writer, now: Milliseconds) -> None:
         """Set them."""
         entries.read_ahead([key for key, _ in self.pairs])
-        entries.put_many(self.pairs)
+        if self.ttl is self.at is None:
+            entries.put_many(self.pairs)  # in C, where it was built
+            return
+        self.check_exclusive()
+        expires = self.at if self.ttl is None else now + self.ttl
+        for key, value in self.pairs:
+            entries.put(key, value, expires=expires)
 
 
 class Take(Write, tag="TAKE"):
-    """Return the value of a key and end it, or nil."""
+    """Return the value of a key and end it, or nil.
 
-    examples = ("TAKE job:17",)
+    With REVISION the entry has to be the one of that revision (0: it does not exist); else CONFLICT, and nothing is
+    changed.
+    """
+
+    examples = ("TAKE job:17", "TAKE job:17 REVISION 7")
+    added = 1
     key: Key
+    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> bytes | None:  # noqa: ARG002
         """Clear it; return the value it had."""
         entry = entries.get(self.key)
+        check_entry(self.revision, entry)
         if entry is None:
             return None
         entries.clear(self.key)
         return entry.value
+
+
+class TakeFirst(Write, tag="TAKEFIRST"):
+    """Return [key, value] of the first key of a prefix and end it, or nil.
+
+    With WAIT, when there is none yet, the reply comes with the first one, or with nil after so many milliseconds. A
+    key goes to one client, and of those that wait to the one that has waited longest. Under ONCE the same key comes
+    again when the command is sent again; without ONCE it is lost with a lost reply.
+    """
+
+    examples = ("TAKEFIRST job:", "TAKEFIRST job: WAIT 10000")
+    prefix: Prefix
+    wait_ms: Annotated[WaitMs | None, Option("WAIT", "ms")] = None
+
+    def run(self, entries: Writer, now: Milliseconds) -> tuple[bytes, bytes] | Wait | None:  # noqa: ARG002
+        """Clear it; return an array of its key and value, nil when there is none and none came in time."""
+        entry = entries.first(self.prefix)
+        if entry is None:
+            return Wait(entries.revision, self.prefix, self.wait_ms) if self.wait_ms else None
+        entries.clear_found(entry)
+        return entry.key, entry.value
 
 
 class Incr(Write, tag="INCR"):

@@ -19,6 +19,7 @@ from kvd.server.facts import Facts
 from kvd.server.frames import Request
 from kvd.server.parking import Parking
 from kvd.server.slowlog import COMMIT, READ_AHEAD
+from kvd.server.takers import Takers
 from kvd.server.tasks import Tasks
 from kvd.storage import Store
 
@@ -43,6 +44,7 @@ class Executor:
         self.slowlog = facts.slowlog
         self.engine = Engine(store)
         self.parking = Parking()
+        self.takers = Takers()
         self.applied = APPLIED
         self.read_only: str | None = None
         self.is_tight = False  # in memory
@@ -157,7 +159,8 @@ class Executor:
                 self.tasks.begin(envelope, command, self.facts, now)  # type: ignore[arg-type]
                 return None
             if type(reply) is Wait:
-                self.parking.stage(envelope, command, reply, now)  # type: ignore[arg-type]
+                waiting: Parking | Takers = self.takers if isinstance(command, Write) else self.parking
+                waiting.stage(envelope, command, reply, now)  # type: ignore[arg-type]
                 return None
             return wire.encode(reply)
         except Refused as error:
@@ -165,6 +168,16 @@ class Executor:
         except Exception:
             log.exception("event=defect a command raised; it changed nothing")
             return self.refuse(Internal("a defect of kvd: the command changed nothing; the log tells more"))
+
+    def outcome(self, command: Write, now: Milliseconds) -> Ok | Wait | Refused:
+        """Run a write of a client that waits."""
+        try:
+            return self.engine.apply(command, now)
+        except Refused as error:
+            return error
+        except Exception:
+            log.exception("event=defect a command raised; it changed nothing")
+            return Internal("a defect of kvd: the command changed nothing; the log tells more")
 
     def tell(self, command: Command | Refused, now: Milliseconds) -> Ok | None:
         """Run a command about the daemon, None for a task; raise what was wrong with one that could not be decoded."""
@@ -206,9 +219,11 @@ class Executor:
             if not staging.is_empty:
                 self.commit_timed(staging.take())
             self.parking.commit()
+            self.takers.commit()
             return staging.rows
         finally:
             self.parking.drop()
+            self.takers.drop()
             staging.drop()
 
     def commit_timed(self, staged: Staged) -> None:

@@ -167,5 +167,5 @@ def traffic_facts(server: "Server") -> dict[str, Any]:
         "watchers_cut": server.watchers.cut,
         "connections_refused": server.capacity.refused,
         "topics": len(server.publisher.topics),
-        "waiting": len(server.parking.parked),
+        "waiting": len(server.waits),
     }

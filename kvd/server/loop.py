@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
@@ -18,9 +17,8 @@ from time import perf_counter, sleep
 import zmq
 
 from kvd import wire
-from kvd.commands.base import Ok
 from kvd.commands.entry import Milliseconds, Row
-from kvd.errors import Busy, Corrupt, Full, Internal, Refused, ShuttingDown, StorageFailed
+from kvd.errors import Corrupt, Internal, Refused, ShuttingDown, StorageFailed
 from kvd.limits import (
     EXPIRED_PER_BATCH_MAX,
     EXPIRY_INTERVAL_MS,
@@ -37,18 +35,15 @@ from kvd.server.executor import Executor
 from kvd.server.facts import Facts, clients_of, sections_of
 from kvd.server.latency import Latency
 from kvd.server.memory import MemoryGuard
-from kvd.server.parking import Parked
 from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
 from kvd.server.service import Service
 from kvd.server.slowlog import SlowLog
 from kvd.server.tasks import Maintenance, Tasks
+from kvd.server.waits import PASSING, Waits
 from kvd.storage import Store
 
 log = logging.getLogger("kvd")
-
-# A commit that failed like this has changed nothing, and the next may succeed.
-PASSING = (Full, Busy)
 
 LOOK_MS = 5
 SIGNALS_MAX = 4096
@@ -84,7 +79,6 @@ class Server:
             clients=partial(clients_of, self),
         )
         self.executor = Executor(store, self.clock, self.facts, self.tasks)
-        self.parking = self.executor.parking
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self.open_sockets(keys)
@@ -96,6 +90,7 @@ class Server:
         except BaseException:
             self.context.destroy(linger=0)
             raise
+        self.waits = Waits(self.executor, self.requests, fail=self.fail, after_commit=self.after_commit)
         self.batches = 0
         self.damaged: set[bytes] = set()
         self.started = self.clock.now()
@@ -158,6 +153,7 @@ class Server:
         self.is_lone = len(batch) == 1 and began - self.answered < LONE_S
         commits, commit_ns = self.executor.commits, self.executor.commit_ns
         self.run_batch(batch)
+        self.waits.give_keys(now)
         self.answered = perf_counter()
         if batch:
             self.latency.note(len(batch), self.answered - began)
@@ -194,7 +190,7 @@ class Server:
     def wait_ms(self) -> int:
         """Return how long nothing is due."""
         now = self.clock.now()
-        due = [self.publisher.next_heartbeat, self.parking.next_until() or now + EXPIRY_INTERVAL_MS]
+        due = [self.publisher.next_heartbeat, self.waits.next_due(now) or now + EXPIRY_INTERVAL_MS]
         if self.read_only is None:
             due.append(self.next_expiry)
             if self.store.fsync == "interval" and self.store.unsynced:
@@ -203,7 +199,7 @@ class Server:
 
     def tick(self, now: Milliseconds) -> None:
         """Do what is due: heartbeats, waits that are over, and what writes, as long as that can be."""
-        self.end_waits(now)
+        self.waits.end_over(now)
         self.end_tasks()
         self.tend_memory(now)
         if self.is_hung_up:
@@ -290,7 +286,7 @@ class Server:
         """Publish changes, and answer those who waited for them."""
         if rows:
             self.publisher.publish(rows)
-            self.wake(rows, now)
+            self.waits.wake(rows, now)
         if self.store.compacted > self.published_compacted:
             self.published_compacted = self.store.compacted
             self.publisher.control(wire.compacted(self.published_compacted))
@@ -321,24 +317,6 @@ class Server:
                 log.error("event=damaged_entry key=%r %s", key, error)  # noqa: TRY400  # not a defect
                 self.damaged.add(key)
 
-    def wake(self, rows: list[Row], now: Milliseconds) -> None:
-        """Answer those who waited for a change: from where these rows begin, since none before concerned them."""
-        for parked in self.parking.take_matching(rows):
-            try:
-                body = wire.encode(self.executor.engine.apply(parked.after(rows[0][0] - 1), now))
-            except Refused as error:
-                body = self.executor.refuse(error)
-            self.requests.reply(parked.envelope, body)
-
-    def end_waits(self, now: Milliseconds) -> None:
-        """Tell those whose time is over that nothing has come."""
-        self.answer_empty(self.parking.take_over(now))
-
-    def answer_empty(self, waiting: Iterable[Parked]) -> None:
-        """Tell those who wait that nothing has come."""
-        for parked in waiting:
-            self.requests.reply(parked.envelope, wire.encode(Ok(self.store.revision, [])))
-
     def end_tasks(self) -> None:
         """Tell what became of tasks that are done."""
         for envelope, outcome in self.tasks.finished():
@@ -358,7 +336,7 @@ class Server:
             before = self.doorkeeper.access
             if not self.doorkeeper.read_again():
                 return
-            self.answer_empty(self.parking.take_all())
+            self.waits.end_all()
             if self.doorkeeper.access.takes_from(before):
                 self.watchers.cut_all()
 
@@ -380,8 +358,7 @@ class Server:
         self.service.tell("STOPPING=1")
         self.turn(0)
         ending = ShuttingDown("the daemon is about to end; ask again")
-        for parked in self.parking.take_all():
-            self.requests.reply(parked.envelope, self.executor.refuse(ending))
+        self.waits.refuse_all(ending)
         self.tasks.stop()
         self.end_tasks()
         self.last_sync()

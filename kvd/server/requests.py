@@ -75,3 +75,21 @@ class Requests:
     def reply(self, envelope: list[bytes], body: bytes) -> None:
         """Send one reply."""
         self.send([(envelope, b"")], [body])
+
+    def is_begun(self, envelope: list[bytes]) -> bool:
+        """Begin a reply, which `end` has to follow before anything else is sent; return whether its client is there."""
+        self.socket.get(zmq.EVENTS)  # lets libzmq take in who has gone
+        try:
+            self.socket.send(envelope[0], zmq.SNDMORE | zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            self.replies_dropped += 1
+            return False
+        return True
+
+    def end(self, envelope: list[bytes], body: bytes) -> None:
+        """End a reply that was begun."""
+        for frame in envelope[1:]:
+            self.socket.send(frame, zmq.SNDMORE)
+        self.socket.send(body)

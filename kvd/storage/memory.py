@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush, merge
 from typing import Any
 
-from kvd.commands.entry import Entry, Found, Milliseconds, Row, overlaid, span_of
+from kvd.commands.entry import Entry, Found, Milliseconds, Row, Span, overlaid
 from kvd.limits import MEMORY_BYTES_MAX
 from kvd.storage.fold import Plan
 from kvd.storage.records import MISSING, Records, plan, records
@@ -30,11 +30,10 @@ class Order:
         self.sorted: list[bytes] = []
         self.recent: list[bytes] = []  # sorted too, and short: those that have come since
 
-    def between(self, prefix: bytes, after: bytes | None) -> Iterator[bytes]:
-        """Return the keys that begin with the prefix and come after `after`."""
+    def between(self, span: Span) -> Iterator[bytes]:
+        """Return the keys of a span, in its order."""
         self.catch_up()
-        start, end = span_of(prefix, after)
-        return merge(part(self.sorted, start, end), part(self.recent, start, end))
+        return merge(part(self.sorted, span), part(self.recent, span), reverse=span.is_reverse)
 
     @property
     def unsorted(self) -> int:
@@ -52,9 +51,10 @@ class Order:
             self.recent = []
 
 
-def part(keys: list[bytes], start: bytes, end: bytes | None) -> Iterator[bytes]:
-    """Yield those of sorted keys that are not before `start`, and before `end`."""
-    for at in range(bisect_left(keys, start), len(keys) if end is None else bisect_left(keys, end)):
+def part(keys: list[bytes], span: Span) -> Iterator[bytes]:
+    """Yield those of sorted keys that are in a span, in its order."""
+    places = range(bisect_left(keys, span.start), len(keys) if span.end is None else bisect_left(keys, span.end))
+    for at in reversed(places) if span.is_reverse else places:
         yield keys[at]
 
 
@@ -203,11 +203,11 @@ class Memory:
         """Return whether an overlay knows better than the table."""
         return self.records.revision(key) > self.folded
 
-    def scan(self, below: Iterator[Found], prefix: bytes, after: bytes | None) -> Iterator[Found]:
-        """Return a walk over the table with the overlays in front of it."""
+    def scan(self, below: Iterator[Found], span: Span) -> Iterator[Found]:
+        """Return a walk over a span of the table with the overlays in front of it."""
         self.is_walked = self.fresh.is_walked = True
         for overlay in reversed(self.overlays()):
-            below = overlaid(below, overlay, overlay.order.between(prefix, after))
+            below = overlaid(below, overlay, overlay.order.between(span), is_reverse=span.is_reverse)
         return below
 
     def due(self, now: Milliseconds) -> Iterator[bytes]:

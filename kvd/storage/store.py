@@ -14,12 +14,14 @@ from typing import Any
 from sqlite_utils.utils import sqlite3
 
 from kvd.commands.entry import (
+    ALL,
     SET,
     Change,
     Entry,
     Head,
     Milliseconds,
     Remembered,
+    Span,
     Staged,
     more_of,
 )
@@ -216,15 +218,15 @@ class Store(Upkeep):
         """Return the live values of keys if all are in memory and fit into a reply; else None."""
         return self.memory.records.values(keys, now, REPLY_BYTES_MAX)
 
-    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
-        """Yield entries in byte order, expired ones too."""
+    def scan(self, span: Span = ALL) -> Iterator[Entry]:
+        """Yield the entries of a span, in its order, expired ones too."""
         with refusals():
-            yield from self.memory.scan(self.table.scan(prefix, after), prefix, after)
+            yield from self.memory.scan(self.table.scan(span), span)
 
-    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
-        """Yield entries in byte order without their values, expired ones too."""
+    def heads(self, span: Span = ALL) -> Iterator[Head]:
+        """Yield the entries of a span, in its order, without their values, expired ones too."""
         with refusals():
-            yield from self.memory.scan(self.table.heads(prefix, after), prefix, after)
+            yield from self.memory.scan(self.table.heads(span), span)
 
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries live at this time have keys that begin with the prefix."""

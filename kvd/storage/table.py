@@ -11,7 +11,7 @@ from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3
 
 from kvd import core
-from kvd.commands.entry import SET, Entry, Head, Milliseconds, prefix_end, span_of
+from kvd.commands.entry import SET, Entry, Head, Milliseconds, Span, prefix_end
 from kvd.errors import Corrupt
 from kvd.storage.checksum import is_whole, is_whole_head, mark_seal
 from kvd.storage.database import Connection, connect_migrated, free_bytes, opened
@@ -32,6 +32,7 @@ SELECT_MANY = (
 )
 SCAN_FROM = "SELECT {} FROM entry WHERE key >= ? ORDER BY key"
 SCAN_SPAN = "SELECT {} FROM entry WHERE key >= ? AND key < ? ORDER BY key"
+DESCENDING = " DESC"
 COUNT_FROM = "SELECT count(*) FROM entry WHERE key >= ?"
 COUNT_SPAN = "SELECT count(*) FROM entry WHERE key >= ? AND key < ?"
 # Only entries that expire are in this index, the first to go first.
@@ -128,19 +129,19 @@ class Table:
                     found[row[0]] = checked(row)
         return found
 
-    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
-        """Yield entries in byte order, as the table was when the first was asked for."""
-        return map(checked, self.walk(COLUMNS, prefix, after))
+    def scan(self, span: Span) -> Iterator[Entry]:
+        """Yield the entries of a span, in its order, as the table was when the first was asked for."""
+        return map(checked, self.walk(COLUMNS, span))
 
-    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
+    def heads(self, span: Span) -> Iterator[Head]:
         """Yield entries without their values, which are not read, as `scan` does."""
-        return map(checked_head, self.walk(HEAD_COLUMNS, prefix, after))
+        return map(checked_head, self.walk(HEAD_COLUMNS, span))
 
-    def walk(self, columns: str, prefix: bytes, after: bytes | None) -> Iterator[Any]:
-        """Yield rows in byte order."""
-        start, end = span_of(prefix, after)
-        sql, span = (SCAN_FROM, (start,)) if end is None else (SCAN_SPAN, (start, end))
-        with closing(self.db.execute(sql.format(columns), span)) as cursor:
+    def walk(self, columns: str, span: Span) -> Iterator[Any]:
+        """Yield the rows of a span, in its order."""
+        sql, bounds = (SCAN_FROM, (span.start,)) if span.end is None else (SCAN_SPAN, (span.start, span.end))
+        order = DESCENDING if span.is_reverse else ""
+        with closing(self.db.execute(sql.format(columns) + order, bounds)) as cursor:
             yield from cursor
 
     def count(self, prefix: bytes) -> tuple[int, Mark]:

@@ -54,7 +54,7 @@ class Load:
             for _ in range(self.task.connections):
                 self.connections.append(pool.acquire(traits_of(Ping), until))
             for connection in self.connections:
-                check(connection.exchange(wire.encode(Ping()), time.monotonic() + self.task.timeout))
+                check(connection.exchange(wire.encode_command(Ping()), time.monotonic() + self.task.timeout))
         except DeadlineExceeded:
             return failed(NoReply("PING: no reply in time"))
         except ConnectionLost as lost:
@@ -104,7 +104,7 @@ class Load:
 
     def send(self, connection: Connection, make: Any) -> None:
         """Send a command and note when. Raises ConnectionLost."""
-        body = wire.encode(make(self.prefix, self.random))
+        body = wire.encode_command(make(self.prefix, self.random))
         self.begun[connection.fileno()] = time.perf_counter()
         connection.start(body)
 

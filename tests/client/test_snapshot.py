@@ -8,7 +8,7 @@ from support.hypotheses import examples
 
 from kvd.client import snapshot as snapshot_module
 from kvd.client.snapshot import PAGE_KEYS, Snapshot
-from kvd.commands.entry import Change
+from kvd.commands.entry import ALL, Change
 from kvd.commands.keys import Scan
 from kvd.commands.values import Clear, Set
 
@@ -89,5 +89,5 @@ def test_a_snapshot_and_the_changes_after_it_are_the_state_and_no_key_goes_back(
     finally:
         snapshot_module.PAGE_KEYS = PAGE_KEYS
     watched = {key: found for key, found in state.items() if key.startswith(tuple(prefixes)) and found[1] is not None}
-    expected = bench.engine.staging.scan(b"", None)
+    expected = bench.engine.staging.scan(ALL)
     assert watched == {e.key: (e.revision, e.value) for e in expected if e.key.startswith(tuple(prefixes))}

@@ -1,5 +1,7 @@
 """TRANSACTION and ONCE."""
 
+from hashlib import blake2b
+
 import pytest
 from msgspec import Raw
 from support.fakes import NOW, Bench
@@ -7,10 +9,10 @@ from support.fakes import NOW, Bench
 from kvd import staging, wire
 from kvd.commands import atomic
 from kvd.commands.atomic import Once, Transaction, weight
-from kvd.commands.base import Ok
+from kvd.commands.base import Ok, Wait
 from kvd.commands.expiry import Expire, Persist, Ttl
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
+from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
 from kvd.limits import ONCE_KEPT_MS
 
 A, B = b"a", b"b"
@@ -180,6 +182,47 @@ def test_a_write_runs_once_and_its_first_reply_is_given_again(bench, given, comm
     assert isinstance(again.result, Raw)
     assert encoded(again) == encoded(first) == Ok(len(changes), result)
     assert bench.changes(head)[:-1] == changes[head:]
+
+
+@pytest.mark.parametrize(
+    ("command", "array"),
+    [
+        (Clear([A]), ["CLEAR", [A]]),
+        (Take(A), ["TAKE", A]),
+        (Expire(A, 5), ["EXPIRE", A, 5]),
+        (Persist(A), ["PERSIST", A]),
+        (MultiSet([(A, b"1")]), ["MULTISET", [[A, b"1"]]]),
+        (Transaction([], [Clear([A]), Take(A)]), ["TRANSACTION", [], [["CLEAR", [A]], ["TAKE", A]]]),
+    ],
+)
+def test_what_a_token_was_used_for_before_fields_were_added_counts_after_it(bench, command, array):
+    bench.given(once(command))
+    digest = blake2b(wire.encode(array), digest_size=16).digest()
+    assert bench.engine.staging.remembered(TOKEN).digest == digest
+
+
+def test_a_wait_is_not_remembered_and_what_it_takes_is(bench):
+    waiting = once(TakeFirst(A, 5))
+    assert bench.run(waiting) == Wait(0, A, 5)
+    assert waiting.wait_ms == 5
+    assert once(Take(A)).wait_ms is None
+    bench.given(Set(A, b"1"), Set(B, b"2"))
+    assert bench.run(waiting) == (A, b"1")
+    assert encoded(bench.reply(waiting)).result == [A, b"1"]
+
+
+def test_nothing_is_waited_for_within_a_transaction(bench):
+    bench.given(Set(A, b"1"))
+    message = "command 1 (TAKEFIRST): within a transaction nothing can be waited for: leave WAIT out"
+    refused = ("BAD_ARGUMENT", message, {"index": 1})
+    assert bench.run(Transaction([], [Get(A), TakeFirst(A, 5)])) == refused
+    assert bench.run(Transaction([], [TakeFirst(A), TakeFirst(A)])) == [(A, b"1"), None]
+
+
+def test_a_token_knows_a_command_with_an_added_field_from_one_without(bench):
+    bench.given(Set(A, b"1"), once(Take(A, revision=1)))
+    assert bench.run(once(Take(A)))[0] == "CONFLICT"
+    assert encoded(bench.reply(once(Take(A, revision=1)))).result == b"1"
 
 
 def test_a_token_of_another_command_is_refused(bench):

@@ -1,13 +1,16 @@
-"""EXPIRE, PERSIST, TTL, and the sweep that ends what has expired."""
+"""EXPIRE, PERSIST, TTL, GETEX, and the sweep that ends what has expired."""
 
 import pytest
 from support.fakes import NOW
 
-from kvd.commands.expiry import Expire, Persist, Ttl
+from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
 from kvd.commands.values import Clear, Get, Set
 
 A = b"a"
 STAYS, FADES = Set(A, b"1"), Set(A, b"1", ttl=10)
+MOVED = ("CONFLICT", "the key is at revision 1, not 2", {"revision": 1})
+EXISTS = ("CONFLICT", "the key exists, at revision 1", {"revision": 1})
+MISSING = ("CONFLICT", "the key does not exist", {"revision": 0})
 
 
 def wrote(expires, revision=2):
@@ -20,13 +23,37 @@ def wrote(expires, revision=2):
         ([], Expire(A, 5), 0, []),
         ([STAYS], Expire(A, 5), 1, wrote(NOW + 5)),
         ([FADES], Expire(A, 50), 1, wrote(NOW + 50)),
+        ([STAYS], Expire(A, 5, revision=1), 1, wrote(NOW + 5)),
+        ([STAYS], Expire(A, 5, revision=2), MOVED, []),
+        ([STAYS], Expire(A, 5, revision=0), EXISTS, []),
+        ([], Expire(A, 5, revision=2), MISSING, []),
+        ([], Expire(A, 5, revision=0), 0, []),
         ([], Persist(A), 0, []),
         ([STAYS], Persist(A), 0, []),
         ([FADES], Persist(A), 1, wrote(None)),
+        ([FADES], Persist(A, revision=1), 1, wrote(None)),
+        ([FADES], Persist(A, revision=2), MOVED, []),
+        ([STAYS], Persist(A, revision=2), MOVED, []),
+        ([], Persist(A, revision=2), MISSING, []),
+        ([], Persist(A, revision=0), 0, []),
         ([], Ttl(A), None, []),
         ([STAYS], Ttl(A), -1, []),
         ([FADES], Ttl(A), 10, []),
         ([FADES, Clear([A])], Ttl(A), None, []),
+        ([], GetEx(A, ttl=5), None, []),
+        ([STAYS], GetEx(A, ttl=5), b"1", wrote(NOW + 5)),
+        ([STAYS], GetEx(A, at=7), b"1", wrote(7)),
+        ([FADES], GetEx(A, ttl=50), b"1", wrote(NOW + 50)),
+        ([FADES], GetEx(A, persist=True), b"1", wrote(None)),
+        ([STAYS], GetEx(A, persist=True), b"1", []),
+        ([FADES], GetEx(A, persist=False), b"1", []),
+        ([FADES], GetEx(A), b"1", []),
+        (
+            [STAYS],
+            GetEx(A, ttl=5, persist=True),
+            ("BAD_ARGUMENT", "ttl and persist exclude each other: give one of them", {}),
+            [],
+        ),
     ],
 )
 def test_a_command_gives_its_result_and_its_changes(bench, given, command, result, changes):
@@ -35,7 +62,10 @@ def test_a_command_gives_its_result_and_its_changes(bench, given, command, resul
     assert bench.changes(head) == changes
 
 
-@pytest.mark.parametrize(("command", "live", "gone"), [(Expire(A, 1), 1, 0), (Persist(A), 1, 0), (Ttl(A), 1, None)])
+@pytest.mark.parametrize(
+    ("command", "live", "gone"),
+    [(Expire(A, 1), 1, 0), (Persist(A), 1, 0), (Ttl(A), 1, None), (GetEx(A, 5), b"1", None)],
+)
 def test_an_entry_is_there_until_the_millisecond_it_expires(bench, command, live, gone):
     bench.given(FADES)
     assert bench.at(NOW + 10).run(command) == gone

@@ -12,20 +12,22 @@ from kvd.commands.values import MultiSet, Set
 USAGE = """
 GET key
 SET key value [EX seconds | PX ms | AT unix-ms | KEEPTTL] [NX | XX | REVISION n] [PREVIOUS]
-CLEAR key...
+CLEAR key... [REVISION n]
 MULTIGET key...
-MULTISET key value...
-TAKE key
+MULTISET key value... [EX seconds | PX ms | AT unix-ms]
+TAKE key [REVISION n]
+TAKEFIRST prefix [WAIT ms]
 INCR key [by]
 APPEND key value
 EXISTS key...
 ENTRY key [VALUE]
-SCAN [prefix] [AFTER key] [LIMIT n] [VALUES]
+SCAN [prefix] [AFTER key] [LIMIT n] [VALUES] [FROM key] [TO key] [REVERSE]
 COUNT [prefix]
 CLEARPREFIX prefix [LIMIT n]
-EXPIRE key seconds
-PERSIST key
+EXPIRE key seconds [REVISION n]
+PERSIST key [REVISION n]
 TTL key
+GETEX key [EX seconds | PX ms | AT unix-ms | PERSIST]
 TRANSACTION conditions commands
 ONCE token command
 CHANGES since [prefix] [LIMIT n] [WAIT ms]
@@ -51,12 +53,13 @@ def test_a_row_of_commands_is_all_that_is_known_of_a_command():
         "family": "expiry",
         "access": "write",
         "summary": "Let a key end after so many seconds.",
-        "syntax": "EXPIRE key seconds",
+        "syntax": "EXPIRE key seconds [REVISION n]",
         "arguments": [
             {"name": "key", "type": "key", "required": True, "syntax": "key"},
             {"name": "ttl", "type": "milliseconds", "required": True, "syntax": "seconds"},
+            {"name": "revision", "type": "revision", "required": False, "syntax": "REVISION n"},
         ],
-        "examples": ["EXPIRE session 60"],
+        "examples": ["EXPIRE session 60", "EXPIRE session 60 REVISION 7"],
     }
 
 

@@ -1,10 +1,11 @@
-"""GET, SET, CLEAR, MULTIGET, MULTISET, TAKE, INCR, APPEND: rows of what was, what is asked, what comes of it."""
+"""The family `values`: rows of what was, what is asked, what comes of it."""
 
 import pytest
 from support.fakes import NOW
 
 from kvd import staging
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take
+from kvd.commands.base import Wait
+from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
 from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
 
 A, B = b"a", b"b"
@@ -23,6 +24,7 @@ def ended(revision, previous, key=A, kind="CLEAR", time=NOW):
 
 
 EXISTS = ("CONFLICT", "the key exists, at revision 1", {"revision": 1})
+MOVED = ("CONFLICT", "the key is at revision 1, not 2", {"revision": 1})
 MISSING = ("CONFLICT", "the key does not exist", {"revision": 0})
 
 
@@ -54,7 +56,7 @@ def exclude(one, other):
         ([], Set(A, b"1", revision=0), None, [wrote()]),
         ([SET_A], Set(A, b"2", revision=0), EXISTS, []),
         ([SET_A], Set(A, b"2", revision=1), None, [wrote(2, b"2", 1)]),
-        ([SET_A], Set(A, b"2", revision=2), EXISTS, []),
+        ([SET_A], Set(A, b"2", revision=2), MOVED, []),
         ([], Set(A, b"2", revision=2), MISSING, []),
         ([SET_A, Clear([A])], Set(A, b"2", revision=1), MISSING, []),
         ([SET_A], Set(A, b"2", previous=True), b"1", [wrote(2, b"2", 1)]),
@@ -78,13 +80,44 @@ def exclude(one, other):
         ([SET_A], Clear([A]), 1, [ended(2, 1)]),
         ([SET_A], Clear([A, A, B]), 1, [ended(2, 1)]),
         ([SET_A, Set(B, b"2")], Clear([B, A]), 2, [ended(3, 2, B), ended(4, 1)]),
+        ([SET_A], Clear([A], revision=1), 1, [ended(2, 1)]),
+        ([SET_A], Clear([A], revision=2), MOVED, []),
+        ([SET_A], Clear([A], revision=0), EXISTS, []),
+        ([], Clear([A], revision=1), MISSING, []),
+        ([], Clear([A], revision=0), 0, []),
+        (
+            [SET_A],
+            Clear([A, B], revision=1),
+            ("BAD_ARGUMENT", "REVISION is of one key, and 2 are given: use a TRANSACTION", {}),
+            [],
+        ),
         # MULTIGET, MULTISET
         ([SET_A], MultiGet([B, A, A]), [None, b"1", b"1"], []),
         ([FADING], MultiSet([(A, b"2"), (B, b"3")]), None, [wrote(2, b"2", 1), wrote(3, b"3", key=B)]),
         ([], MultiSet([(A, b"1"), (A, b"2")]), None, [wrote(), wrote(2, b"2", 1)]),
+        (
+            [SET_A],
+            MultiSet([(A, b"2"), (B, b"3")], 5),
+            None,
+            [wrote(2, b"2", 1, NOW + 5), wrote(3, b"3", expires=NOW + 5, key=B)],
+        ),
+        ([], MultiSet([(A, b"1"), (B, b"1")], at=7), None, [wrote(expires=7), wrote(2, expires=7, key=B)]),
+        ([], MultiSet([(A, b"1")], ttl=1, at=1), exclude("ttl", "at"), []),
         # TAKE
         ([], Take(A), None, []),
         ([SET_A], Take(A), b"1", [ended(2, 1)]),
+        ([SET_A], Take(A, revision=1), b"1", [ended(2, 1)]),
+        ([SET_A], Take(A, revision=2), MOVED, []),
+        ([SET_A], Take(A, revision=0), EXISTS, []),
+        ([], Take(A, revision=1), MISSING, []),
+        ([], Take(A, revision=0), None, []),
+        # TAKEFIRST
+        ([], TakeFirst(b""), None, []),
+        ([], TakeFirst(A, 5), Wait(0, A, 5), []),
+        ([SET_A], TakeFirst(A, 5), (A, b"1"), [ended(2, 1)]),
+        ([SET_A], TakeFirst(B, 5), Wait(1, B, 5), []),
+        ([SET_A], TakeFirst(B, 0), None, []),
+        ([Set(b"ab", b"2"), SET_A], TakeFirst(A), (A, b"1"), [ended(3, 2)]),
         # INCR
         ([], Incr(A), 1, [wrote()]),
         ([], Incr(A, -5), -5, [wrote(value=b"-5")]),
@@ -132,7 +165,10 @@ EXPIRED = ended(2, 1, kind="EXPIRED", time=NOW + 10)
         (Get(A), None, []),
         (MultiGet([A]), [None], []),
         (Take(A), None, []),
+        (TakeFirst(A), None, []),
         (Clear([A]), 0, []),
+        (Clear([A], revision=1), MISSING, []),
+        (Take(A, revision=1), MISSING, []),
         (Set(A, b"2", xx=True), MISSING, []),
         (Set(A, b"2", revision=1), MISSING, []),
         (Set(A, b"2", nx=True), None, [EXPIRED, ("SET", 3, A, b"2", 0, None, NOW + 10)]),

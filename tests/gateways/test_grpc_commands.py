@@ -40,9 +40,11 @@ CASES = {
     "SCAN": [
         ({}, one, [[b"a", b"b", b"c", b"n"], None]),
         ({"after": b"a", "limit": 1, "values": True}, one, [[[b"b", b"3", 3, None]], b"b"]),
+        ({"start": b"b", "stop": b"n", "reverse": True}, one, [[b"c", b"b"], None]),
     ],
     "COUNT": [({}, one, 4), ({"prefix": b"a"}, one, 1)],
     "EXPIRE": [({"key": b"a", "ttl": 10**9}, one, 1)],
+    "GETEX": [({"key": b"b", "ttl": 10**9}, one, b"3"), ({"key": b"b", "persist": True}, one, b"3")],
     "TTL": [({"key": b"a"}, shape, "int"), ({"key": b"b"}, one, -1), ({"key": b"x"}, one, None)],
     "PERSIST": [({"key": b"a"}, one, 1), ({"key": b"a"}, one, 0)],
     "TRANSACTION": [
@@ -64,8 +66,12 @@ CASES = {
         ({"token": b"12345678", "write": INSIDE}, one, -6),
     ],
     "TAKE": [({"key": b"x"}, one, b"y"), ({"key": b"x"}, one, None)],
+    "TAKEFIRST": [
+        ({"prefix": b"c", "wait_ms": 60_000}, one, [b"c", b""]),
+        ({"prefix": b"none", "wait_ms": 1}, one, None),
+    ],
     "CLEAR": [({"keys": [b"a", b"x"]}, one, 1)],
-    "CLEARPREFIX": [({"prefix": b"c", "limit": 5}, one, 1)],
+    "CLEARPREFIX": [({"prefix": b"n", "limit": 5}, one, 1)],
     "CHANGES": [({"since": 3, "limit": 1}, lambda result: result[0][:5], ["SET", 4, b"c", b"", 0])],
     "COMPACT": [({"revision": 2}, one, 2)],
     "PING": [({}, one, b"PONG"), ({"message": b"\xff"}, one, b"\xff")],
@@ -73,7 +79,7 @@ CASES = {
     "COMMANDS": [({"name": "get"}, lambda result: result[0]["syntax"], "GET key")],
     "CONFIG": [({"option": "fsync"}, lambda result: result["fsync"]["value"], "always")],
     "CHECK": [({}, sorted, ["changes", "entries"])],
-    "BACKUP": [({"name": "monday.kvd"}, lambda result: result["entries"], 2)],
+    "BACKUP": [({"name": "monday.kvd"}, lambda result: result["entries"], 1)],
     "SLOWLOG": [({"count": 1, "reset": True}, shape, "list")],
     "CLIENTS": [({}, lambda result: result[0]["transport"], "ipc")],
 }

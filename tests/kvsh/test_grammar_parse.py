@@ -8,13 +8,15 @@ from support.kvsh_cases import commands_of
 from kvd.commands import COMMANDS
 from kvd.commands.atomic import Once
 from kvd.commands.changes import Changes
-from kvd.commands.expiry import Expire
+from kvd.commands.expiry import Expire, GetEx
 from kvd.commands.keys import Scan
-from kvd.commands.values import Clear, Get, Incr, MultiSet, Set
+from kvd.commands.values import Clear, Get, Incr, MultiSet, Set, TakeFirst
 from kvsh.grammar.parse import command_of, line_of, parse
 from kvsh.grammar.shell import SHELL_WORDS, Begin, Format, Quit, Watch
 from kvsh.grammar.vocabulary import Mistake, vocabulary
 
+MULTISET = "MULTISET key value... [EX seconds | PX ms | AT unix-ms]"
+SCAN = "SCAN [prefix] [AFTER key] [LIMIT n] [VALUES] [FROM key] [TO key] [REVERSE]"
 SET = "SET key value [EX seconds | PX ms | AT unix-ms | KEEPTTL] [NX | XX | REVISION n] [PREVIOUS]"
 TYPED = [cls for name, cls in COMMANDS.items() if name.encode() in vocabulary() and name != "ONCE"]
 
@@ -33,7 +35,17 @@ TYPED = [cls for name, cls in COMMANDS.items() if name.encode() in vocabulary() 
         (b"set k -1", Set(b"k", b"-1")),
         (b"incr k -5", Incr(b"k", -5)),
         (b"clear a b c", Clear([b"a", b"b", b"c"])),
+        (b"clear a revision 7", Clear([b"a"], 7)),
+        (b'clear a "revision" "7"', Clear([b"a", b"revision", b"7"])),
+        (b"clear revision revision 7", Clear([b"revision"], 7)),
         (b"multiset a 1 b 2", MultiSet([(b"a", b"1"), (b"b", b"2")])),
+        (b"multiset a 1 b 2 ex 5", MultiSet([(b"a", b"1"), (b"b", b"2")], 5000)),
+        (b"multiset ex px at 9", MultiSet([(b"ex", b"px")], at=9)),
+        (b'multiset a 1 "ex" 5', MultiSet([(b"a", b"1"), (b"ex", b"5")])),
+        (b"scan from a to b reverse", Scan(start=b"a", stop=b"b", reverse=True)),
+        (b"takefirst job: wait 100", TakeFirst(b"job:", 100)),
+        (b"getex k ex 1.5", GetEx(b"k", 1500)),
+        (b"getex k persist", GetEx(b"k", persist=True)),
         (b"scan", Scan()),
         (b"scan limit 3", Scan(limit=3)),
         (b"scan 'limit' limit 3", Scan(b"limit", limit=3)),
@@ -59,7 +71,7 @@ def test_a_line_is_the_command_it_says(line, command):
     ("line", "message", "position"),
     [
         (b"", "there is no command: HELP lists them", 0),
-        (b" gte k", 'there is no command "gte": did you mean GET?', 1),
+        (b" gte k", 'there is no command "gte": did you mean GETEX or GET?', 1),
         (b"frobnicate k", 'there is no command "frobnicate": HELP lists them', 0),
         (b"\x1b[2Jx", r'there is no command "\x1b[2Jx": HELP lists them', 0),
         (b"x" * 50, f'there is no command "{"x" * 40}...": HELP lists them', 0),
@@ -78,19 +90,23 @@ def test_a_line_is_the_command_it_says(line, command):
         (b"set k v ex 0", f"SET: EX has to be at least 0.001; the syntax is {SET}", 0),
         (b"set '' v", f"SET: a key cannot be empty; the syntax is {SET}", 0),
         (b"get " + b"k" * 4097, "GET: key has to be at most 4096 bytes; the syntax is GET key", 0),
-        (b"clear" + b" k" * 10001, "CLEAR: key has to be at most 10000 items; the syntax is CLEAR key...", 0),
-        (b"multiset a 1 b", "MULTISET needs the value of the last pair; the syntax is MULTISET key value...", 14),
         (
-            b"scan limit 0",
-            "SCAN: LIMIT has to be at least 1; the syntax is SCAN [prefix] [AFTER key] [LIMIT n] [VALUES]",
+            b"clear" + b" k" * 10001,
+            "CLEAR: key has to be at most 10000 items; the syntax is CLEAR key... [REVISION n]",
             0,
         ),
-        (b"expire k x", 'EXPIRE: seconds is a number, not "x"; the syntax is EXPIRE key seconds', 9),
-        (b"expire k 0", "EXPIRE: seconds has to be at least 0.001; the syntax is EXPIRE key seconds", 0),
+        (b"multiset a 1 b", f"MULTISET needs the value of the last pair; the syntax is {MULTISET}", 14),
+        (
+            b"scan limit 0",
+            f"SCAN: LIMIT has to be at least 1; the syntax is {SCAN}",
+            0,
+        ),
+        (b"expire k x", 'EXPIRE: seconds is a number, not "x"; the syntax is EXPIRE key seconds [REVISION n]', 9),
+        (b"expire k 0", "EXPIRE: seconds has to be at least 0.001; the syntax is EXPIRE key seconds [REVISION n]", 0),
         (b"once 12345678", "ONCE needs the command; the syntax is ONCE token command", 13),
         (b"once 12345678 get k", "ONCE cannot run GET; the syntax is ONCE token command", 0),
         (b"once 12345678 get", "GET needs the key; the syntax is GET key", 17),
-        (b"once 12345678 gte k", 'there is no command "gte": did you mean GET?', 14),
+        (b"once 12345678 gte k", 'there is no command "gte": did you mean GETEX or GET?', 14),
         (b"begin if a", "BEGIN needs the revision after IF; the syntax is BEGIN [IF key revision...]", 10),
         (b"begin if", "BEGIN needs the key after IF; the syntax is BEGIN [IF key revision...]", 8),
     ],

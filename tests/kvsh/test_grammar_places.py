@@ -22,13 +22,13 @@ def test_what_is_offered_fits_the_place(line, expected):
 
 def test_choices_say_what_they_are():
     assert place(b"set k v ex 5 r").choices == (Choice("revision", "n"),)
-    assert place(b"take").choices == (Choice("take", "Return the value of a key and end it, or nil."),)
+    assert place(b"appe").choices == (Choice("append", "Add bytes to the end of a value and return its new length."),)
 
 
 def test_the_word_to_replace_and_the_words_to_quote_are_told():
     found = place(b'scan "us')
     assert (found.typed.start, found.typed.end, found.typed.value) == (5, 8, b"us")
-    assert found.reserved == {b"AFTER", b"LIMIT", b"VALUES"}
+    assert found.reserved == {b"AFTER", b"LIMIT", b"VALUES", b"FROM", b"TO", b"REVERSE"}
 
 
 @given(st.binary() | st.text("setcanlim kv'\"\\ ex").map(str.encode))

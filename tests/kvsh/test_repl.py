@@ -16,7 +16,7 @@ def test_commands_and_answers(shell, kv):
     assert say(shell, 'set city "Rann of Kutch"') == ["OK"]
     assert say(shell, "get city") == ['"Rann of Kutch"']
     assert say(shell, "incr n") == ["(integer) 1"]
-    assert say(shell, "gte city") == ['(error) there is no command "gte": did you mean GET?']
+    assert say(shell, "gte city") == ['(error) there is no command "gte": did you mean GETEX or GET?']
     assert say(shell, "incr city")[0].startswith("(error) WRONG_TYPE: the value is not a 64-bit integer")
     assert say(shell, "format json") == ["format is JSON"]
     assert say(shell, "get city") == ['"Rann of Kutch"']

@@ -58,8 +58,8 @@ def offered(endpoint, text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("tak", [("take ", -3)]),
-        ("3 tak", [("take ", -3)]),
+        ("appe", [("append ", -4)]),
+        ("3 appe", [("append ", -4)]),
         ("get ci", [("city ", -2), ('"ci ty" ', -2)]),
         ('get "ci', [('"ci ty" ', -3), ('"city" ', -3)]),
         ("clear city ci", [('"ci ty" ', -2)]),

@@ -78,8 +78,8 @@ def keys(kv):
 @pytest.mark.parametrize(
     ("line", "kind", "texts"),
     [
-        ("kvsh ge", "word", ["get"]),
-        ("kvsh GE", "word", ["GET"]),
+        ("kvsh ge", "word", ["get", "getex"]),
+        ("kvsh GE", "word", ["GET", "GETEX"]),
         ("kvsh --url tcp://127.0.0.1:1 --json mu", "word", ["multiget", "multiset"]),
         ("kvsh be", "word", []),  # BEGIN works in a script only
         ("kvsh help be", "word", ["begin"]),
@@ -168,15 +168,15 @@ def test_a_key_that_no_later_one_can_be_told_from_ends_the_search(answers, kv):
 
 def test_bash_is_shown_what_each_is_when_it_only_lists(answers, keys):
     listing = {"COMP_TYPE": str(ord("?"))}
-    line = "get  Return the value of a key, or nil."
-    answers("kvsh ge", expected=("word", [line]), **listing)
+    line = "ttl  Return how long a key has to live."
+    answers("kvsh tt", expected=("word", [line]), **listing)
     answers("kvsh get user:1", expected=("word", ["user:1", "user:10"]), **listing)
 
 
 def test_zsh_and_fish_are_told_what_each_is(answers, keys):
-    about = "Return the value of a key, or nil."
-    answers("kvsh ge", expected=(f"word\tget\tget  {about}", []), shell="zsh")
-    answers("kvsh ge", expected=(f"word\tget\t{about}", []), shell="fish")
+    about = "Return how long a key has to live."
+    answers("kvsh tt", expected=(f"word\tttl\tttl  {about}", []), shell="zsh")
+    answers("kvsh tt", expected=(f"word\tttl\t{about}", []), shell="fish")
     answers("kvsh --format=j", expected=("word\t--format=json\t", []), shell="zsh")
     answers("kvsh count o", expected=("key\torder:1\t", []), shell="fish")
     answers("kvsh -f ", expected=("file", []), shell="fish")

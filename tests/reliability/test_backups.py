@@ -78,7 +78,7 @@ def contents(directory):
     """Return revision, history and entries of a data directory, which is whole."""
     store = Store(directory)
     try:
-        found = store.revision, store.history, {entry.key: entry.value for entry in store.scan(b"", None)}
+        found = store.revision, store.history, {entry.key: entry.value for entry in store.scan()}
     finally:
         store.close()
     assert check(directory, lambda: None).damages == []

@@ -40,9 +40,10 @@ def kill_in_between(daemon, number):
         (lambda kv: kv.incr("n"), 2, b"2"),
         (lambda kv: kv.append("n", "x"), 2, b"1x"),
         (lambda kv: kv.take("n"), b"1", None),
+        (lambda kv: kv.take_first("", wait=20), (b"n", b"1"), None),
         (lambda kv: kv.run(Transaction([], [Incr(b"n"), Append(b"n", b"y")])), [2, 2], b"2y"),
     ],
-    ids=["INCR", "APPEND", "TAKE", "TRANSACTION"],
+    ids=["INCR", "APPEND", "TAKE", "TAKEFIRST", "TRANSACTION"],
 )
 def test_a_write_whose_reply_is_lost_three_times_across_a_kill_happens_once(daemon, kv, call, result, value):
     kv.set("n", "1")

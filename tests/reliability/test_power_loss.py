@@ -158,7 +158,7 @@ def verify(folder, story, mode, least, tokens):
     try:
         last = store.revision
         assert least <= last <= story.last, f"{least} was told, {last} is there"
-        found = {entry.key: (entry.revision, entry.value) for entry in store.scan(b"", None)}
+        found = {entry.key: (entry.revision, entry.value) for entry in store.scan()}
         assert found == story.entries(last)
         assert store.entries == len(found)
         upto, changes = store.changes(store.compacted, b"", 10**6)

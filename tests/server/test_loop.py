@@ -189,7 +189,7 @@ def test_a_fold_that_failed_for_good_ends_the_writes(rig, monkeypatch):
 
 def test_a_wait_that_is_refused_when_it_wakes_is_told(rig, monkeypatch):
     rig.send(["CHANGES", 0, b"a", None, 30_000])
-    while not rig.server.parking.parked:
+    while not rig.server.waits.parking.parked:
         rig.server.turn(20)
     monkeypatch.setattr("kvd.commands.changes.Changes.run", lambda *_: (_ for _ in ()).throw(Corrupt("damaged")))
     rig.send(["SET", b"a", b"1"])

@@ -30,6 +30,7 @@ TABLE = {
     "MULTIGET": ("read", lambda key: ["MULTIGET", [b"user:1", key]]),
     "MULTISET": ("write", lambda key: ["MULTISET", [[b"user:1", b"v"], [key, b"user:1"]]]),
     "TAKE": ("write", lambda key: ["TAKE", key]),
+    "TAKEFIRST": ("write", lambda key: ["TAKEFIRST", key]),
     "INCR": ("write", lambda key: ["INCR", key]),
     "APPEND": ("write", lambda key: ["APPEND", key, b"v"]),
     "EXISTS": ("read", lambda key: ["EXISTS", [b"user:1", key]]),
@@ -39,6 +40,7 @@ TABLE = {
     "CLEARPREFIX": ("write", lambda key: ["CLEARPREFIX", key]),
     "EXPIRE": ("write", lambda key: ["EXPIRE", key, 1000]),
     "PERSIST": ("write", lambda key: ["PERSIST", key]),
+    "GETEX": ("write", lambda key: ["GETEX", key, 1000]),
     "TTL": ("read", lambda key: ["TTL", key]),
     "TRANSACTION": ("write", lambda key: ["TRANSACTION", [[b"user:1", 1]], [["GET", b"user:1"], ["GET", key]]]),
     "ONCE": ("write", lambda key: ["ONCE", TOKEN, ["SET", key, b"v"]]),
@@ -155,6 +157,9 @@ def test_a_prefix_left_out_is_all_keys(executor, command):
     [
         ["TRANSACTION", [[b"other:1", 7]], [["GET", b"user:1"]]],
         ["SCAN", b"user:", b"other:1"],
+        ["SCAN", b"user:", None, None, None, b"other:1"],
+        ["SCAN", b"user:", None, None, None, None, b"user;"],
+        ["ONCE", TOKEN, ["TAKEFIRST", b"other:", 1000]],
         ["ONCE", TOKEN, ["TRANSACTION", [[b"other:1", 7]], [["GET", b"user:1"]]]],
     ],
 )

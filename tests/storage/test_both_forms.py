@@ -29,11 +29,17 @@ def command(chance, now, revision):
     some = [chance.choice(KEYS) for _ in range(chance.choice([1, 4, 15, 16, 40, 300]))]
     life = chance.choice([{}, {}, {"ttl": chance.choice([1, 3, 50])}, {"keep_ttl": True}, {"at": now + 5}])
     condition = chance.choice([{}, {}, {"nx": True}, {"xx": True}, {"revision": chance.choice([0, revision])}])
+    expires = {name: value for name, value in life.items() if name != "keep_ttl"}
+    at_revision = chance.choice([None, None, 0, revision])
     simple = [
         values.Set(key, value, **life, **condition, previous=chance.choice([None, True])), values.Get(key),
         values.MultiGet(some), values.MultiSet([(each, value) for each in some[:40]]), values.Clear(some[:3]),
-        values.Take(key), values.Incr(key, 1), values.Append(key, value), expiry.Expire(key, 2), expiry.Ttl(key),
+        values.MultiSet([(each, value) for each in some[:40]], **expires), values.Clear([key], at_revision),
+        values.Take(key, at_revision), expiry.Persist(key, at_revision), expiry.GetEx(key, **expires),
+        values.Incr(key, 1), values.Append(key, value), expiry.Expire(key, 2), expiry.Ttl(key),
         keys.Exists(some[:20]), keys.EntryOf(key, value=True), keys.Count(b"1"), keys.Scan(b"1", key, 5, values=True),
+        keys.Scan(limit=20, values=True, start=key, stop=chance.choice(KEYS), reverse=chance.choice([None, True])),
+        keys.Scan(b"2", key, 5, reverse=True), values.TakeFirst(chance.choice([b"", b"1", key])),
     ]  # fmt: skip
     if chance.random() < 0.1:
         return atomic.Transaction([(key, 0)][: chance.randint(0, 1)], chance.choices(simple, k=5))
@@ -51,7 +57,7 @@ def outcome(drive, asked, now):
 def seen(drive):
     """Return what is staged, committed and counted."""
     store, staging = drive.store, drive.engine.staging
-    return staging.rows, staging.last, staging.bytes, store.revision, store.entries, list(store.scan(b"", None))
+    return staging.rows, staging.last, staging.bytes, store.revision, store.entries, list(store.scan())
 
 
 def opened(directory, module):

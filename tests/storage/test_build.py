@@ -19,9 +19,7 @@ def test_it_opens_with_what_it_was_made_of(tmp_path):
     build(tmp_path / "made", fill)
     assert check(tmp_path / "made", lambda: None) == (2, 1, [])
     store = Store(tmp_path / "made")
-    assert [
-        (entry.key, entry.value, entry.revision, entry.created, entry.expires) for entry in store.scan(b"", None)
-    ] == [
+    assert [(entry.key, entry.value, entry.revision, entry.created, entry.expires) for entry in store.scan()] == [
         (b"a", b"1", 5, 5, None),
         (b"b", b"", 7, 2, 10**15),
     ]
@@ -32,7 +30,7 @@ def test_it_opens_with_what_it_was_made_of(tmp_path):
 def test_nothing_makes_an_empty_store(tmp_path):
     build(tmp_path / "made", lambda _: None)
     store = Store(tmp_path / "made")
-    assert (store.revision, store.entries, list(store.scan(b"", None))) == (0, 0, [])
+    assert (store.revision, store.entries, list(store.scan())) == (0, 0, [])
     store.close()
 
 

@@ -13,7 +13,7 @@ from support.forms import built
 from support.hypotheses import examples
 
 from kvd import core
-from kvd.commands.entry import entry_of
+from kvd.commands.entry import ALL, entry_of
 from kvd.commands.expiry import Expire
 from kvd.commands.values import Clear, MultiSet, Set
 from kvd.errors import Corrupt, Internal, StorageFailed
@@ -41,7 +41,7 @@ def replayed(drive):
 
 
 def folded(drive):
-    return list(drive.store.table.scan(b"", None))
+    return list(drive.store.table.scan(ALL))
 
 
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -383,7 +383,7 @@ def test_what_a_table_that_is_partly_folded_is_backed_up_checked_and_repaired_as
     assert salvage(drive.directory, "aside").losses == []
     for directory in (tmp_path / "restored", drive.directory):
         other = Drive(directory, fsync="never")
-        assert list(other.store.scan(b"", None)) == expected
+        assert list(other.store.scan()) == expected
         other.store.close()
 
 

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.forms import FORMS, row
 
-from kvd.commands.entry import Entry
+from kvd.commands.entry import ALL, Entry, span_of
 from kvd.storage import memory as memory_module
 from kvd.storage.memory import Memory, Overlay
 from kvd.storage.records import MISSING, PlainRecords, weight
@@ -34,7 +34,7 @@ def folded(memory, revision):
 
 
 def walk(memory, below=(), prefix=b"", after=None):
-    return [found.key for found in memory.scan(iter(below), prefix, after)]
+    return [found.key for found in memory.scan(iter(below), span_of(prefix, after))]
 
 
 def test_the_newest_change_of_a_key_is_believed():
@@ -102,7 +102,7 @@ def test_a_key_in_both_overlays_is_shown_once_as_it_is_now():
     memory.begin_fold(2)
     memory.update([row(b"a", b"2", 3)])
     below = iter([entry(b"a", b"0"), entry(b"b", b"0")])
-    assert [found.value for found in memory.scan(below, b"", None)] == [b"2", b"1"]
+    assert [found.value for found in memory.scan(below, ALL)] == [b"2", b"1"]
 
 
 def test_keys_are_due_first_in_time_and_only_as_their_newest_entry_says():
@@ -193,5 +193,7 @@ def test_the_keys_of_a_growing_overlay_are_told_in_order(form, steps):
         overlay.update([row(key, b"", revision + at) for at, key in enumerate(keys, 1)])
         revision += len(keys)
         wanted = sorted(key for key in overlay.keys if key.startswith(prefix) and (after is None or key > after))
-        assert list(overlay.order.between(prefix, after)) == wanted
+        assert list(overlay.order.between(span_of(prefix, after))) == wanted
+        before = sorted(key for key in overlay.keys if key.startswith(prefix) and (after is None or key < after))
+        assert list(overlay.order.between(span_of(prefix, after, is_reverse=True))) == before[::-1]
         assert len(set(overlay.keys)) == len(overlay.keys)

@@ -32,9 +32,9 @@ def revisions(drive, since):
 def test_what_is_committed_is_there_after_a_restart_folded_or_not(drive):
     drive.apply(Set(b"a", b"1", ttl=50), Set(b"b", b"2"))
     drive.fold().apply(Set(b"c", b"3"), Clear([b"b"]))
-    before = (list(drive.store.scan(b"", None)), drive.store.changes(0, b"", 9), drive.store.history)
+    before = (list(drive.store.scan()), drive.store.changes(0, b"", 9), drive.store.history)
     drive.restart()
-    assert (list(drive.store.scan(b"", None)), drive.store.changes(0, b"", 9), drive.store.history) == before
+    assert (list(drive.store.scan()), drive.store.changes(0, b"", 9), drive.store.history) == before
     assert (drive.store.revision, drive.store.time, drive.store.count(b"", NOW)) == (4, NOW, 2)
 
 
@@ -343,7 +343,7 @@ class Damaged:
     "read",
     [
         lambda store: store.get(b"b"),
-        lambda store: list(store.scan(b"", None)),
+        lambda store: list(store.scan()),
         lambda store: store.count(b"a", NOW),
         lambda store: store.changes(0, b"", 9),
         lambda store: store.changes(0, b"a", 9),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.drives import NOW
 from support.forms import built, compiled_records
 
-from kvd.commands.entry import SET, Entry
+from kvd.commands.entry import ALL, SET, Entry, span_of
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import Corrupt
 from kvd.storage import table as table_module
@@ -29,7 +29,9 @@ def table(drive):
 @pytest.mark.parametrize("after", [None, b"\x00", b"a", b"a\x00", b"aa", b"b", b"\xff\xff"])
 def test_a_walk_is_the_sorted_keys_of_a_prefix_after_a_key(table, prefix, after):
     expected = sorted(key for key in KEYS if key.startswith(prefix) and (after is None or key > after))
-    assert [entry.key for entry in table.scan(prefix, after)] == expected
+    assert [entry.key for entry in table.scan(span_of(prefix, after))] == expected
+    before = sorted((key for key in KEYS if key.startswith(prefix) and (after is None or key < after)), reverse=True)
+    assert [entry.key for entry in table.scan(span_of(prefix, after, is_reverse=True))] == before
     assert table.count(prefix) == (sum(key.startswith(prefix) for key in KEYS), table.mark())
 
 
@@ -56,12 +58,12 @@ def test_a_cell_whose_type_alone_is_damaged_is_told(drive, cell):
     drive.apply(Set(b"a", b""))
     table = drive.fold().store.table
     table.db.execute(f"UPDATE entry SET {cell}")
-    for read in (lambda: table.get(b"a"), lambda: table.get_many([b"a"]), lambda: list(table.scan(b"", None))):
+    for read in (lambda: table.get(b"a"), lambda: table.get_many([b"a"]), lambda: list(table.scan(ALL))):
         with pytest.raises(Corrupt):
             read()
     if cell == "expires = 0":
         with pytest.raises(Corrupt):
-            list(table.heads(b"", None))
+            list(table.heads(ALL))
 
 
 def test_keys_are_due_first_in_time_first(drive):
@@ -82,7 +84,7 @@ def test_a_damaged_entry_is_an_error_and_never_a_wrong_value(drive, change):
     drive.apply(Set(b"a", b"1"), Set(b"b", b"2"))
     drive.fold().sql("table.db", f"UPDATE entry SET {change} WHERE key = x'61'")
     store = drive.open().store
-    for read in (lambda: store.get(b"a"), lambda: list(store.scan(b"", None))):
+    for read in (lambda: store.get(b"a"), lambda: list(store.scan())):
         with pytest.raises(Corrupt, match="the entry of this key is damaged on disk") as caught:
             read()
         assert caught.value.details == {"key": b"a"}

@@ -107,7 +107,7 @@ def opened(directory: Path, truth: Truth) -> Found:
             except Corrupt:
                 found.corrupt.add(key)
         try:
-            found.walked = {entry.key: entry.value for entry in store.scan(b"", None)}
+            found.walked = {entry.key: entry.value for entry in store.scan()}
         except Refused as error:
             found.said = str(error)
     finally:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kvd.commands import Command
 from kvd.commands.base import Wait
-from kvd.commands.entry import Change, Entry, Head, Remembered, Row, Staged, change_of, entry_of
+from kvd.commands.entry import Change, Entry, Head, Remembered, Row, Span, Staged, change_of, entry_of, span_of
 from kvd.engine import Engine
 from kvd.errors import Refused
 from kvd.limits import ONCE_KEPT_MS
@@ -37,15 +37,15 @@ class Memory:
             return None
         return [entry.value if entry and entry.is_live(now) else None for entry in map(self.entries.get, keys)]
 
-    def scan(self, prefix: bytes, after: bytes | None) -> Iterator[Entry]:
-        keys = sorted(key for key in self.entries if key.startswith(prefix) and (after is None or key > after))
+    def scan(self, span: Span) -> Iterator[Entry]:
+        keys = sorted([key for key in self.entries if key in span], reverse=span.is_reverse)
         return iter([self.entries[key] for key in keys])
 
-    def heads(self, prefix: bytes, after: bytes | None) -> Iterator[Head]:
-        return (Head(entry.key, entry.revision, entry.created, entry.expires) for entry in self.scan(prefix, after))
+    def heads(self, span: Span) -> Iterator[Head]:
+        return (Head(entry.key, entry.revision, entry.created, entry.expires) for entry in self.scan(span))
 
     def count(self, prefix: bytes, now: int) -> int:
-        return sum(entry.is_live(now) for entry in self.scan(prefix, None))
+        return sum(entry.is_live(now) for entry in self.scan(span_of(prefix)))
 
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
         found = [change_of(row) for row in self.rows if row[0] > since and row[2].startswith(prefix)]

@@ -109,7 +109,13 @@ class Model:
         self.put(command.key, command.value, expires)
         return cell.value if cell and command.previous else None
 
+    def check(self, key, revision):
+        cell = self.live(key)
+        must(revision in (None, cell.revision if cell else 0))
+
     def clear(self, command):
+        must(command.revision is None or len(command.keys) == 1, "BAD_ARGUMENT")
+        self.check(command.keys[0], command.revision)
         return sum(self.clear_one(key) for key in command.keys)
 
     def clear_one(self, key: bytes) -> int:
@@ -122,13 +128,23 @@ class Model:
         return [cell.value if (cell := self.live(key)) else None for key in command.keys]
 
     def multiset(self, command):
+        must(command.ttl is None or command.at is None, "BAD_ARGUMENT")
         for key, value in command.pairs:
-            self.put(key, value, None)
+            self.put(key, value, command.at if command.ttl is None else self.now + command.ttl)
 
     def take(self, command):
+        self.check(command.key, command.revision)
         cell = self.live(command.key)
         self.clear_one(command.key)
         return cell and cell.value
+
+    def takefirst(self, command):
+        keys = self.keys(command.prefix)
+        if not keys:
+            return None
+        value = self.cells[keys[0]].value
+        self.clear_one(keys[0])
+        return keys[0], value
 
     def incr(self, command):
         cell = self.live(command.key) or Cell(b"0", 0, 0, None)
@@ -159,7 +175,15 @@ class Model:
         }
 
     def scan(self, command):
-        keys = [key for key in self.keys(command.prefix or b"") if command.after is None or key > command.after]
+        keys = [
+            key
+            for key in self.keys(command.prefix or b"")
+            if (command.start is None or key >= command.start) and (command.stop is None or key < command.stop)
+        ]
+        if command.reverse:
+            keys = [key for key in reversed(keys) if command.after is None or key < command.after]
+        else:
+            keys = [key for key in keys if command.after is None or key > command.after]
         page = keys[: command.limit or 100]
         items = [
             (key, c.value, c.revision, c.expires) if command.values else key for key in page for c in [self.cells[key]]
@@ -175,12 +199,14 @@ class Model:
     # Expiry
 
     def expire(self, command):
+        self.check(command.key, command.revision)
         cell = self.live(command.key)
         if cell:
             self.put(command.key, cell.value, self.now + command.ttl)
         return int(cell is not None)
 
     def persist(self, command):
+        self.check(command.key, command.revision)
         cell = self.live(command.key)
         if not cell or cell.expires is None:
             return 0
@@ -190,6 +216,13 @@ class Model:
     def ttl(self, command):
         cell = self.live(command.key)
         return cell and (-1 if cell.expires is None else cell.expires - self.now)
+
+    def getex(self, command):
+        cell = self.live(command.key)
+        expires = command.at if command.ttl is None else self.now + command.ttl
+        if cell and (expires is not None or (command.persist and cell.expires is not None)):
+            self.put(command.key, cell.value, expires)
+        return cell and cell.value
 
     # Atomic
 

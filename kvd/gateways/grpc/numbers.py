@@ -24,4 +24,6 @@ NUMBERS = {
     "TRANSACTION": 15,
     "SCAN": 16,
     "COUNT": 17,
+    "GETEX": 18,
+    "TAKEFIRST": 19,
 }

@@ -44,7 +44,7 @@ def reader_of(command: type[Command]) -> Callable[[bytes], Command]:
     def read(body: bytes) -> Command:
         """Return the command."""
         built = build(parsed(message, body))
-        if len(body) > UNSURE_BYTES and (size := len(wire.encode(built))) > COMMAND_BYTES_MAX:
+        if len(body) > UNSURE_BYTES and (size := len(wire.encode_command(built))) > COMMAND_BYTES_MAX:
             # The daemon would break the connection, which others use too.
             raise TooLarge(f"the command is {size} bytes; at most {COMMAND_BYTES_MAX} are allowed")
         return built

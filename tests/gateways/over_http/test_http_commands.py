@@ -28,8 +28,9 @@ CALLS = {
     "SET": ({"key": "b", "value": "2", "ttl": 60_000, "previous": True}, None),
     "CLEAR": ({"keys": ["a", "none"]}, 1),
     "MULTIGET": ({"keys": ["a", "none"]}, ["1", None]),
-    "MULTISET": ({"pairs": [["x", "1"], [{"base64": "/w=="}, "2"]]}, None),
+    "MULTISET": ({"pairs": [["x", "1"], [{"base64": "/w=="}, "2"]], "ttl": 60_000}, None),
     "TAKE": ({"key": "a"}, "1"),
+    "TAKEFIRST": ({"prefix": "a", "wait_ms": 60_000}, ["a", "1"]),
     "INCR": ({"key": "a", "by": 41}, 42),
     "APPEND": ({"key": "a", "value": "23"}, 3),
     "EXISTS": ({"keys": ["a", "a"]}, 2),
@@ -39,6 +40,7 @@ CALLS = {
     "CLEARPREFIX": ({"prefix": "a", "limit": 5}, 1),
     "EXPIRE": ({"key": "a", "ttl": 60_000}, 1),
     "PERSIST": ({"key": "a"}, 0),
+    "GETEX": ({"key": "a", "ttl": 60_000}, "1"),
     "TTL": ({"key": "a"}, -1),
     "TRANSACTION": (
         {"conditions": [["none", 0]], "commands": [{"command": "SET", "key": "a", "value": "7"}]},
