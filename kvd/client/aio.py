@@ -15,16 +15,18 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, overload
 
+from kvd.client.async_lock import AsyncLock
 from kvd.client.channel import Channel
 from kvd.client.closing import AsyncClosing
 from kvd.client.endpoints import Address, Endpoint, parse_endpoints
 from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load_async
+from kvd.client.lock import OnLost
 from kvd.client.methods import Awaited, AwaitedWithRevision, Call, Methods
 from kvd.client.outcomes import ok
 from kvd.client.stream import Stream
 from kvd.client.sync import Gatherer, Runs, TransactionBuilder, once, url_options
-from kvd.client.values import AnyCodec, Codec, K, Text, V, checked_seconds, codec_of, key_bytes, same
+from kvd.client.values import AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes, same
 from kvd.client.watch import OnState, Position, Selection, Watch, select
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok
@@ -374,6 +376,12 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
             on_state=on_state,
             on_history=self._remember_history,
         )
+
+    def lock(
+        self, name: Text, ttl: Seconds = 10, *, timeout: Seconds | None = None, on_lost: OnLost | None = None
+    ) -> AsyncLock:
+        """Return a lock that one client at a time holds: `async with kv.lock(name):`. As `Client.lock`."""
+        return AsyncLock(self.answer, name, ttl, timeout=timeout, on_lost=on_lost)
 
     async def close(self) -> None:
         """Close the connection; whoever still waits is cancelled."""
