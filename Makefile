@@ -14,7 +14,7 @@ ROUNDS ?= 5
 KEYS ?= 1000000
 PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
-PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/explain.py,kvd/wire.py,kvd/engine.py,kvd/staging.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
+PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/explain.py,kvd/wire.py,kvd/engine.py,kvd/staging.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/replica.py,kvd/client/snapshot.py,kvsh/words.py,kvsh/grammar/*,kvsh/render/*
 
 .PHONY: proto run test long check bench bench-gateways coverage dist deb install-system uninstall-system clean
 

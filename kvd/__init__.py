@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from kvd.client import AsyncClient, Client
     from kvd.client.aio import AsyncWatch
     from kvd.client.async_lock import AsyncLock
+    from kvd.client.async_mirror import AsyncMirror
     from kvd.client.keys import Keys, read_keys
     from kvd.client.lock import Lock
+    from kvd.client.mirror import Mirror
     from kvd.client.values import JSON, MSGPACK, Codec
     from kvd.client.watch import Position, Watch
     from kvd.commands.entry import Change
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AsyncClient": "kvd.client",
     "AsyncLock": "kvd.client.async_lock",
+    "AsyncMirror": "kvd.client.async_mirror",
     "AsyncWatch": "kvd.client.aio",
     "BadArgument": "kvd.errors",
     "BadRequest": "kvd.errors",
@@ -70,6 +73,7 @@ _MODULES = {
     "LockLost": "kvd.errors",
     "LockNotAcquired": "kvd.errors",
     "MSGPACK": "kvd.client.values",
+    "Mirror": "kvd.client.mirror",
     "NoReply": "kvd.errors",
     "NotLetIn": "kvd.errors",
     "OutcomeUnknown": "kvd.errors",
@@ -90,6 +94,7 @@ __all__ = [
     "MSGPACK",
     "AsyncClient",
     "AsyncLock",
+    "AsyncMirror",
     "AsyncWatch",
     "BadArgument",
     "BadRequest",
@@ -110,6 +115,7 @@ __all__ = [
     "Lock",
     "LockLost",
     "LockNotAcquired",
+    "Mirror",
     "NoReply",
     "NotLetIn",
     "OutcomeUnknown",

@@ -11,10 +11,11 @@ from kvd.client.keys import Keys, read_keys
 from kvd.client.load import Pairs, load
 from kvd.client.lock import Lock, OnLost
 from kvd.client.methods import Call, Direct, Gathered, Methods, WithRevision
+from kvd.client.mirror import Mirror, OnChange
 from kvd.client.pipeline import Pipeline
 from kvd.client.pool import Pool
 from kvd.client.stream import Stream
-from kvd.client.values import AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes, same
+from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes, same
 from kvd.client.watch import OnState, Position, Watch, select
 from kvd.commands import Command, Write
 from kvd.commands.atomic import Once, Transaction
@@ -322,6 +323,27 @@ class Client(Methods[K, V], Direct, Closing):
             return Pool(pool.endpoints, timeout=timeout_s, connect_timeout=timeout_s, keys=pool.keys)
 
         return Lock(self.answer, make_pool, name, ttl, timeout=timeout, on_lost=on_lost)
+
+    def mirror(self, *prefixes: Text, on_change: OnChange | None = None) -> Mirror[K, V]:
+        """Return a read-only mapping of the keys that begin with any of the prefixes (none: all), kept up to date.
+
+        A background thread follows the daemon, and begins again from a new snapshot where a watch would raise Compacted
+        or HistoryChanged. Reads take no round trip. `on_change` is called in that thread with each Change that makes a
+        difference, those of the snapshots too; when it raises, the mirror ends.
+
+        >>> kv.set("flag:dark", "on")
+        >>> with kv.mirror("flag:") as flags:
+        ...     flags["flag:dark"], flags.get("flag:none"), len(flags)
+        (b'on', None, 1)
+        """
+        endpoints = [each.text for each in self._pool.endpoints]
+        selection = select(prefixes, (), None, RAW, values=True, mark=True)
+
+        def make_watch() -> Watch:
+            return Watch(endpoints, selection, snapshot=True, timeout=pool.timeout, keys=pool.keys)
+
+        pool = self._pool
+        return Mirror(make_watch, self.codec, pool.timeout, on_change)
 
     def close(self) -> None:
         """Close the connections; one that another thread is using is closed when that is done."""
