@@ -104,8 +104,8 @@ class LockState:
 class Lock(LockState):
     """A lock that one client at a time holds, of all that ask for its name. `Client.lock` returns one.
 
-    It is not reentrant: the holder who acquires it again waits for itself. Of threads that share one, each waits for
-    the others. A forked child does not hold it, whatever its parent does.
+    It is not reentrant: the holder who acquires it again waits for itself. Threads that share one wait for
+    each other. A forked child does not hold it, whatever its parent does.
     """
 
     def __init__(  # the options of a lock are its arguments
