@@ -1,7 +1,7 @@
 """A mirror: the entries of a prefix as a read-only mapping that a background thread keeps up to date.
 
-It reads from memory, so a lookup costs no round trip. While the daemon is away it serves what it has. What a watch
-cannot mend, a journal that is compacted or a store with another history, makes it begin again from a new snapshot.
+It reads from memory, so a lookup costs no round trip. While the daemon is away it serves what it has. It begins again
+from a new snapshot where a watch ends: after a compaction of the journal, and when the store has another history.
 """
 
 import os
