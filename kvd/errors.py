@@ -16,12 +16,14 @@
     │   ├── Corrupt          CORRUPT          what the disk gave back is not what was written
     │   ├── ShuttingDown     SHUTTING_DOWN    the daemon is about to end
     │   └── Internal         INTERNAL         a defect of kvd, or a commit that failed
-    ├── ClientError          no answer came
+    ├── ClientError          the client noticed it; the daemon did not answer ERROR
     │   ├── Unreachable      nothing was sent: no daemon there
     │   │   └── NotLetIn     nothing was sent: something is there, but our keys, or that we have none, do not fit
     │   ├── NoReply          a read was sent and no reply came in time
     │   ├── OutcomeUnknown   a write was sent and no reply came: it may have been executed
-    │   └── HistoryChanged   the daemon serves another history than the one followed (restored, or another store)
+    │   ├── HistoryChanged   the daemon serves another history than the one followed (restored, or another store)
+    │   ├── LockNotAcquired  somebody else held the lock for as long as we would wait
+    │   └── LockLost         the lock is not ours any more: it was not renewed in time, or was cleared
     └── StartError           the daemon cannot start; `exit_code` as in sysexits.h
         ├── BadConfiguration  78
         ├── InUse             69  the directory or an endpoint is another daemon's
@@ -168,7 +170,10 @@ def refusal(code: str, message: str, details: dict[str, Any]) -> Refused:
 
 
 class ClientError(KvdError):
-    """No answer came. `message` says what that means; `where`, which ends the sentence, what was tried."""
+    """The client noticed it, most often because no answer came.
+
+    `message` says what that means; `where`, which ends the sentence, what was tried.
+    """
 
     outcome: ClassVar[str] = FAILED
 
@@ -200,6 +205,16 @@ class OutcomeUnknown(ClientError):
 
 class HistoryChanged(ClientError):
     """The daemon serves another history than the one followed: read everything anew."""
+
+
+class LockNotAcquired(ClientError):
+    """Somebody else held the lock for as long as we would wait."""
+
+    outcome = NOT_EXECUTED
+
+
+class LockLost(ClientError):
+    """The lock is not ours any more: somebody else may hold it. Stop what needs it."""
 
 
 class StartError(KvdError):

@@ -17,17 +17,21 @@ from typing import Any, Protocol, Self, TypeVar, overload
 
 from msgspec.structs import replace
 
+from kvd.client.async_lock import AsyncLock
+from kvd.client.async_mirror import AsyncMirror
 from kvd.client.channel import Channel
 from kvd.client.closing import AsyncClosing
 from kvd.client.endpoints import Address, Endpoint, parse_endpoints
 from kvd.client.inflight import InFlight
 from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load_async
+from kvd.client.lock import OnLost
 from kvd.client.methods import Awaited, AwaitedWithRevision, Call, Item, Methods, scan_command
+from kvd.client.mirror import OnChange
 from kvd.client.outcomes import ok
 from kvd.client.stream import Stream
 from kvd.client.sync import Gatherer, Runs, TransactionBuilder, once, url_options
-from kvd.client.values import AnyCodec, Codec, K, Text, V, checked_seconds, codec_of, key_bytes, same
+from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes, same
 from kvd.client.watch import OnState, Position, Selection, Watch, select
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok
@@ -144,11 +148,16 @@ class Driver:
         if due is None:
             return
         at = self.loop.time() + max(0.0, due - time.monotonic()) + TIMER_MARGIN_S
-        if self._timer is not None and not self._timer.cancelled() and self.loop.time() < self._timer.when() <= at:
+        if self._timer is not None and not self._timer.cancelled() and self._timer.when() <= at:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_at(at, self.turn)
+        self._timer = self.loop.call_at(at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        """Pump. A timer that has fired is forgotten first: the clock of uvloop may still be behind its time."""
+        self._timer = None
+        self.turn()
 
 
 class Resolver:
@@ -409,6 +418,25 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
             on_state=on_state,
             on_history=self._remember_history,
         )
+
+    def lock(
+        self, name: Text, ttl: Seconds = 10, *, timeout: Seconds | None = None, on_lost: OnLost | None = None
+    ) -> AsyncLock:
+        """Return a lock that one client at a time holds: `async with kv.lock(name):`. As `Client.lock`."""
+        return AsyncLock(self.answer, name, ttl, timeout=timeout, on_lost=on_lost)
+
+    def mirror(self, *prefixes: Text, on_change: OnChange | None = None) -> AsyncMirror[K, V]:
+        """Return a read-only mapping that is kept up to date: `async with kv.mirror("flag:") as flags:`.
+
+        As `Client.mirror`; `on_change` is called in the event loop.
+        """
+        endpoints, timeout, keys = self._endpoints, self.timeout, self._keys
+        selection = select(prefixes, (), None, RAW, values=True, mark=True)
+
+        def make_watch() -> AsyncWatch:
+            return AsyncWatch(endpoints, selection, snapshot=True, timeout=timeout, keys=keys)
+
+        return AsyncMirror(make_watch, self.codec, timeout, on_change)
 
     async def close(self) -> None:
         """Close the connection; whoever still waits is cancelled."""

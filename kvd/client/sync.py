@@ -11,11 +11,13 @@ from kvd.client.closing import Closing
 from kvd.client.endpoints import parse_endpoints, parse_url
 from kvd.client.keys import Keys, read_keys
 from kvd.client.load import Pairs, load
+from kvd.client.lock import Lock, OnLost
 from kvd.client.methods import Call, Direct, Gathered, Item, Methods, WithRevision, scan_command
+from kvd.client.mirror import Mirror, OnChange
 from kvd.client.pipeline import Pipeline
 from kvd.client.pool import Pool
 from kvd.client.stream import Stream
-from kvd.client.values import AnyCodec, Codec, K, Text, V, checked_seconds, codec_of, key_bytes, same
+from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes, same
 from kvd.client.watch import OnState, Position, Watch, select
 from kvd.commands import Command, Write
 from kvd.commands.atomic import Once, Transaction
@@ -320,6 +322,49 @@ class Client(Methods[K, V], Direct, Closing):
             on_state=on_state,
             on_history=self._remember_history,
         )
+
+    def lock(
+        self, name: Text, ttl: Seconds = 10, *, timeout: Seconds | None = None, on_lost: OnLost | None = None
+    ) -> Lock:
+        """Return a lock that one client at a time holds: `with kv.lock(name):`. Its entry is the key `name`.
+
+        A background thread renews it while it is held; a holder that dies loses it after `ttl` seconds. `timeout` is
+        how long to wait for it in seconds (0: not at all, None: as long as it takes); then LockNotAcquired is raised.
+        When it is lost, `on_lost` is called with the LockLost in the background thread, `check` raises it, and the
+        end of the block does. `fencing` is a number that grows from holder to holder.
+
+        >>> with kv.lock("lock:report", ttl=10, timeout=30) as lock:
+        ...     lock.check()
+        ...     lock.is_held, lock.fencing > 0
+        (True, True)
+        """
+        pool = self._pool
+
+        def make_pool(timeout_s: float) -> Pool:
+            return Pool(pool.endpoints, timeout=timeout_s, connect_timeout=timeout_s, keys=pool.keys)
+
+        return Lock(self.answer, make_pool, name, ttl, timeout=timeout, on_lost=on_lost)
+
+    def mirror(self, *prefixes: Text, on_change: OnChange | None = None) -> Mirror[K, V]:
+        """Return a read-only mapping of the keys that begin with any of the prefixes (none: all), kept up to date.
+
+        A background thread follows the daemon, and begins again from a new snapshot where a watch would raise Compacted
+        or HistoryChanged. Reads take no round trip. `on_change` is called in that thread with each Change that makes a
+        difference, those of the snapshots too; when it raises, the mirror ends.
+
+        >>> kv.set("flag:dark", "on")
+        >>> with kv.mirror("flag:") as flags:
+        ...     flags["flag:dark"], flags.get("flag:none"), len(flags)
+        (b'on', None, 1)
+        """
+        endpoints = [each.text for each in self._pool.endpoints]
+        selection = select(prefixes, (), None, RAW, values=True, mark=True)
+
+        def make_watch() -> Watch:
+            return Watch(endpoints, selection, snapshot=True, timeout=pool.timeout, keys=pool.keys)
+
+        pool = self._pool
+        return Mirror(make_watch, self.codec, pool.timeout, on_change)
 
     def close(self) -> None:
         """Close the connections; one that another thread is using is closed when that is done."""

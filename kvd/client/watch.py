@@ -228,7 +228,7 @@ class Watch(Closing):
     def stop(self) -> None:
         """End the iteration. Any thread may call it, and a signal handler."""
         self._is_stopped = True
-        if self._bell is not None:
+        if self._bell is not None and self._pid == os.getpid():  # a forked child would ring its parent's bell
             with contextlib.suppress(OSError):
                 self._bell[1].send(b"\0")
 

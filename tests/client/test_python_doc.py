@@ -1,0 +1,175 @@
+"""docs/python.md: every example runs, in order, against one daemon; mypy passes them; no method is missing."""
+
+import ast
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+from support.running import ROOT, eventually
+from support.typing_check import type_problems
+
+import kvd
+from kvd import Client
+
+TEXT = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python ?(\S*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def is_run(kind):
+    """Return whether a block is an example that runs; `needs=NAME` is one that needs a method of the client."""
+    return not kind or (kind.startswith("needs=") and hasattr(Client, kind.removeprefix("needs=")))
+
+
+RUN = [text for kind, text in BLOCKS if is_run(kind)]
+FILES = {kind.removeprefix("file="): text for kind, text in BLOCKS if kind.startswith("file=")}
+RESULT = re.compile(r"^( *)(\S.*?)  # -> (.*)$", re.MULTILINE)
+MISSING = [name for name in ("flask", "fastapi", "gunicorn") if importlib.util.find_spec(name) is None]
+with_frameworks = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+def compare(value, expected):
+    """Hold what an expression returns against what the page says."""
+    assert repr(value) == expected
+
+
+@pytest.fixture
+def url(daemon, monkeypatch):
+    monkeypatch.setenv("KVD_URL", daemon.commands)
+    return daemon.commands
+
+
+def test_the_page_has_what_it_is_for():
+    assert len(RUN) >= 14
+    assert sum(len(RESULT.findall(text)) for text in RUN) >= 30
+    assert set(FILES) == {"flask_app", "fastapi_app"}
+    assert TEXT.count("```python") == len(BLOCKS)
+
+
+def test_every_example_runs_and_returns_what_it_says(url):
+    for text in RUN:
+        checked = RESULT.sub(lambda found: f"{found[1]}compare(({found[2]}), {found[3]!r})", text)
+        names = {"compare": compare, "__name__": "example"}
+        exec(compile(checked, "docs/python.md", "exec"), names)
+        for value in names.values():
+            if isinstance(value, Client):
+                value.close()
+
+
+def test_a_wrong_result_on_the_page_would_be_noticed():
+    with pytest.raises(AssertionError):
+        compare(5, "6")
+    found = RESULT.findall("    kv.get('a')  # -> b'x'\nkv.set('a')  # no result")
+    assert found == [("    ", "kv.get('a')", "b'x'")]
+
+
+@pytest.mark.parametrize("kind", ["compile", "compile-async"])
+def test_what_is_not_run_is_compiled(kind):
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if kind == "compile-async" else 0
+    texts = [text for each, text in BLOCKS if each == kind]
+    assert texts
+    for text in texts:
+        compile(text, "docs/python.md", "exec", flags=flags)
+
+
+def test_a_type_checker_passes_every_example(tmp_path):
+    texts = {f"example_{number}": text for number, text in enumerate(RUN)} | ({} if MISSING else FILES)
+    assert type_problems(texts, tmp_path) == ""
+
+
+def test_every_method_and_every_error_is_on_the_page():
+    methods = {name for name in dir(Client) if not name.startswith("_")} - {"call", "make_method"}
+    assert {name for name in methods if not re.search(rf"`{name}[`( ]", TEXT)} == set()
+    raised = [value for value in [getattr(kvd, name) for name in kvd.__all__] if isinstance(value, type)]
+    errors = {each.__name__ for each in raised if issubclass(each, kvd.KvdError)}
+    assert {name for name in errors if f"`{name}`" not in TEXT} == set()
+
+
+class Server:
+    """A web server of the page, in a process of its own."""
+
+    def __init__(self, directory, arguments):
+        for name, text in FILES.items():
+            (directory / f"{name}.py").write_text(text, encoding="utf-8")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.log = directory / "log"
+        command = [sys.executable, "-m", *[word.replace("PORT", str(self.port)) for word in arguments]]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{directory}"}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=directory, env=environment, stdout=log, stderr=log)
+
+    def open(self, path, timeout=20):
+        return urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout)
+
+    def get(self, path):
+        try:
+            with self.open(path) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def is_up(self):
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return self.get("/visits")[0] == 200
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:  # it waits for the stream that is open
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(params=["flask", "fastapi"])
+def server(request, url, tmp_path):
+    listen = "--bind=127.0.0.1:PORT"
+    arguments = {
+        "flask": [
+            "gunicorn",
+            "--preload",
+            "--threads=4",
+            "--workers=2",
+            "--graceful-timeout=1",
+            listen,
+            "flask_app:app",
+        ],
+        "fastapi": ["uvicorn", "--port=PORT", "fastapi_app:app"],
+    }
+    made = Server(tmp_path, arguments[request.param])
+    made.kind = request.param
+    eventually(made.is_up, 60)
+    yield made
+    made.stop()
+
+
+@with_frameworks
+def test_the_applications_count_and_follow_and_outlive_the_daemon(server, daemon, kv):
+    paths = ["/visits", "/blocking/visits"] if server.kind == "fastapi" else ["/visits"]
+    before = int(kv["page visits"])
+    for count, path in enumerate(paths * 5, start=before + 1):
+        assert server.get(path) == (200, str(count))
+    if server.kind == "flask":
+        kv.set("flag:dark", "on")
+        eventually(lambda: all(server.get("/flag/dark") == (200, "on") for _ in range(4)))
+    with server.open("/events") as events:
+        assert events.readline() == b": ready\n"
+        kv.set("user:1", "Ada")
+        assert [events.readline() for _ in range(2)] == [b"\n", b"data: SET user:1\n"]
+    daemon.kill()
+    for path in paths:
+        status, text = server.get(path)
+        assert (status, "/visits" not in text) == (503, True)
+    daemon.start()
+    for path in paths:
+        eventually(lambda path=path: server.get(path)[0] == 200)
