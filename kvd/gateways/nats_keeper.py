@@ -18,6 +18,7 @@ class Keeper:
         self.writer = secrets.token_hex(8)
         self.entry_revision = 0
         self.kept: Position | None = None
+        self.is_taken_over = False
 
     async def read(self) -> Position | None:
         """Return the position, None when there is none. Raises KvdError."""
@@ -30,6 +31,8 @@ class Keeper:
 
     async def write(self, history: str, revision: int) -> None:
         """Keep a position. Raises BridgeEnded when another bridge has written, KvdError."""
+        if self.is_taken_over:
+            await self.look_whose()
         position = Position(history, revision, self.writer)
         try:
             answer = await self.link.answer(Set(self.key, position_bytes(position), revision=self.entry_revision))
@@ -43,6 +46,7 @@ class Keeper:
         """A write of ours whose reply was lost is no conflict; raise BridgeEnded for one of another bridge."""
         found = await self.read()
         if found is None or found.writer != self.writer:
+            self.is_taken_over = True  # or the last write, as this bridge ends, would end the other one
             raise BridgeEnded(
                 f"another bridge has the name {self.name}, or somebody has cleared {self.key.decode()}: "
                 "each bridge needs a --name of its own"
