@@ -264,7 +264,7 @@ def sentence(error: KvdError, url: str) -> str:
     """Return what is said of an error."""
     if isinstance(error, NotLetIn):
         return f"{error}: see --key and --server-key ({url})"
-    return f"{error} ({url})" if isinstance(error, ClientError) else str(error)
+    return f"{error} ({url})" if isinstance(error, ClientError) and not error.where else str(error)
 
 
 def say(text: str) -> None:

@@ -190,6 +190,7 @@ class Channel:
             except BlockingIOError:
                 break
             if not data:
+                self.session.on_end()
                 raise ConnectionResetError(errno.ECONNRESET, "the daemon closed the connection")
             taken += len(data)
             messages += self.session.receive(data)

@@ -286,5 +286,5 @@ def _shake_hands(sock: socket.socket, session: Session, until: float) -> None:
         sock.settimeout(left)
         data = sock.recv(RECEIVED_BYTES)
         if not data:
-            raise ConnectionResetError("it closed the connection during the handshake")
+            session.on_end()
         session.receive(data)

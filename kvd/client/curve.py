@@ -11,7 +11,18 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from kvd.client.keys import Keys, decode_z85
-from kvd.client.zmtp import COMMAND, LONG, MORE, ProtocolError, Rejected, command_frame, error_reason, frame, metadata
+from kvd.client.zmtp import (
+    COMMAND,
+    LONG,
+    MORE,
+    KeyMismatch,
+    ProtocolError,
+    Rejected,
+    command_frame,
+    error_reason,
+    frame,
+    metadata,
+)
 
 _SIGNATURE_OF_ZEROS = bytes(64)
 _WELCOME_BYTES = 168
@@ -53,7 +64,7 @@ class Curve:
                 self.is_ready = True
                 return b""
         except CryptoError:
-            raise ProtocolError("a handshake command of the daemon cannot be decrypted: is its key another?") from None
+            raise KeyMismatch from None
         raise ProtocolError("a handshake command of the daemon is none of CURVE")
 
     def seal(self, flags: int, body: bytes) -> bytes:

@@ -17,7 +17,7 @@ from kvd.client.connection import SILENCE_S, Connection, ConnectionLost, Deadlin
 from kvd.client.endpoints import Endpoint, failures_text, socket_access_problem
 from kvd.client.keys import Keys
 from kvd.client.outcomes import Traits, connection_broke, decode, encode, not_sent, ok, reply_missing, traits_of
-from kvd.client.zmtp import MechanismMismatch, ProtocolError, Rejected
+from kvd.client.zmtp import KeyMismatch, MechanismMismatch, ProtocolError, Rejected
 from kvd.commands import Command
 from kvd.commands.base import Ok
 from kvd.errors import ClientError, KvdError, Unreachable
@@ -25,6 +25,7 @@ from kvd.limits import RECONNECT_MS, RECONNECT_MS_MAX
 
 IDLE_MAX = 16
 IDLE_S = 30.0
+KEY_MISMATCH = str(KeyMismatch())
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
@@ -148,7 +149,12 @@ class Pool:
                     return connection
             pause_s = next_pause(pause_s)
             if time.monotonic() + pause_s >= until:
-                raise not_sent(traits, where=f" at {failures_text(failures)}")
+                problem = (
+                    failures_text(failures)
+                    if KEY_MISMATCH in [why for tried in failures.values() for _, why in tried]
+                    else ""
+                )
+                raise not_sent(traits, problem, f" at {failures_text(failures)}")
             time.sleep(pause_s)
 
     def _try_endpoint(

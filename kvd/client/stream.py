@@ -26,7 +26,7 @@ from kvd.client.inflight import InFlight
 from kvd.client.keys import Keys
 from kvd.client.outcomes import Outcome, ok
 from kvd.client.readiness import Interest, wait_until_ready
-from kvd.client.zmtp import MechanismMismatch, Rejected
+from kvd.client.zmtp import KeyMismatch, MechanismMismatch, Rejected
 from kvd.commands import Command
 from kvd.commands.base import Ok
 from kvd.limits import IN_FLIGHT_MAX, RECONNECT_MS, RECONNECT_MS_MAX, TIMEOUT_MS
@@ -283,6 +283,8 @@ class Stream(Closing):
             self.pending.problem = f"{endpoint.text}: {channel.problem}"
         if self.pending.problem:
             self.pending.give_up_unsent()
+        if isinstance(channel.problem, KeyMismatch):
+            self.pending.problem = f"{endpoint.text}: {channel.problem}"
         self._try_next(endpoint, channel.failures)
 
     def _try_next(self, endpoint: Endpoint, failures: Sequence[tuple[str, str]]) -> None:

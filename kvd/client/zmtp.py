@@ -32,6 +32,13 @@ class MechanismMismatch(ProtocolError):
     """One side wants keys (CURVE) and the other has none (NULL)."""
 
 
+class KeyMismatch(ProtocolError):
+    """A handshake with keys failed in a way that an ending daemon explains, too: try again before you believe it."""
+
+    def __init__(self) -> None:
+        super().__init__("the handshake failed: the daemon may have another key than we trust")
+
+
 class Rejected(ProtocolError):
     """The peer ended the handshake with ERROR: it does not let this key in."""
 
@@ -178,6 +185,14 @@ class Session:
             else:
                 self._shake_hands(flags, body)
         return messages
+
+    def on_end(self) -> None:
+        """The peer ended the connection. Raises ProtocolError during the handshake."""
+        if self.is_open:
+            return
+        if self.mechanism.name != b"NULL" and len(self._greeting) >= GREETING_BYTES:
+            raise KeyMismatch
+        raise ProtocolError("it closed the connection during the handshake")
 
     def pack(self, *parts: bytes) -> bytes:
         """Return a message as bytes to send."""

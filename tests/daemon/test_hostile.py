@@ -92,6 +92,7 @@ def test_beyond_the_bound_connections_are_refused_and_those_that_stand_go_on(mak
     daemon.before = FEW_DESCRIPTORS
     daemon.start()
     with daemon.client() as kv, kv.watch() as watch:
+        kv.ping()
         watch.ready()
         for _ in range(3):
             socks = []

@@ -84,7 +84,7 @@ def test_whoever_has_no_key_or_another_gets_nothing_and_hears_why(guarded, doors
     wrong_secret = Keys(good.public, eve.secret, good.server)
     wrong_server = doors.keys("root", server="eve")
     for keys, why in [
-        (None, "what is there ends the handshake: it may want keys"),
+        (None, "the daemon requires keys"),
         (wrong_server, "it may have another key than we trust"),
         (wrong_secret, "another key than we trust|does not let in"),
         (eve, "the daemon does not let in our key"),
@@ -99,7 +99,10 @@ def test_whoever_has_no_key_or_another_gets_nothing_and_hears_why(guarded, doors
 
 
 def test_a_client_with_keys_hears_that_a_daemon_wants_none(daemon, doors):
-    with Client(daemon.commands, timeout=1, keys=doors.keys("root")) as kv, pytest.raises(NotLetIn, match="want none"):
+    with (
+        Client(daemon.commands, timeout=1, keys=doors.keys("root")) as kv,
+        pytest.raises(NotLetIn, match="the daemon does not use keys: connect without them"),
+    ):
         kv.ping()
 
 
@@ -201,7 +204,7 @@ def test_the_shell_works_with_keys_and_says_what_is_wrong_without(guarded, doors
     code, _, said = kvsh(guarded, *keys, "watch", "other:")
     assert (code, "DENIED: ada may not CHANGES 'other:'" in said) == (4, True)
     code, _, said = kvsh(guarded, "--timeout", "1", "get", "user:1")
-    assert (code, "it may want keys: see --key and --server-key" in said) == (3, True), said
+    assert (code, "the daemon requires keys: see --key and --server-key" in said) == (3, True), said
     code, _, said = kvsh(guarded, "--key", doors.make("eve"), *server, "get", "user:1")
     assert (code, "the daemon does not let in our key: see --key and --server-key" in said) == (3, True), said
 

@@ -264,4 +264,4 @@ def test_a_port_in_use_is_told():
 
 def test_the_default_url_is_the_clients():
     [url] = [option for option in main.commands["metrics"].params if option.name == "url"]
-    assert url.default == Client.__init__.__defaults__[0]
+    assert url.default == Client().endpoint

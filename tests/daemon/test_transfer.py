@@ -195,7 +195,11 @@ def test_a_lost_daemon_is_told_and_the_rest_comes_when_it_is_back(daemon, many):
 def test_no_daemon_is_told(make_daemon, many, tmp_path):
     daemon = make_daemon()
     code, _, said = run(daemon, "import", many)
-    assert (code, f"no daemon answers ({daemon.commands})" in said, resume_of(said)[0]) == (69, True, 0)
+    assert (
+        code,
+        f"no daemon answers at {daemon.commands} (No such file or directory)" in said,
+        resume_of(said)[0],
+    ) == (69, True, 0)
     code, _, said = run(daemon, "export", tmp_path / "out.jsonl")
     assert (code, "no daemon answers" in said, list(tmp_path.iterdir())) == (69, True, [many])
 

@@ -133,6 +133,7 @@ def test_a_daemon_killed_in_mid_command_is_told_and_found_again(terminal, tmp_pa
     with local_daemon(str(tmp_path / "data0")) as endpoint, Client(endpoint, timeout=30) as kv:
         shell = terminal(KVSH_URL=endpoint)
         shell.prompts()
+        assert say(shell, "ping") == ['"PONG"']  # it has a connection
         pid = kv.info("server")["server"]["pid"]
         os.kill(pid, signal.SIGSTOP)
         shell.type("begin\rset a 1\r")
