@@ -79,7 +79,7 @@ def test_what_is_wrong_with_a_file_is_said(certificates, tmp_path):
 
 def test_the_package_itself_has_what_a_client_with_keys_needs():
     assert kvd.read_keys is read_keys
-    assert set(kvd.__all__) == {"AsyncClient", "Client", "read_keys"}
+    assert {"AsyncClient", "Client", "Keys", "read_keys"} <= set(kvd.__all__) <= set(dir(kvd))
     assert [kvd.Client, kvd.AsyncClient] == [Client, AsyncClient]
 
 
