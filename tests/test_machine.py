@@ -343,7 +343,7 @@ FAULTS = [
 ]
 
 
-SLOW_FAULTS = ("due", "covers", "DELETE")  # it takes minutes until the machine meets one of these
+SLOW_FAULTS = ("due", "covers", "DELETE", "forget")  # it takes minutes until the machine meets one of these
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class Ttl(Read, tag="TTL"):
 
 
 class GetEx(Write, tag="GETEX"):
-    """Return the value of a key, or nil, and change its expiry in one step.
+    """Return the value of a key, or nil, and change its expiry.
 
     EX, PX and AT make it expire, PERSIST takes its expiry away; without any of them nothing is changed.
     """

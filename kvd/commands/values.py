@@ -173,7 +173,7 @@ class Take(Write, tag="TAKE"):
 
 
 class TakeFirst(Write, tag="TAKEFIRST"):
-    """Return [key, value] of the first key of a prefix and end it, or nil.
+    """Return [key, value] of the first key of a prefix, and end it.
 
     With WAIT, when there is none yet, the reply comes with the first one, or with nil after so many milliseconds. A
     key goes to one client, and of those that wait to the one that has waited longest. Under ONCE the same key comes

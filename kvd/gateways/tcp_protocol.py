@@ -142,7 +142,7 @@ def reply(width: Width, request: Request, outcome: Ok | Error | ClientError) -> 
     if isinstance(outcome, Error):
         return failed(width, f"{outcome.code}: {outcome.message}".encode())
     if isinstance(outcome, ClientError):
-        return failed(width, str(outcome).encode())
+        return failed(width, outcome.message.encode())
     if isinstance(request, Set):
         return done(width, request.key)
     if outcome.result is None:

@@ -36,7 +36,7 @@ READ, WRITE = traits_of(Get), traits_of(Incr)
         (Set, False, False, False),
         (Incr, False, False, False),
         (Transaction, False, False, False),
-        (Once, False, True, False),
+        (Once, False, True, True),
     ],
 )
 def test_what_may_be_sent_again_reads_or_runs_once(command, is_read, is_safe, may_be_overtaken):

@@ -74,7 +74,7 @@ def test_of_a_flood_all_is_shown_or_counted(watching, kv):
 
 
 def test_lines_and_answers_are_whole_under_a_flood(terminal, kv):
-    shell = terminal(size=(400, 100))
+    shell = terminal(size=(1000, 100))  # on a slow machine more lines come between two answers
     shell.prompts()
     shell.type("watch\r")
     shell.shows("watching all keys from revision")

@@ -119,6 +119,7 @@ def live(daemon, story, ends):
                     kv.compact(story.last * 3 // 4)
             if end == "kill":
                 daemon.kill()
+                lossy_disk.cut_tail(daemon.writes)
             else:
                 assert daemon.stop() == 0, daemon.log.read_text()
     finally:

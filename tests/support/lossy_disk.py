@@ -35,6 +35,18 @@ class Record(NamedTuple):
     data: bytes
 
 
+def cut_tail(log: Path) -> None:
+    """Cut off a record that is not whole: SIGKILL may end a process within the write of it."""
+    data = log.read_bytes()
+    place = 0
+    while place + HEAD.size <= len(data):
+        _, _, _, path_bytes, data_bytes = HEAD.unpack_from(data, place)
+        if place + HEAD.size + path_bytes + data_bytes > len(data):
+            break
+        place += HEAD.size + path_bytes + data_bytes
+    log.write_bytes(data[:place])
+
+
 def records(log: Path) -> Iterator[Record]:
     """Read a log; its end may be cut where a process was killed."""
     data = memoryview(log.read_bytes())

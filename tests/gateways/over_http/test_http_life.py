@@ -73,6 +73,7 @@ def test_metrics_are_those_of_kvd_metrics(web, kv):
 
 def test_requests_under_way_are_finished_at_the_end(daemon, make_gateway):
     gateway = make_gateway("http", daemon.commands)
+    assert Web(gateway).ask("GET", "/kv/a").status == 404  # it has a connection
     daemon.signal(19)
     answers = []
     asking = threading.Thread(target=lambda: answers.append(Web(gateway).ask("PUT", "/kv/a", b"x")))
