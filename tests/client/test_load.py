@@ -131,7 +131,7 @@ def test_without_a_daemon_it_is_unreachable(tmp_path, load):
 
 @both
 def test_large_values_go_through(daemon, kv, load):
-    assert load(daemon.commands, ((f"k{number}", bytes(9 * MIB)) for number in range(6))) == 6
+    assert load(daemon.commands, ((f"k{number}", bytes(9 * MIB)) for number in range(6)), timeout=60) == 6
     assert kv.count() == 6
 
 
