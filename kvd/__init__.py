@@ -11,14 +11,15 @@ from kvd.version import VERSION as __version__  # noqa: N811  # the name that Py
 
 if TYPE_CHECKING:
     from kvd.client import AsyncClient, Client
-    from kvd.client.aio import AsyncWatch
     from kvd.client.async_lock import AsyncLock
     from kvd.client.async_mirror import AsyncMirror
+    from kvd.client.async_watch import AsyncWatch
     from kvd.client.keys import Keys, read_keys
     from kvd.client.lock import Lock
     from kvd.client.mirror import Mirror
+    from kvd.client.selection import Position
     from kvd.client.values import JSON, MSGPACK, Codec
-    from kvd.client.watch import Position, Watch
+    from kvd.client.watch import Watch
     from kvd.commands.entry import Change
     from kvd.errors import (
         BadArgument,
@@ -51,7 +52,7 @@ _MODULES = {
     "AsyncClient": "kvd.client",
     "AsyncLock": "kvd.client.async_lock",
     "AsyncMirror": "kvd.client.async_mirror",
-    "AsyncWatch": "kvd.client.aio",
+    "AsyncWatch": "kvd.client.async_watch",
     "BadArgument": "kvd.errors",
     "BadRequest": "kvd.errors",
     "Busy": "kvd.errors",
@@ -77,7 +78,7 @@ _MODULES = {
     "NoReply": "kvd.errors",
     "NotLetIn": "kvd.errors",
     "OutcomeUnknown": "kvd.errors",
-    "Position": "kvd.client.watch",
+    "Position": "kvd.client.selection",
     "ReadOnly": "kvd.errors",
     "Refused": "kvd.errors",
     "ShuttingDown": "kvd.errors",

@@ -6,43 +6,39 @@ cancelled caller's reply is dropped when it comes.
 
 import asyncio
 import os
-import time
 import warnings
-import weakref
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, overload
+from typing import Any, Protocol, Self, overload
 
 from msgspec.structs import replace
 
 from kvd.client.async_lock import AsyncLock
 from kvd.client.async_mirror import AsyncMirror
+from kvd.client.async_watch import AsyncWatch
 from kvd.client.channel import Channel
 from kvd.client.closing import AsyncClosing
-from kvd.client.endpoints import Address, Endpoint, parse_endpoints
+from kvd.client.driver import Driver, Resolver
+from kvd.client.endpoints import parse_endpoints
 from kvd.client.inflight import InFlight
 from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load_async
 from kvd.client.lock import OnLost
-from kvd.client.methods import Awaited, AwaitedWithRevision, Call, Item, Methods, scan_command
+from kvd.client.method import Awaited, AwaitedWithRevision, Call, R, Runs
+from kvd.client.methods import Item, Methods, scan_command
 from kvd.client.mirror import OnChange
 from kvd.client.outcomes import ok
+from kvd.client.selection import Position, select
 from kvd.client.stream import Stream
-from kvd.client.sync import Gatherer, Runs, TransactionBuilder, once, url_options
+from kvd.client.sync import url_options
 from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes, same
-from kvd.client.watch import OnState, Position, Selection, Watch, select
+from kvd.client.views import Gatherer, TransactionBuilder, once
+from kvd.client.watch import OnState
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok
-from kvd.commands.entry import Change
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
-from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS, WATCHED_BYTES_MAX, WATCHED_MAX
-
-R = TypeVar("R")
-
-TIMER_MARGIN_S = 0.001
+from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS
 
 
 class Taker(Protocol):
@@ -56,136 +52,6 @@ class Taker(Protocol):
 
     def cancel(self) -> object:
         """There will be none."""
-
-
-class Driven(Protocol):
-    """What a driver drives."""
-
-    def pump(self) -> None:
-        """Process whatever has arrived."""
-
-    def channels(self) -> list[Channel]:
-        """Return the connections to listen to."""
-
-    def due(self) -> float | None:
-        """Return when to pump even if no connection is ready, on the monotonic clock."""
-
-
-class Driver:
-    """Pumps its owner whenever a connection of it is ready, and when it is due.
-
-    The event loop holds the driver, and the driver holds its owner weakly: an owner that is dropped is collected.
-    """
-
-    def __init__(self, owner: Driven) -> None:
-        self.loop = asyncio.get_running_loop()
-        self._owner = weakref.ref(owner)
-        self._listened: dict[Channel, tuple[int, bool]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._soon: asyncio.Handle | None = None
-        self._pid = os.getpid()
-
-    def wake(self) -> None:
-        """Pump in the next turn of the loop."""
-        if self._soon is None:
-            self._soon = self.loop.call_soon(self.turn)
-
-    def turn(self) -> None:
-        """Pump once."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-        owner = self._owner()
-        if owner is None:
-            return
-        owner.pump()
-        self._listen(owner.channels())
-        self._set_timer(owner.due())
-
-    def stop(self) -> None:
-        """Listen no more. A forked child leaves the loop alone, whose selector it shares with its parent."""
-        if self._pid != os.getpid():
-            self._listened.clear()
-        if self.loop.is_closed():
-            return
-        self._listen([])
-        for handle in (self._timer, self._soon):
-            if handle is not None:
-                handle.cancel()
-
-    def _listen(self, channels: Sequence[Channel]) -> None:
-        """Listen to these connections and no others."""
-        for channel in [old for old in self._listened if old not in channels]:
-            self._forget(channel)
-        for channel in channels:
-            fd, is_writer = self._listened.get(channel) or self._begin(channel)
-            if channel.wants_write != is_writer:
-                if is_writer:
-                    self.loop.remove_writer(fd)
-                else:
-                    self.loop.add_writer(fd, self.turn)
-                self._listened[channel] = fd, not is_writer
-
-    def _begin(self, channel: Channel) -> tuple[int, bool]:
-        """Listen to a connection until it closes its descriptor."""
-        fd = channel.fileno()
-        self.loop.add_reader(fd, self.turn)
-        channel.before_close = partial(self._forget, channel)
-        self._listened[channel] = fd, False
-        return self._listened[channel]
-
-    def _forget(self, channel: Channel) -> None:
-        """Listen no more to a connection."""
-        fd, is_writer = self._listened.pop(channel, (-1, False))
-        if fd < 0 or self.loop.is_closed() or self._pid != os.getpid():
-            return
-        self.loop.remove_reader(fd)
-        if is_writer:
-            self.loop.remove_writer(fd)
-
-    def _set_timer(self, due: float | None) -> None:
-        """See to it that `turn` is called when it is due; a timer that fires too early is cheaper than a new one."""
-        if due is None:
-            return
-        at = self.loop.time() + max(0.0, due - time.monotonic()) + TIMER_MARGIN_S
-        if self._timer is not None and not self._timer.cancelled() and self._timer.when() <= at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_at(at, self._on_timer)
-
-    def _on_timer(self) -> None:
-        """Pump. A timer that has fired is forgotten first: the clock of uvloop may still be behind its time."""
-        self._timer = None
-        self.turn()
-
-
-class Resolver:
-    """Looks up names in a thread, so that a slow name server does not hold up the loop."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
-        self._found: dict[Endpoint, asyncio.Future[list[Address]]] = {}
-
-    def __call__(self, endpoint: Endpoint) -> Sequence[Address] | None:
-        """Return the addresses, or None while they are looked up. Raises OSError."""
-        if endpoint.is_numeric:
-            return endpoint.addresses()
-        future = self._found.get(endpoint)
-        if future is None:
-            future = asyncio.get_running_loop().run_in_executor(None, endpoint.addresses)
-            future.add_done_callback(self._on_found)
-            self._found[endpoint] = future
-        if not future.done():
-            return None
-        del self._found[endpoint]
-        return future.result()
-
-    def _on_found(self, future: asyncio.Future[list[Address]]) -> None:
-        """See to it that the result is asked for; a failure that nobody asks for any more is none."""
-        if not future.cancelled():
-            future.exception()
-        self._wake()
 
 
 class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
@@ -548,150 +414,3 @@ class AsyncTransaction(TransactionBuilder[K, V]):
             return
         command = self.command()
         self.on_results((await self.async_client.answer(command)).result if command.commands else [])
-
-
-class AsyncWatch(AsyncClosing):
-    """A `Watch` driven by asyncio. While enough waits to be taken (WATCHED_MAX), nothing more is taken in.
-
-    `async for change in kv.watch(...)` closes it when the loop is left, however that happens. Within `async with` it
-    stays open until the end of that.
-    """
-
-    def __init__(self, endpoints: Sequence[str], selection: Selection, **options: Any) -> None:
-        """`options` as for `Watch`. The watch begins when something is first awaited."""
-        self._driver: Driver | None = None
-        self.inner = Watch(endpoints, selection, resolve=Resolver(self._wake), **options)
-        self.changes: deque[Change] = deque()
-        self.error: Exception | None = None
-        self.event = asyncio.Event()
-        self.is_bounded = True
-        self.held_bytes = 0
-        self._is_entered = self._is_stopped = False
-
-    @property
-    def is_full(self) -> bool:
-        """Return whether enough waits to be taken. What the daemon then drops is asked for afterwards."""
-        return self.is_bounded and (len(self.changes) >= WATCHED_MAX or self.held_bytes >= WATCHED_BYTES_MAX)
-
-    def channels(self) -> list[Channel]:
-        """Return the connections to listen to."""
-        return [] if self.is_full or self.error is not None else self.inner.channels()
-
-    def due(self) -> float | None:
-        """Return when to take a step even if no connection is ready."""
-        return None if self.is_full or self.error is not None else self.inner.due()
-
-    def pump(self) -> None:
-        """Take one step; an error is raised to whoever waits."""
-        if self.error is None and not self.is_full and not self._is_stopped:
-            try:
-                found = self.inner.step()
-                self.changes += found
-                self.held_bytes += sum([len(change.value or b"") for change in found])
-            except Exception as error:  # noqa: BLE001  # handed on as it is
-                self.error = error
-        self.event.set()
-
-    async def pumped(self) -> None:
-        """Wait until something may have changed; raise what the watch raised."""
-        if self._driver is None:
-            self._driver = Driver(self)
-            self._driver.wake()
-        self.event.clear()
-        if self.error is None and not self._is_stopped:
-            await self.event.wait()
-        if self.error is not None and not self.changes:
-            raise self.error
-
-    async def take(self) -> list[Change]:
-        """Return the changes that are there; wait for the first. Returns none once the watch is stopped."""
-        while not self.changes and not self._is_stopped:
-            await self.pumped()
-        self.go_on()
-        taken = [*self.changes]
-        self.changes.clear()
-        self.held_bytes = 0
-        return taken
-
-    def go_on(self) -> None:
-        """Take in more, now that something is taken."""
-        if self.is_full and self._driver is not None:
-            self._driver.wake()
-
-    async def ready(self) -> int:
-        """Wait until nothing can be missed any more; return the revision from which on changes come.
-
-        All that comes before is held meanwhile: with a `since` of long ago, use `begun`.
-        """
-        self.is_bounded = False
-        while not self.inner.is_ready and not self._is_stopped:
-            await self.pumped()
-        self.is_bounded = True
-        return self.revision
-
-    async def begun(self) -> int:
-        """Wait until a change is there or nothing can be missed any more; return the revision to go on from."""
-        while not self.changes and not self.inner.is_ready and not self._is_stopped:
-            await self.pumped()
-        return self.revision
-
-    @property
-    def revision(self) -> int:
-        """Return the revision up to which all has been delivered."""
-        return self.inner.revision_before(self.changes)
-
-    @property
-    def position(self) -> Position:
-        """Return up to where all has been delivered: `watch(since=position)` goes on there, or says that it cannot."""
-        return Position(self.revision, self.inner.position.history)
-
-    def stop(self) -> None:
-        """End the iteration. Any thread may call it."""
-        self._is_stopped = True
-        if self._driver is not None and not self._driver.loop.is_closed():
-            self._driver.loop.call_soon_threadsafe(self.event.set)
-
-    def __aiter__(self) -> AsyncIterator[Change]:
-        """Return the changes as they come."""
-        return self if self._is_entered else self._iterate()
-
-    async def _iterate(self) -> AsyncGenerator[Change, None]:
-        """Yield changes; close the watch when that ends."""
-        try:
-            while True:
-                try:
-                    change = await self.__anext__()
-                except StopAsyncIteration:
-                    return
-                yield change
-        finally:
-            await self.close()
-
-    async def __anext__(self) -> Change:
-        """Return the next change."""
-        while not self.changes:
-            if self._is_stopped:
-                raise StopAsyncIteration
-            await self.pumped()
-        self.go_on()
-        change = self.changes.popleft()
-        self.held_bytes -= len(change.value or b"")
-        return change
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        self._is_entered = True
-        return self
-
-    async def close(self) -> None:
-        """Stop watching."""
-        self._is_stopped = True
-        self.event.set()
-        if self._driver is not None:
-            self._driver.stop()
-        self.inner.close()
-
-    def _wake(self) -> None:
-        """Take a step in the next turn of the loop."""
-        if self._driver is not None:
-            self._driver.wake()

@@ -5,16 +5,16 @@ Each is a function from arguments to a `Call`. `Client` gives the result, `Async
 has no method here, runs by `client.run(command)`.
 """
 
-import inspect
 import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import partial, update_wrapper
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, get_args, overload
+from functools import partial
+from typing import Any, Generic, NamedTuple
 
 from msgspec.structs import replace
 
 from kvd import wire
+from kvd.client.method import Call, install, method
 from kvd.client.values import (
     RAW,
     Codec,
@@ -29,7 +29,6 @@ from kvd.client.values import (
     unix_milliseconds,
     value_bytes,
 )
-from kvd.commands import Command
 from kvd.commands.changes import Changes, Compact
 from kvd.commands.entry import Change
 from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
@@ -37,10 +36,6 @@ from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
 from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
 from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
 from kvd.limits import WALK_KEYS
-
-P = ParamSpec("P")
-R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
 
 class EntryFacts(NamedTuple, Generic[V]):
@@ -117,152 +112,6 @@ def zero(_: Any) -> int:
 def empty(_: Any) -> list[Any]:
     """Return the result of MULTIGET of no keys."""
     return []
-
-
-class Call(Generic[R_co]):
-    """A command and how its result is given to a Python caller. Without a command, for no keys, nothing is sent."""
-
-    __slots__ = ("command", "convert")
-
-    def __init__(self, command: Command | None, convert: Callable[[Any], R_co]) -> None:
-        self.command = command
-        self.convert = convert
-
-
-class Direct:
-    """A client whose methods return results."""
-
-    codec: Codec[Any, Any]
-
-    def call(self, call: Call[R]) -> R:
-        """Run a call and return its result."""
-        raise NotImplementedError
-
-    @staticmethod
-    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the method that runs a call at once."""
-
-        def run(self: Direct, *args: Any, **kwargs: Any) -> Any:
-            return self.call(build(self.codec, *args, **kwargs))
-
-        return run
-
-
-class Awaited:
-    """A client whose methods are awaited."""
-
-    codec: Codec[Any, Any]
-
-    async def call(self, call: Call[R]) -> R:
-        """Run a call and return its result."""
-        raise NotImplementedError
-
-    @staticmethod
-    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the coroutine function that runs a call."""
-
-        async def run(self: Awaited, *args: Any, **kwargs: Any) -> Any:
-            return await self.call(build(self.codec, *args, **kwargs))
-
-        return run
-
-
-class AwaitedWithRevision:
-    """A client whose methods are awaited and return results, each with the revision it reflects."""
-
-    codec: Codec[Any, Any]
-
-    async def call(self, call: Call[R]) -> tuple[R, int]:
-        """Run a call and return its result and a revision."""
-        raise NotImplementedError
-
-    @staticmethod
-    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the coroutine function that runs a call."""
-        return Awaited.make_method(build)
-
-
-class WithRevision:
-    """A client whose methods return results, each with the revision it reflects."""
-
-    codec: Codec[Any, Any]
-
-    def call(self, call: Call[R]) -> tuple[R, int]:
-        """Run a call and return its result and a revision."""
-        raise NotImplementedError
-
-    @staticmethod
-    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the method that runs a call at once."""
-        return Direct.make_method(build)
-
-
-class Gathered:
-    """A gatherer of calls; their results come later."""
-
-    codec: Codec[Any, Any]
-
-    def call(self, call: Call[Any]) -> None:
-        """Gather a call."""
-        raise NotImplementedError
-
-    @staticmethod
-    def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the method that gathers a call."""
-
-        def gather(self: Gathered, *args: Any, **kwargs: Any) -> None:
-            self.call(build(self.codec, *args, **kwargs))
-
-        return gather
-
-
-class method(Generic[P, R]):  # noqa: N801  # a decorator
-    """A function from arguments to a Call, told once. Each kind of client gets a real function made from it.
-
-    To the type checker it is a descriptor that knows what each kind of client returns.
-    """
-
-    def __init__(self, build: Callable[Concatenate[Any, P], Call[R]]) -> None:
-        self.build: Callable[Concatenate[Any, P], Call[R]] = (
-            build.__func__ if isinstance(build, staticmethod) else build
-        )
-        update_wrapper(self, self.build)  # type: ignore[arg-type]  # for the doctests
-
-    @overload
-    def __get__(self, owner: None, cls: type) -> Callable[Concatenate[Any, P], Any]: ...
-    @overload
-    def __get__(self, owner: Direct, cls: type) -> Callable[P, R]: ...
-    @overload
-    def __get__(self, owner: WithRevision, cls: type) -> Callable[P, tuple[R, int]]: ...
-    @overload
-    def __get__(self, owner: AwaitedWithRevision, cls: type) -> Callable[P, Coroutine[Any, Any, tuple[R, int]]]: ...
-    @overload
-    def __get__(self, owner: Awaited, cls: type) -> Callable[P, Coroutine[Any, Any, R]]: ...
-    @overload
-    def __get__(self, owner: Gathered, cls: type) -> Callable[P, None]: ...
-    def __get__(self, owner: Any, cls: type) -> Any:
-        """Return itself: a client has functions in its place."""
-        return self
-
-
-SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-
-
-def install(cls: type, name: str, build: Callable[..., Call[Any]]) -> None:
-    """Give a class of clients a method, with the name, the documentation and the signature of its builder."""
-    function = cls.make_method(build)  # type: ignore[attr-defined]
-    function.__name__, function.__qualname__ = name, f"{cls.__name__}.{name}"
-    function.__doc__, function.__module__ = build.__doc__, cls.__module__
-    builder = inspect.signature(build)
-    result = get_args(builder.return_annotation)
-    function.__signature__ = builder.replace(
-        parameters=[
-            inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY),
-            *list(builder.parameters.values())[1:],
-        ],
-        return_annotation=result[0] if result else builder.return_annotation,
-    )
-    setattr(cls, name, function)
 
 
 class Methods(Generic[K, V]):

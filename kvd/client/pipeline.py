@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from kvd.client.closing import Closing
 from kvd.client.connection import Connection, ConnectionLost, DeadlineExceeded
-from kvd.client.methods import Call, Gathered, Methods
+from kvd.client.method import Call, Gathered
+from kvd.client.methods import Methods
 from kvd.client.outcomes import Traits, connection_broke, decode, encode, not_sent, ok, reply_missing, traits_of
 from kvd.client.pool import Pool
 from kvd.client.values import Codec, K, V, same

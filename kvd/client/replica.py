@@ -4,7 +4,7 @@ A snapshot is gathered beside the entries, which are served meanwhile. When it i
 what differs becomes changes: keys that are gone, too, which no watch can tell after a break in the history.
 """
 
-from kvd.client.watch import SNAPSHOT_END
+from kvd.client.selection import SNAPSHOT_END
 from kvd.commands.entry import Change
 
 

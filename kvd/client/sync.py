@@ -1,9 +1,7 @@
 """The blocking client. Threads share one; a forked child goes on with connections of its own."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, NoReturn, Protocol, Self, TypeVar, overload
+from typing import Any, NoReturn, Self, overload
 
 from msgspec.structs import replace
 
@@ -12,28 +10,20 @@ from kvd.client.endpoints import parse_endpoints, parse_url
 from kvd.client.keys import Keys, read_keys
 from kvd.client.load import Pairs, load
 from kvd.client.lock import Lock, OnLost
-from kvd.client.methods import Call, Direct, Gathered, Item, Methods, WithRevision, scan_command
+from kvd.client.method import Call, Direct, R, Runs
+from kvd.client.methods import Item, Methods, scan_command
 from kvd.client.mirror import Mirror, OnChange
 from kvd.client.pipeline import Pipeline
 from kvd.client.pool import Pool
+from kvd.client.selection import Position, select
 from kvd.client.stream import Stream
-from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes, same
-from kvd.client.watch import OnState, Position, Watch, select
-from kvd.commands import Command, Write
-from kvd.commands.atomic import Once, Transaction
+from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes
+from kvd.client.views import OnceClient, RevisionClient, TransactionBuilder
+from kvd.client.watch import OnState, Watch
+from kvd.commands import Command
 from kvd.commands.base import Ok
 from kvd.commands.keys import Scan
 from kvd.limits import TIMEOUT_MS
-
-R_co = TypeVar("R_co", covariant=True)
-R = TypeVar("R")
-
-
-class Runs(Protocol[R_co]):
-    """A command, for the type checker: `run` says what its result is."""
-
-    def run(self, entries: Any, now: int, /) -> R_co:
-        """Return the result."""
 
 
 class Client(Methods[K, V], Direct, Closing):
@@ -409,93 +399,3 @@ def walk(client: Client[Any, Any], command: Scan) -> Iterator[Any]:
         if after is None:
             return
         command = replace(command, after=after)
-
-
-class OnceClient(Methods[K, V], Direct):
-    """A client's methods, each write under ONCE."""
-
-    def __init__(self, client: Client[K, V], token: bytes | None) -> None:
-        self.client = client
-        self.codec = client.codec
-        self.token = token
-
-    def call(self, call: Call[R]) -> R:
-        """Run a write under ONCE, a read as it is."""
-        if isinstance(call.command, Write):
-            return call.convert(self.client.answer(once(call.command, self.token)).result)
-        return self.client.call(call)
-
-    def run(self, command: Runs[R]) -> R:
-        """Run any write under ONCE, any read as it is."""
-        assert isinstance(command, Command)
-        return self.call(Call(command, same))  # type: ignore[no-any-return]
-
-
-def once(command: Write, token: bytes | None) -> Once:
-    """Return a write under ONCE, with a token of its own if none is given."""
-    return Once(os.urandom(16) if token is None else token, command)
-
-
-class RevisionClient(Methods[K, V], WithRevision):
-    """A client's methods, each of which returns its result and a revision."""
-
-    def __init__(self, client: Client[K, V]) -> None:
-        self.client = client
-        self.codec = client.codec
-
-    def call(self, call: Call[R]) -> tuple[R, int]:
-        """Run a call; return its result and the revision it reflects (0 when there were no keys)."""
-        if call.command is None:
-            return call.convert(None), 0
-        answer = self.client.answer(call.command)
-        return call.convert(answer.result), answer.revision
-
-
-class Gatherer(Methods[K, V], Gathered):
-    """Keeps calls until the end of its `with`; then `results` has what they gave."""
-
-    def __init__(self, codec: Codec[Any, Any]) -> None:
-        self.codec = codec
-        self.calls: list[Call[Any]] = []
-        self.results: list[Any] = []
-
-    def call(self, call: Call[Any]) -> None:
-        """Gather a call."""
-        self.calls.append(call)
-
-    def run(self, command: Command) -> None:
-        """Gather any command."""
-        self.call(Call(command, same))
-
-
-class TransactionBuilder(Gatherer[K, V]):
-    """Gathers commands and sends them as one TRANSACTION at the end of its `with`."""
-
-    def __init__(self, client: Client[K, V], conditions: Mapping[Any, int]) -> None:
-        super().__init__(client.codec)
-        self.client = client
-        self.conditions = conditions
-
-    def command(self) -> Transaction:
-        """Return the command that they are together."""
-        conditions = [(key_bytes(key), revision) for key, revision in self.conditions.items()]
-        commands = [call.command for call in self.calls if call.command is not None]
-        return Transaction(conditions, commands)  # type: ignore[arg-type]  # checked by the daemon
-
-    def on_results(self, results: list[Any]) -> None:
-        """Keep the results."""
-        found = iter(results)
-        self.results = [call.convert(None if call.command is None else next(found)) for call in self.calls]
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Run them, unless an error leaves the block."""
-        if kind is not None:
-            return
-        command = self.command()
-        self.on_results(self.client.answer(command).result if command.commands else [])

@@ -12,11 +12,9 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
-
-from msgspec.structs import replace
+from typing import Any, Self
 
 from kvd import wire
 from kvd.client.channel import Channel
@@ -25,17 +23,16 @@ from kvd.client.connection import RECEIVED_BYTES, make_session
 from kvd.client.endpoints import Endpoint, changes_endpoint, parse_endpoint
 from kvd.client.follower import Follower, common_prefix
 from kvd.client.keys import Keys
-from kvd.client.methods import decoded_change
 from kvd.client.outcomes import Outcome
 from kvd.client.polling import SPAN, WAIT, Polling
 from kvd.client.readiness import Interest, wait_until_ready
+from kvd.client.selection import SNAPSHOT_END, Position, Selection
 from kvd.client.snapshot import Snapshot
 from kvd.client.stream import Resolve, Stream
-from kvd.client.values import RAW, Codec, Text, flat_keys, key_bytes
 from kvd.client.zmtp import SUBSCRIBER, Rejected
 from kvd.commands.base import Error, Ok
 from kvd.commands.changes import Changes
-from kvd.commands.entry import KINDS, Change
+from kvd.commands.entry import Change
 from kvd.commands.server import Info, Ping
 from kvd.errors import BadArgument, ClientError, Compacted, HistoryChanged, Refused
 from kvd.limits import CHANGES_LIMIT_DEFAULT, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS
@@ -45,64 +42,6 @@ PUBLISHED_FRAMES = 2
 RECEIVE_BUFFER_BYTES = 256 * 1024
 
 OnState = Callable[[str], None]
-
-
-class Selection(NamedTuple):
-    """Which changes a watch delivers, and what of them: keys and prefixes, kinds, with values or without."""
-
-    prefixes: Sequence[bytes] = (b"",)
-    keys: frozenset[bytes] = frozenset()
-    kinds: frozenset[str] | None = None
-    has_values: bool = True
-    has_mark: bool = False
-    codec: Codec[Any, Any] = RAW
-
-    @property
-    def topics(self) -> list[bytes]:
-        """Return the prefixes that bring all that is selected."""
-        return [*self.prefixes, *sorted(self.keys)]
-
-    def apply(self, changes: list[Change]) -> list[Change]:
-        """Return the changes that are selected, as they are delivered."""
-        if self.keys:
-            prefixes = tuple(self.prefixes)
-            changes = [change for change in changes if change.key in self.keys or change.key.startswith(prefixes)]
-        if self.kinds is not None:
-            changes = [change for change in changes if change.kind in self.kinds or change.kind == SNAPSHOT_END]
-        if not self.has_values:
-            changes = [replace(change, value=None) for change in changes]
-        if self.codec is not RAW:
-            changes = [decoded_change(self.codec, change) for change in changes]
-        return changes
-
-
-def select(  # the options of a watch are its arguments
-    prefixes: Sequence[Text],
-    keys: Text | Iterable[Text],
-    kinds: Iterable[str] | None,
-    codec: Codec[Any, Any],
-    *,
-    values: bool,
-    mark: bool,
-) -> Selection:
-    """Return the selection that the arguments of `Client.watch` ask for. Raises ValueError."""
-    named = frozenset(flat_keys([keys]))
-    chosen = None if kinds is None else frozenset([kinds] if isinstance(kinds, str) else kinds)
-    if unknown := (chosen or frozenset()) - set(KINDS.values()):
-        raise ValueError(f"kinds are of {', '.join(KINDS.values())}, not {', '.join(sorted(unknown))}")
-    found = [key_bytes(prefix) for prefix in prefixes]
-    return Selection(found if found or named else [b""], named, chosen, values, mark, codec)
-
-
-# The kind of the change that marks the end of the snapshot, for a watch that asks for it.
-SNAPSHOT_END = "SNAPSHOT_END"
-
-
-class Position(NamedTuple):
-    """Where a watch is: give it to `watch(since=...)` to go on there. A revision means nothing in another history."""
-
-    revision: int
-    history: str | None
 
 
 class Watch(Closing):

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from kvd.client import AsyncClient
-from kvd.client.aio import AsyncWatch
+from kvd.client.async_watch import AsyncWatch
 from kvd.client.keys import Keys
 from kvd.commands import Command, Write
 from kvd.commands.base import Ok

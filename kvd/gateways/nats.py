@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
-from kvd.client.aio import AsyncWatch
+from kvd.client.async_watch import AsyncWatch
 from kvd.client.keys import Keys
 from kvd.commands.entry import Change
 from kvd.commands.server import Info

@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from kvd.client.aio import AsyncClient, AsyncWatch
+from kvd.client.aio import AsyncClient
+from kvd.client.async_watch import AsyncWatch
 from kvd.errors import KvdError
 from kvsh.grammar.shell import Watch
 from kvsh.repl.flood import Allowance, Backlog

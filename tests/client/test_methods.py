@@ -14,8 +14,10 @@ import kvd
 from kvd import errors
 from kvd.client import Client
 from kvd.client.aio import AsyncClient, AsyncOnce, AsyncPipeline, AsyncTransaction
-from kvd.client.methods import Methods, method
-from kvd.client.sync import OnceClient, Pipeline, TransactionBuilder
+from kvd.client.method import method
+from kvd.client.methods import Methods
+from kvd.client.sync import Pipeline
+from kvd.client.views import OnceClient, TransactionBuilder
 
 TASKS = """
 import asyncio

@@ -1,7 +1,7 @@
 """What a mirror holds, without a daemon."""
 
 from kvd.client.replica import Replica
-from kvd.client.watch import SNAPSHOT_END
+from kvd.client.selection import SNAPSHOT_END
 from kvd.commands.entry import Change
 
 

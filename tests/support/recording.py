@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 
 from kvd.client import Client
-from kvd.client.sync import once
+from kvd.client.views import once
 from kvd.commands import Command, Write
 from kvd.commands.values import Clear, Get, Incr, Set, Take
 from kvd.errors import Conflict, KvdError

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from kvd.client.aio import AsyncWatch
+from kvd.client.async_watch import AsyncWatch
 from kvd.commands.entry import Change
 from kvd.errors import Busy
 from kvd.gateways.link import Link, NotKnown, watches_max

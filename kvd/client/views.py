@@ -1,0 +1,115 @@
+"""Views of a blocking client: writes under ONCE, results with revisions, transactions."""
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from kvd.client.method import Call, Direct, Gathered, R, Runs, WithRevision
+from kvd.client.methods import Methods
+from kvd.client.values import Codec, K, V, key_bytes, same
+from kvd.commands import Command, Write
+from kvd.commands.atomic import Once, Transaction
+from kvd.commands.base import Ok
+
+
+class Answering(Protocol):
+    """What a view needs of its client."""
+
+    codec: Codec[Any, Any]
+
+    def answer(self, command: Command) -> Ok:
+        """Run a command; return its result and the revision it reflects."""
+
+    def call(self, call: Call[R]) -> R:
+        """Run a method's call."""
+
+
+class OnceClient(Methods[K, V], Direct):
+    """A client's methods, each write under ONCE."""
+
+    def __init__(self, client: Answering, token: bytes | None) -> None:
+        self.client = client
+        self.codec = client.codec
+        self.token = token
+
+    def call(self, call: Call[R]) -> R:
+        """Run a write under ONCE, a read as it is."""
+        if isinstance(call.command, Write):
+            return call.convert(self.client.answer(once(call.command, self.token)).result)
+        return self.client.call(call)
+
+    def run(self, command: Runs[R]) -> R:
+        """Run any write under ONCE, any read as it is."""
+        assert isinstance(command, Command)
+        return self.call(Call(command, same))  # type: ignore[no-any-return]
+
+
+def once(command: Write, token: bytes | None) -> Once:
+    """Return a write under ONCE, with a token of its own if none is given."""
+    return Once(os.urandom(16) if token is None else token, command)
+
+
+class RevisionClient(Methods[K, V], WithRevision):
+    """A client's methods, each of which returns its result and a revision."""
+
+    def __init__(self, client: Answering) -> None:
+        self.client = client
+        self.codec = client.codec
+
+    def call(self, call: Call[R]) -> tuple[R, int]:
+        """Run a call; return its result and the revision it reflects (0 when there were no keys)."""
+        if call.command is None:
+            return call.convert(None), 0
+        answer = self.client.answer(call.command)
+        return call.convert(answer.result), answer.revision
+
+
+class Gatherer(Methods[K, V], Gathered):
+    """Keeps calls until the end of its `with`; then `results` has what they gave."""
+
+    def __init__(self, codec: Codec[Any, Any]) -> None:
+        self.codec = codec
+        self.calls: list[Call[Any]] = []
+        self.results: list[Any] = []
+
+    def call(self, call: Call[Any]) -> None:
+        """Gather a call."""
+        self.calls.append(call)
+
+    def run(self, command: Command) -> None:
+        """Gather any command."""
+        self.call(Call(command, same))
+
+
+class TransactionBuilder(Gatherer[K, V]):
+    """Gathers commands and sends them as one TRANSACTION at the end of its `with`."""
+
+    def __init__(self, client: Answering, conditions: Mapping[Any, int]) -> None:
+        super().__init__(client.codec)
+        self.client = client
+        self.conditions = conditions
+
+    def command(self) -> Transaction:
+        """Return the command that they are together."""
+        conditions = [(key_bytes(key), revision) for key, revision in self.conditions.items()]
+        commands = [call.command for call in self.calls if call.command is not None]
+        return Transaction(conditions, commands)  # type: ignore[arg-type]  # checked by the daemon
+
+    def on_results(self, results: list[Any]) -> None:
+        """Keep the results."""
+        found = iter(results)
+        self.results = [call.convert(None if call.command is None else next(found)) for call in self.calls]
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Run them, unless an error leaves the block."""
+        if kind is not None:
+            return
+        command = self.command()
+        self.on_results(self.client.answer(command).result if command.commands else [])
