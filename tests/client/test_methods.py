@@ -110,7 +110,7 @@ def test_methods_of_the_asyncio_client_are_coroutine_functions():
 def test_a_type_checker_knows_what_a_task_of_a_method_returns(tmp_path):
     assert type_problems({"tasks": TASKS}, tmp_path) == ""
     wrong = TASKS.replace("added: asyncio.Task[int]", "added: asyncio.Task[str]")
-    assert "[arg-type]" in type_problems({"tasks": wrong}, tmp_path)
+    assert "[arg-type]" in type_problems({"wrong_tasks": wrong}, tmp_path)
 
 
 def subclasses(cls):

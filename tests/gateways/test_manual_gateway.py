@@ -154,7 +154,7 @@ def test_the_examples_run(make_daemon, make_gateway, tmp_path):
     told = []
     for line in lines:
         text = line.replace("127.0.0.1:7480", served.address).replace("curl ", "curl -sS --fail-with-body ")
-        text = text.replace("--max-time 1 ", "--max-time 5 ")  # on a slow machine a second is short
+        text = text.replace("timeout 1 ", "timeout 5 ")  # on a slow machine a second is short
         done = subprocess.run(
             ["sh", "-c", text], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60, check=False
         )
