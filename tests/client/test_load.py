@@ -17,11 +17,6 @@ from kvd.limits import MIB
 texts = st.binary(max_size=9) | st.text(max_size=9)
 
 
-@pytest.fixture
-def daemon(empty_daemon):
-    return empty_daemon
-
-
 def as_bytes(text):
     return text.encode() if isinstance(text, str) else text
 
