@@ -13,7 +13,7 @@ import tomllib
 import venv
 from pathlib import Path
 
-TOOLS = ("hypothesis", "pytest", "pytest-randomly", "pytest-xdist", "pyyaml", "setuptools")
+TOOLS = ("hypothesis", "pyte", "pytest", "pytest-randomly", "pytest-xdist", "pyyaml", "setuptools")
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?P<extras>\[[^]]*\])?(?P<bounds>[^;]*)(?P<marker>;.*)?")
 LOWER = re.compile(r">=\s*([\w.]+)")
 PINNED = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
