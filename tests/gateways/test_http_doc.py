@@ -50,7 +50,11 @@ def typed(line, place, address):
     """Type a line; return what it prints, on both."""
     environment = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["sh", "-c", line.replace(HERE, address).replace("curl ", "curl -sS ")],
+        [
+            "sh",
+            "-c",
+            line.replace(HERE, address).replace("curl ", "curl -sS ").replace("--max-time 1 ", "--max-time 5 "),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
