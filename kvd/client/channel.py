@@ -47,6 +47,7 @@ class Channel:
         self._receive_buffer_bytes = receive_buffer_bytes
         self._turn_bytes_max = turn_bytes_max
         self._socket: socket.socket | None = None
+        self._large = memoryview(b"")  # what is sent before `_unsent`: the rest of a large message, not copied
         self._unsent = bytearray()
         self.queued_bytes = 0
         self._until = 0.0
@@ -61,7 +62,12 @@ class Channel:
     @property
     def wants_write(self) -> bool:
         """Return whether to call `advance` when the descriptor can be written, too."""
-        return self._is_connecting or bool(self._unsent)
+        return self._is_connecting or self._has_unsent
+
+    @property
+    def _has_unsent(self) -> bool:
+        """Return whether something waits for the kernel to take it."""
+        return bool(self._unsent or self._large)
 
     @property
     def due(self) -> float | None:
@@ -76,7 +82,7 @@ class Channel:
         self._enter()
         self.queued_bytes += len(data)
         end = self.queued_bytes
-        if self._unsent or self._socket is None:
+        if self._has_unsent or self._socket is None:
             self._unsent += data
         else:
             self._send_now(self._socket, data)
@@ -94,7 +100,9 @@ class Channel:
             self._lose(reason_of(error))
             return
         self.sent_bytes += sent
-        if sent < len(data):
+        if len(data) - sent > SENT_AT_ONCE_BYTES:
+            self._large = memoryview(data)[sent:]
+        elif sent < len(data):
             self._unsent += memoryview(data)[sent:]
 
     def _enter(self) -> None:
@@ -157,6 +165,7 @@ class Channel:
             raise OSError(code, os.strerror(code))
         set_options(self._socket)
         self.session = self._make_session()
+        self._large = memoryview(b"")
         self._unsent.clear()
         self.queued_bytes = self.sent_bytes = 0
         self._is_connecting = True
@@ -209,14 +218,18 @@ class Channel:
             data = self.session.take_outgoing()
             self.queued_bytes += len(data)
             self._unsent += data
-        while self._unsent:
-            try:
+        try:
+            while self._large:
+                sent = self._socket.send(self._large[:SENT_AT_ONCE_BYTES])
+                self.sent_bytes += sent
+                self._large = self._large[sent:]
+            while self._unsent:
                 with memoryview(self._unsent) as view:
                     sent = self._socket.send(view[:SENT_AT_ONCE_BYTES])
-            except BlockingIOError:
-                return
-            self.sent_bytes += sent
-            del self._unsent[:sent]
+                self.sent_bytes += sent
+                del self._unsent[:sent]
+        except BlockingIOError:
+            return
 
     def _check_time(self) -> None:
         """Raise TimeoutError when an attempt takes too long."""

@@ -15,10 +15,9 @@ from kvd.commands.keys import EntryOf, Scan
 from kvd.commands.values import Clear, Set
 from kvd.errors import BadArgument, Conflict, TooLarge
 from kvd.gateways.http.bodies import body, flag, key_of, number, one, query
-from kvd.gateways.http.failures import PRECONDITION_FAILED, failed, json_response, refused
+from kvd.gateways.http.failures import PRECONDITION_FAILED, failed, refused, result_response
 from kvd.gateways.link import Link
 from kvd.limits import KEY_BYTES_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
-from kvd.texts import said
 
 BEGIN = b"/kv/"
 ETAG = re.compile(r'(?:W/)?"(\d{1,19})"')
@@ -162,12 +161,11 @@ async def pages(request: Request) -> Response:
     has_values = flag(found, "values")
     reply = await link.answer(Scan(prefix, after, limit, values=has_values or None))
     items, following = reply.result
-    shown = [item(each) for each in items] if has_values else [said(key) for key in items]
-    content = {"revision": reply.revision, "items": shown, "next": None if following is None else said(following)}
-    return json_response(content)
+    shown = [item(each) for each in items] if has_values else items
+    return await result_response({"revision": reply.revision, "items": shown, "next": following})
 
 
 def item(found: Any) -> dict[str, Any]:
     """Return an entry of a page."""
     key, value, revision, expires = found
-    return {"key": said(key), "value": said(value), "revision": revision, "expires": expires}
+    return {"key": key, "value": value, "revision": revision, "expires": expires}
