@@ -35,6 +35,7 @@ class Channel:
         """Start to connect. Raises OSError when there are no descriptors left."""
         self.is_open = False
         self.is_lost = False
+        self.is_connected = False  # something took the connection, and has to shake hands
         self.problem: ProtocolError | None = None  # what the handshake of the last address failed of
         self.failures: list[tuple[str, str]] = []  # address and reason of each that failed
         self.reason = ""  # why an open connection was lost
@@ -58,6 +59,11 @@ class Channel:
     def fileno(self) -> int:
         """Return the descriptor to poll; -1 when the channel is lost."""
         return -1 if self._socket is None else self._socket.fileno()
+
+    @property
+    def is_silent(self) -> bool:
+        """Return whether something took the connection and said nothing: a daemon that hangs or is stopped."""
+        return self.is_connected and not self.is_open and self.problem is None
 
     @property
     def wants_write(self) -> bool:
@@ -164,6 +170,7 @@ class Channel:
         if code and (code not in _CONNECT_UNDER_WAY or address.family == getattr(socket, "AF_UNIX", None)):
             raise OSError(code, os.strerror(code))
         set_options(self._socket)
+        self.is_connected = False
         self.session = self._make_session()
         self._large = memoryview(b"")
         self._unsent.clear()
@@ -186,6 +193,7 @@ class Channel:
             self._check_time()
             return False
         self._is_connecting = False
+        self.is_connected = True
         return True
 
     def _take_in(self, messages: list[list[bytes]]) -> None:
