@@ -251,6 +251,7 @@ class Channel:
             self._lose(reason)
             return
         self.problem = error if isinstance(error, ProtocolError) else None
+        self.is_connected &= isinstance(error, TimeoutError)
         self.failures.append((self._label, reason))
         self._drop_socket()
         self._dial_next()

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 import zmq
 from support.interrupts import descriptors
-from support.peers import GREETING, FakeDaemon, Peer, message, messages, shake_hands
+from support.peers import GREETING, FakeDaemon, Peer, frames, message, messages, read_exactly, shake_hands
 from support.running import eventually
 from test_pool import dead_endpoint, few_descriptors
 
@@ -281,7 +281,11 @@ def test_a_dropped_watch_leaves_no_descriptor(daemon):
 
 
 def test_a_handshake_that_an_ending_daemon_broke_off_does_not_explain_later_failures():
-    curve = GREETING.replace(b"NULL\0", b"CURVE")
+    def break_off(sock):
+        sock.sendall(GREETING.replace(b"NULL\0", b"CURVE"))
+        read_exactly(sock, len(GREETING))
+        next(frames(sock))
+
     keys = Keys(*zmq.curve_keypair(), zmq.curve_keypair()[0])
 
     async def main(endpoint, end):
@@ -297,5 +301,5 @@ def test_a_handshake_that_an_ending_daemon_broke_off_does_not_explain_later_fail
                 assert len(errors) < 5
 
     with contextlib.ExitStack() as stack:
-        peer = stack.enter_context(Peer(lambda sock: sock.sendall(curve)))
+        peer = stack.enter_context(Peer(break_off))
         run(main(peer.endpoint, stack.close))
