@@ -176,7 +176,7 @@ def nested(hint: Any, bounds: Meta | None) -> dict[str, Any]:
         return {"type": "array", "items": schema(members[0]), **limits(bounds, ARRAY_BOUNDS)}
     if get_origin(hint) is tuple:
         parts = [schema(each) for each in members]
-        return {"type": "array", "prefixItems": parts, "items": False, "minItems": len(parts)}
+        return {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
     return {"oneOf": [{"$ref": f"#/components/schemas/{each.command_name()}"} for each in commands_in(hint)]}
 
 

@@ -240,6 +240,38 @@ def test_bounds_are_in_the_document():
     assert (keys["minItems"], keys["maxItems"]) == (1, 10_000)
 
 
+def operations():
+    return [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
+
+
+def nodes(value):
+    """Yield each object in a part of the document."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from nodes(inner)
+
+
+def test_generators_of_clients_can_read_the_document():
+    """redocly lint, openapi-python-client and openapi-typescript read it without a warning; each found one of these."""
+    names = [operation["operationId"] for operation in operations()]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z][A-Za-z]+", name) for name in names)
+    assert DOCUMENT["servers"][0]["url"] == "/"
+    assert DOCUMENT["info"]["license"]["identifier"] == "MIT"
+    for node in nodes(DOCUMENT):
+        assert node.get("items") is not False
+        assert "prefixItems" not in node or node["minItems"] == node["maxItems"] == len(node["prefixItems"])
+        if isinstance(node.get("content"), dict):
+            assert all(kind.get("schema") for kind in node["content"].values()), node
+        if node.get("in") == "header":
+            assert node["schema"]["type"] == "string"
+        reference = node.get("$ref")
+        if reference is not None:
+            _, _, kind, name = reference.split("/")
+            assert name in DOCUMENT["components"][kind]
+
+
 def test_the_document_tells_all_paths_there_are(web):
     found = web.get("/openapi.json")
     assert found.json == DOCUMENT
