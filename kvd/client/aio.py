@@ -25,9 +25,10 @@ from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load_async
 from kvd.client.lock import OnLost
 from kvd.client.method import Awaited, AwaitedWithRevision, Call, R, Runs
-from kvd.client.methods import Item, Methods, scan_command
+from kvd.client.methods import Methods, scan_command
 from kvd.client.mirror import OnChange
 from kvd.client.outcomes import ok
+from kvd.client.results import Item
 from kvd.client.selection import Position, select
 from kvd.client.stream import Stream
 from kvd.client.sync import url_options

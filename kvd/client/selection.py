@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from kvd.client.methods import decoded_change
+from kvd.client.results import decoded_change
 from kvd.client.values import RAW, Codec, Text, flat_keys, key_bytes
 from kvd.commands.entry import KINDS, Change
 

@@ -11,10 +11,11 @@ from kvd.client.keys import Keys, read_keys
 from kvd.client.load import Pairs, load
 from kvd.client.lock import Lock, OnLost
 from kvd.client.method import Call, Direct, R, Runs
-from kvd.client.methods import Item, Methods, scan_command
+from kvd.client.methods import Methods, scan_command
 from kvd.client.mirror import Mirror, OnChange
 from kvd.client.pipeline import Pipeline
 from kvd.client.pool import Pool
+from kvd.client.results import Item
 from kvd.client.selection import Position, select
 from kvd.client.stream import Stream
 from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes
