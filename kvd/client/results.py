@@ -61,15 +61,16 @@ class HistoryPage(NamedTuple):
 
 def sizes_page(codec: Codec[K, Any], result: Any) -> SizesPage[K]:
     """Return the result of SCAN with sizes."""
-    items, following = result
-    return SizesPage([SizedItem(codec.key(key), *facts) for key, *facts in items], following)
+    items, following, *_ = result
+    return SizesPage([SizedItem(codec.key(key), *facts[:3]) for key, *facts in items], following)
 
 
 def entry_facts(codec: Codec[Any, V], facts: dict[str, Any] | None) -> EntryFacts[V] | None:
     """Return the result of ENTRY."""
     if facts is None:
         return None
-    return EntryFacts(**{**facts, "value": codec.value_or_none(facts.get("value"))})
+    value = codec.value_or_none(facts.get("value"))
+    return EntryFacts(facts["revision"], facts["created"], facts["expires"], facts["size"], value)
 
 
 def pair_or_none(codec: Codec[K, V], result: Any) -> tuple[K, V] | None:
@@ -78,8 +79,8 @@ def pair_or_none(codec: Codec[K, V], result: Any) -> tuple[K, V] | None:
 
 
 def decoded_changes(codec: Codec[Any, Any], result: Any) -> list[Change]:
-    """Return the result of CHANGES with keys and values as a client returns them."""
-    changes = wire.changes_in(result)
+    """Return the result of CHANGES with keys and values as a client returns them. Unknown kinds are left out."""
+    changes = [change for change in wire.changes_in(result) if change.kind in wire.CHANGE_KINDS]
     return changes if codec is RAW else [decoded_change(codec, change) for change in changes]
 
 

@@ -250,7 +250,7 @@ class Client(Methods[K, V], Direct, Closing):
         """
         codec = self.codec
         found = walk(self, scan_command(prefix, start, stop, reverse=reverse, values=True))
-        return (Item(codec.key(key), codec.value(value), *rest) for key, value, *rest in found)
+        return (Item(codec.key(key), codec.value(value), *rest[:2]) for key, value, *rest in found)
 
     def load(self, pairs: Pairs) -> int:
         """Set any number of keys, from a mapping or any iterable of pairs; return how many: the fastest way in.
@@ -395,7 +395,7 @@ def number_of(name: str, text: str) -> float:
 def walk(client: Client[Any, Any], command: Scan) -> Iterator[Any]:
     """Yield the items of SCAN's pages, from the one that a command asks for on."""
     while True:
-        items, after = client.run(command)
+        items, after, *_ = client.run(command)
         yield from items
         if after is None:
             return

@@ -246,8 +246,8 @@ class Append(Write, tag="APPEND"):
 class GetRange(Read, tag="GETRANGE"):
     """Return a part of a value, or nil if there is no such key.
 
-    It is the bytes from start to end, which both are included and count from 0. A negative number counts from the end:
-    -1 is the last byte. A range that lies outside the value is empty.
+    The part begins with the byte numbered start and ends with the one numbered end. The first byte has the number 0; a
+    negative number counts from the end: -1 is the last byte. A range that lies outside the value is empty.
     """
 
     examples = ("GETRANGE log 0 99", "GETRANGE log -100 -1")

@@ -198,7 +198,7 @@ async def pages(request: Request) -> Response:
     fitting(after or b"")
     has_values, has_sizes = flag(found, "values"), flag(found, "sizes")
     reply = await link.answer(Scan(prefix, after, limit, values=has_values or None, sizes=has_sizes or None))
-    items, following = reply.result
+    items, following, *_ = reply.result
     shown = [item(each, has_values) for each in items] if has_values or has_sizes else [said(key) for key in items]
     content = {"revision": reply.revision, "items": shown, "next": None if following is None else said(following)}
     return json_response(content)
@@ -206,6 +206,6 @@ async def pages(request: Request) -> Response:
 
 def item(found: Any, has_value: bool) -> dict[str, Any]:  # noqa: FBT001  # told by the query
     """Return an entry of a page."""
-    key, value, revision, expires = found
+    key, value, revision, expires, *_ = found
     what = {"value": said(value)} if has_value else {"size": value}
     return {"key": said(key), **what, "revision": revision, "expires": expires}
