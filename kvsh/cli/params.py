@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import import_module
 from typing import Any
 
@@ -66,15 +66,44 @@ def word(context: click.Context, parameter: click.Parameter, incomplete: str) ->
     return import_module("kvsh.cli.completion").word(context, parameter, incomplete)  # type: ignore[no-any-return]
 
 
-def trailing(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Take options from the end of the words, where no argument of the command could stand.
+def trailing(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any], frozenset[str]]:
+    """Take options from the end of the words, where no argument of the command could stand; return also their names.
 
     `-x` there stands for the argument that it reads. After `--` all words are the command's.
     """
     is_marked = sys.argv[-len(words) - 1 :][:1] == ["--"]
     if not words or is_marked or words[-1] not in {"-x", *TRAILING}:
-        return words, options
-    return import_module("kvsh.cli.trailing").taken(words, options)  # type: ignore[no-any-return]
+        return words, options, frozenset()
+    rest, found = import_module("kvsh.cli.trailing").taken(words, options)
+    return rest, found, frozenset(name for name, value in found.items() if value != options[name])
+
+
+def one_daemon(context: click.Context, options: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Return the options, of which only one says where the daemon is: a flag goes before all else, then `--local`.
+
+    Raises UsageError for the keys of a daemon that `--local` starts: it has none.
+    """
+    options = {**options, **profile_options(context, given)}
+    if options["local"] is None:
+        return options
+    is_profiled = "profile" in given and context.get_parameter_source("url") is ParameterSource.DEFAULT_MAP
+    if "local" not in given and ("url" in given or is_profiled):
+        return {**options, "local": None}
+    if "key" in given or "server_key" in given:
+        raise click.UsageError("--key is for the daemon at --url, and KVSH_LOCAL starts one that has no keys")
+    return {**options, "key": None, "server_key": None}
+
+
+def profile_options(context: click.Context, given: Collection[str]) -> dict[str, Any]:
+    """Return what the profile that `--profile` names sets: it goes before the environment."""
+    found = {}
+    for each in context.command.params if "profile" in given else ():
+        name = str(each.name)
+        is_hidden = context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
+        if is_hidden and name in context.obj["profile"]:
+            found[name] = each.type_cast_value(context, context.obj["profile"][name])
+            context.set_parameter_source(name, ParameterSource.DEFAULT_MAP)
+    return found
 
 
 def prompt_facts(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def load(context: click.Context, path: str, name: str | None) -> str | None:
         known = ", ".join(profiles) or "none"
         raise click.UsageError(f"there is no profile {name!r} in {path}; it has: {known}")
     chosen = {**settings, **(profiles[name] if name else {})}
-    context.obj = {"color": chosen.pop("color", None)}
-    context.default_map = {parameter_of(key): located(path, key, value) for key, value in chosen.items()}
+    context.obj = {"color": chosen.pop("color", None), "profile": options_of(path, profiles[name]) if name else {}}
+    context.default_map = options_of(path, chosen)
     return name
 
 
@@ -93,6 +93,11 @@ def line_of(text: str, key: str, profile: str | None) -> int:
 def parameter_of(key: str) -> str:
     """Return the name of the option that a setting is."""
     return PARAMETERS.get(key, key.replace("-", "_"))
+
+
+def options_of(path: str, table: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a table sets, by name."""
+    return {parameter_of(key): located(path, key, value) for key, value in table.items()}
 
 
 def located(path: str, key: str, value: Any) -> Any:
