@@ -172,6 +172,8 @@ def main() -> int:
             import_module("kvsh.cli.completion")
         code = int(command.main(standalone_mode=False) or 0)
     except click.ClickException as error:
+        if isinstance(error, click.BadParameter):
+            params.name_variable(error)
         error.show()
         code = USAGE
     except (click.Abort, KeyboardInterrupt):
