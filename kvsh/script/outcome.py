@@ -57,7 +57,7 @@ def as_typed(error: Error, sent: str, typed: str) -> Error:
 
 
 def renamed(message: str, sent: str, typed: str) -> str:
-    """Return a message with one command's name in the place of another's; in keys that it quotes nothing is replaced."""
+    """Return a message with a command's name in the place of another's; keys that it quotes stay as they are."""
     return re.sub(rf"(^|, and | may not ){sent}(?=[: ])", rf"\1{typed}", message, count=1)
 
 

@@ -28,7 +28,9 @@ sys.exit(main())
 def interrupted_at(module, environment, *arguments, **how):
     """Return how kvsh ended: code, output and messages."""
     command = [sys.executable, "-c", PROGRAM, module, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, **how)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False, **how
+    )
     return done.returncode, done.stdout, done.stderr
 
 
