@@ -10,6 +10,9 @@ from kvsh.grammar.vocabulary import Mistake
 from kvsh.words import Unbalanced, Word, split
 
 COUNT = re.compile(rb"\s*[0-9]{1,6}(?=\s+\S)")
+QUOTED = rb"""(?:"(?:[^"\\]|\\.)*+"|'(?:\\'|[^'])*+')"""
+# Up to a `|` that is a word of its own, or to a quote that is not closed.
+BEFORE_PIPE = re.compile(rb"""(?:[^"'|]++|(?<!\s)\||\|(?!\s)|%b)*+""" % QUOTED, re.DOTALL)
 SINKS = (b"|", b">", b">>")
 
 
@@ -51,13 +54,9 @@ def taken_apart(line: bytes) -> Line:
 
 def before_sink(line: bytes) -> bytes:
     """Return the line up to a `|`, included: what follows is another shell's, with quoting of its own."""
-    for found in re.finditer(rb"(?<=\s)\|(?=\s)", line):
-        try:
-            split(line[: found.start()])
-        except Unbalanced:
-            continue  # this one is within quotes
-        return line[: found.end()]
-    return line
+    found = BEFORE_PIPE.match(line)
+    assert found  # it may be empty
+    return line[: found.end() + 1] if line[found.end() : found.end() + 1] == b"|" else line
 
 
 def target_of(line: bytes, words: list[Word], at: int) -> bytes:

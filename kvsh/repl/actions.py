@@ -13,7 +13,7 @@ from kvd.commands import Command
 from kvd.errors import KvdError, Unreachable
 from kvsh.grammar import gather, shell
 from kvsh.grammar.gather import Gathering
-from kvsh.grammar.line import Sink, taken_apart
+from kvsh.grammar.line import Line, Sink, taken_apart
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
@@ -97,8 +97,7 @@ class Actions:
         if is_comment(line):
             return True
         try:
-            said = taken_apart(line)
-            command = command_of(said.words)
+            said, command = self.read(line)
             for _ in range(said.times):
                 await self.run_command(command, said.sink)
         except AlreadyTold:
@@ -110,6 +109,11 @@ class Actions:
             self.front.is_connected &= not isinstance(failure, Unreachable)
             return False
         return True
+
+    def read(self, line: bytes) -> tuple[Line, Command]:
+        """Return what a line says, and its command; raises Mistake."""
+        said = taken_apart(line)
+        return said, command_of(said.words)
 
     async def run_command(self, command: Command, sink: Sink | None) -> None:
         """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError, AlreadyTold."""

@@ -14,10 +14,11 @@ from prompt_toolkit.document import Document
 from kvd.client.aio import AsyncClient
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
+from kvsh.grammar.block import last_statement
 from kvsh.grammar.line import without_count
 from kvsh.grammar.places import Place, place
 from kvsh.grammar.stems import stems
-from kvsh.repl.text import as_bytes, as_position
+from kvsh.repl.text import as_bytes, as_text
 from kvsh.words import as_word, printed
 
 KEYS_OFFERED = 100
@@ -59,7 +60,7 @@ class PlaceCompleter(Completer):
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:  # noqa: ARG002
         """Return what needs no daemon."""
-        return completions(document, place(without_count(as_bytes(document.text_before_cursor))), [])
+        return completions(document, place_at(document), [])
 
     async def get_completions_async(
         self,
@@ -67,7 +68,7 @@ class PlaceCompleter(Completer):
         complete_event: CompleteEvent,  # noqa: ARG002
     ) -> AsyncGenerator[Completion, None]:
         """Yield what fits the place before the cursor."""
-        found = place(without_count(as_bytes(document.text_before_cursor)))
+        found = place_at(document)
         looked_up = await self.looked_up(found)
         for completion in completions(document, found, looked_up):
             yield completion
@@ -82,10 +83,20 @@ class PlaceCompleter(Completer):
         return keys if found.kind == "key" else [*stems(keys, len(found.typed.value)), *keys]
 
 
+def line_at(document: Document) -> bytes:
+    """Return the statement that the cursor is in, up to it."""
+    return last_statement(as_bytes(document.text_before_cursor))
+
+
+def place_at(document: Document) -> Place:
+    """Return the place of the cursor."""
+    return place(without_count(line_at(document)))
+
+
 def completions(document: Document, found: Place, values: list[bytes]) -> list[Completion]:
     """Return all that is offered at a place: known words first."""
-    line = as_bytes(document.text_before_cursor)
-    back = as_position(line, found.typed.start) - len(document.text_before_cursor)
+    line = line_at(document)
+    back = -len(as_text(line[found.typed.start :]))
     words = [
         Completion(f"{choice.word} ", back, display=choice.word, display_meta=choice.about) for choice in found.choices
     ]

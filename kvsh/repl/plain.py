@@ -6,6 +6,7 @@ from kvd.client import Stream
 from kvd.commands import Command
 from kvd.errors import ClientError, Unreachable
 from kvsh.grammar import shell
+from kvsh.grammar.block import is_open
 from kvsh.repl.asking import QUESTION, ends_everything
 from kvsh.script.actions import Stop
 from kvsh.script.bulk import Sent
@@ -14,6 +15,8 @@ from kvsh.script.lines import Where
 from kvsh.script.outcome import WELL, Failure, sentence
 from kvsh.script.output import Output
 from kvsh.script.settings import Settings
+
+CONTINUATION = b'"> '
 
 
 class Talk(Script):
@@ -65,13 +68,24 @@ def run(settings: Settings, output: Output) -> int:
     return WELL
 
 
+def read_statement(output: Output) -> bytes:
+    """Return a line and, while a quote is open, those after it; nothing at the end of the input."""
+    lines = line = sys.stdin.buffer.readline()
+    while line and is_open(lines.removesuffix(b"\n")):
+        output.data(CONTINUATION)
+        output.flush()
+        line = sys.stdin.buffer.readline()
+        lines += line
+    return lines
+
+
 def turn(talk: Talk, name: str) -> bool:
     """Read and run one line; return whether to go on."""
     gathered = f"(tx:{len(talk.gathering.commands)})" if talk.gathering else ""
     talk.output.data(f"{name}{gathered}> ".encode())
     talk.output.flush()
     try:
-        line = sys.stdin.buffer.readline()
+        line = read_statement(talk.output)
         if not line:
             talk.output.data(b"\n")
             return False

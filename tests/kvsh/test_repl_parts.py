@@ -13,7 +13,7 @@ from kvd.client.aio import AsyncClient
 from kvsh.repl import completer
 from kvsh.repl.completer import LiveKeys, PlaceCompleter, files
 from kvsh.repl.hints import cut
-from kvsh.repl.lexer import fragments
+from kvsh.repl.lexer import LineLexer, fragments, text_fragments
 
 
 def coloured(text):
@@ -41,9 +41,21 @@ def test_colours(text, expected):
     ]
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])))
+@given(st.text(st.characters(exclude_categories=["Cs"])) | st.text("get \n'\"#"))
 def test_colours_leave_the_text_as_it_is(text):
     assert "".join(part for _, part in fragments(text)) == text
+    assert "".join(part for _, part in text_fragments(text)) == text
+    line = LineLexer().lex_document(Document(text))
+    assert ["".join(part for _, part in line(at)) for at in range(text.count("\n") + 1)] == text.split("\n")
+
+
+def test_a_value_of_several_lines_is_coloured_in_each():
+    line = LineLexer().lex_document(Document("set k 'get\nget'\nget"))
+    assert [[style for style, part in line(at) if part.strip()] for at in range(3)] == [
+        ["class:command", "", "class:quoted"],
+        ["class:quoted"],
+        ["class:command"],
+    ]
 
 
 def offered(endpoint, text):
@@ -60,6 +72,7 @@ def offered(endpoint, text):
     [
         ("appe", [("append ", -4)]),
         ("3 appe", [("append ", -4)]),
+        ("get 'a\nb'\n3 appe", [("append ", -4)]),
         ("get ci", [("city ", -2), ('"ci ty" ', -2)]),
         ('get "ci', [('"ci ty" ', -3), ('"city" ', -3)]),
         ("clear city ci", [('"ci ty" ', -2)]),

@@ -29,6 +29,18 @@ def test_commands_and_errors(plain, kv):
     assert plain.ended() == 0
 
 
+def test_an_open_quote_continues_in_the_next_line(plain, kv):
+    plain.type("set a 'one\r")
+    plain.until(lambda lines: lines[-1] == '">')
+    plain.type("two'\r")
+    plain.shows("OK")
+    assert kv.get("a") == b"one\ntwo"
+    plain.type("get 'a\r")
+    plain.until(lambda lines: lines[-1] == '">')
+    plain.type("\x03")
+    plain.until(lambda lines: lines[-1] == "kvd>")
+
+
 def test_a_transaction(plain, kv):
     plain.type("begin\r")
     plain.shows("kvd(tx:0)>")
