@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from kvd.commands.syntax import Shape
 from kvsh.grammar.hints import same_case
+from kvsh.grammar.shell import Help
 from kvsh.grammar.vocabulary import Mistake, lookup, vocabulary
 from kvsh.grammar.walk import Walk
 from kvsh.words import Unbalanced, Word, cut
@@ -57,13 +58,23 @@ def names(typed: Word, *, within: bool = False) -> tuple[Choice, ...]:
     return tuple(Choice(same_case(key.decode(), typed.value), known.syntax.summary) for key, known in found.items())
 
 
+def topics(typed: Word, walk: Walk) -> tuple[Choice, ...]:
+    """Return the topics of HELP that begin as the typed word does."""
+    if typed.quoted or walk.known.command is not Help:
+        return ()
+    start = typed.value.upper().decode(errors="replace")
+    return tuple(
+        Choice(same_case(topic, typed.value), about) for topic, about in Help.topics.items() if topic.startswith(start)
+    )
+
+
 def argument_place(before: list[Word], typed: Word) -> Place:
     """Return the place of an argument; raises Mistake when the words before it are wrong."""
     walk = Walk(lookup(before[0].value)).take_all(before[1:]).innermost
     kind, taken = wanted(walk)
     options = () if typed.quoted else option_choices(walk, typed)
     within = walk.place is not None and walk.place.shape is Shape.COMMAND
-    choices = names(typed, within=within) if kind == "command" else options
+    choices = (*names(typed, within=within), *topics(typed, walk)) if kind == "command" else options
     reserved = frozenset(option.word.encode() for parameter in walk.syntax.parameters for option in parameter.options)
     return Place(typed, choices, kind, taken, reserved)
 

@@ -1,9 +1,11 @@
 """What a line typed at the prompt does: a command is sent, a word of the shell is acted on."""
 
+import asyncio
 import os
 import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any, Protocol
 
 from prompt_toolkit.shortcuts import clear
@@ -40,6 +42,7 @@ class Front(Protocol):
     always_timed: bool
     is_connected: bool
     is_left: bool
+    is_paging: bool
     gathering: Gathering | None
     watcher: Watcher | None
 
@@ -98,6 +101,9 @@ class Actions:
             return True
         try:
             said, command = self.read(line)
+            if isinstance(command, shell.Every):
+                await self.repeat(command, said)
+                return True
             for _ in range(said.times):
                 await self.run_command(command, said.sink)
         except AlreadyTold:
@@ -176,6 +182,24 @@ class Actions:
             failure.add_note(f"no longer gathered: {numbered(len(gathering.commands), 'command')}")
             raise
 
+    async def repeat(self, command: shell.Every, said: Line) -> None:
+        """Run a command at intervals until Ctrl-C, or as often as the line says; raises as `run_command` does."""
+        if self.front.gathering is not None:
+            raise Mistake("EVERY within BEGIN: COMMIT or DISCARD first")
+        self.front.is_paging = False
+        try:
+            for number in count(1):
+                if said.sink is None:
+                    self.front.tell_note(time.strftime("%H:%M:%S"))
+                await self.run_command(command.again, said.sink)
+                if number == said.times != 1:
+                    return
+                if await is_interrupted(command.pause_ms / 1000):
+                    self.front.write("\n")  # the terminal has echoed ^C
+                    return
+        finally:
+            self.front.is_paging = True
+
     async def discard(self, _: shell.Discard) -> None:
         """Drop what was gathered."""
         count = len(gather.gathered(self.front).commands)
@@ -230,6 +254,15 @@ class Actions:
     async def leave(self, _: shell.Quit | shell.Exit) -> None:
         """Leave."""
         self.front.is_left = True
+
+
+async def is_interrupted(pause_s: float) -> bool:
+    """Wait between two runs of a command; return whether Ctrl-C came meanwhile. Nothing was under way then."""
+    try:
+        await asyncio.sleep(pause_s)
+    except CancelledError:
+        return True
+    return False
 
 
 def numbered(count: int, thing: str) -> str:

@@ -19,7 +19,7 @@ from kvd.client.aio import AsyncClient
 from kvd.commands import Command
 from kvd.commands.server import Ping
 from kvd.errors import KvdError
-from kvsh.grammar.block import is_open
+from kvsh.grammar.block import is_open, last_statement
 from kvsh.grammar.gather import Gathering
 from kvsh.repl.actions import Actions
 from kvsh.repl.block import Block
@@ -33,6 +33,7 @@ from kvsh.repl.sink import feed
 from kvsh.repl.text import as_bytes, as_text
 from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
+from kvsh.script.help import help_on_line
 from kvsh.script.outcome import WELL
 from kvsh.script.output import Output, write_all
 from kvsh.script.pager import NOT_RUN, pager_for
@@ -60,7 +61,7 @@ class Shell:
         self.watcher: Watcher | None = None
         self.is_connected = True
         self.is_left = False
-        self.is_in_block = False
+        self.is_paging = True
         self.is_lent = False
         self.terminal = asyncio.Lock()  # held by the program, the editor or the lines above the prompt that have it
         self.task: asyncio.Task[bool] | None = None
@@ -68,7 +69,9 @@ class Shell:
         lookups = {"timeout": LOOKUP_TIMEOUT_S, "connect_timeout": LOOKUP_CONNECT_S}
         self.lookup = AsyncClient(**{**settings.connection, **lookups})
         completer = PlaceCompleter(LiveKeys(self.lookup))
-        self.session = new_session(settings, completer, self.prompt_width, self.toolbar, self.begin_edit)
+        self.session = new_session(
+            settings, completer, self.prompt_width, self.toolbar, self.begin_edit, self.begin_explain
+        )
         self.actions = Actions(self)
 
     # What is seen
@@ -112,7 +115,7 @@ class Shell:
     async def show(self, data: bytes) -> None:
         """Write a result, through the pager if it is longer than the screen."""
         data = await in_thread(lambda: shown(data).encode())
-        program = pager_for(data) if self.settings.pager and not self.is_in_block else None
+        program = pager_for(data) if self.settings.pager and self.is_paging else None
         if program is not None and await self.lend(program, data) not in NOT_RUN:
             return
         for start in range(0, len(data), CHUNK_BYTES):
@@ -184,9 +187,9 @@ class Shell:
             return
         block = Block(as_bytes(text.rstrip("\n")))
         if len(block.statements) > 1:
-            self.is_in_block = True
+            self.is_paging = False
             await block.run(self)
-            self.is_in_block = False
+            self.is_paging = True
         elif block.statements:
             await self.run_line(as_text(block.statements[0].text))
 
@@ -216,6 +219,11 @@ class Shell:
         """Let the person edit the line; what is watched waits."""
         async with self.terminal:
             await edit(self.session.default_buffer)
+
+    def begin_explain(self) -> None:
+        """Show help on what is being typed, above it."""
+        page = help_on_line(last_statement(as_bytes(self.session.default_buffer.text)))
+        self.session.app.create_background_task(self.write_above(page))
 
     async def may_leave(self) -> bool:
         """Return whether to leave: asked when something was gathered and not sent. A second Ctrl-D is a yes."""

@@ -59,8 +59,9 @@ def new_session(
     prompt_width: Callable[[], int],
     toolbar: Callable[[], StyleAndTextTuples],
     edit: Callable[[], None],
+    explain: Callable[[], None],
 ) -> "Session":
-    """Return the session that reads lines. `edit` opens the editor."""
+    """Return the session that reads lines. `edit` opens the editor, `explain` shows help on what is typed."""
     session: Session = PromptSession(
         history=history(),
         completer=completer,
@@ -74,7 +75,7 @@ def new_session(
         enable_suspend=True,
         editing_mode=EditingMode.VI if settings.vi else EditingMode.EMACS,
         cursor=ModalCursorShapeConfig() if settings.vi and settings.color else None,
-        key_bindings=keys(edit),
+        key_bindings=keys(edit, explain),
         prompt_continuation=continuation,
         bottom_toolbar=toolbar,
     )
@@ -120,7 +121,7 @@ def is_choice() -> bool:
     return state is not None and len(state.completions) > 1
 
 
-def keys(edit: Callable[[], None]) -> KeyBindings:
+def keys(edit: Callable[[], None], explain: Callable[[], None]) -> KeyBindings:
     """Return the keys that are ours."""
     bindings = KeyBindings()
 
@@ -133,6 +134,10 @@ def keys(edit: Callable[[], None]) -> KeyBindings:
     def _take(event: KeyPressEvent) -> None:
         """Take what is chosen from the menu; the next Enter runs the line."""
         event.current_buffer.complete_state = None
+
+    @bindings.add("f1")
+    def _explain(_: KeyPressEvent) -> None:
+        explain()
 
     @bindings.add("c-x", "c-e", filter=emacs_mode & ~has_selection)
     @bindings.add("v", filter=vi_navigation_mode)

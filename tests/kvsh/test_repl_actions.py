@@ -40,6 +40,7 @@ class FakeFront(SimpleNamespace):
             always_timed=False,
             is_connected=True,
             is_left=False,
+            is_paging=True,
             gathering=None,
             watcher=None,
             told=[],
@@ -170,6 +171,39 @@ def test_times_are_told_when_asked():
     assert front.told[3].endswith(" s)")
     assert front.told[4] == "timing is OFF"
     assert len(front.told) == 6
+
+
+def test_a_command_is_repeated_until_it_has_run_as_often_as_asked_or_fails(tmp_path):
+    front = FakeFront()
+    assert run(front, "3 every 0.001 ping", f"2 every 0.001 incr a >> {tmp_path}/out") == [True, True]
+    assert [type(command).__name__ for command in front.client.ran] == ["Ping"] * 3 + ["Incr"] * 2
+    assert len(front.told) == 6  # each with its time of day
+    front.client.failure = Conflict("a has changed", revision=2)
+    assert run(front, "every 0.001 ping") == [False]
+    assert run(front, "begin", "every 1 ping") == [True, False]
+    assert front.told[-1] == "(error) EVERY within BEGIN: COMMIT or DISCARD first"
+    assert front.is_paging
+
+
+def test_ctrl_c_between_two_runs_ends_a_repeated_command_without_a_word():
+    front = FakeFront()
+
+    async def main():
+        shown = asyncio.Event()
+
+        async def show(_):
+            shown.set()
+
+        front.show = show
+        task = asyncio.create_task(Actions(front).run_line(b"every 3600 ping"))
+        await shown.wait()
+        for _ in range(9):
+            await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    assert asyncio.run(main()) is True
+    assert len(front.client.ran) == 1
 
 
 def test_a_watch_without_a_daemon_is_none(tmp_path):
