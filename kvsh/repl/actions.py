@@ -12,14 +12,15 @@ from prompt_toolkit.shortcuts import clear
 
 from kvd.client.aio import AsyncClient
 from kvd.commands import Command
-from kvd.errors import KvdError, Unreachable
+from kvd.commands.keys import Count
+from kvd.errors import KvdError, Refused, Unreachable
 from kvsh.grammar import gather, shell
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.line import Line, Sink, taken_apart
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
-from kvsh.repl.asking import QUESTION, ends_everything
+from kvsh.repl.asking import losses
 from kvsh.repl.sink import store
 from kvsh.repl.source import Source
 from kvsh.repl.threads import in_thread
@@ -138,7 +139,7 @@ class Actions:
 
     async def run(self, command: Command, sink: Sink | None) -> bool:
         """Send a command and put its result where the line says; return whether it was agreed to. Raises as above."""
-        if ends_everything(command) and not await self.front.is_agreed(QUESTION):
+        if not await self.is_agreed(command):
             return False
         started = time.monotonic()
         result = (await self.front.client.answer(command)).result
@@ -150,6 +151,20 @@ class Actions:
         if took >= SLOW_S or self.front.always_timed:
             self.front.write(f"({took:.3f} s)\n")
         return True
+
+    async def is_agreed(self, command: Command) -> bool:
+        """Return whether the person wants a command that ends many keys; any other is not asked about."""
+        lost = losses(command, confirm=self.front.settings.confirm)
+        question = lost.question([await self.count(each.prefix) for each in lost.prefixes])
+        return question is None or await self.front.is_agreed(question)
+
+    async def count(self, prefix: bytes) -> int | None:
+        """Return how many keys begin with a prefix; None when the daemon does not say."""
+        try:
+            count: int | None = (await self.front.client.answer(Count(prefix))).result
+        except Refused:
+            return None
+        return count
 
     async def put(self, data: bytes, sink: Sink | None) -> None:
         """Show a result, or pour it where the line says; raises Mistake."""

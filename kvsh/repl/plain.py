@@ -4,10 +4,11 @@ import sys
 
 from kvd.client import Stream
 from kvd.commands import Command
-from kvd.errors import ClientError, Unreachable
+from kvd.commands.keys import Count
+from kvd.errors import ClientError, KvdError, Unreachable
 from kvsh.grammar import shell
 from kvsh.grammar.block import is_open
-from kvsh.repl.asking import QUESTION, ends_everything
+from kvsh.repl.asking import losses
 from kvsh.script.actions import Stop
 from kvsh.script.bulk import Sent
 from kvsh.script.engine import Script
@@ -22,18 +23,34 @@ CONTINUATION = b'"> '
 class Talk(Script):
     """A script whose lines a person types: a failure is told and forgotten."""
 
-    def __init__(self, stream: Stream, output: Output, *, form: str) -> None:
+    def __init__(self, stream: Stream, output: Output, *, form: str, confirm: bool = True) -> None:
         super().__init__(stream, output, form=form)
+        self.stream = stream
+        self.confirm = confirm
         self.failed: list[Failure] = []
 
     def send(self, command: Command, where: Where) -> None:
-        """Send a command; what ends all keys only if the person agrees."""
-        if self.depth or not ends_everything(command) or self.is_agreed():
+        """Send a command; what ends many keys only if the person agrees."""
+        if self.depth or self.is_wanted(command):
             super().send(command, where)
 
-    def is_agreed(self) -> bool:
+    def is_wanted(self, command: Command) -> bool:
+        """Return whether the person wants a command that ends many keys; any other is not asked about."""
+        lost = losses(command, confirm=self.confirm)
+        question = lost.question([self.count_of(each.prefix) for each in lost.prefixes])
+        return question is None or self.is_agreed(question)
+
+    def count_of(self, prefix: bytes) -> int | None:
+        """Return how many keys begin with a prefix; None when the daemon does not say."""
+        try:
+            count: int | None = self.stream.answer(Count(prefix)).result
+        except KvdError:
+            return None
+        return count
+
+    def is_agreed(self, question: str) -> bool:
         """Ask; return whether the answer is yes."""
-        self.output.data(f"{QUESTION} [y/N] ".encode())
+        self.output.data(f"{question} [y/N] ".encode())
         self.output.flush()
         return sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")
 
@@ -62,7 +79,7 @@ def run(settings: Settings, output: Output) -> int:
     """Prompt, read, run, until the input ends or QUIT."""
     output.is_terminal = True
     with Stream(**settings.connection) as stream:
-        talk = Talk(stream, output, form=settings.form)
+        talk = Talk(stream, output, form=settings.form, confirm=settings.confirm)
         while turn(talk, settings.profile or "kvd"):
             pass
     return WELL

@@ -101,9 +101,11 @@ def test_leaving_within_begin_asks(shell, kv):
 def test_clearing_everything_asks_first(shell, kv):
     kv.set("a", "1")
     for answer in ("\r", "\x03", "\x04"):
-        asked = sum("end ALL keys? [y/N]" in line for line in shell.lines)
+        asked = sum("end ALL keys (1 key)? [y/N]" in line for line in shell.lines)
         shell.type('clearprefix ""\r')
-        shell.until(lambda lines, asked=asked: sum("end ALL keys? [y/N]" in line for line in lines) == asked + 1)
+        shell.until(
+            lambda lines, asked=asked: sum("end ALL keys (1 key)? [y/N]" in line for line in lines) == asked + 1
+        )
         shell.type(answer)
         shell.prompts()
         assert kv.get("a") == b"1"
@@ -111,6 +113,21 @@ def test_clearing_everything_asks_first(shell, kv):
     shell.until(lambda lines: sum("end ALL keys" in line for line in lines) == 4)
     shell.type("y\r")
     shell.shows("(integer) 1")
+
+
+def test_clearing_many_keys_asks_with_their_count(shell, kv):
+    kv.multiset({f"user:{number}": "x" for number in range(12)})
+    shell.type("clearprefix user:\r")
+    shell.shows('end 12 keys with the prefix "user:"? [y/N]')
+    shell.type("n\r")
+    shell.prompts()
+    assert kv.count("user:") == 12
+    assert say(shell, "clearprefix nobody:") == ["(integer) 0"]
+    assert say(shell, "clear user:0 user:1") == ["(integer) 2"]
+    shell.type("clear " + " ".join(f"user:{number}" for number in range(10)) + "\r")
+    shell.shows("end 10 keys? [y/N]")
+    shell.type("y\r")
+    shell.shows("(integer) 8")
 
 
 def test_without_a_daemon_the_prompt_says_so_and_commit_keeps_what_was_gathered(terminal, tmp_path):

@@ -8,10 +8,8 @@ import pytest
 from kvd.client.aio import AsyncClient
 from kvd.commands.base import Ok
 from kvd.commands.values import Set
-from kvd.errors import Conflict, OutcomeUnknown, Unreachable
-from kvsh.grammar.parse import parse
+from kvd.errors import Conflict, Denied, OutcomeUnknown, Unreachable
 from kvsh.repl.actions import Actions, numbered
-from kvsh.repl.asking import ends_everything
 from kvsh.script.settings import Settings
 
 
@@ -21,12 +19,13 @@ class FakeClient:
     def __init__(self):
         self.ran = []
         self.failure = None
+        self.result = None
 
     async def answer(self, command):
         if self.failure is not None:
             raise self.failure
         self.ran.append(command)
-        return Ok(1, [None for _ in getattr(command, "commands", [])] or None)
+        return Ok(1, [None for _ in getattr(command, "commands", [])] or self.result)
 
 
 class FakeFront(SimpleNamespace):
@@ -45,8 +44,8 @@ class FakeFront(SimpleNamespace):
             watcher=None,
             told=[],
             agrees=False,
-            **given,
         )
+        self.__dict__.update(given)
 
     def write(self, text):
         self.told.append(text.rstrip("\n"))
@@ -117,7 +116,7 @@ def test_what_was_not_agreed_to_stays_gathered():
     front.agrees = True
     run(front, "commit")
     assert gathered(front) is None
-    assert len(front.client.ran) == 1
+    assert len(front.client.ran) == 3  # each time after a COUNT
 
 
 def test_a_mistake_says_nothing_of_the_connection():
@@ -217,20 +216,20 @@ def test_a_watch_without_a_daemon_is_none(tmp_path):
     assert told[0].startswith("(error) INFO: no daemon answers")
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ('clearprefix ""', True),
-        ("clearprefix a", False),
-        ('scan ""', False),
-        ('once token-12 clearprefix ""', True),
-        ("once token-12 set a 1", False),
-        ("set a 1", False),
-        ("commands clearprefix", False),
-    ],
-)
-def test_what_ends_everything(line, expected):
-    assert ends_everything(parse(line.encode())) is expected
+def test_the_daemon_is_asked_how_many_keys_would_end():
+    front = FakeFront()
+    front.client.result = 1234
+    assert run(front, "clearprefix user:", "clear " + "k " * 10, "clear k", "takefirst job:") == [True] * 4
+    assert front.told[:2] == ['end 1,234 keys with the prefix "user:"?', "end 10 keys?"]
+    assert [type(command).__name__ for command in front.client.ran] == ["Count", "Clear", "TakeFirst"]
+    front = FakeFront(agrees=True)
+    front.client.failure = Denied("COUNT needs read")
+    run(front, "clearprefix user:")
+    assert front.told[0] == 'end all keys with the prefix "user:"?'
+    front = FakeFront()
+    front.settings = front.settings._replace(confirm=False)
+    run(front, "clearprefix user:", 'clearprefix ""')
+    assert front.told[1:] == ["end ALL keys?"]
 
 
 def test_numbers_of_things():

@@ -59,7 +59,7 @@ def test_values_do_not_act_on_the_terminal(plain, kv):
 def test_clearing_everything_asks_first(plain, kv, tmp_path):
     kv.set("a", "1")
     plain.type('clearprefix ""\r')
-    plain.shows("end ALL keys? [y/N]")
+    plain.shows("end ALL keys (1 key)? [y/N]")
     plain.type("\r")
     plain.until(lambda lines: lines[-1] == "kvd>")
     assert kv.get("a") == b"1"
