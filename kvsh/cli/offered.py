@@ -107,7 +107,7 @@ def option_items(context: click.Context, option: click.Option, incomplete: str) 
         return [CompletionItem(incomplete, PATHS[option.metavar])]
     if option.name == "profile":
         path = params.config_path()
-        profiles = import_module("kvsh.cli.profile").read(path)[1].get("profiles", {})
+        profiles = import_module("kvsh.cli.profile").read(path).profiles
         return [CompletionItem(name) for name in profiles if name.startswith(incomplete)]
     if option.name == "scan":
         return key_items(*looked_up(context, Place(Word(os.fsencode(incomplete)), kind="prefix")))

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from kvd.client.stream import Stream
 from kvd.commands import Command
@@ -30,7 +31,7 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
     command = command_of(words)
     if isinstance(command, shell.ShellWord):
         return act(command, settings, output)
-    return run_repeated(command, settings, output)
+    return WELL if settings.dry_run else run_repeated(command, settings, output)
 
 
 def run_repeated(command: Command, settings: Settings, output: Output) -> int:
@@ -47,8 +48,7 @@ def run(stream: Stream, command: Command, settings: Settings, output: Output) ->
     """Run a command once; raises KvdError."""
     result = stream.answer(command).result
     if not settings.quiet:
-        data = FORMATS[settings.form](command, result)
-        write(data.removesuffix(b"\n") if settings.no_newline else data, settings, output)
+        write(command, result, settings, output)
     return ABSENT if command.command_name() in FINDERS and not_found(result) else WELL
 
 
@@ -59,18 +59,35 @@ def not_found(result: object) -> bool:
 
 def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
     """Do what a word of the shell says, for the few that mean something on their own; raises Mistake, KvdError."""
+    if not isinstance(command, shell.Watch | shell.Help):
+        raise Mistake(f"{command.command_name()} works in a script or at the prompt")
+    check_options(command, settings)
+    if settings.dry_run:
+        return WELL
     if isinstance(command, shell.Watch):
         return int(import_module("kvsh.cli.watching").watch(command, settings, output))
-    if not isinstance(command, shell.Help):
-        raise Mistake(f"{command.command_name()} works in a script or at the prompt")
-    write(import_module("kvsh.script.help").help_text(command).encode(), settings, output)
+    if not settings.quiet:
+        write(command, import_module("kvsh.script.help").help_text(command), settings, output)
     return WELL
 
 
-def write(data: bytes, settings: Settings, output: Output) -> None:
+def check_options(command: shell.ShellWord, settings: Settings) -> None:
+    """Raise Mistake for an option that has no effect on a word of the shell."""
+    has_result = isinstance(command, shell.Help)
+    asked = {
+        "-r": settings.repeat is not None,
+        "-n": settings.no_newline and not has_result,
+        "-q": settings.quiet and not has_result,
+    }
+    for flag in [flag for flag, is_asked in asked.items() if is_asked]:
+        raise Mistake(f"{flag} has no effect on {command.command_name()}: leave it out")
+
+
+def write(command: Command, result: Any, settings: Settings, output: Output) -> None:
     """Write a result; at a terminal a long one through the pager."""
-    is_paged = settings.pager and settings.form == "terminal"
-    if not (is_paged and import_module("kvsh.script.pager").show_long(data)):
+    data = FORMATS[settings.form](command, result)
+    data = data.removesuffix(b"\n") if settings.no_newline else data
+    if not (settings.pager and import_module("kvsh.script.pager").show_long(data)):
         output.data(data)
         output.flush()
 

@@ -5,18 +5,22 @@ from collections.abc import Callable
 
 from kvd.client import Stream
 from kvd.client.walk import pages
-from kvsh.modes.progress import after_interrupt
+from kvsh.modes.progress import after_interrupt, progress_of
 from kvsh.render.data import document, row
 from kvsh.script.outcome import INTERRUPTED, WELL
 from kvsh.script.output import Output
+from kvsh.script.progress import Progress
 from kvsh.script.settings import Settings
 from kvsh.words import as_word
+
+DATA_FD = 1
 
 
 def run(settings: Settings, output: Output, argument: str) -> int:
     """Write the keys that begin with `argument`; return the exit code. Raises KvdError."""
     text = TEXTS[settings.form]
     count = 0
+    progress = output.progress = scan_progress(settings)
     try:
         with Stream(**settings.connection) as stream:
             for page in pages(stream, os.fsencode(argument)):
@@ -24,10 +28,20 @@ def run(settings: Settings, output: Output, argument: str) -> int:
                     output.data(text(page))
                     output.flush()
                 count += len(page)
+                if progress.is_due():
+                    progress.draw(f"{count:,} keys")
     except KeyboardInterrupt:
         after_interrupt(output, f"kvsh: interrupted; at least {count:,} keys are written")
         return INTERRUPTED
+    finally:
+        progress.clear()
     return WELL
+
+
+def scan_progress(settings: Settings) -> Progress:
+    """Return the line of progress: not where the keys are shown themselves, unless it is asked for."""
+    is_usual = settings.progress is None and os.isatty(DATA_FD)
+    return progress_of(settings._replace(progress=False) if is_usual else settings)
 
 
 def words(keys: list[bytes]) -> bytes:

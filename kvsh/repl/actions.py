@@ -125,7 +125,7 @@ class Actions:
     async def run_command(self, command: Command, sink: Sink | None) -> None:
         """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError, AlreadyTold."""
         if isinstance(command, shell.Help):
-            await self.put(help_text(command).encode(), sink)
+            await self.put(help_text(command).encode() + b"\n", sink)
         elif isinstance(command, shell.Commit):
             await self.commit(sink)
         elif self.front.gathering is None and not isinstance(command, shell.ShellWord):

@@ -12,13 +12,14 @@ TYPED = {"TRANSACTION": "BEGIN [IF key revision...], then the commands, a line e
 
 
 def help_text(command: shell.Help) -> str:
-    """Return what HELP says; raises Mistake."""
+    """Return what HELP says, without its last newline; raises Mistake."""
     if command.command is None:
-        return help_page(known.syntax for known in described().values())
-    if page := topic(command.command):
-        return page
-    known = described().get(command.command.encode().upper()) or lookup(command.command.encode())
-    return help_on(known.syntax, TYPED.get(known.syntax.name))
+        return help_page(known.syntax for known in described().values()).removesuffix("\n")
+    page = topic(command.command)
+    if page is None:
+        known = described().get(command.command.encode().upper()) or lookup(command.command.encode())
+        page = help_on(known.syntax, TYPED.get(known.syntax.name))
+    return page.removesuffix("\n")
 
 
 def help_on_line(line: bytes) -> str:
