@@ -87,15 +87,18 @@ class Source(ShellWord, tag="SOURCE"):
 class Format(ShellWord, tag="FORMAT"):
     """Choose how results are shown; alone it tells how they are.
 
-    TERMINAL is for reading, RAW for the bytes as they are, JSON and CSV are for programs.
+    TERMINAL and PRETTY are for reading; PRETTY indents JSON values and shows binary ones as a hex dump. RAW is the
+    bytes as they are, NUL the same with NUL bytes for newlines. JSON and CSV are for programs.
     """
 
-    examples = ("FORMAT JSON", "FORMAT")
-    exclusive = (("terminal", "raw", "json", "csv"),)
+    examples = ("FORMAT PRETTY", "FORMAT JSON", "FORMAT")
+    exclusive = (("terminal", "pretty", "raw", "json", "csv", "nul"),)
     terminal: Annotated[bool | None, Option("TERMINAL")] = None
+    pretty: Annotated[bool | None, Option("PRETTY")] = None
     raw: Annotated[bool | None, Option("RAW")] = None
     json: Annotated[bool | None, Option("JSON")] = None
     csv: Annotated[bool | None, Option("CSV")] = None
+    nul: Annotated[bool | None, Option("NUL")] = None
 
 
 class Timing(ShellWord, tag="TIMING"):

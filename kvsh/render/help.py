@@ -7,9 +7,9 @@ from textwrap import fill
 from kvd.commands import Syntax
 
 COLUMNS = 80  # as many as every terminal has: one that wraps a line by itself does so within words
-FOOT = """HELP command tells more of one, HELP KEYS shows the keys of the prompt, and
-HELP WORDS what to use here for the words of Redis and etcd. A value with blanks
-is put in quotes:
+FOOT = """HELP command tells more of one. HELP KEYS shows the keys of the prompt, and
+HELP WORDS what to use here for the words of Redis and etcd.
+A value with blanks is put in quotes:
     SET city "Rann of Kutch"
 """
 

@@ -71,8 +71,11 @@ def name_width(values: dict[Any, Any]) -> int:
 def item_lines(name: Any, item: Any, width: int) -> list[Line]:
     """Return the lines of one item of a map: what takes several stands below its name."""
     title = shown(str(name).encode())
-    found = block(item) if isinstance(item, dict | list | tuple | bytes) else unstyled([cell(item)])
-    if len(found) == 1 and not isinstance(item, dict | list | tuple):
+    is_nested = isinstance(item, dict | list | tuple)
+    if is_nested and not item:
+        return [[("", f"{title:<{width}}  (empty)")]]
+    found = block(item) if is_nested or isinstance(item, bytes) else unstyled([cell(item)])
+    if len(found) == 1 and not is_nested:
         return [[("", f"{title:<{width}}  "), *found[0]]]
     return [[("", title)], *([("", "  "), *line] for line in found)]
 

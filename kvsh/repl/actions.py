@@ -19,7 +19,8 @@ from kvsh.grammar.gather import Gathering
 from kvsh.grammar.line import Line, Sink, taken_apart
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake
-from kvsh.render import FORMATS
+from kvsh.render import FORMATS, READ
+from kvsh.render.pretty import pretty_lines
 from kvsh.repl.asking import losses
 from kvsh.repl.sink import store
 from kvsh.repl.source import Source
@@ -27,6 +28,7 @@ from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
 from kvsh.script.actions import format_of
 from kvsh.script.help import help_text
+from kvsh.script.looks import painted_lines
 from kvsh.script.outcome import WELL, sentence
 from kvsh.script.settings import Settings
 from kvsh.words import is_comment
@@ -59,8 +61,8 @@ class Front(Protocol):
     def redraw(self) -> None:
         """Show the prompt anew."""
 
-    async def show(self, data: bytes) -> None:
-        """Write a result, however long."""
+    async def show(self, data: bytes, *, is_safe: bool = False) -> None:
+        """Write a result, however long; what is not safe is escaped."""
 
     async def lend(self, program: str, data: bytes) -> int:
         """Give the terminal to a program."""
@@ -145,9 +147,13 @@ class Actions:
         result = (await self.front.client.answer(command)).result
         took = time.monotonic() - started
         self.front.is_connected = True
-        form = "raw" if self.front.form == "terminal" and sink is not None else self.front.form
         # In a thread: 16 MiB take seconds to render, and Ctrl-C is to be heard meanwhile.
-        await self.put(await in_thread(lambda: FORMATS[form](command, result)), sink)
+        if self.front.form == "pretty" and self.front.settings.color and sink is None:
+            colored = await in_thread(lambda: painted_lines(pretty_lines(command, result)))
+            await self.front.show(colored, is_safe=True)
+        else:
+            form = "raw" if self.front.form in READ and sink is not None else self.front.form
+            await self.put(await in_thread(lambda: FORMATS[form](command, result)), sink)
         if took >= SLOW_S or self.front.always_timed:
             self.front.write(f"({took:.3f} s)\n")
         return True

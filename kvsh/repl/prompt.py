@@ -112,9 +112,9 @@ class Shell:
         """Write a line in a style."""
         print_formatted_text(FormattedText([(style, text)]), style=STYLE, output=self.session.output)
 
-    async def show(self, data: bytes) -> None:
-        """Write a result, through the pager if it is longer than the screen."""
-        data = await in_thread(lambda: shown(data).encode())
+    async def show(self, data: bytes, *, is_safe: bool = False) -> None:
+        """Write a result, through the pager if it is longer than the screen; what is not safe is escaped."""
+        data = data if is_safe else await in_thread(lambda: shown(data).encode())
         program = pager_for(data) if self.settings.pager and self.is_paging else None
         if program is not None and await self.lend(program, data) not in NOT_RUN:
             return

@@ -58,7 +58,7 @@ class FakeFront(SimpleNamespace):
     def redraw(self):
         pass
 
-    async def show(self, data):
+    async def show(self, data, *, is_safe=False):
         self.told.append(data.decode().rstrip("\n"))
 
     async def lend(self, program, data):
@@ -190,7 +190,7 @@ def test_ctrl_c_between_two_runs_ends_a_repeated_command_without_a_word():
     async def main():
         shown = asyncio.Event()
 
-        async def show(_):
+        async def show(_, *, is_safe=False):
             shown.set()
 
         front.show = show
