@@ -20,8 +20,9 @@ from kvsh.script.settings import Settings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVSH", "allow_interspersed_args": False}
 EPILOG = """Without COMMAND, commands are read from -f FILE or a pipe, one a line; at a terminal kvsh prompts for them.
-`kvsh help` lists the commands. Each option can be set as KVSH_OPTION in the environment, and the lasting ones in
-$XDG_CONFIG_HOME/kvsh/config.toml.
+`kvsh help` lists the commands. In the environment KVSH_URL, KVSH_PROFILE, KVSH_LOCAL, KVSH_KEY, KVSH_SERVER_KEY,
+KVSH_TIMEOUT, KVSH_FORMAT, KVSH_ECHO, KVSH_PROGRESS, KVSH_VI and KVSH_NO_COLOR set the options of these names; most can
+also stand in $XDG_CONFIG_HOME/kvsh/config.toml. `kvsh -- set k "$v"` stores any value, one that is -x too.
 
 Exit codes: 0 all well, 1 get/exists/entry: no such key, 2 usage or parse error, 3 the daemon is not reached or the
 outcome unknown, 4 refused, 5 conflict, 74 the output cannot be written, 130 interrupted, 141 the reader of the output
@@ -72,7 +73,11 @@ is gone. A script exits with its first failure's code."""
 )
 @click.option("-e", "stop_on_error", is_flag=True, help="Run nothing after a line that fails.", **params.NO_ENV)
 @click.option(
-    "-x", "last_from_stdin", is_flag=True, help="The last argument is read from standard input.", **params.NO_ENV
+    "-x",
+    "last_from_stdin",
+    is_flag=True,
+    help="Read the last argument from standard input; also as the last word.",
+    **params.NO_ENV,
 )
 @click.option("-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND N times.", **params.NO_ENV)
 @click.option(
@@ -138,6 +143,8 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
             return CONFLICT if settings.quiet else failed(failure, settings, output)
         except (Mistake, KvdError) as failure:
             return failed(failure, settings, output)
+        except KeyboardInterrupt:  # click would write a newline, also where no ^C is echoed
+            return INTERRUPTED
 
 
 def enter(way: str, words: tuple[str, ...], options: dict[str, Any], settings: Settings, output: Output) -> int:

@@ -137,7 +137,7 @@ def wrong_about(context: click.Context, key: str, value: Any) -> str | None:
     kind = {click.types.BoolParamType: bool, Seconds: int | float}.get(type(option.type), str)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         return f"{key} is {NAMED[kind]}"
-    if key in FILES and (not value or "\0" in value):
+    if key in FILES and (not value or "\0" in str(value)):
         return f"{key} is the name of a file"
     return wrong_value(context, option, key, value)
 

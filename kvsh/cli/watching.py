@@ -6,12 +6,14 @@ from kvsh.render import READ
 from kvsh.render.changes import change_document, change_line
 from kvsh.script.outcome import INTERRUPTED
 from kvsh.script.output import Output
+from kvsh.script.reach import require_daemon
 from kvsh.script.settings import Settings
 from kvsh.words import printed
 
 
 def watch(command: Watch, settings: Settings, output: Output) -> int:
     """Write changes until Ctrl-C; raises KvdError when there are no more to come."""
+    require_daemon(settings)
     prefixes = command.prefixes or []
     try:
         with (

@@ -154,6 +154,8 @@ class Walk:
         choices = tuple(option.word for _, option in self.options())
         ours = None if word.quoted else option_for(word.value)
         hint = f": use {ours}" if ours else meant(word.value, choices) if choices else ""
+        if any(each.value == b"--" and not each.quoted for given in self.given.values() for each in given.words):
+            hint = ': "--" is an argument here, and a word that begins with - needs none before it'
         return Mistake(
             f"{self.syntax.name} has no place for {name_shown(word.value)}{hint}", self.syntax.usage(), word.start
         )

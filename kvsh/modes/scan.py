@@ -22,7 +22,7 @@ def run(settings: Settings, output: Output, argument: str) -> int:
     count = 0
     progress = output.progress = scan_progress(settings)
     try:
-        with Stream(**settings.connection) as stream:
+        with Stream(**settings.stream) as stream:
             for page in pages(stream, os.fsencode(argument)):
                 if not settings.quiet:
                     output.data(text(page))

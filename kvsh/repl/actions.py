@@ -18,7 +18,7 @@ from kvsh.grammar import gather, shell
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.line import Line, Sink, taken_apart
 from kvsh.grammar.parse import command_of
-from kvsh.grammar.vocabulary import Mistake
+from kvsh.grammar.vocabulary import Mistake, name_shown
 from kvsh.render import FORMATS, READ
 from kvsh.render.pretty import pretty_lines
 from kvsh.repl.asking import losses
@@ -34,6 +34,10 @@ from kvsh.script.settings import Settings
 from kvsh.words import is_comment
 
 SLOW_S = 0.5
+REDIRECTED = {
+    ">": 'the bare word > is a redirection; in quotes, ">", it is the character',
+    ">>": 'the bare word >> is a redirection; in quotes, ">>", it is the characters',
+}
 
 
 class Front(Protocol):
@@ -179,7 +183,11 @@ class Actions:
         elif sink.sign == "|":
             await self.front.lend(os.fsdecode(sink.target), data)
         else:
-            await in_thread(lambda: store(data, os.fsdecode(sink.target), at_end=sink.sign == ">>"))
+            name = os.fsdecode(sink.target)
+            await in_thread(lambda: store(data, name, at_end=sink.sign == ">>"))
+            self.front.tell_note(
+                f"{numbered(len(data), 'byte')} written to {name_shown(sink.target)}: {REDIRECTED[sink.sign]}"
+            )
 
     # Words of the shell
 

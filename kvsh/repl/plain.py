@@ -78,7 +78,7 @@ class Talk(Script):
 def run(settings: Settings, output: Output) -> int:
     """Prompt, read, run, until the input ends or QUIT."""
     output.is_terminal = True
-    with Stream(**settings.connection) as stream:
+    with Stream(**settings.stream) as stream:
         talk = Talk(stream, output, form=settings.form, confirm=settings.confirm)
         while turn(talk, settings.profile or "kvd"):
             pass

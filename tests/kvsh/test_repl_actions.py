@@ -176,7 +176,8 @@ def test_a_command_is_repeated_until_it_has_run_as_often_as_asked_or_fails(tmp_p
     front = FakeFront()
     assert run(front, "3 every 0.001 ping", f"2 every 0.001 incr a >> {tmp_path}/out") == [True, True]
     assert [type(command).__name__ for command in front.client.ran] == ["Ping"] * 3 + ["Incr"] * 2
-    assert len(front.told) == 6  # each with its time of day
+    assert front.told[-1].startswith("1 byte written to ")
+    assert len(front.told) == 6 + 2  # each with its time of day, but where the result goes into a file
     front.client.failure = Conflict("a has changed", revision=2)
     assert run(front, "every 0.001 ping") == [False]
     assert run(front, "begin", "every 1 ping") == [True, False]
