@@ -82,6 +82,16 @@ def offered(endpoint, text):
         ("set user:1 v xx prev", [("previous ", -4)]),
         ("set k us", []),
         ("source /nowhere/at/all", []),
+        ("get US", [("user:1 ", -2), ("user:2 ", -2)]),
+        ("scan USER:", [("user:1 ", -5), ("user:2 ", -5)]),
+        ('get "USER:1', [('"user:1" ', -7)]),
+        ("get u2", [("user:2 ", -2)]),
+        ("get zz", []),
+        ("info st", [("store ", -2)]),
+        ("info ST", [("store ", -2)]),
+        ("config fsy", [("fsync ", -3)]),
+        ("commands g", []),
+        ("get k > /nowhere/at/all", []),
     ],
 )
 def test_completion_offers_what_fits(daemon, kv, monkeypatch, text, expected):
@@ -89,6 +99,14 @@ def test_completion_offers_what_fits(daemon, kv, monkeypatch, text, expected):
     for key in ("city", "ci ty", "é\0", "user:1", "user:2", "limit"):
         kv.set(key, "v")
     assert sorted(offered(daemon, text)) == sorted(expected)
+
+
+@pytest.mark.parametrize("line", ["get k > {}/d", "get k >{}/d", "3 get k >> {}/d", "set a b >{}/d"])
+def test_files_complete_after_a_redirection(tmp_path, line):
+    (tmp_path / "data file").touch()
+    text = line.format(tmp_path)
+    back = len(f"{tmp_path}/d")
+    assert offered(f"ipc://{tmp_path}/none", text) == [(f'"{tmp_path}/data file" ', -back)]
 
 
 def test_completion_without_a_daemon_offers_what_needs_none(tmp_path):
