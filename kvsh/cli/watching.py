@@ -4,7 +4,7 @@ from kvd.client import Client
 from kvsh.grammar.shell import Watch
 from kvsh.render import READ
 from kvsh.render.changes import change_document, change_line
-from kvsh.script.outcome import INTERRUPTED
+from kvsh.script.outcome import INTERRUPTED, typed_as
 from kvsh.script.output import Output
 from kvsh.script.reach import require_daemon
 from kvsh.script.settings import Settings
@@ -13,10 +13,12 @@ from kvsh.words import printed
 
 def watch(command: Watch, settings: Settings, output: Output) -> int:
     """Write changes until Ctrl-C; raises KvdError when there are no more to come."""
-    require_daemon(settings)
+    with typed_as("WATCH", "PING"):
+        require_daemon(settings)
     prefixes = command.prefixes or []
     try:
         with (
+            typed_as("WATCH", "CHANGES"),
             Client(**settings.connection) as client,
             client.watch(
                 *prefixes, since=command.since, on_state=lambda state: output.message(f"kvsh: {state}")

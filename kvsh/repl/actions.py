@@ -29,7 +29,7 @@ from kvsh.repl.watcher import Watcher
 from kvsh.script.actions import format_of
 from kvsh.script.help import help_text
 from kvsh.script.looks import painted_lines
-from kvsh.script.outcome import WELL, sentence
+from kvsh.script.outcome import WELL, sentence, typed_as
 from kvsh.script.settings import Settings
 from kvsh.words import is_comment
 
@@ -201,8 +201,9 @@ class Actions:
         transaction = gathering.transaction()
         self.front.gathering = None
         try:
-            if not await self.run(transaction, sink):
-                self.front.gathering = gathering
+            with typed_as("COMMIT", "TRANSACTION"):
+                if not await self.run(transaction, sink):
+                    self.front.gathering = gathering
         except Unreachable as failure:
             self.front.gathering = gathering
             failure.add_note("still gathered: COMMIT again or DISCARD")
@@ -240,7 +241,8 @@ class Actions:
         await self.unwatch()
         watcher = Watcher(self.front.client, command, self.front.write_above, self.front.redraw)
         try:
-            self.front.write(await watcher.start() + "\n")
+            with typed_as("WATCH", "CHANGES"):
+                self.front.write(await watcher.start() + "\n")
         except BaseException:
             await watcher.stop()
             raise

@@ -4,6 +4,10 @@ The only I/O is a look for a data directory, when no daemon answers.
 """
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from kvd import wire
 from kvd.client import DEFAULT_ENDPOINT
@@ -28,6 +32,7 @@ REMEDIES = {
 }
 
 Failure = Mistake | KvdError
+Failed = TypeVar("Failed", Error, Refused, ClientError)
 
 
 def exit_code(failure: Failure) -> int:
@@ -46,6 +51,26 @@ def failure_of(error: Error) -> Refused:
     except Refused as refusal:
         return refusal
     raise AssertionError(error)  # pragma: no cover
+
+
+def as_typed(failure: Failed, sent: str, typed: str) -> Failed:
+    """Return a failure that names the command which was typed, where another was sent for it."""
+    message = re.sub(rf"(^|, and | may not ){sent}(?=[: ])", rf"\1{typed}", failure.message, count=1)
+    if isinstance(failure, Error):
+        return Error(failure.code, message, failure.details)
+    failure.message = message
+    failure.args = (message + getattr(failure, "where", ""),)
+    return failure
+
+
+@contextmanager
+def typed_as(typed: str, sent: str) -> Iterator[None]:
+    """Let the errors that are raised within name the command which was typed."""
+    try:
+        yield
+    except (Refused, ClientError) as failure:
+        as_typed(failure, sent, typed)
+        raise
 
 
 def sentence(failure: Failure, endpoint: str) -> str:
