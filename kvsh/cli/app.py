@@ -53,6 +53,16 @@ is gone. A script exits with its first failure's code."""
 @click.option(
     "--terminal", "shortcut", flag_value="terminal", help="For reading (the default at a terminal).", **params.NO_ENV
 )
+@click.option(
+    "--pretty",
+    "shortcut",
+    flag_value="pretty",
+    help="JSON values indented, binary ones as a hex dump.",
+    **params.NO_ENV,
+)
+@click.option(
+    "-0", "--nul", "shortcut", flag_value="nul", help="As --raw, with NUL bytes for newlines.", **params.NO_ENV
+)
 @click.option("-n", "no_newline", is_flag=True, help="No newline after the result.", **params.NO_ENV)
 @click.option(
     "-q",
@@ -122,7 +132,7 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
         return int(import_module("kvsh.cli.completion").print_source(options["completion"]))
     options = params.one_daemon(context, options, given)
     settings = params.settings_of(context, options)
-    output = Output(is_terminal=os.isatty(1) and settings.form in ("raw", "csv"))
+    output = Output(is_terminal=os.isatty(1) and settings.form in ("raw", "csv", "nul"))
     with ExitStack() as stack:
         try:
             if options["local"] is not None and not settings.dry_run:
@@ -149,6 +159,7 @@ def enter(way: str, words: tuple[str, ...], options: dict[str, Any], settings: S
         room = "kvsh.repl.prompt" if way == ways.PROMPT else "kvsh.repl.plain"
         return int(import_module(room).run(settings, output))  # asyncio and prompt_toolkit cost 80 ms
     mode = way.removeprefix("--")
+    settings = settings._replace(form="terminal") if settings.form == "pretty" else settings
     return int(import_module(f"kvsh.modes.{mode}").run(settings, output, options[mode]))
 
 

@@ -13,7 +13,7 @@ from kvsh.cli.params import as_words
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake, name_shown
-from kvsh.render import FORMATS
+from kvsh.render import FORMATS, READ
 from kvsh.render.data import json_error
 from kvsh.script.outcome import ABSENT, INTERRUPTED, WELL
 from kvsh.script.output import Output
@@ -114,6 +114,7 @@ def check_options(command: shell.ShellWord, settings: Settings) -> None:
         "-r": settings.repeat is not None,
         "-n": settings.no_newline and not has_result,
         "-q": settings.quiet and not has_result,
+        "-0": settings.form == "nul" and not has_result,
     }
     for flag in [flag for flag, is_asked in asked.items() if is_asked]:
         raise Mistake(f"{flag} has no effect on {command.command_name()}: leave it out")
@@ -121,11 +122,20 @@ def check_options(command: shell.ShellWord, settings: Settings) -> None:
 
 def write(command: Command, result: Any, settings: Settings, output: Output) -> None:
     """Write a result; at a terminal a long one through the pager."""
-    data = FORMATS[settings.form](command, result)
-    data = data.removesuffix(b"\n") if settings.no_newline else data
-    if not (settings.pager and import_module("kvsh.script.pager").show_long(data)):
+    data = rendered(command, result, settings)
+    data = data.removesuffix(b"\0" if settings.form == "nul" else b"\n") if settings.no_newline else data
+    is_safe = settings.form in READ
+    if not (settings.pager and import_module("kvsh.script.pager").show_long(data, is_safe=is_safe)):
         output.data(data)
         output.flush()
+
+
+def rendered(command: Command, result: Any, settings: Settings) -> bytes:
+    """Return a result in its form; at a terminal a pretty one has colours."""
+    if settings.form == "pretty" and settings.color and os.isatty(1):
+        lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
+        return bytes(import_module("kvsh.script.looks").painted_lines(lines))
+    return FORMATS[settings.form](command, result)
 
 
 def read_all(fd: int) -> bytes:

@@ -15,12 +15,13 @@ from kvsh.script.settings import Settings
 from kvsh.words import Word
 
 SECONDS_MAX = 86_400
-FORMS = ("terminal", "raw", "json", "csv")
+FORMS = ("terminal", "pretty", "raw", "json", "csv", "nul")
 NO_ENV: dict[str, Any] = {"allow_from_autoenv": False}  # what is said of one run only
 # What may also stand after the command, where no argument of it could: the option's name and its value.
 TRAILING: dict[str, tuple[str, Any]] = {
     "-n": ("no_newline", True),
     "-q": ("quiet", True),
+    "-0": ("shortcut", "nul"),
     **{f"--{form}": ("shortcut", form) for form in FORMS},
 }
 

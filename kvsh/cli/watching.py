@@ -2,6 +2,7 @@
 
 from kvd.client import Client
 from kvsh.grammar.shell import Watch
+from kvsh.render import READ
 from kvsh.render.changes import change_document, change_line
 from kvsh.script.outcome import INTERRUPTED, typed_as
 from kvsh.script.output import Output
@@ -27,9 +28,7 @@ def watch(command: Watch, settings: Settings, output: Output) -> int:
             output.message(f"kvsh: {watching(prefixes, revision)}")
             while True:
                 for change in changes.take():
-                    line = (
-                        change_line(change).encode() + b"\n" if settings.form == "terminal" else change_document(change)
-                    )
+                    line = change_line(change).encode() + b"\n" if settings.form in READ else change_document(change)
                     output.data(line)
                 output.flush()
     except KeyboardInterrupt:

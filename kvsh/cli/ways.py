@@ -32,6 +32,9 @@ BELONGS: dict[str, tuple[str, ...]] = {
 }
 # These turn off what most ways do not have.
 HOLDS_ANYWAY = (("progress", False), ("pager", False), ("no_color", True))
+# The form that only lists have: the figures of the other modes hold no newlines.
+NUL = ("shortcut", "nul")
+LISTS = (COMMAND, SCRIPT, PROMPT, PLAIN, "--scan")
 EXCLUDE = (("local", "url"), ("local", "key"), ("local", "server_key"), ("dry_run", "repeat"), ("dry_run", "interval"))
 
 
@@ -62,6 +65,8 @@ def given_by_flag(context: click.Context) -> set[str]:
 def check(context: click.Context, way: str, given: Collection[str], options: dict[str, Any]) -> None:
     """Raise UsageError for an option of the command line that would not act."""
     for name in sorted(given):
+        if (name, options[name]) == NUL and way not in LISTS:
+            raise click.UsageError(f"-0 belongs to a list: a command, a script or --scan, and this is {way}")
         if not acts(way, name, options[name]):
             belongs = f"belongs to {one_of(BELONGS[name])}" if name in BELONGS else "has no effect here"
             raise click.UsageError(f"{flag(context, name)} {belongs}, and this is {way}")
@@ -88,5 +93,5 @@ def one_of(names: Sequence[str]) -> str:
 def flag(context: click.Context, name: str) -> str:
     """Return an option as it is typed."""
     if name == "shortcut":
-        return "--terminal, --raw, --json or --csv"
+        return "-0, --raw, --json and the like"
     return next(each for each in context.command.params if each.name == name).opts[0]

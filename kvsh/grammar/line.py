@@ -11,6 +11,9 @@ from kvsh.words import Unbalanced, Word, split
 
 COUNT = re.compile(rb"\s*[0-9]++(?=\s+\S)")
 TIMES_MAX = 999_999
+QUOTED = rb"""(?:"(?:[^"\\]|\\.)*+"|'(?:\\'|[^'])*+')"""
+# Up to a `|` that begins a word, or to a quote that is not closed.
+BEFORE_PIPE = re.compile(rb"""(?:[^"'|]++|(?<!\s)\||\|(?=\|)|%b)*+""" % QUOTED, re.DOTALL)
 SINKS = (b"|", b">>", b">")  # of two that fit, the longer is first
 
 
@@ -67,13 +70,9 @@ def times_of(count: bytes) -> int:
 
 def before_sink(line: bytes) -> bytes:
     """Return the line up to a `|`, included: what follows is another shell's, with quoting of its own."""
-    for found in re.finditer(rb"(?<=\s)\|(?!\|)", line):
-        try:
-            split(line[: found.start()])
-        except Unbalanced:
-            continue  # this one is within quotes
-        return line[: found.end()]
-    return line
+    found = BEFORE_PIPE.match(line)
+    assert found  # it may be empty
+    return line[: found.end() + 1] if line[found.end() : found.end() + 1] == b"|" else line
 
 
 def target_of(line: bytes, words: list[Word], at: int) -> bytes:

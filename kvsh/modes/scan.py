@@ -54,6 +54,11 @@ def lines(keys: list[bytes]) -> bytes:
     return b"\n".join(keys) + b"\n" if keys else b""
 
 
+def ended(keys: list[bytes]) -> bytes:
+    """Return keys as they are, each with a NUL byte."""
+    return b"".join([key + b"\0" for key in keys])
+
+
 def documents(keys: list[bytes]) -> bytes:
     """Return each key as a JSON document on a line."""
     return b"".join([document(key) for key in keys])
@@ -67,6 +72,7 @@ def rows(keys: list[bytes]) -> bytes:
 TEXTS: dict[str, Callable[[list[bytes]], bytes]] = {
     "terminal": words,
     "raw": lines,
+    "nul": ended,
     "json": documents,
     "csv": rows,
 }

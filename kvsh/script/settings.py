@@ -23,6 +23,7 @@ class Settings(NamedTuple):
     progress: bool | None = None
     color: bool = True
     pager: bool = True
+    confirm: bool = True
     vi: bool = False
     repeat: int | None = None
     interval: float | None = None

@@ -21,6 +21,7 @@ from kvsh.grammar.vocabulary import Mistake
         (b"get k > 'a b'", 1, [b"get", b"k"], Sink(">", b"a b")),
         (b"2 get k >> f", 2, [b"get", b"k"], Sink(">>", b"f")),
         (b'get ">"', 1, [b"get", b">"], None),
+        (b"get '| |' x|x y| | z | y", 1, [b"get", b"| |", b"x|x", b"y|"], Sink("|", b"z | y")),
         (b"get a>b", 1, [b"get", b"a>b"], None),
         (b"get k >file", 1, [b"get", b"k"], Sink(">", b"file")),
         (b"get k >>file", 1, [b"get", b"k"], Sink(">>", b"file")),
@@ -55,6 +56,11 @@ def test_mistakes(line, told):
     with pytest.raises(Mistake) as raised:
         taken_apart(line)
     assert told in raised.value.message
+
+
+def test_a_value_with_many_pipes_is_read_once():
+    table = b"| a | b |\n" * 200_000
+    assert taken_apart(b"set k '" + table + b"' | cat").words[2].value == table
 
 
 @given(st.binary() | st.text("5 |>'\"k").map(str.encode))

@@ -29,6 +29,18 @@ def test_commands_and_errors(plain, kv):
     assert plain.ended() == 0
 
 
+def test_an_open_quote_continues_in_the_next_line(plain, kv):
+    plain.type("set a 'one\r")
+    plain.until(lambda lines: lines[-1] == '">')
+    plain.type("two'\r")
+    plain.shows("OK")
+    assert kv.get("a") == b"one\ntwo"
+    plain.type("get 'a\r")
+    plain.until(lambda lines: lines[-1] == '">')
+    plain.type("\x03")
+    plain.until(lambda lines: lines[-1] == "kvd>")
+
+
 def test_a_transaction(plain, kv):
     plain.type("begin\r")
     plain.shows("kvd(tx:0)>")
@@ -47,7 +59,7 @@ def test_values_do_not_act_on_the_terminal(plain, kv):
 def test_clearing_everything_asks_first(plain, kv, tmp_path):
     kv.set("a", "1")
     plain.type('clearprefix ""\r')
-    plain.shows("end ALL keys? [y/N]")
+    plain.shows("end ALL keys (1 key)? [y/N]")
     plain.type("\r")
     plain.until(lambda lines: lines[-1] == "kvd>")
     assert kv.get("a") == b"1"

@@ -90,6 +90,9 @@ def test_what_turns_off_what_is_not_there_is_no_mistake(way, typed):
         (("-q", "watch"), "-q has no effect on WATCH: leave it out"),
         (("-n", "watch", "p"), "-n has no effect on WATCH: leave it out"),
         (("-r", "2", "watch"), "-r has no effect on WATCH: leave it out"),
+        (("-0", "watch"), "-0 has no effect on WATCH: leave it out"),
+        (("-0", "--stat"), "-0 belongs to a list: a command, a script or --scan, and this is --stat"),
+        (("--bigkeys", "-0"), "-0 belongs to a list: a command, a script or --scan, and this is --bigkeys"),
         (("-r", "2", "help"), "-r has no effect on HELP: leave it out"),
     ],
 )
