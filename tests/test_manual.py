@@ -107,6 +107,7 @@ def test_the_figures_of_the_modes_are_told():
     assert re.findall(r"\b[0-9.]*[0-9]\b", modes) == [f"{number:g}" for number in numbers]
 
 
+TABLED = ("terminal", "raw", "json", "csv")  # the others are told by what they differ in
 RESULTS = {
     "value": (Get(b"k"), b"a b"),
     "empty value": (Get(b"k"), b""),
@@ -124,10 +125,10 @@ RESULTS = {
 
 def test_the_forms_of_each_kind_of_result_are_as_told():
     head, *rows = literals(section(KVSH, "OUTPUT"))[0].splitlines()
-    starts = [0, *(head.index(form) for form in FORMATS), None]
+    starts = [0, *(head.index(form) for form in TABLED), None]
     cells = [[row[start:end].strip() for start, end in pairwise(starts)] for row in rows]
     assert {name: told for name, *told in cells} == {
-        name: [shown(form(*result)) for form in FORMATS.values()] for name, result in RESULTS.items()
+        name: [shown(FORMATS[form](*result)) for form in TABLED] for name, result in RESULTS.items()
     }
 
 

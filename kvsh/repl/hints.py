@@ -7,6 +7,7 @@ from prompt_toolkit.layout.controls import BufferControl
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.utils import get_cwidth
 
+from kvsh.grammar.block import last_statement
 from kvsh.grammar.hints import hint
 from kvsh.grammar.line import without_count
 from kvsh.repl.text import as_bytes
@@ -22,7 +23,7 @@ class HintProcessor(Processor):
         """Return the line, with the hint behind it."""
         control, document = transformation_input.buffer_control, transformation_input.document
         is_last = transformation_input.lineno == document.line_count - 1
-        room = transformation_input.width - self.prompt_width() - get_cwidth(document.text) - 1
+        room = transformation_input.width - self.prompt_width() - get_cwidth(document.lines[-1]) - 1
         shown = cut(hint_behind(control), room) if is_last and document.is_cursor_at_the_end else ""
         return Transformation([*transformation_input.fragments, ("class:hint", shown)])
 
@@ -34,7 +35,12 @@ def cut(text: str, room: int) -> str:
 
 def hint_behind(control: BufferControl) -> str:
     """Return the hint, unless a suggestion stands in its place."""
-    return "" if has_suggestion(control.buffer) else hint(without_count(as_bytes(control.buffer.text)))
+    return "" if has_suggestion(control.buffer) else hint_for(control.buffer.text)
+
+
+def hint_for(text: str) -> str:
+    """Return the hint behind a text: that of its last statement."""
+    return hint(without_count(last_statement(as_bytes(text))))
 
 
 def has_suggestion(buffer: Buffer) -> bool:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text.utils import split_lines
 from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.styles import Style
 
+from kvsh.grammar.block import statements
 from kvsh.grammar.line import without_count
 from kvsh.grammar.vocabulary import Known, vocabulary
 from kvsh.repl.text import as_bytes, as_text
@@ -35,8 +37,16 @@ class LineLexer(Lexer):
 
     def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
         """Return what gives a line's fragments."""
-        lines = document.lines
-        return lambda number: fragments(lines[number])
+        lines = list(split_lines(text_fragments(document.text)))
+        return lambda number: lines[number] if number < len(lines) else []
+
+
+def text_fragments(text: str) -> StyleAndTextTuples:
+    """Return all statements of a text as (style, text) pairs that together are the text."""
+    if "\n" not in text:
+        return fragments(text)
+    parts = [[*fragments(as_text(each.text)), ("", "\n")] for each in statements(as_bytes(text))]
+    return [fragment for part in parts for fragment in part][:-1]
 
 
 def fragments(text: str) -> StyleAndTextTuples:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 CONNECT_S = 2.0
+REFUSED_S = 0.1  # a daemon that restarts meanwhile is found; nobody waits for one that is not there
 # TERM of terminals on which no cursor can be moved.
 POOR_TERMINALS = ("", "dumb", "unknown")
 
@@ -22,6 +23,7 @@ class Settings(NamedTuple):
     progress: bool | None = None
     color: bool = True
     pager: bool = True
+    confirm: bool = True
     vi: bool = False
     repeat: int | None = None
     interval: float | None = None
@@ -38,3 +40,8 @@ class Settings(NamedTuple):
             "connect_timeout": min(self.timeout, CONNECT_S),
             "keys": self.keys,
         }
+
+    @property
+    def stream(self) -> dict[str, Any]:
+        """Return the arguments of a stream that says at once when no daemon is there."""
+        return {**self.connection, "refused_timeout": REFUSED_S}
