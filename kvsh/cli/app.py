@@ -185,6 +185,8 @@ def main() -> int:
     """Run kvsh; return the exit code. A closed pipe ends it as it ends every filter (141); Ctrl-C gives 130."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         fill_descriptors()
         if "_KVSH_COMPLETE" in os.environ:  # click asks for the class of the shell before it reads any option
             import_module("kvsh.cli.completion")

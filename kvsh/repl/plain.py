@@ -1,5 +1,9 @@
-"""A plain line reader, for terminals on which a cursor cannot be moved. The script engine does the work."""
+"""A plain line reader, for terminals on which a cursor cannot be moved, and for `kvsh >file` at a terminal.
 
+The script engine does the work. Prompts and questions go to the terminal: to standard error if the output is elsewhere.
+"""
+
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,7 +21,7 @@ from kvsh.script.bulk import Sent
 from kvsh.script.engine import Script
 from kvsh.script.lines import Where
 from kvsh.script.outcome import WELL, Failure, sentence
-from kvsh.script.output import Output
+from kvsh.script.output import Output, write_all
 from kvsh.script.settings import Settings
 from kvsh.words import shown
 
@@ -69,8 +73,7 @@ class Talk(Script):
 
     def is_agreed(self, question: str) -> bool:
         """Ask; return whether the answer is yes."""
-        self.output.data(f"{question} [y/N] ".encode())
-        self.output.flush()
+        ask(self.output, f"{question} [y/N] ".encode())
         return sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")
 
     def run_command(self, command: Command, where: Where) -> None:
@@ -96,7 +99,7 @@ class Talk(Script):
 
 def run(settings: Settings, output: Output) -> int:
     """Prompt, read, run, until the input ends or QUIT."""
-    output.is_terminal = True
+    output.is_terminal = os.isatty(output.data_fd)
     with Stream(**settings.stream) as stream:
         talk = Talk(stream, output, form=settings.form, confirm=settings.confirm)
         talk.aliases = settings.aliases
@@ -107,12 +110,17 @@ def run(settings: Settings, output: Output) -> int:
     return WELL
 
 
+def ask(output: Output, text: bytes) -> None:
+    """Write a prompt, a question or the end of its line, after all results so far."""
+    output.flush()
+    write_all(output.data_fd if os.isatty(output.data_fd) else output.message_fd, text)
+
+
 def read_statement(output: Output) -> bytes:
     """Return a line and, while a quote is open, those after it; nothing at the end of the input."""
     lines = line = sys.stdin.buffer.readline()
     while line and is_open(lines.removesuffix(b"\n")):
-        output.data(CONTINUATION)
-        output.flush()
+        ask(output, CONTINUATION)
         line = sys.stdin.buffer.readline()
         lines += line
     return lines
@@ -121,16 +129,15 @@ def read_statement(output: Output) -> bytes:
 def turn(talk: Talk, name: str) -> bool:
     """Read and run one line; return whether to go on."""
     gathered = f"(tx:{len(talk.gathering.commands)})" if talk.gathering else ""
-    talk.output.data(f"{name}{gathered}> ".encode())
-    talk.output.flush()
     try:
+        ask(talk.output, f"{name}{gathered}> ".encode())
         line = read_statement(talk.output)
         if not line:
-            talk.output.data(b"\n")
+            ask(talk.output, b"\n")
             return False
         talk.run_text(line.rstrip(b"\r\n"))
     except KeyboardInterrupt:
-        talk.output.data(b"\n")
+        ask(talk.output, b"\n")
     finally:
         talk.output.flush()
     return True

@@ -163,7 +163,7 @@ class Script:
 
     def took(self, sent: Sent, outcome: Outcome) -> None:
         """Write an outcome; raises Stop at one that never came, or after a failure if so asked."""
-        if isinstance(sent.command, Transaction) and isinstance(outcome, Error | ClientError):
+        if isinstance(sent.command, Transaction) and isinstance(outcome, Error):
             outcome = as_typed(outcome, "TRANSACTION", "COMMIT")
         if isinstance(outcome, ClientError):
             self.lost(outcome, sent)

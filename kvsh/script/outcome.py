@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from kvd import wire
 from kvd.client import DEFAULT_ENDPOINT
@@ -32,7 +31,6 @@ REMEDIES = {
 }
 
 Failure = Mistake | KvdError
-Failed = TypeVar("Failed", Error, Refused, ClientError)
 
 
 def exit_code(failure: Failure) -> int:
@@ -53,14 +51,14 @@ def failure_of(error: Error) -> Refused:
     raise AssertionError(error)  # pragma: no cover
 
 
-def as_typed(failure: Failed, sent: str, typed: str) -> Failed:
-    """Return a failure that names the command which was typed, where another was sent for it."""
-    message = re.sub(rf"(^|, and | may not ){sent}(?=[: ])", rf"\1{typed}", failure.message, count=1)
-    if isinstance(failure, Error):
-        return Error(failure.code, message, failure.details)
-    failure.message = message
-    failure.args = (message + getattr(failure, "where", ""),)
-    return failure
+def as_typed(error: Error, sent: str, typed: str) -> Error:
+    """Return an ERROR reply that names the command which was typed, where another was sent for it."""
+    return Error(error.code, renamed(error.message, sent, typed), error.details)
+
+
+def renamed(message: str, sent: str, typed: str) -> str:
+    """Return a message with a command's name in the place of another's; keys that it quotes stay as they are."""
+    return re.sub(rf"(^|, and | may not ){sent}(?=[: ])", rf"\1{typed}", message, count=1)
 
 
 @contextmanager
@@ -69,7 +67,9 @@ def typed_as(typed: str, sent: str) -> Iterator[None]:
     try:
         yield
     except (Refused, ClientError) as failure:
-        as_typed(failure, sent, typed)
+        where = failure.where if isinstance(failure, ClientError) else ""
+        failure.message = renamed(failure.message, sent, typed)
+        failure.args = (failure.message + where,)
         raise
 
 

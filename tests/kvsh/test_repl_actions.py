@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from kvd.client.aio import AsyncClient
 from kvd.commands.base import Ok
 from kvd.commands.values import Set
 from kvd.errors import Conflict, Denied, OutcomeUnknown, Unreachable
@@ -26,6 +25,19 @@ class FakeClient:
             raise self.failure
         self.ran.append(command)
         return Ok(1, [None for _ in getattr(command, "commands", [])] or self.result)
+
+
+class FailingWatch:
+    """A watch whose daemon does not answer."""
+
+    def __init__(self):
+        self.is_closed = False
+
+    async def ready(self):
+        raise Unreachable("INFO: no daemon answers")
+
+    async def close(self):
+        self.is_closed = True
 
 
 class FakeFront(SimpleNamespace):
@@ -172,6 +184,14 @@ def test_times_are_told_when_asked():
     assert len(front.told) == 6
 
 
+def test_a_watch_without_a_daemon_is_none():
+    front, watch = FakeFront(), FailingWatch()
+    front.client.watch = lambda *_, **__: watch
+    assert run(front, "watch") == [False]
+    assert (front.watcher, watch.is_closed) == (None, True)
+    assert front.told[0].startswith("(error) INFO: no daemon answers at ipc:///none")
+
+
 def test_a_command_is_repeated_until_it_has_run_as_often_as_asked_or_fails(tmp_path):
     front = FakeFront()
     assert run(front, "3 every 0.001 ping", f"2 every 0.001 incr a >> {tmp_path}/out") == [True, True]
@@ -204,17 +224,6 @@ def test_ctrl_c_between_two_runs_ends_a_repeated_command_without_a_word():
 
     assert asyncio.run(main()) is True
     assert len(front.client.ran) == 1
-
-
-def test_a_watch_without_a_daemon_is_none(tmp_path):
-    async def main():
-        front = FakeFront()
-        async with AsyncClient(f"ipc://{tmp_path}/none", timeout=0.05) as front.client:
-            return await Actions(front).run_line(b"watch"), front.watcher, front.told
-
-    went_well, watcher, told = asyncio.run(main())
-    assert (went_well, watcher) == (False, None)
-    assert told[0].startswith("(error) INFO: no daemon answers")
 
 
 def test_the_daemon_is_asked_how_many_keys_would_end():

@@ -6,7 +6,7 @@ from support.running import Daemon
 
 from kvd.commands.base import Error
 from kvd.errors import NoReply
-from kvsh.script.outcome import as_typed
+from kvsh.script.outcome import as_typed, typed_as
 
 
 @pytest.fixture(scope="module")
@@ -71,4 +71,5 @@ def test_only_the_name_is_replaced():
     error = Error("DENIED", "x may not MULTISET 'MULTISET: ': only keys that begin with 'a'", {})
     assert as_typed(error, "MULTISET", "SET").message == "x may not SET 'MULTISET: ': only keys that begin with 'a'"
     assert as_typed(Error("FULL", "MULTISETS", {}), "MULTISET", "SET").message == "MULTISETS"
-    assert str(as_typed(NoReply("MULTISET: no reply", where=" (e)"), "MULTISET", "SET")) == "SET: no reply (e)"
+    with pytest.raises(NoReply, match=r"^COMMIT: no reply \(e\)$"), typed_as("COMMIT", "TRANSACTION"):
+        raise NoReply("TRANSACTION: no reply", where=" (e)")
