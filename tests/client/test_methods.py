@@ -107,6 +107,7 @@ def test_methods_of_the_asyncio_client_are_coroutine_functions():
     assert asyncio.run(kv.get("a")) == b"x"
 
 
+@pytest.mark.types
 def test_a_type_checker_knows_what_a_task_of_a_method_returns(tmp_path):
     assert type_problems({"tasks": TASKS}, tmp_path) == ""
     wrong = TASKS.replace("added: asyncio.Task[int]", "added: asyncio.Task[str]")

@@ -78,6 +78,7 @@ def test_what_is_not_run_is_compiled(kind):
         compile(text, "docs/python.md", "exec", flags=flags)
 
 
+@pytest.mark.types
 def test_a_type_checker_passes_every_example(tmp_path):
     texts = {f"example_{number}": text for number, text in enumerate(RUN)} | ({} if MISSING else FILES)
     assert type_problems(texts, tmp_path) == ""
