@@ -344,8 +344,11 @@ class Watch(Closing):
         history, facts = info["server"]["history"], info["server"]
         self.told_revision = facts["revision"]
         self._on_history(history)
-        if (self.history or self._expected) not in (None, history):
-            raise HistoryChanged("the daemon has another history: it was restored, or it is another store")
+        if (expected := self.history or self._expected) not in (None, history):
+            raise HistoryChanged(
+                f"the daemon has the history {history}, not {expected}: it was restored, or it is another store. "
+                "Read the keys again, and watch without a revision"
+            )
         is_first, self.history = self.history is None, history
         if self.follower is None:
             self.queue_max = facts["publish_queue"]
