@@ -22,12 +22,7 @@ TEXT = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python ?(\S*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
 
-def is_run(kind):
-    """Return whether a block is an example that runs; `needs=NAME` is one that needs a method of the client."""
-    return not kind or (kind.startswith("needs=") and hasattr(Client, kind.removeprefix("needs=")))
-
-
-RUN = [text for kind, text in BLOCKS if is_run(kind)]
+RUN = [text for kind, text in BLOCKS if not kind]
 FILES = {kind.removeprefix("file="): text for kind, text in BLOCKS if kind.startswith("file=")}
 RESULT = re.compile(r"^( *)(\S.*?)  # -> (.*)$", re.MULTILINE)
 MISSING = [name for name in ("flask", "fastapi", "gunicorn") if importlib.util.find_spec(name) is None]
@@ -46,7 +41,8 @@ def url(daemon, monkeypatch):
 
 
 def test_the_page_has_what_it_is_for():
-    assert len(RUN) >= 14
+    assert len(RUN) >= 17
+    assert {kind.partition("=")[0] for kind, _ in BLOCKS} == {"", "file", "compile", "compile-async"}
     assert sum(len(RESULT.findall(text)) for text in RUN) >= 30
     assert set(FILES) == {"flask_app", "fastapi_app"}
     assert TEXT.count("```python") == len(BLOCKS)
