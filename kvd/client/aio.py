@@ -31,9 +31,9 @@ from kvd.client.outcomes import ok
 from kvd.client.results import Item
 from kvd.client.selection import Position, select, start_of
 from kvd.client.stream import Stream
+from kvd.client.subscription import OnState
 from kvd.client.url import url_options
 from kvd.client.values import RAW, AnyCodec, Codec, K, Pairs, Seconds, Text, V, checked_seconds, codec_of, key_bytes
-from kvd.client.watch import OnState
 from kvd.commands import Command
 from kvd.commands.base import Ok
 from kvd.commands.keys import Scan

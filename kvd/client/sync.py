@@ -18,10 +18,11 @@ from kvd.client.pool import Pool
 from kvd.client.results import Item
 from kvd.client.selection import Position, select, start_of
 from kvd.client.stream import Stream
+from kvd.client.subscription import OnState
 from kvd.client.url import url_options
 from kvd.client.values import RAW, AnyCodec, Codec, K, Pairs, Seconds, Text, V, checked_seconds, codec_of, key_bytes
 from kvd.client.views import OnceClient, RevisionClient, TransactionBuilder
-from kvd.client.watch import OnState, Watch
+from kvd.client.watch import Watch
 from kvd.commands import Command
 from kvd.commands.base import Ok
 from kvd.commands.keys import Scan
