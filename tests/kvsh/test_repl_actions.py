@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from kvd.client.aio import AsyncClient
 from kvd.commands.base import Ok
 from kvd.commands.values import Set
 from kvd.errors import Conflict, OutcomeUnknown, Unreachable
@@ -27,6 +26,19 @@ class FakeClient:
             raise self.failure
         self.ran.append(command)
         return Ok(1, [None for _ in getattr(command, "commands", [])] or None)
+
+
+class FailingWatch:
+    """A watch whose daemon does not answer."""
+
+    def __init__(self):
+        self.is_closed = False
+
+    async def ready(self):
+        raise Unreachable("INFO: no daemon answers")
+
+    async def close(self):
+        self.is_closed = True
 
 
 class FakeFront(SimpleNamespace):
@@ -172,15 +184,12 @@ def test_times_are_told_when_asked():
     assert len(front.told) == 6
 
 
-def test_a_watch_without_a_daemon_is_none(tmp_path):
-    async def main():
-        front = FakeFront()
-        async with AsyncClient(f"ipc://{tmp_path}/none", timeout=0.05) as front.client:
-            return await Actions(front).run_line(b"watch"), front.watcher, front.told
-
-    went_well, watcher, told = asyncio.run(main())
-    assert (went_well, watcher) == (False, None)
-    assert told[0].startswith("(error) INFO: no daemon answers")
+def test_a_watch_without_a_daemon_is_none():
+    front, watch = FakeFront(), FailingWatch()
+    front.client.watch = lambda *_, **__: watch
+    assert run(front, "watch") == [False]
+    assert (front.watcher, watch.is_closed) == (None, True)
+    assert front.told[0].startswith("(error) INFO: no daemon answers at ipc:///none")
 
 
 @pytest.mark.parametrize(
