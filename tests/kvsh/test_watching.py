@@ -2,9 +2,10 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from support.kvsh_cases import KVSH
@@ -32,9 +33,10 @@ def server(kv):
     return facts["revision"], facts["history"]
 
 
-@pytest.fixture
-def restored(tmp_path):
+@pytest.fixture(scope="module")
+def restored(tmp_path_factory):
     """Run a daemon to revision 5, restore its revision 3, write up to 7; yield its endpoint and the first history."""
+    tmp_path = tmp_path_factory.mktemp("restored")
     data, backup = tmp_path / "data0", tmp_path / "backup"
     with local_daemon(str(data)) as endpoint, Client(endpoint) as kv:
         for number in range(1, 4):
@@ -107,3 +109,29 @@ def test_a_script_says_where_a_watch_works(kvsh):
     code, _, messages = kvsh(stdin=b"watch since 5 history abc\n")
     assert code == 2
     assert "WATCH works at the prompt, and as `kvsh watch`" in messages
+
+
+@contextmanager
+def short_lived_store(directory):
+    """Run a daemon; remove its directory at the end, so that the next one there has another history."""
+    with local_daemon(directory) as endpoint, Client(endpoint) as kv:
+        kv.set("n", "1")
+        yield endpoint
+    shutil.rmtree(directory)
+
+
+def test_a_watch_ends_when_the_store_is_replaced(environment, terminal, tmp_path):
+    directory = str(tmp_path / "data0")
+    with ExitStack() as stack:
+        with short_lived_store(directory) as endpoint:
+            child = stack.enter_context(watching({**environment, "KVSH_URL": endpoint}))
+            assert b"watching all keys from revision 1" in child.stderr.readline()
+            shell = terminal(KVSH_URL=endpoint)
+            shell.type("watch\r")
+            shell.shows("watching all keys from revision 1")
+        stack.enter_context(local_daemon(directory))
+        assert child.wait(60) == 4
+        assert b"it was restored, or it is another store. Read the keys again" in child.stderr.read()
+        shell.shows("the watch of all keys has ended: the daemon has the history ")
+        assert say(shell, "unwatch") == []
+    assert shell.leave() == 0
