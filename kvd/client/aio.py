@@ -25,9 +25,10 @@ from kvd.client.keys import Keys
 from kvd.client.load import load_async
 from kvd.client.lock import OnLost
 from kvd.client.method import Awaited, Call, R, Runs
-from kvd.client.methods import Methods, scan_command
+from kvd.client.methods import Methods
 from kvd.client.mirror import OnChange
 from kvd.client.outcomes import ok
+from kvd.client.prefix_methods import scan_command
 from kvd.client.results import Item
 from kvd.client.selection import Position, select, start_of
 from kvd.client.stream import Stream
@@ -263,12 +264,12 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
     ) -> AsyncIterator[Item[K, V]]:
         """Yield key, value, revision and expiry, in byte order, page by page, as `Client.entries`."""
         async for key, value, *rest in self._walk(scan_command(prefix, start, stop, reverse=reverse, values=True)):
-            yield Item(self.codec.key(key), self.codec.value(value), *rest)
+            yield Item(self.codec.key(key), self.codec.value(value), *rest[:2])
 
     async def _walk(self, command: Scan) -> AsyncIterator[Any]:
         """Yield the items of SCAN's pages, from the one that a command asks for on."""
         while True:
-            items, after = await self.run(command)
+            items, after, *_ = await self.run(command)
             for item in items:
                 yield item
             if after is None:

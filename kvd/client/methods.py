@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any, Generic
 
 from kvd.client.method import Call, install, method
+from kvd.client.prefix_methods import PrefixMethods
 from kvd.client.results import (
     EntryFacts,
-    Page,
+    HistoryPage,
     decoded_changes,
     empty,
     entry_facts,
@@ -36,30 +37,15 @@ from kvd.client.values import (
     same,
     unix_milliseconds,
 )
-from kvd.commands.changes import Changes, Compact
+from kvd.commands.changes import Changes, Compact, History
 from kvd.commands.entry import Change
 from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
-from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
-from kvd.limits import WAIT_MS_MAX, WALK_KEYS
+from kvd.commands.keys import EntryOf, Exists
+from kvd.commands.values import Append, Clear, Get, GetRange, Incr, MultiGet, MultiSet, Set, StrLen, Take, TakeFirst
+from kvd.limits import WAIT_MS_MAX
 
 
-def scan_command(
-    prefix: Text,
-    start: Text | None,
-    stop: Text | None,
-    *,
-    after: Text | None = None,
-    limit: int | None = WALK_KEYS,
-    reverse: bool = False,
-    values: bool = False,
-) -> Scan:
-    """Return the command for a page of a walk."""
-    after_key, start_key, stop_key = [None if key is None else key_bytes(key) for key in (after, start, stop)]
-    return Scan(key_bytes(prefix), after_key, limit, values or None, start_key, stop_key, reverse or None)
-
-
-class Methods(ServerMethods, Generic[K, V]):
+class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     """What every client can do. In the examples `kv` is a `Client`.
 
     Each is written once, as a function from the client's codec and the arguments to a `Call`.
@@ -225,6 +211,30 @@ class Methods(ServerMethods, Generic[K, V]):
 
     @method
     @staticmethod
+    def getrange(_codec: Codec[K, V], key: Text, start: int, end: int) -> Call[bytes | None]:
+        """Return the bytes of a value from start to end, both included, or None if there is no such key.
+
+        A negative number counts from the end: -1 is the last byte. The result is bytes, whatever the client's codec.
+
+        >>> kv.getrange("city", 0, 2)
+        b'Ahm'
+        >>> kv.getrange("city", -3, -1)
+        b'bad'
+        """
+        return Call(GetRange(key_bytes(key), start, end), same)
+
+    @method
+    @staticmethod
+    def strlen(_codec: Codec[K, V], key: Text) -> Call[int | None]:
+        """Return the length of a value in bytes, or None if there is no such key.
+
+        >>> kv.strlen("city")
+        9
+        """
+        return Call(StrLen(key_bytes(key)), same)
+
+    @method
+    @staticmethod
     def exists(_codec: Codec[K, V], *keys: Text | Iterable[Text]) -> Call[int]:
         """Return how many of the keys exist, given one by one or in lists.
 
@@ -236,58 +246,18 @@ class Methods(ServerMethods, Generic[K, V]):
 
     @method
     @staticmethod
-    def entry(codec: Codec[K, V], key: Text, *, value: bool = False) -> Call[EntryFacts[V] | None]:
+    def entry(
+        codec: Codec[K, V], key: Text, *, value: bool = False, start: int | None = None, end: int | None = None
+    ) -> Call[EntryFacts[V] | None]:
         """Return revision, created, expires and size of a key, with the value if asked for; or None.
+
+        With `start` or `end` only those bytes of the value, as `getrange` counts them.
 
         >>> kv.entry("city").size
         9
         """
-        command = EntryOf(key_bytes(key), value=value or None)
+        command = EntryOf(key_bytes(key), value or None, start, end)
         return Call(command, partial(entry_facts, codec))
-
-    @method
-    @staticmethod
-    def scan_page(  # the options of SCAN are its arguments
-        codec: Codec[K, V],
-        prefix: Text = b"",
-        *,
-        after: Text | None = None,
-        limit: int | None = None,
-        start: Text | None = None,
-        stop: Text | None = None,
-        reverse: bool = False,
-    ) -> Call[Page[K]]:
-        """Return a page of keys in byte order, and the key to go on after (see also `scan`).
-
-        `start` is the first key that may come, `stop` the first that may not. With `reverse` the last key comes first.
-
-        >>> kv.scan_page("ci", limit=1)
-        Page(keys=[b'city'], next=None)
-        >>> kv.scan_page(start="c", stop="d", reverse=True, limit=1)
-        Page(keys=[b'country'], next=b'country')
-        """
-        command = scan_command(prefix, start, stop, after=after, limit=limit, reverse=reverse)
-        return Call(command, lambda result: Page(codec.keys(result[0]), result[1]))
-
-    @method
-    @staticmethod
-    def count(_codec: Codec[K, V], prefix: Text = b"") -> Call[int]:
-        """Return how many keys begin with a prefix.
-
-        >>> kv.count("c")
-        2
-        """
-        return Call(Count(key_bytes(prefix)), same)
-
-    @method
-    @staticmethod
-    def clear_prefix(_codec: Codec[K, V], prefix: Text, *, limit: int | None = None) -> Call[int]:
-        """End all keys that begin with a prefix, or the first `limit`; return how many.
-
-        >>> kv.clear_prefix("coun")
-        1
-        """
-        return Call(ClearPrefix(key_bytes(prefix), limit), same)
 
     @method
     @staticmethod
@@ -359,6 +329,21 @@ class Methods(ServerMethods, Generic[K, V]):
         """
         command = Changes(since, key_bytes(prefix), limit, milliseconds("wait", wait, WAIT_MS_MAX))
         return Call(command, partial(decoded_changes, codec))
+
+    @method
+    @staticmethod
+    def history(
+        codec: Codec[K, V], key: Text, *, before: int | None = None, limit: int | None = None
+    ) -> Call[HistoryPage]:
+        """Return the kept changes of a key, newest first, and the `before` that continues them (None: the end).
+
+        A page may be short, or empty, and still have a next one.
+
+        >>> [change.value for change in kv.history("city").changes]
+        [b'Ahmedabad', b'Ahmedabad', b'Ahmedabad']
+        """
+        command = History(key_bytes(key), before, limit)
+        return Call(command, lambda result: HistoryPage(decoded_changes(codec, result[0]), result[1]))
 
     @method
     @staticmethod

@@ -1,4 +1,4 @@
-"""Results of the wire as a Python caller gets them: named tuples, and keys and values through the client's codec."""
+"""What the methods of clients return, made from the wire's results. Pure."""
 
 import math
 from typing import Any, Generic, NamedTuple
@@ -36,11 +36,41 @@ class Page(NamedTuple, Generic[K]):
     next: bytes | None
 
 
+class SizedItem(NamedTuple, Generic[K]):
+    """An entry with the size of its value in bytes; `expires` in Unix ms (None: it stays)."""
+
+    key: K
+    size: int
+    revision: int
+    expires: int | None
+
+
+class SizesPage(NamedTuple, Generic[K]):
+    """One page of SCAN with sizes, and the key to go on after (None: it was the last)."""
+
+    items: list[SizedItem[K]]
+    next: bytes | None
+
+
+class HistoryPage(NamedTuple):
+    """One page of HISTORY, and the `before` of the next one (None: it was the last)."""
+
+    changes: list[Change]
+    next: int | None
+
+
+def sizes_page(codec: Codec[K, Any], result: Any) -> SizesPage[K]:
+    """Return the result of SCAN with sizes."""
+    items, following, *_ = result
+    return SizesPage([SizedItem(codec.key(key), *facts[:3]) for key, *facts in items], following)
+
+
 def entry_facts(codec: Codec[Any, V], facts: dict[str, Any] | None) -> EntryFacts[V] | None:
     """Return the result of ENTRY."""
     if facts is None:
         return None
-    return EntryFacts(**{**facts, "value": codec.value_or_none(facts.get("value"))})
+    value = codec.value_or_none(facts.get("value"))
+    return EntryFacts(facts["revision"], facts["created"], facts["expires"], facts["size"], value)
 
 
 def pair_or_none(codec: Codec[K, V], result: Any) -> tuple[K, V] | None:
@@ -49,8 +79,8 @@ def pair_or_none(codec: Codec[K, V], result: Any) -> tuple[K, V] | None:
 
 
 def decoded_changes(codec: Codec[Any, Any], result: Any) -> list[Change]:
-    """Return the result of CHANGES with keys and values as a client returns them."""
-    changes = wire.changes_in(result)
+    """Return the result of CHANGES with keys and values as a client returns them. Unknown kinds are left out."""
+    changes = [change for change in wire.changes_in(result) if change.kind in wire.CHANGE_KINDS]
     return changes if codec is RAW else [decoded_change(codec, change) for change in changes]
 
 

@@ -6,17 +6,22 @@ from kvd.client import Client
 from kvd.client.watch import Watch as Changes
 from kvd.commands.entry import Change
 from kvsh.grammar.shell import Watch
+from kvsh.render import READ
 from kvsh.render.changes import change_document, change_line, resume_text
-from kvsh.script.outcome import INTERRUPTED
+from kvsh.script.outcome import INTERRUPTED, typed_as
 from kvsh.script.output import Output
+from kvsh.script.reach import require_daemon
 from kvsh.script.settings import Settings
 from kvsh.words import printed
 
 
 def watch(command: Watch, settings: Settings, output: Output) -> int:
     """Write changes until Ctrl-C; raises KvdError when there are no more to come."""
+    with typed_as("WATCH", "PING"):
+        require_daemon(settings)
     try:
         with (
+            typed_as("WATCH", "CHANGES"),
             Client(**settings.connection) as client,
             client.watch(
                 *command.prefixes or [],
@@ -49,7 +54,7 @@ def write_until_interrupted(changes: Changes, command: Watch, settings: Settings
 
 def line_of(change: Change, history: str | None, form: str) -> bytes:
     """Return a change in the form that is asked for."""
-    return change_line(change).encode() + b"\n" if form == "terminal" else change_document(change, history)
+    return change_line(change).encode() + b"\n" if form in READ else change_document(change, history)
 
 
 def watching(prefixes: list[bytes], revision: int) -> str:

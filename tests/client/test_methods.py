@@ -17,6 +17,7 @@ from kvd.client.aio import AsyncClient
 from kvd.client.async_views import AsyncOnce, AsyncPipeline, AsyncTransaction
 from kvd.client.method import method
 from kvd.client.methods import Methods
+from kvd.client.prefix_methods import PrefixMethods
 from kvd.client.server_methods import ServerMethods
 from kvd.client.sync import Pipeline
 from kvd.client.views import OnceClient, TransactionBuilder
@@ -37,14 +38,17 @@ async def main() -> bytes | None:
 
 
 METHODS = {
-    name: member for cls in (ServerMethods, Methods) for name, member in vars(cls).items() if isinstance(member, method)
+    name: member
+    for cls in (Methods, PrefixMethods, ServerMethods)
+    for name, member in vars(cls).items()
+    if isinstance(member, method)
 }
 
 
 def docs():
     """Yield name and docstring of every method that callers use."""
     yield "Client", inspect.getdoc(Client)
-    for cls in (Methods, ServerMethods, Client):
+    for cls in (Methods, PrefixMethods, ServerMethods, Client):
         for name, member in vars(cls).items():
             is_repeated = cls is Client and name in METHODS
             if not name.startswith("_") and not is_repeated and inspect.getdoc(member):
