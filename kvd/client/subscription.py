@@ -95,6 +95,8 @@ class Subscription:
 
     def due(self) -> float:
         """Return when a step is worth it even if no connection says so, on the monotonic clock."""
+        if self.stream.pending.has_outcome:
+            return time.monotonic()  # it came at the end of a step, and no connection says so any more
         times = [self.retry_at, self.stream.due()]
         if self.channel is not None:
             times += [self.heard_at + SUBSCRIBER_DEAD_MS / 1000, self.channel.due]

@@ -15,6 +15,8 @@ from support.running import eventually
 from test_pool import few_descriptors
 
 from kvd import AsyncClient, Client, HistoryChanged
+from kvd.client import Stream
+from kvd.client.readiness import wait_until_ready
 
 
 @pytest.fixture(params=["idle", "changes"])
@@ -161,6 +163,30 @@ def test_an_interrupted_take_loses_nothing(kv, step):
         before = before or descriptors()
         at += step
     assert descriptors() <= before
+
+
+def test_a_reply_that_comes_at_the_end_of_a_step_is_processed_at_once(kv, monkeypatch):
+    """It was read from its connection, so nothing there wakes the watch: it waited for the next PING, up to 1 s."""
+    advance = Stream.advance
+
+    def advance_until_all_is_answered(stream):
+        advance(stream)
+        while stream.is_reply_awaited:
+            wait_until_ready(stream.interests(), 1)
+            advance(stream)
+
+    monkeypatch.setattr(Stream, "advance", advance_until_all_is_answered)
+    kv.set("a", "1")
+    late = 0
+    with kv.watch("a", since=0) as watch:
+        while not watch.buffer:
+            watch.buffer.extend(watch.step())
+            if watch.stream.pending.has_outcome:
+                late += 1
+                assert watch.due() <= time.monotonic()
+            else:
+                watch.wait(None)
+    assert late > 0
 
 
 def writes(kv, first, last):
