@@ -31,6 +31,7 @@ class Get1:
 
     most = 0
     fewest = 5
+    step = STEP
 
     def __init__(self, daemon):
         self.kv = Client(daemon.endpoint)
@@ -70,6 +71,7 @@ class PipelineOfFive(Get1):
 class StreamAnswer:
     most = 1
     fewest = 5
+    step = STEP
 
     def __init__(self, daemon):
         self.stream = Stream(daemon.endpoint)
@@ -154,6 +156,8 @@ class Close(Get1):
 class HoldLock(Get1):
     """A lock whose holder was interrupted is free, or nobody renews it and it ends by itself."""
 
+    step = 397  # the garbage is collected each time
+
     def call(self, key):
         with self.kv.lock(f"lock:{key}", ttl=30) as lock:
             lock.check()
@@ -193,7 +197,7 @@ def interrupt_everywhere(case, step, error=Interrupt):
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_interrupt_leaves_a_client_that_works(case):
-    interrupt_everywhere(case, STEP)
+    interrupt_everywhere(case, case.step)
 
 
 @pytest.mark.long
