@@ -33,13 +33,14 @@ export function textOf(bytes) {
   }
 }
 
-/** Return the text at the beginning of bytes; a character that the end cuts in two is left out. Null: not UTF-8. */
-export function textAtStart(bytes) {
-  for (let cut = 0; cut < 4; cut++) {
-    const text = textOf(bytes.subarray(0, bytes.length - cut));
-    if (text !== null) return text;
+/** Return the text of bytes that may be cut: a character that the end cuts in two is left out. Null: not UTF-8. */
+export function textOfPart(bytes, isCut) {
+  if (!isCut) return textOf(bytes);
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes, { stream: true });
+  } catch {
+    return null;
   }
-  return null;
 }
 
 // Bytes in the API's JSON: a string, or an object with base64.

@@ -21,7 +21,7 @@ const isContained = () => chosenRadio("match") === "contains";
 export function find() {
   clearTimeout(typing);
   $("keys-scroll").scrollTop = 0;
-  if (isTree()) tree.show(typed($("search").value), $("separator").value || ":");
+  if (isTree()) tree.show(typed($("search").value), $("separator").value);
   else list.find($("search").value, isContained());
   showSelection();
 }
@@ -41,7 +41,7 @@ function onView() {
   $("keys").role = isShown ? "tree" : "listbox";
   $("search").setAttribute("aria-haspopup", isShown ? "tree" : "listbox");
   $("separator-field").hidden = !isShown;
-  $("select").disabled = isShown;
+  $("select").hidden = isShown;
   setRadios("match", isShown ? "begins" : chosenRadio("match"), (way) => !isShown || way === "begins");
   find();
 }
