@@ -14,7 +14,8 @@ import { number, plural } from "./words.js";
 
 const PAGE_KEYS = 500;
 const LEVEL_NODES = 100; // shown of a level until more are asked for
-const LEVEL_REQUESTS_MAX = 100;
+const LEVEL_REQUESTS_MAX = 2 * LEVEL_NODES;
+const DRAWN_REQUESTS = 10; // a level is drawn on the way after as many
 const RELOADED_LEVELS_MAX = 20;
 const RELOAD_MS = 2000;
 
@@ -90,6 +91,7 @@ async function readLevel(prefix, signal, level = tree.levels.get(prefix)) {
     addItems(level.nodes, page.items, prefix, tree.separators);
     level.start = nextStart(level.nodes, page.next);
     level.isComplete = level.start === null;
+    if (tree.levels.get(prefix) === level && requests % DRAWN_REQUESTS === DRAWN_REQUESTS - 1) draw();
   }
   if (tree.levels.has(prefix)) tree.levels.set(prefix, level);
 }
