@@ -144,6 +144,9 @@ HTTP_WATCHERS_MAX = 500
 HTTP_DRAIN_MS = 5_000
 HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends
 WATCH_SIGN_MS = 15_000
+HTTP_LARGE_BYTES = 256 * KIB  # what is larger becomes JSON in a thread: 16 MiB take 0.1 s
+HTTP_RECORD_KEPT_MS = 10_000  # a large change as JSON, for watchers that come to it later
+HTTP_RECORDS_BYTES_MAX = 64 * MIB  # of them, besides those that are being sent
 
 # All gateways: a block as large as this has memory of its own, given back with it; of the heap's so much is kept free.
 GATEWAY_BLOCK_BYTES = MIB

@@ -4,20 +4,25 @@ import os
 import time
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from kvd.client.stream import Stream
-from kvd.commands import Command
+from kvd.commands import Command, Write
+from kvd.errors import NOT_EXECUTED, UNKNOWN
 from kvsh.cli.params import as_words
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
-from kvsh.grammar.vocabulary import Mistake
-from kvsh.render import FORMATS
-from kvsh.script.outcome import ABSENT, WELL
+from kvsh.grammar.vocabulary import Mistake, name_shown
+from kvsh.render import FORMATS, READ
+from kvsh.render.data import json_error
+from kvsh.script.outcome import ABSENT, INTERRUPTED, WELL
 from kvsh.script.output import Output
 from kvsh.script.settings import Settings
 from kvsh.words import Word
 
 CHUNK_BYTES = 1024 * 1024
+MAY_RUN = "it may have been executed, or may be yet"
+READING = "kvsh: the last argument is read from the terminal, up to Ctrl-D (`kvsh -- set k -x` stores -x)"
 # One-shot commands that tell by their exit code whether there is such a key (a documented contract).
 FINDERS = ("GET", "EXISTS", "ENTRY")
 
@@ -26,20 +31,38 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
     """Run the command that the arguments are; return the exit code. Raises Mistake, KvdError."""
     words = as_words(arguments)
     if settings.last_from_stdin:
+        if os.isatty(0):
+            output.message(READING)
         words.append(Word(read_all(0), quoted=True))
-    command = command_of(words)
+    command = command_in(words)
     if isinstance(command, shell.ShellWord):
         return act(command, settings, output)
-    return run_repeated(command, settings, output)
+    return WELL if settings.dry_run else run_repeated(command, settings, output)
+
+
+def command_in(words: Sequence[Word]) -> Command:
+    """Return the command that words are; raises Mistake, about the option that does not exist if one is the cause."""
+    try:
+        return command_of(words)
+    except Mistake as mistake:
+        texts = [os.fsdecode(word.value) for word in words]
+        unknown = import_module("kvsh.cli.trailing").unknown_option(texts)
+        if unknown is None:
+            raise
+        name, shown = texts[0].upper(), name_shown(os.fsencode(unknown))
+        raise Mistake(f"{name} has no place for {shown}, and no option is called so", mistake.usage) from None
 
 
 def run_repeated(command: Command, settings: Settings, output: Output) -> int:
     """Run a command of the daemon's as often as asked; return the last exit code. Raises KvdError."""
-    with Stream(**settings.connection) as stream:
-        code = run(stream, command, settings, output)
-        for _ in range((settings.repeat or 1) - 1):
-            time.sleep(settings.interval or 0)
+    with Stream(**settings.stream) as stream:
+        try:
             code = run(stream, command, settings, output)
+            for _ in range((settings.repeat or 1) - 1):
+                time.sleep(settings.interval or 0)
+                code = run(stream, command, settings, output)
+        except KeyboardInterrupt:
+            return interrupted(stream, command, settings, output)
     return code
 
 
@@ -47,9 +70,22 @@ def run(stream: Stream, command: Command, settings: Settings, output: Output) ->
     """Run a command once; raises KvdError."""
     result = stream.answer(command).result
     if not settings.quiet:
-        data = FORMATS[settings.form](command, result)
-        write(data.removesuffix(b"\n") if settings.no_newline else data, settings, output)
+        write(command, result, settings, output)
     return ABSENT if command.command_name() in FINDERS and not_found(result) else WELL
+
+
+def interrupted(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
+    """Tell what Ctrl-C means for a write that was under way; return the exit code."""
+    text = ""
+    if isinstance(command, Write) and stream.in_flight:
+        is_sent = stream.is_reply_awaited
+        text = f"{command.command_name()}: interrupted: {MAY_RUN if is_sent else 'it was not sent'}"
+        if settings.form == "json":
+            output.data(json_error("INTERRUPTED", text, UNKNOWN if is_sent else NOT_EXECUTED))
+    lines = [""] * os.isatty(2) + [f"kvsh: {text}"] * bool(text)  # the terminal has echoed ^C
+    if lines:
+        output.message("\n".join(lines))
+    return INTERRUPTED
 
 
 def not_found(result: object) -> bool:
@@ -59,20 +95,47 @@ def not_found(result: object) -> bool:
 
 def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
     """Do what a word of the shell says, for the few that mean something on their own; raises Mistake, KvdError."""
+    if not isinstance(command, shell.Watch | shell.Help):
+        raise Mistake(f"{command.command_name()} works in a script or at the prompt")
+    check_options(command, settings)
+    if settings.dry_run:
+        return WELL
     if isinstance(command, shell.Watch):
         return int(import_module("kvsh.cli.watching").watch(command, settings, output))
-    if not isinstance(command, shell.Help):
-        raise Mistake(f"{command.command_name()} works in a script or at the prompt")
-    write(import_module("kvsh.script.help").help_text(command).encode(), settings, output)
+    if not settings.quiet:
+        write(command, import_module("kvsh.script.help").help_text(command), settings, output)
     return WELL
 
 
-def write(data: bytes, settings: Settings, output: Output) -> None:
+def check_options(command: shell.ShellWord, settings: Settings) -> None:
+    """Raise Mistake for an option that has no effect on a word of the shell."""
+    has_result = isinstance(command, shell.Help)
+    asked = {
+        "-r": settings.repeat is not None,
+        "-n": settings.no_newline and not has_result,
+        "-q": settings.quiet and not has_result,
+        "-0": settings.form == "nul" and not has_result,
+    }
+    for flag in [flag for flag, is_asked in asked.items() if is_asked]:
+        raise Mistake(f"{flag} has no effect on {command.command_name()}: leave it out")
+
+
+def write(command: Command, result: Any, settings: Settings, output: Output) -> None:
     """Write a result; at a terminal a long one through the pager."""
-    is_paged = settings.pager and settings.form == "terminal"
-    if not (is_paged and import_module("kvsh.script.pager").show_long(data)):
+    data = rendered(command, result, settings)
+    data = data.removesuffix(b"\0" if settings.form == "nul" else b"\n") if settings.no_newline else data
+    pager = import_module("kvsh.script.pager") if settings.pager else None
+    if not (pager and pager.show_long(data, settings.pager_command, is_safe=settings.form in READ)):
         output.data(data)
         output.flush()
+
+
+def rendered(command: Command, result: Any, settings: Settings) -> bytes:
+    """Return a result in its form; at a terminal a pretty one has colours."""
+    if settings.form == "pretty" and settings.color and os.isatty(1):
+        lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
+        return bytes(import_module("kvsh.script.looks").painted_lines(lines))
+    return FORMATS[settings.form](command, result)
 
 
 def read_all(fd: int) -> bytes:

@@ -4,12 +4,18 @@ Nothing here is ever sent: the rooms above match on the class and act.
 """
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Union
 
 from msgspec import Meta
 
+from kvd.commands import COMMANDS, Command
 from kvd.commands.base import Ask, commands_in
-from kvd.commands.fields import Key, Option, Prefix, Revision, Value
+from kvd.commands.fields import Argument, Duration, Key, Option, Prefix, Revision, Value
+
+if TYPE_CHECKING:
+    AnyCommand = Command
+else:
+    AnyCommand = Union[tuple(COMMANDS.values())]  # noqa: UP007  # made at run time
 
 CommandName = Annotated[str, Meta(title="command")]
 FileName = Annotated[bytes, Meta(min_length=1, title="file")]
@@ -61,9 +67,13 @@ class Unwatch(ShellWord, tag="UNWATCH"):
 
 
 class Help(ShellWord, tag="HELP"):
-    """Show all commands, or the syntax, meaning and examples of one."""
+    """Show all commands, or the syntax, meaning and examples of one.
 
-    examples = ("HELP", "HELP set")
+    HELP KEYS shows the keys of the prompt, HELP WORDS what to use here for the words of Redis and etcd.
+    """
+
+    examples = ("HELP", "HELP set", "HELP KEYS")
+    topics: ClassVar = {"KEYS": "the keys of the prompt", "WORDS": "the words of Redis and etcd"}
     command: CommandName | None = None
 
 
@@ -77,15 +87,18 @@ class Source(ShellWord, tag="SOURCE"):
 class Format(ShellWord, tag="FORMAT"):
     """Choose how results are shown; alone it tells how they are.
 
-    TERMINAL is for reading, RAW for the bytes as they are, JSON and CSV are for programs.
+    TERMINAL and PRETTY are for reading; PRETTY indents JSON values and shows binary ones as a hex dump. RAW is the
+    bytes as they are, NUL the same with NUL bytes for newlines. JSON and CSV are for programs.
     """
 
-    examples = ("FORMAT JSON", "FORMAT")
-    exclusive = (("terminal", "raw", "json", "csv"),)
+    examples = ("FORMAT PRETTY", "FORMAT JSON", "FORMAT")
+    exclusive = (("terminal", "pretty", "raw", "json", "csv", "nul"),)
     terminal: Annotated[bool | None, Option("TERMINAL")] = None
+    pretty: Annotated[bool | None, Option("PRETTY")] = None
     raw: Annotated[bool | None, Option("RAW")] = None
     json: Annotated[bool | None, Option("JSON")] = None
     csv: Annotated[bool | None, Option("CSV")] = None
+    nul: Annotated[bool | None, Option("NUL")] = None
 
 
 class Timing(ShellWord, tag="TIMING"):
@@ -104,6 +117,17 @@ class ClearScreen(ShellWord, tag="CLEAR-SCREEN"):
     """Clear the screen (not the keys: that is CLEARPREFIX)."""
 
     examples = ("CLEAR-SCREEN",)
+
+
+class Every(ShellWord, tag="EVERY"):
+    """Run a command again every so many seconds, until Ctrl-C.
+
+    A number before it is how often: 10 EVERY 2 INFO traffic. It ends when the command fails.
+    """
+
+    examples = ("EVERY 2 COUNT user:", "EVERY 0.5 GET visits")
+    pause_ms: Annotated[Duration, Argument("seconds", 1000)]
+    again: Annotated[AnyCommand, Argument("command")]
 
 
 class Quit(ShellWord, tag="QUIT"):

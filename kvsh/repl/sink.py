@@ -5,6 +5,7 @@ import subprocess
 
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.repl.threads import in_thread
+from kvsh.script.pager import LESS_OPTIONS
 
 
 async def feed(data: bytes, program: str) -> int:
@@ -15,7 +16,8 @@ async def feed(data: bytes, program: str) -> int:
     if not program:
         raise Mistake("| is followed by a program")
     try:
-        child = subprocess.Popen(program, shell=True, stdin=subprocess.PIPE)  # noqa: ASYNC220, S602  # the person's words
+        environment = {"LESS": LESS_OPTIONS, **os.environ}
+        child = subprocess.Popen(program, shell=True, stdin=subprocess.PIPE, env=environment)  # noqa: ASYNC220, S602  # the person's words
     except (OSError, ValueError) as error:
         raise Mistake(f"cannot run a program: {error}") from None
     try:

@@ -50,7 +50,9 @@ def discard(script: "Script", _: shell.Discard, __: Where) -> None:
 
 def give_help(script: "Script", command: shell.Help, _: Where) -> None:
     """Write help."""
-    script.output.data(help_text(command).encode())
+    text = help_text(command)
+    if not script.quiet:
+        script.output.data(FORMATS[script.form](command, text))
 
 
 def choose_format(script: "Script", command: shell.Format, _: Where) -> None:

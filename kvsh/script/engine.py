@@ -12,6 +12,7 @@ from contextlib import suppress
 from kvd.client.outcomes import Outcome
 from kvd.client.stream import Stream
 from kvd.commands import Command
+from kvd.commands.atomic import Transaction
 from kvd.commands.base import Error
 from kvd.errors import ClientError, Unreachable
 from kvsh.grammar import shell
@@ -22,7 +23,16 @@ from kvsh.render import FORMATS
 from kvsh.script.actions import Stop, act
 from kvsh.script.bulk import BLOCK_LINES, BLOCK_LINES_MIN, Sent, plain_set, plain_sets
 from kvsh.script.lines import Lines, LineTooLong, Run, Where
-from kvsh.script.outcome import INTERRUPTED, UNREACHED, Failure, exit_code, failure_document, failure_of, sentence
+from kvsh.script.outcome import (
+    INTERRUPTED,
+    UNREACHED,
+    Failure,
+    as_typed,
+    exit_code,
+    failure_document,
+    failure_of,
+    sentence,
+)
 from kvsh.script.output import Output
 from kvsh.script.sender import Sender
 from kvsh.words import is_comment, shown
@@ -153,6 +163,8 @@ class Script:
 
     def took(self, sent: Sent, outcome: Outcome) -> None:
         """Write an outcome; raises Stop at one that never came, or after a failure if so asked."""
+        if isinstance(sent.command, Transaction) and isinstance(outcome, Error):
+            outcome = as_typed(outcome, "TRANSACTION", "COMMIT")
         if isinstance(outcome, ClientError):
             self.lost(outcome, sent)
         elif isinstance(outcome, Error):

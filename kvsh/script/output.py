@@ -31,7 +31,7 @@ class Output:
         if self.parts:
             data = b"".join(self.parts)
             self.parts, self.size = [], 0
-            if self.progress is not None and self.is_terminal:
+            if self.progress is not None and self.progress.length and os.isatty(self.data_fd):
                 self.progress.clear()
             write_all(self.data_fd, data)
 

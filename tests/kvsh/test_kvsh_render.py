@@ -145,7 +145,7 @@ def test_csv_gives_back_every_value(values):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_ends_with_a_newline(form):
-    assert FORMATS[form](Get(b"k"), b"v").endswith(b"\n")
+    assert FORMATS[form](Get(b"k"), b"v").endswith(b"\0" if form == "nul" else b"\n")
 
 
 @pytest.mark.parametrize(

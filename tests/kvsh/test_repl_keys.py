@@ -119,6 +119,25 @@ def test_the_editor_edits_the_line_and_enter_runs_it(terminal, kv, tmp_path):
         (tmp_path / "editor.fails").unlink()
 
 
+def test_f1_explains_what_is_typed_or_the_keys(shell, kv):
+    shell.type("\x1bOP")
+    shell.shows("search the history")
+    shell.type("persist k")
+    shell.shows("persist k [REVISION n]")
+    shell.type("\x1bOP")
+    shell.shows("    PERSIST session")
+    shell.type("\r")
+    shell.shows("(integer) 0")
+
+
+def test_a_command_is_repeated_until_ctrl_c(shell, kv):
+    shell.type("every 0.01 incr n\r")
+    shell.shows("(integer) 3")
+    shell.type("\x03")
+    shell.until(lambda lines: lines[-1] == "data0>")
+    assert say(shell, "ping") == ['"PONG"']
+
+
 def test_vi_keys(terminal, kv):
     shell = terminal("--vi")
     shell.prompts()

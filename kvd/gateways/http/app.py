@@ -25,6 +25,7 @@ RESPONSE_HEADERS = (
     "ETag",
     "Kvd-Expires",
     "Kvd-History",
+    "Kvd-Omitted",
     "Kvd-Revision",
     "Retry-After",
 )

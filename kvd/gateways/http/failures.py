@@ -33,6 +33,7 @@ from kvd.errors import (
     WrongType,
 )
 from kvd.gateways.faults import Fault, fault_of
+from kvd.gateways.http.encoding import encoded
 from kvd.gateways.link import NotKnown
 from kvd.texts import shown
 
@@ -70,6 +71,11 @@ encode = msgspec.json.encode
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response of JSON."""
     return Response(encode(content), status, headers, "application/json")
+
+
+async def result_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response of JSON made of a result, whose bytes may be anywhere in it, and large."""
+    return Response(await encoded(content), status, headers, "application/json")
 
 
 def status_of(error: KvdError) -> int:

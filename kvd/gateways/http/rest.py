@@ -15,11 +15,10 @@ from kvd.commands.keys import EntryOf, Scan
 from kvd.commands.values import Clear, Set
 from kvd.errors import BadArgument, Conflict, TooLarge
 from kvd.gateways.http.bodies import body, flag, key_of, number, one, query
-from kvd.gateways.http.failures import PRECONDITION_FAILED, failed, json_response, refused
+from kvd.gateways.http.failures import PRECONDITION_FAILED, failed, refused, result_response
 from kvd.gateways.http.ranges import Range, range_in
 from kvd.gateways.link import Link
 from kvd.limits import KEY_BYTES_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
-from kvd.texts import said
 
 BEGIN = b"/kv/"
 ETAG = re.compile(r'(?:W/)?"(\d{1,19})"')
@@ -199,13 +198,12 @@ async def pages(request: Request) -> Response:
     has_values, has_sizes = flag(found, "values"), flag(found, "sizes")
     reply = await link.answer(Scan(prefix, after, limit, values=has_values or None, sizes=has_sizes or None))
     items, following, *_ = reply.result
-    shown = [item(each, has_values) for each in items] if has_values or has_sizes else [said(key) for key in items]
-    content = {"revision": reply.revision, "items": shown, "next": None if following is None else said(following)}
-    return json_response(content)
+    shown = [item(each, has_values) for each in items] if has_values or has_sizes else items
+    return await result_response({"revision": reply.revision, "items": shown, "next": following})
 
 
 def item(found: Any, has_value: bool) -> dict[str, Any]:  # noqa: FBT001  # told by the query
     """Return an entry of a page."""
     key, value, revision, expires, *_ = found
-    what = {"value": said(value)} if has_value else {"size": value}
-    return {"key": said(key), **what, "revision": revision, "expires": expires}
+    what = {"value": value} if has_value else {"size": value}
+    return {"key": key, **what, "revision": revision, "expires": expires}
