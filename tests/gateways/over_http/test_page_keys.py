@@ -152,6 +152,10 @@ def test_a_tree_opens_level_by_level_and_follows(site, kv):
     tab.keyboard.press("ArrowDown")
     tab.keyboard.press("Enter")
     see(tab, "conf/a/x", "1")
+    tab.focus("#search")
+    for each in ("ArrowUp", "ArrowLeft"):
+        tab.keyboard.press(each)
+    expect(tab.locator("#keys .key")).to_have_text(["city", "conf/", "a/", "b", "c", "user:"])
     # Another separator, and a part of the tree.
     tab.fill("#separator", ":")
     tab.press("#separator", "Enter")
@@ -215,6 +219,20 @@ def test_all_keys_with_a_prefix_are_cleared_with_their_count(site, kv):
     expect(tab.locator("#toast")).to_have_text("300 keys cleared.")
     expect(tab.locator("#no-keys")).to_have_text("No key begins with user:")
     assert list(kv.keys()) == [b"city"]
+
+
+def test_a_change_of_an_unknown_kind_is_shown_and_changes_nothing(site, kv):
+    site.allow("/v1/watch", "net::ERR")
+    kv.set("city", "1")
+    revision = kv.info("store")["store"]["revision"]
+    change = f'{{"revision":{revision + 1},"kind":"touched","key":"city","fresh":1,"time":1795290398406}}'
+    body = f"id: {revision + 1}\nevent: touched\ndata: {change}\n\n"
+    headers = {"Content-Type": "text/event-stream", "Kvd-History": "x", "Kvd-Revision": str(revision)}
+    tab = site.tab()
+    tab.route(re.compile("/v1/watch"), lambda route: route.fulfill(headers=headers, body=body))
+    tab.reload()
+    expect(tab.locator("#feed .kind").first).to_have_text("touched")
+    expect(tab.locator("#keys .key")).to_have_text(["city"])
 
 
 def test_a_slow_daemon_leaves_the_last_search_and_the_last_key_on_the_page(site, kv):

@@ -1,6 +1,6 @@
 // The open entry. Its title stands there at once; what is known of it follows, and the value in parts.
 
-import { brief, fromJson, shown } from "./bytes.js";
+import { brief, shown, sizeOfJson, startOfJson } from "./bytes.js";
 import { emit, on } from "./bus.js";
 import { copy } from "./clipboard.js";
 import { confirmed, say } from "./dialogs.js";
@@ -239,8 +239,7 @@ export function follow(change) {
 }
 
 function showChange({ id, revision, expires = null, value: said }) {
-  const bytes = fromJson(said);
-  showEntry({ id, revision, expires, size: bytes.length, value: bytes.slice(0, PART_BYTES) }, true);
+  showEntry({ id, revision, expires, size: sizeOfJson(said), value: startOfJson(said, PART_BYTES) }, true);
 }
 
 const retry = () => entry?.state === "failed" && openKey(entry.id);

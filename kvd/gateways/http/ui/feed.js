@@ -18,6 +18,7 @@ const RETRY_MS = 500;
 const RETRY_MS_MAX = 5000;
 const SILENCE_MS = 40_000; // the gateway gives a sign of life each 15 s
 const GONE = ["COMPACTED", "HISTORY_CHANGED"];
+const KINDS = ["set", "clear", "expired"]; // a later daemon may have others: they are shown, and change nothing here
 
 const keys = new WeakMap(); // button -> id
 const feed = { prefix: "", since: null, history: null, waiting: [], count: 0, isPaused: false, isGap: false, reader: null };
@@ -96,7 +97,7 @@ function deliver(change) {
     tally(change.time);
     add({ ...change, value: undefined, text: glance(change.value) });
   }
-  emit("change", change);
+  if (KINDS.includes(change.kind)) emit("change", change);
 }
 
 function add(item) {

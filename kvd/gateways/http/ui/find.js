@@ -11,6 +11,7 @@ import * as tree from "./tree.js";
 
 const TYPING_MS = 120;
 const TIMES_MS = 5000;
+const TURNS = { false: "ArrowRight", true: "ArrowLeft" }; // a closed folder opens, an open one closes
 const STEPS = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
 
 let typing;
@@ -61,6 +62,9 @@ async function onKey(event) {
   } else if (event.key === "Enter") {
     event.preventDefault();
     pressEnter();
+  } else if (event.key === TURNS[activeRow()?.ariaExpanded]) {
+    event.preventDefault();
+    press(activeRow(), {});
   } else if (event.key === " " && isSelecting() && activeRow()) {
     event.preventDefault();
     toggle(activeRow(), event.shiftKey);
