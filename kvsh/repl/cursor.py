@@ -24,4 +24,4 @@ def tolerate_silence(app: Application[Any]) -> None:
         if is_unknown and renderer.cpr_support is CPR_Support.UNKNOWN:
             renderer.cpr_support = CPR_Support.NOT_SUPPORTED
 
-    renderer.wait_for_cpr_responses = wait_shortly  # type: ignore[method-assign]  # the class is not ours to choose
+    renderer.wait_for_cpr_responses = wait_shortly  # type: ignore[method-assign, assignment]  # the class is not ours to choose
