@@ -30,6 +30,8 @@ SCAN_LIMIT_MAX = 10_000
 CHANGES_LIMIT_DEFAULT = 1_000
 CHANGES_LIMIT_MAX = 10_000
 CHANGES_ROWS_MAX = 100_000
+HISTORY_LIMIT_DEFAULT = 100
+HISTORY_LIMIT_MAX = 1_000
 CLEARED_KEYS_MAX = 100_000
 WAIT_MS_MAX = 60_000
 FLOORS_MAX = 64
@@ -142,6 +144,9 @@ HTTP_WATCHERS_MAX = 500
 HTTP_DRAIN_MS = 5_000
 HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends
 WATCH_SIGN_MS = 15_000
+HTTP_LARGE_BYTES = 256 * KIB  # what is larger becomes JSON in a thread: 16 MiB take 0.1 s
+HTTP_RECORD_KEPT_MS = 10_000  # a large change as JSON, for watchers that come to it later
+HTTP_RECORDS_BYTES_MAX = 64 * MIB  # of them, besides those that are being sent
 
 # All gateways: a block as large as this has memory of its own, given back with it; of the heap's so much is kept free.
 GATEWAY_BLOCK_BYTES = MIB

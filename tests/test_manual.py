@@ -16,7 +16,8 @@ from kvd.commands.expiry import Ttl
 from kvd.commands.keys import Count, EntryOf
 from kvd.commands.values import Get, MultiGet, Set
 from kvsh.cli.app import command
-from kvsh.cli.profile import COLORS, LASTING
+from kvsh.cli.preferences import COLORS
+from kvsh.cli.profile import SETTINGS
 from kvsh.grammar.shell import SHELL_WORDS
 from kvsh.grammar.vocabulary import vocabulary
 from kvsh.modes import bench, latency, stat
@@ -96,7 +97,7 @@ def test_each_word_of_the_shell_is_told_and_no_command_that_does_not_exist():
 
 def test_each_setting_of_the_file_and_each_colour_is_told_and_no_other():
     told = named("Li", section(KVSH, "FILES"))
-    assert told == {*LASTING, *COLORS, "color", "profile", "[profiles.NAME]"}
+    assert told == {*SETTINGS, *COLORS, "profile", "[profiles.NAME]", "[aliases]"}
 
 
 def test_the_figures_of_the_modes_are_told():

@@ -25,9 +25,10 @@ from kvd.client.keys import Keys
 from kvd.client.load import Pairs, load_async
 from kvd.client.lock import OnLost
 from kvd.client.method import Awaited, AwaitedWithRevision, Call, R, Runs
-from kvd.client.methods import Item, Methods, scan_command
+from kvd.client.methods import Methods, scan_command
 from kvd.client.mirror import OnChange
 from kvd.client.outcomes import ok
+from kvd.client.results import Item
 from kvd.client.selection import Position, select
 from kvd.client.stream import Stream
 from kvd.client.sync import url_options
@@ -242,12 +243,12 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
     ) -> AsyncIterator[Item[K, V]]:
         """Yield key, value, revision and expiry, in byte order, page by page, as `Client.entries`."""
         async for key, value, *rest in self._walk(scan_command(prefix, start, stop, reverse=reverse, values=True)):
-            yield Item(self.codec.key(key), self.codec.value(value), *rest)
+            yield Item(self.codec.key(key), self.codec.value(value), *rest[:2])
 
     async def _walk(self, command: Scan) -> AsyncIterator[Any]:
         """Yield the items of SCAN's pages, from the one that a command asks for on."""
         while True:
-            items, after = await self.run(command)
+            items, after, *_ = await self.run(command)
             for item in items:
                 yield item
             if after is None:

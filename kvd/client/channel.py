@@ -35,6 +35,7 @@ class Channel:
         """Start to connect. Raises OSError when there are no descriptors left."""
         self.is_open = False
         self.is_lost = False
+        self.is_connected = False  # something took the connection, and has to shake hands
         self.problem: ProtocolError | None = None  # what the handshake of the last address failed of
         self.failures: list[tuple[str, str]] = []  # address and reason of each that failed
         self.reason = ""  # why an open connection was lost
@@ -47,6 +48,7 @@ class Channel:
         self._receive_buffer_bytes = receive_buffer_bytes
         self._turn_bytes_max = turn_bytes_max
         self._socket: socket.socket | None = None
+        self._large = memoryview(b"")  # what is sent before `_unsent`: the rest of a large message, not copied
         self._unsent = bytearray()
         self.queued_bytes = 0
         self._until = 0.0
@@ -59,9 +61,19 @@ class Channel:
         return -1 if self._socket is None else self._socket.fileno()
 
     @property
+    def is_silent(self) -> bool:
+        """Return whether something took the connection and said nothing: a daemon that hangs or is stopped."""
+        return self.is_connected and not self.is_open and self.problem is None
+
+    @property
     def wants_write(self) -> bool:
         """Return whether to call `advance` when the descriptor can be written, too."""
-        return self._is_connecting or bool(self._unsent)
+        return self._is_connecting or self._has_unsent
+
+    @property
+    def _has_unsent(self) -> bool:
+        """Return whether something waits for the kernel to take it."""
+        return bool(self._unsent or self._large)
 
     @property
     def due(self) -> float | None:
@@ -76,7 +88,7 @@ class Channel:
         self._enter()
         self.queued_bytes += len(data)
         end = self.queued_bytes
-        if self._unsent or self._socket is None:
+        if self._has_unsent or self._socket is None:
             self._unsent += data
         else:
             self._send_now(self._socket, data)
@@ -94,7 +106,9 @@ class Channel:
             self._lose(reason_of(error))
             return
         self.sent_bytes += sent
-        if sent < len(data):
+        if len(data) - sent > SENT_AT_ONCE_BYTES:
+            self._large = memoryview(data)[sent:]
+        elif sent < len(data):
             self._unsent += memoryview(data)[sent:]
 
     def _enter(self) -> None:
@@ -156,7 +170,9 @@ class Channel:
         if code and (code not in _CONNECT_UNDER_WAY or address.family == getattr(socket, "AF_UNIX", None)):
             raise OSError(code, os.strerror(code))
         set_options(self._socket)
+        self.is_connected = False
         self.session = self._make_session()
+        self._large = memoryview(b"")
         self._unsent.clear()
         self.queued_bytes = self.sent_bytes = 0
         self._is_connecting = True
@@ -177,6 +193,7 @@ class Channel:
             self._check_time()
             return False
         self._is_connecting = False
+        self.is_connected = True
         return True
 
     def _take_in(self, messages: list[list[bytes]]) -> None:
@@ -209,14 +226,18 @@ class Channel:
             data = self.session.take_outgoing()
             self.queued_bytes += len(data)
             self._unsent += data
-        while self._unsent:
-            try:
+        try:
+            while self._large:
+                sent = self._socket.send(self._large[:SENT_AT_ONCE_BYTES])
+                self.sent_bytes += sent
+                self._large = self._large[sent:]
+            while self._unsent:
                 with memoryview(self._unsent) as view:
                     sent = self._socket.send(view[:SENT_AT_ONCE_BYTES])
-            except BlockingIOError:
-                return
-            self.sent_bytes += sent
-            del self._unsent[:sent]
+                self.sent_bytes += sent
+                del self._unsent[:sent]
+        except BlockingIOError:
+            return
 
     def _check_time(self) -> None:
         """Raise TimeoutError when an attempt takes too long."""
@@ -230,6 +251,7 @@ class Channel:
             self._lose(reason)
             return
         self.problem = error if isinstance(error, ProtocolError) else None
+        self.is_connected &= isinstance(error, TimeoutError)
         self.failures.append((self._label, reason))
         self._drop_socket()
         self._dial_next()

@@ -80,7 +80,7 @@ class Curve:
         if flags & ~LONG or not body.startswith(b"\x07MESSAGE"):
             raise ProtocolError("a frame is not encrypted")
         try:
-            plain = self._open_box(b"CurveZMQMESSAGES", body[8:16], body[16:])
+            plain = self._open_box(b"CurveZMQMESSAGES", bytes(body[8:16]), bytes(body[16:]))
         except CryptoError:
             raise ProtocolError("a frame cannot be decrypted") from None
         if not plain:

@@ -4,14 +4,17 @@ import asyncio
 import os
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from kvd.client.channel import Channel
 from kvd.client.endpoints import Address, Endpoint
 
 TIMER_MARGIN_S = 0.001
+LONG_WORK_S = 0.005
 
 
 class Driven(Protocol):
@@ -27,6 +30,46 @@ class Driven(Protocol):
         """Return when to pump even if no connection is ready, on the monotonic clock."""
 
 
+class _Queue:
+    """The drivers of a loop, when one has worked for long: the others then wait for as long, and work one by one.
+
+    To take in a change of 16 MiB takes 15 ms, and all watches of a loop get it at the same time. Without the pauses a
+    request to a server in the same loop, which needs several turns of the loop, would wait for all of them.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Driver] = deque()
+        self._worker: Driver | None = None  # since it has worked for long all others wait
+
+    def must_wait(self, driver: "Driver") -> bool:
+        """Return whether a driver may not work now; it is called when it may."""
+        if not self._waiting and self._worker in (None, driver):
+            return False
+        if driver not in self._waiting:
+            self._waiting.append(driver)
+        return True
+
+    def pause_after(self, driver: "Driver", work_s: float) -> None:
+        """Let the others wait for as long as a driver has worked."""
+        if self._worker is None:
+            driver.loop.call_later(work_s, self._go_on)
+        self._worker = driver
+
+    def leave(self, driver: "Driver") -> None:
+        """Forget a driver that waits."""
+        if driver in self._waiting:
+            self._waiting.remove(driver)
+
+    def _go_on(self) -> None:
+        """Let those work that wait, until one has worked for long."""
+        self._worker = None
+        while self._waiting and self._worker is None:
+            self._waiting.popleft().work()
+
+
+_queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
+
+
 class Driver:
     """Pumps its owner whenever a connection of it is ready, and when it is due.
 
@@ -40,6 +83,7 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
         self._pid = os.getpid()
+        self._queue = _queues.setdefault(self.loop, _Queue())
 
     def wake(self) -> None:
         """Pump in the next turn of the loop."""
@@ -47,19 +91,34 @@ class Driver:
             self._soon = self.loop.call_soon(self.turn)
 
     def turn(self) -> None:
-        """Pump once."""
+        """Pump once; later, if another driver has just worked for long."""
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
         owner = self._owner()
         if owner is None:
             return
+        if self._queue.must_wait(self):
+            self._listen([])
+        else:
+            self.work(owner)
+
+    def work(self, owner: Driven | None = None) -> None:
+        """Pump now."""
+        owner = owner or self._owner()
+        if owner is None:
+            return
+        begun = time.monotonic()
         owner.pump()
         self._listen(owner.channels())
         self._set_timer(owner.due())
+        work_s = time.monotonic() - begun
+        if work_s >= LONG_WORK_S:
+            self._queue.pause_after(self, work_s)
 
     def stop(self) -> None:
         """Listen no more. A forked child leaves the loop alone, whose selector it shares with its parent."""
+        self._queue.leave(self)
         if self._pid != os.getpid():
             self._listened.clear()
         if self.loop.is_closed():

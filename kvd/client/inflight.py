@@ -63,6 +63,7 @@ class InFlight:
         self.over: deque[Pending] = deque()
         self.soonest = inf  # no deadline is before this
         self.problem = ""  # why the daemon does not let us in, if it says so
+        self.is_silent = False  # something takes connections there, and says nothing
         self.endpoint = ""  # where the connection leads that stands, or stood last
         self.tried = ""  # the endpoints that were tried, each with what came of it
 
@@ -165,7 +166,8 @@ class InFlight:
         """Return what it means for a command that no reply came in time."""
         if pending.is_sent or pending.was_sent:
             return reply_missing(pending.traits, self._where)
-        return not_sent(pending.traits, self.problem, f" at {self.tried or self.endpoint}" if self.endpoint else "")
+        where = f" at {self.tried or self.endpoint}" if self.endpoint else ""
+        return not_sent(pending.traits, self.problem, where, is_silent=self.is_silent)
 
     @property
     def _where(self) -> str:

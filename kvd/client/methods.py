@@ -5,18 +5,26 @@ Each is a function from arguments to a `Call`. `Client` gives the result, `Async
 has no method here, runs by `client.run(command)`.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic
 
-from msgspec.structs import replace
-
-from kvd import wire
 from kvd.client.method import Call, install, method
+from kvd.client.results import (
+    EntryFacts,
+    HistoryPage,
+    Page,
+    SizesPage,
+    decoded_changes,
+    empty,
+    entry_facts,
+    pair_or_none,
+    seconds_left,
+    sizes_page,
+    zero,
+)
 from kvd.client.values import (
-    RAW,
     Codec,
     K,
     Seconds,
@@ -29,51 +37,13 @@ from kvd.client.values import (
     unix_milliseconds,
     value_bytes,
 )
-from kvd.commands.changes import Changes, Compact
+from kvd.commands.changes import Changes, Compact, History
 from kvd.commands.entry import Change
 from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
 from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
+from kvd.commands.values import Append, Clear, Get, GetRange, Incr, MultiGet, MultiSet, Set, StrLen, Take, TakeFirst
 from kvd.limits import WALK_KEYS
-
-
-class EntryFacts(NamedTuple, Generic[V]):
-    """What ENTRY returns: revisions, expiry in Unix ms (None: stays), size in bytes, the value if it was asked for."""
-
-    revision: int
-    created: int
-    expires: int | None
-    size: int
-    value: V | None = None
-
-
-class Item(NamedTuple, Generic[K, V]):
-    """An entry as a walk finds it; `expires` in Unix ms (None: it stays)."""
-
-    key: K
-    value: V
-    revision: int
-    expires: int | None
-
-
-class Page(NamedTuple, Generic[K]):
-    """One page of SCAN, and the key to go on after (None: it was the last)."""
-
-    keys: list[K]
-    next: bytes | None
-
-
-def entry_facts(codec: Codec[Any, V], facts: dict[str, Any] | None) -> EntryFacts[V] | None:
-    """Return the result of ENTRY."""
-    if facts is None:
-        return None
-    return EntryFacts(**{**facts, "value": codec.value_or_none(facts.get("value"))})
-
-
-def pair_or_none(codec: Codec[K, V], result: Any) -> tuple[K, V] | None:
-    """Return the result of TAKEFIRST."""
-    return None if result is None else (codec.key(result[0]), codec.value(result[1]))
 
 
 def scan_command(
@@ -85,33 +55,12 @@ def scan_command(
     limit: int | None = WALK_KEYS,
     reverse: bool = False,
     values: bool = False,
+    sizes: bool = False,
 ) -> Scan:
     """Return the command for a page of a walk."""
     after_key, start_key, stop_key = [None if key is None else key_bytes(key) for key in (after, start, stop)]
-    return Scan(key_bytes(prefix), after_key, limit, values or None, start_key, stop_key, reverse or None)
-
-
-def decoded_changes(codec: Codec[Any, Any], result: Any) -> list[Change]:
-    """Return the result of CHANGES with keys and values as a client returns them."""
-    changes = wire.changes_in(result)
-    return changes if codec is RAW else [decoded_change(codec, change) for change in changes]
-
-
-def decoded_change(codec: Codec[Any, Any], change: Change) -> Change:
-    """Return a change with its key and its value as a client returns them."""
-    if codec is RAW:
-        return change
-    return replace(change, key=codec.key(change.key), value=codec.value_or_none(change.value))
-
-
-def zero(_: Any) -> int:
-    """Return the result of a command about no keys."""
-    return 0
-
-
-def empty(_: Any) -> list[Any]:
-    """Return the result of MULTIGET of no keys."""
-    return []
+    options = (values or None, start_key, stop_key, reverse or None, sizes or None)
+    return Scan(key_bytes(prefix), after_key, limit, *options)
 
 
 class Methods(Generic[K, V]):
@@ -269,6 +218,30 @@ class Methods(Generic[K, V]):
 
     @method
     @staticmethod
+    def getrange(_codec: Codec[K, V], key: Text, start: int, end: int) -> Call[bytes | None]:
+        """Return the bytes of a value from start to end, both included, or None if there is no such key.
+
+        A negative number counts from the end: -1 is the last byte. The result is bytes, whatever the client's codec.
+
+        >>> kv.getrange("city", 0, 2)
+        b'Ahm'
+        >>> kv.getrange("city", -3, -1)
+        b'bad'
+        """
+        return Call(GetRange(key_bytes(key), start, end), same)
+
+    @method
+    @staticmethod
+    def strlen(_codec: Codec[K, V], key: Text) -> Call[int | None]:
+        """Return the length of a value in bytes, or None if there is no such key.
+
+        >>> kv.strlen("city")
+        9
+        """
+        return Call(StrLen(key_bytes(key)), same)
+
+    @method
+    @staticmethod
     def exists(_codec: Codec[K, V], *keys: Text | Iterable[Text]) -> Call[int]:
         """Return how many of the keys exist, given one by one or in lists.
 
@@ -280,13 +253,17 @@ class Methods(Generic[K, V]):
 
     @method
     @staticmethod
-    def entry(codec: Codec[K, V], key: Text, *, value: bool = False) -> Call[EntryFacts[V] | None]:
+    def entry(
+        codec: Codec[K, V], key: Text, *, value: bool = False, start: int | None = None, end: int | None = None
+    ) -> Call[EntryFacts[V] | None]:
         """Return revision, created, expires and size of a key, with the value if asked for; or None.
+
+        With `start` or `end` only those bytes of the value, as `getrange` counts them.
 
         >>> kv.entry("city").size
         9
         """
-        command = EntryOf(key_bytes(key), value=value or None)
+        command = EntryOf(key_bytes(key), value or None, start, end)
         return Call(command, partial(entry_facts, codec))
 
     @method
@@ -312,6 +289,28 @@ class Methods(Generic[K, V]):
         """
         command = scan_command(prefix, start, stop, after=after, limit=limit, reverse=reverse)
         return Call(command, lambda result: Page(codec.keys(result[0]), result[1]))
+
+    @method
+    @staticmethod
+    def sizes_page(  # the options of SCAN are its arguments
+        codec: Codec[K, V],
+        prefix: Text = b"",
+        *,
+        after: Text | None = None,
+        limit: int | None = None,
+        start: Text | None = None,
+        stop: Text | None = None,
+        reverse: bool = False,
+    ) -> Call[SizesPage[K]]:
+        """Return a page as `scan_page` does: of each key its value's size in bytes, its revision and its expiry.
+
+        The values are not read.
+
+        >>> [(item.key, item.size) for item in kv.sizes_page("ci").items]
+        [(b'city', 9)]
+        """
+        command = scan_command(prefix, start, stop, after=after, limit=limit, reverse=reverse, sizes=True)
+        return Call(command, partial(sizes_page, codec))
 
     @method
     @staticmethod
@@ -406,6 +405,21 @@ class Methods(Generic[K, V]):
 
     @method
     @staticmethod
+    def history(
+        codec: Codec[K, V], key: Text, *, before: int | None = None, limit: int | None = None
+    ) -> Call[HistoryPage]:
+        """Return the kept changes of a key, newest first, and the `before` that continues them (None: the end).
+
+        A page may be short, or empty, and still have a next one.
+
+        >>> [change.value for change in kv.history("city").changes]
+        [b'Ahmedabad', b'Ahmedabad', b'Ahmedabad']
+        """
+        command = History(key_bytes(key), before, limit)
+        return Call(command, lambda result: HistoryPage(decoded_changes(codec, result[0]), result[1]))
+
+    @method
+    @staticmethod
     def compact(_codec: Codec[K, V], revision: int) -> Call[int]:
         """Forget the changes up to a revision; return up to where they are gone.
 
@@ -473,10 +487,3 @@ class Methods(Generic[K, V]):
         'GET key'
         """
         return Call(Commands(name), same)
-
-
-def seconds_left(result: int | None) -> float | None:
-    """Return the result of TTL in seconds, infinity for -1."""
-    if result is None:
-        return None
-    return math.inf if result < 0 else result / 1000

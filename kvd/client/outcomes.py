@@ -84,8 +84,15 @@ def reply_missing(traits: Traits, where: str = "") -> ClientError:
     return OutcomeUnknown(f"{traits.name}: no reply in time: it may have been executed, or may be yet", where=where)
 
 
-def not_sent(traits: Traits, problem: str = "", where: str = "") -> ClientError:
-    """Return the error of a command that was not sent. `problem`: why the daemon does not let us in, if it says so."""
+def not_sent(traits: Traits, problem: str = "", where: str = "", *, is_silent: bool = False) -> ClientError:
+    """Return the error of a command that was not sent. `problem`: why the daemon does not let us in, if it says so.
+
+    `is_silent`: something took the connection and said nothing.
+    """
     if problem:
         return NotLetIn(f"{traits.name}: {problem}")
+    if is_silent:
+        return Unreachable(
+            f"{traits.name}: the daemon hangs or is stopped: it takes connections and answers nothing", where=where
+        )
     return Unreachable(f"{traits.name}: no daemon answers", where=where)

@@ -205,6 +205,8 @@ class Stream(Closing):
         if self.channel is None and self.pending.waiting and is_due and not self._is_closed:
             self._dial()
         self._flush()
+        if self.channel is not None:
+            self.pending.is_silent = self.channel.is_silent
         self.pending.expire(time.monotonic())
         self._is_busy = False
 
@@ -282,6 +284,8 @@ class Stream(Closing):
 
     def _on_dial_failed(self, endpoint: Endpoint, channel: Channel) -> None:
         """No address of an endpoint led to a connection."""
+        self.pending.is_silent = channel.is_silent
+        self.pending.problem = ""  # a key that did not fit, of a daemon that was ending, is not why the next fails
         if isinstance(channel.problem, Rejected):
             self.pending.problem = f"the daemon at {endpoint.text} does not let in our key"
         elif isinstance(channel.problem, MechanismMismatch):

@@ -11,10 +11,11 @@ from kvd.client.keys import Keys, read_keys
 from kvd.client.load import Pairs, load
 from kvd.client.lock import Lock, OnLost
 from kvd.client.method import Call, Direct, R, Runs
-from kvd.client.methods import Item, Methods, scan_command
+from kvd.client.methods import Methods, scan_command
 from kvd.client.mirror import Mirror, OnChange
 from kvd.client.pipeline import Pipeline
 from kvd.client.pool import Pool
+from kvd.client.results import Item
 from kvd.client.selection import Position, select
 from kvd.client.stream import Stream
 from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes
@@ -249,7 +250,7 @@ class Client(Methods[K, V], Direct, Closing):
         """
         codec = self.codec
         found = walk(self, scan_command(prefix, start, stop, reverse=reverse, values=True))
-        return (Item(codec.key(key), codec.value(value), *rest) for key, value, *rest in found)
+        return (Item(codec.key(key), codec.value(value), *rest[:2]) for key, value, *rest in found)
 
     def load(self, pairs: Pairs) -> int:
         """Set any number of keys, from a mapping or any iterable of pairs; return how many: the fastest way in.
@@ -394,7 +395,7 @@ def number_of(name: str, text: str) -> float:
 def walk(client: Client[Any, Any], command: Scan) -> Iterator[Any]:
     """Yield the items of SCAN's pages, from the one that a command asks for on."""
     while True:
-        items, after = client.run(command)
+        items, after, *_ = client.run(command)
         yield from items
         if after is None:
             return

@@ -9,11 +9,12 @@ Nothing here is a generator: an interrupt that reaches a generator while it is b
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 MORE, LONG, COMMAND = 1, 2, 4
 FLAGS_KNOWN = MORE | LONG | COMMAND
 SHORT_BYTES_MAX = 255
+LARGE_BYTES = 64 * 1024  # a body as large as this is copied as seldom as possible
 PARTS_MAX = 8  # a reply has three frames at most
 
 SIGNATURE = b"\xff\x00\x00\x00\x00\x00\x00\x00\x00\x7f"
@@ -94,38 +95,54 @@ class Null:
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames. Its memory is the frame that is incomplete."""
+    """Cuts a stream of bytes into frames. Its memory is the frame that is incomplete.
+
+    A body that comes in parts is put together as they come: to copy 16 MiB at its end would take 10 ms at once.
+    """
 
     def __init__(self, frame_bytes_max: int) -> None:
         self._frame_bytes_max = frame_bytes_max
-        self._chunks: list[bytes] = []
-        self.missing_bytes = 0  # known to be still to come of the frame that is incomplete
+        self._flags: int | None = None  # of the frame whose body is coming
+        self._body = bytearray()  # what is here of it
+        self._header = b""  # what is here of the next
+        self.missing_bytes = 0  # of the body
 
     @property
     def is_empty(self) -> bool:
         """Return whether no part of a frame is here."""
-        return not self._chunks
+        return self._flags is None and not self._header
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """Return flags and body of each frame that is complete now. Raises ProtocolError."""
         if self.missing_bytes > len(data):
-            self._chunks.append(data)
+            self._body += data
             self.missing_bytes -= len(data)
             return []
-        if self._chunks:
-            self._chunks.append(data)
-            data = b"".join(self._chunks)
-            self._chunks.clear()
+        if self._flags is not None:
+            return self._end_body(self._flags, data)
+        if self._header:
+            data = self._header + data
+            self._header = b""
         frames, end = self._split(data)
-        if end < len(data):
-            self._chunks.append(data[end:] if end else data)
+        if self.missing_bytes:
+            self._body += memoryview(data)[end:]
+        elif end < len(data):
+            self._header = data[end:]
         return frames
 
+    def _end_body(self, flags: int, data: bytes) -> list[tuple[int, bytes]]:
+        """Return the frame whose body ends in these bytes, and those that follow it."""
+        end, body = self.missing_bytes, self._body
+        body += memoryview(data)[:end]
+        self._flags, self._body, self.missing_bytes = None, bytearray(), 0
+        is_copied = flags & MORE or len(body) < LARGE_BYTES
+        frames: list[tuple[int, bytes]] = [(flags, bytes(body) if is_copied else cast("bytes", body))]
+        return [*frames, *self.feed(data[end:])] if end < len(data) else frames
+
     def _split(self, data: bytes) -> tuple[list[tuple[int, bytes]], int]:
-        """Return the complete frames and where the incomplete one begins."""
+        """Return the complete frames, and where the body of the incomplete one begins, or its header."""
         frames: list[tuple[int, bytes]] = []
         at, size = 0, len(data)
-        self.missing_bytes = 0
         while at + 2 <= size:
             flags = data[at]
             if flags & LONG:
@@ -139,8 +156,8 @@ class FrameReader:
             if flags > FLAGS_KNOWN or flags & (COMMAND | MORE) == COMMAND | MORE or end - start > self._frame_bytes_max:
                 raise ProtocolError(f"a frame has the flags {flags:#04x} and {end - start} bytes")
             if end > size:
-                self.missing_bytes = end - size
-                break
+                self._flags, self.missing_bytes = flags, end - size
+                return frames, start
             frames.append((flags, data[start:end]))
             at = end
         return frames, at
@@ -157,6 +174,7 @@ class Session:
         self.mechanism = mechanism
         self.is_open = False
         self.reader = FrameReader(frame_bytes_max)
+        self._is_plain = mechanism.name == b"NULL"
         self._topics = topics
         self._greeting = b""
         self._parts: list[bytes] = []
@@ -198,6 +216,10 @@ class Session:
         """Return a message as bytes to send."""
         last = len(parts) - 1
         seal = self.mechanism.seal
+        if self._is_plain and len(parts[last]) >= LARGE_BYTES:
+            return b"".join(
+                [*[frame(MORE, part) for part in parts[:last]], frame_header(0, len(parts[last])), parts[last]]
+            )
         return b"".join([seal(MORE if at < last else 0, part) for at, part in enumerate(parts)])
 
     def _greet(self, data: bytes) -> bytes:
@@ -269,7 +291,12 @@ def frame(flags: int, body: bytes) -> bytes:
     size = len(body)
     if size <= SHORT_BYTES_MAX:
         return bytes((flags, size)) + body
-    return bytes((flags | LONG,)) + size.to_bytes(8, "big") + body
+    return frame_header(flags, size) + body
+
+
+def frame_header(flags: int, size: int) -> bytes:
+    """Return what comes before the body of a long frame."""
+    return bytes((flags | LONG,)) + size.to_bytes(8, "big")
 
 
 def command_frame(name: bytes, body: bytes) -> bytes:

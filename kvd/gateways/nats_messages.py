@@ -4,7 +4,8 @@
     subject rm          {"key": "city"}                     also of a key that has expired
     subject kvd.KEY     {"revision": 7, "kind": "SET", "key": "city", "value": "Surat"}      with --changes
 
-A key or value that is not UTF-8 is {"base64": ...}. Each has the header Nats-Msg-Id, by which JetStream drops what it
+A key or value that is not UTF-8 is {"base64": ...}, and so is a value whose control characters would take more room
+than that. Each has the header Nats-Msg-Id, by which JetStream drops what it
 has already: HISTORY-REVISION, and for the first two the subject behind it, since a stream may hold both. The history is
 in it because another store, or one that was restored, has the same revisions with other changes.
 """
@@ -17,12 +18,14 @@ from typing import Any, NamedTuple
 
 from kvd.commands.entry import Change
 from kvd.errors import BadConfiguration, KvdError
+from kvd.gateways.json_pieces import bytes_to_json
 from kvd.texts import said
 
 OWN_PREFIX = b"kvd:nats:"
 ROOT = "kvd."
 # The server's limit for a protocol line is 4,096 bytes, in which an inbox and sizes stand besides.
 SUBJECT_BYTES_MAX = 3 * 1024
+KEY_TEXT_BYTES_MAX = 200
 HEADERS_BYTES = 256  # how much of max_payload they take at most
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # What a token of a subject may hold as it is. All else is %XX: white space, the wildcards, what is not ASCII.
@@ -35,12 +38,21 @@ class BridgeEnded(KvdError):
 
 
 class Message(NamedTuple):
-    """What is published. `id` is for JetStream; `is_cut` when the value was too large for the server."""
+    """What is published of a change of a key. `id` is for JetStream.
+
+    `left_out_bytes`: how many the value has, if it was too large for the server.
+    """
 
     subject: str
     body: bytes
     id: str
-    is_cut: bool = False
+    key: bytes
+    left_out_bytes: int | None = None
+
+    @property
+    def key_text(self) -> str:
+        """Return the key for a person, cut."""
+        return self.key[:KEY_TEXT_BYTES_MAX].decode("utf-8", "backslashreplace")
 
 
 class Position(NamedTuple):
@@ -84,27 +96,26 @@ def messages_of(change: Change, history: str, payload_max: int, *, with_changes:
     number = f"{history}-{change.revision}"
     subject = "rm" if change.value is None else "set"
     facts: dict[str, Any] = {"key": said(change.key)}
-    yield message(subject, facts, "val", change.value, f"{number}-{subject}", payload_max)
+    yield message(subject, facts, "val", change, f"{number}-{subject}", payload_max)
     if with_changes:
         facts = {"revision": change.revision, "kind": change.kind, "key": said(change.key)}
-        yield message(subject_of(change.key), facts, "value", change.value, number, payload_max)
+        yield message(subject_of(change.key), facts, "value", change, number, payload_max)
 
 
-def message(
-    subject: str, facts: dict[str, Any], name: str, value: bytes | None, number: str, payload_max: int
-) -> Message:
+def message(subject: str, facts: dict[str, Any], name: str, change: Change, number: str, payload_max: int) -> Message:
     """Return a message with a value; without it, and marked, where the server would not take it. Raises BridgeEnded."""
-    most = payload_max - HEADERS_BYTES
+    most, value = payload_max - HEADERS_BYTES, change.value
     if value is None or len(value) <= most:
-        body = encoded(facts if value is None else {**facts, name: said(value)})
+        body = encoded(facts if value is None else {**facts, name: bytes_to_json(value)})
         if len(body) <= most:
-            return Message(subject, body, number)
+            return Message(subject, body, number, change.key)
     body = encoded({**facts, name: None, "too_large": True, "bytes": len(value or b"")})
     if len(body) > most:
         raise BridgeEnded(
-            f"the NATS server takes {payload_max} bytes a message: a key needs {len(body) + HEADERS_BYTES}"
+            f"the NATS server takes {payload_max} bytes a message: a change of the key "
+            f"{Message(subject, body, number, change.key).key_text!r} needs {len(body) + HEADERS_BYTES}"
         )
-    return Message(subject, body, number, is_cut=True)
+    return Message(subject, body, number, change.key, len(value or b""))
 
 
 def position_key(name: str) -> bytes:

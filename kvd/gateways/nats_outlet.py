@@ -128,9 +128,13 @@ class Outlet:
                 await self.look()
         for each in messages:
             headers = {"Nats-Msg-Id": each.id}
-            if each.is_cut:
+            if each.left_out_bytes is not None:
                 log.warning(
-                    "event=too_large %s", f"the value at {each.subject[:200]} is beyond the server's max_payload"
+                    "event=too_large key=%s bytes=%d subject=%s the value is beyond the NATS server's max_payload: "
+                    "it was published without it",
+                    each.key_text,
+                    each.left_out_bytes,
+                    each.subject[:200],
                 )
             if is_covered(self.streams, each.subject):
                 await self.store(each, headers)
@@ -151,7 +155,8 @@ class Outlet:
             raise  # no leader, or the stream is gone: look again
         except nats.js.errors.APIError as error:
             raise BridgeEnded(
-                f"the stream refuses a message of {message.subject[:200]}: {error.description}"
+                f"the stream refuses a message of {message.subject[:200]}, of the key {message.key_text!r}: "
+                f"{error.description}"
             ) from error
 
     async def close(self) -> None:

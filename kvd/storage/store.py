@@ -21,6 +21,7 @@ from kvd.commands.entry import (
     Head,
     Milliseconds,
     Remembered,
+    Sized,
     Span,
     Staged,
     more_of,
@@ -35,6 +36,7 @@ from kvd.limits import (
 )
 from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_path
 from kvd.storage.folder import Folder
+from kvd.storage.history import History
 from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
@@ -228,6 +230,11 @@ class Store(Upkeep):
         with refusals():
             yield from self.memory.scan(self.table.heads(span), span)
 
+    def sizes(self, span: Span = ALL) -> Iterator[Sized | Entry]:
+        """Yield what `heads` does, each with the size of its value."""
+        with refusals():
+            yield from self.memory.scan(self.table.sizes(span), span)
+
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries live at this time have keys that begin with the prefix."""
         if prefix:
@@ -242,6 +249,13 @@ class Store(Upkeep):
         """Return the matching changes after `since`, all up to the revision returned; bounded, see limits."""
         with refusals():
             return self.journal.changes(since, self.revision, prefix, limit)
+
+    def changes_of(self, key: bytes, before: int, floor: int, limit: int) -> tuple[list[Change], int | None]:
+        """Return the changes of a key below `before` and above `floor`, newest first, and the next `before`."""
+        entry = self.get(key)
+        newest = self.records.revision(key) if entry is None else entry.revision
+        with refusals():
+            return History(self.journal.db, key, floor).page(before, newest, limit)
 
     def due(self, now: Milliseconds, limit: int, skip: Container[bytes] = ()) -> list[bytes]:
         """Return keys whose time has come, at most `limit`, those due the longest first within memory and disk."""

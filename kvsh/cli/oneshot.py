@@ -124,8 +124,8 @@ def write(command: Command, result: Any, settings: Settings, output: Output) -> 
     """Write a result; at a terminal a long one through the pager."""
     data = rendered(command, result, settings)
     data = data.removesuffix(b"\0" if settings.form == "nul" else b"\n") if settings.no_newline else data
-    is_safe = settings.form in READ
-    if not (settings.pager and import_module("kvsh.script.pager").show_long(data, is_safe=is_safe)):
+    pager = import_module("kvsh.script.pager") if settings.pager else None
+    if not (pager and pager.show_long(data, settings.pager_command, is_safe=settings.form in READ)):
         output.data(data)
         output.flush()
 

@@ -111,12 +111,13 @@ def profile_options(context: click.Context, given: Collection[str]) -> dict[str,
     return found
 
 
-def prompt_facts(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what the prompt shows of the profile: nothing of it where the daemon is another one's."""
+def preferences_of(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the preferences of the prompt: its name, colour and questions are not a profile's at another daemon."""
+    found: dict[str, Any] = (context.obj or {}).get("preferences", {})
     source = context.get_parameter_source("url")
     if options["local"] is not None or source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
-        return {"profile": None, "prompt_color": None}
-    return {"prompt_color": (context.obj or {}).get("color")}
+        return {**found, "profile": None, "prompt_color": None, "confirm": True}
+    return found
 
 
 def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
@@ -131,7 +132,7 @@ def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
             "form": options["shortcut"] or options["form"] or default,
             "color": not (options["no_color"] or os.environ.get("NO_COLOR")),
             "keys": keys,
-            **prompt_facts(context, options),
+            **preferences_of(context, options),
         }
     )
 

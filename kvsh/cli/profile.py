@@ -20,12 +20,13 @@ import click
 
 from kvd.client.endpoints import parse_endpoints
 from kvsh.cli.params import Seconds
+from kvsh.cli.preferences import PREFERENCES, Complaint, preferred, wrong_preference
 
-# What may stand in the file: the options that last, and the prompt's colour.
+# What may stand in the file: the options that last, and the preferences of the prompt.
 LASTING = ("url", "key", "server-key", "timeout", "format", "echo", "progress", "vi", "pager", "no-color")
-COLORS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "gray")
 FILES = ("key", "server-key")
 PARAMETERS = {"format": "form"}
+SETTINGS = (*LASTING, *PREFERENCES)
 TABLES = ("profile", "profiles")
 EXAMPLE = 'url = "tcp://127.0.0.1:7411"'
 HEADER = re.compile(r"\s*\[\[?(.*?)\]\]?\s*(?:#.*)?$")
@@ -62,11 +63,10 @@ def load(context: click.Context, path: str, name: str | None) -> str | None:
         raise click.UsageError(f"{file.where('profile')}: {no_profile(name, list(file.profiles))}")
     profile = file.profiles[name] if name else {}
     top = {key: value for key, value in file.top.items() if key not in TABLES}
-    chosen = {**top, **profile}
-    color = chosen.pop("color", None)
+    chosen = {key: value for key, value in {**top, **profile}.items() if key not in PREFERENCES}
     places = {key: file.where(*(("profiles", str(name), key) if key in profile else (key,))) for key in chosen}
     context.obj = {
-        "color": color,
+        "preferences": preferred(top, profile),
         "profile": options_of(path, profile),
         "places": {parameter_of(key): place for key, place in places.items()},
     }
@@ -114,8 +114,8 @@ def wrong_settings(context: click.Context, file: File) -> Iterator[str]:
     tables = [((), top), *[(("profiles", name), each) for name, each in file.profiles.items()]]
     for within, table in tables:
         for key, value in table.items():
-            if complaint := wrong_about(context, key, value):
-                yield f"{file.where(*within, key)}: {complaint}"
+            for inner, complaint in wrong_about(context, key, value):
+                yield f"{file.where(*within, key, *inner)}: {complaint}"
 
 
 def no_profile(name: str, names: Sequence[str]) -> str:
@@ -125,18 +125,29 @@ def no_profile(name: str, names: Sequence[str]) -> str:
     return f"there is no profile {name!r} in this file: {suggestion}"
 
 
-def wrong_about(context: click.Context, key: str, value: Any) -> str | None:
-    """Return what is wrong with a setting, or None."""
-    if key == "color":
-        return None if value in COLORS else f"color is one of {', '.join(COLORS)}"
-    if key not in LASTING:
-        close = get_close_matches(key, [*LASTING, "color"], n=1)
-        suggestion = f"did you mean {close[0]!r}?" if close else f"the settings are {', '.join([*LASTING, 'color'])}"
-        return f"there is no setting {key!r}: {suggestion}"
+def wrong_about(context: click.Context, key: str, value: Any) -> Iterator[Complaint]:
+    """Yield what is wrong with a setting: the keys that lead to the place within it, and a sentence."""
+    if key in PREFERENCES:
+        yield from wrong_preference(key, value)
+    elif complaint := wrong_option(context, key, value) if key in LASTING else no_setting(key):
+        yield (), complaint
+
+
+def no_setting(key: str) -> str:
+    """Return the sentence for a setting that does not exist."""
+    close = get_close_matches(key, SETTINGS, n=1)
+    suggestion = f"did you mean {close[0]!r}?" if close else f"the settings are {', '.join(SETTINGS)}"
+    return f"there is no setting {key!r}: {suggestion}"
+
+
+def wrong_option(context: click.Context, key: str, value: Any) -> str | None:
+    """Return what is wrong with a setting that is an option, or None."""
+    if key == "pager" and isinstance(value, str):
+        return None if "\0" not in value else "pager is a command line"
     option = next(each for each in context.command.params if each.name == parameter_of(key))
     kind = {click.types.BoolParamType: bool, Seconds: int | float}.get(type(option.type), str)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        return f"{key} is {NAMED[kind]}"
+        return f"{key} is {NAMED[kind]}" + (", or a command line in quotes" if key == "pager" else "")
     if key in FILES and (not value or "\0" in str(value)):
         return f"{key} is the name of a file"
     return wrong_value(context, option, key, value)
@@ -182,8 +193,12 @@ def parameter_of(key: str) -> str:
 
 
 def options_of(path: str, table: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a table sets, by name."""
-    return {parameter_of(key): located(path, key, value) for key, value in table.items()}
+    """Return the options that a table sets, by name. A command line for the pager says that there is one."""
+    return {
+        parameter_of(key): located(path, key, value) if key != "pager" else bool(value)
+        for key, value in table.items()
+        if key not in PREFERENCES
+    }
 
 
 def located(path: str, key: str, value: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from kvd.commands import Command
 from kvd.commands.server import Config, Info
 from kvd.commands.syntax import Shape
+from kvsh.grammar.aliases import NO_ALIASES, Aliases, expanded
 from kvsh.grammar.hints import same_case
 from kvsh.grammar.line import sign_of
 from kvsh.grammar.shell import Help
@@ -37,18 +38,35 @@ class Place(NamedTuple):
     reserved: frozenset[bytes] = frozenset()
 
 
-def place(line: bytes) -> Place:
-    """Return the place at the end of a line; where the line is wrong nothing fits."""
+def place(line: bytes, aliases: Aliases = NO_ALIASES) -> Place:
+    """Return the place at the end of a line, which may begin with an alias; where the line is wrong nothing fits."""
     try:
         before, typed = cut(line)
+        if not before:
+            found = command_place(typed)
+            return found._replace(choices=(*found.choices, *own_names(typed, aliases)))
+        whole = expanded(line, aliases)
+        found = after_name(whole, *cut(whole))
     except Unbalanced:
         return Place(Word(b"", start=len(line), end=len(line)))
+    shift = len(line) - len(whole)
+    return found._replace(typed=found.typed._replace(start=found.typed.start + shift, end=found.typed.end + shift))
+
+
+def after_name(line: bytes, before: list[Word], typed: Word) -> Place:
+    """Return the place behind the name of a command."""
     if (sink := sink_place(line, before, typed)) is not None:
         return sink
     try:
-        return command_place(typed) if not before else argument_place(before, typed)
+        return argument_place(before, typed)
     except Mistake:
         return Place(typed)
+
+
+def own_names(typed: Word, aliases: Aliases) -> tuple[Choice, ...]:
+    """Return the aliases that begin as the typed word does."""
+    names = [] if typed.quoted else [name for name in aliases if name.startswith(typed.value.upper())]
+    return tuple(Choice(name.decode().lower(), aliases[name].decode()) for name in names)
 
 
 def sink_place(line: bytes, before: list[Word], typed: Word) -> Place | None:

@@ -15,6 +15,7 @@ from kvd.commands import Command
 from kvd.commands.keys import Count
 from kvd.errors import KvdError, Refused, Unreachable
 from kvsh.grammar import gather, shell
+from kvsh.grammar.aliases import expanded
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.line import Line, Sink, taken_apart
 from kvsh.grammar.parse import command_of
@@ -125,7 +126,7 @@ class Actions:
 
     def read(self, line: bytes) -> tuple[Line, Command]:
         """Return what a line says, and its command; raises Mistake."""
-        said = taken_apart(line)
+        said = taken_apart(expanded(line, self.front.settings.aliases))
         return said, command_of(said.words)
 
     async def run_command(self, command: Command, sink: Sink | None) -> None:

@@ -16,6 +16,7 @@ from kvd.client.aio import AsyncClient
 from kvd.commands import Command
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
+from kvsh.grammar.aliases import NO_ALIASES, Aliases
 from kvsh.grammar.block import last_statement
 from kvsh.grammar.line import without_count
 from kvsh.grammar.places import NAMED, Place, place
@@ -81,12 +82,13 @@ class LiveKeys:
 class PlaceCompleter(Completer):
     """The completer of prompt-toolkit's session."""
 
-    def __init__(self, keys: LiveKeys) -> None:
+    def __init__(self, keys: LiveKeys, aliases: Aliases = NO_ALIASES) -> None:
         self.keys = keys
+        self.aliases = aliases
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:  # noqa: ARG002
         """Return what needs no daemon."""
-        return completions(document, place_at(document), [])
+        return completions(document, place_at(document, self.aliases), [])
 
     async def get_completions_async(
         self,
@@ -94,7 +96,7 @@ class PlaceCompleter(Completer):
         complete_event: CompleteEvent,  # noqa: ARG002
     ) -> AsyncGenerator[Completion, None]:
         """Yield what fits the place before the cursor."""
-        found = place_at(document)
+        found = place_at(document, self.aliases)
         looked_up = await self.looked_up(found)
         for completion in completions(document, found, looked_up):
             yield completion
@@ -117,9 +119,9 @@ def line_at(document: Document) -> bytes:
     return last_statement(as_bytes(document.text_before_cursor))
 
 
-def place_at(document: Document) -> Place:
+def place_at(document: Document, aliases: Aliases) -> Place:
     """Return the place of the cursor."""
-    return place(without_count(line_at(document)))
+    return place(without_count(line_at(document)), aliases)
 
 
 def completions(document: Document, found: Place, values: list[bytes]) -> list[Completion]:

@@ -5,12 +5,15 @@ The script engine does the work. Prompts and questions go to the terminal: to st
 
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 
 from kvd.client import Stream
 from kvd.commands import Command
 from kvd.commands.keys import Count
 from kvd.errors import ClientError, KvdError, Unreachable
 from kvsh.grammar import shell
+from kvsh.grammar.aliases import NO_ALIASES, expanded
 from kvsh.grammar.block import is_open
 from kvsh.repl.asking import losses
 from kvsh.script.actions import Stop
@@ -20,6 +23,7 @@ from kvsh.script.lines import Where
 from kvsh.script.outcome import WELL, Failure, sentence
 from kvsh.script.output import Output, write_all
 from kvsh.script.settings import Settings
+from kvsh.words import shown
 
 CONTINUATION = b'"> '
 
@@ -31,7 +35,22 @@ class Talk(Script):
         super().__init__(stream, output, form=form)
         self.stream = stream
         self.confirm = confirm
+        self.aliases = NO_ALIASES
         self.failed: list[Failure] = []
+
+    def start(self, lines: Iterable[str]) -> None:
+        """Run the commands that the person's file has for the start, up to the first that fails; raises Stop."""
+        for line in lines:
+            self.failed.clear()
+            self.run_text(line.encode())
+            if self.failed:
+                self.output.message(f"(error) startup stopped at this line of config.toml: {shown(line.encode())}")
+                return
+
+    def run_text(self, text: bytes) -> None:
+        """Run what was typed; raises Stop."""
+        self.take(Where("", 0, expanded(text, self.aliases)))
+        self.drain()
 
     def send(self, command: Command, where: Where) -> None:
         """Send a command; what ends many keys only if the person agrees."""
@@ -83,8 +102,11 @@ def run(settings: Settings, output: Output) -> int:
     output.is_terminal = os.isatty(output.data_fd)
     with Stream(**settings.stream) as stream:
         talk = Talk(stream, output, form=settings.form, confirm=settings.confirm)
-        while turn(talk, settings.profile or "kvd"):
-            pass
+        talk.aliases = settings.aliases
+        with suppress(Stop):
+            talk.start(settings.startup)
+            while turn(talk, settings.profile or "kvd"):
+                pass
     return WELL
 
 
@@ -113,12 +135,9 @@ def turn(talk: Talk, name: str) -> bool:
         if not line:
             ask(talk.output, b"\n")
             return False
-        talk.take(Where("", 0, line.rstrip(b"\r\n")))
-        talk.drain()
+        talk.run_text(line.rstrip(b"\r\n"))
     except KeyboardInterrupt:
         ask(talk.output, b"\n")
-    except Stop:
-        return False
     finally:
         talk.output.flush()
     return True

@@ -69,7 +69,7 @@ class Shell:
         self.client = AsyncClient(**settings.connection)
         lookups = {"timeout": LOOKUP_TIMEOUT_S, "connect_timeout": LOOKUP_CONNECT_S}
         self.lookup = AsyncClient(**{**settings.connection, **lookups})
-        completer = PlaceCompleter(LiveKeys(self.lookup))
+        completer = PlaceCompleter(LiveKeys(self.lookup), settings.aliases)
         self.session = new_session(
             settings, completer, self.prompt_width, self.toolbar, self.begin_edit, self.begin_explain
         )
@@ -91,7 +91,7 @@ class Shell:
     def toolbar(self) -> StyleAndTextTuples:
         """Return the line below: what is watched, and the hint that a suggestion hides."""
         buffer = self.session.default_buffer
-        hidden = hint_for(buffer.text).strip() if has_suggestion(buffer) else ""
+        hidden = hint_for(buffer.text, self.settings.aliases).strip() if has_suggestion(buffer) else ""
         watched = [("class:watch", f"{self.watcher.status}  ")] if self.watcher is not None else []
         continued = QUOTE_OPEN if "\n" in buffer.text and is_open(as_bytes(buffer.text)) else ""
         return [*watched, ("class:hint", hidden or continued)]
@@ -116,7 +116,8 @@ class Shell:
     async def show(self, data: bytes, *, is_safe: bool = False) -> None:
         """Write a result, through the pager if it is longer than the screen; what is not safe is escaped."""
         data = data if is_safe else await in_thread(lambda: shown(data).encode())
-        program = pager_for(data) if self.settings.pager and self.is_paging else None
+        is_paged = self.settings.pager and self.is_paging
+        program = pager_for(data, self.settings.pager_command) if is_paged else None
         if program is not None and await self.lend(program, data) not in NOT_RUN:
             return
         for start in range(0, len(data), CHUNK_BYTES):
@@ -168,6 +169,7 @@ class Shell:
         checks = asyncio.create_task(self.check_state())
         self.write(WELCOME)
         try:
+            await self.start()
             while not self.is_left:
                 await self.turn()
         finally:
@@ -176,6 +178,13 @@ class Shell:
             await self.client.close()
             await self.lookup.close()
         return WELL
+
+    async def start(self) -> None:
+        """Run the commands that the person's file has for the start, up to the first that fails."""
+        for line in self.settings.startup:
+            if not await self.run_line(line):
+                self.tell_error(f"startup stopped at this line of config.toml: {shown(line.encode())}")
+                return
 
     async def turn(self) -> None:
         """Prompt once and run what was typed, or pasted."""

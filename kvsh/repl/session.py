@@ -64,11 +64,11 @@ def new_session(
 ) -> "Session":
     """Return the session that reads lines. `edit` opens the editor, `explain` shows help on what is typed."""
     session: Session = PromptSession(
-        history=history(),
+        history=history(settings.profile),
         completer=completer,
-        lexer=LineLexer(),
+        lexer=LineLexer(settings.aliases),
         auto_suggest=AutoSuggestFromHistory(),
-        input_processors=[ConditionalProcessor(HintProcessor(prompt_width), ~is_done)],
+        input_processors=[ConditionalProcessor(HintProcessor(prompt_width, settings.aliases), ~is_done)],
         style=STYLE,
         output=output(settings),
         complete_while_typing=False,
@@ -109,10 +109,10 @@ def output(settings: Settings) -> Output | None:
     return None if settings.color else Colorless.from_pty(sys.stdout, term=os.environ.get("TERM"))
 
 
-def history() -> AnyHistory:
-    """Return the history file, or one in memory where none can be written."""
+def history(profile: str | None) -> AnyHistory:
+    """Return the history file of a profile, or one in memory where none can be written."""
     try:
-        return History(history_path())
+        return History(history_path(profile))
     except OSError:
         return InMemoryHistory()
 

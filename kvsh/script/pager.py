@@ -1,4 +1,4 @@
-"""Results longer than the screen go through a pager: $KVSH_PAGER, else $PAGER, else less.
+"""Results longer than the screen go through a pager: $KVSH_PAGER, else the file's, else $PAGER, else less.
 
 Only where a person sits at both ends, never in a pipe. An empty variable, or `cat`, means: no pager.
 """
@@ -18,25 +18,26 @@ UTF8_BYTES_MAX = 4
 NOT_RUN = (126, 127)  # how a shell says that it could not start a program
 
 
-def show_long(data: bytes, *, is_safe: bool = False) -> bool:
+def show_long(data: bytes, configured: str | None = None, *, is_safe: bool = False) -> bool:
     """Show data through the pager if it is longer than the screen; return whether that was done (else: write it).
 
     What is not safe may hold bytes that act on a terminal: these are escaped.
     """
-    program = pager_for(data)
+    program = pager_for(data, configured)
     return program is not None and page(data, program, is_safe=is_safe)
 
 
-def pager_for(data: bytes) -> str | None:
+def pager_for(data: bytes, configured: str | None = None) -> str | None:
     """Return the command line of the pager that this data goes through; None when it goes through none."""
     if not (os.isatty(0) and os.isatty(1)) or os.environ.get("TERM", "") in POOR_TERMINALS:
         return None
-    return chosen() if is_longer(data, os.get_terminal_size(1)) else None
+    return chosen(configured) if is_longer(data, os.get_terminal_size(1)) else None
 
 
-def chosen() -> str | None:
+def chosen(configured: str | None = None) -> str | None:
     """Return the pager's command line; None when there is none."""
-    program = os.environ.get("KVSH_PAGER", os.environ.get("PAGER"))
+    named = (os.environ.get("KVSH_PAGER"), configured, os.environ.get("PAGER"))
+    program = next((each for each in named if each is not None), None)
     if program is None:
         program = LESS if shutil.which("less") else ""
     return None if program.strip() in NO_PAGER else program

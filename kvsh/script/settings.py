@@ -1,5 +1,6 @@
 """What the options, the environment and the profile say, checked and frozen."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 CONNECT_S = 2.0
@@ -23,7 +24,10 @@ class Settings(NamedTuple):
     progress: bool | None = None
     color: bool = True
     pager: bool = True
+    pager_command: str | None = None
     confirm: bool = True
+    aliases: Mapping[bytes, bytes] = {}  # nobody writes into it
+    startup: tuple[str, ...] = ()
     vi: bool = False
     repeat: int | None = None
     interval: float | None = None

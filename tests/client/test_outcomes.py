@@ -82,6 +82,9 @@ def test_sentences_say_what_happened_and_where():
         "INCR: no reply in time: it may have been executed, or may be yet (tcp://h:1)"
     )
     assert str(not_sent(READ, where=" at tcp://h:1")) == "GET: no daemon answers at tcp://h:1"
+    assert str(not_sent(READ, where=" at tcp://h:1", is_silent=True)) == (
+        "GET: the daemon hangs or is stopped: it takes connections and answers nothing at tcp://h:1"
+    )
     assert str(not_sent(READ, "the daemon requires keys")) == "GET: the daemon requires keys"
     assert [type(each) for each in (connection_broke(WRITE), reply_missing(READ), reply_missing(WRITE))] == [
         OutcomeUnknown,

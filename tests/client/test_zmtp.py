@@ -8,6 +8,7 @@ from support.peers import GREETING, READY, frame, message, ping
 from kvd.client.zmtp import (
     COMMAND,
     DEALER,
+    LARGE_BYTES,
     LONG,
     MORE,
     PARTS_MAX,
@@ -97,15 +98,35 @@ def test_what_is_missing_is_known_as_soon_as_the_length_is_here():
     assert reader.missing_bytes == 0
 
 
-def test_a_large_frame_is_copied_once():
-    """Time is linear in size: the chunks are kept as they came, and joined when the last is here."""
-    chunks = [bytes(64 * 1024) for _ in range(255)]
+def test_a_large_frame_is_put_together_as_it_comes():
+    """To join 16 MiB at its end would hold up an event loop for 10 ms."""
     reader = FrameReader(2**24)
     reader.feed(b"\x02" + (2**24).to_bytes(8, "big"))
-    for chunk in chunks:
-        assert reader.feed(chunk) == []
-    assert all(kept is chunk for kept, chunk in zip(reader._chunks[1:], chunks, strict=True))
-    assert reader.feed(bytes(64 * 1024)) == [(LONG, bytes(2**24))]
+    for _ in range(255):
+        assert reader.feed(bytes(64 * 1024)) == []
+    body = reader._body
+    ((flags, received),) = reader.feed(bytes(64 * 1024))
+    assert (flags, received) == (LONG, bytes(2**24))
+    assert received is body
+
+
+@pytest.mark.parametrize("size", [LARGE_BYTES - 1, LARGE_BYTES, 2**20])
+def test_frames_that_come_in_parts_are_bytes_unless_they_are_large_and_the_last(size):
+    for flags in (MORE, 0):
+        reader = FrameReader(2**24)
+        data = frame(flags, b"x" * size) + frame(0, b"next")
+        assert reader.feed(data[:1_000]) == []
+        (found, body), following = reader.feed(data[1_000:])
+        assert (found, body, following) == (LONG | flags, b"x" * size, (0, b"next"))
+        assert isinstance(body, bytes) == (flags == MORE or size < LARGE_BYTES)
+        assert reader.is_empty
+
+
+@pytest.mark.parametrize("size", [0, 255, 256, LARGE_BYTES - 1, LARGE_BYTES, 2**20])
+def test_a_message_is_packed_as_its_frames(size):
+    body = b"x" * size
+    assert opened().pack(b"number", b"", body) == message(b"number", b"", body)
+    assert opened().pack(b"", body) == message(b"", body)
 
 
 def test_two_frames_and_a_part_come_at_once():

@@ -137,13 +137,14 @@ class TestPublishes:
     def test_a_value_beyond_max_payload_is_told_without_it(self, kv, make_nats, make_ear, make_bridge):
         small = make_nats(config="max_payload: 4096\nmax_pending: 65536\n")
         ear = make_ear(small.url, ">")
-        make_bridge("--changes", url=small.url)
+        bridge = make_bridge("--changes", url=small.url)
         kv.set("large", b"x" * 5_000)
         kv.set("small", "y")
         eventually(lambda: len(ear.heard) == 4)
         assert ear.heard[0][:2] == ("set", {"key": "large", "val": None, "too_large": True, "bytes": 5_000})
         assert ear.heard[1][1]["too_large"] is True
         assert ear.heard[2][:2] == ("set", {"key": "small", "val": "y"})
+        assert "event=too_large key=large bytes=5000 subject=set " in bridge.log.read_text()
 
     def test_the_longest_key(self, kv, server, make_ear, make_bridge):
         ear = make_ear(server.url, ">")

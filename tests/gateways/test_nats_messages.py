@@ -12,6 +12,7 @@ from kvd.gateways.nats_messages import (
     HEADERS_BYTES,
     SUBJECT_BYTES_MAX,
     BridgeEnded,
+    Message,
     Position,
     covers,
     key_of,
@@ -21,6 +22,7 @@ from kvd.gateways.nats_messages import (
     position_key,
     subject_of,
 )
+from kvd.texts import meant
 
 KEYS = st.binary(min_size=1, max_size=60) | st.text(alphabet=".*> ab%", min_size=1, max_size=12).map(str.encode)
 
@@ -99,17 +101,31 @@ def test_bytes_that_are_no_text_are_base64():
 def test_a_value_too_large_for_the_server_is_left_out_and_marked():
     most = 1_000 + HEADERS_BYTES
     fits = 1_000 - len('{"key":"city","val":""}')
-    assert [each.is_cut for each in messages_of(change(value=b"x" * fits), "h", most, with_changes=False)] == [False]
+    assert left_out(change(value=b"x" * fits), most)[0] is None
     [cut] = messages_of(change(value=b"x" * (fits + 1)), "h", most, with_changes=False)
-    assert cut.is_cut
+    assert (cut.key, cut.left_out_bytes) == (b"city", fits + 1)
     assert json.loads(cut.body) == {"key": "city", "val": None, "too_large": True, "bytes": fits + 1}
-    assert [each.is_cut for each in messages_of(change(value=b"\xff" * 900), "h", most, with_changes=True)] == [
-        True
-    ] * 2
+    assert left_out(change(value=b"\xff" * 900), most) == [900] * 2
+
+
+def left_out(changed, most):
+    return [each.left_out_bytes for each in messages_of(changed, "h", most, with_changes=True)]
+
+
+def test_control_characters_do_not_make_a_value_too_large():
+    """As a string of JSON each takes six bytes."""
+    value = b"\7" * 600
+    [whole] = messages_of(change(value=value), "h", 1_000 + HEADERS_BYTES, with_changes=False)
+    assert meant(json.loads(whole.body)["val"]) == value
+
+
+def test_a_key_is_shown_within_bounds_and_without_line_breaks_of_its_own():
+    assert Message("set", b"", "", "größe".encode()).key_text == "größe"
+    assert Message("set", b"", "", b"\xff" * 300).key_text == "\\xff" * 200
 
 
 def test_a_server_that_does_not_even_take_a_key():
-    with pytest.raises(BridgeEnded, match=r"takes 300 bytes a message: a key needs"):
+    with pytest.raises(BridgeEnded, match=r"takes 300 bytes a message: a change of the key 'kkk.*' needs"):
         list(messages_of(change(key=b"k" * 300), "h", 300, with_changes=False))
 
 

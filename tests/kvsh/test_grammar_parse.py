@@ -16,7 +16,7 @@ from kvsh.grammar.shell import SHELL_WORDS, Begin, Every, Format, Quit, Watch
 from kvsh.grammar.vocabulary import Mistake, vocabulary
 
 MULTISET = "MULTISET key value... [EX seconds | PX ms | AT unix-ms]"
-SCAN = "SCAN [prefix] [AFTER key] [LIMIT n] [VALUES] [FROM key] [TO key] [REVERSE]"
+SCAN = "SCAN [prefix] [AFTER key] [LIMIT n] [VALUES | SIZES] [FROM key] [TO key] [REVERSE]"
 SET = "SET key value [EX seconds | PX ms | AT unix-ms | KEEPTTL] [NX | XX | REVISION n] [PREVIOUS]"
 TYPED = [cls for name, cls in COMMANDS.items() if name.encode() in vocabulary() and name != "ONCE"]
 

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from kvsh.cli.app import command
-from kvsh.cli.profile import LASTING, load
+from kvsh.cli.profile import SETTINGS, load
 
 
 @pytest.fixture
@@ -87,6 +87,22 @@ def test_all_that_is_wrong_is_told_with_its_line(configured):
         ('vi = true\nkey = "a"', "config.toml:2: key needs server-key beside it"),
         ('vi = true\nserver-key = "a"', "config.toml:2: server-key needs key beside it"),
         ('key = "~nobody-here/k"\nserver-key = "s"', "config.toml:1: key)"),
+        ("vi = true\nconfirm = 1", "config.toml:2: confirm is true or false"),
+        ('startup = "PING"', "config.toml:1: startup is a list of commands in quotes: startup ="),
+        ("startup = [1]", "config.toml:1: startup is a list of commands"),
+        ("aliases = 3", "config.toml:1: aliases are a table: [aliases]"),
+        ('[aliases]\nok = "PING"\nx = 3', "config.toml:3: an alias is a text in quotes"),
+        (
+            '[aliases]\nx = "GTE"',
+            'config.toml:2: an alias stands for the begin of a command: there is no command "GTE"',
+        ),
+        (
+            '[aliases]\nx = "get \'a"',
+            "config.toml:2: an alias stands for the begin of a command: this quote is not closed",
+        ),
+        ('[profiles.p.aliases]\nget = "PING"', "config.toml:2: GET is a command, so it cannot be an alias"),
+        ('[aliases]\n"a b" = "PING"', "config.toml:2: an alias is one word without quotes that begins with a letter"),
+        ("pager = 3", "config.toml:1: pager is true or false, or a command line in quotes"),
         ("quiet = true", "there is no setting 'quiet': the settings are url, key,"),
     ],
 )
@@ -120,7 +136,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("key", ["profile", "profiles", "color", "nothing", *LASTING])
+@pytest.mark.parametrize("key", ["profile", "profiles", "nothing", *SETTINGS])
 @pytest.mark.parametrize("is_in_profile", [False, True])
 def test_any_kind_of_value_is_taken_or_told_with_its_place(tmp_path, key, is_in_profile):
     file = tmp_path / "config.toml"
@@ -198,6 +214,56 @@ def test_a_flag_with_a_wrong_value_is_named_itself(kvsh):
 def test_what_is_said_of_one_run_has_no_variable(kvsh, kv):
     kv.set("k", "v")
     assert kvsh("get", "k", KVSH_QUIET="1", KVSH_SHORTCUT="json", KVSH_NO_NEWLINE="1", KVSH_SCAN="x")[1] == b"v\n"
+
+
+CONFIGURED = """
+startup = ["FORMAT RAW"]
+[aliases]
+users = "SCAN user:"
+[profiles.mine]
+url = "DAEMON"
+confirm = false
+pager = "sed 's/^/| /'"
+startup = ["set started yes", "gte x", "set started no"]
+[profiles.mine.aliases]
+Last = "GET 'last one'"
+"""
+
+
+def test_a_profile_has_aliases_a_start_a_pager_and_a_history_of_its_own(terminal, kv, daemon, tmp_path):
+    kv.set("last one", "1\n" * 30)
+    kv.set("user:1", "")
+    (tmp_path / "kvsh").mkdir()
+    (tmp_path / "kvsh" / "config.toml").write_text(CONFIGURED.replace("DAEMON", daemon))
+    shell = terminal("--profile", "mine", XDG_CONFIG_HOME=str(tmp_path), KVSH_URL=None)
+    shell.shows("startup stopped at this line of config.toml: gte x")
+    shell.shows("mine>")
+    assert kv.get("started") == b"yes"
+    shell.type("use\t")
+    shell.shows("mine> users [AFTER key]")
+    assert shell.color_of("users") == "green"
+    shell.type("limit 1\r")
+    shell.shows('1) 1) "user:1"')
+    shell.type("format raw\rlast\r")
+    shell.shows("| 1")
+    shell.type("clearprefix user:\r")
+    shell.until(lambda lines: any(line.endswith("> clearprefix user:") for line in lines) and lines[-1] == "mine>")
+    assert kv.count("user:") == 0
+    history = tmp_path / "state" / "kvsh" / "history-mine"
+    assert b"+last\n" in history.read_bytes()
+    assert not history.with_name("history").exists()
+
+
+def test_the_start_and_the_aliases_at_a_plain_prompt(terminal, kv, daemon, tmp_path):
+    kv.set("last one", "x")
+    (tmp_path / "kvsh").mkdir()
+    (tmp_path / "kvsh" / "config.toml").write_text(CONFIGURED.replace("DAEMON", daemon))
+    shell = terminal("--profile", "mine", XDG_CONFIG_HOME=str(tmp_path), KVSH_URL=None, TERM="dumb")
+    shell.shows("startup stopped at this line of config.toml: gte x")
+    shell.shows("mine>")
+    assert kv.get("started") == b"yes"
+    shell.type("last\r")
+    shell.shows('"x"')
 
 
 def test_the_prompt_shows_a_profile_only_where_the_daemon_is_its(terminal, daemon, tmp_path):

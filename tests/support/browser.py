@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--headless",
@@ -22,6 +24,30 @@ document.addEventListener("securitypolicyviolation", (event) =>
   window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
 """
 REFUSED = "Failed to load resource: "
+
+
+def expect(locator):
+    """Return Playwright's assertions, which wait until they hold."""
+    return pytest.importorskip("playwright.sync_api").expect(locator)
+
+
+def see(tab, key, text=None):
+    """Wait until a key is open, with a text in its value."""
+    expect(tab.locator("#entry-key")).to_have_text(key)
+    if text is not None:
+        expect(tab.locator("#value")).to_contain_text(text)
+
+
+def keys(tab):
+    """Return the keys that are listed."""
+    return tab.locator("#keys .key").all_text_contents()
+
+
+def save(tab, value):
+    """Save another value of the key that is open."""
+    tab.click("#edit")
+    tab.fill("#editor-value", value)
+    tab.click("#editor [type=submit]")
 
 
 class Site:

@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from kvd.errors import KvdError, TooLarge
 from kvd.gateways.http.bodies import json_body, query
-from kvd.gateways.http.failures import body_of, encode, json_response
+from kvd.gateways.http.encoding import encoded
+from kvd.gateways.http.failures import body_of, encode, result_response
 from kvd.gateways.http.shapes import command_of
 from kvd.gateways.link import Link
 from kvd.limits import IN_FLIGHT_MAX, REPLY_BYTES_MAX
-from kvd.texts import shown
 
 AT_ONCE = 8  # large results of so many are held at once
 
@@ -23,7 +23,7 @@ async def run(request: Request) -> Response:
     query(request)
     found = await json_body(request)
     if not isinstance(found, list):
-        return json_response(await result_of(link, found))
+        return await result_response(await result_of(link, found))
     if len(found) > IN_FLIGHT_MAX:
         raise TooLarge(f"{len(found)} commands are too many at once: at most {IN_FLIGHT_MAX}")
     return Response(b"[%s]" % b",".join(await results_of(link, found)), media_type="application/json")
@@ -39,15 +39,20 @@ async def results_of(link: Link, found: list[Any]) -> list[bytes]:
             full = TooLarge(f"the results before are more than {REPLY_BYTES_MAX} bytes together: ask for fewer at once")
             told += [encode({"error": body_of(full)})] * len(some)
             continue
-        told += map(encode, await asyncio.gather(*[outcome_of(link, each) for each in some]))
+        told += await asyncio.gather(*[encoded_outcome(link, each) for each in some])
         room -= sum(map(len, told[first:]))
     return told
 
 
 async def result_of(link: Link, found: Any) -> dict[str, Any]:
-    """Return what a command gives. Raises KvdError."""
+    """Return what a command gives, its bytes as they are. Raises KvdError."""
     reply = await link.answer(command_of(found))
-    return {"revision": reply.revision, "result": shown(reply.result)}
+    return {"revision": reply.revision, "result": reply.result}
+
+
+async def encoded_outcome(link: Link, found: Any) -> bytes:
+    """Return what a command gives, or its error, as JSON."""
+    return await encoded(await outcome_of(link, found))
 
 
 async def outcome_of(link: Link, found: Any) -> dict[str, Any]:

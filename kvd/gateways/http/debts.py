@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from kvd.limits import HTTP_SILENT_MS, HTTP_UNSENT_BYTES_MAX
@@ -17,8 +19,11 @@ class Debts:
     def __init__(self) -> None:
         self.owed: dict[Any, tuple[int, float]] = {}
 
-    def look(self, transports: list[Any], now: float) -> list[Any]:
-        """Return those to end: who has taken nothing for HTTP_SILENT_MS; who is owed most, while all is too much."""
+    def look(self, transports: list[Any], now: float, shares: Mapping[Any, int] = MappingProxyType({})) -> list[Any]:
+        """Return those to end: who has taken nothing for HTTP_SILENT_MS; who is owed most, while all is too much.
+
+        `shares`: what each is owed of changes that several are being sent.
+        """
         owed = {each: size for each in transports if (size := each.get_write_buffer_size())}
         before, self.owed = self.owed, {}
         ended = []
@@ -27,12 +32,13 @@ class Debts:
             self.owed[each] = (size, since if last and size >= last else now)
             if now - self.owed[each][1] >= HTTP_SILENT_MS / 1000:
                 ended.append(each)
-        total = sum(size for each, size in owed.items() if each not in ended)
-        for each in sorted(owed.keys() - set(ended), key=lambda each: -owed[each]):
+        due = {each: size + shares.get(each, 0) for each, size in owed.items() if each not in ended}
+        total = sum(due.values())
+        for each in sorted(due, key=lambda each: -due[each]):
             if total <= HTTP_UNSENT_BYTES_MAX:
                 break
             ended.append(each)
-            total -= owed[each]
+            total -= due[each]
         return ended
 
 
@@ -41,8 +47,10 @@ async def look_after(state: Any) -> None:
     debts = Debts()
     while True:
         await asyncio.sleep(LOOK_S)
-        transports = [each.transport for each in state.connections if each.transport is not None]
-        for transport in debts.look(transports, asyncio.get_running_loop().time()):
+        connections = [each for each in state.connections if each.transport is not None]
+        shares = {each.transport: each.record.share for each in connections if each.record is not None}
+        transports = [each.transport for each in connections]
+        for transport in debts.look(transports, asyncio.get_running_loop().time(), shares):
             log.warning(
                 "event=client_ended unsent=%d the client takes too little of its answer", debts.owed[transport][0]
             )

@@ -33,6 +33,7 @@ from kvd.errors import (
     WrongType,
 )
 from kvd.gateways.faults import Fault, fault_of
+from kvd.gateways.http.encoding import encoded
 from kvd.gateways.link import NotKnown
 from kvd.texts import shown
 
@@ -62,7 +63,7 @@ PRECONDITION_FAILED = 412
 RETRY = {"Retry-After": "1"}
 HEADERS = {401: {"WWW-Authenticate": 'Bearer realm="kvd"'}, 429: RETRY, 503: RETRY}
 # Errors that are HTTP's own, by status.
-CODES = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+CODES = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 416: "RANGE_NOT_SATISFIABLE"}
 
 encode = msgspec.json.encode
 
@@ -70,6 +71,11 @@ encode = msgspec.json.encode
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response of JSON."""
     return Response(encode(content), status, headers, "application/json")
+
+
+async def result_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response of JSON made of a result, whose bytes may be anywhere in it, and large."""
+    return Response(await encoded(content), status, headers, "application/json")
 
 
 def status_of(error: KvdError) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 from kvd.client.async_watch import AsyncWatch
 from kvd.commands.entry import Change
 from kvd.errors import Busy
+from kvd.gateways.http.records import Form, Record, Records
 from kvd.gateways.link import Link, NotKnown, watches_max
 from kvd.limits import HTTP_WATCHERS_MAX, WATCH_SIGN_MS
-from kvd.texts import said
 
 LAST_WORDS_S = 1.0
 
@@ -51,6 +51,10 @@ class Feed:
         finally:
             await dropped(taking, ending)
 
+    async def record(self, form: Form, change: Change) -> Record:
+        """Return a large change in a form, encoded once for all watchers."""
+        return await self.feeds.records.record(form, self.watch.inner.history, change)
+
     async def ended(self) -> None:
         """Return when the gateway ends; raise NotKnown when the token is taken away."""
         ends = [asyncio.ensure_future(event.wait()) for event in (self.link.revoked, self.feeds.ending)]
@@ -86,6 +90,7 @@ class Feeds:
         self.ending = asyncio.Event()
         self.count = 0
         self.most = watches_max(HTTP_WATCHERS_MAX)
+        self.records = Records()
 
     @asynccontextmanager
     async def feed(
@@ -103,10 +108,10 @@ class Feeds:
 
 
 def record(change: Change) -> dict[str, Any]:
-    """Return a change as JSON: its kind is set, clear or expired."""
-    told: dict[str, Any] = {"revision": change.revision, "kind": change.kind.lower(), "key": said(change.key)}
+    """Return a change as an object of JSON, but for its bytes: its kind is set, clear or expired."""
+    told: dict[str, Any] = {"revision": change.revision, "kind": change.kind.lower(), "key": change.key}
     if change.value is not None:
-        told["value"] = said(change.value)
+        told["value"] = change.value
     if change.expires is not None:
         told["expires"] = change.expires
     return {**told, "time": change.time}

@@ -9,15 +9,16 @@ from starlette.websockets import WebSocket
 from kvd.commands.entry import Change
 from kvd.commands.keys import Scan
 from kvd.commands.values import Get, Set
-from kvd.errors import BadArgument, TooLarge, WrongType
+from kvd.errors import BadArgument, TooLarge
 from kvd.gateways.http.bodies import query
-from kvd.gateways.http.failures import json_response
+from kvd.gateways.http.failures import json_response, result_response
 from kvd.gateways.http.watch import follow
 from kvd.gateways.link import Link
 from kvd.limits import REPLY_BYTES_MAX, WALK_KEYS
-from kvd.texts import meant, said
+from kvd.texts import meant
 
 MISSING = "The given key is not present in the data store."
+OMITTED = "Kvd-Omitted"
 TOPIC, PARTITION = "kvd", 0  # what a record of Kafka has, and kvd has one of
 
 
@@ -28,7 +29,7 @@ async def get(request: Request, found: dict[str, Any]) -> Response:
     value = (await link.answer(Get(key))).result
     if value is None:
         return PlainTextResponse(MISSING, 404)
-    return json_response({"Key": said(key), "Value": said(value)})
+    return await result_response({"Key": key, "Value": value})
 
 
 async def put(request: Request, found: dict[str, Any]) -> Response:
@@ -39,23 +40,24 @@ async def put(request: Request, found: dict[str, Any]) -> Response:
 
 
 async def get_all(request: Request) -> Response:
-    """GET /getall: one object of all pairs, as far as one reply goes."""
+    """GET /getall: one object of all pairs, as far as one reply goes; a header counts those whose key is not UTF-8."""
     link: Link = request.scope["link"]
     query(request)
     pairs: dict[str, Any] = {}
-    size, after = 0, None
+    size, omitted, after = 0, 0, None
     while True:
         items, after = (await link.answer(Scan(None, after, WALK_KEYS, values=True))).result
         for key, value, _, _ in items:
-            name = said(key)
-            if not isinstance(name, str):
-                raise WrongType(f"the key {key[:64]!r} is not UTF-8, so it cannot name a member: use /kv?values=1")
-            pairs[name] = said(value)
-            size += len(key) + len(value)
+            try:
+                pairs[key.decode()] = value
+            except UnicodeDecodeError:
+                omitted += 1
+            else:
+                size += len(key) + len(value)
         if size > REPLY_BYTES_MAX:
             raise TooLarge(f"all pairs are more than {REPLY_BYTES_MAX} bytes: read them in pages, by /kv?values=1")
         if after is None:
-            return json_response(pairs)
+            return await result_response(pairs, headers={OMITTED: str(omitted)})
 
 
 async def subscribe(socket: WebSocket) -> None:
@@ -69,8 +71,8 @@ def record(change: Change) -> dict[str, Any]:
         "Topic": TOPIC,
         "Partition": PARTITION,
         "Offset": change.revision,
-        "Key": said(change.key),
-        "Value": None if change.value is None else said(change.value),
+        "Key": change.key,
+        "Value": change.value,
     }
 
 

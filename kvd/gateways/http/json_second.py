@@ -9,15 +9,9 @@ from kvd.commands.values import Get, Set, Take
 from kvd.errors import BadArgument
 from kvd.gateways.http import json_first
 from kvd.gateways.http.bodies import json_body, one, query
-from kvd.gateways.http.failures import json_response
+from kvd.gateways.http.failures import json_response, result_response
 from kvd.gateways.http.json_first import part
 from kvd.gateways.link import Link
-from kvd.texts import said
-
-
-def text_of(value: bytes | None) -> Any:
-    """Return a value as JSON; null when there is none."""
-    return None if value is None else said(value)
 
 
 async def up(request: Request) -> Response:  # noqa: ARG001
@@ -29,7 +23,7 @@ async def put(request: Request, found: dict[str, Any]) -> Response:
     """POST /set {"key", "val"}: whether it was set, and what was there before."""
     link: Link = request.scope["link"]
     before = (await link.answer(Set(part(found, "key"), part(found, "val"), previous=True))).result
-    return json_response({"inserted": True, "ejected_val": text_of(before)}, 201)
+    return await result_response({"inserted": True, "ejected_val": before}, 201)
 
 
 async def get(request: Request) -> Response:
@@ -39,8 +33,7 @@ async def get(request: Request) -> Response:
     if key is None:
         raise BadArgument("the query needs key")
     value = (await link.answer(Get(key))).result
-    text = text_of(value)
-    return json_response({"found": value is not None, "val": text, "inserted_val": text})
+    return await result_response({"found": value is not None, "val": value, "inserted_val": value})
 
 
 async def remove(request: Request) -> Response:
@@ -48,7 +41,7 @@ async def remove(request: Request) -> Response:
     link: Link = request.scope["link"]
     before = (await link.answer(Take(part(await members(request), "key")))).result
     is_found = before is not None
-    return json_response({"found": is_found, "removed": is_found, "ejected_val": text_of(before)})
+    return await result_response({"found": is_found, "removed": is_found, "ejected_val": before})
 
 
 # Where both dialects meet: the method tells which /get it is, the names in the body which /set.

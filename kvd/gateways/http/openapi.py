@@ -29,6 +29,7 @@ ERRORS = {
     "410": "COMPACTED: changes asked for are no longer kept; or the history is another",
     "412": "CONFLICT: the condition in If-Match or If-None-Match does not hold",
     "413": "TOO_LARGE",
+    "416": "RANGE_NOT_SATISFIABLE: the Range lies outside the value",
     "429": "BUSY: try again",
     "500": "CORRUPT or INTERNAL: look at the daemon's log",
     "503": "the daemon is away, or takes no writes",
@@ -68,19 +69,30 @@ def operation(summary: str, responses: Schema, *parameters: Schema, body: Schema
     return found
 
 
+def reading_a_value() -> Schema:
+    """Return the responses of GET /kv/{key}."""
+    part = {"description": "the bytes of the Range; Content-Range says which", "content": OCTETS}
+    return {**answers(OCTETS, "404", "416"), "206": part}
+
+
 def key_paths() -> Schema:
     """Return the paths of /kv."""
     key = asks("key", NAME, where="path", description="percent-encoded, any bytes")
     match = asks("If-Match", {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'}, where="header")
     none = asks("If-None-Match", {"const": "*"}, where="header")
+    part = asks("Range", {"type": "string"}, where="header", description="bytes=FIRST-LAST, bytes=FIRST-, bytes=-COUNT")
+    only_of = asks("If-Range", {"type": "string"}, where="header", description="an ETag: else the whole value comes")
     ttl = asks("ttl", {"type": "number", "minimum": 0.001, "maximum": TTL_MS_MAX // 1000}, description="seconds")
     writing = operation("Set a key", answers(PLAIN, "412", "507"), key, match, none, ttl, body=OCTETS)
-    entry = of(key=BYTES, value=BYTES, revision=REVISION, expires={"type": ["integer", "null"]})
-    items = {"type": "array", "items": {"anyOf": [BYTES, entry]}}
+    about = {"revision": REVISION, "expires": {"type": ["integer", "null"]}}
+    entry, sized = of(key=BYTES, value=BYTES, **about), of(key=BYTES, size=REVISION, **about)
+    items = {"type": "array", "items": {"anyOf": [BYTES, entry, sized]}}
     page = of(revision=REVISION, items=items, next={"anyOf": [BYTES, {"type": "null"}]})
     return {
         "/kv/{key}": {
-            "get": operation("The value; its ETag is the revision", answers(OCTETS, "404"), key),
+            "get": operation(
+                "The value, or a Range of it; its ETag is the revision", reading_a_value(), key, part, only_of
+            ),
             "put": writing,
             "post": writing,
             "delete": operation("Clear a key", answers(PLAIN, "412", "507"), key, match),
@@ -93,6 +105,7 @@ def key_paths() -> Schema:
                 asks("after", NAME),
                 asks("limit", {"type": "integer", "minimum": 1, "maximum": SCAN_LIMIT_MAX}),
                 asks("values", FLAG),
+                asks("sizes", FLAG),
             )
         },
     }
@@ -146,7 +159,7 @@ def dialect_paths() -> Schema:
         "/set": {
             "post": operation("Set a key", setting, body=json_of({"anyOf": [pair, of(key=KEY, val=BYTES)]})),
         },
-        "/getall": {"get": operation("All pairs", answers(json_of({"type": "object"}), "409"))},
+        "/getall": {"get": operation("All pairs", answers(json_of({"type": "object"})))},
         "/rm": {"delete": removing, "post": removing},
     }
 

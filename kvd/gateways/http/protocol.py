@@ -6,6 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from kvd.gateways.http.records import Record
 from kvd.limits import HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS, HTTP_LAST_MS
 
 # A client may offer another protocol, as h2c, and is answered in this one if we do not take the offer (RFC 9110, 7.8).
@@ -23,6 +24,7 @@ class Protocol(HttpToolsProtocol):
     is_refused = False
     running: Any = None  # what is being answered; `cycle` is the last that has come
     head_timer: asyncio.TimerHandle | None = None
+    record: Record | None = None  # what is being sent
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin, unless there are too many."""
@@ -88,6 +90,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
         self.is_in_head, self.is_between, self.unused_bytes = True, False, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:

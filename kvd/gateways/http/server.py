@@ -14,6 +14,7 @@ from kvd.gateways.http.app import application
 from kvd.gateways.http.debts import look_after
 from kvd.gateways.http.guard import LOOPBACK, Rules
 from kvd.gateways.http.protocol import Protocol
+from kvd.gateways.http.websocket import WebSocketProtocol
 from kvd.gateways.listen import close_places, open_places, place_bound
 from kvd.limits import HTTP_DRAIN_MS, HTTP_IDLE_MS, HTTP_WEBSOCKET_BYTES_MAX
 
@@ -51,7 +52,7 @@ class Gateway:
         config = uvicorn.Config(
             self.app,
             http=Protocol,
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             ws_max_size=HTTP_WEBSOCKET_BYTES_MAX,
             ws_ping_interval=WEBSOCKET_SIGN_S,
             ws_ping_timeout=WEBSOCKET_SIGN_S,

@@ -4,7 +4,7 @@ Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.ht
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,8 +19,9 @@ from kvd.errors import BadArgument, KvdError
 from kvd.gateways.http.bodies import number, one, query
 from kvd.gateways.http.failures import body_of, encode, failed, refused, status_of
 from kvd.gateways.http.feeds import Feed, Feeds, dropped, record
+from kvd.gateways.http.records import Form, is_large, text_of
 from kvd.gateways.link import Link
-from kvd.limits import INTEGER_MAX
+from kvd.limits import HTTP_LARGE_BYTES, INTEGER_MAX
 
 FIELDS = ("prefix", "since", "history")
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter: nginx would hold them back
@@ -28,6 +29,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter
 PRIVATE, GOING_AWAY = 4000, 1001
 REASON_BYTES_MAX = 120
 DIGITS_MAX = 19
+EVENT_END = b"\n\n"
 
 
 async def asked(request: HTTPConnection, stack: AsyncExitStack) -> Feed:
@@ -49,9 +51,9 @@ async def asked(request: HTTPConnection, stack: AsyncExitStack) -> Feed:
 class Events(StreamingResponse):
     """A feed as events. Who takes nothing is cut off when the feed ends."""
 
-    def __init__(self, feed: Feed, stack: AsyncExitStack) -> None:
+    def __init__(self, feed: Feed, connection: Any, stack: AsyncExitStack) -> None:
         self.feed, self.stack = feed, stack
-        super().__init__(lines(feed), headers={**HEADERS, **feed.headers}, media_type="text/event-stream")
+        super().__init__(lines(feed, connection), headers={**HEADERS, **feed.headers}, media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell them."""
@@ -65,11 +67,11 @@ async def events(request: Request) -> Response:
         raise HTTPException(405, headers={"Allow": "GET"})
     async with AsyncExitStack() as stack:
         feed = await asked(request, stack)
-        return Events(feed, stack.pop_all())
+        return Events(feed, request.scope["connection"], stack.pop_all())
     raise AssertionError  # what `with` swallows: nothing
 
 
-async def lines(feed: Feed) -> AsyncGenerator[bytes, None]:
+async def lines(feed: Feed, connection: Any) -> AsyncGenerator[bytes, None]:
     """Yield what goes over the wire. The first comes at once: who reads the headers knows that he misses nothing.
 
     A sign of life is an id alone, which tells nothing but from where to resume: else a prefix that rests for long
@@ -78,14 +80,45 @@ async def lines(feed: Feed) -> AsyncGenerator[bytes, None]:
     yield b": from revision %d on\n\n" % feed.watch.revision
     try:
         async for changes in feed.batches():
-            yield b"".join(map(event, map(record, changes))) or b"id: %d\n\n" % feed.watch.revision
+            if not changes:
+                yield b"id: %d\n\n" % feed.watch.revision
+            for portion in portions(changes):
+                async for part in events_of(feed, connection, portion):
+                    yield part
     except KvdError as error:
         yield b"event: error\ndata: %s\n\n" % encode(body_of(error))
 
 
-def event(found: dict[str, Any]) -> bytes:
-    """Return a change as an event; its revision is the id, so that Last-Event-ID resumes."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (found["revision"], found["kind"].encode(), encode(found))
+def portions(changes: list[Change]) -> Iterator[list[Change]]:
+    """Yield changes in portions of a bounded size, or a large one alone; the list is empty in the end."""
+    changes.reverse()
+    while changes:
+        portion, size = [changes.pop()], 0
+        while changes and not is_large(portion[0]) and not is_large(changes[-1]) and size < HTTP_LARGE_BYTES:
+            portion.append(changes.pop())
+            size += len(portion[-1].value or b"")
+        yield portion
+
+
+async def events_of(feed: Feed, connection: Any, portion: list[Change]) -> AsyncGenerator[bytes, None]:
+    """Yield changes as events: small ones together, a large one in pieces."""
+    if not is_large(portion[0]):
+        yield b"".join([head_of(change) + text_of(record, change) + EVENT_END for change in portion])
+        return
+    change = portion.pop()
+    yield head_of(change)
+    shared = await feed.record(record, change)
+    del change  # its value is large
+    with shared.held(connection) as pieces:
+        for piece in pieces:
+            yield piece
+            await asyncio.sleep(0)  # else a reader that is fast holds up all others
+    yield EVENT_END
+
+
+def head_of(change: Change) -> bytes:
+    """Return the beginning of an event; its id is the revision, so that Last-Event-ID resumes."""
+    return b"id: %d\nevent: %s\ndata: " % (change.revision, change.kind.lower().encode())
 
 
 async def websocket(socket: WebSocket) -> None:
@@ -98,7 +131,7 @@ async def nowhere(socket: WebSocket) -> None:
     await socket.send_denial_response(refused(404, "there are WebSockets at /v1/watch and /subscribe"))
 
 
-async def follow(socket: WebSocket, form: Callable[[Change], Any], sign: Callable[[int], Any] | None = None) -> None:
+async def follow(socket: WebSocket, form: Form, sign: Callable[[int], Any] | None = None) -> None:
     """Tell changes in a form, and signs of life; what cannot be told is refused before the first."""
     async with AsyncExitStack() as stack:
         try:
@@ -110,17 +143,29 @@ async def follow(socket: WebSocket, form: Callable[[Change], Any], sign: Callabl
         await while_open(socket, feed.within(tell(socket, feed, form, sign)))
 
 
-async def tell(socket: WebSocket, feed: Feed, form: Callable[[Change], Any], sign: Callable[[int], Any] | None) -> None:
+async def tell(socket: WebSocket, feed: Feed, form: Form, sign: Callable[[int], Any] | None) -> None:
     """Send changes until the gateway ends, or there is no going on."""
     try:
         async for changes in feed.batches():
-            told = [form(change) for change in changes] or ([] if sign is None else [sign(feed.watch.revision)])
-            for each in told:
-                await socket.send_text(encode(each).decode())
+            if not changes and sign is not None:
+                await socket.send_text(encode(sign(feed.watch.revision)).decode())
+            for portion in portions(changes):
+                await send(socket, feed, form, portion)
     except KvdError as error:
         await socket.close(PRIVATE + status_of(error), str(error)[:REASON_BYTES_MAX])
     else:
         await socket.close(GOING_AWAY, "the gateway ends: go on elsewhere, or again")
+
+
+async def send(socket: WebSocket, feed: Feed, form: Form, portion: list[Change]) -> None:
+    """Send changes, each as a text."""
+    if not is_large(portion[0]):
+        for change in portion:
+            await socket.send_text(text_of(form, change).decode())
+        return
+    shared = await feed.record(form, portion.pop())
+    with shared.held(socket.scope["connection"]) as pieces:
+        await socket.send({"type": "websocket.send", "pieces": pieces})
 
 
 async def while_open(socket: WebSocket, sending: Coroutine[Any, Any, None]) -> None:

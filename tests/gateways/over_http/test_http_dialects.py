@@ -84,7 +84,17 @@ def test_bytes_that_are_no_text_keep_their_bytes(web, kv):
     assert web.get("/get?key=b").json["val"] == value
     kv.set(b"\xff", "x")
     assert web.get("/get?key=%FF").json["val"] == "x"
-    assert (web.get("/getall").status, web.get("/getall").json["code"]) == (409, "WRONG_TYPE")
+
+
+def test_all_pairs_leave_out_keys_that_are_no_text_and_count_them(web, kv):
+    assert (web.get("/getall").json, web.get("/getall").headers["kvd-omitted"]) == ({}, "0")
+    kv.multiset({"a": "1", b"\xff": "2", b"a\xfe": "3", "b": b"\x00\xff"})
+    answer = web.get("/getall")
+    assert (answer.status, answer.json) == (200, {"a": "1", "b": {"base64": "AP8="}})
+    assert answer.headers["kvd-omitted"] == "2"
+    for number in range(3):
+        kv.set(b"\xff%d" % number, bytes(12_000_000))
+    assert web.get("/getall").headers["kvd-omitted"] == "5"
 
 
 def test_all_pairs_are_one_object_as_far_as_it_goes(web, kv):

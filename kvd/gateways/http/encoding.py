@@ -1,0 +1,35 @@
+"""Results as JSON. Large ones are encoded in a thread, piece by piece, so that the loop answers others meanwhile."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from kvd.gateways.json_pieces import encode, gathered, pieces_of, to_json, weight
+from kvd.limits import HTTP_LARGE_BYTES
+
+# Without a pause the loop waits for Python's lock in each of its turns, up to 5 ms (sys.getswitchinterval()).
+PAUSE_S = 0.0001
+# One: encoding is work for the processor, and a second thread would only take more of it from the loop.
+_thread = ThreadPoolExecutor(1, "json")
+
+
+async def encoded(content: Any) -> bytes:
+    """Return the JSON of a result, whose bytes may be anywhere in it."""
+    if weight(content, HTTP_LARGE_BYTES) < HTTP_LARGE_BYTES:
+        return encode(to_json(content))
+    return await asyncio.get_running_loop().run_in_executor(_thread, lambda: b"".join(make_pieces(content)))
+
+
+async def encoded_in_pieces(content: Any) -> list[bytes]:
+    """Return the JSON of a large result in pieces."""
+    return await asyncio.get_running_loop().run_in_executor(_thread, make_pieces, content)
+
+
+def make_pieces(content: Any) -> list[bytes]:
+    """Return the JSON of a result in pieces, and give up Python's lock after each."""
+    pieces = []
+    for piece in gathered(pieces_of(content)):
+        pieces.append(piece)
+        time.sleep(PAUSE_S)
+    return pieces
