@@ -19,7 +19,8 @@ from kvsh.grammar import shell
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.parse import parse
 from kvsh.grammar.vocabulary import Mistake
-from kvsh.render import FORMATS, terminal_pieces
+from kvsh.render import FORMATS
+from kvsh.render.terminal import terminal_pieces
 from kvsh.script.actions import Stop, act
 from kvsh.script.bulk import BLOCK_LINES, BLOCK_LINES_MIN, Sent, plain_set, plain_sets
 from kvsh.script.lines import Lines, LineTooLong, Run, Where
