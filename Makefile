@@ -1,6 +1,6 @@
 # make run     a shell on a daemon of its own; a script piped in is executed
 # make quick   the tests of pure code, 20 s      make test   the suite, 5 minutes      make long   the rest
-# make check   ruff, mypy, import-linter, clang-format, mandoc
+# make check   ruff, mypy, import-linter, clang-format, biome, mandoc
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
 # make proto   kvd.v1 of gRPC, from the command classes
 # make bench-gateways   each gateway beside a server of its kind that answers a constant; it needs wrk (ROUNDS=5)
@@ -45,7 +45,7 @@ test: $(VENV)/installed-dev
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(TESTS)
 
 long: $(VENV)/installed-dev
-	@KVD_TESTS_LONG=1 $(PYTEST) -m 'long or browser or conformance or haproxy or hypothesis'
+	@KVD_TESTS_LONG=1 KVD_TESTS_DISK=1 $(PYTEST) -m 'long or browser or conformance or haproxy or hypothesis'
 
 coverage: $(VENV)/installed-dev
 	@rm -f .coverage .coverage.*
@@ -58,11 +58,13 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/pytest -m types tests/client
 	@$(BIN)/lint-imports
 	@$(BIN)/clang-format --dry-run -Werror kvd/core/*.[ch] kvd/server/*.c bench/sink.c
 	@if command -v cc >/dev/null; then cc -fsyntax-only -Wall -Wextra -Werror \
 	    -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" kvd/core/*.c kvd/server/*.c; \
 	else echo "a C compiler is missing, what is in C was not looked at: apt-get install gcc python3-dev" >&2; fi
+	@sh tools/lint_page.sh
 	@sh conf/check-units.sh
 	@if command -v mandoc >/dev/null; then mandoc -T lint -W warning man/*.[1578]; \
 	else echo "mandoc is missing, the manual was not looked at: apt-get install mandoc" >&2; fi
@@ -131,6 +133,6 @@ uninstall-system:
 	@sh conf/uninstall-system.sh
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-latest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-latest node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .import_linter_cache
 	find kvd kvsh tests bench tools \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +
 	@if [ -e $(DATA) ]; then echo "the data in $(DATA) stays: rm -r $(DATA) removes it"; fi

@@ -19,6 +19,7 @@ from kvd.commands.entry import (
     Milliseconds,
     Remembered,
     Row,
+    Sized,
     Span,
     Staged,
     change_of,
@@ -49,6 +50,9 @@ class Committed(Protocol):
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key."""
 
+    def head(self, key: bytes) -> Head | None:
+        """Return the entry of a key; its value is not read for it."""
+
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
         """Return the entries of keys in their order, MISSING where one is better read alone, and whether any is."""
 
@@ -67,11 +71,17 @@ class Committed(Protocol):
     def heads(self, span: Span) -> Iterator[Head]:
         """Yield the entries of a span, in its order, without their values."""
 
+    def sizes(self, span: Span) -> Iterator[Sized | Entry]:
+        """Yield what `heads` does, each with the size of its value."""
+
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries, live at this time, have keys that begin with the prefix."""
 
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
         """Return the matching changes after `since`, all up to the revision returned."""
+
+    def changes_of(self, key: bytes, before: int, floor: int, limit: int) -> tuple[list[Change], int | None]:
+        """Return the changes of a key below `before` and above `floor`, newest first, and the next `before`."""
 
     def remembered(self, token: bytes) -> Remembered | None:
         """Return what is kept under a token, however old."""
@@ -168,6 +178,12 @@ class Staging:
         walk = overlaid(self.committed.heads(span), staged, staged, is_reverse=span.is_reverse)
         return (head for head in walk if head.is_live(self.now))
 
+    def sizes(self, span: Span) -> Iterator[Sized | Entry]:
+        """Yield what `heads` does, each with the size of its value."""
+        staged = self.staged(span)
+        walk = overlaid(self.committed.sizes(span), staged, staged, is_reverse=span.is_reverse)
+        return (each for each in walk if each.is_live(self.now))
+
     def staged(self, span: Span) -> dict[bytes, Entry | None]:
         """Return what is staged of the keys that a walk would meet, in its order, None where one has ended."""
         keys = sorted([key for key in self.last if key in span], reverse=span.is_reverse)
@@ -205,9 +221,26 @@ class Staging:
                 changes.append(change_of(row))
         return self.revision, changes
 
+    def changes_of(self, key: bytes, before: int | None, limit: int) -> tuple[list[Change], int | None]:
+        """Return the kept changes of a key below `before`, newest first, staged ones too, and the next `before`."""
+        below = self.revision + 1 if before is None else before
+        floor = self.gone
+        staged = [change_of(row) for row in reversed(self.rows) if row[2] == key and floor < row[0] < below]
+        committed = self.committed
+        room = max(1, limit - len(staged))
+        found, following = committed.changes_of(key, min(below, committed.revision + 1), floor, room)
+        changes = staged + found
+        count = fitting_count(changes, limit)
+        return changes[:count], following if count == len(changes) else changes[count - 1].revision
+
+    @property
+    def gone(self) -> int:
+        """Return the revision up to which changes are not told any more."""
+        return self.committed.compacted if self.compacted is None else self.compacted
+
     def check_span(self, since: int) -> None:
         """Raise Compacted or BadArgument when changes after `since` cannot be told."""
-        compacted = self.committed.compacted if self.compacted is None else self.compacted
+        compacted = self.gone
         if since < compacted:
             raise Compacted(
                 f"changes up to {compacted} are no longer in the journal: read the entries anew and go on from there",
@@ -259,7 +292,8 @@ class Staging:
 
     def expire(self, key: bytes) -> bool:
         """End a key whose time has come; return whether it had."""
-        entry = self.any_entry(key)
+        row = self.last.get(key)
+        entry = self.committed.head(key) if row is None else entry_of(row)
         if entry is None or entry.is_live(self.now):
             return False
         self.end(entry, EXPIRED)
@@ -275,10 +309,9 @@ class Staging:
         """Forget the changes up to a revision; return up to where they are gone now."""
         if revision > self.revision:
             raise BadArgument(f"revision {revision} is still to come: the store is at {self.revision}")
-        gone = self.committed.compacted if self.compacted is None else self.compacted
-        if revision > gone:
-            gone = self.compacted = revision
-        return gone
+        if revision > self.gone:
+            self.compacted = revision
+        return self.gone
 
     # ONCE
 
@@ -343,6 +376,16 @@ def within_reply(found: Iterable[Entry | None]) -> Iterator[Entry | None]:
         if room < 0:
             raise TooLarge(f"the values are more than {REPLY_BYTES_MAX} bytes together: ask for fewer keys")
         yield entry
+
+
+def fitting_count(changes: list[Change], limit: int) -> int:
+    """Return how many changes a reply takes, one at least if there is any."""
+    room = REPLY_BYTES_MAX
+    for count, change in enumerate(changes):
+        room -= len(change.key) + len(change.value or b"")
+        if count == limit or (count and room < 0):
+            return count
+    return len(changes)
 
 
 def staging_of(committed: Committed) -> Staging:

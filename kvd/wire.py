@@ -17,10 +17,12 @@ from kvd.commands.entry import KINDS, Change, Row
 from kvd.errors import Refused, TooLarge, refusal
 from kvd.explain import explain
 from kvd.limits import COMMAND_BYTES_MAX
+from kvd.strings import fitted
 
 VERSION = 1
 CHANGE_TOPIC = b"k"
 CONTROL_TOPIC = b"c"
+CHANGE_KINDS = frozenset(KINDS.values())
 
 encode = msgpack.Encoder().encode
 _decode_reply: Any = msgpack.Decoder(Ok | Error).decode
@@ -54,10 +56,16 @@ def decode_command(body: bytes) -> Read | Write | Ask:
     """
     if len(body) > COMMAND_BYTES_MAX:
         raise TooLarge(f"the command is {len(body)} bytes; at most {COMMAND_BYTES_MAX} are allowed")
+    decode = command_decoder()
     try:
-        return command_decoder()(body)  # type: ignore[no-any-return]
+        return decode(body)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError):  # a str that is not UTF-8 comes as the second
-        raise explain(body) from None
+        pass
+    other = fitted(body)
+    try:
+        return decode(other)  # type: ignore[no-any-return]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise explain(other) from None
 
 
 def error_reply(error: Refused) -> Error:
@@ -78,7 +86,18 @@ def raise_error(reply: Error) -> None:
 
 def changes_in(result: Any) -> list[Change]:
     """Return the result of CHANGES as changes."""
-    return msgspec.convert(result, list[Change])
+    try:
+        return msgspec.convert(result, list[Change])
+    except msgspec.ValidationError:
+        return list(map(change_in, result))
+
+
+def change_in(items: list[Any]) -> Change:
+    """Return a change from its items. Of a kind that we do not know only kind, revision and key are looked at."""
+    kind, revision, key, *_ = items
+    if kind in CHANGE_KINDS:
+        return msgspec.convert(items, Change)
+    return msgspec.convert([kind, revision, key, None, 0, None, 0], Change)
 
 
 def published(rows: Sequence[Row]) -> tuple[list[bytes], list[bytes]]:
@@ -93,7 +112,10 @@ def published(rows: Sequence[Row]) -> tuple[list[bytes], list[bytes]]:
 
 def decode_change(body: bytes) -> Change:
     """Return the change in a published body."""
-    return _decode_change(body)
+    try:
+        return _decode_change(body)
+    except msgspec.ValidationError:  # of a later release perhaps
+        return change_in(_decode_control(body))
 
 
 def decode_control(body: bytes) -> list[Any]:

@@ -18,13 +18,13 @@ from kvd import wire
 from kvd.commands import COMMANDS
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Ok
-from kvd.commands.changes import Changes, Compact
+from kvd.commands.changes import Changes, Compact, History
 from kvd.commands.entry import KINDS, Change
 from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
 from kvd.commands.inspection import Clients, SlowLog
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
 from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
+from kvd.commands.values import Append, Clear, Get, GetRange, Incr, MultiGet, MultiSet, Set, StrLen, Take, TakeFirst
 from kvd.engine import Engine
 from kvd.errors import CODES, refusal
 from kvd.storage import Store
@@ -50,13 +50,19 @@ COMMAND_SAMPLES = [
     Incr(b"visits"),
     Incr(b"visits", -(2**63)),
     Append(b"log", b"line\n"),
+    GetRange(b"log", 0, 99),
+    GetRange(b"log", -100, -1),
+    StrLen(b"log"),
     Exists([b"city"]),
     EntryOf(b"city"),
     EntryOf(b"city", value=True),
+    EntryOf(b"log", start=0, end=99),
+    EntryOf(b"log", value=True, end=-1),
     Scan(),
     Scan(b"user:", b"user:1", 2, values=True),
     Scan(start=b"user:1", stop=b"user:5"),
     Scan(b"user:", reverse=True),
+    Scan(b"user:", sizes=True),
     Count(),
     Count(b"user:"),
     ClearPrefix(b"user:"),
@@ -75,6 +81,8 @@ COMMAND_SAMPLES = [
     Once(b"5f2c9d1f", Take(b"city")),
     Changes(0),
     Changes(41, b"user:", 10, 1000),
+    History(b"city"),
+    History(b"city", 41, 10),
     Compact(41),
     Ping(),
     Ping(b"hello"),

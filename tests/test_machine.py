@@ -59,6 +59,7 @@ LIFETIMES = st.one_of(
 )
 EXPIRIES = LIFETIMES.filter(lambda lifetime: "keep_ttl" not in lifetime)
 WANTED = st.sampled_from([None, None, 0, 1, 2, 3])
+OFFSETS = st.sampled_from([0, 1, 5, 299, 300, -1, -2, -300, -301, 2**63 - 1, -(2**63)])
 KEY_LISTS = st.lists(KEYS, min_size=1, max_size=3)
 
 
@@ -78,7 +79,7 @@ READS = {
     "GET": st.builds(values.Get, KEYS),
     "MULTIGET": st.builds(values.MultiGet, KEY_LISTS),
     "EXISTS": st.builds(keys.Exists, KEY_LISTS),
-    "ENTRY": st.builds(keys.EntryOf, KEYS, st.sampled_from([None, True])),
+    "ENTRY": st.builds(keys.EntryOf, KEYS, st.sampled_from([None, True]), st.none() | OFFSETS, st.none() | OFFSETS),
     "SCAN": st.builds(
         keys.Scan,
         PREFIXES,
@@ -88,9 +89,12 @@ READS = {
         st.none() | KEYS,
         st.none() | KEYS,
         MAYBE,
+        MAYBE,
     ),
     "COUNT": st.builds(keys.Count, st.none() | PREFIXES),
     "TTL": st.builds(expiry.Ttl, KEYS),
+    "GETRANGE": st.builds(values.GetRange, KEYS, OFFSETS, OFFSETS),
+    "STRLEN": st.builds(values.StrLen, KEYS),
 }
 WRITES = {
     "SET": st.builds(a_set, KEYS, VALUES, LIFETIMES, CONDITIONS, MAYBE),
@@ -118,6 +122,7 @@ COMMANDS = {
     "TRANSACTION": TRANSACTION,
     "ONCE": st.builds(atomic.Once, TOKENS, st.one_of(*WRITES.values(), TRANSACTION)),
     "CHANGES": st.builds(changes.Changes, REVISIONS, st.none() | PREFIXES, st.none() | st.integers(1, 5)),
+    "HISTORY": st.builds(changes.History, KEYS, st.none() | REVISIONS, st.none() | st.integers(1, 3)),
     "COMPACT": st.builds(changes.Compact, REVISIONS),
 }
 SMALL_LIMITS = [
@@ -261,6 +266,10 @@ class Machine(RuleBasedStateMachine):
     def a_set(self, command) -> None:
         self.command(command)
 
+    @rule(command=WRITES["TAKEFIRST"])
+    def a_take_first(self, command) -> None:
+        self.command(command)
+
     @rule(command=st.one_of(COMMANDS["ONCE"], TRANSACTION))
     def an_atomic_command(self, command) -> None:
         self.command(command)
@@ -364,7 +373,7 @@ def test_a_fault_is_found_by_the_machine(monkeypatch, owner, name, fault):
 
 class TestMachine(Machine.TestCase):
     settings = settings(
-        max_examples=examples(200), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(100), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 
@@ -380,7 +389,7 @@ class PlainMachine(Machine):
 
 class TestPlainMachine(PlainMachine.TestCase):
     settings = settings(
-        max_examples=examples(100), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(50), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 

@@ -16,7 +16,8 @@ from kvd.commands.expiry import Ttl
 from kvd.commands.keys import Count, EntryOf
 from kvd.commands.values import Get, MultiGet, Set
 from kvsh.cli.app import command
-from kvsh.cli.profile import COLORS, LASTING
+from kvsh.cli.preferences import COLORS
+from kvsh.cli.profile import SETTINGS
 from kvsh.grammar.shell import SHELL_WORDS
 from kvsh.grammar.vocabulary import vocabulary
 from kvsh.modes import bench, latency, stat
@@ -96,7 +97,7 @@ def test_each_word_of_the_shell_is_told_and_no_command_that_does_not_exist():
 
 def test_each_setting_of_the_file_and_each_colour_is_told_and_no_other():
     told = named("Li", section(KVSH, "FILES"))
-    assert told == {*LASTING, *COLORS, "color", "profile", "[profiles.NAME]"}
+    assert told == {*SETTINGS, *COLORS, "profile", "[profiles.NAME]", "[aliases]"}
 
 
 def test_the_figures_of_the_modes_are_told():
@@ -107,6 +108,7 @@ def test_the_figures_of_the_modes_are_told():
     assert re.findall(r"\b[0-9.]*[0-9]\b", modes) == [f"{number:g}" for number in numbers]
 
 
+TABLED = ("terminal", "raw", "json", "csv")  # the others are told by what they differ in
 RESULTS = {
     "value": (Get(b"k"), b"a b"),
     "empty value": (Get(b"k"), b""),
@@ -124,10 +126,10 @@ RESULTS = {
 
 def test_the_forms_of_each_kind_of_result_are_as_told():
     head, *rows = literals(section(KVSH, "OUTPUT"))[0].splitlines()
-    starts = [0, *(head.index(form) for form in FORMATS), None]
+    starts = [0, *(head.index(form) for form in TABLED), None]
     cells = [[row[start:end].strip() for start, end in pairwise(starts)] for row in rows]
     assert {name: told for name, *told in cells} == {
-        name: [shown(form(*result)) for form in FORMATS.values()] for name, result in RESULTS.items()
+        name: [shown(FORMATS[form](*result)) for form in TABLED] for name, result in RESULTS.items()
     }
 
 
@@ -137,6 +139,6 @@ def shown(data):
 
 
 def test_the_fields_of_a_change_are_told():
-    change = change_document(Change("SET", 1, b"k", b"v", 0, None, 0)).decode()
+    change = change_document(Change("SET", 1, b"k", b"v", 0, None, 0), "h").decode()
     told = named("Li", section(KVSH, "OUTPUT"))
     assert set(re.findall(r'"(\w+)":', change)) <= told

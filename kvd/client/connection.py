@@ -257,7 +257,9 @@ def set_options(sock: socket.socket) -> None:
 
 
 def reason_of(error: OSError) -> str:
-    """Return the system's word for an error."""
+    """Return the system's word for an error; of a name that is not found, that it is the name."""
+    if isinstance(error, socket.gaierror):
+        return f"the name is not found: {error.strerror or error}"
     return error.strerror or str(error)
 
 

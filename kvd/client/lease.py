@@ -38,6 +38,8 @@ from kvd.errors import (
 )
 from kvd.limits import WAIT_MS_MAX
 
+ENDS = frozenset({"CLEAR", "EXPIRED"})  # kinds of changes after which a key is not there
+
 PAUSE_S = 0.1
 
 
@@ -107,7 +109,7 @@ class Claim:
     def _on_changes(self, answer: Ok, now: float) -> None:  # noqa: ARG002  # as every step
         """Try again when the entry ended; a renewal is a SET."""
         self._since = answer.revision
-        if any(each.key == self.key and each.kind != "SET" for each in wire.changes_in(answer.result)):
+        if any(each.key == self.key and each.kind in ENDS for each in wire.changes_in(answer.result)):
             self._step = self._on_set
 
     def _acquire(self, fencing: int, now: float) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Any, Self, TypeVar, overload
 
 from kvd.client.closing import Closing
-from kvd.client.methods import decoded_change
 from kvd.client.replica import Replica
+from kvd.client.results import decoded_change
 from kvd.client.values import Codec, K, Text, V, key_bytes
 from kvd.client.watch import Watch
 from kvd.commands.entry import Change

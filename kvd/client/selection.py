@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from kvd.client.methods import decoded_change
+from kvd import wire
+from kvd.client.results import decoded_change
 from kvd.client.values import RAW, Codec, Text, flat_keys, key_bytes
 from kvd.commands.entry import KINDS, Change
 
@@ -30,8 +31,8 @@ class Selection(NamedTuple):
         if self.keys:
             prefixes = tuple(self.prefixes)
             changes = [change for change in changes if change.key in self.keys or change.key.startswith(prefixes)]
-        if self.kinds is not None:
-            changes = [change for change in changes if change.kind in self.kinds or change.kind == SNAPSHOT_END]
+        kinds = wire.CHANGE_KINDS if self.kinds is None else self.kinds  # what later releases add is ignored
+        changes = [change for change in changes if change.kind in kinds or change.kind == SNAPSHOT_END]
         if not self.has_values:
             changes = [replace(change, value=None) for change in changes]
         if self.codec is not RAW:
@@ -66,3 +67,15 @@ class Position(NamedTuple):
 
     revision: int
     history: str | None
+
+
+def start_of(since: int | Position | None, history: str | None, seen: str | None) -> tuple[int | None, str | None]:
+    """Return the revision and the history that a watch begins at. Raises ValueError.
+
+    `seen` is the history that the client saw last: a revision that the caller names without a history is of that one.
+    """
+    if isinstance(since, Position):
+        return since
+    if since is not None and (isinstance(since, bool) or not isinstance(since, int) or since < 0):
+        raise ValueError(f"since has to be a revision or the position of a watch, not {since!r}")
+    return since, history or (seen if since else None)

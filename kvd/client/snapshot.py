@@ -31,13 +31,13 @@ class Snapshot:
 
     def took(self, revision: int, result: list[Any]) -> list[Change]:
         """A page came: return its entries as SET changes (`previous` and `time` are not known: 0)."""
-        items, self.after = result
+        items, self.after, *_ = result
         self.revisions.append(revision)
         if self.after is None:
             self.bounds.append(prefix_end(self.prefixes.pop(0)) or LAST_KEY)
         else:
             self.bounds.append(self.after + b"\0")
-        return [Change("SET", at, key, value, 0, expires, 0) for key, value, at, expires in items]
+        return [Change("SET", at, key, value, 0, expires, 0) for key, value, at, expires, *_ in items]
 
     def covers(self, change: Change) -> bool:
         """Return whether the page that holds the key was made after this change."""

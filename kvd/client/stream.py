@@ -54,6 +54,7 @@ class Stream(Closing):
         *,
         timeout: float = TIMEOUT_MS / 1000,
         connect_timeout: float | None = None,
+        refused_timeout: float | None = None,
         window: int = 256,
         is_ordered: bool = True,
         keys: Keys | None = None,
@@ -61,6 +62,7 @@ class Stream(Closing):
     ) -> None:
         """Times in seconds; `connect_timeout` is how long a command may wait for a connection (default: `timeout`).
 
+        After `refused_timeout` a stream that never had a connection gives up where all endpoints refuse one.
         Raises ValueError for an endpoint that is none.
         """
         if not 1 <= window <= IN_FLIGHT_MAX:
@@ -70,6 +72,7 @@ class Stream(Closing):
         self.keys = keys
         self.timeout = timeout
         self.connect_timeout = timeout if connect_timeout is None else connect_timeout
+        self.refused_timeout = refused_timeout
         self.window = window
         self.pending = InFlight(is_ordered=is_ordered)
         self.pending.endpoint = self.endpoint
@@ -78,6 +81,7 @@ class Stream(Closing):
         self._resolve = resolve
         self._position = 0  # of the endpoint that is tried
         self._failures: dict[str, Sequence[tuple[str, str]]] = {}
+        self._refused_since: float | None = None  # on the monotonic clock
         self._pause_s = 0.0
         self._retry_at = 0.0
         self._is_resolving = False  # a name is being looked up: each `advance` asks whether it is done
@@ -168,7 +172,7 @@ class Stream(Closing):
             times.append(self._retry_at if self.pending.waiting else None)
         else:
             times.append(self.channel.due)
-            if self._is_reply_awaited:
+            if self.is_reply_awaited:
                 times.append(self.channel.heard_at + SILENCE_S)
         return min([each for each in times if each is not None], default=None)
 
@@ -233,7 +237,7 @@ class Stream(Closing):
         self._retry_at = 0.0
 
     @property
-    def _is_reply_awaited(self) -> bool:
+    def is_reply_awaited(self) -> bool:
         """Return whether a command has been sent and not answered."""
         return len(self.pending.by_correlation) > len(self.pending.waiting)
 
@@ -251,7 +255,7 @@ class Stream(Closing):
         messages = channel.advance()
         if messages:
             self._take(messages)
-        is_silent = not is_idle and channel.is_open and self._is_reply_awaited and now >= channel.heard_at + SILENCE_S
+        is_silent = not is_idle and channel.is_open and self.is_reply_awaited and now >= channel.heard_at + SILENCE_S
         if is_silent:
             channel.close()
         if channel.is_lost:
@@ -264,6 +268,7 @@ class Stream(Closing):
             if len(parts) == REPLY_FRAMES:
                 on_reply(parts[0], parts[2])
         self._pause_s = 0.0
+        self.refused_timeout = None  # a daemon that restarts is waited for
         self._failures.clear()
         self.pending.problem = self.pending.tried = ""
 
@@ -298,6 +303,16 @@ class Stream(Closing):
         self.pending.tried = failures_text(self._failures)
         self._position = (self._position + 1) % len(self._endpoints)
         self._retry_at = time.monotonic() + (self._next_pause() if self._position == 0 else 0.0)
+        if self._position == 0 and self._is_refused_for_long():
+            self.pending.give_up_unsent()
+
+    def _is_refused_for_long(self) -> bool:
+        """Return whether there never was a connection, and it is not worth waiting for one."""
+        if self.refused_timeout is None:
+            return False
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        return now - self._refused_since >= self.refused_timeout
 
     def _next_pause(self) -> float:
         """Return how long to wait: not at all, then twice as long each time."""

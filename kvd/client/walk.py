@@ -8,6 +8,7 @@ from kvd.commands.keys import Scan
 from kvd.limits import MIB, WALK_KEYS
 
 VALUES_BYTES = 4 * MIB
+ITEM_PARTS = 4  # key, value, revision, expires
 
 
 def pages(stream: Stream, prefix: bytes, *, values: bool | None = None) -> Iterator[list[Any]]:
@@ -15,7 +16,9 @@ def pages(stream: Stream, prefix: bytes, *, values: bool | None = None) -> Itera
     limit = WALK_KEYS
     stream.send(Scan(prefix, None, limit, values))
     while True:
-        page, after = result(stream)
+        page, after, *_ = result(stream)
+        if page and values and len(page[0]) > ITEM_PARTS:
+            page = [item[:ITEM_PARTS] for item in page]  # of a daemon that says more
         if after is not None:
             limit = next_limit(page) if values else limit
             stream.send(Scan(prefix, after, limit, values))

@@ -210,7 +210,7 @@ class Session:
             return
         if self.mechanism.name != b"NULL" and len(self._greeting) >= GREETING_BYTES:
             raise KeyMismatch
-        raise ProtocolError("it closed the connection during the handshake")
+        raise ProtocolError("it ends the handshake, as the endpoint of --publish does")
 
     def pack(self, *parts: bytes) -> bytes:
         """Return a message as bytes to send."""

@@ -1,16 +1,17 @@
 """The family `changes`: what happened since."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
 from kvd.commands.base import Answer, Power, Read, Wait, Write
 from kvd.commands.entry import Milliseconds, Reader, Writer
-from kvd.commands.fields import Option, Prefix, Revision
+from kvd.commands.fields import Key, Option, Prefix, Revision
 from kvd.commands.fields import Wait as WaitMs
-from kvd.limits import CHANGES_LIMIT_DEFAULT, CHANGES_LIMIT_MAX
+from kvd.limits import CHANGES_LIMIT_DEFAULT, CHANGES_LIMIT_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX
 
 ChangesLimit = Annotated[int, Meta(ge=1, le=CHANGES_LIMIT_MAX)]
+HistoryLimit = Annotated[int, Meta(ge=1, le=HISTORY_LIMIT_MAX)]
 
 
 class Changes(Read, tag="CHANGES"):
@@ -34,6 +35,24 @@ class Changes(Read, tag="CHANGES"):
         if self.wait_ms and not changes and upto == entries.revision:
             return Wait(upto, prefix, self.wait_ms)
         return Answer(upto, changes)
+
+
+class History(Read, tag="HISTORY"):
+    """Return a page of the changes of a key, the newest first.
+
+    Give the second part of the result as BEFORE to go on; nil: there are no more. A page that looked through many
+    changes of other keys may be short, or empty, and still have a next one. Changes that are no longer kept are left
+    out.
+    """
+
+    examples = ("HISTORY city", "HISTORY city BEFORE 41 LIMIT 10")
+    key: Key
+    before: Annotated[Revision | None, Option("BEFORE", "n")] = None
+    limit: Annotated[HistoryLimit | None, Option("LIMIT", "n")] = None
+
+    def run(self, entries: Reader, now: Milliseconds) -> list[Any]:  # noqa: ARG002
+        """Return [changes, next]."""
+        return list(entries.changes_of(self.key, self.before, self.limit or HISTORY_LIMIT_DEFAULT))
 
 
 class Compact(Write, tag="COMPACT"):

@@ -37,6 +37,17 @@ class Entry(Head, frozen=True, gc=False):
 
     value: bytes
 
+    @property
+    def size(self) -> int:
+        """Return the value's length in bytes."""
+        return len(self.value)
+
+
+class Sized(Head, frozen=True, gc=False):
+    """An entry with the size of its value in place of the value, which is not read."""
+
+    size: int
+
 
 class Change(Struct, array_like=True, frozen=True, gc=False):
     """One change as it is published and as CHANGES returns it.
@@ -211,6 +222,9 @@ class Reader(Protocol):
     def heads(self, span: Span) -> Iterator[Head]:
         """Yield what `scan` does, without values: large ones are not read."""
 
+    def sizes(self, span: Span) -> Iterator[Sized | Entry]:
+        """Yield what `heads` does, each with the size of its value."""
+
     def first(self, prefix: bytes) -> Entry | None:
         """Return the first entry whose key begins with the prefix. Keys that ended before it do not make it slower."""
 
@@ -221,6 +235,12 @@ class Reader(Protocol):
         """Return the matching changes after `since`, and the revision up to which they are all there.
 
         Raises Compacted when changes after `since` are gone, BadArgument when `since` is still to come.
+        """
+
+    def changes_of(self, key: bytes, before: int | None, limit: int) -> tuple[list[Change], int | None]:
+        """Return the kept changes of a key, newest first, and the `before` that continues them (None: the end).
+
+        `before` is a revision: only changes with a lower one are returned.
         """
 
 

@@ -241,3 +241,44 @@ class Append(Write, tag="APPEND"):
             raise TooLarge(f"the value would be {len(value)} bytes; at most {VALUE_BYTES_MAX} are allowed")
         entries.put(self.key, value, expires=None if entry is None else entry.expires)
         return len(value)
+
+
+class GetRange(Read, tag="GETRANGE"):
+    """Return a part of a value, or nil if there is no such key.
+
+    The part begins with the byte numbered start and ends with the one numbered end. The first byte has the number 0; a
+    negative number counts from the end: -1 is the last byte. A range that lies outside the value is empty.
+    """
+
+    examples = ("GETRANGE log 0 99", "GETRANGE log -100 -1")
+    key: Key
+    start: Integer
+    end: Integer
+
+    def run(self, entries: Reader, now: Milliseconds) -> bytes | None:  # noqa: ARG002
+        """Return that part of the value."""
+        value = entries.value(self.key)
+        return None if value is None else part_of(value, self.start, self.end)
+
+
+def part_of(value: bytes, start: int | None, end: int | None) -> bytes:
+    """Return the bytes from `start` to `end`, included, as GETRANGE counts them; None is the first or the last byte."""
+    first = start or 0
+    last = -1 if end is None else end
+    if first < 0:
+        first = max(0, first + len(value))
+    if last < 0:
+        last = max(-1, last + len(value))
+    return value[first : last + 1]
+
+
+class StrLen(Read, tag="STRLEN"):
+    """Return the length of a value in bytes, or nil."""
+
+    examples = ("STRLEN log",)
+    key: Key
+
+    def run(self, entries: Reader, now: Milliseconds) -> int | None:  # noqa: ARG002
+        """Return the length."""
+        value = entries.value(self.key)
+        return None if value is None else len(value)

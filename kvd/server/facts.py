@@ -13,6 +13,7 @@ import zmq
 from kvd import wire
 from kvd.commands import COMMANDS, syntax_of
 from kvd.errors import BadArgument, UnknownCommand
+from kvd.features import FEATURES
 from kvd.limits import MEMORY_TIGHT_BYTES, PUBLISH_QUEUE_MAX
 from kvd.server.memory import resident_bytes
 from kvd.server.slowlog import SlowLog
@@ -133,6 +134,7 @@ def server_facts(server: "Server") -> dict[str, Any]:
     return {
         "version": VERSION,
         "protocol": wire.VERSION,
+        "features": list(FEATURES),
         **process_facts(),
         "memory_bytes": resident_bytes(),
         "uptime_ms": server.clock.now() - server.started,

@@ -7,7 +7,6 @@ Time comes in as an argument, in Unix milliseconds.
 import os
 from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from kvd.commands.entry import (
     Head,
     Milliseconds,
     Remembered,
+    Sized,
     Span,
     Staged,
     more_of,
@@ -34,7 +34,9 @@ from kvd.limits import (
     WAL_PARTS,
 )
 from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_path
+from kvd.storage.due import BEGIN, Due
 from kvd.storage.folder import Folder
+from kvd.storage.history import History
 from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
@@ -134,6 +136,7 @@ class Store(Upkeep):
         self.entries = mark.entries
         self.sqlite_version = sqlite3.sqlite_version
         self.memory = Memory(mark.revision)
+        self.search = Due(self.memory, self.table)
         self.records.beyond = self.table.end()
         self.misses = 0
         self.load_overlay(mark, head.last)
@@ -228,6 +231,11 @@ class Store(Upkeep):
         with refusals():
             yield from self.memory.scan(self.table.heads(span), span)
 
+    def sizes(self, span: Span = ALL) -> Iterator[Sized | Entry]:
+        """Yield what `heads` does, each with the size of its value."""
+        with refusals():
+            yield from self.memory.scan(self.table.sizes(span), span)
+
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries live at this time have keys that begin with the prefix."""
         if prefix:
@@ -238,20 +246,36 @@ class Store(Upkeep):
             count = self.entries
         return count - sum([key.startswith(prefix) for key in self.all_due(now)])
 
+    def head(self, key: bytes) -> Head | None:
+        """Return the entry of a key, expired or not, without reading or keeping its value; raises Corrupt."""
+        entry = self.memory.records.get(key)
+        if entry is not MISSING:
+            return entry
+        with refusals():
+            return self.table.head(key)
+
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
         """Return the matching changes after `since`, all up to the revision returned; bounded, see limits."""
         with refusals():
             return self.journal.changes(since, self.revision, prefix, limit)
 
+    def changes_of(self, key: bytes, before: int, floor: int, limit: int) -> tuple[list[Change], int | None]:
+        """Return the changes of a key below `before` and above `floor`, newest first, and the next `before`."""
+        entry = self.get(key)
+        newest = self.records.revision(key) if entry is None else entry.revision
+        with refusals():
+            return History(self.journal.db, key, floor).page(before, newest, limit)
+
     def due(self, now: Milliseconds, limit: int, skip: Container[bytes] = ()) -> list[bytes]:
         """Return keys whose time has come, at most `limit`, those due the longest first within memory and disk."""
-        return list(islice((key for key in self.all_due(now) if key not in skip), limit))
+        with refusals():
+            return self.search.keys(now, limit, skip)
 
     def all_due(self, now: Milliseconds) -> Iterator[bytes]:
         """Yield all keys whose time has come."""
-        yield from self.memory.due(now)
+        yield from self.memory.all_due(now)
         with refusals():
-            yield from (key for key in self.table.due(now) if not self.memory.covers(key))
+            yield from (key for _, key in self.table.due(now, BEGIN) if not self.memory.covers(key))
 
     def remembered(self, token: bytes) -> Remembered | None:
         """Return what is kept under a token, however old."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -11,7 +12,7 @@ from sqlite_utils import Database, Migrations
 from sqlite_utils.utils import sqlite3
 
 from kvd import core
-from kvd.commands.entry import SET, Entry, Head, Milliseconds, Span, prefix_end
+from kvd.commands.entry import SET, Entry, Head, Milliseconds, Sized, Span, prefix_end
 from kvd.errors import Corrupt
 from kvd.storage.checksum import is_whole, is_whole_head, mark_seal
 from kvd.storage.database import Connection, connect_migrated, free_bytes, opened
@@ -22,6 +23,7 @@ MIGRATIONS = Migrations("kvd.table")
 
 COLUMNS = "key, value, revision, created, expires, head, checksum"
 HEAD_COLUMNS = "key, revision, created, expires, head"
+SIZE_COLUMNS = f"{HEAD_COLUMNS}, length(value)"  # of a blob SQLite reads the length from the row's head
 SELECT = f"SELECT {COLUMNS} FROM entry WHERE key = ?"  # noqa: S608  # 5-7 us
 SELECT_LAST = f"SELECT {HEAD_COLUMNS} FROM entry ORDER BY key DESC LIMIT 1"  # noqa: S608
 MANY = 100
@@ -30,13 +32,16 @@ SELECT_MANY = (
     "SELECT key, CASE WHEN length(value) <= ? THEN value END, revision, created, expires, head, checksum"  # noqa: S608
     f" FROM entry WHERE key IN ({', '.join('?' * MANY)})"
 )
-SCAN_FROM = "SELECT {} FROM entry WHERE key >= ? ORDER BY key"
-SCAN_SPAN = "SELECT {} FROM entry WHERE key >= ? AND key < ? ORDER BY key"
-DESCENDING = " DESC"
+# A walk has one bound in SQL and ends in Python. To compare a key with a second bound SQLite reads the whole row:
+# 0.3 ms for a value of 1 MB, instead of 2 us.
+SCAN_UP = "SELECT {} FROM entry WHERE key >= ? ORDER BY key"
+SCAN_DOWN = "SELECT {} FROM entry WHERE key < ? ORDER BY key DESC"
+SCAN_ALL_DOWN = "SELECT {} FROM entry WHERE ? IS NULL ORDER BY key DESC"
 COUNT_FROM = "SELECT count(*) FROM entry WHERE key >= ?"
 COUNT_SPAN = "SELECT count(*) FROM entry WHERE key >= ? AND key < ?"
 # Only entries that expire are in this index, the first to go first.
-DUE = "SELECT key FROM entry WHERE expires <= ? ORDER BY expires, key"
+DUE = "SELECT expires, key FROM entry WHERE expires <= ? AND (expires, key) > (?, ?) ORDER BY expires, key"
+SELECT_HEAD = f"SELECT {HEAD_COLUMNS} FROM entry WHERE key = ?"  # noqa: S608
 
 
 @MIGRATIONS()
@@ -100,6 +105,11 @@ class Table:
         row = self.db.execute(SELECT, (key,)).fetchone()
         return None if row is None else checked(row)
 
+    def head(self, key: bytes) -> Head | None:
+        """Return the entry of a key without its value, which is not read; raises Corrupt when it is damaged."""
+        row = self.db.execute(SELECT_HEAD, (key,)).fetchone()
+        return None if row is None else checked_head(row)
+
     def read_into(self, known: Records, keys: list[bytes]) -> None:
         """Take what the table says of keys into what is known, but large values. Raises Corrupt."""
         if self.compiled is None or isinstance(known, PlainRecords) or not self.is_read(known, keys):
@@ -137,12 +147,25 @@ class Table:
         """Yield entries without their values, which are not read, as `scan` does."""
         return map(checked_head, self.walk(HEAD_COLUMNS, span))
 
+    def sizes(self, span: Span) -> Iterator[Sized]:
+        """Yield entries with the sizes of their values, which are not read, as `scan` does."""
+        return map(checked_size, self.walk(SIZE_COLUMNS, span))
+
     def walk(self, columns: str, span: Span) -> Iterator[Any]:
-        """Yield the rows of a span, in its order."""
-        sql, bounds = (SCAN_FROM, (span.start,)) if span.end is None else (SCAN_SPAN, (span.start, span.end))
-        order = DESCENDING if span.is_reverse else ""
-        with closing(self.db.execute(sql.format(columns) + order, bounds)) as cursor:
-            yield from cursor
+        """Yield the rows of a span, in its order. The key is the first column."""
+        start, end, is_reverse = span
+        if is_reverse:
+            sql, bound = SCAN_ALL_DOWN if end is None else SCAN_DOWN, end
+        else:
+            sql, bound = SCAN_UP, start
+        with closing(self.db.execute(sql.format(columns), (bound,))) as cursor:
+            if is_reverse:
+                # A damaged key of another type comes before all bytes: whoever checks the row says so.
+                yield from takewhile(lambda row: type(row[0]) is not bytes or row[0] >= start, cursor)
+            elif end is not None:
+                yield from takewhile(lambda row: row[0] < end, cursor)
+            else:
+                yield from cursor
 
     def count(self, prefix: bytes) -> tuple[int, Mark]:
         """Return how many keys begin with the prefix, and how far the fold had come then."""
@@ -162,11 +185,10 @@ class Table:
         except (Corrupt, sqlite3.Error):
             return None
 
-    def due(self, now: Milliseconds) -> Iterator[bytes]:
-        """Yield the keys whose time has come, the longest due first."""
-        with closing(self.db.execute(DUE, (now,))) as cursor:
-            for (key,) in cursor:
-                yield key
+    def due(self, now: Milliseconds, after: tuple[Milliseconds, bytes]) -> Iterator[tuple[Milliseconds, bytes]]:
+        """Yield expiry and key of what is due and behind `after`, the longest due first."""
+        with closing(self.db.execute(DUE, (now, *after))) as cursor:
+            yield from cursor
 
     def free_bytes(self) -> int:
         """Return how many bytes of the file can be used again."""
@@ -218,6 +240,13 @@ def checked_head(row: tuple[bytes, int, int, int | None, int]) -> Head:
     if not is_whole_head(head, revision, SET, key, created, expires):
         raise damaged(key)
     return Head(key, revision, created, expires)
+
+
+def checked_size(row: tuple[bytes, int, int, int | None, int, int]) -> Sized:
+    """Return the entry in a row that was read with the size of its value; raise Corrupt as `checked_head` does."""
+    *head, size = row
+    found = checked_head(tuple(head))  # type: ignore[arg-type]  # of the same columns
+    return Sized(found.key, found.revision, found.created, found.expires, size)
 
 
 def damaged(key: bytes) -> Corrupt:

@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-from collections.abc import Iterable
 from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
@@ -11,19 +10,19 @@ from typing import Any
 import click
 
 from kvd.client.stream import DEFAULT_ENDPOINT
-from kvd.errors import KvdError
+from kvd.errors import Conflict, KvdError
 from kvd.version import VERSION
-from kvsh.cli import params
+from kvsh.cli import params, ways
 from kvsh.grammar.vocabulary import Mistake
-from kvsh.script.outcome import BROKEN_IO, INTERRUPTED, USAGE, Failure, exit_code, failure_document, sentence
+from kvsh.script.outcome import BROKEN_IO, CONFLICT, INTERRUPTED, USAGE, Failure, exit_code, failure_document, sentence
 from kvsh.script.output import Output
-from kvsh.script.settings import POOR_TERMINALS, Settings
+from kvsh.script.settings import Settings
 
-MODES = ("scan", "stat", "latency", "bench", "bigkeys")
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVSH", "allow_interspersed_args": False}
 EPILOG = """Without COMMAND, commands are read from -f FILE or a pipe, one a line; at a terminal kvsh prompts for them.
-`kvsh help` lists the commands. Each option can be set as KVSH_OPTION in the environment, and the lasting ones in
-$XDG_CONFIG_HOME/kvsh/config.toml.
+`kvsh help` lists the commands. In the environment KVSH_URL, KVSH_PROFILE, KVSH_LOCAL, KVSH_KEY, KVSH_SERVER_KEY,
+KVSH_TIMEOUT, KVSH_FORMAT, KVSH_ECHO, KVSH_PROGRESS, KVSH_VI and KVSH_NO_COLOR set the options of these names; most can
+also stand in $XDG_CONFIG_HOME/kvsh/config.toml. `kvsh -- set k "$v"` stores any value, one that is -x too.
 
 Exit codes: 0 all well, 1 get/exists/entry: no such key, 2 usage or parse error, 3 the daemon is not reached or the
 outcome unknown, 4 refused, 5 conflict, 74 the output cannot be written, 130 interrupted, 141 the reader of the output
@@ -54,15 +53,33 @@ is gone. A script exits with its first failure's code."""
 @click.option(
     "--terminal", "shortcut", flag_value="terminal", help="For reading (the default at a terminal).", **params.NO_ENV
 )
+@click.option(
+    "--pretty",
+    "shortcut",
+    flag_value="pretty",
+    help="JSON values indented, binary ones as a hex dump.",
+    **params.NO_ENV,
+)
+@click.option(
+    "-0", "--nul", "shortcut", flag_value="nul", help="As --raw, with NUL bytes for newlines.", **params.NO_ENV
+)
 @click.option("-n", "no_newline", is_flag=True, help="No newline after the result.", **params.NO_ENV)
-@click.option("-q", "quiet", is_flag=True, help="Do not write the result: the exit code tells.", **params.NO_ENV)
+@click.option(
+    "-q",
+    "quiet",
+    is_flag=True,
+    help="Write no result, and nothing about a CONFLICT: the exit code tells.",
+    **params.NO_ENV,
+)
 @click.option("-e", "stop_on_error", is_flag=True, help="Run nothing after a line that fails.", **params.NO_ENV)
 @click.option(
-    "-x", "last_from_stdin", is_flag=True, help="The last argument is read from standard input.", **params.NO_ENV
+    "-x",
+    "last_from_stdin",
+    is_flag=True,
+    help="Read the last argument from standard input; also as the last word.",
+    **params.NO_ENV,
 )
-@click.option(
-    "-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND so many times.", **params.NO_ENV
-)
+@click.option("-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND N times.", **params.NO_ENV)
 @click.option(
     "-i",
     "interval",
@@ -71,7 +88,7 @@ is gone. A script exits with its first failure's code."""
     **params.NO_ENV,
 )
 @click.option("--echo", is_flag=True, help="Write each command of a script before its result.")
-@click.option("--dry-run", is_flag=True, help="Check a script's lines without running them.", **params.NO_ENV)
+@click.option("--dry-run", is_flag=True, help="Check a command or a script, and send nothing.", **params.NO_ENV)
 @click.option(
     "--progress/--no-progress", default=None, help="Tell how far a script is (default: long files at a terminal)."
 )
@@ -107,49 +124,43 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 
     Examples: kvsh set city Ahmedabad; kvsh get city; kvsh < commands.kv; kvsh --local .data
     """
-    words, options = params.trailing(words, options)
-    mode = chosen_mode(words, options)
+    given = ways.given_by_flag(context)
+    words, options, trailing = params.trailing(words, options)
+    way = ways.chosen(words, options)
+    ways.check(context, way, given | trailing, options)
     if options["completion"]:
         return int(import_module("kvsh.cli.completion").print_source(options["completion"]))
+    options = params.one_daemon(context, options, given)
     settings = params.settings_of(context, options)
-    output = Output(is_terminal=os.isatty(1) and settings.form in ("raw", "csv"))
+    output = Output(is_terminal=os.isatty(1) and settings.form in ("raw", "csv", "nul"))
     with ExitStack() as stack:
         try:
-            if options["local"] is not None:
+            if options["local"] is not None and not settings.dry_run:
                 local_daemon = import_module("kvsh.cli.local").local_daemon  # costs 6 ms: only here
                 settings = settings._replace(url=stack.enter_context(local_daemon(options["local"])))
-            return way_in(words, mode, options, settings, output)
+            return enter(way, words, options, settings, output)
+        except Conflict as failure:
+            return CONFLICT if settings.quiet else failed(failure, settings, output)
         except (Mistake, KvdError) as failure:
             return failed(failure, settings, output)
+        except KeyboardInterrupt:  # click would write a newline, also where no ^C is echoed
+            return INTERRUPTED
 
 
-def chosen_mode(words: Iterable[str], options: dict[str, Any]) -> str | None:
-    """Return the mode that is asked for. Raises UsageError when there is one more thing asked for."""
-    asked = [f"--{mode}" for mode in MODES if options[mode] not in (None, False)]
-    others = ["-f"] * (options["file"] is not None) + ["a command"] * bool(words)
-    if len(asked) + len(others) > 1:
-        raise click.UsageError(f"{' and '.join([*asked, *others])} exclude each other")
-    for flag, name in (("-x", "last_from_stdin"), ("-n", "no_newline"), ("-r", "repeat"), ("-i", "interval")):
-        if options[name] and not words and not (asked and name in ("repeat", "interval")):
-            raise click.UsageError(f"{flag} belongs to a command, and there is none")
-    return asked[0].removeprefix("--") if asked else None
-
-
-def way_in(
-    words: tuple[str, ...], mode: str | None, options: dict[str, Any], settings: Settings, output: Output
-) -> int:
-    """Take one of the ways in, and load only what it needs; return the exit code. Raises Mistake, KvdError."""
-    if words:
+def enter(way: str, words: tuple[str, ...], options: dict[str, Any], settings: Settings, output: Output) -> int:
+    """Take a way in, and load only what it needs; return the exit code. Raises Mistake, KvdError."""
+    if way == ways.COMMAND:
         return int(import_module("kvsh.cli.oneshot").run_words(words, settings, output))
     gc.freeze()
     gc.enable()  # from here on it may take long
-    if mode is not None:
-        return int(import_module(f"kvsh.modes.{mode}").run(settings, output, options[mode]))
-    if options["file"] is not None or not os.isatty(0):
+    if way == ways.SCRIPT:
         return int(import_module("kvsh.cli.piped").run_script(options["file"], settings, output))
-    is_poor = os.environ.get("TERM", "") in POOR_TERMINALS or not os.isatty(1)
-    room = "kvsh.repl.plain" if is_poor else "kvsh.repl.prompt"
-    return int(import_module(room).run(settings, output))  # asyncio and prompt_toolkit cost 80 ms
+    if way in (ways.PROMPT, ways.PLAIN):
+        room = "kvsh.repl.prompt" if way == ways.PROMPT else "kvsh.repl.plain"
+        return int(import_module(room).run(settings, output))  # asyncio and prompt_toolkit cost 80 ms
+    mode = way.removeprefix("--")
+    settings = settings._replace(form="terminal") if settings.form == "pretty" else settings
+    return int(import_module(f"kvsh.modes.{mode}").run(settings, output, options[mode]))
 
 
 def failed(failure: Failure, settings: Settings, output: Output) -> int:
@@ -174,11 +185,15 @@ def main() -> int:
     """Run kvsh; return the exit code. A closed pipe ends it as it ends every filter (141); Ctrl-C gives 130."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         fill_descriptors()
         if "_KVSH_COMPLETE" in os.environ:  # click asks for the class of the shell before it reads any option
             import_module("kvsh.cli.completion")
         code = int(command.main(standalone_mode=False) or 0)
     except click.ClickException as error:
+        if isinstance(error, click.BadParameter):
+            params.name_variable(error)
         error.show()
         code = USAGE
     except (click.Abort, KeyboardInterrupt):

@@ -14,12 +14,13 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from kvd.client.stream import Stream
+from kvd.commands import Command
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
 from kvsh.cli import params
 from kvsh.cli.params import TRAILING, as_words
 from kvsh.cli.trailing import is_command, lacks_word, taken
-from kvsh.grammar.places import Place, argument_place, command_place
+from kvsh.grammar.places import NAMED, Place, argument_place, command_place
 from kvsh.grammar.shell import SHELL_WORDS, Help, Watch
 from kvsh.grammar.stems import shared, stems
 from kvsh.grammar.vocabulary import known_of, lookup
@@ -61,9 +62,11 @@ def key_items(stemmed: Sequence[bytes], keys: Sequence[bytes]) -> list[Item]:
 
 def looked_up(context: click.Context, place: Place) -> tuple[list[bytes], list[bytes]]:
     """Return what several of the keys that fit begin with if the place is a prefix's, and the keys."""
-    if place.kind not in ("key", "prefix"):
+    if place.kind not in ("key", "prefix", *NAMED):
         return [], []
     try:
+        if place.kind in NAMED:
+            return [], live_names(context, NAMED[place.kind], place.typed.value)
         keys = live_keys(context, place.typed.value)
     except (KvdError, ValueError, OSError, click.UsageError):  # no answer, no endpoint, no certificate, no pair of them
         return [], []
@@ -107,7 +110,7 @@ def option_items(context: click.Context, option: click.Option, incomplete: str) 
         return [CompletionItem(incomplete, PATHS[option.metavar])]
     if option.name == "profile":
         path = params.config_path()
-        profiles = import_module("kvsh.cli.profile").read(path)[1].get("profiles", {})
+        profiles = import_module("kvsh.cli.profile").read(path).profiles
         return [CompletionItem(name) for name in profiles if name.startswith(incomplete)]
     if option.name == "scan":
         return key_items(*looked_up(context, Place(Word(os.fsencode(incomplete)), kind="prefix")))
@@ -123,7 +126,7 @@ def live_keys(context: click.Context, prefix: bytes) -> list[bytes]:
     connection = connection_of(context)
     if connection is None:
         return []
-    wait = min(max(WAIT_S_MIN, ANSWERED_S - process_age_s()), WAIT_S_MAX)
+    wait = wait_s()
     until = time.monotonic() + wait
     with Stream(timeout=wait, **connection) as stream:
         found: list[bytes]
@@ -135,6 +138,21 @@ def live_keys(context: click.Context, prefix: bytes) -> list[bytes]:
                 break
             found += later
     return found
+
+
+def live_names(context: click.Context, command: Command, start: bytes) -> list[bytes]:
+    """Return the names that begin so of a map that a command returns. Raises KvdError as `live_keys` does."""
+    connection = connection_of(context)
+    if connection is None:
+        return []
+    with Stream(timeout=wait_s(), **connection) as stream:
+        found: dict[str, Any] = stream.answer(command).result
+    return [name.encode() for name in found if name.startswith(os.fsdecode(start))]
+
+
+def wait_s() -> float:
+    """Return how long to wait for the daemon."""
+    return min(max(WAIT_S_MIN, ANSWERED_S - process_age_s()), WAIT_S_MAX)
 
 
 def process_age_s() -> float:

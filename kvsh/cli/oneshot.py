@@ -2,22 +2,27 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from typing import Any
 
 from kvd.client.stream import Stream
-from kvd.commands import Command
+from kvd.commands import Command, Write
+from kvd.errors import NOT_EXECUTED, UNKNOWN
 from kvsh.cli.params import as_words
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
-from kvsh.grammar.vocabulary import Mistake
-from kvsh.render import FORMATS
-from kvsh.script.outcome import ABSENT, WELL
+from kvsh.grammar.vocabulary import Mistake, name_shown
+from kvsh.render import FORMATS, safe_pieces
+from kvsh.render.data import json_error
+from kvsh.script.outcome import ABSENT, INTERRUPTED, WELL
 from kvsh.script.output import Output
 from kvsh.script.settings import Settings
 from kvsh.words import Word
 
 CHUNK_BYTES = 1024 * 1024
+MAY_RUN = "it may have been executed, or may be yet"
+READING = "kvsh: the last argument is read from the terminal, up to Ctrl-D (`kvsh -- set k -x` stores -x)"
 # One-shot commands that tell by their exit code whether there is such a key (a documented contract).
 FINDERS = ("GET", "EXISTS", "ENTRY")
 
@@ -26,20 +31,38 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
     """Run the command that the arguments are; return the exit code. Raises Mistake, KvdError."""
     words = as_words(arguments)
     if settings.last_from_stdin:
+        if os.isatty(0):
+            output.message(READING)
         words.append(Word(read_all(0), quoted=True))
-    command = command_of(words)
+    command = command_in(words)
     if isinstance(command, shell.ShellWord):
         return act(command, settings, output)
-    return run_repeated(command, settings, output)
+    return WELL if settings.dry_run else run_repeated(command, settings, output)
+
+
+def command_in(words: Sequence[Word]) -> Command:
+    """Return the command that words are; raises Mistake, about the option that does not exist if one is the cause."""
+    try:
+        return command_of(words)
+    except Mistake as mistake:
+        texts = [os.fsdecode(word.value) for word in words]
+        unknown = import_module("kvsh.cli.trailing").unknown_option(texts)
+        if unknown is None:
+            raise
+        name, shown = texts[0].upper(), name_shown(os.fsencode(unknown))
+        raise Mistake(f"{name} has no place for {shown}, and no option is called so", mistake.usage) from None
 
 
 def run_repeated(command: Command, settings: Settings, output: Output) -> int:
     """Run a command of the daemon's as often as asked; return the last exit code. Raises KvdError."""
-    with Stream(**settings.connection) as stream:
-        code = run(stream, command, settings, output)
-        for _ in range((settings.repeat or 1) - 1):
-            time.sleep(settings.interval or 0)
+    with Stream(**settings.stream) as stream:
+        try:
             code = run(stream, command, settings, output)
+            for _ in range((settings.repeat or 1) - 1):
+                time.sleep(settings.interval or 0)
+                code = run(stream, command, settings, output)
+        except KeyboardInterrupt:
+            return interrupted(stream, command, settings, output)
     return code
 
 
@@ -47,9 +70,22 @@ def run(stream: Stream, command: Command, settings: Settings, output: Output) ->
     """Run a command once; raises KvdError."""
     result = stream.answer(command).result
     if not settings.quiet:
-        data = FORMATS[settings.form](command, result)
-        write(data.removesuffix(b"\n") if settings.no_newline else data, settings, output)
+        write(command, result, settings, output)
     return ABSENT if command.command_name() in FINDERS and not_found(result) else WELL
+
+
+def interrupted(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
+    """Tell what Ctrl-C means for a write that was under way; return the exit code."""
+    text = ""
+    if isinstance(command, Write) and stream.in_flight:
+        is_sent = stream.is_reply_awaited
+        text = f"{command.command_name()}: interrupted: {MAY_RUN if is_sent else 'it was not sent'}"
+        if settings.form == "json":
+            output.data(json_error("INTERRUPTED", text, UNKNOWN if is_sent else NOT_EXECUTED))
+    lines = [""] * os.isatty(2) + [f"kvsh: {text}"] * bool(text)  # the terminal has echoed ^C
+    if lines:
+        output.message("\n".join(lines))
+    return INTERRUPTED
 
 
 def not_found(result: object) -> bool:
@@ -59,20 +95,63 @@ def not_found(result: object) -> bool:
 
 def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
     """Do what a word of the shell says, for the few that mean something on their own; raises Mistake, KvdError."""
+    if not isinstance(command, shell.Watch | shell.Help):
+        raise Mistake(f"{command.command_name()} works in a script or at the prompt")
+    check_options(command, settings)
+    if settings.dry_run:
+        return WELL
     if isinstance(command, shell.Watch):
         return int(import_module("kvsh.cli.watching").watch(command, settings, output))
-    if not isinstance(command, shell.Help):
-        raise Mistake(f"{command.command_name()} works in a script or at the prompt")
-    write(import_module("kvsh.script.help").help_text(command).encode(), settings, output)
+    if not settings.quiet:
+        write(command, import_module("kvsh.script.help").help_text(command), settings, output)
     return WELL
 
 
-def write(data: bytes, settings: Settings, output: Output) -> None:
-    """Write a result; at a terminal a long one through the pager."""
-    is_paged = settings.pager and settings.form == "terminal"
-    if not (is_paged and import_module("kvsh.script.pager").show_long(data)):
-        output.data(data)
-        output.flush()
+def check_options(command: shell.ShellWord, settings: Settings) -> None:
+    """Raise Mistake for an option that has no effect on a word of the shell."""
+    has_result = isinstance(command, shell.Help)
+    asked = {
+        "-r": settings.repeat is not None,
+        "-n": settings.no_newline and not has_result,
+        "-q": settings.quiet and not has_result,
+        "-0": settings.form == "nul" and not has_result,
+    }
+    for flag in [flag for flag, is_asked in asked.items() if is_asked]:
+        raise Mistake(f"{flag} has no effect on {command.command_name()}: leave it out")
+
+
+def write(command: Command, result: Any, settings: Settings, output: Output) -> None:
+    """Write a result; at a terminal piece by piece, and a long one through the pager."""
+    if not os.isatty(output.data_fd):
+        output.data(FORMATS[settings.form](command, result).removesuffix(end_of(settings)))
+    elif not (settings.pager and is_paged(lambda: pieces(command, result, settings), settings)):
+        for piece in pieces(command, result, settings):
+            output.safe_data(piece)
+    output.flush()
+
+
+def is_paged(make: Callable[[], Iterator[bytes]], settings: Settings) -> bool:
+    """Show a text through the pager if it is longer than the screen; return whether that was done."""
+    return bool(import_module("kvsh.script.pager").show_long(make, settings.pager_command))
+
+
+def end_of(settings: Settings) -> bytes:
+    """Return what is left out at the end of a result."""
+    return (b"\0" if settings.form == "nul" else b"\n") if settings.no_newline else b""
+
+
+def pieces(command: Command, result: Any, settings: Settings) -> Iterator[bytes]:
+    """Yield a result for a terminal, without its end if so asked; a pretty one has colours."""
+    if settings.form == "pretty" and settings.color:
+        lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
+        found = iter([bytes(import_module("kvsh.script.looks").painted_lines(lines))])
+    else:
+        found = safe_pieces(settings.form, command, result)
+    last = b""
+    for piece in found:
+        yield last
+        last = piece
+    yield last.removesuffix(end_of(settings))
 
 
 def read_all(fd: int) -> bytes:

@@ -17,10 +17,11 @@ def run_script(file: str | None, settings: Settings, output: Output) -> int:
     """Run a script; return the exit code. Raises Mistake when the file cannot be read."""
     with ExitStack() as stack:
         fd = stack.enter_context(opened(file)) if file not in (None, "-") else 0
-        stream = stack.enter_context(Stream(**settings.connection))
-        is_told = os.isatty(2) and not os.isatty(1) if settings.progress is None else settings.progress
+        stream = stack.enter_context(Stream(**settings.stream))
+        is_usual = os.isatty(2) and not os.isatty(1) and not settings.quiet
         after_s = LONG_S if settings.progress is None else 0.0
-        output.progress = Progress(is_shown=is_told and not settings.quiet, after_s=after_s)
+        is_shown = is_usual if settings.progress is None else settings.progress
+        output.progress = Progress(is_shown=is_shown, after_s=after_s)
         script = Script(
             stream,
             output,

@@ -7,87 +7,184 @@ url = "tcp://10.0.0.5:7411"
 color = "red"
 """
 
+import os
 import re
 import tomllib
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from operator import eq
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
+from kvd.client.endpoints import parse_endpoints
 from kvsh.cli.params import Seconds
+from kvsh.cli.preferences import PREFERENCES, Complaint, preferred, wrong_preference
 
-# What may stand in the file: the options that last, and the prompt's colour.
+# What may stand in the file: the options that last, and the preferences of the prompt.
 LASTING = ("url", "key", "server-key", "timeout", "format", "echo", "progress", "vi", "pager", "no-color")
-COLORS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "gray")
 FILES = ("key", "server-key")
 PARAMETERS = {"format": "form"}
+SETTINGS = (*LASTING, *PREFERENCES)
+TABLES = ("profile", "profiles")
+EXAMPLE = 'url = "tcp://127.0.0.1:7411"'
+HEADER = re.compile(r"\s*\[\[?(.*?)\]\]?\s*(?:#.*)?$")
+NAME = re.compile(r"""("[^"]*"|'[^']*')|([A-Za-z0-9_-]++)""")
+SETTING = re.compile(rf"\s*(?:{NAME.pattern}|\s*\.\s*)+(?=\s*=)")
 NAMED = {bool: "true or false", str: "a text in quotes", int | float: "a number of seconds"}
+
+
+class File(NamedTuple):
+    """A configuration file: where it is, its text, and its tables."""
+
+    path: str
+    text: str
+    top: dict[str, Any]
+
+    @property
+    def profiles(self) -> dict[str, dict[str, Any]]:
+        """Return the profiles by name; what is no profile is left out."""
+        found = self.top.get("profiles")
+        return {name: each for name, each in found.items() if isinstance(each, dict)} if isinstance(found, dict) else {}
+
+    def where(self, *keys: str) -> str:
+        """Return the place of a setting as `path:line`."""
+        return f"{self.path}:{line_of(self.text, keys)}"
 
 
 def load(context: click.Context, path: str, name: str | None) -> str | None:
     """Make a file's settings the defaults of the options; return the profile's name. Raises UsageError."""
-    text, settings = read(path)
-    profiles = settings.pop("profiles", {})
-    default = settings.pop("profile", None)
-    if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
-        raise click.UsageError(f"{path}: profiles are tables: [profiles.NAME]")
-    wrong = [
-        f"{path}:{line_of(text, key, within)}: {complaint}"
-        for within, table in [(None, settings), *profiles.items()]
-        for key, value in table.items()
-        if (complaint := wrong_about(context, key, value))
-    ]
-    if wrong:
+    file = read(path)
+    if wrong := [*wrong_tables(file), *wrong_settings(context, file)]:
         raise click.UsageError("\n".join(wrong))
-    name = name or default
-    if name is not None and name not in profiles:
-        known = ", ".join(profiles) or "none"
-        raise click.UsageError(f"there is no profile {name!r} in {path}; it has: {known}")
-    chosen = {**settings, **(profiles[name] if name else {})}
-    context.obj = {"color": chosen.pop("color", None)}
-    context.default_map = {parameter_of(key): located(path, key, value) for key, value in chosen.items()}
+    name = name or file.top.get("profile")
+    if name is not None and name not in file.profiles:
+        raise click.UsageError(f"{file.where('profile')}: {no_profile(name, list(file.profiles))}")
+    profile = file.profiles[name] if name else {}
+    top = {key: value for key, value in file.top.items() if key not in TABLES}
+    chosen = {key: value for key, value in {**top, **profile}.items() if key not in PREFERENCES}
+    places = {key: file.where(*(("profiles", str(name), key) if key in profile else (key,))) for key in chosen}
+    context.obj = {
+        "preferences": preferred(top, profile),
+        "profile": options_of(path, profile),
+        "places": {parameter_of(key): place for key, place in places.items()},
+    }
+    context.default_map = options_of(path, chosen)
     return name
 
 
-def read(path: str) -> tuple[str, dict[str, Any]]:
-    """Return a file's text and what it says. Raises UsageError."""
+def read(path: str) -> File:
+    """Return a file. Raises UsageError."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        return text, tomllib.loads(text)
+        data = Path(path).read_bytes()
+        text = data.decode("utf-8-sig")
+        return File(path, text, tomllib.loads(text))
     except OSError as error:
         raise click.UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{path} is no TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise click.UsageError(f"{path}:{line}: this is not UTF-8: save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found[1]) if found else text.count("\n") + 1
+        raise click.UsageError(f"{path}:{line}: this is not TOML: {error}; a text has quotes: {EXAMPLE}") from None
+    except RecursionError:
+        raise click.UsageError(f"{path}: brackets are nested too deeply: a line is such as {EXAMPLE}") from None
 
 
-def wrong_about(context: click.Context, key: str, value: Any) -> str | None:
-    """Return what is wrong with a setting, or None."""
-    if key == "color":
-        return None if value in COLORS else f"color is one of {', '.join(COLORS)}"
-    if key not in LASTING:
-        close = get_close_matches(key, [*LASTING, "color"], n=1)
-        return f"there is no setting {key!r}" + (f": did you mean {close[0]!r}?" if close else "")
+def wrong_tables(file: File) -> Iterator[str]:
+    """Yield what is wrong with the tables and with the name of the default profile."""
+    default, profiles = file.top.get("profile", ""), file.top.get("profiles", {})
+    if isinstance(default, dict):
+        name = next(iter(default), "NAME")
+        yield f"{file.where('profile')}: a profile is a table [profiles.{name}], with an s"
+    elif not isinstance(default, str):
+        yield f'{file.where("profile")}: profile is the name of one profile in quotes: profile = "test"'
+    if not isinstance(profiles, dict):
+        yield f"{file.where('profiles')}: profiles are tables: [profiles.NAME]"
+        return
+    for name in profiles.keys() - file.profiles.keys():
+        yield f"{file.where('profiles', name)}: profiles are tables: [profiles.{name}]"
+
+
+def wrong_settings(context: click.Context, file: File) -> Iterator[str]:
+    """Yield what is wrong with the settings, those of the profiles too."""
+    top = {key: value for key, value in file.top.items() if key not in TABLES}
+    tables = [((), top), *[(("profiles", name), each) for name, each in file.profiles.items()]]
+    for within, table in tables:
+        for key, value in table.items():
+            for inner, complaint in wrong_about(context, key, value):
+                yield f"{file.where(*within, key, *inner)}: {complaint}"
+
+
+def no_profile(name: str, names: Sequence[str]) -> str:
+    """Return the sentence for a profile that does not exist."""
+    close = get_close_matches(name, names, n=1)
+    suggestion = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(names) or 'none'}"
+    return f"there is no profile {name!r} in this file: {suggestion}"
+
+
+def wrong_about(context: click.Context, key: str, value: Any) -> Iterator[Complaint]:
+    """Yield what is wrong with a setting: the keys that lead to the place within it, and a sentence."""
+    if key in PREFERENCES:
+        yield from wrong_preference(key, value)
+    elif complaint := wrong_option(context, key, value) if key in LASTING else no_setting(key):
+        yield (), complaint
+
+
+def no_setting(key: str) -> str:
+    """Return the sentence for a setting that does not exist."""
+    close = get_close_matches(key, SETTINGS, n=1)
+    suggestion = f"did you mean {close[0]!r}?" if close else f"the settings are {', '.join(SETTINGS)}"
+    return f"there is no setting {key!r}: {suggestion}"
+
+
+def wrong_option(context: click.Context, key: str, value: Any) -> str | None:
+    """Return what is wrong with a setting that is an option, or None."""
+    if key == "pager" and isinstance(value, str):
+        return None if "\0" not in value else "pager is a command line"
     option = next(each for each in context.command.params if each.name == parameter_of(key))
     kind = {click.types.BoolParamType: bool, Seconds: int | float}.get(type(option.type), str)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        return f"{key} is {NAMED[kind]}"
+        return f"{key} is {NAMED[kind]}" + (", or a command line in quotes" if key == "pager" else "")
+    if key in FILES and (not value or "\0" in str(value)):
+        return f"{key} is the name of a file"
+    return wrong_value(context, option, key, value)
+
+
+def wrong_value(context: click.Context, option: click.Parameter, key: str, value: Any) -> str | None:
+    """Return what is wrong with a setting whose kind is right, or None."""
     try:
         option.type_cast_value(context, value)
+        if key == "url":
+            parse_endpoints(value)
     except click.BadParameter as error:
         return f"{key}: {error.message}"
+    except ValueError as error:
+        return f"{key}: {error}"
     return None
 
 
-def line_of(text: str, key: str, profile: str | None) -> int:
-    """Return the number of the line that sets a key, in a profile or before the first."""
-    table: str | None = None
+def line_of(text: str, keys: Sequence[str]) -> int:
+    """Return the number of the line that sets a key, which its tables lead to, or of the table that it names."""
+    table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\s*profiles\s*\.\s*[\"']?(.*?)[\"']?\s*\]", line):
-            table = header[1]
-        elif table == profile and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+        if header := HEADER.match(line):
+            table = names_in(header[1])
+            is_found = table[: len(keys)] == tuple(keys)
+        else:
+            setting = SETTING.match(line)
+            path = (*table, *names_in(setting[0])) if setting else ()
+            is_found = bool(path) and all(map(eq, path, keys))
+        if is_found:
             return number
     return 1
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names of a dotted key."""
+    return tuple(bare or quoted[1:-1] for quoted, bare in NAME.findall(text))
 
 
 def parameter_of(key: str) -> str:
@@ -95,6 +192,15 @@ def parameter_of(key: str) -> str:
     return PARAMETERS.get(key, key.replace("-", "_"))
 
 
+def options_of(path: str, table: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a table sets, by name. A command line for the pager says that there is one."""
+    return {
+        parameter_of(key): located(path, key, value) if key != "pager" else bool(value)
+        for key, value in table.items()
+        if key not in PREFERENCES
+    }
+
+
 def located(path: str, key: str, value: Any) -> Any:
     """Return a value; a file is found from where the configuration is."""
-    return str(Path(path).parent / Path(value).expanduser()) if key in FILES else value
+    return str(Path(path).parent / os.path.expanduser(value)) if key in FILES else value  # noqa: PTH111  # it never raises

@@ -40,3 +40,12 @@ def lacks_word(texts: Sequence[str]) -> bool:
         return Walk(lookup(words[0].value)).take_all(words[1:]).missing() is not None if words else False
     except Mistake:
         return False
+
+
+def unknown_option(texts: Sequence[str]) -> str | None:
+    """Return the word at the end of a command that is neither an argument nor an option which may stand there."""
+    head = list(texts)
+    while head and head[-1].startswith("-"):
+        head.pop()
+    unknown = [text for text in texts[len(head) :] if text.lstrip("-")[:1].isalpha() and text not in {"-x", *TRAILING}]
+    return unknown[0] if unknown and is_command(head) else None

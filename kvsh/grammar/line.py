@@ -6,11 +6,15 @@ Only bare words say so; quoted they are data. Scripts and arguments know nothing
 import re
 from typing import NamedTuple
 
-from kvsh.grammar.vocabulary import Mistake
+from kvsh.grammar.vocabulary import Mistake, name_shown
 from kvsh.words import Unbalanced, Word, split
 
-COUNT = re.compile(rb"\s*[0-9]{1,6}(?=\s+\S)")
-SINKS = (b"|", b">", b">>")
+COUNT = re.compile(rb"\s*[0-9]++(?=\s+\S)")
+TIMES_MAX = 999_999
+QUOTED = rb"""(?:"(?:[^"\\]|\\.)*+"|'(?:\\'|[^'])*+')"""
+# Up to a `|` that begins a word, or to a quote that is not closed.
+BEFORE_PIPE = re.compile(rb"""(?:[^"'|]++|(?<!\s)\||\|(?=\|)|%b)*+""" % QUOTED, re.DOTALL)
+SINKS = (b"|", b">>", b">")  # of two that fit, the longer is first
 
 
 class Sink(NamedTuple):
@@ -36,35 +40,52 @@ def without_count(line: bytes) -> bytes:
 def taken_apart(line: bytes) -> Line:
     """Return what a line says; raises Mistake."""
     count = COUNT.match(line)
-    times = int(count[0]) if count else 1
+    times = times_of(count[0].lstrip()) if count else 1
     line = without_count(line)
     try:
         words = split(before_sink(line))
     except Unbalanced as error:
         raise Mistake(str(error), position=error.position) from None
-    at = next((at for at, word in enumerate(words) if word.value in SINKS and not word.quoted), None)
+    at = next((at for at, word in enumerate(words) if sign_of(line, word)), None)
     if at is None:
         return Line(times, words, None)
-    sign = words[at].value.decode()
-    return Line(times, words[:at], Sink(sign, target_of(line, words, at)))
+    sign = sign_of(line, words[at])
+    return Line(times, words[:at], Sink(sign.decode(), target_of(line, words, at)))
+
+
+def sign_of(line: bytes, word: Word) -> bytes:
+    """Return the sign with which a word begins outside of quotes: `>file` is a redirection too."""
+    if line.startswith(b"||", word.start):
+        return b""
+    return next((sign for sign in SINKS if line.startswith(sign, word.start)), b"")
+
+
+def times_of(count: bytes) -> int:
+    """Return how often to run a command; raises Mistake."""
+    digits = count.lstrip(b"0")
+    if not 0 < len(digits) <= len(str(TIMES_MAX)):
+        raise Mistake(f"a command runs 1 to {TIMES_MAX} times, not {name_shown(count)}")
+    return int(digits)
 
 
 def before_sink(line: bytes) -> bytes:
     """Return the line up to a `|`, included: what follows is another shell's, with quoting of its own."""
-    for found in re.finditer(rb"(?<=\s)\|(?=\s)", line):
-        try:
-            split(line[: found.start()])
-        except Unbalanced:
-            continue  # this one is within quotes
-        return line[: found.end()]
-    return line
+    found = BEFORE_PIPE.match(line)
+    assert found  # it may be empty
+    return line[: found.end() + 1] if line[found.end() : found.end() + 1] == b"|" else line
 
 
 def target_of(line: bytes, words: list[Word], at: int) -> bytes:
     """Return the program or the file after a sign; raises Mistake."""
-    sign, after = words[at], words[at + 1 :]
-    if sign.value == b"|":
-        return line[sign.end :].strip()
-    if len(after) != 1:
-        raise Mistake(f"{sign.value.decode()} is followed by one file name", position=sign.end)
-    return after[0].value
+    sign, word = sign_of(line, words[at]), words[at]
+    if sign == b"|":
+        return line[word.start + 1 :].strip()
+    names = [each.value for each in words[at + 1 :]]
+    if word.value != sign:
+        names.insert(0, word.value.removeprefix(sign))
+    if len(names) != 1 or not names[0]:
+        raise Mistake(
+            f'{sign.decode()} sends the result into one file; in quotes, "{sign.decode()}", it is the character',
+            position=word.start,
+        )
+    return names[0]

@@ -4,14 +4,21 @@ Nothing here is ever sent: the rooms above match on the class and act.
 """
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar, Union
 
 from msgspec import Meta
 
+from kvd.commands import COMMANDS, Command
 from kvd.commands.base import Ask, commands_in
-from kvd.commands.fields import Key, Option, Prefix, Revision, Value
+from kvd.commands.fields import Argument, Duration, Key, Option, Prefix, Revision, Value
+
+if TYPE_CHECKING:
+    AnyCommand = Command
+else:
+    AnyCommand = Union[tuple(COMMANDS.values())]  # noqa: UP007  # made at run time
 
 CommandName = Annotated[str, Meta(title="command")]
+History = Annotated[str, Meta(min_length=1, max_length=64, title="history")]
 FileName = Annotated[bytes, Meta(min_length=1, title="file")]
 
 
@@ -46,12 +53,14 @@ class Watch(ShellWord, tag="WATCH"):
     """Show changes as they happen, of all keys or of some prefixes.
 
     With SINCE, first those after that revision. At the prompt it goes on until UNWATCH; in a pipe until
-    interrupted, one JSON document a line.
+    interrupted, one JSON document a line. With HISTORY it fails when the daemon has another history: it was
+    restored, or it is another store, and the revision means something else there.
     """
 
-    examples = ("WATCH", "WATCH user: order:", "WATCH user: SINCE 41")
+    examples = ("WATCH", "WATCH user: order:", "WATCH user: SINCE 41", "WATCH user: SINCE 41 HISTORY 9d01c2a4e6f80b35")
     prefixes: Annotated[list[Prefix], Meta(max_length=100)] | None = None
     since: Annotated[Revision | None, Option("SINCE", "revision")] = None
+    history: Annotated[History | None, Option("HISTORY", "history")] = None
 
 
 class Unwatch(ShellWord, tag="UNWATCH"):
@@ -61,9 +70,13 @@ class Unwatch(ShellWord, tag="UNWATCH"):
 
 
 class Help(ShellWord, tag="HELP"):
-    """Show all commands, or the syntax, meaning and examples of one."""
+    """Show all commands, or the syntax, meaning and examples of one.
 
-    examples = ("HELP", "HELP set")
+    HELP KEYS shows the keys of the prompt, HELP WORDS what to use here for the words of Redis and etcd.
+    """
+
+    examples = ("HELP", "HELP set", "HELP KEYS")
+    topics: ClassVar = {"KEYS": "the keys of the prompt", "WORDS": "the words of Redis and etcd"}
     command: CommandName | None = None
 
 
@@ -77,15 +90,18 @@ class Source(ShellWord, tag="SOURCE"):
 class Format(ShellWord, tag="FORMAT"):
     """Choose how results are shown; alone it tells how they are.
 
-    TERMINAL is for reading, RAW for the bytes as they are, JSON and CSV are for programs.
+    TERMINAL and PRETTY are for reading; PRETTY indents JSON values and shows binary ones as a hex dump. RAW is the
+    bytes as they are, NUL the same with NUL bytes for newlines. JSON and CSV are for programs.
     """
 
-    examples = ("FORMAT JSON", "FORMAT")
-    exclusive = (("terminal", "raw", "json", "csv"),)
+    examples = ("FORMAT PRETTY", "FORMAT JSON", "FORMAT")
+    exclusive = (("terminal", "pretty", "raw", "json", "csv", "nul"),)
     terminal: Annotated[bool | None, Option("TERMINAL")] = None
+    pretty: Annotated[bool | None, Option("PRETTY")] = None
     raw: Annotated[bool | None, Option("RAW")] = None
     json: Annotated[bool | None, Option("JSON")] = None
     csv: Annotated[bool | None, Option("CSV")] = None
+    nul: Annotated[bool | None, Option("NUL")] = None
 
 
 class Timing(ShellWord, tag="TIMING"):
@@ -104,6 +120,17 @@ class ClearScreen(ShellWord, tag="CLEAR-SCREEN"):
     """Clear the screen (not the keys: that is CLEARPREFIX)."""
 
     examples = ("CLEAR-SCREEN",)
+
+
+class Every(ShellWord, tag="EVERY"):
+    """Run a command again every so many seconds, until Ctrl-C.
+
+    A number before it is how often: 10 EVERY 2 INFO traffic. It ends when the command fails.
+    """
+
+    examples = ("EVERY 2 COUNT user:", "EVERY 0.5 GET visits")
+    pause_ms: Annotated[Duration, Argument("seconds", 1000)]
+    again: Annotated[AnyCommand, Argument("command")]
 
 
 class Quit(ShellWord, tag="QUIT"):

@@ -5,6 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 from kvd.commands import COMMANDS, Command, Syntax, syntax_of
+from kvsh.grammar.foreign import ours_for
 from kvsh.grammar.shell import SHELL_WORDS
 from kvsh.words import printed
 
@@ -69,7 +70,10 @@ def lookup(name: bytes, position: int = 0) -> Known:
     """Return what a name in any case means; raises Mistake with what was perhaps meant."""
     command = classes().get(name) or classes().get(name.upper())
     if command is None or not is_typed((known := known_of(command)).syntax):
-        raise Mistake(f"there is no command {name_shown(name)}{meant(name)}", position=position)
+        ours = ours_for(name)
+        raise Mistake(
+            f"there is no command {name_shown(name)}{f': use {ours}' if ours else meant(name)}", position=position
+        )
     return known
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kvd.commands import Syntax
 from kvd.commands.fields import Option
 from kvd.commands.syntax import Parameter, Shape, group_text
+from kvsh.grammar.foreign import option_for
 from kvsh.grammar.vocabulary import Known, Mistake, lookup, meant, name_shown
 from kvsh.words import Word
 
@@ -151,7 +152,10 @@ class Walk:
     def _unexpected(self, word: Word) -> Mistake:
         """Return the mistake of a word that fits nowhere."""
         choices = tuple(option.word for _, option in self.options())
-        hint = meant(word.value, choices) if choices else ""
+        ours = None if word.quoted else option_for(word.value)
+        hint = f": use {ours}" if ours else meant(word.value, choices) if choices else ""
+        if any(each.value == b"--" and not each.quoted for given in self.given.values() for each in given.words):
+            hint = ': "--" is an argument here, and a word that begins with - needs none before it'
         return Mistake(
             f"{self.syntax.name} has no place for {name_shown(word.value)}{hint}", self.syntax.usage(), word.start
         )

@@ -9,5 +9,5 @@
     spread.py, report.py   figures and their text: pure
     progress.py            the line that tells how far it is
 
-A mode is loaded by its name (`kvsh.cli.app.way_in`), so nothing of one costs the others a start.
+A mode is loaded by its name (`kvsh.cli.app.enter`), so nothing of one costs the others a start.
 """

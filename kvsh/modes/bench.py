@@ -23,6 +23,7 @@ from kvsh.modes.task import KEYS, MULTIGET_KEYS, VALUE, Outcome, Phase, Task, al
 from kvsh.render.data import document
 from kvsh.script.outcome import INTERRUPTED, WELL
 from kvsh.script.output import Output
+from kvsh.script.reach import require_daemon
 from kvsh.script.settings import Settings
 
 SECONDS = 2.0
@@ -65,6 +66,7 @@ class Stopped(Exception):  # it is no error
 def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode is given one
     """Measure, write the figures and clear the keys; return the exit code. Raises KvdError."""
     number = 0
+    require_daemon(settings)
     with Client(**settings.connection) as client:
         bench = Bench(client, settings, output)
         try:

@@ -28,7 +28,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
     progress = progress_of(settings)
     code = WELL
     try:
-        with Stream(**settings.connection) as stream:
+        with Stream(**settings.stream) as stream:
             walk(stream, sizes, progress)
     except KeyboardInterrupt:
         code = INTERRUPTED

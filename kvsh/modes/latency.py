@@ -32,7 +32,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
     progress = progress_of(settings)
     code = WELL
     try:
-        with Stream(**settings.connection, window=IN_FLIGHT_MAX) as stream:
+        with Stream(**settings.stream, window=IN_FLIGHT_MAX) as stream:
             measure(stream, times, settings, progress)
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -8,9 +8,9 @@ from kvsh.script.settings import Settings
 
 
 def progress_of(settings: Settings) -> Progress:
-    """Return a mode's line of progress: shown at a terminal, or with `--progress`, and never with `-q`."""
-    is_asked = os.isatty(MESSAGE_FD) if settings.progress is None else settings.progress
-    return Progress(is_shown=is_asked and not settings.quiet)
+    """Return a mode's line of progress: shown with `--progress`, and without either at a terminal unless `-q`."""
+    is_usual = os.isatty(MESSAGE_FD) and not settings.quiet
+    return Progress(is_shown=is_usual if settings.progress is None else settings.progress)
 
 
 def after_interrupt(output: Output, text: str) -> None:

@@ -5,29 +5,43 @@ from collections.abc import Callable
 
 from kvd.client import Stream
 from kvd.client.walk import pages
-from kvsh.modes.progress import after_interrupt
+from kvsh.modes.progress import after_interrupt, progress_of
 from kvsh.render.data import document, row
 from kvsh.script.outcome import INTERRUPTED, WELL
 from kvsh.script.output import Output
+from kvsh.script.progress import Progress
 from kvsh.script.settings import Settings
 from kvsh.words import as_word
+
+DATA_FD = 1
 
 
 def run(settings: Settings, output: Output, argument: str) -> int:
     """Write the keys that begin with `argument`; return the exit code. Raises KvdError."""
     text = TEXTS[settings.form]
     count = 0
+    progress = output.progress = scan_progress(settings)
     try:
-        with Stream(**settings.connection) as stream:
+        with Stream(**settings.stream) as stream:
             for page in pages(stream, os.fsencode(argument)):
                 if not settings.quiet:
                     output.data(text(page))
                     output.flush()
                 count += len(page)
+                if progress.is_due():
+                    progress.draw(f"{count:,} keys")
     except KeyboardInterrupt:
         after_interrupt(output, f"kvsh: interrupted; at least {count:,} keys are written")
         return INTERRUPTED
+    finally:
+        progress.clear()
     return WELL
+
+
+def scan_progress(settings: Settings) -> Progress:
+    """Return the line of progress: not where the keys are shown themselves, unless it is asked for."""
+    is_usual = settings.progress is None and os.isatty(DATA_FD)
+    return progress_of(settings._replace(progress=False) if is_usual else settings)
 
 
 def words(keys: list[bytes]) -> bytes:
@@ -38,6 +52,11 @@ def words(keys: list[bytes]) -> bytes:
 def lines(keys: list[bytes]) -> bytes:
     """Return keys as they are, each with a newline."""
     return b"\n".join(keys) + b"\n" if keys else b""
+
+
+def ended(keys: list[bytes]) -> bytes:
+    """Return keys as they are, each with a NUL byte."""
+    return b"".join([key + b"\0" for key in keys])
 
 
 def documents(keys: list[bytes]) -> bytes:
@@ -53,6 +72,7 @@ def rows(keys: list[bytes]) -> bytes:
 TEXTS: dict[str, Callable[[list[bytes]], bytes]] = {
     "terminal": words,
     "raw": lines,
+    "nul": ended,
     "json": documents,
     "csv": rows,
 }

@@ -14,6 +14,7 @@ from kvsh.modes.progress import after_interrupt
 from kvsh.modes.report import head_text, rate_text, size_text, table_text
 from kvsh.script.outcome import INTERRUPTED, WELL
 from kvsh.script.output import Output
+from kvsh.script.reach import require_daemon
 from kvsh.script.settings import Settings
 
 INTERVAL_S = 1.0
@@ -45,6 +46,7 @@ class Sample(NamedTuple):
 
 def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode is given one
     """Write lines until there are enough or Ctrl-C; return the exit code. Raises KvdError when there is no daemon."""
+    require_daemon(settings)
     with Client(**settings.connection) as client:
         stat = Stat(client, settings, output)
         try:

@@ -2,14 +2,39 @@
 
     told.py      what a result means, where the wire leaves it to the command
     terminal.py  for reading
-    data.py      raw, JSON and CSV: for programs
+    pretty.py    for reading: JSON indented, binary values as a hex dump
+    data.py      raw, NUL, JSON and CSV: for programs
     changes.py   a change on a line
     help.py      HELP
 
 Pure: no I/O, no clock, no terminal; it knows no names of commands and writes no escape sequences.
 """
 
-from kvsh.render.data import csv, json, raw
-from kvsh.render.terminal import terminal
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
 
-FORMATS = {"terminal": terminal, "raw": raw, "json": json, "csv": csv}
+from kvd.commands import Command
+from kvsh.render.data import csv, json, nul, raw
+from kvsh.render.terminal import terminal, terminal_pieces
+from kvsh.words import shown_pieces
+
+
+def pretty(command: Command, result: Any) -> bytes:
+    """Return a result as `pretty.py` has it, which is loaded when it is first needed."""
+    return bytes(import_module("kvsh.render.pretty").pretty(command, result))
+
+
+FORMATS = {"terminal": terminal, "raw": raw, "json": json, "csv": csv, "pretty": pretty, "nul": nul}
+# Those that are for reading: their results are paged, and are raw for a program or a file.
+READ = ("terminal", "pretty")
+
+
+def safe_pieces(form: str, command: Command, result: Any) -> Iterator[bytes]:
+    """Yield a result in pieces, with nothing in it that acts on a terminal. Each is made when it is asked for."""
+    if form == "terminal":
+        yield from terminal_pieces(command, result)
+    elif form in READ:
+        yield FORMATS[form](command, result)
+    else:
+        yield from map(str.encode, shown_pieces(FORMATS[form](command, result).replace(b"\r\n", b"\n")))

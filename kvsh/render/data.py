@@ -1,6 +1,7 @@
 """Results for programs: raw bytes, one JSON document, RFC 4180 rows. A documented contract.
 
 raw: bytes as they are and a newline; nil is an empty line; a list is its items, a map `name value` lines.
+nul: the same with a NUL byte for each newline, so that an item may hold newlines.
 JSON: a document a line. Bytes are a string if they are UTF-8, else `{"base64": "..."}`; an error is
 `{"error": {"code", "message", "outcome", ...}}`.
 CSV: a row a result; a list of rows is rows, a map is rows of name and value; nil is an empty field and an empty
@@ -21,23 +22,28 @@ NEEDS_QUOTES = re.compile(rb'[",\r\n]|^$|^[ \t]|[ \t]$')
 
 def raw(command: Command, result: Any) -> bytes:
     """Return a result as its bytes."""
-    return b"".join(raw_lines(told(command, result)))
+    return b"".join(raw_lines(told(command, result), b"\n"))
 
 
-def raw_lines(value: Any) -> list[bytes]:
-    """Return a value as lines, each with its newline; what is nested is flattened."""
+def nul(command: Command, result: Any) -> bytes:
+    """Return a result as its bytes, each item ended by a NUL byte."""
+    return b"".join(raw_lines(told(command, result), b"\0"))
+
+
+def raw_lines(value: Any, end: bytes) -> list[bytes]:
+    """Return a value as lines, each with its end; what is nested is flattened."""
     if isinstance(value, dict):
-        return [line for name, item in value.items() for line in named(str(name).encode(), item)]
+        return [line for name, item in value.items() for line in named(str(name).encode(), item, end)]
     if isinstance(value, list | tuple):
-        return [line for item in value for line in raw_lines(item)]
-    return [plain(value) + b"\n"]
+        return [line for item in value for line in raw_lines(item, end)]
+    return [plain(value) + end]
 
 
-def named(name: bytes, value: Any) -> list[bytes]:
+def named(name: bytes, value: Any, end: bytes) -> list[bytes]:
     """Return the lines of one item of a map: a map within it says `name.inner value`."""
     if isinstance(value, dict):
-        return [name + b"." + line for line in raw_lines(value)]
-    return [name + b" " + line for line in raw_lines(value)]
+        return [name + b"." + line for line in raw_lines(value, end)]
+    return [name + b" " + line for line in raw_lines(value, end)]
 
 
 def plain(value: Any) -> bytes:

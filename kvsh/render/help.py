@@ -7,7 +7,11 @@ from textwrap import fill
 from kvd.commands import Syntax
 
 COLUMNS = 80  # as many as every terminal has: one that wraps a line by itself does so within words
-FOOT = 'HELP command tells more of one. A value with blanks is put in quotes:\n    SET city "Rann of Kutch"'
+FOOT = """HELP command tells more of one. HELP KEYS shows the keys of the prompt, and
+HELP WORDS what to use here for the words of Redis and etcd.
+A value with blanks is put in quotes:
+    SET city "Rann of Kutch"
+"""
 
 
 def help_page(syntaxes: Iterable[Syntax]) -> str:
@@ -18,7 +22,7 @@ def help_page(syntaxes: Iterable[Syntax]) -> str:
     for family, members in groupby(every, lambda syntax: syntax.family):
         parts.append(f"\n{family}")
         parts += [f"  {syntax.name:<{width}}  {syntax.summary}" for syntax in members]
-    return "\n".join([*parts, "", FOOT]).lstrip("\n") + "\n"
+    return "\n".join([*parts, "", FOOT]).lstrip("\n")
 
 
 def help_on(syntax: Syntax, typed: str | None = None) -> str:

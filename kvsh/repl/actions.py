@@ -1,34 +1,44 @@
 """What a line typed at the prompt does: a command is sent, a word of the shell is acted on."""
 
+import asyncio
 import os
 import time
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import count
 from typing import Any, Protocol
 
 from prompt_toolkit.shortcuts import clear
 
 from kvd.client.aio import AsyncClient
 from kvd.commands import Command
-from kvd.errors import KvdError, Unreachable
+from kvd.commands.keys import Count
+from kvd.errors import KvdError, Refused, Unreachable
 from kvsh.grammar import gather, shell
+from kvsh.grammar.aliases import expanded
 from kvsh.grammar.gather import Gathering
-from kvsh.grammar.line import Sink, taken_apart
+from kvsh.grammar.line import Line, Sink, taken_apart
 from kvsh.grammar.parse import command_of
-from kvsh.grammar.vocabulary import Mistake
-from kvsh.render import FORMATS
-from kvsh.repl.asking import QUESTION, ends_everything
+from kvsh.grammar.vocabulary import Mistake, name_shown
+from kvsh.render import FORMATS, READ, safe_pieces
+from kvsh.render.pretty import pretty_lines
+from kvsh.repl.asking import losses
 from kvsh.repl.sink import store
 from kvsh.repl.source import Source
 from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
 from kvsh.script.actions import format_of
 from kvsh.script.help import help_text
-from kvsh.script.outcome import WELL, sentence
+from kvsh.script.looks import painted_lines
+from kvsh.script.outcome import WELL, sentence, typed_as
 from kvsh.script.settings import Settings
 from kvsh.words import is_comment
 
 SLOW_S = 0.5
+REDIRECTED = {
+    ">": 'the bare word > is a redirection; in quotes, ">", it is the character',
+    ">>": 'the bare word >> is a redirection; in quotes, ">>", it is the characters',
+}
 
 
 class Front(Protocol):
@@ -40,6 +50,7 @@ class Front(Protocol):
     always_timed: bool
     is_connected: bool
     is_left: bool
+    is_paging: bool
     gathering: Gathering | None
     watcher: Watcher | None
 
@@ -55,10 +66,10 @@ class Front(Protocol):
     def redraw(self) -> None:
         """Show the prompt anew."""
 
-    async def show(self, data: bytes) -> None:
-        """Write a result, however long."""
+    async def show(self, make: Callable[[], Iterator[bytes]]) -> None:
+        """Write a result, however long, whose pieces are made as they are written."""
 
-    async def lend(self, program: str, data: bytes) -> int:
+    async def lend(self, program: str, text: Iterable[bytes]) -> int:
         """Give the terminal to a program."""
         raise NotImplementedError
 
@@ -83,7 +94,7 @@ class Actions:
             shell.Begin: self.begin,
             shell.Discard: self.discard,
             shell.Watch: self.watch,
-            shell.Unwatch: self.unwatch,
+            shell.Unwatch: self.end_watch,
             shell.Source: self.source,
             shell.Format: self.choose_format,
             shell.Timing: self.choose_timing,
@@ -97,8 +108,10 @@ class Actions:
         if is_comment(line):
             return True
         try:
-            said = taken_apart(line)
-            command = command_of(said.words)
+            said, command = self.read(line)
+            if isinstance(command, shell.Every):
+                await self.repeat(command, said)
+                return True
             for _ in range(said.times):
                 await self.run_command(command, said.sink)
         except AlreadyTold:
@@ -111,10 +124,15 @@ class Actions:
             return False
         return True
 
+    def read(self, line: bytes) -> tuple[Line, Command]:
+        """Return what a line says, and its command; raises Mistake."""
+        said = taken_apart(expanded(line, self.front.settings.aliases))
+        return said, command_of(said.words)
+
     async def run_command(self, command: Command, sink: Sink | None) -> None:
         """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError, AlreadyTold."""
         if isinstance(command, shell.Help):
-            await self.put(help_text(command).encode(), sink)
+            await self.give_help(f"{help_text(command)}\n".encode(), sink)
         elif isinstance(command, shell.Commit):
             await self.commit(sink)
         elif self.front.gathering is None and not isinstance(command, shell.ShellWord):
@@ -128,29 +146,57 @@ class Actions:
 
     async def run(self, command: Command, sink: Sink | None) -> bool:
         """Send a command and put its result where the line says; return whether it was agreed to. Raises as above."""
-        if ends_everything(command) and not await self.front.is_agreed(QUESTION):
+        if not await self.is_agreed(command):
             return False
         started = time.monotonic()
         result = (await self.front.client.answer(command)).result
         took = time.monotonic() - started
         self.front.is_connected = True
-        form = "raw" if self.front.form == "terminal" and sink is not None else self.front.form
-        # In a thread: 16 MiB take seconds to render, and Ctrl-C is to be heard meanwhile.
-        await self.put(await in_thread(lambda: FORMATS[form](command, result)), sink)
+        if sink is None:
+            await self.front.show(lambda: self.pieces(command, result))
+        else:
+            form = "raw" if self.front.form in READ else self.front.form
+            await self.put(await in_thread(lambda: FORMATS[form](command, result)), sink)
         if took >= SLOW_S or self.front.always_timed:
             self.front.write(f"({took:.3f} s)\n")
         return True
 
-    async def put(self, data: bytes, sink: Sink | None) -> None:
-        """Show a result, or pour it where the line says; raises Mistake."""
-        if sink is None:
-            await self.front.show(data)
-        elif sink.sign == "|":
-            await self.front.lend(os.fsdecode(sink.target), data)
-        else:
-            await in_thread(lambda: store(data, os.fsdecode(sink.target), at_end=sink.sign == ">>"))
+    def pieces(self, command: Command, result: Any) -> Iterator[bytes]:
+        """Return a result for the screen; a pretty one has colours."""
+        if self.front.form == "pretty" and self.front.settings.color:
+            return iter([painted_lines(pretty_lines(command, result))])
+        return safe_pieces(self.front.form, command, result)
+
+    async def is_agreed(self, command: Command) -> bool:
+        """Return whether the person wants a command that ends many keys; any other is not asked about."""
+        lost = losses(command, confirm=self.front.settings.confirm)
+        question = lost.question([await self.count(each.prefix) for each in lost.prefixes])
+        return question is None or await self.front.is_agreed(question)
+
+    async def count(self, prefix: bytes) -> int | None:
+        """Return how many keys begin with a prefix; None when the daemon does not say."""
+        try:
+            count: int | None = (await self.front.client.answer(Count(prefix))).result
+        except Refused:
+            return None
+        return count
+
+    async def put(self, data: bytes, sink: Sink) -> None:
+        """Pour a result where the line says; raises Mistake."""
+        if sink.sign == "|":
+            await self.front.lend(os.fsdecode(sink.target), [data])
+            return
+        name = os.fsdecode(sink.target)
+        await in_thread(lambda: store(data, name, at_end=sink.sign == ">>"))
+        self.front.tell_note(
+            f"{numbered(len(data), 'byte')} written to {name_shown(sink.target)}: {REDIRECTED[sink.sign]}"
+        )
 
     # Words of the shell
+
+    async def give_help(self, text: bytes, sink: Sink | None) -> None:
+        """Show a page of help, or pour it where the line says; raises Mistake."""
+        await (self.put(text, sink) if sink else self.front.show(lambda: iter([text])))
 
     async def begin(self, command: shell.Begin) -> None:
         """Begin to gather."""
@@ -162,8 +208,9 @@ class Actions:
         transaction = gathering.transaction()
         self.front.gathering = None
         try:
-            if not await self.run(transaction, sink):
-                self.front.gathering = gathering
+            with typed_as("COMMIT", "TRANSACTION"):
+                if not await self.run(transaction, sink):
+                    self.front.gathering = gathering
         except Unreachable as failure:
             self.front.gathering = gathering
             failure.add_note("still gathered: COMMIT again or DISCARD")
@@ -171,6 +218,24 @@ class Actions:
         except KvdError as failure:
             failure.add_note(f"no longer gathered: {numbered(len(gathering.commands), 'command')}")
             raise
+
+    async def repeat(self, command: shell.Every, said: Line) -> None:
+        """Run a command at intervals until Ctrl-C, or as often as the line says; raises as `run_command` does."""
+        if self.front.gathering is not None:
+            raise Mistake("EVERY within BEGIN: COMMIT or DISCARD first")
+        self.front.is_paging = False
+        try:
+            for number in count(1):
+                if said.sink is None:
+                    self.front.tell_note(time.strftime("%H:%M:%S"))
+                await self.run_command(command.again, said.sink)
+                if number == said.times != 1:
+                    return
+                if await is_interrupted(command.pause_ms / 1000):
+                    self.front.write("\n")  # the terminal has echoed ^C
+                    return
+        finally:
+            self.front.is_paging = True
 
     async def discard(self, _: shell.Discard) -> None:
         """Drop what was gathered."""
@@ -183,13 +248,20 @@ class Actions:
         await self.unwatch()
         watcher = Watcher(self.front.client, command, self.front.write_above, self.front.redraw)
         try:
-            self.front.write(await watcher.start() + "\n")
+            with typed_as("WATCH", "CHANGES"):
+                self.front.write(await watcher.start() + "\n")
         except BaseException:
             await watcher.stop()
             raise
         self.front.watcher = watcher
 
-    async def unwatch(self, _: shell.Unwatch | None = None) -> None:
+    async def end_watch(self, _: shell.Unwatch) -> None:
+        """Show changes no more; say where a later watch resumes."""
+        if self.front.watcher is not None and self.front.watcher.end is None:
+            self.front.write(self.front.watcher.resume + "\n")
+        await self.unwatch()
+
+    async def unwatch(self) -> None:
         """Show changes no more."""
         if self.front.watcher is not None:
             await self.front.watcher.stop()
@@ -226,6 +298,15 @@ class Actions:
     async def leave(self, _: shell.Quit | shell.Exit) -> None:
         """Leave."""
         self.front.is_left = True
+
+
+async def is_interrupted(pause_s: float) -> bool:
+    """Wait between two runs of a command; return whether Ctrl-C came meanwhile. Nothing was under way then."""
+    try:
+        await asyncio.sleep(pause_s)
+    except CancelledError:
+        return True
+    return False
 
 
 def numbered(count: int, thing: str) -> str:

@@ -1,17 +1,49 @@
-"""What a person is asked about before it is done."""
+"""What a person confirms before it is done: the end of many keys, with their count. Nobody else is asked."""
 
-from kvd.commands import Command, Write, syntax_of
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kvd.commands import Command
+from kvd.commands.keys import ClearPrefix
 from kvd.commands.reach import with_inner
+from kvd.commands.values import Clear
+from kvsh.words import printed
 
-QUESTION = "end ALL keys?"
-
-
-def ends_everything(command: Command) -> bool:
-    """Return whether a write works on all keys, itself or within: its prefix is needed and empty."""
-    return any(isinstance(each, Write) and has_empty_prefix(each) for each in with_inner(command))
+CLEARED_UNASKED_MAX = 9
 
 
-def has_empty_prefix(command: Command) -> bool:
-    """Return whether a prefix that a command needs is empty."""
-    prefixes = [each.field for each in syntax_of(type(command)).parameters if each.kind == "prefix" and each.required]
-    return any(getattr(command, field) == b"" for field in prefixes)
+class Losses(NamedTuple):
+    """The keys that a command ends: those of prefixes, whose count the daemon knows, and those that it names."""
+
+    prefixes: Sequence[ClearPrefix]
+    named: int
+
+    def question(self, counts: Sequence[int | None]) -> str | None:
+        """Return the question with the count of each prefix (None: not known); None when there is nothing to ask."""
+        there = [(each, count) for each, count in zip(self.prefixes, counts, strict=True) if count != 0]
+        parts = [part(each, count) for each, count in there]
+        if self.named > CLEARED_UNASKED_MAX:
+            parts.append(f"{self.named:,} keys")
+        return f"end {' and '.join(parts)}?" if parts else None
+
+
+def losses(command: Command, *, confirm: bool) -> Losses:
+    """Return what a command ends, itself or within. Without `confirm` only the end of all keys counts."""
+    every = list(with_inner(command))
+    prefixes = [each for each in every if isinstance(each, ClearPrefix) and (confirm or ends_all(each))]
+    named = sum([len(each.keys) for each in every if isinstance(each, Clear)]) if confirm else 0
+    return Losses(prefixes, named)
+
+
+def ends_all(command: ClearPrefix) -> bool:
+    """Return whether it ends all keys that there are."""
+    return command.prefix == b"" and command.limit is None
+
+
+def part(command: ClearPrefix, count: int | None) -> str:
+    """Return what a question says of one prefix."""
+    ended = count if count is None or command.limit is None else min(count, command.limit)
+    number = "all keys" if ended is None else f"{ended:,} {'key' if ended == 1 else 'keys'}"
+    if ends_all(command):
+        return "ALL keys" if ended is None else f"ALL keys ({number})"
+    return f"{number} with the prefix {printed(command.prefix)}"

@@ -6,18 +6,23 @@ Keys are asked for over a socket of its own with a deadline, so that a daemon th
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import Any
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from kvd.client.aio import AsyncClient
+from kvd.commands import Command
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
+from kvsh.grammar.aliases import NO_ALIASES, Aliases
+from kvsh.grammar.block import last_statement
 from kvsh.grammar.line import without_count
-from kvsh.grammar.places import Place, place
+from kvsh.grammar.places import NAMED, Place, place
 from kvsh.grammar.stems import stems
-from kvsh.repl.text import as_bytes, as_position
+from kvsh.repl.similar import similar
+from kvsh.repl.text import as_bytes, as_text
 from kvsh.words import as_word, printed
 
 KEYS_OFFERED = 100
@@ -28,38 +33,62 @@ OPEN_KINDS, OPEN_ENDS = ("key", "prefix", "file"), (b":", b"/")
 
 
 class LiveKeys:
-    """The keys that begin with a prefix, as of at most two seconds ago."""
+    """What the daemon has that fits a word, as of at most two seconds ago."""
 
     def __init__(self, client: AsyncClient) -> None:
         self.client = client
-        self.cache: dict[bytes, tuple[float, list[bytes]]] = {}
+        self.cache: dict[bytes | str | None, tuple[float, list[bytes]]] = {}
 
     async def beginning(self, prefix: bytes) -> list[bytes]:
-        """Return the first keys that begin with a prefix; none when the daemon does not answer in time."""
+        """Return the first keys that begin with a prefix, else those that resemble it."""
+        return await self.remembered(prefix, lambda: self.fitting(prefix))
+
+    async def names(self, kind: str | None) -> list[bytes]:
+        """Return the sections of INFO or the options of CONFIG."""
+        return await self.remembered(kind, lambda: self.names_in(NAMED[kind]))
+
+    async def remembered(self, name: bytes | str | None, look: Callable[[], Awaitable[list[bytes]]]) -> list[bytes]:
+        """Return what a look gives, or gave a moment ago; nothing when the daemon does not answer in time."""
         now = time.monotonic()
-        asked_at, keys = self.cache.get(prefix, (-CACHE_S, []))
+        asked_at, found = self.cache.get(name, (-CACHE_S, []))
         if now - asked_at < CACHE_S:
-            return keys
+            return found
         try:
-            page = await asyncio.wait_for(self.client.run(Scan(prefix, limit=KEYS_OFFERED)), DEADLINE_S)
+            found = await asyncio.wait_for(look(), DEADLINE_S)
         except (KvdError, TimeoutError):
             return []
         if len(self.cache) >= CACHED_MAX:
             self.cache.clear()
-        found: list[bytes] = page[0]
-        self.cache[prefix] = (now, found)
+        self.cache[name] = (now, found)
         return found
+
+    async def fitting(self, prefix: bytes) -> list[bytes]:
+        """Return the keys that fit a prefix; raises KvdError."""
+        return await self.scan(prefix, KEYS_OFFERED) or (
+            await similar(self.scan, prefix, KEYS_OFFERED) if prefix else []
+        )
+
+    async def scan(self, prefix: bytes, limit: int) -> list[bytes]:
+        """Return the first keys that begin with a prefix; raises KvdError."""
+        found: list[bytes] = (await self.client.run(Scan(prefix, limit=limit)))[0]
+        return found
+
+    async def names_in(self, command: Command) -> list[bytes]:
+        """Return the names of what a command returns as a map; raises KvdError."""
+        found: dict[str, Any] = (await self.client.answer(command)).result
+        return [name.encode() for name in found]
 
 
 class PlaceCompleter(Completer):
     """The completer of prompt-toolkit's session."""
 
-    def __init__(self, keys: LiveKeys) -> None:
+    def __init__(self, keys: LiveKeys, aliases: Aliases = NO_ALIASES) -> None:
         self.keys = keys
+        self.aliases = aliases
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:  # noqa: ARG002
         """Return what needs no daemon."""
-        return completions(document, place(without_count(as_bytes(document.text_before_cursor))), [])
+        return completions(document, place_at(document, self.aliases), [])
 
     async def get_completions_async(
         self,
@@ -67,7 +96,7 @@ class PlaceCompleter(Completer):
         complete_event: CompleteEvent,  # noqa: ARG002
     ) -> AsyncGenerator[Completion, None]:
         """Yield what fits the place before the cursor."""
-        found = place(without_count(as_bytes(document.text_before_cursor)))
+        found = place_at(document, self.aliases)
         looked_up = await self.looked_up(found)
         for completion in completions(document, found, looked_up):
             yield completion
@@ -76,16 +105,29 @@ class PlaceCompleter(Completer):
         """Return the values that fit by their kind."""
         if found.kind == "file":
             return files(found.typed.value)
+        if found.kind in NAMED:
+            start = found.typed.value.lower()
+            return [name for name in await self.keys.names(found.kind) if name.startswith(start)]
         if found.kind not in ("key", "prefix"):
             return []
         keys = await self.keys.beginning(found.typed.value)
         return keys if found.kind == "key" else [*stems(keys, len(found.typed.value)), *keys]
 
 
+def line_at(document: Document) -> bytes:
+    """Return the statement that the cursor is in, up to it."""
+    return last_statement(as_bytes(document.text_before_cursor))
+
+
+def place_at(document: Document, aliases: Aliases) -> Place:
+    """Return the place of the cursor."""
+    return place(without_count(line_at(document)), aliases)
+
+
 def completions(document: Document, found: Place, values: list[bytes]) -> list[Completion]:
     """Return all that is offered at a place: known words first."""
-    line = as_bytes(document.text_before_cursor)
-    back = as_position(line, found.typed.start) - len(document.text_before_cursor)
+    line = line_at(document)
+    back = -len(as_text(line[found.typed.start :]))
     words = [
         Completion(f"{choice.word} ", back, display=choice.word, display_meta=choice.about) for choice in found.choices
     ]

@@ -7,6 +7,8 @@ from prompt_toolkit.layout.controls import BufferControl
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.utils import get_cwidth
 
+from kvsh.grammar.aliases import Aliases, expanded
+from kvsh.grammar.block import last_statement
 from kvsh.grammar.hints import hint
 from kvsh.grammar.line import without_count
 from kvsh.repl.text import as_bytes
@@ -15,15 +17,16 @@ from kvsh.repl.text import as_bytes
 class HintProcessor(Processor):
     """Adds the hint to the last line of the buffer, as much as fits. `prompt_width` tells what the prompt takes."""
 
-    def __init__(self, prompt_width: Callable[[], int]) -> None:
+    def __init__(self, prompt_width: Callable[[], int], aliases: Aliases) -> None:
         self.prompt_width = prompt_width
+        self.aliases = aliases
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         """Return the line, with the hint behind it."""
         control, document = transformation_input.buffer_control, transformation_input.document
         is_last = transformation_input.lineno == document.line_count - 1
-        room = transformation_input.width - self.prompt_width() - get_cwidth(document.text) - 1
-        shown = cut(hint_behind(control), room) if is_last and document.is_cursor_at_the_end else ""
+        room = transformation_input.width - self.prompt_width() - get_cwidth(document.lines[-1]) - 1
+        shown = cut(hint_behind(control, self.aliases), room) if is_last and document.is_cursor_at_the_end else ""
         return Transformation([*transformation_input.fragments, ("class:hint", shown)])
 
 
@@ -32,9 +35,14 @@ def cut(text: str, room: int) -> str:
     return text if len(text) <= room else text[: max(0, room - 1)] + "…" * (room > 0)
 
 
-def hint_behind(control: BufferControl) -> str:
+def hint_behind(control: BufferControl, aliases: Aliases) -> str:
     """Return the hint, unless a suggestion stands in its place."""
-    return "" if has_suggestion(control.buffer) else hint(without_count(as_bytes(control.buffer.text)))
+    return "" if has_suggestion(control.buffer) else hint_for(control.buffer.text, aliases)
+
+
+def hint_for(text: str, aliases: Aliases) -> str:
+    """Return the hint behind a text: that of its last statement."""
+    return hint(without_count(expanded(last_statement(as_bytes(text)), aliases)))
 
 
 def has_suggestion(buffer: Buffer) -> bool:

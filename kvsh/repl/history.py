@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
+from urllib.parse import quote
 
 from prompt_toolkit.history import History as AnyHistory
 
@@ -18,10 +19,11 @@ from kvsh.script.output import write_all
 READ_BYTES_MAX = 1024 * 1024  # the latest; older entries stay in the file and are not offered
 
 
-def history_path() -> Path:
-    """Return where the history is: `$XDG_STATE_HOME/kvsh/history`."""
+def history_path(profile: str | None) -> Path:
+    """Return where the history is: `$XDG_STATE_HOME/kvsh/history`, of a profile `history-NAME`."""
     home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "kvsh" / "history"
+    name = "history" if profile is None else f"history-{quote(profile, safe='')}"
+    return (Path(home) if home else Path.home() / ".local" / "state") / "kvsh" / name
 
 
 class History(AnyHistory):

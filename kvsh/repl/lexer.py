@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text.utils import split_lines
 from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.styles import Style
 
+from kvsh.grammar.aliases import NO_ALIASES, Aliases
+from kvsh.grammar.block import statements
 from kvsh.grammar.line import without_count
 from kvsh.grammar.vocabulary import Known, vocabulary
 from kvsh.repl.text import as_bytes, as_text
@@ -33,13 +36,24 @@ STYLE = Style.from_dict(
 class LineLexer(Lexer):
     """The lexer of prompt-toolkit's buffer."""
 
+    def __init__(self, aliases: Aliases = NO_ALIASES) -> None:
+        self.aliases = aliases
+
     def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
         """Return what gives a line's fragments."""
-        lines = document.lines
-        return lambda number: fragments(lines[number])
+        lines = list(split_lines(text_fragments(document.text, self.aliases)))
+        return lambda number: lines[number] if number < len(lines) else []
 
 
-def fragments(text: str) -> StyleAndTextTuples:
+def text_fragments(text: str, aliases: Aliases = NO_ALIASES) -> StyleAndTextTuples:
+    """Return all statements of a text as (style, text) pairs that together are the text."""
+    if "\n" not in text:
+        return fragments(text, aliases)
+    parts = [[*fragments(as_text(each.text), aliases), ("", "\n")] for each in statements(as_bytes(text))]
+    return [fragment for part in parts for fragment in part][:-1]
+
+
+def fragments(text: str, aliases: Aliases = NO_ALIASES) -> StyleAndTextTuples:
     """Return a line as (style, text) pairs that together are the line."""
     line = as_bytes(text)
     if is_comment(line):
@@ -51,19 +65,21 @@ def fragments(text: str) -> StyleAndTextTuples:
         words, end = split(command[: error.position]), error.position
     found: StyleAndTextTuples = []
     position = 0
-    for style, word in zip(styles(words, end_typed=end), words, strict=True):
+    for style, word in zip(styles(words, end_typed=end, aliases=aliases), words, strict=True):
         found += [("", as_text(line[position : word.start])), (style, as_text(line[word.start : word.end]))]
         position = word.end
     return [*found, ("", as_text(line[position:end])), ("class:quoted", as_text(line[end:]))]
 
 
-def styles(words: list[Word], end_typed: int) -> list[str]:
+def styles(words: list[Word], end_typed: int, aliases: Aliases) -> list[str]:
     """Return the style of each word."""
     if not words:
         return []
     first = words[0]
     known = vocabulary().get(first.value.upper())
     rest = [style_of(word, known) for word in words[1:]]
+    if first.value.upper() in aliases and not first.quoted:
+        return ["class:command", *rest]
     return [name_style(first, known, is_typed=first.end == end_typed), *rest]
 
 

@@ -6,6 +6,8 @@ Whatever is written while the prompt is shown goes through `write_above`; the re
 import asyncio
 import signal
 import termios
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import PurePosixPath
 
 from prompt_toolkit import PromptSession
@@ -16,32 +18,36 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.shortcuts import print_formatted_text
 
 from kvd.client.aio import AsyncClient
+from kvd.commands import Command
 from kvd.commands.server import Ping
 from kvd.errors import KvdError
+from kvsh.grammar.block import is_open, last_statement
 from kvsh.grammar.gather import Gathering
-from kvsh.grammar.hints import hint
-from kvsh.grammar.line import without_count
-from kvsh.repl.actions import Actions, numbered
+from kvsh.repl.actions import Actions
+from kvsh.repl.block import Block
 from kvsh.repl.completer import LiveKeys, PlaceCompleter
+from kvsh.repl.cursor import tolerate_silence
 from kvsh.repl.editor import edit
-from kvsh.repl.hints import has_suggestion
+from kvsh.repl.hints import has_suggestion, hint_for
 from kvsh.repl.interrupts import hear_interrupts, ignore_signals, made
 from kvsh.repl.lexer import STYLE
 from kvsh.repl.session import new_session
 from kvsh.repl.sink import feed
-from kvsh.repl.text import as_bytes
+from kvsh.repl.text import as_bytes, as_text
 from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
+from kvsh.script.help import help_on_line
 from kvsh.script.outcome import WELL
 from kvsh.script.output import Output, write_all
-from kvsh.script.pager import NOT_RUN, pager_for
+from kvsh.script.pager import NOT_RUN, head_of, pager_for
 from kvsh.script.settings import Settings
-from kvsh.words import is_comment, shown
+from kvsh.words import shown
 
 STATE_CHECK_S = 1.0
 LOOKUP_TIMEOUT_S = 1.0
 LOOKUP_CONNECT_S = 0.3  # so soon the first prompt says that no daemon is there
 CHUNK_BYTES = 64 * 1024  # so much is written before Ctrl-C is heard
+QUOTE_OPEN = "a quote is open: Enter adds a line, Ctrl-C drops all"
 WELCOME = "kvsh: HELP lists the commands, Tab completes, Ctrl-D leaves.\n"
 
 
@@ -58,15 +64,17 @@ class Shell:
         self.watcher: Watcher | None = None
         self.is_connected = True
         self.is_left = False
-        self.is_in_block = False
+        self.is_paging = True
         self.is_lent = False
         self.terminal = asyncio.Lock()  # held by the program, the editor or the lines above the prompt that have it
         self.task: asyncio.Task[bool] | None = None
         self.client = AsyncClient(**settings.connection)
         lookups = {"timeout": LOOKUP_TIMEOUT_S, "connect_timeout": LOOKUP_CONNECT_S}
         self.lookup = AsyncClient(**{**settings.connection, **lookups})
-        completer = PlaceCompleter(LiveKeys(self.lookup))
-        self.session = new_session(settings, completer, self.prompt_width, self.toolbar, self.begin_edit)
+        completer = PlaceCompleter(LiveKeys(self.lookup), settings.aliases)
+        self.session = new_session(
+            settings, completer, self.prompt_width, self.toolbar, self.begin_edit, self.begin_explain
+        )
         self.actions = Actions(self)
 
     # What is seen
@@ -85,9 +93,10 @@ class Shell:
     def toolbar(self) -> StyleAndTextTuples:
         """Return the line below: what is watched, and the hint that a suggestion hides."""
         buffer = self.session.default_buffer
-        hidden = hint(without_count(as_bytes(buffer.text))).strip() if has_suggestion(buffer) else ""
+        hidden = hint_for(buffer.text, self.settings.aliases).strip() if has_suggestion(buffer) else ""
         watched = [("class:watch", f"{self.watcher.status}  ")] if self.watcher is not None else []
-        return [*watched, ("class:hint", hidden)]
+        continued = QUOTE_OPEN if "\n" in buffer.text and is_open(as_bytes(buffer.text)) else ""
+        return [*watched, ("class:hint", hidden or continued)]
 
     def write(self, text: str) -> None:
         """Write text where no prompt is shown."""
@@ -106,23 +115,29 @@ class Shell:
         """Write a line in a style."""
         print_formatted_text(FormattedText([(style, text)]), style=STYLE, output=self.session.output)
 
-    async def show(self, data: bytes) -> None:
-        """Write a result, through the pager if it is longer than the screen."""
-        data = await in_thread(lambda: shown(data).encode())
-        program = pager_for(data) if self.settings.pager and not self.is_in_block else None
-        if program is not None and await self.lend(program, data) not in NOT_RUN:
-            return
-        for start in range(0, len(data), CHUNK_BYTES):
-            write_all(self.output.data_fd, data[start : start + CHUNK_BYTES])
-            await asyncio.sleep(0)
+    async def show(self, make: Callable[[], Iterator[bytes]]) -> None:
+        """Write a result, through the pager if it is longer than the screen. `make` begins it."""
+        text = make()
+        head = await in_thread(lambda: head_of(text))
+        is_paged = self.settings.pager and self.is_paging
+        program = pager_for(head, self.settings.pager_command) if is_paged else None
+        if program is not None:
+            if await self.lend(program, chain([head], text)) not in NOT_RUN:
+                return
+            head, text = b"", make()
+        while head or (head := await in_thread(lambda: next(text, b""))):
+            for start in range(0, len(head), CHUNK_BYTES):
+                write_all(self.output.data_fd, head[start : start + CHUNK_BYTES])
+                await asyncio.sleep(0)
+            head = b""
 
-    async def lend(self, program: str, data: bytes) -> int:
+    async def lend(self, program: str, text: Iterable[bytes]) -> int:
         """Give the terminal to a program until it ends: Ctrl-C is its, what is watched waits. Return its exit code."""
         async with self.terminal:
             modes = termios.tcgetattr(0)
             self.is_lent = True
             try:
-                code = await feed(data, program)
+                code = await feed(text, program)
             finally:
                 self.is_lent = False
                 termios.tcsetattr(0, termios.TCSADRAIN, modes)
@@ -161,6 +176,7 @@ class Shell:
         checks = asyncio.create_task(self.check_state())
         self.write(WELCOME)
         try:
+            await self.start()
             while not self.is_left:
                 await self.turn()
         finally:
@@ -169,6 +185,13 @@ class Shell:
             await self.client.close()
             await self.lookup.close()
         return WELL
+
+    async def start(self) -> None:
+        """Run the commands that the person's file has for the start, up to the first that fails."""
+        for line in self.settings.startup:
+            if not await self.run_line(line):
+                self.tell_error(f"startup stopped at this line of config.toml: {shown(line.encode())}")
+                return
 
     async def turn(self) -> None:
         """Prompt once and run what was typed, or pasted."""
@@ -179,27 +202,17 @@ class Shell:
         except EOFError:
             self.is_left = await self.may_leave()
             return
-        lines = text.rstrip("\n").split("\n")
-        if len(lines) == 1:
-            await self.run_line(text)
-        else:
-            self.is_in_block = True
-            await self.run_block(lines)
-            self.is_in_block = False
+        block = Block(as_bytes(text.rstrip("\n")))
+        if len(block.statements) > 1:
+            self.is_paging = False
+            await block.run(self)
+            self.is_paging = True
+        elif block.statements:
+            await self.run_line(as_text(block.statements[0].text))
 
-    async def run_block(self, lines: list[str]) -> None:
-        """Run the lines of a block, each told with its number, up to the first that fails."""
-        for number, line in enumerate(lines, 1):
-            if is_comment(as_bytes(line)):
-                continue
-            self.tell_note(f"{number}/{len(lines)}> {shown(as_bytes(line))}")
-            is_well = await self.run_line(line)
-            if self.is_left:
-                return
-            if not is_well:
-                left = sum(not is_comment(as_bytes(after)) for after in lines[number:])
-                self.tell_error(f"stopped at line {number} of {len(lines)}: {numbered(left, 'line')} after it not run")
-                return
+    def command_of(self, line: bytes) -> Command:
+        """Return the command of a line; raises Mistake."""
+        return self.actions.read(line)[1]
 
     async def run_line(self, line: str) -> bool:
         """Run a line as a task that Ctrl-C ends. Return whether all went well."""
@@ -224,6 +237,11 @@ class Shell:
         async with self.terminal:
             await edit(self.session.default_buffer)
 
+    def begin_explain(self) -> None:
+        """Show help on what is being typed, above it."""
+        page = help_on_line(last_statement(as_bytes(self.session.default_buffer.text)))
+        self.session.app.create_background_task(self.write_above(page))
+
     async def may_leave(self) -> bool:
         """Return whether to leave: asked when something was gathered and not sent. A second Ctrl-D is a yes."""
         if self.gathering is None:
@@ -233,6 +251,8 @@ class Shell:
     async def is_agreed(self, question: str, *, at_end: bool = False) -> bool:
         """Ask; return whether the answer is yes. `at_end` is what it means that there is no answer to come."""
         asking: PromptSession[str] = PromptSession(history=InMemoryHistory(), output=self.session.output)
+        asking.app.renderer.cpr_support = self.session.app.renderer.cpr_support
+        tolerate_silence(asking.app)
         try:
             return (await asking.prompt_async(f"{question} [y/N] ", handle_sigint=False)).strip().lower() in (
                 "y",

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
@@ -10,11 +11,12 @@ from prompt_toolkit.application import get_app
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.cursor_shapes import ModalCursorShapeConfig
-from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.enums import DEFAULT_BUFFER, EditingMode
 from prompt_toolkit.filters import (
     Condition,
     completion_is_selected,
     emacs_mode,
+    has_focus,
     has_selection,
     is_done,
     vi_navigation_mode,
@@ -28,9 +30,12 @@ from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Attrs
 
+from kvsh.grammar.block import is_open, statements
+from kvsh.repl.cursor import tolerate_silence
 from kvsh.repl.hints import HintProcessor
 from kvsh.repl.history import History, history_path
 from kvsh.repl.lexer import STYLE, LineLexer
+from kvsh.repl.text import as_bytes
 from kvsh.script.settings import Settings
 
 ESCAPE_S = 0.05  # how long an Esc may be the beginning of a key: prompt-toolkit's half a second makes vi limp
@@ -55,14 +60,15 @@ def new_session(
     prompt_width: Callable[[], int],
     toolbar: Callable[[], StyleAndTextTuples],
     edit: Callable[[], None],
+    explain: Callable[[], None],
 ) -> "Session":
-    """Return the session that reads lines. `edit` opens the editor."""
+    """Return the session that reads lines. `edit` opens the editor, `explain` shows help on what is typed."""
     session: Session = PromptSession(
-        history=history(),
+        history=history(settings.profile),
         completer=completer,
-        lexer=LineLexer(),
+        lexer=LineLexer(settings.aliases),
         auto_suggest=AutoSuggestFromHistory(),
-        input_processors=[ConditionalProcessor(HintProcessor(prompt_width), ~is_done)],
+        input_processors=[ConditionalProcessor(HintProcessor(prompt_width, settings.aliases), ~is_done)],
         style=STYLE,
         output=output(settings),
         complete_while_typing=False,
@@ -70,17 +76,32 @@ def new_session(
         enable_suspend=True,
         editing_mode=EditingMode.VI if settings.vi else EditingMode.EMACS,
         cursor=ModalCursorShapeConfig() if settings.vi and settings.color else None,
-        key_bindings=keys(edit),
+        key_bindings=keys(edit, explain),
         prompt_continuation=continuation,
         bottom_toolbar=toolbar,
     )
     session.app.ttimeoutlen = ESCAPE_S
+    tolerate_silence(session.app)
     return session
 
 
 def continuation(width: int, number: int, wrap_count: int) -> StyleAndTextTuples:
-    """Return what stands before a later line of a pasted block: its number, in the columns that the prompt takes."""
-    return [] if wrap_count else [("class:note", f"{number + 1}> ".rjust(width))]
+    """Return what stands before a later line, in the columns that the prompt takes: its number, or an open quote."""
+    if wrap_count:
+        return []
+    begins = number + 1 in first_lines(get_app().current_buffer.text)
+    return [("class:note", (f"{number + 1}> " if begins else '"> ').rjust(width))]
+
+
+@lru_cache(maxsize=1)
+def first_lines(text: str) -> frozenset[int]:
+    """Return the numbers of the lines at which statements begin."""
+    return frozenset(statement.first for statement in statements(as_bytes(text)))
+
+
+def is_quote_open() -> bool:
+    """Return whether the text being typed ends within quotes, so that Enter continues it."""
+    return is_open(as_bytes(get_app().current_buffer.text))
 
 
 def output(settings: Settings) -> Output | None:
@@ -88,10 +109,10 @@ def output(settings: Settings) -> Output | None:
     return None if settings.color else Colorless.from_pty(sys.stdout, term=os.environ.get("TERM"))
 
 
-def history() -> AnyHistory:
-    """Return the history file, or one in memory where none can be written."""
+def history(profile: str | None) -> AnyHistory:
+    """Return the history file of a profile, or one in memory where none can be written."""
     try:
-        return History(history_path())
+        return History(history_path(profile))
     except OSError:
         return InMemoryHistory()
 
@@ -102,14 +123,23 @@ def is_choice() -> bool:
     return state is not None and len(state.completions) > 1
 
 
-def keys(edit: Callable[[], None]) -> KeyBindings:
+def keys(edit: Callable[[], None], explain: Callable[[], None]) -> KeyBindings:
     """Return the keys that are ours."""
     bindings = KeyBindings()
+
+    @bindings.add("enter", filter=has_focus(DEFAULT_BUFFER) & Condition(is_quote_open))
+    def _continue(event: KeyPressEvent) -> None:
+        """Begin another line of the value."""
+        event.current_buffer.newline(copy_margin=False)
 
     @bindings.add("enter", filter=completion_is_selected & Condition(is_choice))
     def _take(event: KeyPressEvent) -> None:
         """Take what is chosen from the menu; the next Enter runs the line."""
         event.current_buffer.complete_state = None
+
+    @bindings.add("f1")
+    def _explain(_: KeyPressEvent) -> None:
+        explain()
 
     @bindings.add("c-x", "c-e", filter=emacs_mode & ~has_selection)
     @bindings.add("v", filter=vi_navigation_mode)

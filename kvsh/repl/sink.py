@@ -2,28 +2,30 @@
 
 import os
 import subprocess
+from collections.abc import Iterable
 
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.repl.threads import in_thread
+from kvsh.script.pager import LESS_OPTIONS, pour
 
 
-async def feed(data: bytes, program: str) -> int:
-    """Run a shell's command line with data as its input; it has the terminal. Return its exit code; raises Mistake.
+async def feed(text: Iterable[bytes], program: str) -> int:
+    """Run a shell's command line; the text is its input. It has the terminal. Return its exit code; raises Mistake.
 
     Not asyncio's subprocess: before Python 3.11.4 a program that does not read all of its input makes it raise.
     """
     if not program:
         raise Mistake("| is followed by a program")
     try:
-        child = subprocess.Popen(program, shell=True, stdin=subprocess.PIPE)  # noqa: ASYNC220, S602  # the person's words
+        environment = {"LESS": LESS_OPTIONS, **os.environ}
+        child = subprocess.Popen(program, shell=True, stdin=subprocess.PIPE, env=environment)  # noqa: ASYNC220, S602  # the person's words
     except (OSError, ValueError) as error:
         raise Mistake(f"cannot run a program: {error}") from None
     try:
-        await in_thread(lambda: child.communicate(data))
+        return await in_thread(lambda: pour(child, text))
     except BaseException:
         child.terminate()
         raise
-    return child.returncode or 0
 
 
 def store(data: bytes, name: str, *, at_end: bool) -> None:

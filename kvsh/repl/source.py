@@ -45,7 +45,7 @@ class Source:
 
     def run_file(self, name: str) -> int:
         """Run a file; raises Mistake."""
-        with opened(name) as fd, Stream(**self.settings.connection) as stream:
+        with opened(name) as fd, Stream(**self.settings.stream) as stream:
             self.script = Script(stream, self.output, form=self.form)
             return self.script.run(fd, name)
 

@@ -9,8 +9,3 @@ def as_bytes(text: str) -> bytes:
 def as_text(data: bytes) -> str:
     """Return bytes as text to be typed."""
     return data.decode(errors="surrogateescape")
-
-
-def as_position(line: bytes, position: int) -> int:
-    """Return a position in bytes as one in text."""
-    return len(as_text(line[:position]))

@@ -10,5 +10,6 @@ bulk.py      many SET lines as one MULTISET
 sender.py    commands and outcomes in order
 actions.py   what the words of the shell do
 help.py      what HELP says
+reach.py     whether a daemon is there
 engine.py    the script itself
 """

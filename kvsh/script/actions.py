@@ -25,7 +25,8 @@ def act(script: "Script", command: shell.ShellWord, where: Where) -> None:
     """Do what a word of the shell says; raises Mistake, and Stop when it ends the script."""
     action = ACTIONS.get(type(command))
     if action is None:
-        raise Mistake(f"{command.command_name()} works at the prompt only")
+        only = ", and as `kvsh watch`" if isinstance(command, shell.Watch) else " only"
+        raise Mistake(f"{command.command_name()} works at the prompt{only}")
     action(script, command, where)
 
 
@@ -50,7 +51,9 @@ def discard(script: "Script", _: shell.Discard, __: Where) -> None:
 
 def give_help(script: "Script", command: shell.Help, _: Where) -> None:
     """Write help."""
-    script.output.data(help_text(command).encode())
+    text = help_text(command)
+    if not script.quiet:
+        script.output.data(FORMATS[script.form](command, text))
 
 
 def choose_format(script: "Script", command: shell.Format, _: Where) -> None:

@@ -17,6 +17,7 @@ from kvd.commands.values import MultiSet, Set
 from kvd.errors import UNKNOWN, ClientError
 from kvd.limits import KEY_BYTES_MAX, MIB
 from kvsh.script.lines import Run, Where
+from kvsh.script.outcome import as_typed, renamed
 
 Pair = tuple[bytes, bytes]
 
@@ -106,10 +107,10 @@ def is_bare(lines: Sequence[bytes]) -> bool:
 
 
 def told_of_set(outcome: Outcome) -> Outcome:
-    """Return an outcome as a SET has it: what never came names the command."""
+    """Return an outcome as a SET has it: a failure names the command of the line."""
     if isinstance(outcome, ClientError):
-        return type(outcome)(str(outcome).replace("MULTISET", "SET", 1))
-    return outcome
+        return type(outcome)(renamed(outcome.message, "MULTISET", "SET"), where=outcome.where)
+    return as_typed(outcome, "MULTISET", "SET") if isinstance(outcome, Error) else outcome
 
 
 def may_be_parted(sent: Sent, outcome: Outcome) -> bool:

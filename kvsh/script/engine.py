@@ -12,6 +12,7 @@ from contextlib import suppress
 from kvd.client.outcomes import Outcome
 from kvd.client.stream import Stream
 from kvd.commands import Command
+from kvd.commands.atomic import Transaction
 from kvd.commands.base import Error
 from kvd.errors import ClientError, Unreachable
 from kvsh.grammar import shell
@@ -19,10 +20,20 @@ from kvsh.grammar.gather import Gathering
 from kvsh.grammar.parse import parse
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
+from kvsh.render.terminal import terminal_pieces
 from kvsh.script.actions import Stop, act
 from kvsh.script.bulk import BLOCK_LINES, BLOCK_LINES_MIN, Sent, plain_set, plain_sets
 from kvsh.script.lines import Lines, LineTooLong, Run, Where
-from kvsh.script.outcome import INTERRUPTED, UNREACHED, Failure, exit_code, failure_document, failure_of, sentence
+from kvsh.script.outcome import (
+    INTERRUPTED,
+    UNREACHED,
+    Failure,
+    as_typed,
+    exit_code,
+    failure_document,
+    failure_of,
+    sentence,
+)
 from kvsh.script.output import Output
 from kvsh.script.sender import Sender
 from kvsh.words import is_comment, shown
@@ -153,12 +164,17 @@ class Script:
 
     def took(self, sent: Sent, outcome: Outcome) -> None:
         """Write an outcome; raises Stop at one that never came, or after a failure if so asked."""
+        if isinstance(sent.command, Transaction) and isinstance(outcome, Error):
+            outcome = as_typed(outcome, "TRANSACTION", "COMMIT")
         if isinstance(outcome, ClientError):
             self.lost(outcome, sent)
         elif isinstance(outcome, Error):
             failure = failure_of(outcome)
             for where in sent.each():
                 self.fail(failure, where)
+        elif self.form == "terminal" and sent.size == 1 and not self.quiet:
+            for piece in terminal_pieces(sent.command, outcome.result):
+                self.output.safe_data(piece)
         elif not self.quiet:
             self.output.data(FORMATS[self.form](sent.command, outcome.result) * sent.size)
 

@@ -1,8 +1,10 @@
 """What the options, the environment and the profile say, checked and frozen."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 CONNECT_S = 2.0
+REFUSED_S = 0.1  # a daemon that restarts meanwhile is found; nobody waits for one that is not there
 # TERM of terminals on which no cursor can be moved.
 POOR_TERMINALS = ("", "dumb", "unknown")
 
@@ -22,6 +24,10 @@ class Settings(NamedTuple):
     progress: bool | None = None
     color: bool = True
     pager: bool = True
+    pager_command: str | None = None
+    confirm: bool = True
+    aliases: Mapping[bytes, bytes] = {}  # nobody writes into it
+    startup: tuple[str, ...] = ()
     vi: bool = False
     repeat: int | None = None
     interval: float | None = None
@@ -38,3 +44,8 @@ class Settings(NamedTuple):
             "connect_timeout": min(self.timeout, CONNECT_S),
             "keys": self.keys,
         }
+
+    @property
+    def stream(self) -> dict[str, Any]:
+        """Return the arguments of a stream that says at once when no daemon is there."""
+        return {**self.connection, "refused_timeout": REFUSED_S}

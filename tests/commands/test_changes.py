@@ -3,8 +3,9 @@
 import pytest
 from support.fakes import NOW
 
+from kvd import staging
 from kvd.commands.base import Ok, Wait
-from kvd.commands.changes import Changes, Compact
+from kvd.commands.changes import Changes, Compact, History
 from kvd.commands.entry import Change
 from kvd.commands.values import Clear, Get, Set
 
@@ -88,3 +89,43 @@ def test_compacting_less_than_is_gone_changes_nothing(bench):
     assert bench.run(Changes(2)) == gone(3)
     assert bench.run(Compact(4)) == 4
     assert bench.run(Changes(4)) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "result"),
+    [
+        (History(b"a"), [[THIRD, FIRST], None]),
+        (History(b"ab"), [[FOURTH], None]),
+        (History(b"z"), [[], None]),
+        (History(b"a", limit=1), [[THIRD], 3]),
+        (History(b"a", limit=2), [[THIRD, FIRST], None]),
+        (History(b"a", 3), [[FIRST], None]),
+        (History(b"a", 1), [[], None]),
+        (History(b"a", 0), [[], None]),
+        (History(b"a", 99), [[THIRD, FIRST], None]),
+    ],
+)
+@pytest.mark.parametrize("committed", range(5))
+def test_a_history_is_the_changes_of_a_key_newest_first(bench, command, result, committed):
+    bench.commits = False
+    bench.given(*WRITTEN[:committed]).commit()
+    bench.given(*WRITTEN[committed:])
+    assert bench.run(command) == result
+
+
+def test_a_history_leaves_out_what_is_compacted(bench):
+    bench.given(*WRITTEN, Compact(1))
+    assert bench.run(History(b"a")) == [[THIRD], None]
+    bench.commits = False
+    bench.given(Compact(3))
+    assert bench.run(History(b"a")) == [[], None]
+
+
+def test_a_history_of_staged_changes_fits_into_a_reply(bench, monkeypatch):
+    monkeypatch.setattr(staging, "REPLY_BYTES_MAX", 5)
+    bench.commits = False
+    bench.given(Set(b"a", b"12"), Set(b"a", b"1234567"), Set(b"a", b"12"))
+    values = [change.value for change in bench.run(History(b"a"))[0]]
+    assert (values, bench.run(History(b"a"))[1]) == ([b"12"], 3)
+    assert [change.revision for change in bench.run(History(b"a", 3))[0]] == [2]
+    assert bench.run(History(b"a", 2)) == [[Change("SET", 1, b"a", b"12", 0, None, NOW)], None]

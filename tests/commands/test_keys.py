@@ -53,6 +53,21 @@ def scan_all(bench, prefix, limit):
             EntryOf(b"a"),
             {"revision": 2, "created": 1, "expires": NOW + 9, "size": 1},
         ),
+        (
+            [Set(b"a", b"123")],
+            EntryOf(b"a", start=1),
+            {"revision": 1, "created": 1, "expires": None, "size": 3, "value": b"23"},
+        ),
+        (
+            [Set(b"a", b"123")],
+            EntryOf(b"a", value=True, start=-2, end=1),
+            {"revision": 1, "created": 1, "expires": None, "size": 3, "value": b"2"},
+        ),
+        (
+            [Set(b"a", b"123")],
+            EntryOf(b"a", end=0),
+            {"revision": 1, "created": 1, "expires": None, "size": 3, "value": b"1"},
+        ),
         ([], Count(), 0),
         (written(b"a", b"ab", b"b"), Count(), 3),
         (written(b"a", b"ab", b"b"), Count(b"a"), 2),
@@ -70,6 +85,10 @@ def scan_all(bench, prefix, limit):
         (written(b"a", b"b"), Scan(b"a", after=b"b"), [[], None]),
         ([Set(b"a", b"1", ttl=5)], Scan(values=True), [[(b"a", b"1", 1, NOW + 5)], None]),
         (written(b"a"), Scan(values=False), [[b"a"], None]),
+        ([Set(b"a", b"123", ttl=5)], Scan(sizes=True), [[(b"a", 3, 1, NOW + 5)], None]),
+        ([Set(b"a", b""), Set(b"b", b"1")], Scan(sizes=True, limit=1), [[(b"a", 0, 1, None)], b"a"]),
+        (written(b"a", b"b"), Scan(sizes=True, after=b"b", reverse=True), [[(b"a", 1, 1, None)], None]),
+        (written(b"a"), Scan(sizes=False), [[b"a"], None]),
         (written(b"a", b"b", b"c"), Scan(start=b"b"), [[b"b", b"c"], None]),
         (written(b"a", b"b", b"c"), Scan(start=b"a\x00", stop=b"c"), [[b"b"], None]),
         (written(b"a", b"b", b"c"), Scan(start=b"c", stop=b"a"), [[], None]),
@@ -118,6 +137,14 @@ def test_a_page_ends_before_it_is_more_than_a_reply_holds(bench, monkeypatch):
     assert bench.run(Scan(values=True)) == [[(b"a", b"12", 1, None), (b"b", b"34", 2, None)], b"b"]
     assert bench.run(Scan(after=b"b", values=True)) == [[(b"c", b"5678901", 3, None)], b"c"]
     assert bench.run(Scan()) == [[b"a", b"b", b"c", b"d"], None]
+    bench.given(Set(b"e" * 5, b""))
+    assert bench.run(Scan(b"", b"b", sizes=True)) == [[(b"c", 7, 3, None)], b"c"]
+    assert bench.run(Scan()) == [[b"a", b"b"], b"b"]
+
+
+def test_values_and_sizes_exclude_each_other(bench):
+    code, message, _ = bench.run(Scan(values=True, sizes=True))
+    assert (code, message) == ("BAD_ARGUMENT", "values and sizes exclude each other: give one of them")
 
 
 @pytest.mark.parametrize(

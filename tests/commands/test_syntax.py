@@ -19,9 +19,11 @@ TAKE key [REVISION n]
 TAKEFIRST prefix [WAIT ms]
 INCR key [by]
 APPEND key value
+GETRANGE key start end
+STRLEN key
 EXISTS key...
-ENTRY key [VALUE]
-SCAN [prefix] [AFTER key] [LIMIT n] [VALUES] [FROM key] [TO key] [REVERSE]
+ENTRY key [VALUE] [START n] [END n]
+SCAN [prefix] [AFTER key] [LIMIT n] [VALUES | SIZES] [FROM key] [TO key] [REVERSE]
 COUNT [prefix]
 CLEARPREFIX prefix [LIMIT n]
 EXPIRE key seconds [REVISION n]
@@ -31,6 +33,7 @@ GETEX key [EX seconds | PX ms | AT unix-ms | PERSIST]
 TRANSACTION conditions commands
 ONCE token command
 CHANGES since [prefix] [LIMIT n] [WAIT ms]
+HISTORY key [BEFORE n] [LIMIT n]
 COMPACT revision
 PING [message]
 INFO [section]

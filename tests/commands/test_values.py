@@ -5,7 +5,7 @@ from support.fakes import NOW
 
 from kvd import staging
 from kvd.commands.base import Wait
-from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
+from kvd.commands.values import Append, Clear, Get, GetRange, Incr, MultiGet, MultiSet, Set, StrLen, Take, TakeFirst
 from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
 
 A, B = b"a", b"b"
@@ -212,3 +212,41 @@ def test_a_key_keeps_the_revision_it_was_made_at_until_it_ends(bench):
     bench.given(Clear([A]), SET_A)
     entry = bench.engine.staging.get(A)
     assert (entry.revision, entry.created) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "part"),
+    [
+        (0, -1, b"hello"),
+        (0, 0, b"h"),
+        (1, 3, b"ell"),
+        (3, 99, b"lo"),
+        (5, 9, b""),
+        (3, 2, b""),
+        (-2, -1, b"lo"),
+        (-99, 1, b"he"),
+        (-99, -99, b""),
+        (0, -6, b""),
+        (0, -5, b"h"),
+        (-1, -2, b""),
+        (HIGHEST, HIGHEST, b""),
+        (LOWEST, HIGHEST, b"hello"),
+        (LOWEST, LOWEST, b""),
+    ],
+)
+def test_a_range_has_both_its_ends_and_counts_from_the_end_below_zero(bench, start, end, part):
+    bench.given(Set(A, b"hello"))
+    assert bench.run(GetRange(A, start, end)) == part
+
+
+def test_a_key_that_is_not_there_has_no_range_and_no_length(bench):
+    assert (bench.run(GetRange(A, 0, -1)), bench.run(StrLen(A))) == (None, None)
+    bench.given(FADING)
+    assert (bench.run(GetRange(A, 0, -1)), bench.run(StrLen(A))) == (b"1", 1)
+    bench.at(NOW + 10)
+    assert (bench.run(GetRange(A, 0, -1)), bench.run(StrLen(A))) == (None, None)
+
+
+def test_an_empty_value_has_a_length_and_an_empty_range(bench):
+    bench.given(Set(A, b""))
+    assert (bench.run(GetRange(A, 0, -1)), bench.run(GetRange(A, -1, 0)), bench.run(StrLen(A))) == (b"", b"", 0)

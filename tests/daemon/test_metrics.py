@@ -23,7 +23,7 @@ from kvd.gateways.measures import BUILD, CALLS, DURATION, MEASURES, SPENT, UP, M
 LEFT_OUT = {
     ("server", "pid"), ("process", "pid"),  # changes with each start, which kvd_start_time_seconds tells
     ("server", "memory_bytes"), ("server", "uptime_ms"), ("server", "revision"),  # told by other sections
-    ("server", "publish_queue"), ("server", "protocol"),  # constants
+    ("server", "publish_queue"), ("server", "protocol"), ("server", "features"),  # constants
     ("server", "keys"),  # how it was set up
     ("latency", "slow_us"), ("latency", "us"), ("latency", "requests"),  # set up; in the histogram
 }  # fmt: skip

@@ -37,10 +37,13 @@ CASES = {
         ({"key": b"b"}, one, {"revision": 3, "created": 3, "expires": None, "size": 1}),
         ({"key": b"b", "value": True}, one, {"revision": 3, "created": 3, "expires": None, "size": 1, "value": b"3"}),
     ],
+    "GETRANGE": [({"key": b"a", "start": -2, "end": -1}, one, b"34"), ({"key": b"x", "start": 0, "end": 0}, one, None)],
+    "STRLEN": [({"key": b"a"}, one, 3), ({"key": b"x"}, one, None)],
     "SCAN": [
         ({}, one, [[b"a", b"b", b"c", b"n"], None]),
         ({"after": b"a", "limit": 1, "values": True}, one, [[[b"b", b"3", 3, None]], b"b"]),
         ({"start": b"b", "stop": b"n", "reverse": True}, one, [[b"c", b"b"], None]),
+        ({"prefix": b"a", "sizes": True}, one, [[[b"a", 3, 7, None]], None]),
     ],
     "COUNT": [({}, one, 4), ({"prefix": b"a"}, one, 1)],
     "EXPIRE": [({"key": b"a", "ttl": 10**9}, one, 1)],
@@ -73,6 +76,13 @@ CASES = {
     "CLEAR": [({"keys": [b"a", b"x"]}, one, 1)],
     "CLEARPREFIX": [({"prefix": b"n", "limit": 5}, one, 1)],
     "CHANGES": [({"since": 3, "limit": 1}, lambda result: result[0][:5], ["SET", 4, b"c", b"", 0])],
+    "HISTORY": [
+        (
+            {"key": b"b", "limit": 1, "before": 4},
+            lambda result: [*result[0][0][:5], result[1]],
+            ["SET", 3, b"b", b"3", 0, None],
+        )
+    ],
     "COMPACT": [({"revision": 2}, one, 2)],
     "PING": [({}, one, b"PONG"), ({"message": b"\xff"}, one, b"\xff")],
     "INFO": [({"section": "server"}, lambda result: result["server"]["read_only"], None)],

@@ -28,7 +28,7 @@ def test_choices_say_what_they_are():
 def test_the_word_to_replace_and_the_words_to_quote_are_told():
     found = place(b'scan "us')
     assert (found.typed.start, found.typed.end, found.typed.value) == (5, 8, b"us")
-    assert found.reserved == {b"AFTER", b"LIMIT", b"VALUES", b"FROM", b"TO", b"REVERSE"}
+    assert found.reserved == {b"AFTER", b"LIMIT", b"VALUES", b"FROM", b"TO", b"REVERSE", b"SIZES"}
 
 
 @given(st.binary() | st.text("setcanlim kv'\"\\ ex").map(str.encode))

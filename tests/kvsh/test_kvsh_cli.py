@@ -91,6 +91,30 @@ def test_bytes_of_arguments_are_passed_unchanged(kvsh, kv):
     assert kv.get(b"\xff k") == b"\xfe"
 
 
+def test_lists_with_nul_bytes(kvsh, kv):
+    kv.set("a", "1\n2")
+    assert kvsh("-0", "multiget", "a", "b") == (0, b"1\n2\0\0", "")
+    assert kvsh("-0", "entry", "b") == (1, b"\0", "")
+    assert kvsh("get", "a", "-0", "-n") == (0, b"1\n2", "")
+    assert kvsh("-0", stdin=b"get a\nformat raw\nget a\nformat nul\nping\n") == (0, b"1\n2\x001\n2\nPONG\0", "")
+
+
+def test_pretty_is_for_reading_and_coloured_at_a_terminal_only(kvsh, kv, terminal):
+    kv.set("doc", '{"a":1}')
+    assert kvsh("get", "doc", "--pretty") == (0, b'{\n  "a": 1\n}\n', "")
+    assert kvsh("--format", "pretty", stdin=b"get doc\n") == (0, b'{\n  "a": 1\n}\n', "")
+    coloured = terminal("get", "doc", "--pretty")
+    assert coloured.ended() == 0
+    assert coloured.lines == ["{", '  "a": 1', "}"]
+    assert (coloured.color_of('"a"'), coloured.color_of("1")) == ("blue", "cyan")
+    plain = terminal("--no-color", "get", "doc", "--pretty")
+    assert plain.ended() == 0
+    assert b"\x1b" not in plain.seen
+    paged = terminal("get", "doc", "--pretty", size=(3, 80), PAGER="sed 's/^/| /'")
+    assert paged.ended() == 0
+    assert b"\x1b[34m" in paged.seen
+
+
 def test_help_and_version(kvsh):
     code, out, _ = kvsh("--help")
     assert code == 0

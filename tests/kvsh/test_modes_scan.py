@@ -27,6 +27,11 @@ def test_raw_is_the_bytes(kvsh, filled):
     assert kvsh("--scan") == (0, b"".join(key + b"\n" for key in KEYS), "")
 
 
+def test_nul_ends_each_key_with_a_nul_byte(kvsh, filled):
+    expected = (0, b"".join(key + b"\0" for key in KEYS), "")
+    assert kvsh("--scan", "-0") == kvsh("-0", "--scan") == kvsh("--nul", "--scan") == expected
+
+
 def test_json_is_a_string_a_line(kvsh, filled):
     code, out, _ = kvsh("--json", "--scan")
     expected = ["a", "a\nb", "a b", "b/1", {"base64": "/w=="}, {"base64": "/xtbMko="}]

@@ -31,6 +31,17 @@ def test_commands_and_answers(shell, kv):
     assert kv.get("city") == b"Rann of Kutch"
 
 
+def test_pretty_results(shell, kv, tmp_path):
+    kv.set("doc", '{"a":1}')
+    assert say(shell, "format pretty") == ["format is PRETTY"]
+    assert say(shell, "get doc") == ["{", '  "a": 1', "}"]
+    assert shell.color_of('"a"') == "blue"
+    say(shell, f"get doc > {tmp_path}/doc")
+    assert (tmp_path / "doc").read_bytes() == b'{"a":1}\n'
+    kv.set("doc", b"\x1b[2J\xff")
+    assert say(shell, "get doc")[0].startswith("00000000  1b 5b 32 4a ff")
+
+
 def test_what_took_long_says_how_long(shell, kv):
     assert len(say(shell, "ping")) == 1
     assert say(shell, waiting(kv, 500))[-1].endswith(" s)")
@@ -101,9 +112,11 @@ def test_leaving_within_begin_asks(shell, kv):
 def test_clearing_everything_asks_first(shell, kv):
     kv.set("a", "1")
     for answer in ("\r", "\x03", "\x04"):
-        asked = sum("end ALL keys? [y/N]" in line for line in shell.lines)
+        asked = sum("end ALL keys (1 key)? [y/N]" in line for line in shell.lines)
         shell.type('clearprefix ""\r')
-        shell.until(lambda lines, asked=asked: sum("end ALL keys? [y/N]" in line for line in lines) == asked + 1)
+        shell.until(
+            lambda lines, asked=asked: sum("end ALL keys (1 key)? [y/N]" in line for line in lines) == asked + 1
+        )
         shell.type(answer)
         shell.prompts()
         assert kv.get("a") == b"1"
@@ -111,6 +124,21 @@ def test_clearing_everything_asks_first(shell, kv):
     shell.until(lambda lines: sum("end ALL keys" in line for line in lines) == 4)
     shell.type("y\r")
     shell.shows("(integer) 1")
+
+
+def test_clearing_many_keys_asks_with_their_count(shell, kv):
+    kv.multiset({f"user:{number}": "x" for number in range(12)})
+    shell.type("clearprefix user:\r")
+    shell.shows('end 12 keys with the prefix "user:"? [y/N]')
+    shell.type("n\r")
+    shell.prompts()
+    assert kv.count("user:") == 12
+    assert say(shell, "clearprefix nobody:") == ["(integer) 0"]
+    assert say(shell, "clear user:0 user:1") == ["(integer) 2"]
+    shell.type("clear " + " ".join(f"user:{number}" for number in range(10)) + "\r")
+    shell.shows("end 10 keys? [y/N]")
+    shell.type("y\r")
+    shell.shows("(integer) 8")
 
 
 def test_without_a_daemon_the_prompt_says_so_and_commit_keeps_what_was_gathered(terminal, tmp_path):
@@ -160,8 +188,8 @@ def test_results_go_to_programs_and_files(shell, kv, tmp_path):
     kv.set("k", "b\na\n")
     path = tmp_path / "out"
     assert say(shell, "get k | sort | tr a-z A-Z") == ["A", "B"]
-    assert say(shell, f"get k > {path}") == []
-    assert say(shell, f"incr n >> {path}") == []
+    for line, count in ((f"get k > {path}", 5), (f"incr n >> {path}", 2)):
+        assert "".join(say(shell, line)).startswith(f'{count} bytes written to "/')
     assert path.read_bytes() == b"b\na\n\n1\n"
     assert say(shell, "get k > /nowhere/x") == ["(error) cannot write /nowhere/x: No such file or directory"]
     assert say(shell, r'get k > "a\x00"') == ["(error) cannot write a file whose name has a NUL byte"]
@@ -187,7 +215,8 @@ def test_a_file_that_nobody_reads_does_not_hold_the_shell(shell, tmp_path):
 
 
 def test_a_pasted_block_tells_its_lines_and_stops_at_the_first_error(shell, kv):
-    shell.type("\x1b[200~set a 1\nBEGIN\nincr a\n# or so\n\nCOMMIT\nbogus\nset a 9\n# the end\nget a\n\x1b[201~")
+    kv.set("text", "x")
+    shell.type("\x1b[200~set a 1\nBEGIN\nincr a\n# or so\n\nCOMMIT\nincr text\nset a 9\n# it's\nget a\n\x1b[201~")
     shell.shows("10> get a")
     assert kv.get("a") is None
     shell.type("\r")
@@ -200,18 +229,59 @@ def test_a_pasted_block_tells_its_lines_and_stops_at_the_first_error(shell, kv):
         "3/10> incr a",
         "6/10> COMMIT",
         "1) (integer) 2",
-        "7/10> bogus",
-        '(error) there is no command "bogus": HELP lists them',
-        "(error) stopped at line 7 of 10: 2 lines after it not run",
+        "7/10> incr text",
+        "(error) WRONG_TYPE: the value is not a 64-bit integer but 1 bytes of something else",
+        "(error) stopped at line 7 of 10: 2 commands after it not run",
         "data0>",
     ]
     assert kv.get("a") == b"2"
 
 
+def test_a_pasted_block_is_checked_whole_before_its_first_line_runs(shell, kv):
+    kv.set("doc", "old")
+    for block, error in [
+        ('set doc {\n"a": 1\n}', "(error) line 2 of 3: a closing quote is followed by a blank"),
+        ("set doc 1\nbegin\nping", "(error) line 3 of 3: PING cannot be part of a transaction"),
+    ]:
+        shell.type(f"\x1b[200~{block}\x1b[201~\r")
+        shell.shows(error)
+        shell.prompts()
+    shell.shows("(error) nothing of this block has run. A value of several lines stands in quotes")
+    assert kv.get("doc") == b"old"
+
+
+def test_a_value_of_several_lines_is_pasted(shell, kv):
+    shell.type("\x1b[200~set doc '{\n  \"a\": 1\n}' ex 60\nget doc\x1b[201~\r")
+    shell.shows("1-3/4> set doc '{")
+    shell.shows(r'"{\n  \"a\": 1\n}"')
+    assert kv.get("doc") == b'{\n  "a": 1\n}'
+
+
+def test_enter_within_an_open_quote_continues_the_value(shell, kv):
+    shell.type("set doc 'one\r")
+    shell.shows("a quote is open: Enter adds a line, Ctrl-C drops all")
+    shell.until(lambda lines: lines[-2].strip() == '">')
+    shell.type("two\r\rfour' e")
+    shell.shows("\"> four' ex seconds")
+    assert kv.get("doc") is None
+    shell.type("\x7f\r")
+    shell.shows("OK")
+    assert kv.get("doc") == b"one\ntwo\n\nfour"
+    shell.prompts()
+    shell.type("\x1b[A")
+    shell.shows("\"> four'")
+    shell.type("\r")
+    shell.until(lambda lines: lines.count("OK") == 2, "the value again, from the history")
+    shell.type("get 'x\r")
+    shell.shows("a quote is open")
+    shell.type("\x03")
+    assert say(shell, "get doc") == [r'"one\ntwo\n\nfour"']
+
+
 def test_a_pasted_block_ends_with_quit_and_with_a_script_that_fails(shell, kv, tmp_path):
     (tmp_path / "s.kv").write_text("get\n")
     shell.type(f"\x1b[200~source {tmp_path}/s.kv\nset a 1\x1b[201~\r")
-    shell.shows("stopped at line 1 of 2: 1 line after it not run")
+    shell.shows("stopped at line 1 of 2: 1 command after it not run")
     shell.type("\x1b[200~quit\nset a 1\x1b[201~\r")
     assert shell.ended() == 0
     assert kv.get("a") is None

@@ -5,13 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from kvd.client.aio import AsyncClient
 from kvd.commands.base import Ok
 from kvd.commands.values import Set
-from kvd.errors import Conflict, OutcomeUnknown, Unreachable
-from kvsh.grammar.parse import parse
+from kvd.errors import Conflict, Denied, OutcomeUnknown, Unreachable
 from kvsh.repl.actions import Actions, numbered
-from kvsh.repl.asking import ends_everything
 from kvsh.script.settings import Settings
 
 
@@ -21,12 +18,26 @@ class FakeClient:
     def __init__(self):
         self.ran = []
         self.failure = None
+        self.result = None
 
     async def answer(self, command):
         if self.failure is not None:
             raise self.failure
         self.ran.append(command)
-        return Ok(1, [None for _ in getattr(command, "commands", [])] or None)
+        return Ok(1, [None for _ in getattr(command, "commands", [])] or self.result)
+
+
+class FailingWatch:
+    """A watch whose daemon does not answer."""
+
+    def __init__(self):
+        self.is_closed = False
+
+    async def ready(self):
+        raise Unreachable("INFO: no daemon answers")
+
+    async def close(self):
+        self.is_closed = True
 
 
 class FakeFront(SimpleNamespace):
@@ -40,12 +51,13 @@ class FakeFront(SimpleNamespace):
             always_timed=False,
             is_connected=True,
             is_left=False,
+            is_paging=True,
             gathering=None,
             watcher=None,
             told=[],
             agrees=False,
-            **given,
         )
+        self.__dict__.update(given)
 
     def write(self, text):
         self.told.append(text.rstrip("\n"))
@@ -58,11 +70,11 @@ class FakeFront(SimpleNamespace):
     def redraw(self):
         pass
 
-    async def show(self, data):
-        self.told.append(data.decode().rstrip("\n"))
+    async def show(self, make):
+        self.told.append(b"".join(make()).decode().rstrip("\n"))
 
-    async def lend(self, program, data):
-        self.told.append((program, data))
+    async def lend(self, program, text):
+        self.told.append((program, b"".join(text)))
 
     async def write_above(self, text):
         self.told.append(text)
@@ -116,7 +128,7 @@ def test_what_was_not_agreed_to_stays_gathered():
     front.agrees = True
     run(front, "commit")
     assert gathered(front) is None
-    assert len(front.client.ran) == 1
+    assert len(front.client.ran) == 3  # each time after a COUNT
 
 
 def test_a_mistake_says_nothing_of_the_connection():
@@ -172,31 +184,62 @@ def test_times_are_told_when_asked():
     assert len(front.told) == 6
 
 
-def test_a_watch_without_a_daemon_is_none(tmp_path):
+def test_a_watch_without_a_daemon_is_none():
+    front, watch = FakeFront(), FailingWatch()
+    front.client.watch = lambda *_, **__: watch
+    assert run(front, "watch") == [False]
+    assert (front.watcher, watch.is_closed) == (None, True)
+    assert front.told[0].startswith("(error) INFO: no daemon answers at ipc:///none")
+
+
+def test_a_command_is_repeated_until_it_has_run_as_often_as_asked_or_fails(tmp_path):
+    front = FakeFront()
+    assert run(front, "3 every 0.001 ping", f"2 every 0.001 incr a >> {tmp_path}/out") == [True, True]
+    assert [type(command).__name__ for command in front.client.ran] == ["Ping"] * 3 + ["Incr"] * 2
+    assert front.told[-1].startswith("1 byte written to ")
+    assert len(front.told) == 6 + 2  # each with its time of day, but where the result goes into a file
+    front.client.failure = Conflict("a has changed", revision=2)
+    assert run(front, "every 0.001 ping") == [False]
+    assert run(front, "begin", "every 1 ping") == [True, False]
+    assert front.told[-1] == "(error) EVERY within BEGIN: COMMIT or DISCARD first"
+    assert front.is_paging
+
+
+def test_ctrl_c_between_two_runs_ends_a_repeated_command_without_a_word():
+    front = FakeFront()
+
     async def main():
-        front = FakeFront()
-        async with AsyncClient(f"ipc://{tmp_path}/none", timeout=0.05) as front.client:
-            return await Actions(front).run_line(b"watch"), front.watcher, front.told
+        shown = asyncio.Event()
 
-    went_well, watcher, told = asyncio.run(main())
-    assert (went_well, watcher) == (False, None)
-    assert told[0].startswith("(error) INFO: no daemon answers")
+        async def show(_):
+            shown.set()
+
+        front.show = show
+        task = asyncio.create_task(Actions(front).run_line(b"every 3600 ping"))
+        await shown.wait()
+        for _ in range(9):
+            await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    assert asyncio.run(main()) is True
+    assert len(front.client.ran) == 1
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ('clearprefix ""', True),
-        ("clearprefix a", False),
-        ('scan ""', False),
-        ('once token-12 clearprefix ""', True),
-        ("once token-12 set a 1", False),
-        ("set a 1", False),
-        ("commands clearprefix", False),
-    ],
-)
-def test_what_ends_everything(line, expected):
-    assert ends_everything(parse(line.encode())) is expected
+def test_the_daemon_is_asked_how_many_keys_would_end():
+    front = FakeFront()
+    front.client.result = 1234
+    assert run(front, "clearprefix user:", "clear " + "k " * 10, "clear k", "takefirst job:") == [True] * 4
+    assert front.told[:2] == ['end 1,234 keys with the prefix "user:"?', "end 10 keys?"]
+    assert [type(command).__name__ for command in front.client.ran] == ["Count", "Clear", "TakeFirst"]
+    front = FakeFront(agrees=True)
+    front.client.failure = Denied("COUNT needs read")
+    run(front, "clearprefix user:")
+    assert front.told[0] == 'end all keys with the prefix "user:"?'
+    front = FakeFront()
+    front.settings = front.settings._replace(confirm=False)
+    run(front, "clearprefix user:", 'clearprefix ""')
+    assert front.told[1:] == ["end ALL keys?"]
 
 
 def test_numbers_of_things():

@@ -113,10 +113,11 @@ def test_a_history_that_cannot_be_written_or_read_costs_no_shell(tmp_path, monke
 
 def test_it_is_where_the_system_keeps_state(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert history_path() == tmp_path / "kvsh" / "history"
+    assert history_path(None) == tmp_path / "kvsh" / "history"
+    assert history_path("a/b c") == tmp_path / "kvsh" / "history-a%2Fb%20c"
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert history_path() == tmp_path / ".local" / "state" / "kvsh" / "history"
+    assert history_path(None) == tmp_path / ".local" / "state" / "kvsh" / "history"
 
 
 def test_at_the_prompt(shell, tmp_path):

@@ -26,9 +26,9 @@ def test_an_unknown_command_is_red_before_enter(shell):
     shell.type("t")
     shell.shows("data0> get key")
     shell.until(lambda _: shell.color_of("get") == "green")
-    shell.type("r")
-    shell.shows("data0> getr")
-    shell.until(lambda lines: lines[-1] == "data0> getr" and shell.color_of("getr") == "red")
+    shell.type("z")
+    shell.shows("data0> getz")
+    shell.until(lambda lines: lines[-1] == "data0> getz" and shell.color_of("getz") == "red")
 
 
 def test_tab_completes_commands_options_and_live_keys(shell, kv):
@@ -117,6 +117,25 @@ def test_the_editor_edits_the_line_and_enter_runs_it(terminal, kv, tmp_path):
         shell.type("\r")
         shell.shows('"old"')
         (tmp_path / "editor.fails").unlink()
+
+
+def test_f1_explains_what_is_typed_or_the_keys(shell, kv):
+    shell.type("\x1bOP")
+    shell.shows("search the history")
+    shell.type("persist k")
+    shell.shows("persist k [REVISION n]")
+    shell.type("\x1bOP")
+    shell.shows("    PERSIST session")
+    shell.type("\r")
+    shell.shows("(integer) 0")
+
+
+def test_a_command_is_repeated_until_ctrl_c(shell, kv):
+    shell.type("every 0.01 incr n\r")
+    shell.shows("(integer) 3")
+    shell.type("\x03")
+    shell.until(lambda lines: lines[-1] == "data0>")
+    assert say(shell, "ping") == ['"PONG"']
 
 
 def test_vi_keys(terminal, kv):

@@ -13,7 +13,7 @@ from kvd.client.aio import AsyncClient
 from kvsh.repl import completer
 from kvsh.repl.completer import LiveKeys, PlaceCompleter, files
 from kvsh.repl.hints import cut
-from kvsh.repl.lexer import fragments
+from kvsh.repl.lexer import LineLexer, fragments, text_fragments
 
 
 def coloured(text):
@@ -41,9 +41,21 @@ def test_colours(text, expected):
     ]
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])))
+@given(st.text(st.characters(exclude_categories=["Cs"])) | st.text("get \n'\"#"))
 def test_colours_leave_the_text_as_it_is(text):
     assert "".join(part for _, part in fragments(text)) == text
+    assert "".join(part for _, part in text_fragments(text)) == text
+    line = LineLexer().lex_document(Document(text))
+    assert ["".join(part for _, part in line(at)) for at in range(text.count("\n") + 1)] == text.split("\n")
+
+
+def test_a_value_of_several_lines_is_coloured_in_each():
+    line = LineLexer().lex_document(Document("set k 'get\nget'\nget"))
+    assert [[style for style, part in line(at) if part.strip()] for at in range(3)] == [
+        ["class:command", "", "class:quoted"],
+        ["class:quoted"],
+        ["class:command"],
+    ]
 
 
 def offered(endpoint, text):
@@ -60,6 +72,7 @@ def offered(endpoint, text):
     [
         ("appe", [("append ", -4)]),
         ("3 appe", [("append ", -4)]),
+        ("get 'a\nb'\n3 appe", [("append ", -4)]),
         ("get ci", [("city ", -2), ('"ci ty" ', -2)]),
         ('get "ci', [('"ci ty" ', -3), ('"city" ', -3)]),
         ("clear city ci", [('"ci ty" ', -2)]),
@@ -69,6 +82,16 @@ def offered(endpoint, text):
         ("set user:1 v xx prev", [("previous ", -4)]),
         ("set k us", []),
         ("source /nowhere/at/all", []),
+        ("get US", [("user:1 ", -2), ("user:2 ", -2)]),
+        ("scan USER:", [("user:1 ", -5), ("user:2 ", -5)]),
+        ('get "USER:1', [('"user:1" ', -7)]),
+        ("get u2", [("user:2 ", -2)]),
+        ("get zz", []),
+        ("info st", [("store ", -2)]),
+        ("info ST", [("store ", -2)]),
+        ("config fsy", [("fsync ", -3)]),
+        ("commands g", []),
+        ("get k > /nowhere/at/all", []),
     ],
 )
 def test_completion_offers_what_fits(daemon, kv, monkeypatch, text, expected):
@@ -76,6 +99,14 @@ def test_completion_offers_what_fits(daemon, kv, monkeypatch, text, expected):
     for key in ("city", "ci ty", "é\0", "user:1", "user:2", "limit"):
         kv.set(key, "v")
     assert sorted(offered(daemon, text)) == sorted(expected)
+
+
+@pytest.mark.parametrize("line", ["get k > {}/d", "get k >{}/d", "3 get k >> {}/d", "set a b >{}/d"])
+def test_files_complete_after_a_redirection(tmp_path, line):
+    (tmp_path / "data file").touch()
+    text = line.format(tmp_path)
+    back = len(f"{tmp_path}/d")
+    assert offered(f"ipc://{tmp_path}/none", text) == [(f'"{tmp_path}/data file" ', -back)]
 
 
 def test_completion_without_a_daemon_offers_what_needs_none(tmp_path):

@@ -1,6 +1,11 @@
 """The plain reader: the same words at a terminal on which no cursor can be moved."""
 
+import os
+import pty
+import subprocess
+
 import pytest
+from support.kvsh_cases import KVSH
 
 from kvsh.cli.local import local_daemon
 
@@ -29,6 +34,18 @@ def test_commands_and_errors(plain, kv):
     assert plain.ended() == 0
 
 
+def test_an_open_quote_continues_in_the_next_line(plain, kv):
+    plain.type("set a 'one\r")
+    plain.until(lambda lines: lines[-1] == '">')
+    plain.type("two'\r")
+    plain.shows("OK")
+    assert kv.get("a") == b"one\ntwo"
+    plain.type("get 'a\r")
+    plain.until(lambda lines: lines[-1] == '">')
+    plain.type("\x03")
+    plain.until(lambda lines: lines[-1] == "kvd>")
+
+
 def test_a_transaction(plain, kv):
     plain.type("begin\r")
     plain.shows("kvd(tx:0)>")
@@ -47,7 +64,7 @@ def test_values_do_not_act_on_the_terminal(plain, kv):
 def test_clearing_everything_asks_first(plain, kv, tmp_path):
     kv.set("a", "1")
     plain.type('clearprefix ""\r')
-    plain.shows("end ALL keys? [y/N]")
+    plain.shows("end ALL keys (1 key)? [y/N]")
     plain.type("\r")
     plain.until(lambda lines: lines[-1] == "kvd>")
     assert kv.get("a") == b"1"
@@ -76,3 +93,47 @@ def test_what_could_not_be_sent_stays_gathered(terminal, tmp_path):
         plain.type("commit\r")
         plain.shows("1) OK")
     plain.until(lambda lines: lines[-1] == "kvd>")
+
+
+class Redirected:
+    """kvsh typed at a terminal with its results going to a file: `kvsh >out.txt`."""
+
+    def __init__(self, environment, out, *arguments):
+        self.fd, inner = pty.openpty()
+        self.seen = b""
+        with out.open("wb") as file:
+            self.process = subprocess.Popen(
+                [*KVSH, *arguments], env={**environment, "TERM": "xterm"}, stdin=inner, stdout=file, stderr=inner
+            )
+        os.close(inner)
+
+    def shows(self, text):
+        while text not in self.seen:
+            self.seen += os.read(self.fd, 65536)
+        self.seen = self.seen.partition(text)[2]
+
+    def types(self, line):
+        os.write(self.fd, line + b"\n")
+
+
+def test_results_go_to_a_file_and_prompts_to_the_terminal(kv, daemon, environment, tmp_path):
+    (tmp_path / "config" / "kvsh").mkdir(parents=True)
+    (tmp_path / "config" / "kvsh" / "config.toml").write_text(f'[profiles.mine]\nurl = "{daemon}"\n')
+    shell = Redirected(environment, tmp_path / "out", "--profile", "mine")
+    for line, prompt in [
+        (b"set a 'x", b"mine> "),
+        (b"\xffy'", b'"> '),
+        (b"get a", b"mine> "),
+        (b"begin", b"mine> "),
+        (b"incr n", b"mine(tx:0)> "),
+        (b"commit", b"mine(tx:1)> "),
+        (b"clearprefix ''", b"mine> "),
+        (b"n", b"[y/N] "),
+        (b"get", b"mine> "),
+        (b"quit", b"(error) GET needs the key"),
+    ]:
+        shell.shows(prompt)
+        shell.types(line)
+    assert shell.process.wait(60) == 0
+    os.close(shell.fd)
+    assert (tmp_path / "out").read_bytes() == b"OK\nx\n\xffy\n1\n"

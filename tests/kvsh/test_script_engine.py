@@ -29,7 +29,7 @@ MESSAGES = """kvsh: {name}:6: WRONG_TYPE: the value is not a 64-bit integer but 
     incr city
 kvsh: {name}:7: there is no command "bogus": HELP lists them
     bogus
-kvsh: {name}:10: there is no command "mget": did you mean GET or MULTIGET?
+kvsh: {name}:10: there is no command "mget": use MULTIGET key...
     mget
 kvsh: 3 of 14 commands failed (first at line 6)
 """

@@ -78,14 +78,14 @@ def keys(kv):
 @pytest.mark.parametrize(
     ("line", "kind", "texts"),
     [
-        ("kvsh ge", "word", ["get", "getex"]),
-        ("kvsh GE", "word", ["GET", "GETEX"]),
+        ("kvsh ge", "word", ["get", "getrange", "getex"]),
+        ("kvsh GE", "word", ["GET", "GETRANGE", "GETEX"]),
         ("kvsh --url tcp://127.0.0.1:1 --json mu", "word", ["multiget", "multiset"]),
         ("kvsh be", "word", []),  # BEGIN works in a script only
         ("kvsh help be", "word", ["begin"]),
         ("kvsh --fo", "word", ["--format"]),
         ("kvsh --no-p", "word", ["--no-progress", "--no-pager"]),
-        ("kvsh --format ", "word", ["terminal", "raw", "json", "csv"]),
+        ("kvsh --format ", "word", ["terminal", "pretty", "raw", "json", "csv", "nul"]),
         ("kvsh --format=js", "word", ["json"]),
         ("kvsh -f ", "file", []),
         ("kvsh --file=/e", "file", []),
@@ -108,14 +108,16 @@ def keys(kv):
         ("kvsh multiset user:1 v us", "word", ["user:10", "user:2"]),
         ("kvsh count u", "stem", ["user:", "user:1", "user:10", "user:2"]),
         ("kvsh watch o", "word", ["order:1"]),
+        ("kvsh info st", "word", ["store"]),
+        ("kvsh config fsy", "word", ["fsync"]),
         ("kvsh --scan u", "stem", ["user:", "user:1", "user:10", "user:2"]),
         ("kvsh --scan=o", "word", ["order:1"]),
         ("kvsh $(pwd) get us", "word", None),
         ("kvsh get $(pwd)", "word", []),
         ("kvsh get -", "word", ["-x", "-k", "-n"]),  # -x is the option here, not the key
         ("kvsh -- get -", "word", ["-k", "-n", "-x"]),
-        ("kvsh get k --", "word", ["--terminal", "--raw", "--json", "--csv"]),
-        ("kvsh get k -", "word", ["-n", "-q", "--terminal", "--raw", "--json", "--csv"]),
+        ("kvsh get k --", "word", ["--terminal", "--pretty", "--raw", "--json", "--csv", "--nul"]),
+        ("kvsh get k -", "word", ["-n", "-q", "-0", "--terminal", "--pretty", "--raw", "--json", "--csv", "--nul"]),
         ("kvsh -- get k -", "word", []),
         ("kvsh set k v l", "word", []),
         ("kvsh scan l", "word", ["limit"]),  # the option, once: the key of that name cannot be told from it
@@ -234,7 +236,7 @@ def test_a_word_of_the_shell_is_offered_when_it_works_alone(answer, kvsh):
         name = each.command_name()
         is_offered = name.lower() in answer(f"kvsh {name.lower()}")[1]
         if name != "WATCH":  # it works, until it is interrupted
-            message = kvsh(name, *["x"] * (name == "SOURCE"))[2]
+            message = kvsh(name, *{"SOURCE": ["x"], "EVERY": ["1", "ping"]}.get(name, []))[2]
             assert ("works in a script or at the prompt" in message) is not is_offered
         assert is_offered is (name in ("HELP", "WATCH"))
 

@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 from support.drives import NOW
 from support.forms import built, compiled_records
 
-from kvd.commands.entry import ALL, SET, Entry, span_of
+from kvd.commands.entry import ALL, SET, Entry, Span, span_of
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import Corrupt
 from kvd.storage import table as table_module
 from kvd.storage.checksum import checksum, head_checksum
+from kvd.storage.due import BEGIN
 from kvd.storage.records import PlainRecords
 from kvd.storage.table import SMALL_BYTES, Table
 
@@ -33,6 +34,31 @@ def test_a_walk_is_the_sorted_keys_of_a_prefix_after_a_key(table, prefix, after)
     before = sorted((key for key in KEYS if key.startswith(prefix) and (after is None or key < after)), reverse=True)
     assert [entry.key for entry in table.scan(span_of(prefix, after, is_reverse=True))] == before
     assert table.count(prefix) == (sum(key.startswith(prefix) for key in KEYS), table.mark())
+
+
+@pytest.mark.parametrize(
+    "span", [Span(b"a", b"b"), Span(b"a"), Span(b"a", b"b", is_reverse=True), Span(b"a", is_reverse=True)]
+)
+def test_a_walk_that_needs_no_values_reads_none(table, span):
+    """IdxGE and its like compare a key with a bound, and read all of the row for it."""
+    statements = []
+    table.db.set_trace_callback(statements.append)
+    list(table.heads(span))
+    list(table.sizes(span))
+    assert len(statements) == 2
+    for statement in statements:
+        operations = {row[1] for row in table.db.execute(f"EXPLAIN {statement}")}
+        assert operations.isdisjoint({"IdxGE", "IdxGT", "IdxLE", "IdxLT"})
+
+
+@pytest.mark.parametrize("is_reverse", [False, True])
+def test_a_key_of_another_type_is_told_or_passed_by(table, is_reverse):
+    table.db.execute("UPDATE entry SET key = 'text' WHERE key = ?", (b"a",))
+    if is_reverse:
+        with pytest.raises(Corrupt):
+            list(table.heads(Span(is_reverse=is_reverse)))
+    else:
+        assert len(list(table.heads(Span(is_reverse=is_reverse)))) == len(KEYS) - 1
 
 
 def test_an_entry_comes_back_as_it_was_written(drive):
@@ -69,12 +95,16 @@ def test_a_cell_whose_type_alone_is_damaged_is_told(drive, cell):
 def test_keys_are_due_first_in_time_first(drive):
     drive.apply(Set(b"a", b"", at=9), Set(b"b", b"", at=5), Set(b"c", b"", at=5), Set(b"d", b""), Set(b"e", b"", at=10))
     table = drive.fold().store.table
-    assert [list(table.due(now)) for now in (4, 5, 9)] == [[], [b"b", b"c"], [b"b", b"c", b"a"]]
+    due = [[key for _, key in table.due(now, BEGIN)] for now in (4, 5, 9)]
+    assert due == [[], [b"b", b"c"], [b"b", b"c", b"a"]]
+    assert list(table.due(10, (5, b"b"))) == [(5, b"c"), (9, b"a"), (10, b"e")]
 
 
 def test_what_is_due_is_found_by_its_index_without_a_look_at_the_others(table):
-    plan = table.db.execute(f"EXPLAIN QUERY PLAN {table_module.DUE}", (NOW,)).fetchall()
-    assert "SEARCH entry USING COVERING INDEX entry_expires (expires<?)" in [row[3] for row in plan]
+    plan = table.db.execute(f"EXPLAIN QUERY PLAN {table_module.DUE}", (NOW, *BEGIN)).fetchall()
+    assert "SEARCH entry USING COVERING INDEX entry_expires ((expires,key)>(?,?) AND expires<?)" in [
+        row[3] for row in plan
+    ]
 
 
 @pytest.mark.parametrize(

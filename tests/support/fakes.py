@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from msgspec.structs import astuple
+
 from kvd.commands import Command
 from kvd.commands.base import Wait
-from kvd.commands.entry import Change, Entry, Head, Remembered, Row, Span, Staged, change_of, entry_of, span_of
+from kvd.commands.entry import Change, Entry, Head, Remembered, Row, Sized, Span, Staged, change_of, entry_of, span_of
 from kvd.engine import Engine
 from kvd.errors import Refused
 from kvd.limits import ONCE_KEPT_MS
@@ -26,6 +28,8 @@ class Memory:
     def get(self, key: bytes) -> Entry | None:
         return self.entries.get(key)
 
+    head = get
+
     def get_many(self, keys: list[bytes]) -> tuple[list[Entry | None], bool]:
         return [self.entries.get(key) for key in keys], self.is_partial
 
@@ -44,12 +48,19 @@ class Memory:
     def heads(self, span: Span) -> Iterator[Head]:
         return (Head(entry.key, entry.revision, entry.created, entry.expires) for entry in self.scan(span))
 
+    def sizes(self, span: Span) -> Iterator[Sized]:
+        return (Sized(*astuple(head), len(self.entries[head.key].value)) for head in self.heads(span))
+
     def count(self, prefix: bytes, now: int) -> int:
         return sum(entry.is_live(now) for entry in self.scan(span_of(prefix)))
 
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
         found = [change_of(row) for row in self.rows if row[0] > since and row[2].startswith(prefix)]
         return (found[limit - 1].revision, found[:limit]) if len(found) > limit else (self.revision, found)
+
+    def changes_of(self, key: bytes, before: int, floor: int, limit: int) -> tuple[list[Change], int | None]:
+        found = [change_of(row) for row in reversed(self.rows) if row[2] == key and floor < row[0] < before]
+        return found[:limit], found[limit - 1].revision if len(found) > limit else None
 
     def remembered(self, token: bytes) -> Remembered | None:
         return self.tokens.get(token)

@@ -159,6 +159,19 @@ class Model:
         self.put(command.key, cell.value + command.value, cell.expires)
         return len(cell.value + command.value)
 
+    def getrange(self, command):
+        cell = self.live(command.key)
+        return cell and self.part(cell.value, command.start, command.end)
+
+    def part(self, value, start, end):
+        first = start if start >= 0 else len(value) + start
+        last = end if end >= 0 else len(value) + end
+        return bytes(byte for place, byte in enumerate(value) if first <= place <= last)
+
+    def strlen(self, command):
+        cell = self.live(command.key)
+        return cell and len(cell.value)
+
     # Keys
 
     def exists(self, command):
@@ -171,10 +184,17 @@ class Model:
             "created": cell.created,
             "expires": cell.expires,
             "size": len(cell.value),
-            **({"value": cell.value} if command.value else {}),
+            **self.value_of(cell, command),
         }
 
+    def value_of(self, cell, command):
+        if command.start is command.end is None:
+            return {"value": cell.value} if command.value else {}
+        start = 0 if command.start is None else command.start
+        return {"value": self.part(cell.value, start, -1 if command.end is None else command.end)}
+
     def scan(self, command):
+        must(not (command.values and command.sizes), "BAD_ARGUMENT")
         keys = [
             key
             for key in self.keys(command.prefix or b"")
@@ -185,10 +205,14 @@ class Model:
         else:
             keys = [key for key in keys if command.after is None or key > command.after]
         page = keys[: command.limit or 100]
-        items = [
-            (key, c.value, c.revision, c.expires) if command.values else key for key in page for c in [self.cells[key]]
-        ]
+        items = [self.item(key, command) for key in page]
         return [items, page[-1] if len(keys) > len(page) else None]
+
+    def item(self, key, command):
+        value, revision, _, expires = self.cells[key]
+        if command.values or command.sizes:
+            return key, value if command.values else len(value), revision, expires
+        return key
 
     def count(self, command):
         return len(self.keys(command.prefix or b""))
@@ -247,6 +271,13 @@ class Model:
         must(command.revision <= self.revision, "BAD_ARGUMENT")
         self.compacted = max(self.compacted, command.revision)
         return self.compacted
+
+    def history(self, command):
+        before = self.revision + 1 if command.before is None else command.before
+        kept = self.changes[self.compacted :]
+        found = [change for change in reversed(kept) if change[2] == command.key and change[1] < before]
+        limit = command.limit or 100
+        return [found[:limit], found[limit - 1][1] if len(found) > limit else None]
 
     def changes_after(self, since: int, prefix: bytes) -> list[tuple]:
         return [change for change in self.changes[since:] if change[2].startswith(prefix)]

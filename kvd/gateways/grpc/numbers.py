@@ -26,4 +26,6 @@ NUMBERS = {
     "COUNT": 17,
     "GETEX": 18,
     "TAKEFIRST": 19,
+    "GETRANGE": 20,
+    "STRLEN": 21,
 }

@@ -18,8 +18,17 @@ from kvd.gateways.http.feeds import Feeds
 from kvd.gateways.http.guard import Guard, Rules
 from kvd.gateways.link import Links
 
-REQUEST_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID")
-RESPONSE_HEADERS = ("ETag", "Kvd-Expires", "Kvd-History", "Kvd-Omitted", "Kvd-Revision", "Retry-After")
+REQUEST_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Last-Event-ID", "Range")
+RESPONSE_HEADERS = (
+    "Accept-Ranges",
+    "Content-Range",
+    "ETag",
+    "Kvd-Expires",
+    "Kvd-History",
+    "Kvd-Omitted",
+    "Kvd-Revision",
+    "Retry-After",
+)
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 
 

@@ -64,7 +64,13 @@ METHOD_NOT_ALLOWED, PRECONDITION_FAILED = 405, 412
 RETRY = {"Retry-After": "1"}
 HEADERS = {401: {"WWW-Authenticate": 'Bearer realm="kvd"'}, 429: RETRY, 503: RETRY}
 # Errors that are HTTP's own, by status.
-CODES = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 431: "TOO_LARGE"}
+CODES = {
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    416: "RANGE_NOT_SATISFIABLE",
+    431: "TOO_LARGE",
+}
 
 encode = msgspec.json.encode
 

@@ -19,7 +19,8 @@ from kvd.gateways.tokens import bearer
 LOCALHOST = "localhost"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Nothing of the store is in them.
-OPEN = ("/livez", "/readyz", "/ui", "/ui/", "/ui/ui.css", "/ui/ui.js")
+OPEN = ("/livez", "/readyz", "/ui")
+OPEN_BEGIN = "/ui/"  # the page's files
 ONCE = {b"host", b"authorization"}
 
 
@@ -74,7 +75,7 @@ class Guard:
             return refused(403, f"this gateway is not {host[:255]!r}: start it with --host for each name it has")
         if origin is not None and not self.may_come_from(origin.decode("latin-1"), host, scope):
             return refused(403, f"pages of {origin[:255]!r} may not: start the gateway with --origin to let them")
-        if scope["path"] in OPEN:
+        if scope["path"] in OPEN or scope["path"].startswith(OPEN_BEGIN):
             return None
         try:
             scope["link"] = self.links.of(bearer(headers.get(b"authorization", b"").decode("latin-1")))

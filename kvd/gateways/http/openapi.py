@@ -29,6 +29,7 @@ ERRORS = {
     "410": "COMPACTED: changes asked for are no longer kept; or the history is another",
     "412": "CONFLICT: the condition in If-Match or If-None-Match does not hold",
     "413": "TOO_LARGE",
+    "416": "RANGE_NOT_SATISFIABLE: the Range lies outside the value",
     "429": "BUSY: try again",
     "500": "CORRUPT or INTERNAL: look at the daemon's log",
     "503": "the daemon is away, or takes no writes",
@@ -68,19 +69,29 @@ def operation(name: str, summary: str, responses: Schema, *parameters: Schema, b
     return found
 
 
+def reading_a_value() -> Schema:
+    """Return the responses of GET /kv/{key}."""
+    part = {"description": "the bytes of the Range; Content-Range says which", "content": OCTETS}
+    return {**answers(OCTETS, "404", "416"), "206": part}
+
+
 def key_paths() -> Schema:
     """Return the paths of /kv."""
     key = asks("key", NAME, where="path", description="percent-encoded, any bytes")
     match = asks("If-Match", {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'}, where="header")
     none = asks("If-None-Match", {"type": "string", "pattern": r"^\*$"}, where="header")
+    part = asks("Range", {"type": "string"}, where="header", description="bytes=FIRST-LAST, bytes=FIRST-, bytes=-COUNT")
+    only_of = asks("If-Range", {"type": "string"}, where="header", description="an ETag: else the whole value comes")
     ttl = asks("ttl", {"type": "number", "minimum": 0.001, "maximum": TTL_MS_MAX // 1000}, description="seconds")
     written = answers(PLAIN, "412", "507")
-    entry = of(key=BYTES, value=BYTES, revision=REVISION, expires={"type": ["integer", "null"]})
-    items = {"type": "array", "items": {"anyOf": [BYTES, entry]}}
+    about = {"revision": REVISION, "expires": {"type": ["integer", "null"]}}
+    entry, sized = of(key=BYTES, value=BYTES, **about), of(key=BYTES, size=REVISION, **about)
+    items = {"type": "array", "items": {"anyOf": [BYTES, entry, sized]}}
     page = of(revision=REVISION, items=items, next={"anyOf": [BYTES, {"type": "null"}]})
+    reading = "The value, or a Range of it; its ETag is the revision"
     return {
         "/kv/{key}": {
-            "get": operation("getValue", "The value; its ETag is the revision", answers(OCTETS, "404"), key),
+            "get": operation("getValue", reading, reading_a_value(), key, part, only_of),
             "put": operation("setValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
             "post": operation("postValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
             "delete": operation("clearKey", "Clear a key", answers(PLAIN, "412", "507"), key, match),
@@ -94,6 +105,7 @@ def key_paths() -> Schema:
                 asks("after", NAME),
                 asks("limit", {"type": "integer", "minimum": 1, "maximum": SCAN_LIMIT_MAX}),
                 asks("values", FLAG),
+                asks("sizes", FLAG),
             )
         },
     }

@@ -1,6 +1,8 @@
 """What is about the gateway itself: /livez, /readyz, /metrics, and the page at /ui."""
 
+from hashlib import sha256
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -11,7 +13,7 @@ from kvd.gateways.http.guard import link_free
 from kvd.gateways.link import Link
 from kvd.gateways.measures import exposition
 
-# Nothing but our own three files runs or is loaded, and nobody frames the page.
+# Only our own files run or are loaded, and no other page frames this one.
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -20,7 +22,8 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-KINDS = {"index.html": "text/html", "ui.css": "text/css", "ui.js": "text/javascript"}
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+INDEX = "index.html"
 
 
 async def live(request: Request) -> Response:  # noqa: ARG001
@@ -49,14 +52,18 @@ async def metrics(request: Request) -> Response:
     return Response(content, media_type=kind)
 
 
-def page(name: str) -> Route:
-    """Return the route of one of the page's files, read once."""
-    content = files(__package__).joinpath("ui", name).read_bytes()
+def page(file: Traversable) -> Route:
+    """Return the route of one of the page's files, which is read once."""
+    content = file.read_bytes()
+    kind = KINDS[file.name.rpartition(".")[2]]
+    headers = {**PAGE_HEADERS, "ETag": f'"{sha256(content).hexdigest()[:16]}"'}
 
-    async def show(request: Request) -> Response:  # noqa: ARG001
-        return Response(content, headers=PAGE_HEADERS, media_type=KINDS[name])
+    async def show(request: Request) -> Response:
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=kind)
 
-    return Route("/ui" if name == "index.html" else f"/ui/{name}", show)
+    return Route("/ui" if file.name == INDEX else f"/ui/{file.name}", show)
 
 
 async def to_page(request: Request) -> Response:  # noqa: ARG001
@@ -66,4 +73,4 @@ async def to_page(request: Request) -> Response:  # noqa: ARG001
 
 def page_routes() -> list[Route]:
     """Return the routes of the page."""
-    return [*map(page, KINDS), Route("/ui/", to_page)]
+    return [*map(page, files(__package__).joinpath("ui").iterdir()), Route("/ui/", to_page)]

@@ -16,6 +16,7 @@ from kvd.commands.values import Clear, Set
 from kvd.errors import BadArgument, Conflict, TooLarge
 from kvd.gateways.http.bodies import body, flag, key_of, number, one, query
 from kvd.gateways.http.failures import PRECONDITION_FAILED, failed, refused, result_response
+from kvd.gateways.http.ranges import Range, range_in
 from kvd.gateways.link import Link
 from kvd.limits import KEY_BYTES_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
 
@@ -24,6 +25,7 @@ ETAG = re.compile(r'(?:W/)?"(\d{1,19})"')
 SECONDS = re.compile(rb"\d{1,12}(\.\d{1,3})?")
 OCTETS = "application/octet-stream"
 EXPIRES = "Kvd-Expires"
+CONTENT_RANGE = "Content-Range"
 DONE = b"OK"
 
 
@@ -43,20 +45,55 @@ def fitting(name: bytes) -> bytes:
 
 
 async def get(request: Request) -> Response:
-    """GET, HEAD: the value's bytes; its revision is the ETag."""
-    link: Link = request.scope["link"]
-    is_head = request.method == "HEAD"
-    facts = (await link.answer(EntryOf(key_in(request), value=None if is_head else True))).result
+    """GET, HEAD: the value's bytes, or a range of them; the revision is the ETag."""
+    key = key_in(request)
+    part = None if request.method == "HEAD" else range_in(request.headers.get("range"))
+    facts = await entry(request, key, part)
+    if part is not None and facts is not None and not is_unchanged(facts, request.headers.get("if-range")):
+        part = None
+        facts = await entry(request, key, part)
     if facts is None:
         return refused(404, "there is no such key")
-    headers = {"ETag": f'"{facts["revision"]}"'}
-    if facts["expires"] is not None:
-        headers[EXPIRES] = str(facts["expires"])
+    headers = headers_of(facts)
     if is_known(headers["ETag"], request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
-    if is_head:
+    if part is not None:
+        return partial(facts, part, headers)
+    if request.method == "HEAD":
         headers["Content-Length"] = str(facts["size"])
     return Response(facts.get("value"), headers=headers, media_type=OCTETS)
+
+
+async def entry(request: Request, key: bytes, part: Range | None) -> dict[str, Any] | None:
+    """Return what ENTRY says of a key: of a GET with the value, or a part of it."""
+    link: Link = request.scope["link"]
+    has_value = None if request.method == "HEAD" else True
+    command = EntryOf(key, has_value) if part is None else EntryOf(key, has_value, part.start, part.end)
+    facts: dict[str, Any] | None = (await link.answer(command)).result
+    return facts
+
+
+def headers_of(facts: dict[str, Any]) -> dict[str, str]:
+    """Return the headers that tell of an entry."""
+    headers = {"ETag": f'"{facts["revision"]}"', "Accept-Ranges": "bytes"}
+    if facts["expires"] is not None:
+        headers[EXPIRES] = str(facts["expires"])
+    return headers
+
+
+def is_unchanged(facts: dict[str, Any], wanted: str | None) -> bool:
+    """Return whether If-Range allows a part: it is left out, or the ETag of the entry."""
+    return wanted is None or wanted.strip() == headers_of(facts)["ETag"]
+
+
+def partial(facts: dict[str, Any], part: Range, headers: dict[str, str]) -> Response:
+    """Return the response that is a range of a value."""
+    size, first, value = facts["size"], part.first(facts["size"]), facts["value"]
+    if not value:
+        message = f"the range lies outside the value, which has {size} bytes"
+        return refused(416, message, {**headers, CONTENT_RANGE: f"bytes */{size}"})
+    headers[CONTENT_RANGE] = f"bytes {first}-{first + len(value) - 1}/{size}"
+    return Response(value, 206, headers, OCTETS)
 
 
 def is_known(etag: str, known: str | None) -> bool:
@@ -148,9 +185,9 @@ def milliseconds(seconds: bytes | None) -> int | None:
 
 
 async def pages(request: Request) -> Response:
-    """GET /kv: a page of keys, or with values=1 of entries, in byte order."""
+    """GET /kv: a page of keys, or with values=1 or sizes=1 of entries, in byte order."""
     link: Link = request.scope["link"]
-    found = query(request, "prefix", "after", "limit", "values")
+    found = query(request, "prefix", "after", "limit", "values", "sizes")
     limit, after, prefix = number(found, "limit"), one(found, "after"), one(found, "prefix")
     if limit is not None and not 1 <= limit <= SCAN_LIMIT_MAX:
         raise BadArgument(f"limit is 1 to {SCAN_LIMIT_MAX}")
@@ -158,14 +195,15 @@ async def pages(request: Request) -> Response:
         raise BadArgument("after is a key, of at least 1 byte")
     fitting(prefix or b"")
     fitting(after or b"")
-    has_values = flag(found, "values")
-    reply = await link.answer(Scan(prefix, after, limit, values=has_values or None))
-    items, following = reply.result
-    shown = [item(each) for each in items] if has_values else items
+    has_values, has_sizes = flag(found, "values"), flag(found, "sizes")
+    reply = await link.answer(Scan(prefix, after, limit, values=has_values or None, sizes=has_sizes or None))
+    items, following, *_ = reply.result
+    shown = [item(each, has_values) for each in items] if has_values or has_sizes else items
     return await result_response({"revision": reply.revision, "items": shown, "next": following})
 
 
-def item(found: Any) -> dict[str, Any]:
+def item(found: Any, has_value: bool) -> dict[str, Any]:  # noqa: FBT001  # told by the query
     """Return an entry of a page."""
-    key, value, revision, expires = found
-    return {"key": key, "value": value, "revision": revision, "expires": expires}
+    key, value, revision, expires, *_ = found
+    what = {"value": value} if has_value else {"size": value}
+    return {"key": key, **what, "revision": revision, "expires": expires}

@@ -1,0 +1,28 @@
+"""What was added to version 1 of the wire since its first release: each feature, and the release that brought it.
+
+INFO returns the names (`server.features`). A command has its own name, an argument that was added to a command the
+command's and its own. The same table, with explanations, is in docs/protocol.md and kvd-protocol(7). Entries are added
+at the end and never change. This file imports nothing.
+"""
+
+FEATURES = {
+    "CLEAR.revision": "0.1.0",
+    "TAKE.revision": "0.1.0",
+    "EXPIRE.revision": "0.1.0",
+    "PERSIST.revision": "0.1.0",
+    "MULTISET.ttl": "0.1.0",
+    "MULTISET.at": "0.1.0",
+    "SCAN.start": "0.1.0",
+    "SCAN.stop": "0.1.0",
+    "SCAN.reverse": "0.1.0",
+    "GETEX": "0.1.0",
+    "TAKEFIRST": "0.1.0",
+    "GETRANGE": "0.1.0",
+    "STRLEN": "0.1.0",
+    "ENTRY.start": "0.1.0",
+    "ENTRY.end": "0.1.0",
+    "SCAN.sizes": "0.1.0",
+    "HISTORY": "0.1.0",
+    "features": "0.1.0",
+    "strings": "0.1.0",
+}

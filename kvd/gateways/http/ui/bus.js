@@ -1,0 +1,18 @@
+// Events between the parts of the page, so that no part imports another beside it.
+//
+//   change   a change that the feed delivers: {id, revision, kind, value, expires, time}
+//   follow   the feed begins at a revision: what was read before that revision is old
+//   back     the daemon answers again
+//   open     the key that is open now, or null
+//   clear    keys that this page has cleared
+//   save     a key that this page has set
+
+const listeners = new Map();
+
+export function on(name, listener) {
+  listeners.set(name, [...(listeners.get(name) ?? []), listener]);
+}
+
+export function emit(name, value) {
+  for (const listener of listeners.get(name) ?? []) listener(value);
+}

@@ -1,0 +1,108 @@
+// The start page: what people look for first, then all that INFO says.
+
+import { drawBars } from "./chart.js";
+import { $, make, setNote, sleep } from "./dom.js";
+import { isDaemonHere, isStreamBroken, run, sentence } from "./gateway.js";
+import { describe, headlines, isSpread, labelOf, spreadOf, warnings } from "./facts.js";
+import { duration, micro, number, plural, size } from "./words.js";
+
+const LOOK_MS = 5000;
+const LOOK_AWAY_MS = 1000;
+const LEAST = 5; // requests that are as high as a chart
+
+const facts = new Map(); // "section.name" -> its element
+let last = null; // {info, at}, to tell commands per second
+
+/** Ask for INFO, and show it. */
+export async function look() {
+  try {
+    const info = await run({ command: "INFO" });
+    setNote("no-info");
+    showHead(info);
+    showTiles(info);
+    setNote("warning", warnings(info).join(" "));
+    for (const [section, found] of Object.entries(info)) showSection(section, found);
+    last = { info, at: performance.now() };
+  } catch (error) {
+    if (!facts.size) setNote("no-info", sentence(error));
+  }
+}
+
+function showHead({ store = {}, server = {}, process = {} }) {
+  const parts = [plural(store.keys ?? 0, "key"), `revision ${number(store.revision ?? 0)}`];
+  if (server.uptime_ms) parts.push(`up ${duration(server.uptime_ms)}`);
+  if (process.memory_bytes) parts.push(size(process.memory_bytes));
+  $("facts").textContent = parts.join("  ·  ");
+}
+
+function showTiles(info) {
+  const seconds = last && (performance.now() - last.at) / 1000;
+  for (const [name, text, note] of headlines(info, last?.info, seconds)) {
+    setTile(name, text, note);
+  }
+}
+
+function setTile(name, text, note) {
+  const id = `tile.${name}`;
+  if (!facts.has(id)) {
+    const told = make("dd", "");
+    facts.set(id, told);
+    $("tiles").append(make("div", "", make("dt", "", name), told));
+  }
+  if (facts.get(id).textContent !== text) facts.get(id).textContent = text;
+  facts.get(id).title = note;
+}
+
+function showSection(section, found) {
+  for (const [name, value] of Object.entries(found)) {
+    if (!isSpread(name)) setFact(section, name, describe(name, value));
+  }
+  const spread = spreadOf(found);
+  if (spread.length) showSpread(section, spread);
+}
+
+function listOf(section) {
+  const id = `info-${section}`;
+  if (!$(id)) {
+    const list = make("dl", "");
+    list.id = id;
+    $("sections").append(make("section", "", make("h3", "", section), list));
+  }
+  return $(id);
+}
+
+/** Set in place, so that what a person has selected stays so. */
+function setFact(section, name, text) {
+  const id = `${section}.${name}`;
+  if (!facts.has(id)) {
+    const told = make("dd", "");
+    const term = make("dt", "", labelOf(section, name));
+    term.title = id;
+    facts.set(id, told);
+    listOf(section).append(make("div", "", term, told));
+  }
+  if (facts.get(id).textContent !== text) facts.get(id).textContent = text;
+}
+
+/** Show how many requests took how long, as bars. */
+function showSpread(section, spread) {
+  const id = `${section}.spread`;
+  if (!facts.has(id)) {
+    const svg = $("chart").cloneNode();
+    svg.id = id;
+    facts.set(id, svg);
+    const axis = make("p", "axis", make("span", "", micro(spread[0].bound)), make("span", "", micro(spread.at(-1).bound)));
+    listOf(section).before(svg, axis);
+  }
+  drawBars(facts.get(id), spread.map(({ count }) => count), LEAST);
+  const said = spread.filter(({ count }) => count).map(({ bound, count }) => `${number(count)} below ${micro(bound)}`);
+  facts.get(id).ariaLabel = `How long requests took: ${said.join(", ")}`;
+}
+
+/** Look every 5 s, and every second while the daemon is away. Without the gateway the feed finds out first. */
+export async function keepLooking() {
+  for (;;) {
+    if (document.visibilityState === "visible" && !isStreamBroken()) await look();
+    await sleep(isDaemonHere() ? LOOK_MS : LOOK_AWAY_MS);
+  }
+}

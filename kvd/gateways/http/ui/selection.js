@@ -1,0 +1,160 @@
+// Several keys at once: they are chosen in the list and cleared together, or all that have a prefix.
+
+import { brief, idToJson } from "./bytes.js";
+import { emit } from "./bus.js";
+import { confirmed, say } from "./dialogs.js";
+import { $ } from "./dom.js";
+import { clearCommand, countKeys } from "./entries.js";
+import { post, run, sentence } from "./gateway.js";
+import { listedIds, listedPrefix } from "./list.js";
+import { factsOf, markOpen, rowOf, thingOf } from "./rows.js";
+import { number, plural } from "./words.js";
+
+const CLEARED_AT_ONCE = 500;
+const CLEARED_BY_PREFIX = 10_000; // by one command: others wait for it
+const NAMED_KEYS = 8; // in the question
+
+const chosen = new Set();
+let isOn = false;
+let anchor = null; // where Shift begins
+
+export const isSelecting = () => isOn;
+
+export function setSelecting(isWanted) {
+  isOn = isWanted;
+  for (const id of chosen) unmark(id);
+  chosen.clear();
+  markOpen();
+  anchor = null;
+  $("keys").setAttribute("aria-multiselectable", String(isOn));
+  $("keys").classList.toggle("selecting", isOn);
+  $("select").ariaPressed = String(isOn);
+  showSelection();
+}
+
+/** Choose a key, or take the choice back; with Shift all from the last one on. */
+export function toggle(row, isRange) {
+  const { id } = thingOf(row);
+  if (id === undefined) return;
+  if (!isOn) setSelecting(true);
+  const isChosen = !chosen.has(id);
+  for (const each of isRange && anchor !== null ? between(anchor, id) : [id]) setChosen(each, isChosen || isRange);
+  anchor = id;
+  showSelection();
+}
+
+function between(one, other) {
+  const ids = listedIds();
+  const [from, to] = [ids.indexOf(one), ids.indexOf(other)].sort((a, b) => a - b);
+  return from < 0 ? [other] : ids.slice(from, to + 1);
+}
+
+function setChosen(id, isChosen) {
+  if (isChosen) chosen.add(id);
+  else chosen.delete(id);
+  if (isChosen) rowOf(id)?.classList.add("chosen");
+  else unmark(id);
+  if (rowOf(id)) rowOf(id).ariaSelected = String(isChosen);
+}
+
+function unmark(id) {
+  rowOf(id)?.classList.remove("chosen");
+  if (rowOf(id)) rowOf(id).ariaSelected = "false";
+}
+
+export function chooseAll() {
+  const ids = listedIds();
+  const isAll = ids.every((id) => chosen.has(id));
+  for (const id of ids) setChosen(id, !isAll);
+  showSelection();
+}
+
+/** Keep the chosen keys that are still in the list. */
+const present = () => [...chosen].filter((id) => rowOf(id));
+
+export function showSelection() {
+  const prefix = listedPrefix();
+  const count = present().length;
+  $("selection").hidden = !isOn;
+  $("selected").textContent = count ? `${number(count)} selected` : "Select keys";
+  $("clear-selected").disabled = count === 0;
+  $("clear-prefix").hidden = prefix === "";
+}
+
+export async function clearSelected() {
+  const ids = present();
+  const targets = ids.map((id) => [id, factsOf(id).revision ?? 0]);
+  const list = ids.slice(0, NAMED_KEYS).map(brief);
+  if (ids.length > NAMED_KEYS) list.push(`… and ${number(ids.length - NAMED_KEYS)} more`);
+  const question = `Clear ${plural(ids.length, "key")}? This cannot be undone.`;
+  if (!(await confirmed(question, { yes: `Clear ${plural(ids.length, "key")}`, no: "Keep", isDanger: true, list }))) return;
+  await guarded(() => clearTargets(targets));
+}
+
+async function clearTargets(targets) {
+  let [cleared, changed] = [0, 0];
+  for (let at = 0; at < targets.length; at += CLEARED_AT_ONCE) {
+    const some = targets.slice(at, at + CLEARED_AT_ONCE);
+    const replies = await post(some.map(([id, revision]) => clearCommand(id, revision)));
+    const done = some.filter((_, place) => !replies[place].error).map(([id]) => id);
+    const fault = replies.find(({ error }) => error && error.code !== "CONFLICT");
+    cleared += done.length;
+    changed += replies.filter(({ error }) => error?.code === "CONFLICT").length;
+    emit("clear", done);
+    showProgress(cleared + changed, targets.length);
+    if (fault) throw Object.assign(new Error(fault.error.message), { done: cleared });
+  }
+  const kept = changed ? ` ${plural(changed, "key")} changed meanwhile, and ${changed === 1 ? "is" : "are"} kept.` : "";
+  say(`${plural(cleared, "key")} cleared.${kept}`);
+}
+
+export async function clearPrefix() {
+  const prefix = listedPrefix();
+  try {
+    const total = await countKeys(prefix);
+    const question = `Clear all ${plural(total, "key")} that begin with ${brief(prefix)}? This cannot be undone.`;
+    const answer = { yes: `Clear ${plural(total, "key")}`, no: "Keep", isDanger: true };
+    if (total === 0) say("There is no such key any more.");
+    else if (await confirmed(question, answer)) await guarded(() => clearAll(prefix, total));
+  } catch (error) {
+    say(sentence(error));
+  }
+}
+
+/** Clear the keys with a prefix in portions, about as many as the question has named. */
+async function clearAll(prefix, total) {
+  let cleared = 0;
+  while (cleared < total) {
+    const count = await run({ command: "CLEARPREFIX", prefix: idToJson(prefix), limit: CLEARED_BY_PREFIX });
+    cleared += count;
+    showProgress(cleared, total);
+    if (count < CLEARED_BY_PREFIX) break;
+  }
+  emit("clear", listedIds().filter((id) => id.startsWith(prefix)));
+  say(`${plural(cleared, "key")} cleared.`);
+}
+
+async function guarded(work) {
+  $("selection").inert = true;
+  try {
+    await work();
+    setSelecting(false);
+  } catch (error) {
+    const done = error.done ? ` ${plural(error.done, "key")} cleared before that.` : "";
+    say(`${sentence(error, true)}${done}`);
+  } finally {
+    $("selection").inert = false;
+    showSelection();
+  }
+}
+
+function showProgress(done, total) {
+  if (done < total) $("selected").textContent = `${number(done)} of ${number(total)} cleared`;
+}
+
+export function listen() {
+  $("select").addEventListener("click", () => setSelecting(!isOn));
+  $("select-all").addEventListener("click", chooseAll);
+  $("clear-selected").addEventListener("click", clearSelected);
+  $("clear-prefix").addEventListener("click", clearPrefix);
+}

@@ -1,0 +1,62 @@
+// The slow log, and the clients that are connected: a table each, read when opened and when asked again.
+
+import { idFromJson, shown } from "./bytes.js";
+import { $, make, setNote } from "./dom.js";
+import { run, sentence, serverTime } from "./gateway.js";
+import { addressOf, showDetail } from "./router.js";
+import { clock, date, duration, micro, number } from "./words.js";
+
+const SLOW_COMMANDS = 100;
+
+/** Open the page of the slow log. */
+export async function openSlowlog() {
+  showDetail("slowlog");
+  await fill("slowlog", { command: "SLOWLOG", count: SLOW_COMMANDS }, slowRow, "No command was slow.");
+}
+
+/** Open the page of the clients. */
+export async function openClients() {
+  showDetail("clients");
+  await fill("clients", { command: "CLIENTS" }, clientRow, "No client is connected.");
+}
+
+async function fill(name, command, row, none) {
+  try {
+    const found = await run(command);
+    $(`${name}-rows`).replaceChildren(...found.map(row));
+    $(`${name}-table`).hidden = found.length === 0;
+    setNote(`${name}-note`, found.length ? "" : none);
+  } catch (error) {
+    $(`${name}-table`).hidden = true;
+    setNote(`${name}-note`, sentence(error));
+  }
+}
+
+const cell = (className, ...children) => make("td", className, ...children);
+
+function slowRow({ time, us, command, key, keys, who }) {
+  const when = cell("", clock(time));
+  when.title = date(time);
+  return make("tr", "", when, cell("amount", micro(us)), cell("", command), keyCell(key, keys), cell("", who || "–"));
+}
+
+function keyCell(said, keys) {
+  if (said === null || said === undefined || said === "") return cell("key", "–");
+  const id = idFromJson(said);
+  const link = make("a", "", shown(id));
+  link.href = addressOf(id);
+  return cell("key", link, keys > 1 ? ` and ${number(keys - 1)} more` : "");
+}
+
+function clientRow({ socket, transport, address, pid, uid, since }) {
+  const where = address || `process ${pid ?? "–"}, user ${uid ?? "–"}`;
+  const age = cell("amount", duration(Math.max(0, serverTime() - since)));
+  age.title = date(since);
+  return make("tr", "", cell("", where), cell("", transport), cell("", socket), age);
+}
+
+export function listen() {
+  $("slowlog-again").addEventListener("click", openSlowlog);
+  $("clients-again").addEventListener("click", openClients);
+}
+

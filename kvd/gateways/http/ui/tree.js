@@ -1,0 +1,177 @@
+// Keys as a tree, by separators. A level is read when it is opened, a bounded number of nodes at a time.
+//
+// A folder that has more keys than a page is passed over by SCAN FROM, so a level costs a request for each such folder,
+// and not for each of its keys.
+
+import { brief, shown, sizeOfJson } from "./bytes.js";
+import { on } from "./bus.js";
+import { $ } from "./dom.js";
+import { scanFrom } from "./entries.js";
+import { sentence } from "./gateway.js";
+import { addItems, baseOf, nextStart, separatorsIn } from "./levels.js";
+import { activate, activeRow, clearRows, factsOf, makeKeyRow, makeRow, showFacts, thingOf } from "./rows.js";
+import { number, plural } from "./words.js";
+
+const PAGE_KEYS = 500;
+const LEVEL_NODES = 100; // shown of a level until more are asked for
+const LEVEL_REQUESTS_MAX = 2 * LEVEL_NODES;
+const DRAWN_REQUESTS = 10; // a level is drawn on the way after as many
+const RELOADED_LEVELS_MAX = 20;
+const RELOAD_MS = 2000;
+
+let tree = null; // {prefix, text (of the separators), separators, levels: prefix -> level}
+let loading = new AbortController();
+
+/** Show the keys with a prefix as a tree. What is open stays open when the prefix is the same. */
+export async function show(prefix, text) {
+  const isSame = tree?.prefix === prefix && tree.text === text;
+  if (!isSame) tree = { prefix, text, separators: separatorsIn(text), levels: new Map([[prefix, newLevel()]]) };
+  await reload();
+}
+
+export function leave() {
+  loading.abort();
+  clearTimeout(reloading);
+  reloading = null;
+  tree = null;
+  clearRows();
+}
+
+export function retry() {
+  if (tree?.error) reload();
+}
+
+const newLevel = () => ({ nodes: [], start: null, isComplete: false, wanted: LEVEL_NODES });
+const isFull = ({ nodes, isComplete, wanted }) => isComplete || nodes.length > wanted; // one more says that there is more
+
+/** Open or close a folder, or read more of a level. */
+export async function press({ folder, more }) {
+  if (more !== undefined) {
+    tree.levels.get(more).wanted += LEVEL_NODES;
+    await attempt((signal) => readLevel(more, signal));
+  } else if (tree.levels.delete(folder)) {
+    draw();
+  } else {
+    tree.levels.set(folder, newLevel());
+    await attempt((signal) => readLevel(folder, signal));
+  }
+}
+
+/** Read all open levels again. */
+async function reload() {
+  await attempt(async (signal) => {
+    for (const prefix of [...tree.levels.keys()].slice(0, RELOADED_LEVELS_MAX)) {
+      const { wanted } = tree.levels.get(prefix);
+      const fresh = { ...newLevel(), wanted };
+      await readLevel(prefix, signal, fresh);
+    }
+  });
+}
+
+async function attempt(work) {
+  loading.abort();
+  loading = new AbortController();
+  const { signal } = loading;
+  Object.assign(tree, { isLoading: true, error: "" });
+  draw();
+  try {
+    await work(signal);
+  } catch (error) {
+    if (!signal.aborted) tree.error = sentence(error);
+  }
+  if (signal.aborted) return;
+  tree.isLoading = false;
+  draw();
+}
+
+async function readLevel(prefix, signal, level = tree.levels.get(prefix)) {
+  for (let requests = 0; requests < LEVEL_REQUESTS_MAX && !isFull(level); requests++) {
+    const page = await scanFrom(prefix, level.start, PAGE_KEYS, signal);
+    signal.throwIfAborted();
+    addItems(level.nodes, page.items, prefix, tree.separators);
+    level.start = nextStart(level.nodes, page.next);
+    level.isComplete = level.start === null;
+    if (tree.levels.get(prefix) === level && requests % DRAWN_REQUESTS === DRAWN_REQUESTS - 1) draw();
+  }
+  if (tree.levels.has(prefix)) tree.levels.set(prefix, level);
+}
+
+/** Draw the whole tree; the active row and the place stay. */
+function draw() {
+  const kept = activeRow() && nameOf(thingOf(activeRow()));
+  const top = $("keys-scroll").scrollTop;
+  clearRows();
+  const rows = [...rowsOf(tree.prefix, baseOf(tree.prefix, tree.separators), 1)];
+  $("keys").replaceChildren(...rows);
+  if (kept) activate(rows.find((row) => nameOf(thingOf(row)) === kept) ?? null);
+  $("keys-scroll").scrollTop = top;
+  showState(rows.length);
+}
+
+const nameOf = ({ id, folder, more }) => JSON.stringify([id, folder, more]);
+
+function* rowsOf(prefix, base, depth) {
+  const level = tree.levels.get(prefix);
+  for (const node of level.nodes.slice(0, level.wanted)) {
+    if (node.folder === undefined) {
+      yield atDepth(makeKeyRow("treeitem", node.item, shown(node.id.slice(base.length)) || "·"), depth);
+      continue;
+    }
+    yield folderRow(node, base, depth);
+    if (tree.levels.has(node.folder)) yield* rowsOf(node.folder, node.folder, depth + 1);
+  }
+  if (hasMore(level)) yield atDepth(makeRow("treeitem", { more: prefix }, "More …"), depth);
+}
+
+const hasMore = ({ nodes, isComplete, wanted }) => nodes.length > wanted || (!isComplete && nodes.length > 0);
+
+function folderRow({ folder, count, isMore }, base, depth) {
+  const row = atDepth(makeRow("treeitem", { folder }, shown(folder.slice(base.length))), depth);
+  const total = document.createElement("span");
+  total.className = "size";
+  total.textContent = `${number(count)}${isMore ? "+" : ""}`;
+  total.title = `${isMore ? "more than " : ""}${plural(count, "key")}`;
+  row.append(total);
+  row.classList.add("folder");
+  row.ariaExpanded = String(tree.levels.has(folder));
+  return row;
+}
+
+function atDepth(row, depth) {
+  row.ariaLevel = String(depth);
+  row.style.setProperty("--depth", depth - 1);
+  return row;
+}
+
+function showState(count) {
+  const { isLoading, error, prefix } = tree;
+  $("keys").ariaBusy = String(isLoading);
+  $("count").textContent = isLoading && !count ? "Loading keys …" : "";
+  $("progress").hidden = $("more").hidden = true;
+  $("list-error").hidden = !error;
+  $("list-error-text").textContent = error;
+  $("again").hidden = false;
+  $("no-keys").hidden = count > 0 || isLoading || error !== "";
+  $("no-keys").textContent = prefix ? `No key begins with ${brief(prefix)}` : "There is no key yet.";
+}
+
+let reloading = null;
+/** Show the new size of a key that is in view; for all else read the open levels again, soon. */
+function onChange({ id, kind, revision, value, expires = null }) {
+  if (!tree || !id.startsWith(tree.prefix)) return;
+  if (kind === "set" && factsOf(id)) showFacts(id, { size: sizeOfJson(value), revision, expires });
+  else reloadSoon();
+}
+
+function reloadSoon() {
+  reloading ??= setTimeout(() => {
+    reloading = null;
+    if (tree) reload();
+  }, RELOAD_MS);
+}
+
+on("change", onChange);
+on("clear", () => tree && reload());
+on("save", () => tree && reloadSoon());
+on("follow", () => tree && reload());
+on("back", retry);

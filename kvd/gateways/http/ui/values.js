@@ -1,0 +1,126 @@
+// What a value is, and how it is shown: JSON, text or hex. Pure: pieces are [class, text], for value.js to draw.
+
+import { fromJson, hexOf, idOf, textOfPart } from "./bytes.js";
+
+const BLOCK_CHARACTERS = 16 * 1024;
+const INDENTS_MAX = 40;
+const GLANCE_CHARACTERS = 160;
+// Characters that turn the direction of the text around them, and line ends that are not "\n".
+const TURNING = /([\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069])/;
+
+/** Return the ways to show the loaded part of a value, the best one first. */
+export function waysToShow(part, isWhole) {
+  const text = textOfPart(part, !isWhole);
+  if (text === null) return ["hex"];
+  if (isWhole && /^\s*[[{]/.test(text) && isJson(text)) return ["json", "text", "hex"];
+  return /[\x00-\x08\x0e-\x1f]/.test(text) ? ["hex", "text"] : ["text", "hex"];
+}
+
+function isJson(text) {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Yield the pieces of a text. What would turn its direction is shown as an escape. */
+export function* textPieces(text) {
+  for (const [at, piece] of text.split(TURNING).entries()) {
+    if (at % 2) yield ["escape", `\\u${piece.charCodeAt(0).toString(16).padStart(4, "0")}`];
+    else if (piece) yield ["", piece];
+  }
+}
+
+/** Return the beginning of a value of the API's JSON, on one line. */
+export function glance(said) {
+  if (said === undefined || said === null) return "";
+  if (typeof said === "string") return textOf(textPieces(said.slice(0, GLANCE_CHARACTERS)));
+  return Array.from(fromJson({ base64: said.base64.slice(0, 64) }), hexOf).join(" ");
+}
+
+const textOf = (pieces) => Array.from(pieces, ([, text]) => text).join("");
+
+export const hasTurning = (text) => TURNING.test(text);
+
+/** Yield a text in blocks, cut at line ends where there are any: the browser lays out only those in view. */
+export function* blocks(text) {
+  for (let at = 0; at < text.length; ) {
+    const end = blockEnd(text, at);
+    yield text.slice(at, end);
+    at = end;
+  }
+}
+
+function blockEnd(text, at) {
+  const most = at + BLOCK_CHARACTERS;
+  if (most >= text.length) return text.length;
+  const line = text.lastIndexOf("\n", most - 1) + 1;
+  if (line > at) return line;
+  const isPair = /[\ud800-\udbff]/.test(text[most - 1]);
+  return isPair ? most - 1 : most;
+}
+
+/** Yield the pieces of a hex dump: offset, bytes and characters on each line. */
+export function* dump(bytes, width) {
+  for (let at = 0; at < bytes.length; at += width) {
+    const line = bytes.subarray(at, at + width);
+    const hex = Array.from(line, hexOf)
+      .join(" ")
+      .padEnd(width * 3 - 1);
+    yield ["offset", at.toString(16).padStart(6, "0")];
+    yield ["", `  ${hex}  `];
+    yield ["seen", idOf(line).replace(/[^ -~]/g, "·")];
+    yield ["", "\n"];
+  }
+}
+
+/** Yield the pieces of JSON on lines of its own. JSON.stringify would round large numbers: its tokens are kept. */
+export function* pretty(text) {
+  let depth = 0;
+  let isFresh = false; // just after a bracket
+  const line = () => `\n${"  ".repeat(Math.min(depth, INDENTS_MAX))}`;
+  for (const [token, string, colon] of text.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|[[\]{},]|[^\s[\]{},":]+/g)) {
+    const isClosing = "]}".includes(token);
+    if (isClosing) depth--;
+    const lead = isFresh !== isClosing ? line() : "";
+    isFresh = "[{".includes(token);
+    if (isFresh) depth++;
+    if (token === ",") yield ["", `,${line()}`];
+    else yield* tokenPieces(lead, string ?? token, colon, string);
+  }
+}
+
+function* tokenPieces(lead, token, isName, isString) {
+  if (lead) yield ["", lead];
+  if (isName) yield* [["name", token], ["", ": "]];
+  else if (isString) yield* textPieces(token);
+  else yield ["[]{}".includes(token) ? "" : "atom", token];
+}
+
+// What files of a kind begin with: type, name's ending.
+const SIGNATURES = [
+  [/^\x89PNG\r\n\x1a\n/, "image/png", "png"],
+  [/^\xff\xd8\xff/, "image/jpeg", "jpg"],
+  [/^GIF8[79]a/, "image/gif", "gif"],
+  [/^RIFF[\s\S]{4}WEBP/, "image/webp", "webp"],
+  [/^%PDF-/, "application/pdf", "pdf"],
+  [/^PK\x03\x04/, "application/zip", "zip"],
+  [/^\x1f\x8b/, "application/gzip", "gz"],
+  [/^SQLite format 3\0/, "application/vnd.sqlite3", "sqlite"],
+];
+const BY_WAY = { json: ["application/json", "json"], text: ["text/plain", "txt"], hex: ["application/octet-stream", "bin"] };
+
+/** Return the media type of a value and the usual ending of a file with it. */
+export function kindOf(part, isWhole) {
+  const start = idOf(part.subarray(0, 16));
+  const known = SIGNATURES.find(([signature]) => signature.test(start));
+  return known ? known.slice(1) : BY_WAY[waysToShow(part, isWhole)[0]];
+}
+
+/** Return a name for a file with the value of a key: safe in any file system, with an ending that fits. */
+export function fileName(key, ending) {
+  const name = key.replace(/[^\w.-]+/g, "_").replace(/^\.+/, "_").slice(-100) || "value";
+  return /\.[A-Za-z]\w{0,5}$/.test(name) ? name : `${name}.${ending}`;
+}

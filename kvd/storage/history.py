@@ -1,0 +1,74 @@
+"""The kept changes of one key, newest first.
+
+The journal has no index over keys. A change knows the revision that its key had before it, so most of a history is a
+chain of lookups by revision (3 us each). Where the chain ends, because the key did not exist before, an earlier change
+of the key can only be found by a search through the changes of all keys (0.3 us each), which is bounded.
+"""
+
+from collections.abc import Iterator
+
+from kvd.commands.entry import Change, Row, change_of
+from kvd.errors import Corrupt
+from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX
+from kvd.storage.database import Connection
+from kvd.storage.journal import SELECT_ROWS, checked
+
+SELECT_ONE = f"{SELECT_ROWS} WHERE revision = ?"
+SELECT_LAST = f"{SELECT_ROWS} WHERE revision > ? AND revision < ? AND key = ? ORDER BY revision DESC LIMIT 1"
+
+
+class History:
+    """Reads the changes of one key with revisions above `floor`. Raises Corrupt, `sqlite3.Error`."""
+
+    def __init__(self, db: Connection, key: bytes, floor: int) -> None:
+        self._db = db
+        self._key = key
+        self._floor = floor
+        self._rows_left = CHANGES_ROWS_MAX
+        self._next: int | None = None
+
+    def page(self, before: int, newest: int, limit: int) -> tuple[list[Change], int | None]:
+        """Return changes with revisions below `before`, and the `before` of the next page (None: there is none).
+
+        `newest` is the revision of the newest change of the key, 0 or less if it is not known.
+        """
+        changes: list[Change] = []
+        size = 0
+        for change in self._walk(before, self._start(before, newest)):
+            size += len(change.key) + len(change.value or b"")
+            if len(changes) == limit or (changes and size > REPLY_BYTES_MAX):
+                return changes, changes[-1].revision
+            changes.append(change)
+        return changes, self._next
+
+    def _start(self, before: int, newest: int) -> int:
+        """Return the revision of the newest change below `before`, 0 if that is not known."""
+        if 0 < newest < before:
+            return newest
+        row = self._db.execute(SELECT_ONE, (before,)).fetchone()
+        return 0 if row is None or row[2] != self._key else checked(row)[4]
+
+    def _walk(self, place: int, previous: int) -> Iterator[Change]:
+        """Yield the changes below a revision; `previous` is the revision of the first of them, 0 if it is not known."""
+        while (row := self._linked(previous) if previous else self._searched(place)) is not None:
+            yield (change := change_of(row))
+            place, previous = change.revision, change.previous
+
+    def _linked(self, revision: int) -> Row | None:
+        """Return the change of a revision, None if it is no longer kept."""
+        if revision <= self._floor:
+            return None
+        row = self._db.execute(SELECT_ONE, (revision,)).fetchone()
+        if row is None or row[2] != self._key:
+            raise Corrupt(f"the change of revision {revision} is missing on disk", revision=revision)
+        return checked(row)
+
+    def _searched(self, place: int) -> Row | None:
+        """Return the last change before a revision, None if there is none within the bound."""
+        bottom = max(self._floor, place - 1 - self._rows_left)
+        row = self._db.execute(SELECT_LAST, (bottom, place, self._key)).fetchone()
+        if row is None:
+            self._next = bottom + 1 if bottom > self._floor else None
+            return None
+        self._rows_left -= place - row[0]
+        return checked(row)

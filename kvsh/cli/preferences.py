@@ -1,0 +1,53 @@
+"""Settings of the configuration file that are no options: of the prompt, whose user sets them once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kvsh.grammar.aliases import aliases_of, wrong_alias
+
+COLORS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "gray")
+PREFERENCES = ("color", "confirm", "aliases", "startup")
+
+Complaint = tuple[tuple[str, ...], str]
+
+
+def wrong_preference(key: str, value: Any) -> Iterator[Complaint]:
+    """Yield what is wrong with a setting: the keys that lead to the place within it, and a sentence."""
+    if key == "color" and value not in COLORS:
+        yield (), f"color is one of {', '.join(COLORS)}"
+    elif key == "confirm" and not isinstance(value, bool):
+        yield (), "confirm is true or false"
+    elif key == "startup" and not is_texts(value):
+        yield (), 'startup is a list of commands in quotes: startup = ["FORMAT PRETTY"]'
+    elif key == "aliases":
+        yield from wrong_aliases(value)
+
+
+def is_texts(value: Any) -> bool:
+    """Return whether a value is a list of lines."""
+    return isinstance(value, list) and all(isinstance(each, str) and "\n" not in each for each in value)
+
+
+def wrong_aliases(value: Any) -> Iterator[Complaint]:
+    """Yield what is wrong with the table of aliases."""
+    if not isinstance(value, dict):
+        yield (), 'aliases are a table: [aliases], and in it lines such as users = "SCAN user:"'
+        return
+    for name, text in value.items():
+        wrong = wrong_alias(name, text) if isinstance(text, str) else "an alias is a text in quotes"
+        if wrong:
+            yield (name,), wrong
+
+
+def preferred(top: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the prompt that a file and a profile of it make; an alias of the profile wins."""
+    chosen = {**top, **profile}
+    pager = chosen.get("pager")
+    aliases = {**top.get("aliases", {}), **profile.get("aliases", {})}
+    return {
+        "prompt_color": chosen.get("color"),
+        "confirm": chosen.get("confirm", True),
+        "aliases": aliases_of(aliases),
+        "startup": tuple(chosen.get("startup", ())),
+        "pager_command": pager if isinstance(pager, str) else None,
+    }

@@ -1,0 +1,139 @@
+"""FORMAT PRETTY: JSON values indented, texts in lines, binary values as a hex dump; all else as in TERMINAL.
+
+A result is lines, and a line is (style, text) pairs: who has a terminal with colours gives each style its colour.
+Nothing in the texts acts on a terminal.
+"""
+
+import re
+from itertools import starmap
+from typing import Any
+
+import msgspec
+
+from kvd.commands import Command
+from kvsh.render.data import escaped
+from kvsh.render.terminal import cell, is_table, lines, terminal
+from kvsh.render.told import told
+from kvsh.words import printed, shown
+
+Fragment = tuple[str, str]
+Line = list[Fragment]
+
+INDENT = 2
+STYLED_BYTES_MAX = 1024 * 1024  # beyond it a JSON value is indented and has one style
+DUMPED_BYTES_MAX = 64 * 1024
+ROW_BYTES, HALF_ROW_BYTES = 16, 8
+TEXT_BYTES = bytes(range(0x20, 0x7F))
+TOKEN = re.compile(
+    r'(?P<name>"(?:[^"\\]|\\.)*"(?=:))|(?P<string>"(?:[^"\\]|\\.)*")|(?P<number>-?[0-9][0-9.eE+-]*)'
+    r"|(?P<literal>true|false|null)|(?P<plain>[^\"\w-]+|.)"
+)
+
+
+def pretty(command: Command, result: Any) -> bytes:
+    """Return a result for reading, with its last newline."""
+    return "".join([f"{''.join([text for _, text in line])}\n" for line in pretty_lines(command, result)]).encode()
+
+
+def pretty_lines(command: Command, result: Any) -> list[Line]:
+    """Return a result as lines."""
+    value = told(command, result)
+    if isinstance(value, int) and command.result_unit:
+        return unstyled(terminal(command, result).decode().splitlines())
+    return block(value)
+
+
+def block(value: Any) -> list[Line]:
+    """Return a value as lines."""
+    if isinstance(value, bytes):
+        return value_lines(value)
+    if isinstance(value, dict) and value:
+        return [line for name, item in value.items() for line in item_lines(name, item, name_width(value))]
+    if isinstance(value, list | tuple) and value and not is_table(value):
+        width = len(str(len(value)))
+        labels = [f"{number:>{width}}) " for number in range(1, len(value) + 1)]
+        return [line for each in starmap(labelled, zip(labels, map(block, value), strict=True)) for line in each]
+    return unstyled(lines(value))
+
+
+def labelled(label: str, found: list[Line]) -> list[Line]:
+    """Return lines with a label before the first."""
+    return [[("", label if at == 0 else " " * len(label)), *line] for at, line in enumerate(found)]
+
+
+def name_width(values: dict[Any, Any]) -> int:
+    """Return the width of the column of names, of values that stand on the same line."""
+    return max(
+        (len(str(name)) for name, item in values.items() if not isinstance(item, dict | list | tuple)), default=0
+    )
+
+
+def item_lines(name: Any, item: Any, width: int) -> list[Line]:
+    """Return the lines of one item of a map: what takes several stands below its name."""
+    title = shown(str(name).encode())
+    is_nested = isinstance(item, dict | list | tuple)
+    if is_nested and not item:
+        return [[("", f"{title:<{width}}  (empty)")]]
+    found = block(item) if is_nested or isinstance(item, bytes) else unstyled([cell(item)])
+    if len(found) == 1 and not is_nested:
+        return [[("", f"{title:<{width}}  "), *found[0]]]
+    return [[("", title)], *([("", "  "), *line] for line in found)]
+
+
+def unstyled(texts: list[str]) -> list[Line]:
+    """Return texts as lines without styles."""
+    return [[("", text)] for text in texts]
+
+
+def value_lines(value: bytes) -> list[Line]:
+    """Return the bytes of a value as lines."""
+    if value.lstrip()[:1] in (b"{", b"[") and (text := indented(value)) is not None:
+        return json_lines(text)
+    if not is_text(value):
+        return dump_lines(value)
+    return unstyled(shown(value).split("\n")) if b"\n" in value.rstrip(b"\n") else unstyled([printed(value)])
+
+
+def indented(value: bytes) -> str | None:
+    """Return a JSON text indented, its numbers and names as they are; None when it is none."""
+    try:
+        text = msgspec.json.format(value, indent=INDENT).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return text if text.replace("\n", "").isprintable() else "\n".join(map(harmless, text.split("\n")))
+
+
+def harmless(line: str) -> str:
+    """Return a line of JSON whose characters all print."""
+    return "".join([character if character.isprintable() else escaped(character) for character in line])
+
+
+def json_lines(text: str) -> list[Line]:
+    """Return an indented JSON text as lines with a style for each kind of token."""
+    if len(text) > STYLED_BYTES_MAX:
+        return [[("", text)]]  # 16 MiB as lines take 4 s, as one text 0.3
+    return [[(found.lastgroup or "", found[0]) for found in TOKEN.finditer(line)] for line in text.split("\n")]
+
+
+def is_text(value: bytes) -> bool:
+    """Return whether a value is text: all of it prints, but for tabs and the ends of lines."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return False
+    return text.translate({ord(blank): None for blank in "\n\r\t"}).isprintable()
+
+
+def dump_lines(value: bytes) -> list[Line]:
+    """Return the hex dump of a value, or of its beginning."""
+    found = [dump_line(value, at) for at in range(0, min(len(value), DUMPED_BYTES_MAX), ROW_BYTES)]
+    left = len(value) - DUMPED_BYTES_MAX
+    return [*found, *unstyled([f"... {left:,} bytes more: FORMAT RAW, or | xxd"] if left > 0 else [])]
+
+
+def dump_line(value: bytes, at: int) -> Line:
+    """Return one row: its offset, its bytes in hex, and those that are ASCII."""
+    row = value[at : at + ROW_BYTES]
+    halves = f"{row[:HALF_ROW_BYTES].hex(' '):<23}  {row[HALF_ROW_BYTES:].hex(' '):<23}"
+    text = "".join([chr(byte) if byte in TEXT_BYTES else "." for byte in row])
+    return [("offset", f"{at:08x}  "), ("", f"{halves}  "), ("string", f"|{text}|")]
