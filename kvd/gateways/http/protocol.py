@@ -130,24 +130,18 @@ class Protocol(HttpToolsProtocol):
         self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
         self.is_in_head, self.is_between, self.unused_bytes, self.head_bytes = True, False, 0, 0
 
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the URL in."""
-        super().on_url(url)
-        self.count(len(url))
-
-    def count(self, size: int) -> None:
-        """Count bytes of a head or of trailers: `data_received` does not see those that come in a single segment."""
-        self.head_bytes += size
-        if self.head_bytes > HTTP_HEAD_BYTES_MAX:
-            self.refuse_length()
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header in. Trailers, which come after the body, mean nothing here."""
+        """Take a header in. Trailers, which come after the body, mean nothing here.
+
+        All are counted, for `data_received` does not see the length of a head that comes in a single segment.
+        """
         if self.is_refused:
             return
-        if self.is_in_head:
+        self.head_bytes += len(name) + len(value) + HEADER_FRAME_BYTES
+        if self.head_bytes > HTTP_HEAD_BYTES_MAX:
+            self.refuse_length()
+        elif self.is_in_head:
             super().on_header(name, value)
-        self.count(len(name) + len(value) + HEADER_FRAME_BYTES)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body in."""
@@ -163,6 +157,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Its head is there."""
+        if self.head_bytes + len(self.url) > HTTP_HEAD_BYTES_MAX:
+            self.refuse_length()
         if self.parser.should_upgrade():
             self.check_upgrade()
         self.head_is_there()
