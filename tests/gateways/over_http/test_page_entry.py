@@ -56,8 +56,27 @@ def test_a_large_value_comes_in_parts(site, kv):
     for shown in ("The first 512 KiB of 586 KiB.", ""):
         tab.click("#value-more")
         expect(tab.locator("#value-note")).to_have_text(shown)
+    expect(tab.locator("#value")).to_have_attribute("aria-busy", "false")
     assert tab.evaluate("document.getElementById('value').textContent") == "line of a text\n" * 40_000
     expect(tab.locator("#value-more")).to_be_hidden()
+
+
+def test_a_value_of_many_tokens_is_drawn_bit_by_bit_and_whole(site, kv):
+    kv.set("json", f"[{'1,' * 100_000}1]")
+    tab = site.tab("#/key/json")
+    see(tab, "json", "1,")
+    expect(tab.locator("#value")).to_have_attribute("aria-busy", "false", timeout=30_000)
+    text = tab.evaluate("document.getElementById('value').textContent")
+    assert text == "[\n" + "  1,\n" * 100_000 + "  1\n]"
+    # Another key takes its place while it is drawn.
+    kv.set("small", "one line")
+    tab.reload()
+    see(tab, "json", "1,")
+    tab.locator("#keys li", has_text="small").click()
+    see(tab, "small")
+    expect(tab.locator("#value")).to_have_text("one line")
+    tab.wait_for_timeout(300)
+    expect(tab.locator("#value")).to_have_text("one line")
 
 
 def test_parts_of_two_revisions_are_never_put_together(site, kv):
@@ -202,6 +221,11 @@ def test_keys_and_values_are_copied_as_they_are(site, kv):
         tab.click("#copy-value")
         expect(tab.locator("#toast")).to_have_text("The value is copied.")
         assert tab.evaluate(read) == text
+    # Without HTTPS a browser has no clipboard for a page.
+    tab.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    tab.evaluate("document.getElementById('toast').textContent = ''")
+    tab.click("#copy-key")
+    expect(tab.locator("#toast")).to_have_text("The key is copied.")
 
 
 def test_the_history_of_a_key_has_its_kept_changes_page_by_page(site, kv):

@@ -200,6 +200,15 @@ def test_several_keys_are_cleared_at_once_but_none_that_is_newer(site, kv):
     # With Ctrl the first one is chosen at once; Escape ends it.
     rows.first.click(modifiers=["ControlOrMeta"])
     expect(tab.locator("#selected")).to_have_text("1 selected")
+    # A key that the search has hidden is no longer chosen, also when it comes again.
+    tab.fill("#search", "user:4")
+    expect(tab.locator("#selected")).to_have_text("Select keys")
+    tab.fill("#search", "")
+    expect(tab.locator("#keys li")).to_have_count(4)
+    expect(tab.locator("#clear-selected")).to_be_disabled()
+    rows.first.click()
+    kv.clear("user:0")
+    expect(tab.locator("#selected")).to_have_text("Select keys")
     tab.keyboard.press("Escape")
     expect(tab.locator("#selection")).to_be_hidden()
 

@@ -52,7 +52,7 @@ function showLoading(id) {
   showTitle(id);
   for (const name of ["revision", "size", "expires", "content"]) $(`entry-${name}`).textContent = "–";
   setTools(false);
-  $("value").replaceChildren("Loading …");
+  $("value").replaceChildren(make("span", "loading", "Loading …"));
   $("value").ariaBusy = "true";
   $("value-more").hidden = true;
   setNote("value-note");
@@ -96,7 +96,6 @@ function showEntry(read, isSameKey) {
   setTools(true);
   setNote("entry-error");
   $("entry-retry").hidden = true;
-  $("value").ariaBusy = "false";
   $("entry-revision").textContent = number(read.revision);
   $("entry-size").textContent = size(read.size);
   showExpiry();
@@ -244,6 +243,9 @@ function showChange({ id, revision, expires = null, value: said }) {
 
 const retry = () => entry?.state === "failed" && openKey(entry.id);
 
+/** Read again what changes may have been lost for, unless it is edited. */
+const onFollow = ({ isGap }) => isGap && !$("entry").hidden && entry && openKey(entry.id);
+
 export function listen() {
   $("show-as").addEventListener("change", () => value.draw(entry));
   $("value-more").addEventListener("click", showMore);
@@ -254,5 +256,6 @@ export function listen() {
   $("clear").addEventListener("click", clearEntry);
   $("entry-retry").addEventListener("click", retry);
   on("back", retry);
+  on("follow", onFollow);
 }
 

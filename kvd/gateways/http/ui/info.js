@@ -4,19 +4,21 @@ import { drawBars } from "./chart.js";
 import { $, make, setNote, sleep } from "./dom.js";
 import { isDaemonHere, isStreamBroken, run, sentence } from "./gateway.js";
 import { describe, headlines, isSpread, labelOf, spreadOf, warnings } from "./facts.js";
-import { duration, micro, number, plural, size } from "./words.js";
+import { clock, duration, micro, number, plural, size } from "./words.js";
 
 const LOOK_MS = 5000;
 const LOOK_AWAY_MS = 1000;
 const LEAST = 5; // requests that are as high as a chart
 
 const facts = new Map(); // "section.name" -> its element
+let seen = 0; // when INFO came last
 let last = null; // {info, at}, to tell commands per second
 
 /** Ask for INFO, and show it. */
 export async function look() {
   try {
     const info = await run({ command: "INFO" });
+    seen = Date.now();
     setNote("no-info");
     showHead(info);
     showTiles(info);
@@ -24,7 +26,7 @@ export async function look() {
     for (const [section, found] of Object.entries(info)) showSection(section, found);
     last = { info, at: performance.now() };
   } catch (error) {
-    if (!facts.size) setNote("no-info", sentence(error));
+    setNote("no-info", `${sentence(error)}${seen ? ` The figures are those of ${clock(seen)}.` : ""}`);
   }
 }
 

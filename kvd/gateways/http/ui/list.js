@@ -15,7 +15,7 @@ import { number, plural } from "./words.js";
 const PAGE_KEYS = 100;
 const SEARCH_PAGE_KEYS = 1000; // read by one request of a search
 const SEARCHED_KEYS_MAX = 200_000; // until the search asks whether to go on
-const RECENT_MAX = 500;
+const RECENT_MAX = 5000;
 const COUNT_MS = 1000;
 
 const recent = []; // the last changes: a page may be older than they are

@@ -1,11 +1,11 @@
 // Several keys at once: they are chosen in the list and cleared together, or all that have a prefix.
 
 import { brief, idToJson } from "./bytes.js";
-import { emit } from "./bus.js";
+import { emit, on } from "./bus.js";
 import { confirmed, say } from "./dialogs.js";
 import { $ } from "./dom.js";
 import { clearCommand, countKeys } from "./entries.js";
-import { post, run, sentence } from "./gateway.js";
+import { post, Refusal, run, sentence } from "./gateway.js";
 import { listedIds, listedPrefix } from "./list.js";
 import { factsOf, markOpen, rowOf, thingOf } from "./rows.js";
 import { number, plural } from "./words.js";
@@ -69,8 +69,8 @@ export function chooseAll() {
   showSelection();
 }
 
-/** Keep the chosen keys that are still in the list. */
-const present = () => [...chosen].filter((id) => rowOf(id));
+/** Return the chosen keys that the list shows as chosen. A row that has come again since is not. */
+const present = () => [...chosen].filter((id) => rowOf(id)?.classList.contains("chosen"));
 
 export function showSelection() {
   const prefix = listedPrefix();
@@ -102,7 +102,7 @@ async function clearTargets(targets) {
     changed += replies.filter(({ error }) => error?.code === "CONFLICT").length;
     emit("clear", done);
     showProgress(cleared + changed, targets.length);
-    if (fault) throw Object.assign(new Error(fault.error.message), { done: cleared });
+    if (fault) throw Object.assign(new Refusal(0, fault.error), { done: cleared });
   }
   const kept = changed ? ` ${plural(changed, "key")} changed meanwhile, and ${changed === 1 ? "is" : "are"} kept.` : "";
   say(`${plural(cleared, "key")} cleared.${kept}`);
@@ -157,4 +157,5 @@ export function listen() {
   $("select-all").addEventListener("click", chooseAll);
   $("clear-selected").addEventListener("click", clearSelected);
   $("clear-prefix").addEventListener("click", clearPrefix);
+  on("change", ({ kind }) => isOn && kind !== "set" && showSelection());
 }
