@@ -78,6 +78,11 @@ function rate(now, before, seconds) {
   return number(Math.round((now - before) / seconds));
 }
 
+/** Return commands that reach this daemon: by this gateway, and by the endpoints that it names. */
+export function connections({ server = {} }, origin) {
+  return [`curl ${origin}/kv/KEY`, ...(server.commands ?? []).map((endpoint) => `kvsh --url ${endpoint}`)];
+}
+
 /** Return what a person should know at once. */
 export function warnings({ server = {}, store = {}, process = {} }) {
   const found = [];

@@ -1,9 +1,10 @@
 // The start page: what people look for first, then all that INFO says.
 
 import { drawBars } from "./chart.js";
+import { copy } from "./clipboard.js";
 import { $, make, setNote, sleep } from "./dom.js";
 import { isDaemonHere, isStreamBroken, run, sentence } from "./gateway.js";
-import { describe, headlines, isSpread, labelOf, spreadOf, warnings } from "./facts.js";
+import { connections, describe, headlines, isSpread, labelOf, spreadOf, warnings } from "./facts.js";
 import { clock, duration, micro, number, plural, size } from "./words.js";
 
 const LOOK_MS = 5000;
@@ -22,6 +23,7 @@ export async function look() {
     setNote("no-info");
     showHead(info);
     showTiles(info);
+    showConnections(info);
     setNote("warning", warnings(info).join(" "));
     for (const [section, found] of Object.entries(info)) showSection(section, found);
     last = { info, at: performance.now() };
@@ -53,6 +55,22 @@ function setTile(name, text, note) {
   }
   if (facts.get(id).textContent !== text) facts.get(id).textContent = text;
   facts.get(id).title = note;
+}
+
+/** Show how to reach the daemon, once: what is selected stays so. */
+function showConnections(info) {
+  const root = new URL("..", import.meta.url).href.replace(/\/$/, "");
+  const lines = connections(info, root);
+  if ($("connect").childElementCount === lines.length) return;
+  $("connect").replaceChildren(...lines.map(connectionRow));
+}
+
+function connectionRow(line) {
+  const button = make("button", "plain", "Copy");
+  button.type = "button";
+  button.ariaLabel = `Copy ${line}`;
+  button.addEventListener("click", () => copy(line, "The command"));
+  return make("li", "", make("code", "", line), button);
 }
 
 function showSection(section, found) {
