@@ -8,7 +8,8 @@ import { size } from "./words.js";
 const HEX_PART_BYTES = 32 * 1024;
 const SHOWN_BYTES_MAX = 4 * 1024 * 1024; // then the page would be slow: Download has all
 const PREVIEW_BYTES = 2048;
-const FILL_MS = 12; // less than a frame
+const FILL_MS = 12; // less than a frame: the first blocks are to be seen at once
+const FILL_MS_MAX = 80; // each turn costs a layout besides
 const NAMES = { json: "JSON", text: "text", hex: "binary" };
 
 let steps = 1; // how many parts of the hex view are shown
@@ -66,15 +67,15 @@ function fill(blocks) {
   clearTimeout(filling);
   $("value").replaceChildren();
   $("value").ariaBusy = "true";
-  const go = () => {
-    const until = performance.now() + FILL_MS;
+  const go = (ms) => {
+    const until = performance.now() + ms;
     let next = blocks.next(); // for...of would end the generator with this turn
     for (; !next.done && performance.now() < until; next = blocks.next()) append(next.value);
     if (!next.done) append(next.value);
     if (next.done) $("value").ariaBusy = "false";
-    else filling = setTimeout(go);
+    else filling = setTimeout(go, 0, Math.min(2 * ms, FILL_MS_MAX));
   };
-  go();
+  go(FILL_MS);
 }
 
 /** Return the elements for the beginning of a value. */
