@@ -1,4 +1,4 @@
-// What INFO says, in words for people. Pure.
+// The fields of INFO, in words for people. Pure.
 
 import { date, duration, micro, number, plural, size } from "./words.js";
 

@@ -1,4 +1,4 @@
-// The start page: what people look for first, then all that INFO says.
+// The start page: what people look for first, then all fields of INFO.
 
 import { drawBars } from "./chart.js";
 import { copy } from "./clipboard.js";
@@ -49,9 +49,9 @@ function showTiles(info) {
 function setTile(name, text, note) {
   const id = `tile.${name}`;
   if (!facts.has(id)) {
-    const told = make("dd", "");
-    facts.set(id, told);
-    $("tiles").append(make("div", "", make("dt", "", name), told));
+    const value = make("dd", "");
+    facts.set(id, value);
+    $("tiles").append(make("div", "", make("dt", "", name), value));
   }
   if (facts.get(id).textContent !== text) facts.get(id).textContent = text;
   facts.get(id).title = note;
@@ -95,11 +95,11 @@ function listOf(section) {
 function setFact(section, name, text) {
   const id = `${section}.${name}`;
   if (!facts.has(id)) {
-    const told = make("dd", "");
+    const value = make("dd", "");
     const term = make("dt", "", labelOf(section, name));
     term.title = id;
-    facts.set(id, told);
-    listOf(section).append(make("div", "", term, told));
+    facts.set(id, value);
+    listOf(section).append(make("div", "", term, value));
   }
   if (facts.get(id).textContent !== text) facts.get(id).textContent = text;
 }

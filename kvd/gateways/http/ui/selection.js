@@ -2,7 +2,7 @@
 
 import { brief, idToJson } from "./bytes.js";
 import { emit, on } from "./bus.js";
-import { confirmed, say } from "./dialogs.js";
+import { askToConfirm, say } from "./dialogs.js";
 import { $ } from "./dom.js";
 import { clearCommand, countKeys } from "./entries.js";
 import { post, Refusal, run, sentence } from "./gateway.js";
@@ -87,7 +87,7 @@ export async function clearSelected() {
   const list = ids.slice(0, NAMED_KEYS).map(brief);
   if (ids.length > NAMED_KEYS) list.push(`… and ${number(ids.length - NAMED_KEYS)} more`);
   const question = `Clear ${plural(ids.length, "key")}? This cannot be undone.`;
-  if (!(await confirmed(question, { yes: `Clear ${plural(ids.length, "key")}`, no: "Keep", isDanger: true, list }))) return;
+  if (!(await askToConfirm(question, { yes: `Clear ${plural(ids.length, "key")}`, no: "Keep", isDanger: true, list }))) return;
   await guarded(() => clearTargets(targets));
 }
 
@@ -115,7 +115,7 @@ export async function clearPrefix() {
     const question = `Clear all ${plural(total, "key")} that begin with ${brief(prefix)}? This cannot be undone.`;
     const answer = { yes: `Clear ${plural(total, "key")}`, no: "Keep", isDanger: true };
     if (total === 0) say("There is no such key any more.");
-    else if (await confirmed(question, answer)) await guarded(() => clearAll(prefix, total));
+    else if (await askToConfirm(question, answer)) await guarded(() => clearAll(prefix, total));
   } catch (error) {
     say(sentence(error));
   }

@@ -1,6 +1,6 @@
 // The slow log, and the clients that are connected: a table each, read when opened and when asked again.
 
-import { idFromJson, shown } from "./bytes.js";
+import { idFromJson, keyText } from "./bytes.js";
 import { on } from "./bus.js";
 import { $, make, setNote } from "./dom.js";
 import { run, sentence, serverTime } from "./gateway.js";
@@ -48,7 +48,7 @@ function slowRow({ time, us, command, key, keys, who }) {
 function keyCell(said, keys) {
   if (said === null || said === undefined || said === "") return cell("key", "–");
   const id = idFromJson(said);
-  const link = make("a", "", shown(id));
+  const link = make("a", "", keyText(id));
   link.href = addressOf(id);
   return cell("key", link, keys > 1 ? ` and ${number(keys - 1)} more` : "");
 }

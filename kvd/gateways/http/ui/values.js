@@ -1,4 +1,4 @@
-// What a value is, and how it is shown: JSON, text or hex. Pure: pieces are [class, text], for value.js to draw.
+// Values: their kind, and how they are shown: JSON, text or hex. Pure: pieces are [class, text], for value.js to draw.
 
 import { fromJson, hexOf, idOf, textOfPart } from "./bytes.js";
 
@@ -113,7 +113,7 @@ function* tokenPieces(token, isName, isString) {
   else yield ["[]{}".includes(token) ? "" : "atom", token];
 }
 
-// What files of a kind begin with: type, name's ending.
+// Files by their first bytes: type, ending of the name.
 const SIGNATURES = [
   [/^\x89PNG\r\n\x1a\n/, "image/png", "png"],
   [/^\xff\xd8\xff/, "image/jpeg", "jpg"],
