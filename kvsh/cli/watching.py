@@ -1,9 +1,13 @@
 """`kvsh watch PREFIX`: changes as they happen, until interrupted. In a pipe one JSON document a line, at once."""
 
+from typing import NoReturn
+
 from kvd.client import Client
+from kvd.client.watch import Watch as Changes
+from kvd.commands.entry import Change
 from kvsh.grammar.shell import Watch
 from kvsh.render import READ
-from kvsh.render.changes import change_document, change_line
+from kvsh.render.changes import change_document, change_line, resume_text
 from kvsh.script.outcome import INTERRUPTED, typed_as
 from kvsh.script.output import Output
 from kvsh.script.reach import require_daemon
@@ -15,24 +19,42 @@ def watch(command: Watch, settings: Settings, output: Output) -> int:
     """Write changes until Ctrl-C; raises KvdError when there are no more to come."""
     with typed_as("WATCH", "PING"):
         require_daemon(settings)
-    prefixes = command.prefixes or []
     try:
         with (
             typed_as("WATCH", "CHANGES"),
             Client(**settings.connection) as client,
             client.watch(
-                *prefixes, since=command.since, on_state=lambda state: output.message(f"kvsh: {state}")
+                *command.prefixes or [],
+                since=command.since,
+                history=command.history,
+                on_state=lambda state: output.message(f"kvsh: {state}"),
             ) as changes,
         ):
-            revision = changes.ready()
-            output.message(f"kvsh: {watching(prefixes, revision)}")
-            while True:
-                for change in changes.take():
-                    line = change_line(change).encode() + b"\n" if settings.form in READ else change_document(change)
-                    output.data(line)
-                output.flush()
+            write_until_interrupted(changes, command, settings, output)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def write_until_interrupted(changes: Changes, command: Watch, settings: Settings, output: Output) -> NoReturn:
+    """Write changes; at the end, say where to resume."""
+    revision = changes.ready()
+    history = changes.position.history
+    output.message(f"kvsh: {watching(command.prefixes or [], revision)}")
+    try:
+        while True:
+            for change in changes.take():
+                output.data(line_of(change, history, settings.form))
+                revision = change.revision  # after it is written: an interrupt before repeats a change and loses none
+            output.flush()
+            revision = changes.revision
+    except KeyboardInterrupt:
+        output.message(f"kvsh: {resume_text(revision, history)}")
+        raise
+
+
+def line_of(change: Change, history: str | None, form: str) -> bytes:
+    """Return a change in the form that is asked for."""
+    return change_line(change).encode() + b"\n" if form in READ else change_document(change, history)
 
 
 def watching(prefixes: list[bytes], revision: int) -> str:

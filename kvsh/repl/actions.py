@@ -94,7 +94,7 @@ class Actions:
             shell.Begin: self.begin,
             shell.Discard: self.discard,
             shell.Watch: self.watch,
-            shell.Unwatch: self.unwatch,
+            shell.Unwatch: self.end_watch,
             shell.Source: self.source,
             shell.Format: self.choose_format,
             shell.Timing: self.choose_timing,
@@ -255,7 +255,13 @@ class Actions:
             raise
         self.front.watcher = watcher
 
-    async def unwatch(self, _: shell.Unwatch | None = None) -> None:
+    async def end_watch(self, _: shell.Unwatch) -> None:
+        """Show changes no more; say where a later watch resumes."""
+        if self.front.watcher is not None and self.front.watcher.end is None:
+            self.front.write(self.front.watcher.resume + "\n")
+        await self.unwatch()
+
+    async def unwatch(self) -> None:
         """Show changes no more."""
         if self.front.watcher is not None:
             await self.front.watcher.stop()

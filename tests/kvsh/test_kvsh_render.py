@@ -162,8 +162,11 @@ def test_a_change_is_a_line(change, expected):
 
 
 def test_a_change_is_a_json_document_for_programs():
-    expected = b'{"kind":"SET","revision":2,"key":"k","value":{"base64":"/w=="},"previous":1,"expires":null,"time":5}\n'
-    assert change_document(Change("SET", 2, b"k", b"\xff", 1, None, 5)) == expected
+    expected = (
+        b'{"kind":"SET","revision":2,"key":"k","value":{"base64":"/w=="},'
+        b'"previous":1,"expires":null,"time":5,"history":"h"}\n'
+    )
+    assert change_document(Change("SET", 2, b"k", b"\xff", 1, None, 5), "h") == expected
 
 
 def test_help_lists_every_command_by_family():
