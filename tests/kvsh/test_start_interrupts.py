@@ -34,9 +34,7 @@ def interrupted_at(module, environment, *arguments, **how):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize(
-    "module", ["kvsh.cli.app", "click", "kvd.commands", "kvsh.grammar.walk", "kvsh.cli.oneshot", "kvsh.script.pager"]
-)
+@pytest.mark.parametrize("module", ["kvsh.cli.app", "click", "kvd.commands", "kvsh.grammar.walk", "kvsh.cli.oneshot"])
 def test_ctrl_c_while_modules_are_loaded_is_quiet(kv, environment, module):
     assert interrupted_at(module, environment, "set", "k", "v")[::2] == (130, b"")
 
