@@ -35,6 +35,8 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
             output.message(READING)
         words.append(Word(read_all(0), quoted=True))
     command = command_in(words)
+    if settings.hook is not None and not isinstance(command, shell.Watch):
+        raise Mistake(f"--exec belongs to WATCH, and this is {command.command_name()}")
     if isinstance(command, shell.ShellWord):
         return act(command, settings, output)
     return WELL if settings.dry_run else run_repeated(command, settings, output)
@@ -132,10 +134,11 @@ def write(command: Command, result: Any, settings: Settings, output: Output) -> 
 
 def rendered(command: Command, result: Any, settings: Settings) -> bytes:
     """Return a result in its form; at a terminal a pretty one has colours."""
-    if settings.form == "pretty" and settings.color and os.isatty(1):
-        lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
-        return bytes(import_module("kvsh.script.looks").painted_lines(lines))
-    return FORMATS[settings.form](command, result)
+    if settings.form != "pretty" or not settings.color:
+        return FORMATS[settings.form](command, result)
+    looks = import_module("kvsh.script.looks")
+    lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
+    return bytes(looks.painted_lines(lines) if looks.has_colors(1) else FORMATS[settings.form](command, result))
 
 
 def read_all(fd: int) -> bytes:

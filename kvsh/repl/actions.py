@@ -5,6 +5,7 @@ import os
 import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
 from kvsh.script.actions import format_of
 from kvsh.script.help import help_text
-from kvsh.script.looks import painted_lines
+from kvsh.script.looks import change_text, painted_lines
 from kvsh.script.outcome import WELL, sentence, typed_as
 from kvsh.script.settings import Settings
 from kvsh.words import is_comment
@@ -240,7 +241,9 @@ class Actions:
     async def watch(self, command: shell.Watch) -> None:
         """Begin to show changes; an earlier watch ends."""
         await self.unwatch()
-        watcher = Watcher(self.front.client, command, self.front.write_above, self.front.redraw)
+        front = self.front
+        line_of = partial(change_text, color=front.settings.color)
+        watcher = Watcher(front.client, command, front.write_above, front.redraw, line_of)
         try:
             with typed_as("WATCH", "CHANGES"):
                 self.front.write(await watcher.start() + "\n")
