@@ -24,6 +24,7 @@ from kvsh.grammar.gather import Gathering
 from kvsh.repl.actions import Actions
 from kvsh.repl.block import Block
 from kvsh.repl.completer import LiveKeys, PlaceCompleter
+from kvsh.repl.cursor import tolerate_silence
 from kvsh.repl.editor import edit
 from kvsh.repl.hints import has_suggestion, hint_for
 from kvsh.repl.interrupts import hear_interrupts, ignore_signals, made
@@ -243,6 +244,8 @@ class Shell:
     async def is_agreed(self, question: str, *, at_end: bool = False) -> bool:
         """Ask; return whether the answer is yes. `at_end` is what it means that there is no answer to come."""
         asking: PromptSession[str] = PromptSession(history=InMemoryHistory(), output=self.session.output)
+        asking.app.renderer.cpr_support = self.session.app.renderer.cpr_support
+        tolerate_silence(asking.app)
         try:
             return (await asking.prompt_async(f"{question} [y/N] ", handle_sigint=False)).strip().lower() in (
                 "y",

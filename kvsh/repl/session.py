@@ -31,6 +31,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Attrs
 
 from kvsh.grammar.block import is_open, statements
+from kvsh.repl.cursor import tolerate_silence
 from kvsh.repl.hints import HintProcessor
 from kvsh.repl.history import History, history_path
 from kvsh.repl.lexer import STYLE, LineLexer
@@ -80,6 +81,7 @@ def new_session(
         bottom_toolbar=toolbar,
     )
     session.app.ttimeoutlen = ESCAPE_S
+    tolerate_silence(session.app)
     return session
 
 
