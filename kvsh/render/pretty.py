@@ -12,6 +12,7 @@ import msgspec
 
 from kvd.commands import Command
 from kvsh.render.data import escaped
+from kvsh.render.tables import headed
 from kvsh.render.terminal import cell, is_table, lines, terminal
 from kvsh.render.told import told
 from kvsh.words import printed, shown
@@ -37,7 +38,7 @@ def pretty(command: Command, result: Any) -> bytes:
 
 def pretty_lines(command: Command, result: Any) -> list[Line]:
     """Return a result as lines."""
-    value = told(command, result)
+    value = headed(command, told(command, result))
     if isinstance(value, int) and command.result_unit:
         return unstyled(terminal(command, result).decode().splitlines())
     return block(value)

@@ -52,7 +52,8 @@ FULL = Transaction([], [Set(b"k", b"v"), Get(b"k"), Incr(b"n"), Take(b"x")])
         (
             Scan(values=True),
             [ROWS, None],
-            '1) 1) "a"         "1"   3   (nil)\n   2) "long key"  "22"  14  1763700000000\n2) (nil)',
+            '1)    key         value  revision  expires\n   1) "a"         "1"    3         (nil)\n'
+            '   2) "long key"  "22"   14        1763700000000\n2) (nil)',
         ),
         (EntryOf(b"k"), ENTRY, "revision  7\ncreated   3\nexpires   (nil)\nsize      9"),
         (
