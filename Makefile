@@ -45,7 +45,7 @@ test: $(VENV)/installed-dev
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(TESTS)
 
 long: $(VENV)/installed-dev
-	@KVD_TESTS_LONG=1 $(PYTEST) -m 'long or browser or conformance or haproxy or hypothesis'
+	@KVD_TESTS_LONG=1 KVD_TESTS_DISK=1 $(PYTEST) -m 'long or browser or conformance or haproxy or hypothesis'
 
 coverage: $(VENV)/installed-dev
 	@rm -f .coverage .coverage.*
@@ -58,6 +58,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/pytest -m types tests/client
 	@$(BIN)/lint-imports
 	@$(BIN)/clang-format --dry-run -Werror kvd/core/*.[ch] kvd/server/*.c bench/sink.c
 	@if command -v cc >/dev/null; then cc -fsyntax-only -Wall -Wextra -Werror \

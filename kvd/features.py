@@ -24,4 +24,5 @@ FEATURES = {
     "SCAN.sizes": "0.1.0",
     "HISTORY": "0.1.0",
     "features": "0.1.0",
+    "strings": "0.1.0",
 }

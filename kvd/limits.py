@@ -83,7 +83,15 @@ HEARTBEAT_MS = 1_000
 SILENT_CLIENT_MS = 600_000
 EXPIRY_INTERVAL_MS = 200
 EXPIRY_RETRY_MS = 5_000
-EXPIRED_PER_BATCH_MAX = 2_000
+# What is due is ended in sweeps. The keys of one take about EXPIRY_SWEEP_US of the processor's time, or half as long as
+# the commit waits for the disk, up to EXPIRY_SWEEP_US_MAX. Between two sweeps the loop serves others for as long. When
+# that does not suffice for EXPIRY_LATE_MS, sweeps take EXPIRY_LATE_SWEEPS times as long.
+EXPIRY_SWEEP_US = 300
+EXPIRY_SWEEP_US_MAX = 3_000
+EXPIRY_SWEEP_KEYS_MIN = 10
+EXPIRY_SWEEP_KEYS_MAX = 2_000
+EXPIRY_LATE_MS = 30_000
+EXPIRY_LATE_SWEEPS = 10
 FSYNC_INTERVAL_MS = 100
 BUSY_TIMEOUT_MS = 5_000
 CHECKPOINT_WAIT_MS = 100

@@ -50,6 +50,9 @@ class Committed(Protocol):
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key."""
 
+    def head(self, key: bytes) -> Head | None:
+        """Return the entry of a key; its value is not read for it."""
+
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
         """Return the entries of keys in their order, MISSING where one is better read alone, and whether any is."""
 
@@ -289,7 +292,8 @@ class Staging:
 
     def expire(self, key: bytes) -> bool:
         """End a key whose time has come; return whether it had."""
-        entry = self.any_entry(key)
+        row = self.last.get(key)
+        entry = self.committed.head(key) if row is None else entry_of(row)
         if entry is None or entry.is_live(self.now):
             return False
         self.end(entry, EXPIRED)

@@ -17,6 +17,7 @@ from kvd.commands.entry import KINDS, Change, Row
 from kvd.errors import Refused, TooLarge, refusal
 from kvd.explain import explain
 from kvd.limits import COMMAND_BYTES_MAX
+from kvd.strings import fitted
 
 VERSION = 1
 CHANGE_TOPIC = b"k"
@@ -55,10 +56,16 @@ def decode_command(body: bytes) -> Read | Write | Ask:
     """
     if len(body) > COMMAND_BYTES_MAX:
         raise TooLarge(f"the command is {len(body)} bytes; at most {COMMAND_BYTES_MAX} are allowed")
+    decode = command_decoder()
     try:
-        return command_decoder()(body)  # type: ignore[no-any-return]
+        return decode(body)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError):  # a str that is not UTF-8 comes as the second
-        raise explain(body) from None
+        pass
+    other = fitted(body)
+    try:
+        return decode(other)  # type: ignore[no-any-return]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise explain(other) from None
 
 
 def error_reply(error: Refused) -> Error:

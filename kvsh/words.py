@@ -9,6 +9,7 @@ Pure, and it knows nothing of commands. Lines and values are bytes; what is prin
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 BARE = re.compile(rb"\S+")
@@ -21,6 +22,10 @@ ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 # Characters that a bare word may hold: no blank, no quote, nothing the shell reads as more than a word.
 SAFE_BARE = re.compile(r"""[^\s"'#|>][^\s"']*""")
 PIECE = 64 * 1024
+CHARACTER_BYTES_MAX = 4
+CONTINUATION, LF = 0x80, 0x0A
+# They join or part the letters of Persian, of Hindi and of many emoji, and show nothing of their own.
+JOINER = re.compile("([\u200c\u200d])")
 SURROGATES = range(0xDC80, 0xDD00)
 
 
@@ -142,7 +147,7 @@ def printed(value: bytes) -> str:
 def as_word(value: bytes, reserved: frozenset[bytes] = frozenset()) -> str:
     """Return a value as it is typed: bare if that is safe, else in quotes. `reserved` words are never bare."""
     text = value.decode(errors="surrogateescape")
-    if SAFE_BARE.fullmatch(text) and text.isprintable() and value.upper() not in reserved:
+    if SAFE_BARE.fullmatch(text) and "".join(parted(text)[::2]).isprintable() and value.upper() not in reserved:
         return text
     return printed(value)
 
@@ -152,13 +157,73 @@ def shown(value: bytes) -> str:
     return escaped(value, SHOWN)
 
 
+def printed_pieces(value: bytes) -> Iterator[str]:
+    """Yield what `printed` returns, piece by piece: of 16 MiB the first is there at once."""
+    yield '"'
+    for piece in pieces(value):
+        yield escaped(piece, PRINTED)
+    yield '"'
+
+
+def shown_pieces(value: bytes) -> Iterator[str]:
+    """Yield what `shown` returns, piece by piece."""
+    for piece in pieces(value):
+        yield escaped(piece, SHOWN)
+
+
+def pieces(value: bytes, size: int = PIECE) -> Iterator[bytes]:
+    """Yield a value in pieces; no character, and no CR and LF, is cut in two."""
+    start = 0
+    while len(value) - start > size:
+        end = start + size
+        while end > start + size - CHARACTER_BYTES_MAX and (is_within_character(value, end) or value[end] == LF):
+            end -= 1
+        yield value[start:end]
+        start = end
+    yield value[start:]
+
+
+def is_within_character(value: bytes, position: int) -> bool:
+    """Return whether a byte may belong to a character of UTF-8 that begins before it."""
+    return value[position] & 0xC0 == CONTINUATION
+
+
 def escaped(value: bytes, escapes: Escapes) -> str:
     r"""Return bytes as text: characters that have a name by it, printable ones as they are, others as `\xHH`."""
     text = value.decode(errors="surrogateescape")
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
     # Piece by piece: one call for 16 MiB would let no other thread run for a second.
-    return "".join([text[at : at + PIECE].translate(escapes) for at in range(0, len(text), PIECE)])
+    return "".join([joined(text[at : at + PIECE], escapes) for at in range(0, len(text), PIECE)])
+
+
+def joined(text: str, escapes: Escapes) -> str:
+    """Return a text with its characters escaped, but for joiners between letters."""
+    parts = parted(text)
+    parts[::2] = [part.translate(escapes) for part in parts[::2]]
+    return "".join(parts)
+
+
+def parted(text: str) -> list[str]:
+    """Return a text cut at the joiners that stand between letters: each second part is one."""
+    parts = JOINER.split(text)
+    if len(parts) == 1:
+        return parts
+    found: list[str] = []
+    run = parts[:1]
+    for joiner, after in zip(parts[1::2], parts[2::2], strict=True):
+        if joins(run[-1][-1:], after[:1]):
+            found += ["".join(run), joiner]
+            run = [after]
+        else:
+            run += [joiner, after]
+    return [*found, "".join(run)]
+
+
+def joins(before: str, after: str) -> bool:
+    """Return whether a joiner has a letter on each side, one of them beyond ASCII: else it is a hidden character."""
+    sides = before + after
+    return len(sides) == 2 and sides.isprintable() and " " not in sides and not sides.isascii()  # noqa: PLR2004
 
 
 def visible(character: str) -> str:

@@ -6,11 +6,13 @@ import signal
 import pytest
 import zmq
 from support.hypotheses import load_profile
+from support.places import choose_temporary_folder
 from support.running import Daemon
 
 pytest_plugins = ["support.reporting"]
 
 load_profile()
+choose_temporary_folder()
 
 # Who runs the tests by nohup ignores it, and children would too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

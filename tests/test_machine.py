@@ -373,7 +373,7 @@ def test_a_fault_is_found_by_the_machine(monkeypatch, owner, name, fault):
 
 class TestMachine(Machine.TestCase):
     settings = settings(
-        max_examples=examples(200), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(100), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 
@@ -389,7 +389,7 @@ class PlainMachine(Machine):
 
 class TestPlainMachine(PlainMachine.TestCase):
     settings = settings(
-        max_examples=examples(100), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(50), stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
     )
 
 

@@ -139,6 +139,6 @@ def shown(data):
 
 
 def test_the_fields_of_a_change_are_told():
-    change = change_document(Change("SET", 1, b"k", b"v", 0, None, 0)).decode()
+    change = change_document(Change("SET", 1, b"k", b"v", 0, None, 0), "h").decode()
     told = named("Li", section(KVSH, "OUTPUT"))
     assert set(re.findall(r'"(\w+)":', change)) <= told

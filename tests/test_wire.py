@@ -65,7 +65,8 @@ NOT_AN_ARRAY = 'the body is not an array that begins with a command\'s name, suc
     [
         ([], BadRequest, NOT_AN_ARRAY),
         ([1], BadRequest, NOT_AN_ARRAY),
-        ([b"GET", b"a"], BadRequest, NOT_AN_ARRAY),
+        ([b"\xff", b"a"], BadRequest, NOT_AN_ARRAY),
+        ([b"NOPE", b"a"], UnknownCommand, "there is no command 'NOPE': COMMANDS lists them"),
         ({"GET": b"a"}, BadRequest, NOT_AN_ARRAY),
         ("GET", BadRequest, NOT_AN_ARRAY),
         (None, BadRequest, NOT_AN_ARRAY),
@@ -75,7 +76,8 @@ NOT_AN_ARRAY = 'the body is not an array that begins with a command\'s name, suc
         (["GET"], BadArgument, "GET: wrong number of arguments: the syntax is GET key"),
         (["GET", b"a", b"b"], BadArgument, "GET: wrong number of arguments: the syntax is GET key"),
         (["PING", b"a", b"b"], BadArgument, "PING: wrong number of arguments: the syntax is PING [message]"),
-        (["GET", "a"], BadArgument, "GET: argument 1 (key): expected `bytes`, got `str`"),
+        (["GET", ""], BadArgument, "GET: argument 1 (key): expected `bytes` of length >= 1"),
+        (["GET", 1], BadArgument, "GET: argument 1 (key): expected `bytes`, got `int`"),
         (["GET", None], BadArgument, "GET: argument 1 (key): expected `bytes`, got `nil`"),
         (["GET", b""], BadArgument, "GET: argument 1 (key): expected `bytes` of length >= 1"),
         (["GET", LONGEST_KEY + b"x"], TooLarge, "GET: argument 1 (key): expected `bytes` of length <= 4096"),
@@ -118,7 +120,7 @@ NOT_AN_ARRAY = 'the body is not an array that begins with a command\'s name, suc
             "ONCE: argument 2 (write): there is no command 'INCRE'",
         ),
         (
-            ["ONCE", b"12345678", [b"INCR", b"a"]],
+            ["ONCE", b"12345678", [b"\xff", b"a"]],
             BadArgument,
             "ONCE: argument 2 (write): expected a command, an array that begins with its name",
         ),

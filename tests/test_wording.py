@@ -38,7 +38,7 @@ class Garbled:
 
 BODIES = [
     ["GET"],
-    ["GET", "a"],
+    ["GET", 1],
     ["GET", b""],
     ["GET", b"k" * 5000],
     ["SET", b"a", b"b", 0],

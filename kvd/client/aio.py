@@ -8,13 +8,13 @@ import asyncio
 import os
 import warnings
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Protocol, Self, overload
+from typing import Any, NoReturn, Protocol, Self, overload
 
 from msgspec.structs import replace
 
 from kvd.client.async_lock import AsyncLock
 from kvd.client.async_mirror import AsyncMirror
+from kvd.client.async_views import AsyncOnce, AsyncPipeline, AsyncRevisionClient, AsyncTransaction
 from kvd.client.async_watch import AsyncWatch
 from kvd.client.channel import Channel
 from kvd.client.closing import AsyncClosing
@@ -22,22 +22,23 @@ from kvd.client.driver import Driver, Resolver
 from kvd.client.endpoints import parse_endpoints
 from kvd.client.inflight import InFlight
 from kvd.client.keys import Keys
-from kvd.client.load import Pairs, load_async
+from kvd.client.load import load_async
 from kvd.client.lock import OnLost
-from kvd.client.method import Awaited, AwaitedWithRevision, Call, R, Runs
-from kvd.client.methods import Methods, scan_command
+from kvd.client.method import Awaited, Call, R, Runs
+from kvd.client.methods import Methods
 from kvd.client.mirror import OnChange
 from kvd.client.outcomes import ok
+from kvd.client.prefix_methods import scan_command
 from kvd.client.results import Item
-from kvd.client.selection import Position, select
+from kvd.client.selection import Position, select, start_of
 from kvd.client.stream import Stream
-from kvd.client.sync import url_options
-from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes, same
-from kvd.client.views import Gatherer, TransactionBuilder, once
-from kvd.client.watch import OnState
-from kvd.commands import Command, Write
+from kvd.client.subscription import OnState
+from kvd.client.url import url_options
+from kvd.client.values import RAW, AnyCodec, Codec, K, Pairs, Seconds, Text, V, checked_seconds, codec_of, key_bytes
+from kvd.commands import Command
 from kvd.commands.base import Ok
 from kvd.commands.keys import Scan
+from kvd.commands.values import Get
 from kvd.errors import KvdError
 from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS
 
@@ -129,6 +130,25 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
         """Return the endpoints."""
         return f"{type(self).__name__}({','.join(self._endpoints)!r})"
 
+    async def __getitem__(self, key: Text) -> V:
+        """Return the value of a key: `await kv[key]`. Raises KeyError when there is none."""
+        value = await self.run(Get(key_bytes(key)))
+        if value is None:
+            raise KeyError(key)
+        return self.codec.value(value)  # type: ignore[no-any-return]
+
+    def __aiter__(self) -> AsyncIterator[K]:
+        """Yield all keys: `async for key in kv`."""
+        return self.scan()
+
+    # Else Python would try `kv[0]`, `kv[1]` and so on, for ever.
+    __iter__ = None
+    __contains__ = None
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied: a copy would share the connection."""
+        raise TypeError("an AsyncClient cannot be copied or pickled: make one where it is used")
+
     def pump(self) -> None:
         """Hand out the outcomes that are there."""
         assert self._stream is not None
@@ -202,7 +222,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
         """Run a method's call."""
         return call.convert(None if call.command is None else (await self.answer(call.command)).result)
 
-    def once(self, token: bytes | None = None) -> "AsyncOnce[K, V]":
+    def once(self, token: Text | None = None) -> "AsyncOnce[K, V]":
         """Return a view whose writes run once however often they are sent."""
         return AsyncOnce(self, token)
 
@@ -212,6 +232,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
 
     def pipeline(self) -> "AsyncPipeline[K, V]":
         """Return a gatherer: `async with kv.pipeline() as p: p.set(...)`, then `p.results`."""
+        self._check_open()
         return AsyncPipeline(self)
 
     def transaction(self, conditions: Mapping[Any, int] | None = None) -> "AsyncTransaction[K, V]":
@@ -272,13 +293,13 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
         on_state: OnState | None = None,
     ) -> "AsyncWatch":
         """Follow changes: `async for change in kv.watch("user:")`. As `Client.watch`."""
-        if since is not None and not isinstance(since, Position) and history is None and since > 0:
-            history = self._history[0] if self._history else None
+        self._check_open()
+        revision, expected = start_of(since, history, self._history[0] if self._history else None)
         return AsyncWatch(
             self._endpoints,
             select(prefixes, key, kinds, self.codec, values=values, mark=mark),
-            since=since,
-            history=history,
+            since=revision,
+            history=expected,
             snapshot=snapshot,
             timeout=self.timeout,
             keys=self._keys,
@@ -290,6 +311,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
         self, name: Text, ttl: Seconds = 10, *, timeout: Seconds | None = None, on_lost: OnLost | None = None
     ) -> AsyncLock:
         """Return a lock that one client at a time holds: `async with kv.lock(name):`. As `Client.lock`."""
+        self._check_open()
         return AsyncLock(self.answer, name, ttl, timeout=timeout, on_lost=on_lost)
 
     def mirror(self, *prefixes: Text, on_change: OnChange | None = None) -> AsyncMirror[K, V]:
@@ -297,6 +319,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
 
         As `Client.mirror`; `on_change` is called in the event loop.
         """
+        self._check_open()
         endpoints, timeout, keys = self._endpoints, self.timeout, self._keys
         selection = select(prefixes, (), None, RAW, values=True, mark=True)
 
@@ -319,6 +342,11 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self._release()
 
+    def _check_open(self) -> None:
+        """Raise KvdError when the client is closed."""
+        if self._is_closed:
+            raise KvdError("the client is closed")
+
     def _remember_history(self, history: str) -> None:
         """Remember which history a watch saw."""
         self._history[:] = [history]
@@ -330,88 +358,3 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
             driver.stop()
         if self._stream is not None:
             self._stream.close()
-
-
-class AsyncOnce(Methods[K, V], Awaited):
-    """An asyncio client's methods, each write under ONCE."""
-
-    def __init__(self, client: AsyncClient[K, V], token: bytes | None) -> None:
-        self.client = client
-        self.codec = client.codec
-        self.token = token
-
-    async def call(self, call: Call[R]) -> R:
-        """Run a write under ONCE, a read as it is."""
-        if isinstance(call.command, Write):
-            return call.convert((await self.client.answer(once(call.command, self.token))).result)
-        return await self.client.call(call)
-
-    async def run(self, command: Runs[R]) -> R:
-        """Run any write under ONCE, any read as it is."""
-        assert isinstance(command, Command)
-        return await self.call(Call(command, same))
-
-
-class AsyncRevisionClient(Methods[K, V], AwaitedWithRevision):
-    """An asyncio client's methods, each of which returns its result and a revision."""
-
-    def __init__(self, client: AsyncClient[K, V]) -> None:
-        self.client = client
-        self.codec = client.codec
-
-    async def call(self, call: Call[R]) -> tuple[R, int]:
-        """Run a call; return its result and the revision it reflects (0 when there were no keys)."""
-        if call.command is None:
-            return call.convert(None), 0
-        answer = await self.client.answer(call.command)
-        return call.convert(answer.result), answer.revision
-
-
-class AsyncPipeline(Gatherer[K, V]):
-    """Gathers commands; sends them, many in flight, at the end of its `async with`."""
-
-    def __init__(self, client: AsyncClient[K, V]) -> None:
-        super().__init__(client.codec)
-        self.client = client
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Send all and wait; raise the first error (the list holds all)."""
-        if kind is not None:
-            return
-        window = asyncio.Semaphore(IN_FLIGHT_MAX)
-
-        async def one(call: Call[Any]) -> Any:
-            async with window:
-                return await self.client.call(call)
-
-        self.results = await asyncio.gather(*map(one, self.calls), return_exceptions=True)
-        failed = next((result for result in self.results if isinstance(result, KvdError)), None)
-        if failed is not None:
-            raise failed
-
-
-class AsyncTransaction(TransactionBuilder[K, V]):
-    """Gathers commands and sends them as one TRANSACTION at the end of its `async with`."""
-
-    def __init__(self, client: AsyncClient[K, V], conditions: Mapping[Any, int]) -> None:
-        super().__init__(client, conditions)  # type: ignore[arg-type]  # `__aexit__` runs it
-        self.async_client = client
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Run them, unless an error leaves the block."""
-        if kind is not None:
-            return
-        command = self.command()
-        self.on_results((await self.async_client.answer(command)).result if command.commands else [])

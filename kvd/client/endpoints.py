@@ -63,7 +63,9 @@ def parse_endpoints(text: str | Sequence[str] | None) -> tuple[Endpoint, ...]:
     """Return the endpoints in a text or in several; None means KVD_URL, or the default. Raises ValueError."""
     if text is None:
         text = os.environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT
-    texts = [text] if isinstance(text, str) else list(text)
+    texts = [text] if isinstance(text, str) else text
+    if not isinstance(texts, Sequence) or not all(isinstance(each, str) for each in texts):
+        raise ValueError(f"an endpoint is a text such as {DEFAULT_ENDPOINT}, or a list of them, not {text!r}")
     named = [part.strip() for each in texts for part in each.split(",")]
     endpoints = tuple([parse_endpoint(part) for part in named if part])
     if not endpoints:

@@ -178,6 +178,11 @@ class InFlight:
         """Return a time before which nobody's is over, None when there is none to wait for."""
         return None if self.soonest == inf else self.soonest
 
+    @property
+    def has_outcome(self) -> bool:
+        """Return whether `take` would yield something."""
+        return bool(self.over) or bool(self.order and self.order[0].outcome is not None)
+
     def take(self) -> Iterator[tuple[Any, Outcome]]:
         """Yield what is over. In order, one that is not holds back those behind it."""
         while self.order and self.order[0].outcome is not None:

@@ -141,7 +141,14 @@ class Lock(LockState):
 
         Returns False when no daemon answers: the lock then ends by itself, when its time to live is over.
         """
-        lease = self._owned()
+        finalizer = self._finalizer  # once the entry is cleared, it may be that of another thread
+        try:
+            return self._give_back(self._owned())
+        finally:
+            finalizer()  # after an interrupt too: its traceback may keep this object alive for long
+
+    def _give_back(self, lease: Lease) -> bool:
+        """Stop the renewals, and clear the entry if the lock is ours. As `release`."""
         self._finalizer()
         self._lease = None
         problem = lease.problem(now_s())
@@ -163,10 +170,13 @@ class Lock(LockState):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Release it. Raises LockLost when it was lost, unless another error leaves the block."""
-        if self._pid != os.getpid():
-            return  # the parent's
-        with contextlib.suppress(*([] if kind is None else [KvdError])):
-            self.release()
+        finalizer = self._finalizer
+        try:
+            if self._pid == os.getpid():  # else it is the parent's
+                with contextlib.suppress(*([] if kind is None else [KvdError])):
+                    self.release()
+        finally:
+            finalizer()
 
     def _pursue(self, claim: Claim) -> None:
         """Send what the claim says until the lock is ours. Raises LockNotAcquired, KvdError."""
@@ -198,8 +208,9 @@ class Lock(LockState):
 
     def _abandon(self, claim: Claim) -> None:
         """Give back what an interrupt may have left; without a daemon it ends by itself."""
-        self._finalizer()
-        self._lease = None
+        if self._lease is not None and self._lease.value == claim.value:  # else it is that of another thread
+            self._finalizer()
+            self._lease = None
         if not claim.is_waiting:
             lease = Lease(claim)
             lease.on_error(KvdError("look first"))

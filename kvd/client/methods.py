@@ -5,65 +5,47 @@ Each is a function from arguments to a `Call`. `Client` gives the result, `Async
 has no method here, runs by `client.run(command)`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic
 
 from kvd.client.method import Call, install, method
+from kvd.client.prefix_methods import PrefixMethods
 from kvd.client.results import (
     EntryFacts,
     HistoryPage,
-    Page,
-    SizesPage,
     decoded_changes,
     empty,
     entry_facts,
     pair_or_none,
     seconds_left,
-    sizes_page,
     zero,
 )
+from kvd.client.server_methods import ServerMethods
 from kvd.client.values import (
     Codec,
     K,
+    Pairs,
     Seconds,
     Text,
     V,
     flat_keys,
     key_bytes,
     milliseconds,
+    pairs_of,
     same,
     unix_milliseconds,
-    value_bytes,
 )
 from kvd.commands.changes import Changes, Compact, History
 from kvd.commands.entry import Change
 from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
-from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
-from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
+from kvd.commands.keys import EntryOf, Exists
 from kvd.commands.values import Append, Clear, Get, GetRange, Incr, MultiGet, MultiSet, Set, StrLen, Take, TakeFirst
-from kvd.limits import WALK_KEYS
+from kvd.limits import WAIT_MS_MAX
 
 
-def scan_command(
-    prefix: Text,
-    start: Text | None,
-    stop: Text | None,
-    *,
-    after: Text | None = None,
-    limit: int | None = WALK_KEYS,
-    reverse: bool = False,
-    values: bool = False,
-    sizes: bool = False,
-) -> Scan:
-    """Return the command for a page of a walk."""
-    after_key, start_key, stop_key = [None if key is None else key_bytes(key) for key in (after, start, stop)]
-    options = (values or None, start_key, stop_key, reverse or None, sizes or None)
-    return Scan(key_bytes(prefix), after_key, limit, *options)
-
-
-class Methods(Generic[K, V]):
+class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     """What every client can do. In the examples `kv` is a `Client`.
 
     Each is written once, as a function from the client's codec and the arguments to a `Call`.
@@ -140,6 +122,17 @@ class Methods(Generic[K, V]):
 
     @method
     @staticmethod
+    def delete(_codec: Codec[K, V], *keys: Text | Iterable[Text], revision: int | None = None) -> Call[int]:
+        """End keys, as `clear` does; it is the same command under the name that other clients have for it.
+
+        >>> kv.delete("no such key")
+        0
+        """
+        found = flat_keys(keys)
+        return Call(Clear(found, revision), same) if found else Call(None, zero)
+
+    @method
+    @staticmethod
     def multiget(codec: Codec[K, V], *keys: Text | Iterable[Text]) -> Call[list[V | None]]:
         """Return the values of keys, given one by one or in lists, in the order asked, None where there is none.
 
@@ -153,19 +146,19 @@ class Methods(Generic[K, V]):
     @staticmethod
     def multiset(
         codec: Codec[K, V],
-        values: Mapping[Any, Any],
+        values: Pairs,
         *,
         ttl: Seconds | None = None,
         at: int | datetime | None = None,
     ) -> Call[None]:
-        """Set many keys at once, all or none.
+        """Set many keys at once, all or none, from a mapping or pairs.
 
         `ttl` in seconds or as a timedelta, or `at` in Unix milliseconds or as a datetime, is the expiry of them all.
 
         >>> kv.multiset({"country": "India", "river": "Sabarmati"})
         >>> kv.multiset({"basket:1": "8f3a", "basket:2": "91bc"}, ttl=60)
         """
-        pairs = [(key_bytes(key), codec.encode(value)) for key, value in values.items()]
+        pairs = [(key_bytes(key), codec.encode(value)) for key, value in pairs_of(values)]
         command = MultiSet(pairs, milliseconds("ttl", ttl), unix_milliseconds(at))
         return Call(command, same) if pairs else Call(None, same)
 
@@ -194,7 +187,7 @@ class Methods(Generic[K, V]):
         >>> kv.take_first("job:", wait=5)
         (b'job:1', b'paint')
         """
-        return Call(TakeFirst(key_bytes(prefix), milliseconds("wait", wait)), partial(pair_or_none, codec))
+        return Call(TakeFirst(key_bytes(prefix), milliseconds("wait", wait, WAIT_MS_MAX)), partial(pair_or_none, codec))
 
     @method
     @staticmethod
@@ -208,13 +201,13 @@ class Methods(Generic[K, V]):
 
     @method
     @staticmethod
-    def append(_codec: Codec[K, V], key: Text, value: Any) -> Call[int]:
-        """Append to a value and return its length.
+    def append(codec: Codec[K, V], key: Text, value: Any) -> Call[int]:
+        """Append to a value and return its length. What is appended does not go through a codec of functions.
 
         >>> kv.append("country", "!")
         6
         """
-        return Call(Append(key_bytes(key), value_bytes(value)), same)
+        return Call(Append(key_bytes(key), codec.encode_part(value)), same)
 
     @method
     @staticmethod
@@ -265,72 +258,6 @@ class Methods(Generic[K, V]):
         """
         command = EntryOf(key_bytes(key), value or None, start, end)
         return Call(command, partial(entry_facts, codec))
-
-    @method
-    @staticmethod
-    def scan_page(  # the options of SCAN are its arguments
-        codec: Codec[K, V],
-        prefix: Text = b"",
-        *,
-        after: Text | None = None,
-        limit: int | None = None,
-        start: Text | None = None,
-        stop: Text | None = None,
-        reverse: bool = False,
-    ) -> Call[Page[K]]:
-        """Return a page of keys in byte order, and the key to go on after (see also `scan`).
-
-        `start` is the first key that may come, `stop` the first that may not. With `reverse` the last key comes first.
-
-        >>> kv.scan_page("ci", limit=1)
-        Page(keys=[b'city'], next=None)
-        >>> kv.scan_page(start="c", stop="d", reverse=True, limit=1)
-        Page(keys=[b'country'], next=b'country')
-        """
-        command = scan_command(prefix, start, stop, after=after, limit=limit, reverse=reverse)
-        return Call(command, lambda result: Page(codec.keys(result[0]), result[1]))
-
-    @method
-    @staticmethod
-    def sizes_page(  # the options of SCAN are its arguments
-        codec: Codec[K, V],
-        prefix: Text = b"",
-        *,
-        after: Text | None = None,
-        limit: int | None = None,
-        start: Text | None = None,
-        stop: Text | None = None,
-        reverse: bool = False,
-    ) -> Call[SizesPage[K]]:
-        """Return a page as `scan_page` does: of each key its value's size in bytes, its revision and its expiry.
-
-        The values are not read.
-
-        >>> [(item.key, item.size) for item in kv.sizes_page("ci").items]
-        [(b'city', 9)]
-        """
-        command = scan_command(prefix, start, stop, after=after, limit=limit, reverse=reverse, sizes=True)
-        return Call(command, partial(sizes_page, codec))
-
-    @method
-    @staticmethod
-    def count(_codec: Codec[K, V], prefix: Text = b"") -> Call[int]:
-        """Return how many keys begin with a prefix.
-
-        >>> kv.count("c")
-        2
-        """
-        return Call(Count(key_bytes(prefix)), same)
-
-    @method
-    @staticmethod
-    def clear_prefix(_codec: Codec[K, V], prefix: Text, *, limit: int | None = None) -> Call[int]:
-        """End all keys that begin with a prefix, or the first `limit`; return how many.
-
-        >>> kv.clear_prefix("coun")
-        1
-        """
-        return Call(ClearPrefix(key_bytes(prefix), limit), same)
 
     @method
     @staticmethod
@@ -393,14 +320,14 @@ class Methods(Generic[K, V]):
     def changes(
         codec: Codec[K, V], since: int, prefix: Text = b"", *, limit: int | None = None, wait: Seconds | None = None
     ) -> Call[list[Change]]:
-        """Return changes after a revision; with `wait`, the first may take so many seconds to come.
+        """Return changes after a revision; with `wait`, the first may take so many seconds to come, 60 at most.
 
         Raises Compacted. To follow for long, `watch` does this and more.
 
         >>> [change.kind for change in kv.changes(0, "city")]
         ['SET', 'SET', 'SET']
         """
-        command = Changes(since, key_bytes(prefix), limit, milliseconds("wait", wait))
+        command = Changes(since, key_bytes(prefix), limit, milliseconds("wait", wait, WAIT_MS_MAX))
         return Call(command, partial(decoded_changes, codec))
 
     @method
@@ -427,63 +354,3 @@ class Methods(Generic[K, V]):
         0
         """
         return Call(Compact(revision), same)
-
-    @method
-    @staticmethod
-    def ping(_codec: Codec[K, V], message: Text | None = None) -> Call[bytes]:
-        """Return the message, or PONG.
-
-        >>> kv.ping()
-        b'PONG'
-        """
-        return Call(Ping(None if message is None else key_bytes(message)), same)
-
-    @method
-    @staticmethod
-    def info(_codec: Codec[K, V], section: str | None = None) -> Call[dict[str, dict[str, Any]]]:
-        """Return what the daemon says of itself, by section.
-
-        >>> kv.info("server")["server"]["fsync"]
-        'always'
-        """
-        return Call(Info(section), same)
-
-    @method
-    @staticmethod
-    def config(_codec: Codec[K, V], option: str | None = None) -> Call[dict[str, dict[str, Any]]]:
-        """Return how the daemon is set up: each option's value, its source, and whether SIGHUP changes it.
-
-        >>> kv.config("fsync")["fsync"]["value"]
-        'always'
-        """
-        return Call(Config(option), same)
-
-    @method
-    @staticmethod
-    def check(_codec: Codec[K, V]) -> Call[dict[str, Any]]:
-        """Read everything on the daemon's disk; return how many entries and changes were found. Raises Corrupt.
-
-        >>> kv.check()["changes"] > 0
-        True
-        """
-        return Call(Check(), same)
-
-    @method
-    @staticmethod
-    def backup(_codec: Codec[K, V], name: str) -> Call[dict[str, Any]]:
-        """Let the daemon write a backup of this name into its folder for backups; return what it holds.
-
-        >>> kv.backup("monday.kvd")["entries"] > 0
-        True
-        """
-        return Call(Backup(name), same)
-
-    @method
-    @staticmethod
-    def commands(_codec: Codec[K, V], name: str | None = None) -> Call[list[dict[str, Any]]]:
-        """Return the table of commands as data.
-
-        >>> kv.commands("get")[0]["syntax"]
-        'GET key'
-        """
-        return Call(Commands(name), same)

@@ -67,3 +67,15 @@ class Position(NamedTuple):
 
     revision: int
     history: str | None
+
+
+def start_of(since: int | Position | None, history: str | None, seen: str | None) -> tuple[int | None, str | None]:
+    """Return the revision and the history that a watch begins at. Raises ValueError.
+
+    `seen` is the history that the client saw last: a revision that the caller names without a history is of that one.
+    """
+    if isinstance(since, Position):
+        return since
+    if since is not None and (isinstance(since, bool) or not isinstance(since, int) or since < 0):
+        raise ValueError(f"since has to be a revision or the position of a watch, not {since!r}")
+    return since, history or (seen if since else None)

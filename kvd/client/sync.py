@@ -6,24 +6,29 @@ from typing import Any, NoReturn, Self, overload
 from msgspec.structs import replace
 
 from kvd.client.closing import Closing
-from kvd.client.endpoints import parse_endpoints, parse_url
-from kvd.client.keys import Keys, read_keys
-from kvd.client.load import Pairs, load
+from kvd.client.endpoints import parse_endpoints
+from kvd.client.keys import Keys
+from kvd.client.load import load
 from kvd.client.lock import Lock, OnLost
 from kvd.client.method import Call, Direct, R, Runs
-from kvd.client.methods import Methods, scan_command
+from kvd.client.methods import Methods
 from kvd.client.mirror import Mirror, OnChange
 from kvd.client.pipeline import Pipeline
 from kvd.client.pool import Pool
+from kvd.client.prefix_methods import scan_command
 from kvd.client.results import Item
-from kvd.client.selection import Position, select
+from kvd.client.selection import Position, select, start_of
 from kvd.client.stream import Stream
-from kvd.client.values import RAW, AnyCodec, Codec, K, Seconds, Text, V, checked_seconds, codec_of, key_bytes
+from kvd.client.subscription import OnState
+from kvd.client.url import url_options
+from kvd.client.values import RAW, AnyCodec, Codec, K, Pairs, Seconds, Text, V, checked_seconds, codec_of, key_bytes
 from kvd.client.views import OnceClient, RevisionClient, TransactionBuilder
-from kvd.client.watch import OnState, Watch
+from kvd.client.watch import Watch
 from kvd.commands import Command
 from kvd.commands.base import Ok
 from kvd.commands.keys import Scan
+from kvd.commands.values import Get
+from kvd.errors import KvdError
 from kvd.limits import TIMEOUT_MS
 
 
@@ -119,10 +124,10 @@ class Client(Methods[K, V], Direct, Closing):
 
     def __getitem__(self, key: Text) -> V:
         """Return the value of a key. Raises KeyError when there is none."""
-        value = self.get(key)
+        value = self.run(Get(key_bytes(key)))
         if value is None:
             raise KeyError(key)
-        return value
+        return self.codec.value(value)  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Text, value: Any) -> None:
         """Set a key."""
@@ -163,7 +168,7 @@ class Client(Methods[K, V], Direct, Closing):
         """Run a method's call."""
         return call.convert(None if call.command is None else self._pool.answer(call.command).result)
 
-    def once(self, token: bytes | None = None) -> "OnceClient[K, V]":
+    def once(self, token: Text | None = None) -> "OnceClient[K, V]":
         """Return a view whose writes run once however often they are sent: safe to send again after a break.
 
         Without a token each write gets a new one; with a token of yours (8 to 64 bytes) the same write may
@@ -192,6 +197,7 @@ class Client(Methods[K, V], Direct, Closing):
         >>> p.results
         [None, b'1']
         """
+        self._check_open()
         return Pipeline(self._pool, self.codec)
 
     def transaction(self, conditions: Mapping[Any, int] | None = None) -> "TransactionBuilder[K, V]":
@@ -300,13 +306,13 @@ class Client(Methods[K, V], Direct, Closing):
         >>> change.kind, change.key, change.value
         ('SET', b'user:1', b'Ada')
         """
-        if since is not None and not isinstance(since, Position) and history is None and since > 0:
-            history = self._history[0] if self._history else None
+        self._check_open()
+        revision, expected = start_of(since, history, self._history[0] if self._history else None)
         return Watch(
             [each.text for each in self._pool.endpoints],
             select(prefixes, key, kinds, self.codec, values=values, mark=mark),
-            since=since,
-            history=history,
+            since=revision,
+            history=expected,
             snapshot=snapshot,
             timeout=self.timeout,
             keys=self._pool.keys,
@@ -329,6 +335,7 @@ class Client(Methods[K, V], Direct, Closing):
         ...     lock.is_held, lock.fencing > 0
         (True, True)
         """
+        self._check_open()
         pool = self._pool
 
         def make_pool(timeout_s: float) -> Pool:
@@ -348,6 +355,7 @@ class Client(Methods[K, V], Direct, Closing):
         ...     flags["flag:dark"], flags.get("flag:none"), len(flags)
         (b'on', None, 1)
         """
+        self._check_open()
         endpoints = [each.text for each in self._pool.endpoints]
         selection = select(prefixes, (), None, RAW, values=True, mark=True)
 
@@ -361,35 +369,14 @@ class Client(Methods[K, V], Direct, Closing):
         """Close the connections; one that another thread is using is closed when that is done."""
         self._pool.close()
 
+    def _check_open(self) -> None:
+        """Raise KvdError when the client is closed."""
+        if self._pool.is_closed:
+            raise KvdError("the client is closed")
+
     def _remember_history(self, history: str) -> None:
         """Remember which history a watch saw."""
         self._history[:] = [history]
-
-
-def url_options(url: str) -> dict[str, Any]:
-    """Return the arguments of a client that a URL stands for. Raises ValueError."""
-    endpoint, texts = parse_url(url)
-    options: dict[str, Any] = {"endpoint": endpoint}
-    if ("key" in texts) != ("server_key" in texts):
-        raise ValueError("key and server_key go together: who we are, and which daemon we trust")
-    for name, text in texts.items():
-        if name in ("timeout", "connect_timeout"):
-            options[name] = number_of(name, text)
-        elif name == "decode":
-            options[name] = text
-        elif name == "key":
-            options["keys"] = read_keys(text, texts["server_key"])
-        elif name != "server_key":
-            raise ValueError(f"{name!r} is no option: there are timeout, connect_timeout, decode, key and server_key")
-    return options
-
-
-def number_of(name: str, text: str) -> float:
-    """Return a number of seconds. Raises ValueError that names the option."""
-    try:
-        return checked_seconds(name, float(text))
-    except ValueError:
-        raise ValueError(f"{name} has to be a number of seconds above 0, not {text!r}") from None
 
 
 def walk(client: Client[Any, Any], command: Scan) -> Iterator[Any]:

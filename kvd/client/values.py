@@ -5,11 +5,13 @@ Keys are str or bytes-like. Values may be int and float, too, or whatever a clie
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic
 
 from msgspec import msgpack
+
+from kvd.limits import TTL_MS_MAX
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -25,6 +27,7 @@ else:
 Text = str | bytes | bytearray | memoryview
 Value = Text | int | float
 Seconds = int | float | timedelta
+Pairs = Mapping[Any, Any] | Iterable[tuple[Text, Any]]
 # An `at` below this is before 1973 in milliseconds: somebody's seconds.
 UNIX_MS_MIN = 100_000_000_000
 
@@ -68,6 +71,11 @@ def flat_keys(keys: Iterable[Any]) -> list[bytes]:
     return found
 
 
+def pairs_of(pairs: Pairs) -> Iterable[tuple[Any, Any]]:
+    """Return the pairs of a mapping, or those that were given."""
+    return pairs.items() if isinstance(pairs, Mapping) else pairs
+
+
 def checked_seconds(name: str, value: Any) -> float:
     """Return a time in seconds. Raises ValueError that names the argument."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
@@ -76,9 +84,14 @@ def checked_seconds(name: str, value: Any) -> float:
     return float(seconds)
 
 
-def milliseconds(name: str, value: Seconds | None) -> int | None:
+def milliseconds(name: str, value: Seconds | None, most_ms: int = TTL_MS_MAX) -> int | None:
     """Return seconds as the wire's milliseconds, rounded up so that nothing ends early. Raises ValueError."""
-    return None if value is None else math.ceil(checked_seconds(name, value) * 1000)
+    if value is None:
+        return None
+    found = math.ceil(checked_seconds(name, value) * 1000)
+    if found > most_ms:
+        raise ValueError(f"{name} can be {most_ms // 1000} seconds at most, not {value!r}")
+    return found
 
 
 def unix_milliseconds(value: int | datetime | None) -> int | None:
@@ -108,6 +121,7 @@ class Codec(Generic[K, V]):
     value: Callable[[bytes], V] = staticmethod(same)
     value_or_none: Callable[[bytes | None], V | None] = staticmethod(same)
     encode: Callable[[Any], bytes] = staticmethod(value_bytes)
+    encode_part: Callable[[Any], bytes] = staticmethod(value_bytes)  # of what is appended to a value
 
     def keys(self, keys: list[bytes]) -> list[K]:
         """Return many keys."""
@@ -129,7 +143,10 @@ RAW = RawCodec()
 
 
 class TextCodec(Codec[str, str]):
-    """Keys and values are returned as str. One that is not of the encoding raises UnicodeDecodeError."""
+    """Keys and values are returned as str. One that is not of the encoding raises UnicodeDecodeError.
+
+    Keys are UTF-8 whatever the encoding of the values is: `str` keys are sent so, by every client.
+    """
 
     def __init__(self, encoding: str) -> None:
         """Raises LookupError for an encoding that Python does not know."""
@@ -138,9 +155,11 @@ class TextCodec(Codec[str, str]):
 
     def key(self, key: bytes) -> str:
         """Return a key."""
-        return key.decode(self.encoding)
+        return key.decode()
 
-    value = key
+    def value(self, value: bytes) -> str:
+        """Return a value."""
+        return value.decode(self.encoding)
 
     def value_or_none(self, value: bytes | None) -> str | None:
         """Return a value."""
@@ -149,6 +168,8 @@ class TextCodec(Codec[str, str]):
     def encode(self, value: Any) -> bytes:
         """Return the bytes of a value."""
         return value.encode(self.encoding) if isinstance(value, str) else value_bytes(value)
+
+    encode_part = encode
 
 
 class FunctionCodec(Codec[bytes, V]):
@@ -187,6 +208,8 @@ def codec_of(decode: str | None, codec: AnyCodec | None) -> Codec[Any, Any]:
             return TextCodec(decode)
         except (LookupError, TypeError):
             raise ValueError(f"decode has to be an encoding such as 'utf-8', not {decode!r}") from None
-    if isinstance(codec, tuple):
+    if isinstance(codec, tuple) and [callable(each) for each in codec] == [True, True]:
         return FunctionCodec(*codec)
+    if codec is not None and not isinstance(codec, Codec):
+        raise ValueError(f"codec has to be kvd.JSON, kvd.MSGPACK or a pair of functions, not {codec!r}")
     return RAW if codec is None else codec

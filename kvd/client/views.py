@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 
 from kvd.client.method import Call, Direct, Gathered, R, Runs, WithRevision
 from kvd.client.methods import Methods
-from kvd.client.values import Codec, K, V, key_bytes, same
+from kvd.client.values import Codec, K, Text, V, key_bytes, same
 from kvd.commands import Command, Write
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Ok
@@ -21,23 +21,26 @@ class Answering(Protocol):
     def answer(self, command: Command) -> Ok:
         """Run a command; return its result and the revision it reflects."""
 
-    def call(self, call: Call[R]) -> R:
-        """Run a method's call."""
-
 
 class OnceClient(Methods[K, V], Direct):
     """A client's methods, each write under ONCE."""
 
-    def __init__(self, client: Answering, token: bytes | None) -> None:
+    def __init__(self, client: Answering, token: Text | None) -> None:
         self.client = client
         self.codec = client.codec
-        self.token = token
+        self.token = None if token is None else key_bytes(token)
+
+    def answer(self, command: Command) -> Ok:
+        """Run a write under ONCE, a read as it is; return its result and the revision it reflects."""
+        return self.client.answer(once(command, self.token) if isinstance(command, Write) else command)
 
     def call(self, call: Call[R]) -> R:
-        """Run a write under ONCE, a read as it is."""
-        if isinstance(call.command, Write):
-            return call.convert(self.client.answer(once(call.command, self.token)).result)
-        return self.client.call(call)
+        """Run a method's call."""
+        return call.convert(None if call.command is None else self.answer(call.command).result)
+
+    def with_revision(self) -> "RevisionClient[K, V]":
+        """Return a view whose methods return their result and the revision, as `Client.with_revision`."""
+        return RevisionClient(self)
 
     def run(self, command: Runs[R]) -> R:
         """Run any write under ONCE, any read as it is."""

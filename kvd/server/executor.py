@@ -81,7 +81,8 @@ class Executor:
         bodies = [request[1] for request in batch]
         commands: Sequence[Command | Refused] | None = wire.decode_commands(bodies)
         if commands is None:
-            commands = [self.decoded(body) for body in bodies]
+            commands = self.decoded_each(bodies)
+            batch = batch[: len(commands)]
         if self.check is not None:
             users: Iterable[str] = [request[2] for request in batch]  # type: ignore[misc]  # with a check there are three
             commands = list(map(self.permitted, users, commands))
@@ -107,6 +108,19 @@ class Executor:
         self.answered += size
         self.kinds.update(map(type, commands[: len(replies)]))
         return replies
+
+    def decoded_each(self, bodies: Sequence[bytes]) -> list[Command | Refused]:
+        """Return the commands in bodies, or what is wrong with them: one at least, the others while there is time.
+
+        One whose strings are of the other kind, or about which there is much to say, may take some milliseconds.
+        """
+        commands: list[Command | Refused] = []
+        until = perf_counter_ns() + BATCH_NS_MAX
+        for body in bodies:
+            commands.append(self.decoded(body))
+            if perf_counter_ns() > until:
+                break
+        return commands
 
     def decoded(self, body: bytes) -> Command | Refused:
         """Return the command in a body, or what is wrong with it."""

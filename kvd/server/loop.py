@@ -18,11 +18,9 @@ import zmq
 
 from kvd import wire
 from kvd.commands.entry import Milliseconds, Row
-from kvd.errors import Corrupt, Internal, Refused, ShuttingDown, StorageFailed
+from kvd.errors import Internal, Refused, ShuttingDown, StorageFailed
 from kvd.limits import (
-    EXPIRED_PER_BATCH_MAX,
     EXPIRY_INTERVAL_MS,
-    EXPIRY_RETRY_MS,
     FSYNC_INTERVAL_MS,
     STOP_DRAIN_MS,
     STOP_GRACE_MS,
@@ -39,6 +37,7 @@ from kvd.server.publisher import Publisher
 from kvd.server.requests import Request, Requests
 from kvd.server.service import Service
 from kvd.server.slowlog import SlowLog
+from kvd.server.sweep import Sweep
 from kvd.server.tasks import Maintenance, Tasks
 from kvd.server.waits import PASSING, Waits
 from kvd.storage import Store
@@ -92,9 +91,9 @@ class Server:
             raise
         self.waits = Waits(self.executor, self.requests, fail=self.fail, after_commit=self.after_commit)
         self.batches = 0
-        self.damaged: set[bytes] = set()
+        self.sweep = Sweep(self.executor, self.after_commit)
         self.started = self.clock.now()
-        self.next_expiry = self.next_sync = self.published_compacted = 0
+        self.next_sync = self.published_compacted = 0
         self.stopping = self.is_busy = self.is_lone = self.is_hung_up = False
         self.read_only: str | None = None  # why, once the storage has failed
         self.memory = MemoryGuard()
@@ -192,7 +191,7 @@ class Server:
         now = self.clock.now()
         due = [self.publisher.next_heartbeat, self.waits.next_due(now) or now + EXPIRY_INTERVAL_MS]
         if self.read_only is None:
-            due.append(self.next_expiry)
+            due.append(self.sweep.next)
             if self.store.fsync == "interval" and self.store.unsynced:
                 due.append(self.next_sync)
         return max(0, min(EXPIRY_INTERVAL_MS, min(due) - now))
@@ -214,9 +213,8 @@ class Server:
 
     def tend_storage(self, now: Milliseconds) -> None:
         """Do what is due in the storage: expiries, the sync of an interval, its own. Raises Refused when it failed."""
-        if now >= self.next_expiry:
-            self.next_expiry = now + EXPIRY_INTERVAL_MS
-            self.expire(now)
+        if self.sweep.is_due(now):
+            self.sweep.run(now)
         if self.store.fsync == "interval" and now >= self.next_sync:
             self.next_sync = now + FSYNC_INTERVAL_MS
             self.store.sync()
@@ -292,30 +290,6 @@ class Server:
             self.publisher.control(wire.compacted(self.published_compacted))
 
     # Beside the batches
-
-    def expire(self, now: Milliseconds) -> None:
-        """End the entries whose time has come, a bounded number at once."""
-        try:
-            keys = self.store.due(now, EXPIRED_PER_BATCH_MAX, skip=self.damaged)
-            self.expire_each(keys, now)
-            rows = self.executor.commit()
-        except (*PASSING, Corrupt) as error:
-            # Readers see the expired as gone all the same.
-            log.warning("event=expiry_delayed %s", error)
-            self.next_expiry = now + EXPIRY_RETRY_MS
-            return
-        if len(keys) == EXPIRED_PER_BATCH_MAX:
-            self.next_expiry = now
-        self.after_commit(rows, now)
-
-    def expire_each(self, keys: list[bytes], now: Milliseconds) -> None:
-        """Stage the end of keys; one that is damaged on disk is left to be repaired, and the others go on."""
-        for key in keys:
-            try:
-                self.executor.engine.expire([key], now)
-            except Corrupt as error:
-                log.error("event=damaged_entry key=%r %s", key, error)  # noqa: TRY400  # not a defect
-                self.damaged.add(key)
 
     def end_tasks(self) -> None:
         """Tell what became of tasks that are done."""

@@ -7,7 +7,6 @@ Time comes in as an argument, in Unix milliseconds.
 import os
 from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from kvd.limits import (
     WAL_PARTS,
 )
 from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_path
+from kvd.storage.due import BEGIN, Due
 from kvd.storage.folder import Folder
 from kvd.storage.history import History
 from kvd.storage.journal import FILE as JOURNAL_FILE
@@ -136,6 +136,7 @@ class Store(Upkeep):
         self.entries = mark.entries
         self.sqlite_version = sqlite3.sqlite_version
         self.memory = Memory(mark.revision)
+        self.search = Due(self.memory, self.table)
         self.records.beyond = self.table.end()
         self.misses = 0
         self.load_overlay(mark, head.last)
@@ -245,6 +246,14 @@ class Store(Upkeep):
             count = self.entries
         return count - sum([key.startswith(prefix) for key in self.all_due(now)])
 
+    def head(self, key: bytes) -> Head | None:
+        """Return the entry of a key, expired or not, without reading or keeping its value; raises Corrupt."""
+        entry = self.memory.records.get(key)
+        if entry is not MISSING:
+            return entry
+        with refusals():
+            return self.table.head(key)
+
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
         """Return the matching changes after `since`, all up to the revision returned; bounded, see limits."""
         with refusals():
@@ -259,13 +268,14 @@ class Store(Upkeep):
 
     def due(self, now: Milliseconds, limit: int, skip: Container[bytes] = ()) -> list[bytes]:
         """Return keys whose time has come, at most `limit`, those due the longest first within memory and disk."""
-        return list(islice((key for key in self.all_due(now) if key not in skip), limit))
+        with refusals():
+            return self.search.keys(now, limit, skip)
 
     def all_due(self, now: Milliseconds) -> Iterator[bytes]:
         """Yield all keys whose time has come."""
-        yield from self.memory.due(now)
+        yield from self.memory.all_due(now)
         with refusals():
-            yield from (key for key in self.table.due(now) if not self.memory.covers(key))
+            yield from (key for _, key in self.table.due(now, BEGIN) if not self.memory.covers(key))
 
     def remembered(self, token: bytes) -> Remembered | None:
         """Return what is kept under a token, however old."""

@@ -40,7 +40,8 @@ SCAN_ALL_DOWN = "SELECT {} FROM entry WHERE ? IS NULL ORDER BY key DESC"
 COUNT_FROM = "SELECT count(*) FROM entry WHERE key >= ?"
 COUNT_SPAN = "SELECT count(*) FROM entry WHERE key >= ? AND key < ?"
 # Only entries that expire are in this index, the first to go first.
-DUE = "SELECT key FROM entry WHERE expires <= ? ORDER BY expires, key"
+DUE = "SELECT expires, key FROM entry WHERE expires <= ? AND (expires, key) > (?, ?) ORDER BY expires, key"
+SELECT_HEAD = f"SELECT {HEAD_COLUMNS} FROM entry WHERE key = ?"  # noqa: S608
 
 
 @MIGRATIONS()
@@ -103,6 +104,11 @@ class Table:
         """Return the entry of a key; raises Corrupt when it is damaged."""
         row = self.db.execute(SELECT, (key,)).fetchone()
         return None if row is None else checked(row)
+
+    def head(self, key: bytes) -> Head | None:
+        """Return the entry of a key without its value, which is not read; raises Corrupt when it is damaged."""
+        row = self.db.execute(SELECT_HEAD, (key,)).fetchone()
+        return None if row is None else checked_head(row)
 
     def read_into(self, known: Records, keys: list[bytes]) -> None:
         """Take what the table says of keys into what is known, but large values. Raises Corrupt."""
@@ -179,11 +185,10 @@ class Table:
         except (Corrupt, sqlite3.Error):
             return None
 
-    def due(self, now: Milliseconds) -> Iterator[bytes]:
-        """Yield the keys whose time has come, the longest due first."""
-        with closing(self.db.execute(DUE, (now,))) as cursor:
-            for (key,) in cursor:
-                yield key
+    def due(self, now: Milliseconds, after: tuple[Milliseconds, bytes]) -> Iterator[tuple[Milliseconds, bytes]]:
+        """Yield expiry and key of what is due and behind `after`, the longest due first."""
+        with closing(self.db.execute(DUE, (now, *after))) as cursor:
+            yield from cursor
 
     def free_bytes(self) -> int:
         """Return how many bytes of the file can be used again."""

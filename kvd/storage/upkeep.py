@@ -61,7 +61,8 @@ class Upkeep:
         self.wal_bytes = self.checkpoint_bytes  # unknown after a crash: the first fold asks for a checkpoint
         self.wal_unseen = 0  # of that, what is estimated
         self.table_wal = wal_used(self.table.db)
-        self.wal_bytes_max = WAL_BYTES_MAX
+        # On a small disk the WAL stays within the room it has: the room beyond that is for the fold.
+        self.wal_bytes_least = self.wal_bytes_max = min(WAL_BYTES_MAX, 2 * self.checkpoint_bytes)
         self.room_left = 0
         self.fold_asked_at: Milliseconds = 0
         self.trimmed_at: Milliseconds = 0
@@ -124,7 +125,7 @@ class Upkeep:
         self.begin_checkpoint()
         while self.checkpoint_asked:
             self.finish(self.folder.done.get())
-        self.wal_bytes_max = max(WAL_BYTES_MAX, self.wal_bytes + self.checkpoint_bytes)
+        self.wal_bytes_max = max(self.wal_bytes_least, self.wal_bytes + self.checkpoint_bytes)
 
     def is_full(self) -> bool:
         """Return whether the overlay is at its bound."""

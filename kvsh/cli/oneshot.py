@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +13,7 @@ from kvsh.cli.params import as_words
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake, name_shown
-from kvsh.render import FORMATS, READ
+from kvsh.render import FORMATS, safe_pieces
 from kvsh.render.data import json_error
 from kvsh.script.outcome import ABSENT, INTERRUPTED, WELL
 from kvsh.script.output import Output
@@ -123,22 +123,37 @@ def check_options(command: shell.ShellWord, settings: Settings) -> None:
 
 
 def write(command: Command, result: Any, settings: Settings, output: Output) -> None:
-    """Write a result; at a terminal a long one through the pager."""
-    data = rendered(command, result, settings)
-    data = data.removesuffix(b"\0" if settings.form == "nul" else b"\n") if settings.no_newline else data
-    pager = import_module("kvsh.script.pager") if settings.pager else None
-    if not (pager and pager.show_long(data, settings.pager_command, is_safe=settings.form in READ)):
-        output.data(data)
-        output.flush()
+    """Write a result; at a terminal piece by piece, and a long one through the pager."""
+    if not os.isatty(output.data_fd):
+        output.data(FORMATS[settings.form](command, result).removesuffix(end_of(settings)))
+    elif not (settings.pager and is_paged(lambda: pieces(command, result, settings), settings)):
+        for piece in pieces(command, result, settings):
+            output.safe_data(piece)
+    output.flush()
 
 
-def rendered(command: Command, result: Any, settings: Settings) -> bytes:
-    """Return a result in its form; at a terminal a pretty one has colours."""
-    if settings.form != "pretty" or not settings.color:
-        return FORMATS[settings.form](command, result)
-    looks = import_module("kvsh.script.looks")
-    lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
-    return bytes(looks.painted_lines(lines) if looks.has_colors(1) else FORMATS[settings.form](command, result))
+def is_paged(make: Callable[[], Iterator[bytes]], settings: Settings) -> bool:
+    """Show a text through the pager if it is longer than the screen; return whether that was done."""
+    return bool(import_module("kvsh.script.pager").show_long(make, settings.pager_command))
+
+
+def end_of(settings: Settings) -> bytes:
+    """Return what is left out at the end of a result."""
+    return (b"\0" if settings.form == "nul" else b"\n") if settings.no_newline else b""
+
+
+def pieces(command: Command, result: Any, settings: Settings) -> Iterator[bytes]:
+    """Yield a result for a terminal, without its end if so asked; a pretty one has colours."""
+    if settings.form == "pretty" and settings.color and (looks := import_module("kvsh.script.looks")).has_colors(1):
+        lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
+        found = iter([bytes(looks.painted_lines(lines))])
+    else:
+        found = safe_pieces(settings.form, command, result)
+    last = b""
+    for piece in found:
+        yield last
+        last = piece
+    yield last.removesuffix(end_of(settings))
 
 
 def read_all(fd: int) -> bytes:

@@ -1,12 +1,14 @@
 """`kvsh watch PREFIX`: changes as they happen, until interrupted. In a pipe one JSON document a line, at once."""
 
 from importlib import import_module
+from typing import NoReturn
 
 from kvd.client import Client
+from kvd.client.watch import Watch as Changes
 from kvd.commands.entry import Change
 from kvsh.grammar.shell import Watch
 from kvsh.render import READ
-from kvsh.render.changes import change_document
+from kvsh.render.changes import change_document, resume_text
 from kvsh.script.looks import change_text, has_colors
 from kvsh.script.outcome import INTERRUPTED, typed_as
 from kvsh.script.output import Output
@@ -19,33 +21,47 @@ def watch(command: Watch, settings: Settings, output: Output) -> int:
     """Write changes until Ctrl-C; raises KvdError when there are no more to come."""
     with typed_as("WATCH", "PING"):
         require_daemon(settings)
-    prefixes = command.prefixes or []
     try:
         with (
             typed_as("WATCH", "CHANGES"),
             Client(**settings.connection) as client,
             client.watch(
-                *prefixes, since=command.since, on_state=lambda state: output.message(f"kvsh: {state}")
+                *command.prefixes or [],
+                since=command.since,
+                history=command.history,
+                on_state=lambda state: output.message(f"kvsh: {state}"),
             ) as changes,
         ):
-            revision = changes.ready()
-            output.message(f"kvsh: {watching(prefixes, revision)}")
-            while True:
-                for change in changes.take():
-                    report(change, settings, output)
-                output.flush()
+            write_until_interrupted(changes, command, settings, output)
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-def report(change: Change, settings: Settings, output: Output) -> None:
+def write_until_interrupted(changes: Changes, command: Watch, settings: Settings, output: Output) -> NoReturn:
+    """Write changes; at the end, say where to resume."""
+    revision = changes.ready()
+    history = changes.position.history
+    output.message(f"kvsh: {watching(command.prefixes or [], revision)}")
+    try:
+        while True:
+            for change in changes.take():
+                report(change, history, settings, output)
+                revision = change.revision  # after it is written: an interrupt before repeats a change and loses none
+            output.flush()
+            revision = changes.revision
+    except KeyboardInterrupt:
+        output.message(f"kvsh: {resume_text(revision, history)}")
+        raise
+
+
+def report(change: Change, history: str | None, settings: Settings, output: Output) -> None:
     """Write a change in the form that is asked for, or run the command that is asked for."""
     if settings.hook is not None:
         import_module("kvsh.cli.hook").run_hook(settings.hook, change, output)  # subprocess costs 5 ms
     elif settings.form in READ:
         output.data(change_text(change, color=settings.color and has_colors(output.data_fd)).encode() + b"\n")
     else:
-        output.data(change_document(change))
+        output.data(change_document(change, history))
 
 
 def watching(prefixes: list[bytes], revision: int) -> str:

@@ -18,6 +18,7 @@ else:
     AnyCommand = Union[tuple(COMMANDS.values())]  # noqa: UP007  # made at run time
 
 CommandName = Annotated[str, Meta(title="command")]
+History = Annotated[str, Meta(min_length=1, max_length=64, title="history")]
 FileName = Annotated[bytes, Meta(min_length=1, title="file")]
 
 
@@ -52,12 +53,14 @@ class Watch(ShellWord, tag="WATCH"):
     """Show changes as they happen, of all keys or of some prefixes.
 
     With SINCE, first those after that revision. At the prompt it goes on until UNWATCH; in a pipe until
-    interrupted, one JSON document a line.
+    interrupted, one JSON document a line. With HISTORY it fails when the daemon has another history: it was
+    restored, or it is another store, and the revision means something else there.
     """
 
-    examples = ("WATCH", "WATCH user: order:", "WATCH user: SINCE 41")
+    examples = ("WATCH", "WATCH user: order:", "WATCH user: SINCE 41", "WATCH user: SINCE 41 HISTORY 9d01c2a4e6f80b35")
     prefixes: Annotated[list[Prefix], Meta(max_length=100)] | None = None
     since: Annotated[Revision | None, Option("SINCE", "revision")] = None
+    history: Annotated[History | None, Option("HISTORY", "history")] = None
 
 
 class Unwatch(ShellWord, tag="UNWATCH"):

@@ -11,12 +11,14 @@
 Pure: no I/O, no clock, no terminal; it knows no names of commands and writes no escape sequences.
 """
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
 from kvd.commands import Command
 from kvsh.render.data import csv, json, nul, raw
-from kvsh.render.terminal import terminal
+from kvsh.render.terminal import terminal, terminal_pieces
+from kvsh.words import shown_pieces
 
 
 def pretty(command: Command, result: Any) -> bytes:
@@ -27,3 +29,13 @@ def pretty(command: Command, result: Any) -> bytes:
 FORMATS = {"terminal": terminal, "raw": raw, "json": json, "csv": csv, "pretty": pretty, "nul": nul}
 # Those that are for reading: their results are paged, and are raw for a program or a file.
 READ = ("terminal", "pretty")
+
+
+def safe_pieces(form: str, command: Command, result: Any) -> Iterator[bytes]:
+    """Yield a result in pieces, with nothing in it that acts on a terminal. Each is made when it is asked for."""
+    if form == "terminal":
+        yield from terminal_pieces(command, result)
+    elif form in READ:
+        yield FORMATS[form](command, result)
+    else:
+        yield from map(str.encode, shown_pieces(FORMATS[form](command, result).replace(b"\r\n", b"\n")))

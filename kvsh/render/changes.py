@@ -26,6 +26,11 @@ def value_text(value: bytes) -> str:
     return f"{printed(value[:VALUE_SHOWN_BYTES])}... ({len(value)} bytes)"
 
 
-def change_document(change: Change) -> bytes:
-    """Return a change as a JSON document and a newline."""
-    return document(asdict(change))
+def change_document(change: Change, history: str | None) -> bytes:
+    """Return a change as a JSON document and a newline. Its revision and history are where to go on."""
+    return document({**asdict(change), "history": history})
+
+
+def resume_text(revision: int, history: str | None) -> str:
+    """Return the sentence that says how a later watch resumes where this one ends."""
+    return f"watched up to revision {revision}; resume with SINCE {revision} HISTORY {history}"

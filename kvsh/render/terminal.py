@@ -1,12 +1,12 @@
 """Results for reading: values in quotes that paste back, lists numbered, rows aligned; nothing acts on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kvd.commands import Command
 from kvsh.render.tables import Table, headed
 from kvsh.render.told import told
-from kvsh.words import printed, shown
+from kvsh.words import printed, printed_pieces, shown
 
 
 def terminal(command: Command, result: Any) -> bytes:
@@ -15,6 +15,39 @@ def terminal(command: Command, result: Any) -> bytes:
     if command.result_unit == "ms" and isinstance(value, int) and value >= 0:
         return f"{value / 1000:.15g} s\n".encode()
     return ("\n".join(lines(value)) + "\n").encode()
+
+
+def terminal_pieces(command: Command, result: Any) -> Iterator[bytes]:
+    """Yield what `terminal` returns in pieces, so that the beginning of a long result is there at once."""
+    value = told(command, result)
+    if isinstance(value, bytes):
+        yield from line_pieces("", value)
+    elif isinstance(value, list | tuple) and value and not any(map(is_nested, value)):
+        width = len(str(len(value)))
+        for number, item in enumerate(value, 1):
+            yield from line_pieces(f"{number:>{width}}) ", item)
+    elif isinstance(value, dict) and value and not any(map(is_nested, value.values())):
+        titles = [shown(str(name).encode()) for name in value]
+        width = max(len(str(name)) for name in value)
+        for title, item in zip(titles, value.values(), strict=True):
+            yield from line_pieces(f"{title:<{width}}  ", item, text=cell)
+    else:
+        yield terminal(command, result)
+
+
+def line_pieces(label: str, value: Any, text: Callable[[Any], str] | None = None) -> Iterator[bytes]:
+    """Yield a line of one value behind a label."""
+    yield label.encode()
+    if isinstance(value, bytes):
+        yield from map(str.encode, printed_pieces(value))
+    else:
+        yield (text or scalar)(value).encode()
+    yield b"\n"
+
+
+def is_nested(value: Any) -> bool:
+    """Return whether a value has values of its own."""
+    return isinstance(value, dict | list | tuple)
 
 
 def lines(value: Any) -> list[str]:

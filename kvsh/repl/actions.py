@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from itertools import count
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from kvsh.grammar.gather import Gathering
 from kvsh.grammar.line import Line, Sink, taken_apart
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake, name_shown
-from kvsh.render import FORMATS, READ
+from kvsh.render import FORMATS, READ, safe_pieces
 from kvsh.render.pretty import pretty_lines
 from kvsh.repl.asking import losses
 from kvsh.repl.sink import store
@@ -67,10 +67,10 @@ class Front(Protocol):
     def redraw(self) -> None:
         """Show the prompt anew."""
 
-    async def show(self, data: bytes, *, is_safe: bool = False) -> None:
-        """Write a result, however long; what is not safe is escaped."""
+    async def show(self, make: Callable[[], Iterator[bytes]]) -> None:
+        """Write a result, however long, whose pieces are made as they are written."""
 
-    async def lend(self, program: str, data: bytes) -> int:
+    async def lend(self, program: str, text: Iterable[bytes]) -> int:
         """Give the terminal to a program."""
         raise NotImplementedError
 
@@ -95,7 +95,7 @@ class Actions:
             shell.Begin: self.begin,
             shell.Discard: self.discard,
             shell.Watch: self.watch,
-            shell.Unwatch: self.unwatch,
+            shell.Unwatch: self.end_watch,
             shell.Source: self.source,
             shell.Format: self.choose_format,
             shell.Timing: self.choose_timing,
@@ -133,7 +133,7 @@ class Actions:
     async def run_command(self, command: Command, sink: Sink | None) -> None:
         """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError, AlreadyTold."""
         if isinstance(command, shell.Help):
-            await self.put(help_text(command).encode() + b"\n", sink)
+            await self.give_help(f"{help_text(command)}\n".encode(), sink)
         elif isinstance(command, shell.Commit):
             await self.commit(sink)
         elif self.front.gathering is None and not isinstance(command, shell.ShellWord):
@@ -153,16 +153,20 @@ class Actions:
         result = (await self.front.client.answer(command)).result
         took = time.monotonic() - started
         self.front.is_connected = True
-        # In a thread: 16 MiB take seconds to render, and Ctrl-C is to be heard meanwhile.
-        if self.front.form == "pretty" and self.front.settings.color and sink is None:
-            colored = await in_thread(lambda: painted_lines(pretty_lines(command, result)))
-            await self.front.show(colored, is_safe=True)
+        if sink is None:
+            await self.front.show(lambda: self.pieces(command, result))
         else:
-            form = "raw" if self.front.form in READ and sink is not None else self.front.form
+            form = "raw" if self.front.form in READ else self.front.form
             await self.put(await in_thread(lambda: FORMATS[form](command, result)), sink)
         if took >= SLOW_S or self.front.always_timed:
             self.front.write(f"({took:.3f} s)\n")
         return True
+
+    def pieces(self, command: Command, result: Any) -> Iterator[bytes]:
+        """Return a result for the screen; a pretty one has colours."""
+        if self.front.form == "pretty" and self.front.settings.color:
+            return iter([painted_lines(pretty_lines(command, result))])
+        return safe_pieces(self.front.form, command, result)
 
     async def is_agreed(self, command: Command) -> bool:
         """Return whether the person wants a command that ends many keys; any other is not asked about."""
@@ -178,20 +182,22 @@ class Actions:
             return None
         return count
 
-    async def put(self, data: bytes, sink: Sink | None) -> None:
-        """Show a result, or pour it where the line says; raises Mistake."""
-        if sink is None:
-            await self.front.show(data)
-        elif sink.sign == "|":
-            await self.front.lend(os.fsdecode(sink.target), data)
-        else:
-            name = os.fsdecode(sink.target)
-            await in_thread(lambda: store(data, name, at_end=sink.sign == ">>"))
-            self.front.tell_note(
-                f"{numbered(len(data), 'byte')} written to {name_shown(sink.target)}: {REDIRECTED[sink.sign]}"
-            )
+    async def put(self, data: bytes, sink: Sink) -> None:
+        """Pour a result where the line says; raises Mistake."""
+        if sink.sign == "|":
+            await self.front.lend(os.fsdecode(sink.target), [data])
+            return
+        name = os.fsdecode(sink.target)
+        await in_thread(lambda: store(data, name, at_end=sink.sign == ">>"))
+        self.front.tell_note(
+            f"{numbered(len(data), 'byte')} written to {name_shown(sink.target)}: {REDIRECTED[sink.sign]}"
+        )
 
     # Words of the shell
+
+    async def give_help(self, text: bytes, sink: Sink | None) -> None:
+        """Show a page of help, or pour it where the line says; raises Mistake."""
+        await (self.put(text, sink) if sink else self.front.show(lambda: iter([text])))
 
     async def begin(self, command: shell.Begin) -> None:
         """Begin to gather."""
@@ -252,7 +258,13 @@ class Actions:
             raise
         self.front.watcher = watcher
 
-    async def unwatch(self, _: shell.Unwatch | None = None) -> None:
+    async def end_watch(self, _: shell.Unwatch) -> None:
+        """Show changes no more; say where a later watch resumes."""
+        if self.front.watcher is not None and self.front.watcher.end is None:
+            self.front.write(self.front.watcher.resume + "\n")
+        await self.unwatch()
+
+    async def unwatch(self) -> None:
         """Show changes no more."""
         if self.front.watcher is not None:
             await self.front.watcher.stop()

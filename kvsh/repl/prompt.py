@@ -6,6 +6,8 @@ Whatever is written while the prompt is shown goes through `write_above`; the re
 import asyncio
 import signal
 import termios
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import PurePosixPath
 
 from prompt_toolkit import PromptSession
@@ -37,7 +39,7 @@ from kvsh.repl.watcher import Watcher
 from kvsh.script.help import help_on_line
 from kvsh.script.outcome import WELL
 from kvsh.script.output import Output, write_all
-from kvsh.script.pager import NOT_RUN, pager_for
+from kvsh.script.pager import NOT_RUN, head_of, pager_for
 from kvsh.script.settings import Settings
 from kvsh.words import shown
 
@@ -113,24 +115,29 @@ class Shell:
         """Write a line in a style."""
         print_formatted_text(FormattedText([(style, text)]), style=STYLE, output=self.session.output)
 
-    async def show(self, data: bytes, *, is_safe: bool = False) -> None:
-        """Write a result, through the pager if it is longer than the screen; what is not safe is escaped."""
-        data = data if is_safe else await in_thread(lambda: shown(data).encode())
+    async def show(self, make: Callable[[], Iterator[bytes]]) -> None:
+        """Write a result, through the pager if it is longer than the screen. `make` begins it."""
+        text = make()
+        head = await in_thread(lambda: head_of(text))
         is_paged = self.settings.pager and self.is_paging
-        program = pager_for(data, self.settings.pager_command) if is_paged else None
-        if program is not None and await self.lend(program, data) not in NOT_RUN:
-            return
-        for start in range(0, len(data), CHUNK_BYTES):
-            write_all(self.output.data_fd, data[start : start + CHUNK_BYTES])
-            await asyncio.sleep(0)
+        program = pager_for(head, self.settings.pager_command) if is_paged else None
+        if program is not None:
+            if await self.lend(program, chain([head], text)) not in NOT_RUN:
+                return
+            head, text = b"", make()
+        while head or (head := await in_thread(lambda: next(text, b""))):
+            for start in range(0, len(head), CHUNK_BYTES):
+                write_all(self.output.data_fd, head[start : start + CHUNK_BYTES])
+                await asyncio.sleep(0)
+            head = b""
 
-    async def lend(self, program: str, data: bytes) -> int:
+    async def lend(self, program: str, text: Iterable[bytes]) -> int:
         """Give the terminal to a program until it ends: Ctrl-C is its, what is watched waits. Return its exit code."""
         async with self.terminal:
             modes = termios.tcgetattr(0)
             self.is_lent = True
             try:
-                code = await feed(data, program)
+                code = await feed(text, program)
             finally:
                 self.is_lent = False
                 termios.tcsetattr(0, termios.TCSADRAIN, modes)

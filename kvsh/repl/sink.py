@@ -2,14 +2,15 @@
 
 import os
 import subprocess
+from collections.abc import Iterable
 
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.repl.threads import in_thread
-from kvsh.script.pager import LESS_OPTIONS
+from kvsh.script.pager import LESS_OPTIONS, pour
 
 
-async def feed(data: bytes, program: str) -> int:
-    """Run a shell's command line with data as its input; it has the terminal. Return its exit code; raises Mistake.
+async def feed(text: Iterable[bytes], program: str) -> int:
+    """Run a shell's command line; the text is its input. It has the terminal. Return its exit code; raises Mistake.
 
     Not asyncio's subprocess: before Python 3.11.4 a program that does not read all of its input makes it raise.
     """
@@ -21,11 +22,10 @@ async def feed(data: bytes, program: str) -> int:
     except (OSError, ValueError) as error:
         raise Mistake(f"cannot run a program: {error}") from None
     try:
-        await in_thread(lambda: child.communicate(data))
+        return await in_thread(lambda: pour(child, text))
     except BaseException:
         child.terminate()
         raise
-    return child.returncode or 0
 
 
 def store(data: bytes, name: str, *, at_end: bool) -> None:

@@ -9,7 +9,7 @@ from kvd.client.async_watch import AsyncWatch
 from kvd.commands.entry import Change
 from kvd.errors import KvdError
 from kvsh.grammar.shell import Watch
-from kvsh.render.changes import change_line
+from kvsh.render.changes import change_line, resume_text
 from kvsh.repl.flood import Allowance, Backlog
 from kvsh.repl.interrupts import made
 from kvsh.words import printed
@@ -42,7 +42,7 @@ class Watcher:
         self.end: str | None = None
         self.arrived = asyncio.Event()
         self.changes: AsyncWatch = made(
-            lambda: client.watch(*self.prefixes, since=command.since, on_state=self.on_state)
+            lambda: client.watch(*self.prefixes, since=command.since, history=command.history, on_state=self.on_state)
         )
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -99,6 +99,11 @@ class Watcher:
             self.news.append(f"watch: reconnected after {gone_s:.1f} s; nothing is missed")
             self.arrived.set()
         self.watch_changed()
+
+    @property
+    def resume(self) -> str:
+        """Return the sentence that says how a later watch resumes where this one ends."""
+        return resume_text(*self.changes.position)
 
     async def stop(self) -> None:
         """End it."""

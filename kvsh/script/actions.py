@@ -25,7 +25,8 @@ def act(script: "Script", command: shell.ShellWord, where: Where) -> None:
     """Do what a word of the shell says; raises Mistake, and Stop when it ends the script."""
     action = ACTIONS.get(type(command))
     if action is None:
-        raise Mistake(f"{command.command_name()} works at the prompt only")
+        only = ", and as `kvsh watch`" if isinstance(command, shell.Watch) else " only"
+        raise Mistake(f"{command.command_name()} works at the prompt{only}")
     action(script, command, where)
 
 

@@ -20,6 +20,7 @@ from kvsh.grammar.gather import Gathering
 from kvsh.grammar.parse import parse
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
+from kvsh.render.terminal import terminal_pieces
 from kvsh.script.actions import Stop, act
 from kvsh.script.bulk import BLOCK_LINES, BLOCK_LINES_MIN, Sent, plain_set, plain_sets
 from kvsh.script.lines import Lines, LineTooLong, Run, Where
@@ -171,6 +172,9 @@ class Script:
             failure = failure_of(outcome)
             for where in sent.each():
                 self.fail(failure, where)
+        elif self.form == "terminal" and sent.size == 1 and not self.quiet:
+            for piece in terminal_pieces(sent.command, outcome.result):
+                self.output.safe_data(piece)
         elif not self.quiet:
             self.output.data(FORMATS[self.form](sent.command, outcome.result) * sent.size)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from kvd import wire
 from kvd.client import DEFAULT_ENDPOINT
 from kvd.commands.base import Error
-from kvd.errors import ClientError, Conflict, KvdError, NotLetIn, Refused, Unreachable
+from kvd.errors import ClientError, Conflict, HistoryChanged, KvdError, NotLetIn, Refused, Unreachable
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render.data import json_error
 from kvsh.words import shown
@@ -37,7 +37,7 @@ def exit_code(failure: Failure) -> int:
     """Return the exit code of a failure."""
     if isinstance(failure, Conflict):
         return CONFLICT
-    if isinstance(failure, Refused):
+    if isinstance(failure, Refused | HistoryChanged):
         return REFUSED
     return USAGE if isinstance(failure, Mistake) else UNREACHED
 
@@ -81,6 +81,8 @@ def sentence(failure: Failure, endpoint: str) -> str:
     if isinstance(failure, Unreachable) and not isinstance(failure, NotLetIn):
         where = failure.where or f" at {endpoint}"
         return f"{text.removesuffix(where)}{where}: {remedy(endpoint, where)}"
+    if isinstance(failure, HistoryChanged):
+        return f"{text} ({endpoint})"
     if isinstance(failure, ClientError):
         start = text.removesuffix(")") if failure.where else f"{text} ({endpoint}"
         return f"{start}; outcome {failure.outcome})"

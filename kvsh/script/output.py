@@ -3,7 +3,7 @@
 import os
 
 from kvsh.script.progress import Progress
-from kvsh.words import shown
+from kvsh.words import shown_pieces
 
 BUFFER_BYTES = 64 * 1024
 
@@ -21,7 +21,15 @@ class Output:
 
     def data(self, data: bytes) -> None:
         """Write data, now or with the next flush."""
-        self.parts.append(shown(data.replace(b"\r\n", b"\n")).encode() if self.is_terminal else data)
+        if not self.is_terminal:
+            self.safe_data(data)
+            return
+        for piece in shown_pieces(data.replace(b"\r\n", b"\n")):
+            self.safe_data(piece.encode())
+
+    def safe_data(self, data: bytes) -> None:
+        """Write data in which nothing acts on a terminal, now or with the next flush."""
+        self.parts.append(data)
         self.size += len(data)
         if self.size >= BUFFER_BYTES:
             self.flush()

@@ -7,9 +7,11 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
 
 from kvsh.script.settings import POOR_TERMINALS
-from kvsh.words import shown
 
 LESS_OPTIONS = "FRX"  # for a `less` that is named without options, as git has it
 LESS = "less -FRX"  # leave at once if it fits, pass colours, do not clear the screen at the end
@@ -18,20 +20,48 @@ UTF8_BYTES_MAX = 4
 NOT_RUN = (126, 127)  # how a shell says that it could not start a program
 
 
-def show_long(data: bytes, configured: str | None = None, *, is_safe: bool = False) -> bool:
-    """Show data through the pager if it is longer than the screen; return whether that was done (else: write it).
+def show_long(make: Callable[[], Iterator[bytes]], configured: str | None = None) -> bool:
+    """Show a text through the pager if it is longer than the screen; return whether that was done (else: write it).
 
-    What is not safe may hold bytes that act on a terminal: these are escaped.
+    `make` begins the text, whose pieces are made as the pager takes them; nothing in it acts on the terminal.
     """
-    program = pager_for(data, configured)
-    return program is not None and page(data, program, is_safe=is_safe)
+    if not is_person():
+        return False
+    text = make()
+    head = head_of(text)
+    program = pager_for(head, configured)
+    return program is not None and page(chain([head], text), program)
+
+
+def is_person() -> bool:
+    """Return whether a person sits at both ends, with a terminal that a pager can use."""
+    return os.isatty(0) and os.isatty(1) and os.environ.get("TERM", "") not in POOR_TERMINALS
+
+
+def head_of(text: Iterator[bytes]) -> bytes:
+    """Take so much of a text that it is longer than the screen, or all of it."""
+    head, size = b"", os.get_terminal_size(1)
+    for piece in text:
+        head += piece
+        if is_longer(head, size):
+            break
+    return head
+
+
+def pour(child: "subprocess.Popen[bytes]", text: Iterable[bytes]) -> int:
+    """Write a text to a program, which need not take all of it, and wait for its end; return its exit code."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        for piece in text:
+            child.stdin.write(piece)
+    with suppress(BrokenPipeError):
+        child.stdin.close()
+    return child.wait()
 
 
 def pager_for(data: bytes, configured: str | None = None) -> str | None:
     """Return the command line of the pager that this data goes through; None when it goes through none."""
-    if not (os.isatty(0) and os.isatty(1)) or os.environ.get("TERM", "") in POOR_TERMINALS:
-        return None
-    return chosen(configured) if is_longer(data, os.get_terminal_size(1)) else None
+    return chosen(configured) if is_person() and is_longer(data, os.get_terminal_size(1)) else None
 
 
 def chosen(configured: str | None = None) -> str | None:
@@ -54,16 +84,15 @@ def is_longer(data: bytes, size: os.terminal_size) -> bool:
     return sum(max(1, -(-len(line) // size.columns)) for line in lines) > room
 
 
-def page(data: bytes, program: str, *, is_safe: bool = False) -> bool:
-    """Show data through a pager; return whether it ran. Ctrl-C is the pager's; that it ends early is no error."""
+def page(text: Iterable[bytes], program: str) -> bool:
+    """Show a text through a pager; return whether it ran. Ctrl-C is the pager's; that it ends early is no error."""
     # Not SIG_IGN: what is ignored stays so in the child, what is handled does not.
     interrupts = signal.signal(signal.SIGINT, lambda *_: None)
     pipes = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         environment = {"LESS": LESS_OPTIONS, **os.environ}
         child = subprocess.Popen(program, shell=True, stdin=subprocess.PIPE, env=environment)  # noqa: S602  # the person's own words
-        child.communicate(data if is_safe else shown(data).encode())
-        return child.returncode not in NOT_RUN
+        return pour(child, text) not in NOT_RUN
     finally:
         signal.signal(signal.SIGINT, interrupts)
         signal.signal(signal.SIGPIPE, pipes)

@@ -270,6 +270,39 @@ def test_an_interrupt_while_acquiring_leaves_no_lock(kv):
     assert lock_threads() == []
 
 
+def test_an_interrupt_at_the_end_of_the_block_ends_the_renewals(kv, monkeypatch):
+    """The traceback holds the lock, and an interpreter such as Jupyter's keeps it."""
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    held = kv.lock("job", ttl=30)
+    monkeypatch.setattr(lock.Lock, "_owned", interrupt)
+    with pytest.raises(KeyboardInterrupt), held:
+        assert len(lock_threads()) == 1
+    eventually(lambda: not lock_threads())
+
+
+def test_an_interrupted_waiter_leaves_the_lock_to_the_thread_that_holds_it(kv):
+    class Interrupted(Client):
+        def answer(self, command):
+            answer = super().answer(command)
+            if command.command_name() == "ENTRY":
+                raise KeyboardInterrupt
+            return answer
+
+    with Interrupted(kv.endpoint) as other:
+        shared = other.lock("job", ttl=30)
+        holder = threading.Thread(target=shared.acquire)
+        holder.start()
+        holder.join()
+        with pytest.raises(KeyboardInterrupt):
+            shared.acquire()
+        assert len(lock_threads()) == 1
+        assert shared.is_held
+        shared.release()
+
+
 def test_a_write_of_unknown_outcome_is_found_again(kv):
     class Unlucky(Client):
         calls = 0

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from support.peers import GREETING, FakeDaemon, Peer, frame, message, messages, ping, read_exactly, shake_hands
+from support.running import eventually
 
 from kvd import wire
 from kvd.client import Client
@@ -218,7 +219,7 @@ def test_a_ping_storm_ends_the_look_at_an_idle_connection():
     with Peer(ping_storm) as peer:
         connection = opened(peer)
         wait_for_input(connection)
-        assert not connection.is_fresh()
+        eventually(lambda: not connection.is_fresh())  # between two of its looks the peer may send nothing
         connection.close()
 
 

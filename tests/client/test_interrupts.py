@@ -1,7 +1,9 @@
 """Ctrl-C at any bytecode: nothing runs twice, nothing hangs, and the client goes on."""
 
+import gc
 import random
 import signal
+import threading
 from functools import partial
 
 import pytest
@@ -11,6 +13,7 @@ from support.running import eventually
 
 from kvd.client import Client, Stream
 from kvd.commands.values import Get, Incr
+from kvd.errors import KvdError
 
 # An interrupt may come while __del__ runs, where Python reports it and goes on.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -27,6 +30,8 @@ class Get1:
     """A client with a connection: GET."""
 
     most = 0
+    fewest = 5
+    step = STEP
 
     def __init__(self, daemon):
         self.kv = Client(daemon.endpoint)
@@ -65,6 +70,8 @@ class PipelineOfFive(Get1):
 
 class StreamAnswer:
     most = 1
+    fewest = 5
+    step = STEP
 
     def __init__(self, daemon):
         self.stream = Stream(daemon.endpoint)
@@ -85,7 +92,88 @@ class ConnectStream(StreamAnswer):
         self.stream = Stream(daemon.endpoint)
 
 
-CASES = [Get1, Incr1, ConnectAndIncr, PipelineOfFive, StreamAnswer, ConnectStream]
+class Set1(Get1):
+    most = 7
+
+    def call(self, key):
+        self.kv.set(key, 7)
+
+
+class OnceIncr(Incr1):
+    def call(self, key):
+        self.kv.once().incr(key)
+
+
+class MultiSetAndGet(Get1):
+    most = 3
+
+    def call(self, key):
+        self.kv.multiset({key: 3, "other": 4})
+        self.kv.multiget(key, "other", "no such key")
+
+
+class Transaction(Get1):
+    most = 2
+
+    def call(self, key):
+        with self.kv.transaction({key: 0}) as transaction:
+            transaction.incr(key)
+            transaction.incr(key)
+
+
+class Take1(Get1):
+    """What is there before the call is there after it, or was taken."""
+
+    most = 9
+
+    def call(self, key):
+        self.kv.set(key, 9)
+        assert self.kv.take(key) == b"9"
+
+
+class TakeFirst1(Take1):
+    def call(self, key):
+        self.kv.set(key, 9)
+        assert self.kv.once().take_first(key) == (key.encode(), b"9")
+
+
+class Close(Get1):
+    """A client that was half closed says so or works, and closes at the second time."""
+
+    fewest = 1
+
+    def call(self, key):
+        self.kv.close()
+
+    def next(self, key):
+        try:
+            return number(self.kv.get(key))
+        except KvdError:
+            assert repr(self.kv)
+            return 0
+
+
+class HoldLock(Get1):
+    """A lock whose holder was interrupted is free, or nobody renews it and it ends by itself."""
+
+    step = 397  # the garbage is collected each time
+
+    def call(self, key):
+        with self.kv.lock(f"lock:{key}", ttl=30) as lock:
+            lock.check()
+
+    def next(self, key):
+        gc.collect()  # the traceback holds the frames, and they the lock
+        eventually(lambda: "kvd lock" not in [thread.name for thread in threading.enumerate()])
+        entry = self.kv.entry(f"lock:{key}")
+        assert entry is None or entry.expires is not None
+        return number(self.kv.get(key))
+
+
+CASES = [
+    *(Get1, Incr1, ConnectAndIncr, PipelineOfFive, StreamAnswer, ConnectStream),
+    *(Set1, OnceIncr, MultiSetAndGet, Transaction, Take1, TakeFirst1, Close, HoldLock),
+]
 
 
 def interrupt_everywhere(case, step, error=Interrupt):
@@ -103,20 +191,22 @@ def interrupt_everywhere(case, step, error=Interrupt):
         eventually(lambda: descriptors() == before)
     for at, where in met.items():
         assert number(daemon.value(b"n%d" % at)) <= case.most, where
-    assert len(met) > 5
+    assert len(met) > case.fewest
     return len(met)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_interrupt_leaves_a_client_that_works(case):
-    interrupt_everywhere(case, STEP)
+    interrupt_everywhere(case, case.step)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("error", [Interrupt, TimeoutError])
 @pytest.mark.parametrize("case", CASES)
 def test_an_interrupt_at_each_bytecode(case, error):
-    assert interrupt_everywhere(case, 1, error) > 200
+    count = interrupt_everywhere(case, 1, error)
+    print(f"{case.__name__}, {error.__name__}: {count} bytecodes")
+    assert count > 20 * case.fewest
 
 
 @pytest.mark.parametrize("case", [Incr1, ConnectAndIncr, StreamAnswer])
@@ -160,9 +250,13 @@ def incr_until_interrupted(kv, alarms):
 @pytest.mark.parametrize("count", [1500, pytest.param(100_000, marks=pytest.mark.long)])
 def test_random_signals_run_nothing_twice_and_lose_nothing(daemon, count):
     before = descriptors()
+    returned = ran_unseen = value = 0
     with daemon.client() as kv, Alarms() as alarms:
-        done = 0
-        for interrupts in range(1, count + 1):
-            done += incr_until_interrupted(kv, alarms)
-            assert done <= number(kv.get("n")) <= done + interrupts
+        for _ in range(count):
+            done = incr_until_interrupted(kv, alarms)
+            value, earlier = number(kv.get("n")), value
+            assert value - earlier in (done, done + 1)  # less: one is lost; more: one ran twice
+            returned += done
+            ran_unseen += value - earlier - done
+    print(f"{count} signals: {returned} INCRs returned, {ran_unseen} ran and were interrupted; 0 twice, 0 lost, 0 hung")
     assert descriptors() == before

@@ -13,9 +13,12 @@ from support.typing_check import type_problems
 import kvd
 from kvd import errors
 from kvd.client import Client
-from kvd.client.aio import AsyncClient, AsyncOnce, AsyncPipeline, AsyncTransaction
+from kvd.client.aio import AsyncClient
+from kvd.client.async_views import AsyncOnce, AsyncPipeline, AsyncTransaction
 from kvd.client.method import method
 from kvd.client.methods import Methods
+from kvd.client.prefix_methods import PrefixMethods
+from kvd.client.server_methods import ServerMethods
 from kvd.client.sync import Pipeline
 from kvd.client.views import OnceClient, TransactionBuilder
 
@@ -34,12 +37,20 @@ async def main() -> bytes | None:
 """
 
 
+METHODS = {
+    name: member
+    for cls in (Methods, PrefixMethods, ServerMethods)
+    for name, member in vars(cls).items()
+    if isinstance(member, method)
+}
+
+
 def docs():
     """Yield name and docstring of every method that callers use."""
     yield "Client", inspect.getdoc(Client)
-    for cls in (Methods, Client):
+    for cls in (Methods, PrefixMethods, ServerMethods, Client):
         for name, member in vars(cls).items():
-            is_repeated = cls is Client and name in vars(Methods)
+            is_repeated = cls is Client and name in METHODS
             if not name.startswith("_") and not is_repeated and inspect.getdoc(member):
                 yield f"{cls.__name__}.{name}", inspect.getdoc(member)
 
@@ -58,18 +69,14 @@ def test_the_examples_in_the_docstrings_are_true(kv):
 
 
 def test_every_method_has_an_example():
-    without = [
-        name for name, value in vars(Methods).items() if isinstance(value, method) and ">>> " not in value.__doc__
-    ]
-    assert without == []
+    assert [name for name, value in METHODS.items() if ">>> " not in value.__doc__] == []
 
 
 @pytest.mark.parametrize(
     "cls", [AsyncClient, AsyncOnce, AsyncPipeline, AsyncTransaction, OnceClient, Pipeline, TransactionBuilder]
 )
 def test_every_client_has_the_same_methods(cls):
-    names = {name for name, value in vars(Methods).items() if isinstance(value, method)}
-    assert names <= set(dir(cls))
+    assert set(METHODS) <= set(dir(cls))
 
 
 def test_asyncio_has_the_same_names_as_the_blocking_client():
@@ -97,16 +104,16 @@ def test_an_autospec_refuses_what_the_client_refuses():
 
 
 def test_methods_of_the_asyncio_client_are_coroutine_functions():
-    for name, member in vars(Methods).items():
-        if isinstance(member, method):
-            assert inspect.iscoroutinefunction(getattr(AsyncClient, name)), name
-            assert not inspect.iscoroutinefunction(getattr(Client, name)), name
+    for name in METHODS:
+        assert inspect.iscoroutinefunction(getattr(AsyncClient, name)), name
+        assert not inspect.iscoroutinefunction(getattr(Client, name)), name
     kv = create_autospec(AsyncClient, instance=True)
     assert isinstance(kv.get, AsyncMock)
     kv.get.return_value = b"x"
     assert asyncio.run(kv.get("a")) == b"x"
 
 
+@pytest.mark.types
 def test_a_type_checker_knows_what_a_task_of_a_method_returns(tmp_path):
     assert type_problems({"tasks": TASKS}, tmp_path) == ""
     wrong = TASKS.replace("added: asyncio.Task[int]", "added: asyncio.Task[str]")

@@ -1,5 +1,6 @@
 """One client for threads, forked children and signal handlers; what is closed, lost or in short supply."""
 
+import asyncio
 import contextlib
 import gc
 import multiprocessing
@@ -18,7 +19,7 @@ from support.peers import FakeDaemon, Peer, message, messages, shake_hands
 from support.running import eventually
 
 from kvd import wire
-from kvd.client import Client
+from kvd.client import AsyncClient, Client
 from kvd.commands.base import Ok
 from kvd.errors import KvdError, NoReply, OutcomeUnknown, Unreachable
 
@@ -385,6 +386,25 @@ def test_all_addresses_of_a_name_are_tried_and_all_endpoints(fake):
         kv.incr("n")
     for part in ("INCR", "no daemon answers", *[each.text for each in kv._pool.endpoints], "Connection refused"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_name_whose_first_address_refuses_connects_to_the_next(fake, monkeypatch, kind):
+    """As localhost where ::1 comes first and the daemon listens on 127.0.0.1."""
+    port = int(fake.endpoint.rpartition(":")[2])
+    first = socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("::1", port, 0, 0)
+    second = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port)
+    monkeypatch.setattr("kvd.client.endpoints.socket.getaddrinfo", lambda *_, **__: [first, second])
+
+    async def use_asyncio():
+        async with AsyncClient(f"tcp://the-host:{port}") as kv:
+            return await kv.incr("n")
+
+    def use_blocking():
+        with Client(f"tcp://the-host:{port}") as kv:
+            return kv.incr("n")
+
+    assert (use_blocking() if kind is Client else asyncio.run(use_asyncio())) == 1
 
 
 def cut_after(size, fake):

@@ -1,6 +1,7 @@
 """docs/python.md: every example runs, in order, against one daemon; mypy passes them; no method is missing."""
 
 import ast
+import asyncio
 import importlib.util
 import os
 import re
@@ -8,26 +9,25 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 import urllib.error
 import urllib.request
 
 import pytest
+from click.testing import CliRunner
 from support.running import ROOT, eventually
 from support.typing_check import type_problems
 
 import kvd
 from kvd import Client
+from kvd.cli import main
 
 TEXT = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python ?(\S*)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
 
-def is_run(kind):
-    """Return whether a block is an example that runs; `needs=NAME` is one that needs a method of the client."""
-    return not kind or (kind.startswith("needs=") and hasattr(Client, kind.removeprefix("needs=")))
-
-
-RUN = [text for kind, text in BLOCKS if is_run(kind)]
+RUN = [text for kind, text in BLOCKS if not kind]
+CELERY, JUPYTER, KEYS = [next(text for kind, text in BLOCKS if kind == name) for name in ("celery", "jupyter", "keys")]
 FILES = {kind.removeprefix("file="): text for kind, text in BLOCKS if kind.startswith("file=")}
 RESULT = re.compile(r"^( *)(\S.*?)  # -> (.*)$", re.MULTILINE)
 MISSING = [name for name in ("flask", "fastapi", "gunicorn") if importlib.util.find_spec(name) is None]
@@ -46,7 +46,8 @@ def url(daemon, monkeypatch):
 
 
 def test_the_page_has_what_it_is_for():
-    assert len(RUN) >= 14
+    assert len(RUN) >= 17
+    assert {kind.partition("=")[0] for kind, _ in BLOCKS} == {"", "file", "celery", "jupyter", "keys"}
     assert sum(len(RESULT.findall(text)) for text in RUN) >= 30
     assert set(FILES) == {"flask_app", "fastapi_app"}
     assert TEXT.count("```python") == len(BLOCKS)
@@ -69,17 +70,48 @@ def test_a_wrong_result_on_the_page_would_be_noticed():
     assert found == [("    ", "kv.get('a')", "b'x'")]
 
 
-@pytest.mark.parametrize("kind", ["compile", "compile-async"])
-def test_what_is_not_run_is_compiled(kind):
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if kind == "compile-async" else 0
-    texts = [text for each, text in BLOCKS if each == kind]
-    assert texts
-    for text in texts:
-        compile(text, "docs/python.md", "exec", flags=flags)
+def test_a_celery_task_that_runs_twice_has_one_effect(url, kv, monkeypatch):
+    class Celery(types.ModuleType):
+        """As much of it as the example uses."""
+
+        Celery = classmethod(lambda cls, _: cls)
+        task = staticmethod(lambda **_: lambda function: function)
+
+    monkeypatch.setitem(sys.modules, "celery", Celery("celery"))
+    names = {}
+    exec(compile(CELERY, "docs/python.md", "exec"), names)
+    task = types.SimpleNamespace(request=types.SimpleNamespace(id="c3b6f2a0-7e57-4d0c"))
+    with names["kv"]:
+        for _ in range(2):
+            names["charge"](task, "account:8", 30)
+    assert kv["account:8"] == b"-30"
 
 
+def test_the_cells_of_a_notebook_run(url, kv):
+    code = compile(JUPYTER, "docs/python.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    names = {}
+
+    async def run_cell():
+        await eval(code, names)
+        await names["kv"].close()
+
+    asyncio.run(run_cell())
+    assert kv["city"] == b"Ahmedabad"
+
+
+def test_a_client_with_keys_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("ada", "daemon"):
+        assert CliRunner().invoke(main, ["keygen", name]).exit_code == 0
+    (tmp_path / "daemon.key_secret").unlink()  # a client has no need of it
+    names = {}
+    exec(compile(KEYS, "docs/python.md", "exec"), names)
+    assert names["kv"].endpoint == "tcp://kvd.example.org:7411"
+
+
+@pytest.mark.types
 def test_a_type_checker_passes_every_example(tmp_path):
-    texts = {f"example_{number}": text for number, text in enumerate(RUN)} | ({} if MISSING else FILES)
+    texts = {f"example_{number}": text for number, text in enumerate([*RUN, KEYS])} | ({} if MISSING else FILES)
     assert type_problems(texts, tmp_path) == ""
 
 

@@ -9,7 +9,7 @@ from support.proxy import Proxy
 
 from kvd.client import Client
 from kvd.client.aio import AsyncClient
-from kvd.client.methods import scan_command
+from kvd.client.prefix_methods import scan_command
 from kvd.commands.atomic import Once
 from kvd.commands.inspection import Clients
 from kvd.commands.values import TakeFirst

@@ -1,7 +1,9 @@
 """A blocking watch ends when it is stopped, from wherever, and an interrupt makes it lose nothing."""
 
+import asyncio
 import gc
 import random
+import shutil
 import signal
 import threading
 import time
@@ -12,7 +14,9 @@ from support.interrupts import Interrupt, descriptors, interrupt
 from support.running import eventually
 from test_pool import few_descriptors
 
-from kvd.client import Client
+from kvd import AsyncClient, Client, HistoryChanged
+from kvd.client import Stream
+from kvd.client.readiness import wait_until_ready
 
 
 @pytest.fixture(params=["idle", "changes"])
@@ -159,3 +163,83 @@ def test_an_interrupted_take_loses_nothing(kv, step):
         before = before or descriptors()
         at += step
     assert descriptors() <= before
+
+
+def test_a_reply_that_comes_at_the_end_of_a_step_is_processed_at_once(kv, monkeypatch):
+    """It was read from its connection, so nothing there wakes the watch: it waited for the next PING, up to 1 s."""
+    advance = Stream.advance
+
+    def advance_until_all_is_answered(stream):
+        advance(stream)
+        while stream.is_reply_awaited:
+            wait_until_ready(stream.interests(), 1)
+            advance(stream)
+
+    monkeypatch.setattr(Stream, "advance", advance_until_all_is_answered)
+    kv.set("a", "1")
+    late = 0
+    with kv.watch("a", since=0) as watch:
+        while not watch.buffer:
+            watch.buffer.extend(watch.step())
+            if watch.stream.pending.has_outcome:
+                late += 1
+                assert watch.due() <= time.monotonic()
+            else:
+                watch.wait(None)
+    assert late > 0
+
+
+def writes(kv, first, last):
+    for number in range(first, last + 1):
+        kv.set("a", number)
+
+
+@pytest.fixture
+def replaced(make_daemon):
+    """Let two clients see revision 5, put a store of another history in its place; return them and the position."""
+    daemon = make_daemon().start()
+    seer, other = daemon.client(timeout=30), daemon.client(timeout=30)
+    writes(seer, 1, 5)
+    with seer.watch(since=0) as watch:
+        revision = 0
+        while revision < 5:
+            revision = watch.take()[-1].revision
+        position = watch.position
+    daemon.stop()
+    shutil.rmtree(daemon.data)
+    daemon.start()
+    writes(other, 1, 7)
+    with seer, other:
+        yield seer, other, position
+
+
+def test_a_watch_that_resumes_in_another_history_says_so(replaced):
+    """Without it the changes up to 5 of the new history would never come."""
+    seer, other, position = replaced
+    assert position.revision == 5
+    for watch in (
+        lambda: seer.watch(since=5),  # the client remembers
+        lambda: other.watch(since=position),
+        lambda: other.watch(since=5, history=position.history),
+        lambda: other.watch(history=position.history),
+    ):
+        with watch() as changes, pytest.raises(HistoryChanged, match=f"not {position.history}: it was restored"):
+            next(changes)
+    with other.watch(since=0) as changes:
+        assert next(changes).revision == 1
+        assert changes.position.history != position.history
+
+
+def test_an_asyncio_watch_that_resumes_in_another_history_says_so(replaced):
+    seer, _, position = replaced
+
+    async def resume():
+        async with AsyncClient(seer.endpoint) as kv:
+            for options in ({"since": position}, {"since": 5, "history": position.history}):
+                with pytest.raises(HistoryChanged):
+                    async for _ in kv.watch(**options):
+                        pass
+            async with kv.watch(since=0) as changes:
+                assert (await changes.take())[0].revision == 1
+
+    asyncio.run(resume())

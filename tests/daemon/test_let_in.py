@@ -202,7 +202,7 @@ def test_the_shell_works_with_keys_and_says_what_is_wrong_without(guarded, doors
     own = "only keys that begin with 'user:', 'team:' (see [ada] in access.toml)"
     assert (code, said) == (4, f"kvsh: DENIED: ada may not GET 'other:1': {own}\n")
     code, _, said = kvsh(guarded, *keys, "watch", "other:")
-    assert (code, "DENIED: ada may not CHANGES 'other:'" in said) == (4, True)
+    assert (code, "DENIED: ada may not WATCH 'other:'" in said) == (4, True)
     code, _, said = kvsh(guarded, "--timeout", "1", "get", "user:1")
     assert (code, "the daemon requires keys: see --key and --server-key" in said) == (3, True), said
     code, _, said = kvsh(guarded, "--key", doors.make("eve"), *server, "get", "user:1")

@@ -18,7 +18,7 @@ from kvd.commands.server import Commands, Info, Ping
 from kvd.commands.values import Get, Incr, MultiGet, MultiSet, Set, Take
 from kvsh.grammar.shell import Help
 from kvsh.grammar.vocabulary import described
-from kvsh.render import FORMATS, csv, json, raw, terminal
+from kvsh.render import FORMATS, csv, json, raw, safe_pieces, terminal, terminal_pieces
 from kvsh.render.changes import change_document, change_line
 from kvsh.render.data import json_error
 from kvsh.render.help import COLUMNS, help_on, help_page
@@ -167,8 +167,11 @@ def test_a_change_is_a_line(change, expected):
 
 
 def test_a_change_is_a_json_document_for_programs():
-    expected = b'{"kind":"SET","revision":2,"key":"k","value":{"base64":"/w=="},"previous":1,"expires":null,"time":5}\n'
-    assert change_document(Change("SET", 2, b"k", b"\xff", 1, None, 5)) == expected
+    expected = (
+        b'{"kind":"SET","revision":2,"key":"k","value":{"base64":"/w=="},'
+        b'"previous":1,"expires":null,"time":5,"history":"h"}\n'
+    )
+    assert change_document(Change("SET", 2, b"k", b"\xff", 1, None, 5), "h") == expected
 
 
 def test_help_lists_every_command_by_family():
@@ -196,3 +199,21 @@ def test_help_explains_transaction_by_how_it_is_typed():
 def test_help_on_one_tells_its_syntax_meaning_and_examples():
     expected = "INCR key [by]\n\n" + syntax_of(Incr).help + "\n\nexamples:\n    INCR visits\n    INCR visits -5\n"
     assert help_on(syntax_of(Incr)) == expected
+
+
+VALUES = st.none() | st.integers() | st.booleans() | st.binary(max_size=9)
+
+
+@given(VALUES | st.lists(VALUES | st.lists(VALUES), max_size=4) | st.dictionaries(st.text(max_size=5), VALUES))
+def test_pieces_of_a_result_are_the_result(result):
+    assert b"".join(terminal_pieces(Get(b"k"), result)) == terminal(Get(b"k"), result)
+
+
+def test_the_beginning_of_a_long_result_needs_no_more_than_the_beginning():
+    value = bytes(range(256)) * 65_536
+    for command, result in [(Get(b"k"), value), (MultiGet([b"k"]), [value]), (EntryOf(b"k"), {"value": value})]:
+        for form in ("terminal", "raw", "csv"):
+            pieces = safe_pieces(form, command, result)
+            head = next(pieces) + next(pieces) + next(pieces)
+            assert 10 < len(head) < 1_000_000
+            assert head.decode().isprintable() or form != "terminal"

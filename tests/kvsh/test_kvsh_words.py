@@ -4,7 +4,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kvsh.words import Cut, Unbalanced, Word, as_word, cut, is_comment, printed, shown, split
+from kvsh.words import (
+    Cut,
+    Unbalanced,
+    Word,
+    as_word,
+    cut,
+    is_comment,
+    pieces,
+    printed,
+    printed_pieces,
+    shown,
+    shown_pieces,
+    split,
+)
 
 
 def values(line: bytes) -> list[bytes]:
@@ -155,3 +168,47 @@ def test_no_line_makes_it_fail_otherwise(line):
         return
     assert all(line[word.start : word.end] for word in words)
     assert cut(line).typed.end <= len(line)
+
+
+ZWNJ, ZWJ = "\u200c", "\u200d"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"می{ZWNJ}خواهم",  # Persian
+        f"API{ZWNJ}ها",  # noqa: RUF001
+        f"क्{ZWJ}ष",  # Hindi
+        f"👩{ZWJ}👩{ZWJ}👧",
+        f"❤\ufe0f{ZWJ}🔥",
+        f"👩🏽{ZWJ}🚀",
+    ],
+)
+def test_joiners_between_letters_are_shown_as_they_are(text):
+    assert printed(text.encode()) == f'"{text}"'
+    assert shown(text.encode()) == text
+    assert as_word(text.encode()) == text
+    assert values(f"get {text}".encode()) == [b"get", text.encode()]
+
+
+@pytest.mark.parametrize("text", [f"admin{ZWJ}", f"{ZWJ}é", f"a{ZWNJ}b", f"é{ZWJ}{ZWJ}é", f"é{ZWJ} é", f"é{ZWJ}\u202e"])
+def test_hidden_joiners_are_escaped(text):
+    assert "\\xe2\\x80\\x8" in printed(text.encode())
+    assert values(printed(text.encode()).encode()) == [text.encode()]
+
+
+@given(st.binary() | st.text(f'é{ZWJ}{ZWNJ}a \r\n"').map(str.encode), st.integers(5, 9))
+def test_pieces_are_the_value_and_cut_no_character(value, size):
+    found = list(pieces(value, size))
+    assert b"".join(found) == value
+    assert all(len(piece) <= size for piece in found)
+    assert "".join([piece.decode(errors="surrogateescape") for piece in found]) == value.decode(
+        errors="surrogateescape"
+    )
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_pieces_show_what_the_whole_shows(value):
+    many = value * (300_000 // max(1, len(value))) if len(value) > 50 else value
+    assert "".join(shown_pieces(many)) == shown(many) or ZWJ in many.decode(errors="ignore")
+    assert values("".join(printed_pieces(many)).encode(errors="surrogateescape")) == [many]

@@ -87,9 +87,12 @@ def test_it_is_drawn_a_few_times_a_second_only(written, monkeypatch):
     assert progress.is_due()
 
 
-@pytest.mark.parametrize("changed", [{"progress": False}, {"quiet": True}, {"progress": None}])
-def test_it_is_not_shown_where_nobody_wants_it(written, monkeypatch, changed):
-    monkeypatch.setattr(kvsh.script.progress.os, "isatty", lambda _: False)
+@pytest.mark.parametrize(
+    ("changed", "is_terminal"),
+    [({"progress": False}, True), ({"progress": None, "quiet": True}, True), ({"progress": None}, False)],
+)
+def test_it_is_not_shown_where_nobody_wants_it(written, monkeypatch, changed, is_terminal):
+    monkeypatch.setattr(kvsh.script.progress.os, "isatty", lambda _: is_terminal)
     progress = progress_of(SETTINGS._replace(**changed))
     progress.draw("x")
     progress.clear()

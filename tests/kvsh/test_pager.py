@@ -68,25 +68,41 @@ def test_only_where_a_person_sits_at_both_ends(monkeypatch, tmp_path, is_person,
     monkeypatch.setenv("PAGER", f"cat > {tmp_path}/out")
     monkeypatch.delenv("KVSH_PAGER", raising=False)
     assert (pager_for(LONG) is not None) is expected
-    assert show_long(LONG) is expected
+    assert show_long(lambda: iter([LONG])) is expected
     assert (tmp_path / "out").exists() is expected
-    assert not show_long(b"short\n")
+    assert not show_long(lambda: iter([b"short\n"]))
 
 
-def test_what_is_paged_does_not_act_on_the_terminal(tmp_path):
-    assert page(b"\x1b[2J\xff\n", f"cat > {tmp_path}/out")
-    assert (tmp_path / "out").read_bytes() == b"\\x1b[2J\\xff\n"
+def test_what_is_paged_does_not_act_on_the_terminal(terminal, kv, tmp_path):
+    kv.set("k", b"\x1b[2J\xff\n" * 100)
+    for form in ("--raw", "--csv", "--terminal"):
+        shell = terminal(form, "get", "k", PAGER=f"cat >{tmp_path}/out")
+        assert shell.ended() == 0
+        found = (tmp_path / "out").read_bytes()
+        assert (b"\x1b" in found, b"\\x1b[2J\\xff" in found) == (False, True)
+
+
+def test_what_is_paged_is_made_as_it_is_taken(tmp_path):
+    made = []
+
+    def text():
+        for number in range(1_000_000):
+            made.append(number)
+            yield b"x" * 10_000
+
+    assert page(text(), "head -c 5")
+    assert len(made) < 1000
 
 
 def test_that_it_ends_early_or_is_interrupted_is_no_error():
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGPIPE)
-    assert page(b"x" * 1_000_000, "true")
-    assert page(b"x", "kill -INT $PPID; kill -INT $$")
+    assert page([b"x" * 1_000_000] * 9, "true")
+    assert page([b"x"], "kill -INT $PPID; kill -INT $$")
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGPIPE)) == before
 
 
 def test_one_that_cannot_be_started_shows_nothing(capfd):
-    assert not page(b"x", "no-such-pager")
+    assert not page([b"x"], "no-such-pager")
     assert "no-such-pager" in capfd.readouterr().err
 
 

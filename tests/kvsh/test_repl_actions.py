@@ -70,11 +70,11 @@ class FakeFront(SimpleNamespace):
     def redraw(self):
         pass
 
-    async def show(self, data, *, is_safe=False):
-        self.told.append(data.decode().rstrip("\n"))
+    async def show(self, make):
+        self.told.append(b"".join(make()).decode().rstrip("\n"))
 
-    async def lend(self, program, data):
-        self.told.append((program, data))
+    async def lend(self, program, text):
+        self.told.append((program, b"".join(text)))
 
     async def write_above(self, text):
         self.told.append(text)
@@ -211,7 +211,7 @@ def test_ctrl_c_between_two_runs_ends_a_repeated_command_without_a_word():
     async def main():
         shown = asyncio.Event()
 
-        async def show(_, *, is_safe=False):
+        async def show(_):
             shown.set()
 
         front.show = show

@@ -26,9 +26,9 @@ def test_an_unknown_command_is_red_before_enter(shell):
     shell.type("t")
     shell.shows("data0> get key")
     shell.until(lambda _: shell.color_of("get") == "green")
-    shell.type("r")
-    shell.shows("data0> getr")
-    shell.until(lambda lines: lines[-1] == "data0> getr" and shell.color_of("getr") == "red")
+    shell.type("z")
+    shell.shows("data0> getz")
+    shell.until(lambda lines: lines[-1] == "data0> getz" and shell.color_of("getz") == "red")
 
 
 def test_tab_completes_commands_options_and_live_keys(shell, kv):

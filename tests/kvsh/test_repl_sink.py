@@ -12,19 +12,19 @@ from kvsh.repl.threads import in_thread
 
 
 def test_a_program_gets_the_data_and_its_code_is_told(tmp_path):
-    assert asyncio.run(feed(b"a\0b", f"cat > {tmp_path}/out; exit 3")) == 3
+    assert asyncio.run(feed([b"a\0b"], f"cat > {tmp_path}/out; exit 3")) == 3
     assert (tmp_path / "out").read_bytes() == b"a\0b"
 
 
 @pytest.mark.parametrize("program", ["", "a\0b"])
 def test_what_is_no_program_is_a_mistake(program):
     with pytest.raises(Mistake, match="program"):
-        asyncio.run(feed(b"", program))
+        asyncio.run(feed([], program))
 
 
 def test_a_program_ends_with_whoever_waits_for_it(tmp_path):
     async def main():
-        feeding = asyncio.create_task(feed(b"", f"echo $$ > {tmp_path}/pid; exec sleep 1000"))
+        feeding = asyncio.create_task(feed([], f"echo $$ > {tmp_path}/pid; exec sleep 1000"))
         await until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
         feeding.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -20,6 +20,7 @@ class FakeWatch:
     def __init__(self):
         self.given = asyncio.Queue()
         self.revision = 7
+        self.position = (7, "h")
         self.is_closed = False
 
     async def ready(self):
@@ -47,8 +48,8 @@ class Fakes:
         self.redrawn = 0
         self.wrote = asyncio.Event()
 
-    def watch(self, *prefixes, since, on_state):
-        self.asked = prefixes, since
+    def watch(self, *prefixes, since, history, on_state):
+        self.asked = prefixes, since, history
         self.on_state = on_state
         return self.inner
 
@@ -76,12 +77,13 @@ def run(test):
 def test_what_comes_is_written():
     async def main():
         fakes = Fakes()
-        watcher = fakes.watcher(Watch([b"a", b""], since=3))
-        assert fakes.asked == ((b"a", b""), 3)
+        watcher = fakes.watcher(Watch([b"a", b""], since=3, history="h"))
+        assert fakes.asked == ((b"a", b""), 3, "h")
         assert await watcher.start() == 'watching "a" all keys from revision 7 (UNWATCH ends it)'
         assert watcher.status == 'watching "a" all keys · revision 7'
         fakes.inner.given.put_nowait(changes(1, 2))
         assert await fakes.next() == "     1  CLEAR k\n     2  CLEAR k\n"
+        assert watcher.resume == "watched up to revision 7; resume with SINCE 7 HISTORY h"
         await watcher.stop()
         assert fakes.inner.is_closed
 

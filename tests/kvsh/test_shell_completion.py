@@ -78,8 +78,8 @@ def keys(kv):
 @pytest.mark.parametrize(
     ("line", "kind", "texts"),
     [
-        ("kvsh ge", "word", ["get", "getex"]),
-        ("kvsh GE", "word", ["GET", "GETEX"]),
+        ("kvsh ge", "word", ["get", "getrange", "getex"]),
+        ("kvsh GE", "word", ["GET", "GETRANGE", "GETEX"]),
         ("kvsh --url tcp://127.0.0.1:1 --json mu", "word", ["multiget", "multiset"]),
         ("kvsh be", "word", []),  # BEGIN works in a script only
         ("kvsh help be", "word", ["begin"]),

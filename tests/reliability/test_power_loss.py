@@ -197,7 +197,7 @@ def power_fails(tmp_path, make_logged, mode, *, seed, ends, count):
 
 @pytest.mark.parametrize("mode", ["always", "interval", "never"])
 def test_after_a_power_loss_what_was_okd_is_there_and_the_rest_is_a_prefix(tmp_path, make_logged, mode):
-    power_fails(tmp_path, make_logged, mode, seed=1, ends=["stop", "kill"], count=8)
+    power_fails(tmp_path, make_logged, mode, seed=1, ends=["stop", "kill"], count=5)
 
 
 @pytest.mark.long

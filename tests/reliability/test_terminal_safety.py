@@ -67,7 +67,7 @@ def test_a_watched_change_is_one_line(text):
         Change("CLEAR", 8, text, None, 7, None, 1_000),
     ):
         assert change_line(change).isprintable()
-        check_shown(change_document(change))
+        check_shown(change_document(change, "9d01c2a4e6f80b35"))
 
 
 @hostile

@@ -82,3 +82,12 @@ def test_what_is_damaged_is_told_to_who_asks_for_it(executor, monkeypatch):
     store.table.db.execute("UPDATE entry SET checksum = 1 WHERE key = x'34'")
     executor.engine.staging.drop()
     assert answers(executor, get(3), get(4), get(5), get(6)) == [b"v3", "CORRUPT", b"v5", b"v6"]
+
+
+def test_commands_that_take_long_to_decode_are_left_to_the_next_commit(executor, monkeypatch):
+    """So others are answered within a bounded time, whatever a client sends."""
+    body = wire.encode(["GET", "1"])  # of the other kind of strings
+    monkeypatch.setattr("kvd.server.executor.BATCH_NS_MAX", 0)
+    assert len(executor.answers([([], body)] * 5, 1)) == 1
+    monkeypatch.setattr("kvd.server.executor.BATCH_NS_MAX", 10**12)
+    assert answers(executor, *[body] * 5) == [b"v1"] * 5

@@ -81,7 +81,7 @@ def test_a_resent_write_is_not_said_to_have_never_run_when_the_daemon_is_read_on
 def test_a_read_only_daemon_ends_with_an_error_and_does_not_spin(rig, monkeypatch):
     rig.ask("SET", b"a", b"1", 1)
     rig.server.end_writes("disk")
-    rig.server.next_expiry = 0
+    rig.server.sweep.next = 0
     assert rig.server.wait_ms() > 0
     rig.server.turn(0)
     assert rig.store.revision == 1
@@ -104,11 +104,11 @@ def test_a_defect_in_a_command_is_answered_and_changes_nothing(rig, monkeypatch)
 def test_expiry_that_cannot_be_written_is_put_off_and_not_seen_by_readers(rig, monkeypatch, error):
     rig.ask("SET", b"a", b"1", 1)
     failing(rig, monkeypatch, error)
-    rig.server.next_expiry = 0
-    while rig.server.next_expiry <= rig.server.clock.now() + 1000:
+    rig.server.sweep.next = 0
+    while rig.server.sweep.next <= rig.server.clock.now() + 1000:
         rig.server.turn(1)
     assert rig.ask("GET", b"a") == ["OK", 1, None]
-    rig.server.next_expiry = 0
+    rig.server.sweep.next = 0
     rig.server.turn(0)
     assert rig.store.revision == 2
 
@@ -117,7 +117,7 @@ def test_expiry_of_unknown_outcome_ends_the_writes(rig, monkeypatch):
     rig.ask("SET", b"a", b"1", 1)
     failing(rig, monkeypatch, Internal("fsync"))
     while rig.server.read_only is None:
-        rig.server.next_expiry = 0
+        rig.server.sweep.next = 0
         rig.server.turn(1)
     assert rig.server.read_only == "fsync"
 
@@ -134,14 +134,15 @@ def test_a_damaged_entry_that_expires_holds_nobody_up(rig, monkeypatch):
 
     monkeypatch.setattr(rig.server.executor.engine, "expire", expire)
     while rig.store.revision < 3:
-        rig.server.next_expiry = 0
+        rig.server.sweep.next = 0
         rig.server.turn(1)
-    assert rig.server.damaged == {b"bad"}
-    assert rig.store.due(rig.server.clock.now(), 10, skip=rig.server.damaged) == []
+    assert rig.server.sweep.damaged == {b"bad"}
+    assert rig.store.due(rig.server.clock.now(), 10, skip=rig.server.sweep.damaged) == []
 
 
 def test_more_that_expires_than_a_batch_takes_goes_on_at_once(rig, monkeypatch):
-    monkeypatch.setattr("kvd.server.loop.EXPIRED_PER_BATCH_MAX", 2)
+    monkeypatch.setattr("kvd.server.sweep.EXPIRY_SWEEP_KEYS_MIN", 2)
+    monkeypatch.setattr("kvd.server.sweep.EXPIRY_SWEEP_KEYS_MAX", 2)
     for number in range(5):
         rig.ask("SET", b"%d" % number, b"", 1)
     while rig.store.revision < 10:

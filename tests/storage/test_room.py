@@ -145,3 +145,21 @@ def test_what_the_tables_wal_has_yet_to_put_into_the_file_is_reckoned_with(drive
     assert asked[0] > drive.store.table_wal
     drive.restart()
     assert drive.store.table_wal == 0
+
+
+def test_the_journals_wal_stays_within_its_first_length(drive: Drive, monkeypatch):
+    """Clears made it longer while a fold was at work, until the fold had no room left, and writes never resumed."""
+    store = drive.store
+    length = store.journal.wal.stat().st_size
+    begin, wait = store.begin_checkpoint, store.wait_for_checkpoint
+
+    def wait_in_earnest():
+        monkeypatch.setattr(store, "begin_checkpoint", begin)
+        wait()
+        monkeypatch.setattr(store, "begin_checkpoint", lambda: None)
+
+    monkeypatch.setattr(store, "begin_checkpoint", lambda: None)  # as if the fold held it up
+    monkeypatch.setattr(store, "wait_for_checkpoint", wait_in_earnest)
+    for number in range(40):
+        drive.apply(Set(b"%d" % number, bytes(length // 10)))
+    assert store.journal.wal.stat().st_size <= 1.5 * length

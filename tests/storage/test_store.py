@@ -448,15 +448,14 @@ def test_the_wal_is_used_again_after_a_checkpoint(drive, monkeypatch):
 
 def test_a_wal_that_grows_while_a_fold_reads_it_is_waited_for(drive, monkeypatch):
     monkeypatch.setattr(upkeep_module, "WAL_BYTES_MAX", 300_000)
-    drive.store.wal_bytes_max = drive.store.checkpoint_bytes = 300_000
+    drive.store.wal_bytes_least = drive.store.wal_bytes_max = drive.store.checkpoint_bytes = 300_000
     for _ in range(100):
         drive.apply(Set(b"a", b"x" * 20_000))  # nobody takes note of what the fold's thread has done
     assert os.fstat(drive.store.wal_fd).st_size <= 1 << 20
 
 
 def test_a_wal_that_another_program_reads_holds_no_commit_up_for_long(drive, monkeypatch):
-    monkeypatch.setattr(upkeep_module, "WAL_BYTES_MAX", 300_000)
-    drive.store.wal_bytes_max = drive.store.checkpoint_bytes = 300_000
+    drive.store.wal_bytes_least = drive.store.wal_bytes_max = drive.store.checkpoint_bytes = 300_000
     other = sqlite3.connect(str(drive.directory / "journal.db"), isolation_level=None)
     other.execute("BEGIN")
     other.execute("SELECT count(*) FROM journal").fetchone()

@@ -11,6 +11,7 @@ from kvd.commands.values import MultiSet, Set
 from kvd.errors import Corrupt
 from kvd.storage import table as table_module
 from kvd.storage.checksum import checksum, head_checksum
+from kvd.storage.due import BEGIN
 from kvd.storage.records import PlainRecords
 from kvd.storage.table import SMALL_BYTES, Table
 
@@ -94,12 +95,16 @@ def test_a_cell_whose_type_alone_is_damaged_is_told(drive, cell):
 def test_keys_are_due_first_in_time_first(drive):
     drive.apply(Set(b"a", b"", at=9), Set(b"b", b"", at=5), Set(b"c", b"", at=5), Set(b"d", b""), Set(b"e", b"", at=10))
     table = drive.fold().store.table
-    assert [list(table.due(now)) for now in (4, 5, 9)] == [[], [b"b", b"c"], [b"b", b"c", b"a"]]
+    due = [[key for _, key in table.due(now, BEGIN)] for now in (4, 5, 9)]
+    assert due == [[], [b"b", b"c"], [b"b", b"c", b"a"]]
+    assert list(table.due(10, (5, b"b"))) == [(5, b"c"), (9, b"a"), (10, b"e")]
 
 
 def test_what_is_due_is_found_by_its_index_without_a_look_at_the_others(table):
-    plan = table.db.execute(f"EXPLAIN QUERY PLAN {table_module.DUE}", (NOW,)).fetchall()
-    assert "SEARCH entry USING COVERING INDEX entry_expires (expires<?)" in [row[3] for row in plan]
+    plan = table.db.execute(f"EXPLAIN QUERY PLAN {table_module.DUE}", (NOW, *BEGIN)).fetchall()
+    assert "SEARCH entry USING COVERING INDEX entry_expires ((expires,key)>(?,?) AND expires<?)" in [
+        row[3] for row in plan
+    ]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,11 @@ def keys(tab):
     return tab.locator("#keys .key").all_text_contents()
 
 
+def choose(tab, name, value):
+    """Choose a radio button of the page."""
+    tab.check(f"[name={name}][value={value}]")
+
+
 def save(tab, value):
     """Save another value of the key that is open."""
     tab.click("#edit")
@@ -63,16 +68,17 @@ class Site:
         """Let the browser itself complain of answers that a test wants: those of a path, with these words."""
         self.allowed.append((path, what))
 
-    def tab(self, address: str = "", size: tuple[int, int] = DESKTOP):
-        """Return a page that is open and follows changes, or asks for a token."""
-        context = self.browser.new_context(viewport={"width": size[0], "height": size[1]})
+    def tab(self, address: str = "", size: tuple[int, int] = DESKTOP, *, is_followed: bool = True, **context_options):
+        """Return a page that is open and follows changes, or asks for a token; without a daemon it does neither."""
+        context = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, **context_options)
         context.set_default_timeout(10_000)
         context.add_init_script(NOTE)
         page = context.new_page()
         page.on("console", self.heard)
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
         page.goto(self.url + address)
-        page.locator("#status[data-state=open], #login[open]").first.wait_for()
+        if is_followed:
+            page.locator("#status[data-state=open], #login[open]").first.wait_for()
         self.contexts.append(context)
         self.tabs.append(page)
         return page

@@ -28,6 +28,8 @@ class Memory:
     def get(self, key: bytes) -> Entry | None:
         return self.entries.get(key)
 
+    head = get
+
     def get_many(self, keys: list[bytes]) -> tuple[list[Entry | None], bool]:
         return [self.entries.get(key) for key in keys], self.is_partial
 

@@ -10,13 +10,19 @@ const UNSEEN = /[\p{Cc}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/u;
 const BRIEF_CHARACTERS = 80;
 
 export const encode = (text) => encoder.encode(text);
-export const bytesOf = (id) => Uint8Array.from(id, (character) => character.charCodeAt(0));
 export const hexOf = (byte) => byte.toString(16).padStart(2, "0");
 export const percent = (id) =>
   id.replace(/[^\w.~-]/g, (byte) => `%${hexOf(byte.charCodeAt(0)).toUpperCase()}`);
 export const unpercent = (text) =>
   text.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
 const escaped = (id) => id.replace(/[\s\S]/g, (byte) => `\\x${hexOf(byte.charCodeAt(0))}`);
+
+/** Return the bytes of an id. A loop: Uint8Array.from takes 2 s for 16 MiB. */
+export function bytesOf(id) {
+  const bytes = new Uint8Array(id.length);
+  for (let at = 0; at < id.length; at++) bytes[at] = id.charCodeAt(at);
+  return bytes;
+}
 
 export function idOf(bytes) {
   let id = "";
@@ -33,13 +39,14 @@ export function textOf(bytes) {
   }
 }
 
-/** Return the text at the beginning of bytes; a character that the end cuts in two is left out. Null: not UTF-8. */
-export function textAtStart(bytes) {
-  for (let cut = 0; cut < 4; cut++) {
-    const text = textOf(bytes.subarray(0, bytes.length - cut));
-    if (text !== null) return text;
+/** Return the text of bytes that may be cut: a character that the end cuts in two is left out. Null: not UTF-8. */
+export function textOfPart(bytes, isCut) {
+  if (!isCut) return textOf(bytes);
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes, { stream: true });
+  } catch {
+    return null;
   }
-  return null;
 }
 
 // Bytes in the API's JSON: a string, or an object with base64.
@@ -48,10 +55,17 @@ export const toJson = (bytes) => textOf(bytes) ?? { base64: btoa(idOf(bytes)) };
 export const idFromJson = (said) => idOf(fromJson(said));
 export const idToJson = (id) => toJson(bytesOf(id));
 
+/** Return the first bytes that the API's JSON stands for. All of a large value would take a second. */
+export function startOfJson(said, length) {
+  if (typeof said === "string") return encode(said.slice(0, length + 1)).slice(0, length); // with a pair's second half
+  return bytesOf(atob(said.base64.slice(0, Math.ceil(length / 3) * 4))).slice(0, length);
+}
+
 /** Return how many bytes the API's JSON stands for. */
 export function sizeOfJson(said) {
   if (typeof said === "string") return encode(said).length;
-  return (said.base64.length / 4) * 3 - (said.base64.match(/=*$/)[0].length);
+  const padding = said.base64.endsWith("==") ? 2 : said.base64.endsWith("=") ? 1 : 0;
+  return (said.base64.length / 4) * 3 - padding;
 }
 
 /** Return a key for the eye: what is not UTF-8, or cannot be seen, as \xNN. */

@@ -1,6 +1,6 @@
 // The open entry. Its title stands there at once; what is known of it follows, and the value in parts.
 
-import { brief, fromJson, shown } from "./bytes.js";
+import { brief, shown, sizeOfJson, startOfJson } from "./bytes.js";
 import { emit, on } from "./bus.js";
 import { copy } from "./clipboard.js";
 import { confirmed, say } from "./dialogs.js";
@@ -13,8 +13,8 @@ import { fileName, kindOf } from "./values.js";
 import { date, duration, number, size } from "./words.js";
 
 const URL_MS = 10_000;
-const TITLE_CHARACTERS = 300;
-const TOOLS = ["copy-value", "edit", "download", "clear"];
+const TITLE_CHARACTERS = 200;
+const TOOLS = ["copy-value", "edit", "download", "history-open", "clear"];
 
 let entry = null; // {id, state: "loading", "failed" or "ready", value, size, revision, expires}
 let reading = new AbortController();
@@ -72,12 +72,17 @@ function showTitle(id) {
   const text = shown(id);
   const isLong = text.length > TITLE_CHARACTERS;
   $("entry-key").textContent = isLong ? `${text.slice(0, TITLE_CHARACTERS)}…` : text;
+  $("entry-key").classList.remove("whole");
+  $("entry-key").tabIndex = -1;
   $("whole-key").hidden = !isLong;
   document.title = `${brief(id)} · kvd`;
 }
 
 function showWholeKey() {
   $("entry-key").textContent = shown(entry.id);
+  $("entry-key").classList.add("whole"); // it scrolls, so Tab has to reach it
+  $("entry-key").tabIndex = 0;
+  $("entry-key").focus();
   $("whole-key").hidden = true;
 }
 
@@ -234,8 +239,7 @@ export function follow(change) {
 }
 
 function showChange({ id, revision, expires = null, value: said }) {
-  const bytes = fromJson(said);
-  showEntry({ id, revision, expires, size: bytes.length, value: bytes.slice(0, PART_BYTES) }, true);
+  showEntry({ id, revision, expires, size: sizeOfJson(said), value: startOfJson(said, PART_BYTES) }, true);
 }
 
 const retry = () => entry?.state === "failed" && openKey(entry.id);

@@ -2,13 +2,14 @@
 //
 // It follows all changes, since the list of keys and the open entry follow them; the filter is for the eye alone.
 
-import { fromJson, hexOf, idFromJson, shown, typed } from "./bytes.js";
+import { idFromJson, shown, typed } from "./bytes.js";
 import { emit } from "./bus.js";
 import { $, make, sleep } from "./dom.js";
 import { ask, noteStream, Refusal, sentence } from "./gateway.js";
 import { showRate, tally } from "./rate.js";
 import { addressOf, go } from "./router.js";
 import { eventParser } from "./sse.js";
+import { glance } from "./values.js";
 import { clock, number } from "./words.js";
 
 const ROWS = 500;
@@ -16,8 +17,8 @@ const FLUSH_MS = 50; // many changes, one layout
 const RETRY_MS = 500;
 const RETRY_MS_MAX = 5000;
 const SILENCE_MS = 40_000; // the gateway gives a sign of life each 15 s
-const GLANCE_CHARACTERS = 160;
 const GONE = ["COMPACTED", "HISTORY_CHANGED"];
+const KINDS = ["set", "clear", "expired"]; // a later daemon may have others: they are shown, and change nothing here
 
 const keys = new WeakMap(); // button -> id
 const feed = { prefix: "", since: null, history: null, waiting: [], count: 0, isPaused: false, isGap: false, reader: null };
@@ -96,7 +97,7 @@ function deliver(change) {
     tally(change.time);
     add({ ...change, value: undefined, text: glance(change.value) });
   }
-  emit("change", change);
+  if (KINDS.includes(change.kind)) emit("change", change);
 }
 
 function add(item) {
@@ -107,13 +108,6 @@ function add(item) {
 }
 
 const addGap = (text) => add({ gap: text });
-
-/** Return the beginning of a value, on one line. */
-export function glance(said) {
-  if (said === undefined || said === null) return "";
-  if (typeof said === "string") return said.slice(0, GLANCE_CHARACTERS);
-  return Array.from(fromJson({ base64: said.base64.slice(0, 64) }), hexOf).join(" ");
-}
 
 let timer = null;
 function flushSoon() {

@@ -11,6 +11,7 @@ import * as tree from "./tree.js";
 
 const TYPING_MS = 120;
 const TIMES_MS = 5000;
+const TURNS = { false: "ArrowRight", true: "ArrowLeft" }; // a closed folder opens, an open one closes
 const STEPS = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
 
 let typing;
@@ -21,7 +22,7 @@ const isContained = () => chosenRadio("match") === "contains";
 export function find() {
   clearTimeout(typing);
   $("keys-scroll").scrollTop = 0;
-  if (isTree()) tree.show(typed($("search").value), $("separator").value || ":");
+  if (isTree()) tree.show(typed($("search").value), $("separator").value);
   else list.find($("search").value, isContained());
   showSelection();
 }
@@ -41,7 +42,7 @@ function onView() {
   $("keys").role = isShown ? "tree" : "listbox";
   $("search").setAttribute("aria-haspopup", isShown ? "tree" : "listbox");
   $("separator-field").hidden = !isShown;
-  $("select").disabled = isShown;
+  $("select").hidden = isShown;
   setRadios("match", isShown ? "begins" : chosenRadio("match"), (way) => !isShown || way === "begins");
   find();
 }
@@ -61,6 +62,9 @@ async function onKey(event) {
   } else if (event.key === "Enter") {
     event.preventDefault();
     pressEnter();
+  } else if (event.key === TURNS[activeRow()?.ariaExpanded]) {
+    event.preventDefault();
+    press(activeRow(), {});
   } else if (event.key === " " && isSelecting() && activeRow()) {
     event.preventDefault();
     toggle(activeRow(), event.shiftKey);

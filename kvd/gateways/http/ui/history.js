@@ -5,9 +5,9 @@ import { on } from "./bus.js";
 import { copy } from "./clipboard.js";
 import { $, make, setNote } from "./dom.js";
 import { openEntry } from "./entry.js";
-import { glance } from "./feed.js";
 import { run, sentence } from "./gateway.js";
 import { copyText, preview } from "./value.js";
+import { glance } from "./values.js";
 import { date, number, plural, shortSize } from "./words.js";
 
 const PAGE_CHANGES = 20;

@@ -1,4 +1,4 @@
-// Keys as the levels of a tree, by a separator. Pure.
+// Keys as the levels of a tree, by the characters that separate them. Pure.
 
 /** Return the first id after all that begin with a prefix; null: there is none. */
 export function after(prefix) {
@@ -7,23 +7,29 @@ export function after(prefix) {
   return kept.slice(0, -1) + String.fromCharCode(kept.charCodeAt(kept.length - 1) + 1);
 }
 
+/** Return the separators in a text: each of its ASCII characters. */
+export const separatorsIn = (text) => new Set(Array.from(text).filter((each) => each <= "\x7f"));
+
 /** Return the part of a prefix that its names leave out: up to the last separator. */
-export function baseOf(prefix, separator) {
-  const at = prefix.lastIndexOf(separator);
-  return at < 0 ? "" : prefix.slice(0, at + separator.length);
+export function baseOf(prefix, separators) {
+  let end = prefix.length;
+  while (end > 0 && !separators.has(prefix[end - 1])) end--;
+  return prefix.slice(0, end);
+}
+
+/** Return the folder of an id on a level, with its separator; null: the id is a key of the level itself. */
+function folderOf(id, prefix, separators) {
+  for (let at = prefix.length; at < id.length; at++) if (separators.has(id[at])) return id.slice(0, at + 1);
+  return null;
 }
 
 /** Add the items of a page, in order, to the nodes of a level: keys, and folders with the number of keys seen in them. */
-export function addItems(nodes, items, prefix, separator) {
+export function addItems(nodes, items, prefix, separators) {
   for (const item of items) {
-    const end = item.id.indexOf(separator, prefix.length);
-    if (end < 0) {
-      nodes.push({ id: item.id, item });
-      continue;
-    }
-    const folder = item.id.slice(0, end + separator.length);
+    const folder = folderOf(item.id, prefix, separators);
     const last = nodes.at(-1);
-    if (last?.folder === folder) last.count++;
+    if (folder === null) nodes.push({ id: item.id, item });
+    else if (last?.folder === folder) last.count++;
     else nodes.push({ folder, count: 1, isMore: false });
   }
   return nodes;

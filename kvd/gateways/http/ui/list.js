@@ -70,7 +70,7 @@ export async function more() {
 /** Stop a search; what it has found stays. */
 export function stop() {
   loading.abort();
-  if (found?.state === "loading") setState(found.revision === null ? "failed" : "ready", "Stopped.");
+  if (found?.state === "loading") setState(found.revision === null ? "failed" : "ready", found.revision === null ? "The search was stopped." : "");
 }
 
 export const isSearching = () => found?.isContained ?? false;

@@ -12,8 +12,9 @@ export function eventParser() {
     const lines = parts.join("").split("\n");
     parts = [lines.pop()];
     const events = [];
-    for (const line of lines) {
-      if (line.trim() !== "") {
+    for (const each of lines) {
+      const line = each.endsWith("\r") ? each.slice(0, -1) : each;
+      if (line !== "") {
         addField(event, line);
       } else {
         if (event.data !== undefined || event.id !== undefined) events.push(event);
@@ -24,8 +25,11 @@ export function eventParser() {
   };
 }
 
+/** Add a line to its event. No regular expression: a line may have 22 MiB. */
 function addField(event, line) {
-  const [, field, value] = line.match(/^([^:\r]*):? ?(.*?)\r?$/);
+  const colon = line.indexOf(":");
+  const field = colon < 0 ? line : line.slice(0, colon);
+  const value = colon < 0 ? "" : line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
   if (field === "data" && event.data !== undefined) event.data += `\n${value}`;
   else if (field) event[field] = value;
 }

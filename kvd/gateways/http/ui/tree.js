@@ -1,30 +1,31 @@
-// Keys as a tree by a separator. A level is read when it is opened, a bounded number of nodes at a time.
+// Keys as a tree, by separators. A level is read when it is opened, a bounded number of nodes at a time.
 //
 // A folder that has more keys than a page is passed over by SCAN FROM, so a level costs a request for each such folder,
 // and not for each of its keys.
 
-import { idOf, encode, shown, sizeOfJson } from "./bytes.js";
+import { brief, shown, sizeOfJson } from "./bytes.js";
 import { on } from "./bus.js";
 import { $ } from "./dom.js";
 import { scanFrom } from "./entries.js";
 import { sentence } from "./gateway.js";
-import { addItems, baseOf, nextStart } from "./levels.js";
+import { addItems, baseOf, nextStart, separatorsIn } from "./levels.js";
 import { activate, activeRow, clearRows, factsOf, makeKeyRow, makeRow, showFacts, thingOf } from "./rows.js";
 import { number, plural } from "./words.js";
 
 const PAGE_KEYS = 500;
 const LEVEL_NODES = 100; // shown of a level until more are asked for
-const LEVEL_REQUESTS_MAX = 100;
+const LEVEL_REQUESTS_MAX = 2 * LEVEL_NODES;
+const DRAWN_REQUESTS = 10; // a level is drawn on the way after as many
 const RELOADED_LEVELS_MAX = 20;
 const RELOAD_MS = 2000;
 
-let tree = null; // {prefix, separator, levels: prefix -> {nodes, start, wanted}}
+let tree = null; // {prefix, text (of the separators), separators, levels: prefix -> level}
 let loading = new AbortController();
 
 /** Show the keys with a prefix as a tree. What is open stays open when the prefix is the same. */
-export async function show(prefix, separator) {
-  const isSame = tree?.prefix === prefix && tree.separator === idOf(encode(separator));
-  if (!isSame) tree = { prefix, separator: idOf(encode(separator)), levels: new Map([[prefix, newLevel()]]) };
+export async function show(prefix, text) {
+  const isSame = tree?.prefix === prefix && tree.text === text;
+  if (!isSame) tree = { prefix, text, separators: separatorsIn(text), levels: new Map([[prefix, newLevel()]]) };
   await reload();
 }
 
@@ -40,7 +41,8 @@ export function retry() {
   if (tree?.error) reload();
 }
 
-const newLevel = () => ({ nodes: [], start: null, wanted: LEVEL_NODES });
+const newLevel = () => ({ nodes: [], start: null, isComplete: false, wanted: LEVEL_NODES });
+const isFull = ({ nodes, isComplete, wanted }) => isComplete || nodes.length > wanted; // one more says that there is more
 
 /** Open or close a folder, or read more of a level. */
 export async function press({ folder, more }) {
@@ -83,13 +85,14 @@ async function attempt(work) {
 }
 
 async function readLevel(prefix, signal, level = tree.levels.get(prefix)) {
-  let requests = 0;
-  do {
+  for (let requests = 0; requests < LEVEL_REQUESTS_MAX && !isFull(level); requests++) {
     const page = await scanFrom(prefix, level.start, PAGE_KEYS, signal);
     signal.throwIfAborted();
-    addItems(level.nodes, page.items, prefix, tree.separator);
+    addItems(level.nodes, page.items, prefix, tree.separators);
     level.start = nextStart(level.nodes, page.next);
-  } while (level.start !== null && level.nodes.length < level.wanted && ++requests < LEVEL_REQUESTS_MAX);
+    level.isComplete = level.start === null;
+    if (tree.levels.get(prefix) === level && requests % DRAWN_REQUESTS === DRAWN_REQUESTS - 1) draw();
+  }
   if (tree.levels.has(prefix)) tree.levels.set(prefix, level);
 }
 
@@ -98,7 +101,7 @@ function draw() {
   const kept = activeRow() && nameOf(thingOf(activeRow()));
   const top = $("keys-scroll").scrollTop;
   clearRows();
-  const rows = [...rowsOf(tree.prefix, baseOf(tree.prefix, tree.separator), 1)];
+  const rows = [...rowsOf(tree.prefix, baseOf(tree.prefix, tree.separators), 1)];
   $("keys").replaceChildren(...rows);
   if (kept) activate(rows.find((row) => nameOf(thingOf(row)) === kept) ?? null);
   $("keys-scroll").scrollTop = top;
@@ -109,7 +112,7 @@ const nameOf = ({ id, folder, more }) => JSON.stringify([id, folder, more]);
 
 function* rowsOf(prefix, base, depth) {
   const level = tree.levels.get(prefix);
-  for (const node of level.nodes) {
+  for (const node of level.nodes.slice(0, level.wanted)) {
     if (node.folder === undefined) {
       yield atDepth(makeKeyRow("treeitem", node.item, shown(node.id.slice(base.length)) || "·"), depth);
       continue;
@@ -117,8 +120,10 @@ function* rowsOf(prefix, base, depth) {
     yield folderRow(node, base, depth);
     if (tree.levels.has(node.folder)) yield* rowsOf(node.folder, node.folder, depth + 1);
   }
-  if (level.start !== null && level.nodes.length) yield atDepth(makeRow("treeitem", { more: prefix }, "More …"), depth);
+  if (hasMore(level)) yield atDepth(makeRow("treeitem", { more: prefix }, "More …"), depth);
 }
+
+const hasMore = ({ nodes, isComplete, wanted }) => nodes.length > wanted || (!isComplete && nodes.length > 0);
 
 function folderRow({ folder, count, isMore }, base, depth) {
   const row = atDepth(makeRow("treeitem", { folder }, shown(folder.slice(base.length))), depth);
@@ -139,8 +144,7 @@ function atDepth(row, depth) {
 }
 
 function showState(count) {
-  const { isLoading, error, levels, prefix } = tree;
-  const isComplete = levels.get(prefix).start === null;
+  const { isLoading, error, prefix } = tree;
   $("keys").ariaBusy = String(isLoading);
   $("count").textContent = isLoading && !count ? "Loading keys …" : "";
   $("progress").hidden = $("more").hidden = true;
@@ -148,8 +152,7 @@ function showState(count) {
   $("list-error-text").textContent = error;
   $("again").hidden = false;
   $("no-keys").hidden = count > 0 || isLoading || error !== "";
-  $("no-keys").textContent = prefix ? `No key begins with ${shown(prefix)}` : "There is no key yet.";
-  if (!isLoading && count) $("count").textContent = isComplete ? plural(levels.get(prefix).nodes.length, "branch").replace(/branchs$/, "branches") : "";
+  $("no-keys").textContent = prefix ? `No key begins with ${brief(prefix)}` : "There is no key yet.";
 }
 
 let reloading = null;

@@ -1,6 +1,6 @@
 // The value of the open entry: the part of it that is loaded, as text, JSON or hex.
 
-import { textAtStart, textOf } from "./bytes.js";
+import { textOf, textOfPart } from "./bytes.js";
 import { $, chosenRadio, drawPiece, isPhone, make, setNote, setRadios } from "./dom.js";
 import { blocks, dump, pretty, textPieces, waysToShow } from "./values.js";
 import { size } from "./words.js";
@@ -41,9 +41,9 @@ export function showMore(entry) {
 export function draw(entry) {
   const way = chosenRadio("show");
   const part = entry.value.subarray(0, shownBytes(entry));
-  $("value").dataset.way = way;
-  $("value").replaceChildren(...elementsOf(way, part));
   const isCut = part.length < entry.size;
+  $("value").dataset.way = way;
+  $("value").replaceChildren(...elementsOf(way, part, isCut));
   const isFull = part.length >= SHOWN_BYTES_MAX;
   const cut = `The first ${size(part.length)} of ${size(entry.size)}.${isFull ? " Download has all." : ""}`;
   setNote("value-note", isCut ? cut : part.length ? "" : "The value is empty.");
@@ -51,9 +51,9 @@ export function draw(entry) {
   $("value-more").disabled = false;
 }
 
-function elementsOf(way, part) {
+function elementsOf(way, part, isCut) {
   if (way === "hex") return inBlocks([...dump(part, isPhone() ? 8 : 16)]);
-  const text = textAtStart(part);
+  const text = textOfPart(part, isCut);
   if (way === "json") return Array.from(pretty(text), drawPiece);
   return Array.from(blocks(text), (block) => make("div", "block", ...Array.from(textPieces(block), drawPiece)));
 }
@@ -70,9 +70,10 @@ function inBlocks(pieces) {
 /** Return the elements for the beginning of a value. */
 export function preview(value, isAll = true) {
   const part = value.subarray(0, PREVIEW_BYTES);
-  const more = part.length < value.length || !isAll ? "\n…" : "";
-  if (waysToShow(value, isAll)[0] === "hex") return [...Array.from(dump(part, 16), drawPiece), more];
-  return [...Array.from(textPieces(textAtStart(part)), drawPiece), more];
+  const isCut = part.length < value.length || !isAll;
+  const more = isCut ? "\n…" : "";
+  if (waysToShow(part, !isCut)[0] === "hex") return [...Array.from(dump(part, 16), drawPiece), more];
+  return [...Array.from(textPieces(textOfPart(part, isCut)), drawPiece), more];
 }
 
 /** Return the text for the clipboard, as the value is shown: text, or the bytes in hex. */

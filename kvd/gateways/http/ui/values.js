@@ -1,15 +1,16 @@
 // What a value is, and how it is shown: JSON, text or hex. Pure: pieces are [class, text], for value.js to draw.
 
-import { hexOf, idOf, textAtStart } from "./bytes.js";
+import { fromJson, hexOf, idOf, textOfPart } from "./bytes.js";
 
 const BLOCK_CHARACTERS = 16 * 1024;
 const INDENTS_MAX = 40;
+const GLANCE_CHARACTERS = 160;
 // Characters that turn the direction of the text around them, and line ends that are not "\n".
 const TURNING = /([\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069])/;
 
 /** Return the ways to show the loaded part of a value, the best one first. */
 export function waysToShow(part, isWhole) {
-  const text = textAtStart(part);
+  const text = textOfPart(part, !isWhole);
   if (text === null) return ["hex"];
   if (isWhole && /^\s*[[{]/.test(text) && isJson(text)) return ["json", "text", "hex"];
   return /[\x00-\x08\x0e-\x1f]/.test(text) ? ["hex", "text"] : ["text", "hex"];
@@ -31,6 +32,15 @@ export function* textPieces(text) {
     else if (piece) yield ["", piece];
   }
 }
+
+/** Return the beginning of a value of the API's JSON, on one line. */
+export function glance(said) {
+  if (said === undefined || said === null) return "";
+  if (typeof said === "string") return textOf(textPieces(said.slice(0, GLANCE_CHARACTERS)));
+  return Array.from(fromJson({ base64: said.base64.slice(0, 64) }), hexOf).join(" ");
+}
+
+const textOf = (pieces) => Array.from(pieces, ([, text]) => text).join("");
 
 export const hasTurning = (text) => TURNING.test(text);
 

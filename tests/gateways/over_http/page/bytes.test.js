@@ -38,10 +38,20 @@ test("bytes in JSON are a string or base64", () => {
   }
 });
 
+test("the beginning of a value in JSON", () => {
+  for (const each of [ALL, bytes.encode("a😀b😀"), bytes.encode("abc"), new Uint8Array()]) {
+    for (let length = 0; length < 12; length++) {
+      assert.deepEqual(bytes.startOfJson(bytes.toJson(each), length), each.slice(0, length));
+    }
+  }
+});
+
 test("a text that is cut within a character has all characters before it", () => {
   const text = bytes.encode("ab😀");
-  assert.deepEqual([3, 4, 5, 6].map((end) => bytes.textAtStart(text.subarray(0, end))), ["ab", "ab", "ab", "ab😀"]);
-  assert.equal(bytes.textAtStart(Uint8Array.of(97, 255, 97, 97, 97)), null);
+  assert.deepEqual([3, 4, 5, 6].map((end) => bytes.textOfPart(text.subarray(0, end), true)), ["ab", "ab", "ab", "ab😀"]);
+  assert.equal(bytes.textOfPart(Uint8Array.of(97, 255, 97, 97, 97), true), null);
+  assert.equal(bytes.textOfPart(Uint8Array.of(255, 0), true), null);
+  assert.equal(bytes.textOfPart(Uint8Array.of(97, 0xc3), false), null);
 });
 
 test("a long key is named by its beginning and end", () => {

@@ -23,6 +23,7 @@ test("a text keeps its line ends, or is not edited as text", () => {
 });
 
 test("a line that is too long to be edited", () => {
-  assert.ok(hasLongLine(`a\n${"x".repeat(33_000)}\nb`));
-  assert.ok(!hasLongLine(`${"x".repeat(1000)}\n`.repeat(100)));
+  assert.ok(hasLongLine(`a\n${"é😀".repeat(11_000)}\nb`));
+  assert.ok(!hasLongLine("é".repeat(200_000)));
+  assert.ok(!hasLongLine(`${"😀".repeat(1000)}\n`.repeat(100)));
 });

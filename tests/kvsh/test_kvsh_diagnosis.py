@@ -80,8 +80,8 @@ def test_the_publish_endpoint_and_another_program_are_recognised(kvsh, daemon):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("get", "k", "--json", "--pretty"), 'GET has no place for "--pretty", and no option is called so'),
-        (("get", "k", "--pretty"), 'GET has no place for "--pretty", and no option is called so'),
+        (("get", "k", "--json", "--perty"), 'GET has no place for "--perty", and no option is called so'),
+        (("get", "k", "--perty"), 'GET has no place for "--perty", and no option is called so'),
         (("set", "k", "v", "-q", "--foo"), 'SET has no place for "--foo", and no option is called so'),
         (("get", "k", "--json", "-z"), 'GET has no place for "-z", and no option is called so'),
         (("get", "k", "more", "--json"), 'GET has no place for "more"; the syntax'),

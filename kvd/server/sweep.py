@@ -1,0 +1,110 @@
+"""The sweep: ends what has expired, while others are served.
+
+Readers see what has expired as gone at once, so nobody waits for a sweep, and no sweep may keep anybody waiting: each
+takes about as long as the commit of one write, and the loop is free for as long between two. Redis bounds its cycle in
+the same way, by time and share.
+"""
+
+import logging
+from collections.abc import Callable
+from time import perf_counter, thread_time
+
+from kvd.commands.entry import Milliseconds, Row
+from kvd.errors import Corrupt
+from kvd.limits import (
+    EXPIRY_INTERVAL_MS,
+    EXPIRY_LATE_MS,
+    EXPIRY_LATE_SWEEPS,
+    EXPIRY_RETRY_MS,
+    EXPIRY_SWEEP_KEYS_MAX,
+    EXPIRY_SWEEP_KEYS_MIN,
+    EXPIRY_SWEEP_US,
+    EXPIRY_SWEEP_US_MAX,
+)
+from kvd.server.executor import Executor
+from kvd.server.waits import PASSING
+
+SMOOTHED_OVER = 8  # sweeps
+CPU_S_MIN = 0.000_001
+
+log = logging.getLogger("kvd")
+
+
+class Pace:
+    """How many keys a sweep ends, by what the last ones took.
+
+    What grows with the keys is the processor's time. What does not is the wait for the disk, and for a processor that
+    others use: where that is long, sweeps of few keys would take very long in all, and nobody would wait less.
+    """
+
+    def __init__(self) -> None:
+        self.keys = EXPIRY_SWEEP_KEYS_MIN
+        self._wait_s = 0.0
+        self._since: Milliseconds | None = None  # since when there has always been more
+
+    def budget_s(self, now: Milliseconds) -> float:
+        """Return how much of the processor's time a sweep may take."""
+        is_late = self._since is not None and now - self._since > EXPIRY_LATE_MS
+        usual = max(EXPIRY_SWEEP_US / 1_000_000, min(self._wait_s / 2, EXPIRY_SWEEP_US_MAX / 1_000_000))
+        return usual * EXPIRY_LATE_SWEEPS if is_late else usual
+
+    def note(self, keys: int, took_s: float, cpu_s: float, now: Milliseconds, *, is_more: bool) -> None:
+        """Take note of a sweep: how many keys it ended, the time it took, the processor's, and whether it left some."""
+        self._wait_s += (max(0.0, took_s - cpu_s) - self._wait_s) / SMOOTHED_OVER
+        if is_more and keys:
+            fitting = int(keys * self.budget_s(now) / max(cpu_s, CPU_S_MIN))
+            self.keys = max(EXPIRY_SWEEP_KEYS_MIN, min(EXPIRY_SWEEP_KEYS_MAX, 2 * self.keys, fitting))
+        self._since = (self._since or now) if is_more else None
+
+
+class Sweep:
+    """Ends the entries whose time has come."""
+
+    def __init__(self, executor: Executor, after_commit: Callable[[list[Row], Milliseconds], None]) -> None:
+        self.next: Milliseconds = 0
+        self.damaged: set[bytes] = set()
+        self._executor = executor
+        self._after_commit = after_commit
+        self._pace = Pace()
+        self._free_until = 0.0
+
+    def is_due(self, now: Milliseconds) -> bool:
+        """Return whether a sweep is to be made now."""
+        return now >= self.next and perf_counter() >= self._free_until
+
+    def run(self, now: Milliseconds) -> None:
+        """End some entries. Raises Refused when the commit failed and its outcome is unknown."""
+        began, cpu = perf_counter(), thread_time()
+        self.next = now + EXPIRY_INTERVAL_MS
+        store = self._executor.store
+        try:
+            keys = store.due(now, self._pace.keys, skip=self.damaged)
+            count = self._stage(keys, now, began + self._pace.budget_s(now))
+            rows = self._executor.commit()
+        except (*PASSING, Corrupt) as error:
+            # Readers see the expired as gone all the same.
+            log.warning("event=expiry_delayed %s", error)
+            self.next = now + EXPIRY_RETRY_MS
+            return
+        is_more = store.search.is_cut or count < len(keys)
+        self._after_commit(rows, now)
+        ended = perf_counter()
+        self._pace.note(count, ended - began, thread_time() - cpu, now, is_more=is_more)
+        if is_more:
+            self.next = now + 1
+            self._free_until = ended + (ended - began)
+
+    def _stage(self, keys: list[bytes], now: Milliseconds, until: float) -> int:
+        """Stage the end of keys up to a time, one key at least; return how many.
+
+        One that is damaged on disk is left to be repaired, and the others go on.
+        """
+        for count, key in enumerate(keys, 1):
+            try:
+                self._executor.engine.expire([key], now)
+            except Corrupt as error:
+                log.error("event=damaged_entry key=%r %s", key, error)  # noqa: TRY400  # not a defect
+                self.damaged.add(key)
+            if perf_counter() > until:
+                return count
+        return len(keys)
