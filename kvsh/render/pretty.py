@@ -13,7 +13,7 @@ import msgspec
 from kvd.commands import Command
 from kvsh.render.data import escaped
 from kvsh.render.tables import headed
-from kvsh.render.terminal import cell, is_table, lines, terminal
+from kvsh.render.terminal import is_table, lines, named_cell, terminal
 from kvsh.render.told import told
 from kvsh.words import printed, shown
 
@@ -75,7 +75,7 @@ def item_lines(name: Any, item: Any, width: int) -> list[Line]:
     is_nested = isinstance(item, dict | list | tuple)
     if is_nested and not item:
         return [[("", f"{title:<{width}}  (empty)")]]
-    found = block(item) if is_nested or isinstance(item, bytes) else unstyled([cell(item)])
+    found = block(item) if is_nested or isinstance(item, bytes) else unstyled([named_cell(name, item)])
     if len(found) == 1 and not is_nested:
         return [[("", f"{title:<{width}}  "), *found[0]]]
     return [[("", title)], *([("", "  "), *line] for line in found)]

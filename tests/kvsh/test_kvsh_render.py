@@ -30,7 +30,7 @@ ROWS = [[b"a", b"1", 3, None], [b"long key", b"22", 14, 1763700000000]]
 TABLE = """\
 1)    key         value  revision  expires
    1) "a"         "1"    3         (nil)
-   2) "long key"  "22"   14        1763700000000
+   2) "long key"  "22"   14        2025-11-21 04:40:00.000 UTC
 2) (nil)"""
 FULL = Transaction([], [Set(b"k", b"v"), Get(b"k"), Incr(b"n"), Take(b"x")])
 
