@@ -15,7 +15,7 @@ from kvsh.render.data import escaped
 from kvsh.render.tables import headed
 from kvsh.render.terminal import is_table, lines, named_cell, terminal
 from kvsh.render.told import told
-from kvsh.words import printed, shown
+from kvsh.words import parted, printed, shown
 
 Fragment = tuple[str, str]
 Line = list[Fragment]
@@ -24,6 +24,7 @@ INDENT = 2
 STYLED_BYTES_MAX = 1024 * 1024  # beyond it a JSON value is indented and has one style
 DUMPED_BYTES_MAX = 64 * 1024
 ROW_BYTES, HALF_ROW_BYTES = 16, 8
+CONTROL = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 TEXT_BYTES = bytes(range(0x20, 0x7F))
 TOKEN = re.compile(
     r'(?P<name>"(?:[^"\\]|\\.)*"(?=:))|(?P<string>"(?:[^"\\]|\\.)*")|(?P<number>-?[0-9][0-9.eE+-]*)'
@@ -105,8 +106,10 @@ def indented(value: bytes) -> str | None:
 
 
 def harmless(line: str) -> str:
-    """Return a line of JSON whose characters all print."""
-    return "".join([character if character.isprintable() else escaped(character) for character in line])
+    """Return a line of JSON whose characters all print, but for joiners between letters."""
+    parts = parted(line)
+    parts[::2] = ["".join([each if each.isprintable() else escaped(each) for each in part]) for part in parts[::2]]
+    return "".join(parts)
 
 
 def json_lines(text: str) -> list[Line]:
@@ -117,12 +120,12 @@ def json_lines(text: str) -> list[Line]:
 
 
 def is_text(value: bytes) -> bool:
-    """Return whether a value is text: all of it prints, but for tabs and the ends of lines."""
+    """Return whether a value is UTF-8 without those control bytes that texts do not have (the rule of file(1))."""
     try:
-        text = value.decode()
+        value.decode()
     except UnicodeDecodeError:
         return False
-    return text.translate({ord(blank): None for blank in "\n\r\t"}).isprintable()
+    return not CONTROL.search(value)
 
 
 def dump_lines(value: bytes) -> list[Line]:

@@ -222,8 +222,7 @@ class Actions:
 
     async def repeat(self, command: shell.Every, said: Line) -> None:
         """Run a command at intervals until Ctrl-C, or as often as the line says; raises as `run_command` does."""
-        if self.front.gathering is not None:
-            raise Mistake("EVERY within BEGIN: COMMIT or DISCARD first")
+        gather.refuse_within(self.front, command)
         self.front.is_paging = False
         try:
             for number in count(1):
@@ -272,8 +271,7 @@ class Actions:
 
     async def source(self, command: shell.Source) -> None:
         """Run a file; raises Mistake, AlreadyTold."""
-        if self.front.gathering is not None:
-            raise Mistake("SOURCE within BEGIN: COMMIT or DISCARD first")
+        gather.refuse_within(self.front, command)
         source = Source(self.front.settings, self.front.form)
         try:
             code = await source.run(os.fsdecode(command.file))
