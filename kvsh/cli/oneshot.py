@@ -146,7 +146,7 @@ def pieces(command: Command, result: Any, settings: Settings) -> Iterator[bytes]
     """Yield a result for a terminal, without its end if so asked; a pretty one has colours."""
     if settings.form == "pretty" and settings.color and (looks := import_module("kvsh.script.looks")).has_colors(1):
         lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
-        found = iter([bytes(looks.painted_lines(lines))])
+        found = iter([bytes(looks.paint_lines(lines))])
     else:
         found = safe_pieces(settings.form, command, result)
     last = b""

@@ -19,7 +19,7 @@ from kvsh.grammar.walk import Walk
 def taken(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Return the words without the options at their end, and the options with those."""
     if EXEC in words and is_watch(words[0]):
-        return taken_exec(words, options)
+        return take_exec(words, options)
     if words[-1] == "-x":
         return (words[:-1], {**options, "last_from_stdin": True}) if lacks_word(words[:-1]) else (words, options)
     rest, found = words, dict(options)
@@ -29,7 +29,7 @@ def taken(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, .
     return (rest, found) if is_command(rest) else (words, options)
 
 
-def taken_exec(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+def take_exec(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Return the words of WATCH without the command line at their end, and the options with that; raises UsageError."""
     if words[-2] != EXEC or words.count(EXEC) > 1:
         raise click.UsageError("--exec is the last option of WATCH: one word follows it, a command line in quotes")

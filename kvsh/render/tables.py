@@ -1,4 +1,4 @@
-"""Rows whose columns have names: what a command returns as rows, and maps that are alike."""
+"""Rows with named columns: of commands that return rows, and of maps that are alike."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ class Table(list[Any]):
         self.columns = tuple(columns)
 
 
-def headed(command: Command, value: Any) -> Any:
+def name_columns(command: Command, value: Any) -> Any:
     """Return a result with names for the columns of its rows, where it has rows."""
     if not isinstance(value, list | tuple) or not value:
         return value
@@ -30,7 +30,7 @@ def headed(command: Command, value: Any) -> Any:
 
 
 def are_rows(value: Any, columns: Sequence[str]) -> bool:
-    """Return whether a value is rows of so many columns."""
+    """Return whether a value is rows with one field for each column."""
     if not columns or not isinstance(value, list | tuple) or not value:
         return False
     return all(isinstance(row, list | tuple) and len(row) == len(columns) for row in value)

@@ -6,14 +6,14 @@ from typing import Any
 
 from kvd.commands import Command
 from kvsh.render.figures import figure_text
-from kvsh.render.tables import Table, headed
+from kvsh.render.tables import Table, name_columns
 from kvsh.render.told import told
 from kvsh.words import printed, printed_pieces, shown
 
 
 def terminal(command: Command, result: Any) -> bytes:
     """Return a result for reading, with its last newline."""
-    value = headed(command, told(command, result))
+    value = name_columns(command, told(command, result))
     if command.result_unit == "ms" and isinstance(value, int) and value >= 0:
         return f"{value / 1000:.15g} s\n".encode()
     return ("\n".join(lines(value)) + "\n").encode()

@@ -16,7 +16,7 @@ from kvd.commands import Command
 from kvd.commands.keys import Count
 from kvd.errors import KvdError, Refused, Unreachable
 from kvsh.grammar import gather, shell
-from kvsh.grammar.aliases import expanded
+from kvsh.grammar.aliases import expand
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.line import Line, Sink, taken_apart
 from kvsh.grammar.parse import command_of
@@ -30,7 +30,7 @@ from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
 from kvsh.script.actions import format_of
 from kvsh.script.help import help_text
-from kvsh.script.looks import change_text, painted_lines
+from kvsh.script.looks import change_text, paint_lines
 from kvsh.script.outcome import WELL, sentence, typed_as
 from kvsh.script.settings import Settings
 from kvsh.words import is_comment
@@ -127,7 +127,7 @@ class Actions:
 
     def read(self, line: bytes) -> tuple[Line, Command]:
         """Return what a line says, and its command; raises Mistake."""
-        said = taken_apart(expanded(line, self.front.settings.aliases))
+        said = taken_apart(expand(line, self.front.settings.aliases))
         return said, command_of(said.words)
 
     async def run_command(self, command: Command, sink: Sink | None) -> None:
@@ -165,7 +165,7 @@ class Actions:
     def pieces(self, command: Command, result: Any) -> Iterator[bytes]:
         """Return a result for the screen; a pretty one has colours."""
         if self.front.form == "pretty" and self.front.settings.color:
-            return iter([painted_lines(pretty_lines(command, result))])
+            return iter([paint_lines(pretty_lines(command, result))])
         return safe_pieces(self.front.form, command, result)
 
     async def is_agreed(self, command: Command) -> bool:
