@@ -90,7 +90,7 @@ def test_with_e_nothing_after_a_failing_line_runs(kvsh, kv):
         (b"commit\n", 2, b"", "there is no BEGIN before this"),
         (b"discard\n", 2, b"", "there is no BEGIN before this"),
         (b"begin if a 5\nset a 1\ncommit\n", 5, b"", "CONFLICT: condition 0: the key does not exist"),
-        (b"watch\n", 2, b"", "WATCH works at the prompt only"),
+        (b"watch\n", 2, b"", "WATCH works at the prompt, and as `kvsh watch`"),
         (b"source /none\n", 2, b"", "cannot read /none: No such file or directory"),
         (b"source /tmp\n", 2, b"", "cannot read /tmp: it is a directory"),
         (b"begin\nset a 1\ndiscard\nget a\nquit\nbogus\n", 0, b"\n", ""),
