@@ -50,6 +50,7 @@ PARKED_MAX = 1_000
 # Who may come in. Of the descriptors at most half are for connections: libzmq accepts on until the loop has read
 # that there are too many, some thousand more at worst (the queue of its monitor), and ends the process without any.
 CONNECTIONS_MAX = 10_000
+DESCRIPTORS_MIN = 64  # about half of them are for files, sockets and threads, before the first client comes
 HANDSHAKE_MS_MAX = 5_000
 REFUSALS_LOGGED_MAX = 10
 REFUSALS_LOGGED_INTERVAL_MS = 60_000
