@@ -29,6 +29,7 @@ class Protocol(HttpToolsProtocol):
     running: Any = None  # what is being answered; `cycle` is the last that has come
     head_timer: asyncio.TimerHandle | None = None
     record: Record | None = None  # what is being sent
+    drained = 0  # how often the client has taken what was written, so that more may be
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin, unless there are too many."""
@@ -55,6 +56,11 @@ class Protocol(HttpToolsProtocol):
         """Begin to answer a request."""
         self.running = cycle
         super()._start_asgi_task(cycle, app)
+
+    def resume_writing(self) -> None:
+        """More may be written."""
+        self.drained += 1
+        super().resume_writing()
 
     def wait_for_head(self) -> None:
         """Give a head its time."""
