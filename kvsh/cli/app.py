@@ -79,6 +79,9 @@ is gone. A script exits with its first failure's code."""
     help="Read the last argument from standard input; also as the last word.",
     **params.NO_ENV,
 )
+@click.option(
+    "--exec", "hook", metavar="COMMAND", help="With WATCH: run a shell's command line for each change.", **params.NO_ENV
+)
 @click.option("-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND N times.", **params.NO_ENV)
 @click.option(
     "-i",

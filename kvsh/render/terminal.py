@@ -1,18 +1,19 @@
 """Results for reading: values in quotes that paste back, lists numbered, rows aligned; nothing acts on a terminal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from kvd.commands import Command
 from kvsh.render.figures import figure_text
+from kvsh.render.tables import Table, name_columns
 from kvsh.render.told import told
 from kvsh.words import printed, printed_pieces, shown
 
 
 def terminal(command: Command, result: Any) -> bytes:
     """Return a result for reading, with its last newline."""
-    value = told(command, result)
+    value = name_columns(command, told(command, result))
     if command.result_unit == "ms" and isinstance(value, int) and value >= 0:
         return f"{value / 1000:.15g} s\n".encode()
     return ("\n".join(lines(value)) + "\n").encode()
@@ -83,9 +84,15 @@ def list_lines(values: list[Any] | tuple[Any, ...]) -> list[str]:
     """Return a numbered list; a list of rows has their columns aligned."""
     if not values:
         return ["(empty)"]
-    blocks = [[row] for row in aligned(values)] if is_table(values) else [lines(value) for value in values]
+    columns = values.columns if isinstance(values, Table) else ()
+    texts = aligned(values, columns) if is_table(values) else []
+    blocks = [[text] for text in texts[bool(columns) :]] or [lines(value) for value in values]
     width = len(str(len(blocks)))
-    return [line for number, block in enumerate(blocks, 1) for line in labelled(f"{number:>{width}}) ", block)]
+    head = [" " * (width + len(") ")) + texts[0]] if columns else []
+    return [
+        *head,
+        *(line for number, block in enumerate(blocks, 1) for line in labelled(f"{number:>{width}}) ", block)),
+    ]
 
 
 def labelled(label: str, block: list[str]) -> list[str]:
@@ -102,9 +109,11 @@ def is_table(values: list[Any] | tuple[Any, ...]) -> bool:
     )
 
 
-def aligned(rows: list[Any] | tuple[Any, ...]) -> list[str]:
-    """Return rows with their columns one under the other."""
-    cells = [[cell(item) for item in row] for row in rows]
+def aligned(rows: list[Any] | tuple[Any, ...], columns: Sequence[str] = ()) -> list[str]:
+    """Return rows with their columns one under the other, their names above them if they have any."""
+    names = columns or [""] * len(rows[0])
+    texts = [[named_cell(name, item) for name, item in zip(names, row, strict=True)] for row in rows]
+    cells = [[*columns], *texts] if columns else texts
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
