@@ -1,8 +1,8 @@
 // The editor of an entry, and of a new key. A draft is never overwritten: saving it finds changes of others.
 
-import { brief, idOf, shown, typed } from "./bytes.js";
+import { brief, idOf, keyText, parseKey } from "./bytes.js";
 import { emit } from "./bus.js";
-import { confirmed, say } from "./dialogs.js";
+import { askToConfirm, say } from "./dialogs.js";
 import { $, setNote, setRadios } from "./dom.js";
 import { readPart, writeKey } from "./entries.js";
 import { quietly } from "./entry.js";
@@ -26,7 +26,7 @@ export const isDirty = () => draft !== null && fields() !== draft.before;
 
 /** Ask whether a draft may be dropped; true when there is nothing to lose. */
 export async function mayLeave() {
-  return !isDirty() || confirmed("Leave without saving?", { yes: "Leave", no: "Stay", isDanger: true });
+  return !isDirty() || askToConfirm("Leave without saving?", { yes: "Leave", no: "Stay", isDanger: true });
 }
 
 export function leave() {
@@ -34,7 +34,7 @@ export function leave() {
 }
 
 /** Edit a new key, with the name that was looked for. */
-export function startNew(id = typed($("search").value)) {
+export function startNew(id = parseKey($("search").value)) {
   start({ id: null, revision: 0, value: new Uint8Array(), size: 0, expires: null }, id);
 }
 
@@ -45,7 +45,7 @@ export function start(entry, name = "") {
   $("editor-title").classList.toggle("key", entry.id !== null);
   $("editor-title").textContent = entry.id === null ? "New key" : brief(entry.id);
   $("editor-key-field").hidden = entry.id !== null;
-  $("editor-key").value = entry.id === null ? shown(name) : "";
+  $("editor-key").value = entry.id === null ? keyText(name) : "";
   $("editor-file").value = "";
   $("editor-ttl").value = draft.ttl;
   $("conflict").hidden = true;
@@ -147,7 +147,7 @@ async function save(event) {
 /** Write the draft; a conflict is shown, and all else that fails is thrown as a sentence. */
 async function write() {
   const mine = draft;
-  const id = draft.id ?? typed($("editor-key").value);
+  const id = draft.id ?? parseKey($("editor-key").value);
   if (id === "") throw new Error("A key has at least one byte.");
   const [value, ttl] = [await valueOfDraft(), ttlOfDraft()];
   try {

@@ -2,7 +2,7 @@
 //
 // It follows all changes, since the list of keys and the open entry follow them; the filter is for the eye alone.
 
-import { idFromJson, shown, typed } from "./bytes.js";
+import { idFromJson, keyText, parseKey } from "./bytes.js";
 import { emit } from "./bus.js";
 import { $, make, sleep } from "./dom.js";
 import { ask, noteStream, Refusal, sentence } from "./gateway.js";
@@ -136,7 +136,7 @@ function changeRow(change) {
   const button = make(
     "button",
     `change ${change.kind}`,
-    make("span", "key", shown(change.id)),
+    make("span", "key", keyText(change.id)),
     make("time", "", clock(change.time)),
     make("span", "kind", change.kind),
     make("span", "text", change.text),
@@ -173,7 +173,7 @@ function togglePause() {
 }
 
 function changeFilter() {
-  const prefix = typed($("prefix").value);
+  const prefix = parseKey($("prefix").value);
   if (prefix === feed.prefix) return;
   Object.assign(feed, { prefix, waiting: [], count: 0 });
   $("feed").replaceChildren();

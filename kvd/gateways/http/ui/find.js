@@ -1,6 +1,6 @@
 // The form above the keys: what is looked for, and whether the keys are shown as a list or a tree.
 
-import { typed } from "./bytes.js";
+import { parseKey } from "./bytes.js";
 import { on } from "./bus.js";
 import { $, chosenRadio, isPhone, setRadios } from "./dom.js";
 import * as list from "./list.js";
@@ -22,7 +22,7 @@ const isContained = () => chosenRadio("match") === "contains";
 export function find() {
   clearTimeout(typing);
   $("keys-scroll").scrollTop = 0;
-  if (isTree()) tree.show(typed($("search").value), $("separator").value);
+  if (isTree()) tree.show(parseKey($("search").value), $("separator").value);
   else list.find($("search").value, isContained());
   showSelection();
 }
@@ -72,7 +72,7 @@ async function onKey(event) {
 }
 
 function pressEnter() {
-  const exact = typed($("search").value);
+  const exact = parseKey($("search").value);
   const row = activeRow() ?? (hasRow(exact) ? rowOf(exact) : $("keys").firstElementChild);
   if (row) press(row, {});
 }

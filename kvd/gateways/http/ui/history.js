@@ -53,7 +53,8 @@ async function more() {
 function showEnd(next) {
   const count = $("history-rows").childElementCount;
   $("history-more").hidden = next === null;
-  setNote("history-note", next === null ? `${plural(count, "change")}. Older ones are no longer kept, or there were none.` : "");
+  if (next === null) setNote("history-note", `${plural(count, "change")}. Older ones are no longer kept, or there were none.`);
+  else setNote("history-note", count ? "" : "None among the changes that were read so far.");
 }
 
 /** A change as the wire has it: an array. */

@@ -2,7 +2,7 @@
 //
 // The field above keeps the focus, as a combobox does: arrows move the active row, Enter presses it.
 
-import { shown } from "./bytes.js";
+import { keyText } from "./bytes.js";
 import { $, make } from "./dom.js";
 import { serverTime } from "./gateway.js";
 import { date, shortDuration, shortSize, size } from "./words.js";
@@ -30,7 +30,7 @@ export function makeRow(role, thing, text) {
 }
 
 /** Return a new row for a key. */
-export function makeKeyRow(role, { id, ...facts }, text = shown(id)) {
+export function makeKeyRow(role, { id, ...facts }, text = keyText(id)) {
   const row = makeRow(role, { id }, text);
   row.append(make("span", "ttl"), make("span", "size"));
   row.ariaSelected = String(id === open);

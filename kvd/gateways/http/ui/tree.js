@@ -3,7 +3,7 @@
 // A folder that has more keys than a page is passed over by SCAN FROM, so a level costs a request for each such folder,
 // and not for each of its keys.
 
-import { brief, shown, sizeOfJson } from "./bytes.js";
+import { brief, keyText, sizeOfJson } from "./bytes.js";
 import { on } from "./bus.js";
 import { $ } from "./dom.js";
 import { scanFrom } from "./entries.js";
@@ -114,7 +114,7 @@ function* rowsOf(prefix, base, depth) {
   const level = tree.levels.get(prefix);
   for (const node of level.nodes.slice(0, level.wanted)) {
     if (node.folder === undefined) {
-      yield atDepth(makeKeyRow("treeitem", node.item, shown(node.id.slice(base.length)) || "·"), depth);
+      yield atDepth(makeKeyRow("treeitem", node.item, keyText(node.id.slice(base.length)) || "·"), depth);
       continue;
     }
     yield folderRow(node, base, depth);
@@ -126,7 +126,7 @@ function* rowsOf(prefix, base, depth) {
 const hasMore = ({ nodes, isComplete, wanted }) => nodes.length > wanted || (!isComplete && nodes.length > 0);
 
 function folderRow({ folder, count, isMore }, base, depth) {
-  const row = atDepth(makeRow("treeitem", { folder }, shown(folder.slice(base.length))), depth);
+  const row = atDepth(makeRow("treeitem", { folder }, keyText(folder.slice(base.length))), depth);
   const total = document.createElement("span");
   total.className = "size";
   total.textContent = `${number(count)}${isMore ? "+" : ""}`;
