@@ -302,7 +302,7 @@ def test_a_handshake_that_an_ending_daemon_broke_off_does_not_explain_later_fail
     async def main(endpoint, end):
         async with AsyncClient(endpoint, keys=keys, connect_timeout=0.2) as kv, asyncio.timeout(60):
             await fail_until(kv, lambda error: "the daemon may have another key" in str(error))
-            end()
+            await asyncio.to_thread(end)
             await fail_until(kv, lambda error: not isinstance(error, NotLetIn))
 
     with contextlib.ExitStack() as stack:
