@@ -164,6 +164,23 @@ def test_a_tree_opens_level_by_level_and_follows(site, kv):
     expect(tab.locator("#keys .key")).to_have_text(["0001:"])
 
 
+def test_a_tree_that_is_not_answered_leaves_no_key_of_the_one_before(own_site, own_kv, daemon):
+    own_kv.multiset({"city": "1", "user:1": "1"})
+    allow_an_absent_daemon(own_site)
+    tab = own_site.tab()
+    choose(tab, "view", "tree")
+    expect(tab.locator("#keys .key")).to_have_text(["city", "user:"])
+    daemon.signal(signal.SIGSTOP)
+    try:
+        assert tab.evaluate(TYPE_AND_COUNT, "user:") == 0
+        expect(tab.locator("#count")).to_have_text("Loading keys …")
+        expect(tab.locator("#list-error-text")).not_to_be_empty()
+    finally:
+        daemon.signal(signal.SIGCONT)
+    expect(tab.locator("#keys .key")).to_have_text(["1"])
+    expect(tab.locator("#list-error")).to_be_hidden()
+
+
 def test_a_tree_asks_once_for_each_large_folder_and_not_for_each_key(site, kv):
     kv.load((f"{folder}:{at:04d}", "v") for folder in "abc" for at in range(3000))
     tab = site.tab()

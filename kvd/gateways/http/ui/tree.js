@@ -24,9 +24,17 @@ let loading = new AbortController();
 
 /** Show the keys with a prefix as a tree. What is open stays open when the prefix is the same. */
 export async function show(prefix, text) {
-  const isSame = tree?.prefix === prefix && tree.text === text;
-  if (!isSame) tree = { prefix, text, separators: separatorsIn(text), levels: new Map([[prefix, newLevel()]]) };
+  narrow(prefix, text);
   await reload();
+}
+
+/** Take the tree of another prefix away at once: no key of it can be pressed. */
+export function narrow(prefix, text) {
+  if (tree?.prefix === prefix && tree.text === text) return;
+  loading.abort();
+  const levels = new Map([[prefix, newLevel()]]);
+  tree = { prefix, text, separators: separatorsIn(text), levels, isLoading: true, error: "" };
+  draw();
 }
 
 export function leave() {
