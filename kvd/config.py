@@ -160,6 +160,12 @@ def settings(
     for name, found in flags.items():
         if found not in (None, ()):
             values[name], sources[name] = found, OPTIONS[name].flag
+    for name in ("listen", "publish"):
+        try:
+            values[name] = tuple(map(in_utf8, values.get(name, OPTIONS[name].default)))
+        except Unfit as error:
+            values.pop(name, None)
+            mistakes.append(f"{sources[name]}: {name}: {error}")
     config = Config(**values)
     mistakes += config.mistakes()
     if mistakes:
@@ -245,6 +251,19 @@ def path_of(found: Any) -> Path:
     raise Unfit("it has to be a path in quotes")
 
 
+def in_utf8(endpoint: str) -> str:
+    """Return an endpoint as libzmq takes it, whatever the encoding of the locale; raises Unfit."""
+    try:
+        return os.fsencode(endpoint).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unfit(f"{printable(endpoint)} is not UTF-8, which an endpoint has to be") from None
+
+
+def printable(path: str | Path) -> str:
+    r"""Return a path as text: bytes that are no UTF-8 as \xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def number_or_text(found: Any) -> Any:
     """Return the number that a text of the environment is, or the text."""
     return int(found) if isinstance(found, str) and re.fullmatch(r"-?[0-9]{1,30}", found) else found
@@ -270,7 +289,7 @@ def misfit(found: Any, option: Option) -> str:
 
 def plain(value: Any) -> Any:
     """Return a value as TOML and MessagePack have it."""
-    return msgspec.to_builtins(value, enc_hook=str)
+    return msgspec.to_builtins(value, enc_hook=printable)
 
 
 def as_toml(value: Any) -> str:

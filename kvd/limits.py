@@ -50,6 +50,7 @@ PARKED_MAX = 1_000
 # Who may come in. Of the descriptors at most half are for connections: libzmq accepts on until the loop has read
 # that there are too many, some thousand more at worst (the queue of its monitor), and ends the process without any.
 CONNECTIONS_MAX = 10_000
+DESCRIPTORS_MIN = 64  # about half of them are for files, sockets and threads, before the first client comes
 HANDSHAKE_MS_MAX = 5_000
 REFUSALS_LOGGED_MAX = 10
 REFUSALS_LOGGED_INTERVAL_MS = 60_000
@@ -150,7 +151,8 @@ HTTP_IDLE_MS = 75_000
 HTTP_CONNECTIONS_MAX = 2_000
 HTTP_WATCHERS_MAX = 500
 HTTP_DRAIN_MS = 5_000
-HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends
+HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends, or a client that has to read why it ends
+HTTP_LAST_BYTES_MAX = MIB  # what such a client may send meanwhile
 WATCH_SIGN_MS = 15_000
 HTTP_LARGE_BYTES = 256 * KIB  # what is larger becomes JSON in a thread: 16 MiB take 0.1 s
 HTTP_RECORD_KEPT_MS = 10_000  # a large change as JSON, for watchers that come to it later

@@ -39,11 +39,15 @@ def listening(name: str, fd: int) -> socket.socket:
     return sock
 
 
-def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the system lets us: libzmq ends the process when it has none for a client."""
+def raise_descriptor_limit() -> int:
+    """Allow as many descriptors as the system lets us: libzmq ends the process when it has none for a client.
+
+    Returns how many that are.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:  # a sandbox may forbid even to ask for what is so already
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 class Notifier:

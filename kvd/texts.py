@@ -2,11 +2,21 @@
 
 import base64
 import binascii
+from types import NoneType
 from typing import Any
 
 from kvd.errors import BadArgument
 
 BASE64 = "base64"
+KINDS = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    NoneType: "null",
+}
 
 
 def shown(value: Any) -> Any:
@@ -36,5 +46,10 @@ def meant(value: Any) -> bytes:
         if isinstance(value, dict) and value.keys() == {BASE64} and isinstance(value[BASE64], str):
             return base64.b64decode(value[BASE64], validate=True)
     except (binascii.Error, ValueError) as error:  # a lone surrogate, which is no UTF-8, among them
-        raise BadArgument(f"bytes are a string, or {{{BASE64!r}: ...}}: {error}") from None
-    raise BadArgument(f'bytes are a string, or {{"{BASE64}": "..."}}, not {type(value).__name__}')
+        raise BadArgument(f'bytes are a string, or {{"{BASE64}": "..."}}: {error}') from None
+    raise BadArgument(f'bytes are a string, or {{"{BASE64}": "..."}}, not {kind_of(value)}')
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is called in JSON."""
+    return KINDS.get(type(value), type(value).__name__)

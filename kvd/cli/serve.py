@@ -18,6 +18,7 @@ from kvd.cli.options import with_flags
 from kvd.client.keys import certificate
 from kvd.config import OPTIONS, Config, Settings, as_toml, printed, settings
 from kvd.errors import BadConfiguration, StartError, StorageFailed
+from kvd.limits import DESCRIPTORS_MIN
 from kvd.log import set_up
 from kvd.server import Server
 from kvd.server.doorkeeper import ServerKeys, read_access
@@ -122,6 +123,15 @@ def check_scheduling() -> None:
         ) from error
 
 
+def check_descriptors(limit: int) -> None:
+    """Raise BadConfiguration when the process may not open enough files: what fails then says something else."""
+    if 0 <= limit < DESCRIPTORS_MIN:  # -1 is no limit
+        raise BadConfiguration(
+            f"this process may open {limit} files; kvd needs at least {DESCRIPTORS_MIN}, and one more for each "
+            "connection: ulimit -n 1024, or LimitNOFILE=1024 in the unit"
+        )
+
+
 def endpoints_of(found: Settings) -> Endpoints:
     """Return where to serve: what is configured, and the sockets that systemd passed, which replace the defaults."""
     passed = passed_sockets(os.environ)
@@ -178,7 +188,7 @@ def run(found: Settings, read: Callable[[], Settings]) -> None:
     endpoints = endpoints_of(found)
     keys = server_keys(found.config)
     check_scheduling()
-    raise_descriptor_limit()
+    check_descriptors(raise_descriptor_limit())
     config = found.config
     store = Store(config.data, fsync=config.fsync)
     for note in store.notes:

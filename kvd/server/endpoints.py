@@ -36,6 +36,11 @@ class Passed(NamedTuple):
         return self.name.startswith(CHANGES)
 
 
+def socket_path(endpoint: str) -> Path:
+    """Return the path of a unix socket, also where the encoding of the locale does not have its characters."""
+    return Path(os.fsdecode(endpoint.removeprefix("ipc://").encode()))
+
+
 class Bound:
     """An endpoint that is ours until `close`."""
 
@@ -51,13 +56,13 @@ class Bound:
         self.lock_fd: int | None = None
         self.endpoint = ""
         if endpoint.startswith("ipc://"):
-            self.lock_fd = self.prepare_ipc(Path(endpoint.removeprefix("ipc://")))
+            self.lock_fd = self.prepare_ipc(socket_path(endpoint))
         else:
             check_tcp(endpoint, is_guarded=is_guarded)
             check_netlink()
         self.bind(endpoint)
         if self.group is not None and self.lock_fd is not None:
-            share(Path(endpoint.removeprefix("ipc://")), self.group, 0o660)
+            share(socket_path(endpoint), self.group, 0o660)
         self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def bind(self, endpoint: str) -> None:
@@ -98,7 +103,7 @@ class Bound:
         """Let the path of a unix socket go, once the socket itself is closed."""
         if self.lock_fd is not None:
             if self.endpoint:
-                Path(self.endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
+                socket_path(self.endpoint).unlink(missing_ok=True)
             os.close(self.lock_fd)
             self.lock_fd = None
 

@@ -140,7 +140,7 @@ def net(db: Connection, mark: table.Mark) -> int:
 def attached(path: Path, backup: Path, breathe: Callable[[], None]) -> Iterator[Connection]:
     """Give a connection to a database with a backup beside it, not journaled: it is thrown away if it fails."""
     with closing(connect(path)) as db:
-        db.execute("ATTACH ? AS backup", (str(backup),))
+        db.execute("ATTACH ? AS backup", (os.fsencode(backup),))
         db.execute("PRAGMA backup.journal_mode = OFF")
         db.execute("PRAGMA backup.synchronous = OFF")
         raised = breathing(db, breathe)
@@ -160,7 +160,7 @@ def restore(source: Path, directory: Path) -> Backup:
 
     def fill(db: Connection) -> Row | None:
         with start_errors(source):
-            db.execute("ATTACH ? AS backup", (str(source),))
+            db.execute("ATTACH ? AS backup", (os.fsencode(source),))
             db.execute("BEGIN")
             rows, folded, expected = read_changes(db, source)
             db.execute(RESTORE_ENTRIES)

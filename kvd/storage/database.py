@@ -116,7 +116,7 @@ def connect_read_only(path: Path, *, without_wal: bool = False) -> Connection:
     """
     with start_errors(path):
         option = "immutable=1" if without_wal else "mode=ro"
-        return sqlite3.connect(f"file:{quote(str(path))}?{option}", uri=True, isolation_level=None)
+        return sqlite3.connect(f"file:{quote(os.fsencode(path))}?{option}", uri=True, isolation_level=None)
 
 
 def open_files(db: Connection, path: Path) -> None:
@@ -185,11 +185,23 @@ def sync_path(path: Path) -> None:
 
 @contextmanager
 def start_errors(path: Path, advice: str = "") -> Iterator[None]:
-    """Turn SQLite's errors into StorageFailed with a sentence."""
+    """Turn SQLite's errors into StorageFailed with a sentence. The advice is for what is damaged."""
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageFailed(f"{path}: {error}; is it a kvd database, whole and readable?{advice}") from error
+        what = f"is it a kvd database, whole and readable?{advice}" if is_damage(error) else way_to_open(path)
+        raise StorageFailed(f"{path}: {error}; {what}") from error
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether an error says that a file is damaged, or no database: nothing else is to be repaired."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, Corrupt) or code in (CORRUPT, NOT_A_DATABASE)
+
+
+def way_to_open(path: Path) -> str:
+    """Return where to look when a file that may be whole cannot be used."""
+    return f"look at its owner and permissions (ls -l {path.parent}), and at the disk"
 
 
 @contextmanager

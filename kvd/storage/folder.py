@@ -116,7 +116,7 @@ class Folder(threading.Thread):
         """Return a connection to the table with the journal beside it."""
         db, self.address = opened(partial(connect, self.directory / table.FILE))
         db.execute("PRAGMA cache_size = -32768")
-        db.execute("ATTACH ? AS journal", (str(self.directory / journal.FILE),))
+        db.execute("ATTACH ? AS journal", (os.fsencode(self.directory / journal.FILE),))
         db.execute("PRAGMA journal.synchronous = NORMAL")
         fold.prepare(db)
         return db

@@ -33,7 +33,7 @@ from kvd.limits import (
     REPLY_BYTES_MAX,
     WAL_PARTS,
 )
-from kvd.storage.database import PAGE_BYTES, check_library, refusal_of, refusals, sync_path
+from kvd.storage.database import PAGE_BYTES, check_library, is_damage, refusal_of, refusals, sync_path, way_to_open
 from kvd.storage.due import BEGIN, Due
 from kvd.storage.folder import Folder
 from kvd.storage.history import History
@@ -41,6 +41,7 @@ from kvd.storage.journal import FILE as JOURNAL_FILE
 from kvd.storage.journal import Journal
 from kvd.storage.lock import DirectoryLock
 from kvd.storage.memory import Memory
+from kvd.storage.permissions import check_permissions
 from kvd.storage.records import MISSING, Records
 from kvd.storage.recovery import Recovery, expect_whole_directory, kept_wals
 from kvd.storage.retention import Retention
@@ -72,6 +73,7 @@ class Store(Upkeep):
         except OSError as error:
             raise StorageFailed(f"cannot make the data directory {directory}: {error.strerror}") from error
         self.directory = directory
+        check_permissions(directory)
         self.lock = DirectoryLock(directory)
         self.kept, self.fsync = (kept_changes, kept_bytes), fsync
         self.opened: list[Journal | Table] = []
@@ -84,10 +86,7 @@ class Store(Upkeep):
             except (sqlite3.Error, Refused, OSError) as error:
                 self.let_go_as_found()
                 notes = "".join(f"{note}. " for note in self.notes)
-                raise StorageFailed(
-                    f"{directory}: {notes}{error}; is it a kvd data directory, whole and readable? "
-                    f"`kvd check {directory}` tells what is damaged"
-                ) from error
+                raise StorageFailed(f"{directory}: {notes}{error}; {advice(directory, error)}") from error
             except StartError:
                 self.let_go_as_found()
                 raise
@@ -398,6 +397,13 @@ class Store(Upkeep):
         while self.opened:
             self.opened.pop().close()
         self.lock.close()
+
+
+def advice(directory: Path, error: Exception) -> str:
+    """Return what to do about files that cannot be opened."""
+    if is_damage(error):
+        return f"is it a kvd data directory, whole and readable? `kvd check {directory}` tells what is damaged"
+    return way_to_open(directory / JOURNAL_FILE)
 
 
 def bytes_of(path: Path) -> int:

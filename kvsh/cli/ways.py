@@ -19,6 +19,7 @@ COMMAND, SCRIPT, PROMPT, PLAIN, COMPLETION = "a command", "a script", "the promp
 BELONGS: dict[str, tuple[str, ...]] = {
     "no_newline": (COMMAND,),
     "last_from_stdin": (COMMAND,),
+    "hook": (COMMAND,),
     "repeat": (COMMAND, "--stat", "--latency"),
     "interval": (COMMAND, "--stat", "--latency", "--bench"),
     "quiet": (COMMAND, SCRIPT, *[f"--{mode}" for mode in MODES]),
@@ -35,7 +36,15 @@ HOLDS_ANYWAY = (("progress", False), ("pager", False), ("no_color", True))
 # The form that only lists have: the figures of the other modes hold no newlines.
 NUL = ("shortcut", "nul")
 LISTS = (COMMAND, SCRIPT, PROMPT, PLAIN, "--scan")
-EXCLUDE = (("local", "url"), ("local", "key"), ("local", "server_key"), ("dry_run", "repeat"), ("dry_run", "interval"))
+EXCLUDE = (
+    ("hook", "shortcut"),
+    ("hook", "form"),
+    ("local", "url"),
+    ("local", "key"),
+    ("local", "server_key"),
+    ("dry_run", "repeat"),
+    ("dry_run", "interval"),
+)
 
 
 def chosen(words: Sequence[str], options: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ FIRST = re.compile(rb"(\s*(?:[0-9]+\s+)?)(\S+)")
 NAME = re.compile(r"""[^\s"'|>#0-9][^\s"'|>]*""")
 
 
-def expanded(line: bytes, aliases: Aliases) -> bytes:
+def expand(line: bytes, aliases: Aliases) -> bytes:
     """Return a line whose first word, when it is an alias, is replaced by what that stands for."""
     found = FIRST.match(line) if aliases else None
     text = found and aliases.get(found[2].upper())

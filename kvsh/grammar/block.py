@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kvd.commands import Command
 from kvsh.grammar import shell
-from kvsh.grammar.gather import Gathering, Gathers, begin, gathered
+from kvsh.grammar.gather import Gathering, Gathers, begin, gathered, refuse_within
 from kvsh.grammar.line import QUOTED
 from kvsh.words import is_comment
 
@@ -96,6 +96,8 @@ class Rehearsal:
             begin(self, command)
         elif isinstance(command, shell.Commit | shell.Discard):
             end(self, command)
+        elif isinstance(command, shell.Source | shell.Every):
+            refuse_within(self, command)
         elif self.gathering is not None and not isinstance(command, shell.ShellWord):
             self.gathering.add(command)
 

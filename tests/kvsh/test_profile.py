@@ -193,7 +193,7 @@ def test_a_profile_that_is_not_there_is_an_error(configured, kvsh, tmp_path):
         ("KVSH_PROGRESS", "x", "Invalid value for KVSH_PROGRESS: 'x' is not a valid boolean"),
         ("KVSH_VI", "x", "Invalid value for KVSH_VI: 'x' is not a valid boolean"),
         ("KVSH_NO_COLOR", "x", "Invalid value for KVSH_NO_COLOR: 'x' is not a valid boolean"),
-        ("KVSH_URL", "x", "'x' is not an endpoint: it has to be tcp://HOST:PORT or ipc://PATH (KVSH_URL)"),
+        ("KVSH_URL", "x", "(did you mean tcp://x:7411?) (KVSH_URL)"),
         ("KVSH_KEY", "x", "KVSH_KEY needs KVSH_SERVER_KEY beside it"),
         ("KVSH_PROFILE", "x", "there is no profile 'x'"),
     ],

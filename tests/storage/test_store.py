@@ -100,7 +100,7 @@ def test_a_journal_that_ends_before_the_table_is_refused(drive):
 def test_a_directory_that_may_not_be_read_is_refused_with_a_sentence(drive, monkeypatch):
     drive.store.close()
     monkeypatch.setattr(store_module, "Journal", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "broken")))
-    refused_start(drive, "broken; is it a kvd data directory, whole and readable")
+    refused_start(drive, "broken; look at its owner and permissions")
 
 
 # Retention
