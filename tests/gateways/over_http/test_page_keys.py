@@ -142,8 +142,10 @@ def test_a_tree_opens_level_by_level_and_follows(site, kv):
     expect(tab.locator("#keys .key >> text=0150:")).to_be_visible()
     tab.locator("#keys li", has_text="user:").click()
     expect(tab.locator("#keys li")).to_have_count(5)
+    tab.locator("#keys li").evaluate_all("(rows) => rows.forEach((row) => { row.dataset.mark = 'old'; })")
     kv.set("conf/c", "333")
     expect(tab.locator("#keys .key")).to_have_text(["city", "conf/", "a/", "b", "c", "user:"])
+    expect(tab.locator("#keys li[data-mark=old]")).to_have_count(5)  # a click on a row that stays is not lost
     # By keyboard, and to a key.
     tab.focus("#search")
     for each in ("ArrowDown", "ArrowDown", "ArrowDown", "Enter"):
