@@ -128,9 +128,9 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
     Examples: kvsh set city Ahmedabad; kvsh get city; kvsh < commands.kv; kvsh --local .data
     """
     hear_interrupts()
-    given = ways.given_by_flag(context)
+    given = ways.flag_names(context)
     words, options, trailing = params.trailing(words, options)
-    way = ways.chosen(words, options)
+    way = ways.choose(words, options)
     ways.check(context, way, given | trailing, options)
     if options["completion"]:
         return int(import_module("kvsh.cli.completion").print_source(options["completion"]))

@@ -64,7 +64,7 @@ def run_repeated(command: Command, settings: Settings, output: Output) -> int:
                 time.sleep(settings.interval or 0)
                 code = run(stream, command, settings, output)
         except KeyboardInterrupt:
-            return interrupted(stream, command, settings, output)
+            return report_interrupt(stream, command, settings, output)
     return code
 
 
@@ -76,8 +76,8 @@ def run(stream: Stream, command: Command, settings: Settings, output: Output) ->
     return ABSENT if command.command_name() in FINDERS and not_found(result) else WELL
 
 
-def interrupted(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
-    """Tell what Ctrl-C means for a write that was under way; return the exit code."""
+def report_interrupt(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
+    """Report what Ctrl-C means for a write that was under way; return the exit code."""
     text = ""
     if isinstance(command, Write) and stream.in_flight:
         is_sent = stream.is_reply_awaited

@@ -156,7 +156,7 @@ def keys_of(context: click.Context, options: dict[str, Any]) -> Any:
         return None
     if own is None or server is None:
         raise click.UsageError(
-            lacking_key(context, *(("key", "server-key") if server is None else ("server-key", "key")))
+            explain_lone_key(context, *(("key", "server-key") if server is None else ("server-key", "key")))
         )
     try:
         return import_module("kvd.client.keys").read_keys(own, server)
@@ -165,7 +165,7 @@ def keys_of(context: click.Context, options: dict[str, Any]) -> Any:
         raise click.UsageError(f"{error} ({origin(context, name)})") from None
 
 
-def lacking_key(context: click.Context, given: str, other: str) -> str:
+def explain_lone_key(context: click.Context, given: str, other: str) -> str:
     """Return the sentence for one key without the other."""
     meaning = "key is who we are, server-key whom we trust"
     match context.get_parameter_source(given.replace("-", "_")):

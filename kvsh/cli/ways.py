@@ -47,7 +47,7 @@ EXCLUDE = (
 )
 
 
-def chosen(words: Sequence[str], options: dict[str, Any]) -> str:
+def choose(words: Sequence[str], options: dict[str, Any]) -> str:
     """Return the way in. Raises UsageError when two are asked for."""
     asked = [f"--{mode}" for mode in MODES if options[mode] not in (None, False)]
     asked += ["-f"] * (options["file"] is not None) + [COMMAND] * bool(words)
@@ -61,7 +61,7 @@ def chosen(words: Sequence[str], options: dict[str, Any]) -> str:
     return PLAIN if os.environ.get("TERM", "") in POOR_TERMINALS or not os.isatty(1) else PROMPT
 
 
-def given_by_flag(context: click.Context) -> set[str]:
+def flag_names(context: click.Context) -> set[str]:
     """Return the names of the options that the command line gives."""
     return {
         str(each.name)

@@ -7,7 +7,7 @@
     parse.py       a line to a command, and a command to its line
     line.py        what a line at the prompt says besides its command: how often, where to
     block.py       a text of several lines to statements
-    aliases.py     a word of the person's own for the begin of a line
+    aliases.py     a word of the person's own for the beginning of a line
     hints.py       what is still to type
     places.py      what may stand where the cursor is
     gather.py      BEGIN ... COMMIT to one command

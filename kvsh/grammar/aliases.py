@@ -1,4 +1,4 @@
-"""Aliases: a word of the person's own for the begin of a line. Pure."""
+"""Aliases: a word of the person's own for the beginning of a line. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def wrong_alias(name: str, text: str) -> str | None:
         words = split(text.encode(errors="surrogateescape"))
         lookup(words[0].value if words else b"")
     except (Mistake, Unbalanced) as error:
-        return f"an alias stands for the begin of a command: {error}"
+        return f"an alias stands for the beginning of a command: {error}"
     return None
 
 

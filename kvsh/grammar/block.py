@@ -17,9 +17,9 @@ from kvsh.grammar.line import QUOTED
 from kvsh.words import is_comment
 
 # Up to the newline that ends the statement, or to a quote that is not closed or has no blank behind it.
-STATEMENT = re.compile(rb"""(?:[^\n"'|]++|(?<=\s)\|(?!\|)[^\n]*+|\||%b(?!\S))*+""" % QUOTED, re.DOTALL)
-CLOSED = re.compile(QUOTED + rb"[^\n]*+", re.DOTALL)
-COMMENT = re.compile(rb"[^\S\n]*+(?:#[^\n]*+)?(?=\n|\Z)")
+STATEMENT = re.compile(rb"""(?:[^\n"'|]+|(?<=\s)\|(?!\|)[^\n]*|\||%b(?!\S))*""" % QUOTED, re.DOTALL)
+CLOSED = re.compile(QUOTED + rb"[^\n]*", re.DOTALL)
+COMMENT = re.compile(rb"[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")
 
 
 class Statement(NamedTuple):

@@ -11,7 +11,7 @@ COUNTED = "below_"  # a bucket of a histogram: the unit is that of its bound, an
 YES_OR_WHY = ("read_only",)  # nil, or the reason
 MS_MIN, MS_MAX = 10**11, 253_402_300_799_999  # a Unix time in ms, from 1973 to the end of the year 9999
 MS_PER_DAY = 86_400_000
-# A unit, how many microseconds it has, and the same of the unit that is told beside it.
+# A unit, how many microseconds it has, and the same of the smaller unit beside it.
 SPANS = (
     ("d", 86_400_000_000, "h", 3_600_000_000),
     ("h", 3_600_000_000, "min", 60_000_000),

@@ -15,7 +15,7 @@ from kvsh.render.data import escaped
 from kvsh.render.tables import name_columns
 from kvsh.render.terminal import is_table, lines, named_cell, terminal
 from kvsh.render.told import told
-from kvsh.words import parted, printed, shown
+from kvsh.words import printed, shown, split_at_joiners
 
 Fragment = tuple[str, str]
 Line = list[Fragment]
@@ -107,7 +107,7 @@ def indent_json(value: bytes) -> str | None:
 
 def harmless(line: str) -> str:
     """Return a line of JSON with what does not print escaped, but for joiners between letters."""
-    parts = parted(line)
+    parts = split_at_joiners(line)
     parts[::2] = ["".join([each if each.isprintable() else escaped(each) for each in part]) for part in parts[::2]]
     return "".join(parts)
 

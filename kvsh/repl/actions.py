@@ -77,6 +77,9 @@ class Front(Protocol):
     async def write_above(self, text: str) -> None:
         """Write above the prompt."""
 
+    async def require_daemon(self) -> None:
+        """Return if a daemon answers; raises KvdError, soon if none is there."""
+
     async def is_agreed(self, question: str) -> bool:
         """Ask."""
         raise NotImplementedError
@@ -149,6 +152,9 @@ class Actions:
         """Send a command and put its result where the line says; return whether it was agreed to. Raises as above."""
         if not await self.is_agreed(command):
             return False
+        if not self.front.is_connected:
+            with typed_as(command.command_name(), "PING"):
+                await self.front.require_daemon()
         started = time.monotonic()
         result = (await self.front.client.answer(command)).result
         took = time.monotonic() - started

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import socket
 import threading
 from pathlib import Path
 
@@ -115,9 +116,12 @@ def test_a_dropped_client_warns_and_leaves_no_descriptor(fake):
 
 def test_a_name_that_is_looked_up_is_dialled_as_soon_as_it_is_found(fake, monkeypatch):
     monkeypatch.setattr("kvd.client.stream.RECONNECT_MS_MAX", 10**9)
+    port = int(fake.endpoint.rpartition(":")[2])
+    found = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port)
+    monkeypatch.setattr("kvd.client.endpoints.socket.getaddrinfo", lambda *_, **__: [found])
 
     async def ask():
-        async with AsyncClient(f"tcp://localhost:{fake.endpoint.rpartition(':')[2]}", timeout=20) as kv:
+        async with AsyncClient(f"tcp://a.name:{port}", timeout=20) as kv:
             assert await kv.incr("n") == 1
 
     run(ask())

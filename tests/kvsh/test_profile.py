@@ -94,11 +94,11 @@ def test_all_that_is_wrong_is_told_with_its_line(configured):
         ('[aliases]\nok = "PING"\nx = 3', "config.toml:3: an alias is a text in quotes"),
         (
             '[aliases]\nx = "GTE"',
-            'config.toml:2: an alias stands for the begin of a command: there is no command "GTE"',
+            'config.toml:2: an alias stands for the beginning of a command: there is no command "GTE"',
         ),
         (
             '[aliases]\nx = "get \'a"',
-            "config.toml:2: an alias stands for the begin of a command: this quote is not closed",
+            "config.toml:2: an alias stands for the beginning of a command: this quote is not closed",
         ),
         ('[profiles.p.aliases]\nget = "PING"', "config.toml:2: GET is a command, so it cannot be an alias"),
         ('[aliases]\n"a b" = "PING"', "config.toml:2: an alias is one word without quotes that begins with a letter"),

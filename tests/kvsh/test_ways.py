@@ -40,7 +40,7 @@ def refusal(way, *arguments):
     with command.make_context("kvsh", [*arguments, *WAYS[way]]) as context:
         options = dict(context.params)
         try:
-            ways.check(context, way, ways.given_by_flag(context), options)
+            ways.check(context, way, ways.flag_names(context), options)
         except click.UsageError as error:
             return error.message
         return None
