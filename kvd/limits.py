@@ -143,6 +143,7 @@ HTTP_HEAD_MS = 10_000
 HTTP_BODY_MS = 30_000
 HTTP_BODIES_BYTES_MAX = 512 * MIB  # with what they become, until they are answered
 HTTP_JSON_BYTES_MAX = 24 * MIB  # a value of VALUE_BYTES_MAX in base64 is 22 MiB
+HTTP_JSON_VALUES_MAX = 250_000  # 8 MULTISETs of KEYS_MAX; to decode them takes 50 ms, in which nobody is answered
 HTTP_QUERY_FIELDS_MAX = 64
 HTTP_UNSENT_BYTES_MAX = 256 * MIB  # answers that clients have not taken; for a second it may be more
 HTTP_SILENT_MS = 30_000

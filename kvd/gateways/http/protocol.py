@@ -29,6 +29,7 @@ class Protocol(HttpToolsProtocol):
     running: Any = None  # what is being answered; `cycle` is the last that has come
     head_timer: asyncio.TimerHandle | None = None
     record: Record | None = None  # what is being sent
+    drained = 0  # how often the client has taken what was written, so that more may be
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin, unless there are too many."""
@@ -55,6 +56,11 @@ class Protocol(HttpToolsProtocol):
         """Begin to answer a request."""
         self.running = cycle
         super()._start_asgi_task(cycle, app)
+
+    def resume_writing(self) -> None:
+        """More may be written."""
+        self.drained += 1
+        super().resume_writing()
 
     def wait_for_head(self) -> None:
         """Give a head its time."""
@@ -130,24 +136,18 @@ class Protocol(HttpToolsProtocol):
         self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
         self.is_in_head, self.is_between, self.unused_bytes, self.head_bytes = True, False, 0, 0
 
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the URL in."""
-        super().on_url(url)
-        self.count(len(url))
-
-    def count(self, size: int) -> None:
-        """Count bytes of a head or of trailers: `data_received` does not see those that come in a single segment."""
-        self.head_bytes += size
-        if self.head_bytes > HTTP_HEAD_BYTES_MAX:
-            self.refuse_length()
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header in. Trailers, which come after the body, mean nothing here."""
+        """Take a header in. Trailers, which come after the body, mean nothing here.
+
+        All are counted, for `data_received` does not see the length of a head that comes in a single segment.
+        """
         if self.is_refused:
             return
-        if self.is_in_head:
+        self.head_bytes += len(name) + len(value) + HEADER_FRAME_BYTES
+        if self.head_bytes > HTTP_HEAD_BYTES_MAX:
+            self.refuse_length()
+        elif self.is_in_head:
             super().on_header(name, value)
-        self.count(len(name) + len(value) + HEADER_FRAME_BYTES)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body in."""
@@ -163,6 +163,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Its head is there."""
+        if self.head_bytes + len(self.url) > HTTP_HEAD_BYTES_MAX:
+            self.refuse_length()
         if self.parser.should_upgrade():
             self.check_upgrade()
         self.head_is_there()

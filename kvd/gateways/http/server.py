@@ -22,6 +22,7 @@ __all__ = ["DEFAULT", "Gateway", "new_event_loop"]
 
 DEFAULT = "127.0.0.1:7480"
 WEBSOCKET_SIGN_S = 20.0
+WEBSOCKET_SIGN_WAIT_S = 60.0  # a client that reads slowly answers when it has read what came before, some MiB
 
 
 class Server(uvicorn.Server):
@@ -55,7 +56,7 @@ class Gateway:
             ws=WebSocketProtocol,
             ws_max_size=HTTP_WEBSOCKET_BYTES_MAX,
             ws_ping_interval=WEBSOCKET_SIGN_S,
-            ws_ping_timeout=WEBSOCKET_SIGN_S,
+            ws_ping_timeout=WEBSOCKET_SIGN_WAIT_S,
             ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,

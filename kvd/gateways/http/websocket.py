@@ -36,6 +36,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
     record: Record | None = None  # what is being sent
+    drained = 0  # as of the HTTP protocol
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **options: Any) -> None:
         super().__init__(config, server_state, app_state, **options)
@@ -49,6 +50,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             message = f"the head is none of a WebSocket: {error.__cause__ or error}"
             self.transport.write(raw_refusal(400, message, self.default_headers))
             self.transport.close()
+
+    def resume_writing(self) -> None:
+        """More may be written."""
+        self.drained += 1
+        super().resume_writing()
 
     def send_receive_event_to_app(self) -> None:
         """Pass a message on. uvicorn would log a text that is not UTF-8 as an error."""

@@ -1,5 +1,6 @@
 """/v1/commands and /openapi.json: every command of the daemon is there, without a line about it in the gateway."""
 
+import base64
 import contextlib
 import json
 import re
@@ -18,8 +19,8 @@ from kvd.gateways.http.failures import STATUS, body_of, status_of
 from kvd.gateways.http.openapi import text
 from kvd.gateways.http.shapes import command_of, schema_of
 from kvd.gateways.link import NotKnown
-from kvd.limits import IN_FLIGHT_MAX
-from kvd.texts import meant, said, shown
+from kvd.limits import HTTP_JSON_VALUES_MAX, IN_FLIGHT_MAX
+from kvd.texts import SLICE, meant, said, shown
 
 DOCUMENT = json.loads(text())
 
@@ -143,6 +144,37 @@ def test_a_transaction_without_conditions_has_none(web, kv):
         web.command(**{**command, "commands": inner})
     assert kv.get("n") == b"2"
     assert DOCUMENT["components"]["schemas"]["TRANSACTION"]["required"] == ["command", "commands"]
+
+
+@pytest.mark.parametrize(("part", "count"), [(",", 8_000_000), ('{"a":["b"]},', 600_000), ('\\",', 1_000_000)])
+def test_a_large_text_may_look_like_many_values(web, kv, part, count):
+    value = part * count
+    assert web.ask("POST", "/v1/commands", {"command": "SET", "key": "a", "value": value}).status == 200
+    assert kv.get("a") == value.encode()
+
+
+MANY = {
+    "arrays": b"[%s[]]" % (b"[]," * 3_000_000),
+    "strings": b'{"keys":[%s""]}' % (b'"",' * 1_000_000),
+    "objects": b"[%s{}]" % (b'{"a":1},' * 300_000),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_more_values_than_commands_have_are_refused_before_they_are_decoded(web, kind):
+    answer = web.ask("POST", "/v1/commands", MANY[kind])
+    assert (answer.status, answer.json["code"]) == (413, "TOO_LARGE")
+    assert f"more than {HTTP_JSON_VALUES_MAX} values" in answer.json["message"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, SLICE // 4 * 3 - 1, SLICE // 4 * 3, SLICE // 4 * 3 + 1, 2 * SLICE])
+def test_base64_of_any_length_is_decoded(size):
+    data = bytes(range(256)) * (size // 256 + 1)
+    text = base64.b64encode(data[:size]).decode()
+    assert meant({"base64": text}) == data[:size]
+    for bad in (text + "QQ==" + text + "QQ==", text + "!", text[:-1] + "\n") if size else ():
+        with pytest.raises(BadArgument):
+            meant({"base64": bad})
 
 
 def test_an_array_runs_in_order_and_each_for_itself(web):

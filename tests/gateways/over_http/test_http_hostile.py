@@ -366,6 +366,13 @@ def test_who_takes_nothing_is_ended_and_who_takes_a_little_is_not():
     assert debts.look([deaf, slow, done], 30) == [deaf]
 
 
+def test_who_takes_what_is_written_piece_by_piece_is_not_ended_though_as_much_waits():
+    debts, reader, deaf = Debts(), Owed(65_536), Owed(65_536)
+    for second in range(30):
+        assert debts.look([reader, deaf], second, {}, {reader: second, deaf: 5}) == []
+    assert debts.look([reader, deaf], 30, {}, {reader: 30, deaf: 5}) == [deaf]
+
+
 def test_of_too_much_those_who_are_owed_most_are_ended():
     large = [Owed(HTTP_UNSENT_BYTES_MAX // 4 + number) for number in range(6)]
     assert Debts().look([Owed(5), *large], 0) == [large[5], large[4], large[3]]
