@@ -69,7 +69,7 @@ def monitored(countdown: Countdown) -> Iterator[None]:
 
     def count_one(code: CodeType, _: int) -> None:
         if threading.get_ident() == ours:
-            countdown.step(code, sys._getframe(1).f_lineno)  # noqa: SLF001  # the frame of the client
+            countdown.step(code, sys._getframe(1).f_lineno)  # the frame of the client
 
     monitoring.use_tool_id(TOOL, "kvd-tests")
     monitoring.register_callback(TOOL, monitoring.events.INSTRUCTION, count_one)
