@@ -4,6 +4,7 @@ import gc
 import random
 import signal
 import threading
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -235,10 +236,8 @@ class Alarms:
 def incr_until_interrupted(kv, alarms):
     """Run INCR again and again until an interrupt comes; return how often it returned."""
     returned = []
-    try:
+    with suppress(Interrupt):
         incr_while_armed(kv, alarms, returned)
-    except Interrupt:
-        pass
     alarms.is_armed = False
     return len(returned)
 
