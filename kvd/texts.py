@@ -2,11 +2,22 @@
 
 import base64
 import binascii
+from types import NoneType
 from typing import Any
 
 from kvd.errors import BadArgument
 
 BASE64 = "base64"
+SLICE = 256 * 1024  # characters, of which 4 are 3 bytes
+KINDS = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    NoneType: "null",
+}
 
 
 def shown(value: Any) -> Any:
@@ -34,7 +45,19 @@ def meant(value: Any) -> bytes:
         if isinstance(value, str):
             return value.encode()
         if isinstance(value, dict) and value.keys() == {BASE64} and isinstance(value[BASE64], str):
-            return base64.b64decode(value[BASE64], validate=True)
+            return bytes_in_base64(value[BASE64])
     except (binascii.Error, ValueError) as error:  # a lone surrogate, which is no UTF-8, among them
-        raise BadArgument(f"bytes are a string, or {{{BASE64!r}: ...}}: {error}") from None
-    raise BadArgument(f'bytes are a string, or {{"{BASE64}": "..."}}, not {type(value).__name__}')
+        raise BadArgument(f'bytes are a string, or {{"{BASE64}": "..."}}: {error}') from None
+    raise BadArgument(f'bytes are a string, or {{"{BASE64}": "..."}}, not {kind_of(value)}')
+
+
+def bytes_in_base64(text: str) -> bytes:
+    """Return the bytes. Raises ValueError. To decode 16 MiB takes 60 ms: other threads run between two slices."""
+    if "=" in text[:-2]:
+        raise ValueError("Excess padding")
+    return b"".join([base64.b64decode(text[at : at + SLICE], validate=True) for at in range(0, len(text), SLICE)])
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is called in JSON."""
+    return KINDS.get(type(value), type(value).__name__)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 BARE = re.compile(rb"\S+")
 # One word: what stands before a quote, then perhaps a quoted part (possessive: a `\'` never ends it after all).
-WORD = re.compile(rb"""\s*+(?P<bare>[^\s"']*+)(?P<quoted>"(?:[^"\\]|\\.)*+"|'(?:\\'|[^'])*+')?""", re.DOTALL)
+WORD = re.compile(rb"""\s*+(?P<bare>[^\s"']*+)(?P<quoted>"(?:[^"\\]++|\\.)*+"|'(?:\\'|\\|[^\\']++)*+')?""", re.DOTALL)
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 BARE_END = re.compile(rb"\S*\Z")
 HALF_ESCAPE = re.compile(rb"(?<!\\)\\(x.?)?\Z", re.DOTALL)
@@ -147,7 +147,11 @@ def printed(value: bytes) -> str:
 def as_word(value: bytes, reserved: frozenset[bytes] = frozenset()) -> str:
     """Return a value as it is typed: bare if that is safe, else in quotes. `reserved` words are never bare."""
     text = value.decode(errors="surrogateescape")
-    if SAFE_BARE.fullmatch(text) and "".join(parted(text)[::2]).isprintable() and value.upper() not in reserved:
+    if (
+        SAFE_BARE.fullmatch(text)
+        and "".join(split_at_joiners(text)[::2]).isprintable()
+        and value.upper() not in reserved
+    ):
         return text
     return printed(value)
 
@@ -194,17 +198,17 @@ def escaped(value: bytes, escapes: Escapes) -> str:
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
     # Piece by piece: one call for 16 MiB would let no other thread run for a second.
-    return "".join([joined(text[at : at + PIECE], escapes) for at in range(0, len(text), PIECE)])
+    return "".join([escape_part(text[at : at + PIECE], escapes) for at in range(0, len(text), PIECE)])
 
 
-def joined(text: str, escapes: Escapes) -> str:
+def escape_part(text: str, escapes: Escapes) -> str:
     """Return a text with its characters escaped, but for joiners between letters."""
-    parts = parted(text)
+    parts = split_at_joiners(text)
     parts[::2] = [part.translate(escapes) for part in parts[::2]]
     return "".join(parts)
 
 
-def parted(text: str) -> list[str]:
+def split_at_joiners(text: str) -> list[str]:
     """Return a text cut at the joiners that stand between letters: each second part is one."""
     parts = JOINER.split(text)
     if len(parts) == 1:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7411"
 ENDPOINT_VARIABLE = "KVD_URL"
+DEFAULT_PORT = 7411
 PORT_MAX = 65_535
 
 
@@ -77,11 +78,13 @@ def parse_endpoint(text: str) -> Endpoint:
     """Return one endpoint. Raises ValueError that says what is wrong with it."""
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in ("tcp", "ipc"):
-        hint = f" (did you mean tcp://{text}?)" if not separator and _is_host_and_port(text) else ""
+        hint = _meant(rest if separator else text)
         raise ValueError(f"{text!r} is not an endpoint: it has to be tcp://HOST:PORT or ipc://PATH{hint}")
     if scheme == "ipc":
         return _unix_endpoint(text, rest)
-    host, _, port = rest.rpartition(":")
+    host, colon, port = rest.rpartition(":")
+    if not colon or port.endswith("]"):
+        raise ValueError(f"{text!r} is not an endpoint: the port is missing{_meant(rest)}")
     host = host.removeprefix("[").removesuffix("]")
     if not host or host == "*":
         raise ValueError(f"{text!r} is not an endpoint: the host is missing")
@@ -113,9 +116,16 @@ def _unix_endpoint(text: str, path: str) -> Endpoint:
     return Endpoint(text, path=path)
 
 
-def _is_host_and_port(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isdigit()
+def _meant(text: str) -> str:
+    """Return what an endpoint without a scheme, or with a wrong one, was perhaps meant to be; nothing if unclear."""
+    if text.startswith(("/", "./", "../")):
+        return f" (did you mean ipc://{text}?)"
+    host, _, port = text.removesuffix("/").rpartition(":")
+    if host and port.isdigit():
+        return f" (did you mean tcp://{host}:{port}?)"
+    name = text.removesuffix("/")
+    is_host = (name and not set(name) & set("/:@ ")) or (name.startswith("[") and name.endswith("]"))
+    return f" (did you mean tcp://{name}:{DEFAULT_PORT}?)" if is_host else ""
 
 
 def parse_url(url: str) -> tuple[str, dict[str, str]]:

@@ -45,6 +45,10 @@ class Command(Struct, array_like=True, forbid_unknown_fields=True):
             end -= 1
         return (self.command_name(), *values[:end])
 
+    def column_names(self) -> tuple[str, ...]:
+        """Return what the columns are called, if the result is a list of rows or has one as its first part."""
+        return ()
+
     def check_exclusive(self) -> None:
         """Raise BadArgument when two fields that exclude each other are given."""
         for group in self.exclusive:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from kvd.commands.base import Answer, Power, Read, Wait, Write
-from kvd.commands.entry import Milliseconds, Reader, Writer
+from kvd.commands.entry import Change, Milliseconds, Reader, Writer
 from kvd.commands.fields import Key, Option, Prefix, Revision
 from kvd.commands.fields import Wait as WaitMs
 from kvd.limits import CHANGES_LIMIT_DEFAULT, CHANGES_LIMIT_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX
@@ -28,6 +28,10 @@ class Changes(Read, tag="CHANGES"):
     limit: Annotated[ChangesLimit | None, Option("LIMIT", "n")] = None
     wait_ms: Annotated[WaitMs | None, Option("WAIT", "ms")] = None
 
+    def column_names(self) -> tuple[str, ...]:
+        """Return what the parts of a change are called."""
+        return tuple(Change.__struct_fields__)
+
     def run(self, entries: Reader, now: Milliseconds) -> Answer | Wait:  # noqa: ARG002
         """Return the changes; when there is none yet, and one is waited for, a Wait."""
         prefix = self.prefix or b""
@@ -49,6 +53,10 @@ class History(Read, tag="HISTORY"):
     key: Key
     before: Annotated[Revision | None, Option("BEFORE", "n")] = None
     limit: Annotated[HistoryLimit | None, Option("LIMIT", "n")] = None
+
+    def column_names(self) -> tuple[str, ...]:
+        """Return what the parts of a change are called."""
+        return tuple(Change.__struct_fields__)
 
     def run(self, entries: Reader, now: Milliseconds) -> list[Any]:  # noqa: ARG002
         """Return [changes, next]."""

@@ -88,6 +88,12 @@ class Scan(Read, tag="SCAN"):
     reverse: Annotated[bool | None, Option("REVERSE")] = None
     sizes: Annotated[bool | None, Option("SIZES")] = None
 
+    def column_names(self) -> tuple[str, ...]:
+        """Return what the parts of an item are called; a key alone has none."""
+        if self.values or self.sizes:
+            return ("key", "value" if self.values else "size", "revision", "expires")
+        return ()
+
     def run(self, entries: Reader, now: Milliseconds) -> list[Any]:  # noqa: ARG002
         """Return [items, next]."""
         self.check_exclusive()

@@ -114,7 +114,7 @@ def pieces_of_array(values: Sequence[Any]) -> Iterator[bytes]:
 
 
 def portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Yield values in order: several that are less than PIECE_BYTES together, or a single one."""
+    """Yield values, at least one, in order: several that are less than PIECE_BYTES together, or a single one."""
     begin, total = 0, 0
     for at, value in enumerate(values):
         size = weight(value, PIECE_BYTES)
@@ -122,8 +122,7 @@ def portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
             yield values[begin:at]
             begin, total = at, 0
         total += size
-    if begin < len(values):
-        yield values[begin:]
+    yield values[begin:]
 
 
 def pieces_of_object(members: dict[str, Any]) -> Iterator[bytes]:

@@ -79,6 +79,9 @@ is gone. A script exits with its first failure's code."""
     help="Read the last argument from standard input; also as the last word.",
     **params.NO_ENV,
 )
+@click.option(
+    "--exec", "hook", metavar="COMMAND", help="With WATCH: run a shell's command line for each change.", **params.NO_ENV
+)
 @click.option("-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND N times.", **params.NO_ENV)
 @click.option(
     "-i",
@@ -124,9 +127,10 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 
     Examples: kvsh set city Ahmedabad; kvsh get city; kvsh < commands.kv; kvsh --local .data
     """
-    given = ways.given_by_flag(context)
+    hear_interrupts()
+    given = ways.flag_names(context)
     words, options, trailing = params.trailing(words, options)
-    way = ways.chosen(words, options)
+    way = ways.choose(words, options)
     ways.check(context, way, given | trailing, options)
     if options["completion"]:
         return int(import_module("kvsh.cli.completion").print_source(options["completion"]))
@@ -171,6 +175,12 @@ def failed(failure: Failure, settings: Settings, output: Output) -> int:
     return exit_code(failure)
 
 
+def hear_interrupts() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt from here on: until now nothing was done, and it ended kvsh at once."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup asks
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def fill_descriptors() -> None:
     """See to it that no socket takes the number of a closed standard stream. Raises OSError for the output's."""
     os.fstat(1)
@@ -185,8 +195,6 @@ def main() -> int:
     """Run kvsh; return the exit code. A closed pipe ends it as it ends every filter (141); Ctrl-C gives 130."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup asks
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         fill_descriptors()
         if "_KVSH_COMPLETE" in os.environ:  # click asks for the class of the shell before it reads any option
             import_module("kvsh.cli.completion")

@@ -35,6 +35,8 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
             output.message(READING)
         words.append(Word(read_all(0), quoted=True))
     command = command_in(words)
+    if settings.hook is not None and not isinstance(command, shell.Watch):
+        raise Mistake(f"--exec belongs to WATCH, and this is {command.command_name()}")
     if isinstance(command, shell.ShellWord):
         return act(command, settings, output)
     return WELL if settings.dry_run else run_repeated(command, settings, output)
@@ -62,7 +64,7 @@ def run_repeated(command: Command, settings: Settings, output: Output) -> int:
                 time.sleep(settings.interval or 0)
                 code = run(stream, command, settings, output)
         except KeyboardInterrupt:
-            return interrupted(stream, command, settings, output)
+            return report_interrupt(stream, command, settings, output)
     return code
 
 
@@ -74,8 +76,8 @@ def run(stream: Stream, command: Command, settings: Settings, output: Output) ->
     return ABSENT if command.command_name() in FINDERS and not_found(result) else WELL
 
 
-def interrupted(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
-    """Tell what Ctrl-C means for a write that was under way; return the exit code."""
+def report_interrupt(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
+    """Report what Ctrl-C means for a write that was under way; return the exit code."""
     text = ""
     if isinstance(command, Write) and stream.in_flight:
         is_sent = stream.is_reply_awaited
@@ -142,9 +144,9 @@ def end_of(settings: Settings) -> bytes:
 
 def pieces(command: Command, result: Any, settings: Settings) -> Iterator[bytes]:
     """Yield a result for a terminal, without its end if so asked; a pretty one has colours."""
-    if settings.form == "pretty" and settings.color:
+    if settings.form == "pretty" and settings.color and (looks := import_module("kvsh.script.looks")).has_colors(1):
         lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
-        found = iter([bytes(import_module("kvsh.script.looks").painted_lines(lines))])
+        found = iter([bytes(looks.paint_lines(lines))])
     else:
         found = safe_pieces(settings.form, command, result)
     last = b""

@@ -26,6 +26,9 @@ TRAILING: dict[str, tuple[str, Any]] = {
 }
 
 
+EXEC = "--exec"  # it stands at the end of WATCH, with its command line
+
+
 class Seconds(click.FloatRange):
     """A time in seconds, at most a day."""
 
@@ -77,7 +80,7 @@ def trailing(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str
     `-x` there stands for the argument that it reads. After `--` all words are the command's.
     """
     is_marked = sys.argv[-len(words) - 1 :][:1] == ["--"]
-    if not words or is_marked or words[-1] not in {"-x", *TRAILING}:
+    if not words or is_marked or not (words[-1] in {"-x", *TRAILING} or EXEC in words):
         return words, options, frozenset()
     rest, found = import_module("kvsh.cli.trailing").taken(words, options)
     return rest, found, frozenset(name for name, value in found.items() if value != options[name])
@@ -153,7 +156,7 @@ def keys_of(context: click.Context, options: dict[str, Any]) -> Any:
         return None
     if own is None or server is None:
         raise click.UsageError(
-            lacking_key(context, *(("key", "server-key") if server is None else ("server-key", "key")))
+            explain_lone_key(context, *(("key", "server-key") if server is None else ("server-key", "key")))
         )
     try:
         return import_module("kvd.client.keys").read_keys(own, server)
@@ -162,7 +165,7 @@ def keys_of(context: click.Context, options: dict[str, Any]) -> Any:
         raise click.UsageError(f"{error} ({origin(context, name)})") from None
 
 
-def lacking_key(context: click.Context, given: str, other: str) -> str:
+def explain_lone_key(context: click.Context, given: str, other: str) -> str:
     """Return the sentence for one key without the other."""
     meaning = "key is who we are, server-key whom we trust"
     match context.get_parameter_source(given.replace("-", "_")):

@@ -39,7 +39,7 @@ def wrong_aliases(value: Any) -> Iterator[Complaint]:
             yield (name,), wrong
 
 
-def preferred(top: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
+def preferences_in(top: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the prompt that a file and a profile of it make; an alias of the profile wins."""
     chosen = {**top, **profile}
     pager = chosen.get("pager")

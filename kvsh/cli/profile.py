@@ -20,7 +20,7 @@ import click
 
 from kvd.client.endpoints import parse_endpoints
 from kvsh.cli.params import Seconds
-from kvsh.cli.preferences import PREFERENCES, Complaint, preferred, wrong_preference
+from kvsh.cli.preferences import PREFERENCES, Complaint, preferences_in, wrong_preference
 
 # What may stand in the file: the options that last, and the preferences of the prompt.
 LASTING = ("url", "key", "server-key", "timeout", "format", "echo", "progress", "vi", "pager", "no-color")
@@ -66,7 +66,7 @@ def load(context: click.Context, path: str, name: str | None) -> str | None:
     chosen = {key: value for key, value in {**top, **profile}.items() if key not in PREFERENCES}
     places = {key: file.where(*(("profiles", str(name), key) if key in profile else (key,))) for key in chosen}
     context.obj = {
-        "preferences": preferred(top, profile),
+        "preferences": preferences_in(top, profile),
         "profile": options_of(path, profile),
         "places": {parameter_of(key): place for key, place in places.items()},
     }

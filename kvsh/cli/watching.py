@@ -1,5 +1,6 @@
 """`kvsh watch PREFIX`: changes as they happen, until interrupted. In a pipe one JSON document a line, at once."""
 
+from importlib import import_module
 from typing import NoReturn
 
 from kvd.client import Client
@@ -7,7 +8,8 @@ from kvd.client.watch import Watch as Changes
 from kvd.commands.entry import Change
 from kvsh.grammar.shell import Watch
 from kvsh.render import READ
-from kvsh.render.changes import change_document, change_line, resume_text
+from kvsh.render.changes import change_document, resume_text
+from kvsh.script.looks import change_text, has_colors
 from kvsh.script.outcome import INTERRUPTED, typed_as
 from kvsh.script.output import Output
 from kvsh.script.reach import require_daemon
@@ -43,7 +45,7 @@ def write_until_interrupted(changes: Changes, command: Watch, settings: Settings
     try:
         while True:
             for change in changes.take():
-                output.data(line_of(change, history, settings.form))
+                report(change, history, settings, output)
                 revision = change.revision  # after it is written: an interrupt before repeats a change and loses none
             output.flush()
             revision = changes.revision
@@ -52,9 +54,14 @@ def write_until_interrupted(changes: Changes, command: Watch, settings: Settings
         raise
 
 
-def line_of(change: Change, history: str | None, form: str) -> bytes:
-    """Return a change in the form that is asked for."""
-    return change_line(change).encode() + b"\n" if form in READ else change_document(change, history)
+def report(change: Change, history: str | None, settings: Settings, output: Output) -> None:
+    """Write a change in the form that is asked for, or run the command that is asked for."""
+    if settings.hook is not None:
+        import_module("kvsh.cli.hook").run_hook(settings.hook, change, output)  # subprocess costs 5 ms
+    elif settings.form in READ:
+        output.data(change_text(change, color=settings.color and has_colors(output.data_fd)).encode() + b"\n")
+    else:
+        output.data(change_document(change, history))
 
 
 def watching(prefixes: list[bytes], revision: int) -> str:

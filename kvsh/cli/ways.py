@@ -19,6 +19,7 @@ COMMAND, SCRIPT, PROMPT, PLAIN, COMPLETION = "a command", "a script", "the promp
 BELONGS: dict[str, tuple[str, ...]] = {
     "no_newline": (COMMAND,),
     "last_from_stdin": (COMMAND,),
+    "hook": (COMMAND,),
     "repeat": (COMMAND, "--stat", "--latency"),
     "interval": (COMMAND, "--stat", "--latency", "--bench"),
     "quiet": (COMMAND, SCRIPT, *[f"--{mode}" for mode in MODES]),
@@ -35,10 +36,18 @@ HOLDS_ANYWAY = (("progress", False), ("pager", False), ("no_color", True))
 # The form that only lists have: the figures of the other modes hold no newlines.
 NUL = ("shortcut", "nul")
 LISTS = (COMMAND, SCRIPT, PROMPT, PLAIN, "--scan")
-EXCLUDE = (("local", "url"), ("local", "key"), ("local", "server_key"), ("dry_run", "repeat"), ("dry_run", "interval"))
+EXCLUDE = (
+    ("hook", "shortcut"),
+    ("hook", "form"),
+    ("local", "url"),
+    ("local", "key"),
+    ("local", "server_key"),
+    ("dry_run", "repeat"),
+    ("dry_run", "interval"),
+)
 
 
-def chosen(words: Sequence[str], options: dict[str, Any]) -> str:
+def choose(words: Sequence[str], options: dict[str, Any]) -> str:
     """Return the way in. Raises UsageError when two are asked for."""
     asked = [f"--{mode}" for mode in MODES if options[mode] not in (None, False)]
     asked += ["-f"] * (options["file"] is not None) + [COMMAND] * bool(words)
@@ -52,7 +61,7 @@ def chosen(words: Sequence[str], options: dict[str, Any]) -> str:
     return PLAIN if os.environ.get("TERM", "") in POOR_TERMINALS or not os.isatty(1) else PROMPT
 
 
-def given_by_flag(context: click.Context) -> set[str]:
+def flag_names(context: click.Context) -> set[str]:
     """Return the names of the options that the command line gives."""
     return {
         str(each.name)

@@ -1,4 +1,4 @@
-"""Aliases: a word of the person's own for the begin of a line. Pure."""
+"""Aliases: a word of the person's own for the beginning of a line. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ FIRST = re.compile(rb"(\s*(?:[0-9]+\s+)?)(\S+)")
 NAME = re.compile(r"""[^\s"'|>#0-9][^\s"'|>]*""")
 
 
-def expanded(line: bytes, aliases: Aliases) -> bytes:
+def expand(line: bytes, aliases: Aliases) -> bytes:
     """Return a line whose first word, when it is an alias, is replaced by what that stands for."""
     found = FIRST.match(line) if aliases else None
     text = found and aliases.get(found[2].upper())
@@ -31,7 +31,7 @@ def wrong_alias(name: str, text: str) -> str | None:
         words = split(text.encode(errors="surrogateescape"))
         lookup(words[0].value if words else b"")
     except (Mistake, Unbalanced) as error:
-        return f"an alias stands for the begin of a command: {error}"
+        return f"an alias stands for the beginning of a command: {error}"
     return None
 
 

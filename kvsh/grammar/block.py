@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from kvd.commands import Command
 from kvsh.grammar import shell
-from kvsh.grammar.gather import Gathering, Gathers, begin, gathered
+from kvsh.grammar.gather import Gathering, Gathers, begin, gathered, refuse_within
 from kvsh.grammar.line import QUOTED
 from kvsh.words import is_comment
 
 # Up to the newline that ends the statement, or to a quote that is not closed or has no blank behind it.
-STATEMENT = re.compile(rb"""(?:[^\n"'|]++|(?<=\s)\|(?!\|)[^\n]*+|\||%b(?!\S))*+""" % QUOTED, re.DOTALL)
-CLOSED = re.compile(QUOTED + rb"[^\n]*+", re.DOTALL)
-COMMENT = re.compile(rb"[^\S\n]*+(?:#[^\n]*+)?(?=\n|\Z)")
+STATEMENT = re.compile(rb"""(?:[^\n"'|]+|(?<=\s)\|(?!\|)[^\n]*|\||%b(?!\S))*""" % QUOTED, re.DOTALL)
+CLOSED = re.compile(QUOTED + rb"[^\n]*", re.DOTALL)
+COMMENT = re.compile(rb"[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")
 
 
 class Statement(NamedTuple):
@@ -96,6 +96,8 @@ class Rehearsal:
             begin(self, command)
         elif isinstance(command, shell.Commit | shell.Discard):
             end(self, command)
+        elif isinstance(command, shell.Source | shell.Every):
+            refuse_within(self, command)
         elif self.gathering is not None and not isinstance(command, shell.ShellWord):
             self.gathering.add(command)
 

@@ -45,10 +45,15 @@ class Gathers(Protocol):
     gathering: Gathering | None
 
 
+def refuse_within(gatherer: Gathers, command: Command) -> None:
+    """Raise Mistake for a word of the shell that cannot stand between BEGIN and COMMIT."""
+    if gatherer.gathering is not None:
+        raise Mistake(f"{command.command_name()} within BEGIN: COMMIT or DISCARD first")
+
+
 def begin(gatherer: Gathers, command: Begin) -> None:
     """Begin to gather; raises Mistake when that was begun before."""
-    if gatherer.gathering is not None:
-        raise Mistake("BEGIN within BEGIN: COMMIT or DISCARD first")
+    refuse_within(gatherer, command)
     gatherer.gathering = Gathering(command)
 
 

@@ -11,9 +11,10 @@ from kvsh.words import Unbalanced, Word, split
 
 COUNT = re.compile(rb"\s*[0-9]++(?=\s+\S)")
 TIMES_MAX = 999_999
-QUOTED = rb"""(?:"(?:[^"\\]|\\.)*+"|'(?:\\'|[^'])*+')"""
+# No possessive quantifier around a group here: Python 3.11 before 3.11.4 matches less by these.
+QUOTED = rb"""(?:"[^"\\]*(?:\\.[^"\\]*)*"|'[^'\\]*(?:\\(?:'|(?!'))[^'\\]*)*')"""
 # Up to a `|` that begins a word, or to a quote that is not closed.
-BEFORE_PIPE = re.compile(rb"""(?:[^"'|]++|(?<!\s)\||\|(?=\|)|%b)*+""" % QUOTED, re.DOTALL)
+BEFORE_PIPE = re.compile(rb"""(?:[^"'|]+|(?<!\s)\||\|(?=\|)|%b)*""" % QUOTED, re.DOTALL)
 SINKS = (b"|", b">>", b">")  # of two that fit, the longer is first
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from kvd.commands import Command
 from kvd.commands.server import Config, Info
 from kvd.commands.syntax import Shape
-from kvsh.grammar.aliases import NO_ALIASES, Aliases, expanded
+from kvsh.grammar.aliases import NO_ALIASES, Aliases, expand
 from kvsh.grammar.hints import same_case
 from kvsh.grammar.line import sign_of
 from kvsh.grammar.shell import Help
@@ -45,7 +45,7 @@ def place(line: bytes, aliases: Aliases = NO_ALIASES) -> Place:
         if not before:
             found = command_place(typed)
             return found._replace(choices=(*found.choices, *own_names(typed, aliases)))
-        whole = expanded(line, aliases)
+        whole = expand(line, aliases)
         found = after_name(whole, *cut(whole))
     except Unbalanced:
         return Place(Word(b"", start=len(line), end=len(line)))

@@ -86,7 +86,8 @@ def name_shown(name: bytes) -> str:
 def meant(name: bytes, choices: tuple[str, ...] | None = None) -> str:
     """Return `: did you mean SET?` or where to look."""
     names = choices if choices is not None else tuple(key.decode() for key in vocabulary())
-    close = get_close_matches(name.upper().decode(errors="replace"), names, n=2, cutoff=0.6)
+    is_short = len(name) <= NAME_SHOWN_BYTES  # to compare 100 MB takes 40 s
+    close = get_close_matches(name.upper().decode(errors="replace"), names, n=2, cutoff=0.6) if is_short else []
     if close:
         return f": did you mean {' or '.join(close)}?"
     return "" if choices is not None else ": HELP lists them"

@@ -2,6 +2,8 @@
 
     told.py      what a result means, where the wire leaves it to the command
     terminal.py  for reading
+    tables.py    rows with named columns, for reading
+    figures.py   times and durations of a map, for reading
     pretty.py    for reading: JSON indented, binary values as a hex dump
     data.py      raw, NUL, JSON and CSV: for programs
     changes.py   a change on a line

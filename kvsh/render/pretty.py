@@ -1,6 +1,6 @@
 """FORMAT PRETTY: JSON values indented, texts in lines, binary values as a hex dump; all else as in TERMINAL.
 
-A result is lines, and a line is (style, text) pairs: who has a terminal with colours gives each style its colour.
+A result is lines, and a line is (style, text) pairs. A terminal shows each style in a colour (`script/looks.py`).
 Nothing in the texts acts on a terminal.
 """
 
@@ -12,9 +12,10 @@ import msgspec
 
 from kvd.commands import Command
 from kvsh.render.data import escaped
-from kvsh.render.terminal import cell, is_table, lines, terminal
+from kvsh.render.tables import name_columns
+from kvsh.render.terminal import is_table, lines, named_cell, terminal
 from kvsh.render.told import told
-from kvsh.words import printed, shown
+from kvsh.words import printed, shown, split_at_joiners
 
 Fragment = tuple[str, str]
 Line = list[Fragment]
@@ -23,6 +24,7 @@ INDENT = 2
 STYLED_BYTES_MAX = 1024 * 1024  # beyond it a JSON value is indented and has one style
 DUMPED_BYTES_MAX = 64 * 1024
 ROW_BYTES, HALF_ROW_BYTES = 16, 8
+CONTROL = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 TEXT_BYTES = bytes(range(0x20, 0x7F))
 TOKEN = re.compile(
     r'(?P<name>"(?:[^"\\]|\\.)*"(?=:))|(?P<string>"(?:[^"\\]|\\.)*")|(?P<number>-?[0-9][0-9.eE+-]*)'
@@ -37,9 +39,9 @@ def pretty(command: Command, result: Any) -> bytes:
 
 def pretty_lines(command: Command, result: Any) -> list[Line]:
     """Return a result as lines."""
-    value = told(command, result)
+    value = name_columns(command, told(command, result))
     if isinstance(value, int) and command.result_unit:
-        return unstyled(terminal(command, result).decode().splitlines())
+        return plain_lines(terminal(command, result).decode().splitlines())
     return block(value)
 
 
@@ -52,11 +54,11 @@ def block(value: Any) -> list[Line]:
     if isinstance(value, list | tuple) and value and not is_table(value):
         width = len(str(len(value)))
         labels = [f"{number:>{width}}) " for number in range(1, len(value) + 1)]
-        return [line for each in starmap(labelled, zip(labels, map(block, value), strict=True)) for line in each]
-    return unstyled(lines(value))
+        return [line for each in starmap(label_lines, zip(labels, map(block, value), strict=True)) for line in each]
+    return plain_lines(lines(value))
 
 
-def labelled(label: str, found: list[Line]) -> list[Line]:
+def label_lines(label: str, found: list[Line]) -> list[Line]:
     """Return lines with a label before the first."""
     return [[("", label if at == 0 else " " * len(label)), *line] for at, line in enumerate(found)]
 
@@ -74,27 +76,27 @@ def item_lines(name: Any, item: Any, width: int) -> list[Line]:
     is_nested = isinstance(item, dict | list | tuple)
     if is_nested and not item:
         return [[("", f"{title:<{width}}  (empty)")]]
-    found = block(item) if is_nested or isinstance(item, bytes) else unstyled([cell(item)])
+    found = block(item) if is_nested or isinstance(item, bytes) else plain_lines([named_cell(name, item)])
     if len(found) == 1 and not is_nested:
         return [[("", f"{title:<{width}}  "), *found[0]]]
     return [[("", title)], *([("", "  "), *line] for line in found)]
 
 
-def unstyled(texts: list[str]) -> list[Line]:
+def plain_lines(texts: list[str]) -> list[Line]:
     """Return texts as lines without styles."""
     return [[("", text)] for text in texts]
 
 
 def value_lines(value: bytes) -> list[Line]:
     """Return the bytes of a value as lines."""
-    if value.lstrip()[:1] in (b"{", b"[") and (text := indented(value)) is not None:
+    if value.lstrip()[:1] in (b"{", b"[") and (text := indent_json(value)) is not None:
         return json_lines(text)
     if not is_text(value):
         return dump_lines(value)
-    return unstyled(shown(value).split("\n")) if b"\n" in value.rstrip(b"\n") else unstyled([printed(value)])
+    return plain_lines(shown(value).split("\n")) if b"\n" in value.rstrip(b"\n") else plain_lines([printed(value)])
 
 
-def indented(value: bytes) -> str | None:
+def indent_json(value: bytes) -> str | None:
     """Return a JSON text indented, its numbers and names as they are; None when it is none."""
     try:
         text = msgspec.json.format(value, indent=INDENT).decode()
@@ -104,8 +106,10 @@ def indented(value: bytes) -> str | None:
 
 
 def harmless(line: str) -> str:
-    """Return a line of JSON whose characters all print."""
-    return "".join([character if character.isprintable() else escaped(character) for character in line])
+    """Return a line of JSON with what does not print escaped, but for joiners between letters."""
+    parts = split_at_joiners(line)
+    parts[::2] = ["".join([each if each.isprintable() else escaped(each) for each in part]) for part in parts[::2]]
+    return "".join(parts)
 
 
 def json_lines(text: str) -> list[Line]:
@@ -116,19 +120,19 @@ def json_lines(text: str) -> list[Line]:
 
 
 def is_text(value: bytes) -> bool:
-    """Return whether a value is text: all of it prints, but for tabs and the ends of lines."""
+    """Return whether a value is UTF-8 without those control bytes that texts do not have (the rule of file(1))."""
     try:
-        text = value.decode()
+        value.decode()
     except UnicodeDecodeError:
         return False
-    return text.translate({ord(blank): None for blank in "\n\r\t"}).isprintable()
+    return not CONTROL.search(value)
 
 
 def dump_lines(value: bytes) -> list[Line]:
     """Return the hex dump of a value, or of its beginning."""
     found = [dump_line(value, at) for at in range(0, min(len(value), DUMPED_BYTES_MAX), ROW_BYTES)]
     left = len(value) - DUMPED_BYTES_MAX
-    return [*found, *unstyled([f"... {left:,} bytes more: FORMAT RAW, or | xxd"] if left > 0 else [])]
+    return [*found, *plain_lines([f"... {left:,} bytes more, which the form raw has"] if left > 0 else [])]
 
 
 def dump_line(value: bytes, at: int) -> Line:

@@ -1,16 +1,19 @@
 """Results for reading: values in quotes that paste back, lists numbered, rows aligned; nothing acts on a terminal."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from kvd.commands import Command
+from kvsh.render.figures import figure_text
+from kvsh.render.tables import Table, name_columns
 from kvsh.render.told import told
 from kvsh.words import printed, printed_pieces, shown
 
 
 def terminal(command: Command, result: Any) -> bytes:
     """Return a result for reading, with its last newline."""
-    value = told(command, result)
+    value = name_columns(command, told(command, result))
     if command.result_unit == "ms" and isinstance(value, int) and value >= 0:
         return f"{value / 1000:.15g} s\n".encode()
     return ("\n".join(lines(value)) + "\n").encode()
@@ -28,8 +31,8 @@ def terminal_pieces(command: Command, result: Any) -> Iterator[bytes]:
     elif isinstance(value, dict) and value and not any(map(is_nested, value.values())):
         titles = [shown(str(name).encode()) for name in value]
         width = max(len(str(name)) for name in value)
-        for title, item in zip(titles, value.values(), strict=True):
-            yield from line_pieces(f"{title:<{width}}  ", item, text=cell)
+        for title, (name, item) in zip(titles, value.items(), strict=True):
+            yield from line_pieces(f"{title:<{width}}  ", item, text=partial(named_cell, name))
     else:
         yield terminal(command, result)
 
@@ -72,13 +75,24 @@ def cell(value: Any) -> str:
     return shown(str(value).encode()) if not isinstance(value, bool) else str(value).lower()
 
 
+def named_cell(name: Any, value: Any) -> str:
+    """Return one value of a map: a time or a duration as a person reads it."""
+    return figure_text(str(name), value) or cell(value)
+
+
 def list_lines(values: list[Any] | tuple[Any, ...]) -> list[str]:
     """Return a numbered list; a list of rows has their columns aligned."""
     if not values:
         return ["(empty)"]
-    blocks = [[row] for row in aligned(values)] if is_table(values) else [lines(value) for value in values]
+    columns = values.columns if isinstance(values, Table) else ()
+    texts = aligned(values, columns) if is_table(values) else []
+    blocks = [[text] for text in texts[bool(columns) :]] or [lines(value) for value in values]
     width = len(str(len(blocks)))
-    return [line for number, block in enumerate(blocks, 1) for line in labelled(f"{number:>{width}}) ", block)]
+    head = [" " * (width + len(") ")) + texts[0]] if columns else []
+    return [
+        *head,
+        *(line for number, block in enumerate(blocks, 1) for line in labelled(f"{number:>{width}}) ", block)),
+    ]
 
 
 def labelled(label: str, block: list[str]) -> list[str]:
@@ -95,9 +109,11 @@ def is_table(values: list[Any] | tuple[Any, ...]) -> bool:
     )
 
 
-def aligned(rows: list[Any] | tuple[Any, ...]) -> list[str]:
-    """Return rows with their columns one under the other."""
-    cells = [[cell(item) for item in row] for row in rows]
+def aligned(rows: list[Any] | tuple[Any, ...], columns: Sequence[str] = ()) -> list[str]:
+    """Return rows with their columns one under the other, their names above them if they have any."""
+    names = columns or [""] * len(rows[0])
+    texts = [[named_cell(name, item) for name, item in zip(names, row, strict=True)] for row in rows]
+    cells = [[*columns], *texts] if columns else texts
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
@@ -114,5 +130,5 @@ def map_lines(value: dict[Any, Any]) -> list[str]:
         if isinstance(item, dict | list | tuple) and item:
             found += [title, *(f"  {line}" for line in lines(item))]
         else:
-            found.append(f"{title:<{width}}  {cell(item) if not isinstance(item, dict | list | tuple) else '(empty)'}")
+            found.append(f"{title:<{width}}  {named_cell(name, item) if not is_nested(item) else '(empty)'}")
     return found

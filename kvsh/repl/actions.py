@@ -5,6 +5,7 @@ import os
 import time
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from kvd.commands import Command
 from kvd.commands.keys import Count
 from kvd.errors import KvdError, Refused, Unreachable
 from kvsh.grammar import gather, shell
-from kvsh.grammar.aliases import expanded
+from kvsh.grammar.aliases import expand
 from kvsh.grammar.gather import Gathering
 from kvsh.grammar.line import Line, Sink, taken_apart
 from kvsh.grammar.parse import command_of
@@ -29,7 +30,7 @@ from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
 from kvsh.script.actions import format_of
 from kvsh.script.help import help_text
-from kvsh.script.looks import painted_lines
+from kvsh.script.looks import change_text, paint_lines
 from kvsh.script.outcome import WELL, sentence, typed_as
 from kvsh.script.settings import Settings
 from kvsh.words import is_comment
@@ -75,6 +76,9 @@ class Front(Protocol):
 
     async def write_above(self, text: str) -> None:
         """Write above the prompt."""
+
+    async def require_daemon(self) -> None:
+        """Return if a daemon answers; raises KvdError, soon if none is there."""
 
     async def is_agreed(self, question: str) -> bool:
         """Ask."""
@@ -126,7 +130,7 @@ class Actions:
 
     def read(self, line: bytes) -> tuple[Line, Command]:
         """Return what a line says, and its command; raises Mistake."""
-        said = taken_apart(expanded(line, self.front.settings.aliases))
+        said = taken_apart(expand(line, self.front.settings.aliases))
         return said, command_of(said.words)
 
     async def run_command(self, command: Command, sink: Sink | None) -> None:
@@ -148,6 +152,9 @@ class Actions:
         """Send a command and put its result where the line says; return whether it was agreed to. Raises as above."""
         if not await self.is_agreed(command):
             return False
+        if not self.front.is_connected:
+            with typed_as(command.command_name(), "PING"):
+                await self.front.require_daemon()
         started = time.monotonic()
         result = (await self.front.client.answer(command)).result
         took = time.monotonic() - started
@@ -164,7 +171,7 @@ class Actions:
     def pieces(self, command: Command, result: Any) -> Iterator[bytes]:
         """Return a result for the screen; a pretty one has colours."""
         if self.front.form == "pretty" and self.front.settings.color:
-            return iter([painted_lines(pretty_lines(command, result))])
+            return iter([paint_lines(pretty_lines(command, result))])
         return safe_pieces(self.front.form, command, result)
 
     async def is_agreed(self, command: Command) -> bool:
@@ -221,8 +228,7 @@ class Actions:
 
     async def repeat(self, command: shell.Every, said: Line) -> None:
         """Run a command at intervals until Ctrl-C, or as often as the line says; raises as `run_command` does."""
-        if self.front.gathering is not None:
-            raise Mistake("EVERY within BEGIN: COMMIT or DISCARD first")
+        gather.refuse_within(self.front, command)
         self.front.is_paging = False
         try:
             for number in count(1):
@@ -246,7 +252,9 @@ class Actions:
     async def watch(self, command: shell.Watch) -> None:
         """Begin to show changes; an earlier watch ends."""
         await self.unwatch()
-        watcher = Watcher(self.front.client, command, self.front.write_above, self.front.redraw)
+        front = self.front
+        line_of = partial(change_text, color=front.settings.color)
+        watcher = Watcher(front.client, command, front.write_above, front.redraw, line_of)
         try:
             with typed_as("WATCH", "CHANGES"):
                 self.front.write(await watcher.start() + "\n")
@@ -269,8 +277,7 @@ class Actions:
 
     async def source(self, command: shell.Source) -> None:
         """Run a file; raises Mistake, AlreadyTold."""
-        if self.front.gathering is not None:
-            raise Mistake("SOURCE within BEGIN: COMMIT or DISCARD first")
+        gather.refuse_within(self.front, command)
         source = Source(self.front.settings, self.front.form)
         try:
             code = await source.run(os.fsdecode(command.file))

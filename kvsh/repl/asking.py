@@ -1,4 +1,4 @@
-"""What a person confirms before it is done: the end of many keys, with their count. Nobody else is asked."""
+"""Questions before many keys end, with their count. Only the prompts ask."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ CLEARED_UNASKED_MAX = 9
 
 
 class Losses(NamedTuple):
-    """The keys that a command ends: those of prefixes, whose count the daemon knows, and those that it names."""
+    """The keys that a command ends: those of prefixes, which the daemon counts, and those that it names."""
 
     prefixes: Sequence[ClearPrefix]
     named: int

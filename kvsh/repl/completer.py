@@ -33,7 +33,7 @@ OPEN_KINDS, OPEN_ENDS = ("key", "prefix", "file"), (b":", b"/")
 
 
 class LiveKeys:
-    """What the daemon has that fits a word, as of at most two seconds ago."""
+    """Looks up what fits a word in the daemon, and remembers it for two seconds."""
 
     def __init__(self, client: AsyncClient) -> None:
         self.client = client
@@ -41,13 +41,13 @@ class LiveKeys:
 
     async def beginning(self, prefix: bytes) -> list[bytes]:
         """Return the first keys that begin with a prefix, else those that resemble it."""
-        return await self.remembered(prefix, lambda: self.fitting(prefix))
+        return await self.recall(prefix, lambda: self.find(prefix))
 
     async def names(self, kind: str | None) -> list[bytes]:
         """Return the sections of INFO or the options of CONFIG."""
-        return await self.remembered(kind, lambda: self.names_in(NAMED[kind]))
+        return await self.recall(kind, lambda: self.names_in(NAMED[kind]))
 
-    async def remembered(self, name: bytes | str | None, look: Callable[[], Awaitable[list[bytes]]]) -> list[bytes]:
+    async def recall(self, name: bytes | str | None, look: Callable[[], Awaitable[list[bytes]]]) -> list[bytes]:
         """Return what a look gives, or gave a moment ago; nothing when the daemon does not answer in time."""
         now = time.monotonic()
         asked_at, found = self.cache.get(name, (-CACHE_S, []))
@@ -62,7 +62,7 @@ class LiveKeys:
         self.cache[name] = (now, found)
         return found
 
-    async def fitting(self, prefix: bytes) -> list[bytes]:
+    async def find(self, prefix: bytes) -> list[bytes]:
         """Return the keys that fit a prefix; raises KvdError."""
         return await self.scan(prefix, KEYS_OFFERED) or (
             await similar(self.scan, prefix, KEYS_OFFERED) if prefix else []

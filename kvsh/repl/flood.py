@@ -1,6 +1,7 @@
 """How many changes a person is shown: a burst whole, a flood as a few lines a second. Pure: time is an argument."""
 
 from collections import deque
+from collections.abc import Callable
 
 from kvd.commands.entry import Change
 from kvsh.render.changes import change_line
@@ -33,9 +34,10 @@ class Allowance:
 
 
 class Backlog:
-    """Changes that wait to be shown: the last ones, and how many there are in all."""
+    """Changes that wait to be shown: the last ones, and how many there are in all. `line_of` makes a line of one."""
 
-    def __init__(self) -> None:
+    def __init__(self, line_of: Callable[[Change], str] = change_line) -> None:
+        self.line_of = line_of
         self.last: deque[Change] = deque(maxlen=LINES_AT_ONCE_MAX)
         self.count = 0
 
@@ -50,7 +52,7 @@ class Backlog:
         hidden = self.count - len(shown)
         self.last.clear()
         self.count = 0
-        return [*([left_out(hidden)] if hidden else []), *map(change_line, shown)]
+        return [*([left_out(hidden)] if hidden else []), *map(self.line_of, shown)]
 
 
 def left_out(count: int) -> str:

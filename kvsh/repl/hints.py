@@ -7,7 +7,7 @@ from prompt_toolkit.layout.controls import BufferControl
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.utils import get_cwidth
 
-from kvsh.grammar.aliases import Aliases, expanded
+from kvsh.grammar.aliases import Aliases, expand
 from kvsh.grammar.block import last_statement
 from kvsh.grammar.hints import hint
 from kvsh.grammar.line import without_count
@@ -42,7 +42,7 @@ def hint_behind(control: BufferControl, aliases: Aliases) -> str:
 
 def hint_for(text: str, aliases: Aliases) -> str:
     """Return the hint behind a text: that of its last statement."""
-    return hint(without_count(expanded(last_statement(as_bytes(text)), aliases)))
+    return hint(without_count(expand(last_statement(as_bytes(text)), aliases)))
 
 
 def has_suggestion(buffer: Buffer) -> bool:

@@ -13,7 +13,7 @@ from kvd.commands import Command
 from kvd.commands.keys import Count
 from kvd.errors import ClientError, KvdError, Unreachable
 from kvsh.grammar import shell
-from kvsh.grammar.aliases import NO_ALIASES, expanded
+from kvsh.grammar.aliases import NO_ALIASES, expand
 from kvsh.grammar.block import is_open
 from kvsh.repl.asking import losses
 from kvsh.script.actions import Stop
@@ -49,7 +49,7 @@ class Talk(Script):
 
     def run_text(self, text: bytes) -> None:
         """Run what was typed; raises Stop."""
-        self.take(Where("", 0, expanded(text, self.aliases)))
+        self.take(Where("", 0, expand(text, self.aliases)))
         self.drain()
 
     def send(self, command: Command, where: Where) -> None:

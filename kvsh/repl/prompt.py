@@ -263,6 +263,10 @@ class Shell:
         except EOFError:
             return at_end
 
+    async def require_daemon(self) -> None:
+        """Return if a daemon answers; raises KvdError, after a third of a second if none is there."""
+        await self.lookup.run(Ping())
+
     async def check_state(self) -> None:
         """Keep the prompt's word on the connection true."""
         while True:

@@ -27,7 +27,7 @@ async def similar(scan: Scan, typed: bytes, limit: int) -> list[bytes]:
     if len(as_text(typed)) < LOOSE_CHARACTERS_MIN:
         return []
     near = [key for head in heads for key in await scan(head, LOOSE_KEYS_MAX)]
-    return holding(near, as_text(typed)) or holding(await scan(b"", LOOSE_KEYS_MAX), as_text(typed))
+    return find_loosely(near, as_text(typed)) or find_loosely(await scan(b"", LOOSE_KEYS_MAX), as_text(typed))
 
 
 async def other_cases(scan: Scan, typed: str) -> tuple[list[bytes], bool]:
@@ -48,7 +48,7 @@ def cases(character: str) -> list[str]:
     return list(dict.fromkeys([character, character.lower(), character.upper()]))
 
 
-def holding(keys: Iterable[bytes], typed: str) -> list[bytes]:
+def find_loosely(keys: Iterable[bytes], typed: str) -> list[bytes]:
     """Return the keys that hold the characters of a text in their order, in any case; the closest come first."""
     pattern = re.compile(".*?".join(map(re.escape, typed)), re.IGNORECASE | re.DOTALL)
     found = [(match, key) for key in keys if (match := pattern.search(as_text(key)))]

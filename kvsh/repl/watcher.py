@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 from kvd.client.aio import AsyncClient
 from kvd.client.async_watch import AsyncWatch
+from kvd.commands.entry import Change
 from kvd.errors import KvdError
 from kvsh.grammar.shell import Watch
-from kvsh.render.changes import resume_text
+from kvsh.render.changes import change_line, resume_text
 from kvsh.repl.flood import Allowance, Backlog
 from kvsh.repl.interrupts import made
 from kvsh.words import printed
@@ -21,12 +22,19 @@ Write = Callable[[str], Awaitable[None]]
 class Watcher:
     """One WATCH. `write` puts whole lines above the prompt; it may take long, while a program has the terminal."""
 
-    def __init__(self, client: AsyncClient, command: Watch, write: Write, watch_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: AsyncClient,
+        command: Watch,
+        write: Write,
+        watch_changed: Callable[[], None],
+        line_of: Callable[[Change], str] = change_line,
+    ) -> None:
         self.prefixes = command.prefixes or []
         self.names = " ".join(printed(prefix) if prefix else "all keys" for prefix in self.prefixes) or "all keys"
         self.write = write
         self.watch_changed = watch_changed
-        self.backlog = Backlog()
+        self.backlog = Backlog(line_of)
         self.allowance = Allowance(time.monotonic())
         self.news: list[str] = []
         self.state = ""

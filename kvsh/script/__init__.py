@@ -10,6 +10,8 @@ bulk.py      many SET lines as one MULTISET
 sender.py    commands and outcomes in order
 actions.py   what the words of the shell do
 help.py      what HELP says
+topics.py    the pages of HELP that explain no command
+looks.py     colours, and the time of day of a change
 reach.py     whether a daemon is there
 engine.py    the script itself
 """

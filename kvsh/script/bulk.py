@@ -17,7 +17,7 @@ from kvd.commands.values import MultiSet, Set
 from kvd.errors import UNKNOWN, ClientError
 from kvd.limits import KEY_BYTES_MAX, MIB
 from kvsh.script.lines import Run, Where
-from kvsh.script.outcome import as_typed, renamed
+from kvsh.script.outcome import as_typed, rename_command
 
 Pair = tuple[bytes, bytes]
 
@@ -109,7 +109,7 @@ def is_bare(lines: Sequence[bytes]) -> bool:
 def told_of_set(outcome: Outcome) -> Outcome:
     """Return an outcome as a SET has it: a failure names the command of the line."""
     if isinstance(outcome, ClientError):
-        return type(outcome)(renamed(outcome.message, "MULTISET", "SET"), where=outcome.where)
+        return type(outcome)(rename_command(outcome.message, "MULTISET", "SET"), where=outcome.where)
     return as_typed(outcome, "MULTISET", "SET") if isinstance(outcome, Error) else outcome
 
 

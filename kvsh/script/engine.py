@@ -41,6 +41,8 @@ from kvsh.words import is_comment, shown
 CHUNK_BYTES = 64 * 1024
 LINE_SHOWN_BYTES = 200
 DRAIN_S = 1.0
+NAME_BYTES = 40
+NO_SCRIPT = "this is binary data and no script (a script is UTF-8): `kvsh set KEY -x <FILE` stores a file"
 
 
 class Script:
@@ -138,7 +140,14 @@ class Script:
                 self.run_command(parse(where.line), where)
             except Mistake as mistake:
                 self.drain()
+                self.check_script(where)
                 self.fail(mistake, where)
+
+    def check_script(self, where: Where) -> None:
+        """Fail, and raise Stop, where a file begins with binary data: a line of an image may happen to be a command."""
+        if self.failures == self.count - 1 and is_binary(where.line):
+            self.fail(Mistake(NO_SCRIPT), where._replace(line=b""))
+            raise Stop
 
     def run_command(self, command: Command, where: Where) -> None:
         """Send a command, gather it, or do what a word of the shell says; raises Mistake, Stop."""
@@ -234,6 +243,12 @@ class Script:
             self.drain()
             self.gathering = None
             self.fail(Mistake("this BEGIN has no COMMIT: what it gathered is discarded"), self.begun)
+
+
+def is_binary(line: bytes) -> bool:
+    """Return whether the word that begins a line is no text."""
+    name = line.lstrip()[:NAME_BYTES].split(None, 1)[0]
+    return not name.decode(errors="surrogateescape").isprintable()
 
 
 def size_of(fd: int) -> int | None:

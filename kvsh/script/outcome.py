@@ -19,7 +19,7 @@ from kvsh.words import shown
 WELL, ABSENT, USAGE, UNREACHED, REFUSED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 BROKEN_IO = 74
 LOCAL = ".data"  # where `make run` keeps its data
-# What to do for a reason of the client's.
+# The advice for each reason that the client gives.
 REMEDIES = {
     "the name is not found": "check the spelling of the host in --url",
     "it ends the handshake": "commands go to the endpoint of --listen: check the port in --url",
@@ -53,10 +53,10 @@ def failure_of(error: Error) -> Refused:
 
 def as_typed(error: Error, sent: str, typed: str) -> Error:
     """Return an ERROR reply that names the command which was typed, where another was sent for it."""
-    return Error(error.code, renamed(error.message, sent, typed), error.details)
+    return Error(error.code, rename_command(error.message, sent, typed), error.details)
 
 
-def renamed(message: str, sent: str, typed: str) -> str:
+def rename_command(message: str, sent: str, typed: str) -> str:
     """Return a message with a command's name in the place of another's; keys that it quotes stay as they are."""
     return re.sub(rf"(^|, and | may not ){sent}(?=[: ])", rf"\1{typed}", message, count=1)
 
@@ -68,7 +68,7 @@ def typed_as(typed: str, sent: str) -> Iterator[None]:
         yield
     except (Refused, ClientError) as failure:
         where = failure.where if isinstance(failure, ClientError) else ""
-        failure.message = renamed(failure.message, sent, typed)
+        failure.message = rename_command(failure.message, sent, typed)
         failure.args = (failure.message + where,)
         raise
 

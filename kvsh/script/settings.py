@@ -29,6 +29,7 @@ class Settings(NamedTuple):
     aliases: Mapping[bytes, bytes] = {}  # nobody writes into it
     startup: tuple[str, ...] = ()
     vi: bool = False
+    hook: str | None = None
     repeat: int | None = None
     interval: float | None = None
     keys: Any = None

@@ -13,8 +13,8 @@ Ctrl-C          clear the line, or return from a command that runs
 Ctrl-D          leave (on an empty line)
 F1              help on the command being typed, else this page
 Ctrl-X Ctrl-E   edit the line in your editor (with --vi: Esc, then v)
-Ctrl-A, Ctrl-E  go to the begin, the end of the line
-Alt-B, Alt-F    go a word back, a word on
+Ctrl-A, Ctrl-E  go to the beginning, the end of the line
+Alt-B, Alt-F    go a word back, a word forward
 Ctrl-W, Ctrl-U  delete the word, the line before the cursor
 Ctrl-K, Ctrl-Y  delete what follows the cursor; put back what was deleted
 Ctrl-L          clear the screen

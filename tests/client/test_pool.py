@@ -374,13 +374,10 @@ def test_a_connection_that_ended_while_idle_is_replaced_without_a_word(fake, kv_
     assert kv_fake.incr("n") == 2
 
 
-def test_all_addresses_of_a_name_are_tried_and_all_endpoints(fake):
-    port = fake.endpoint.rpartition(":")[2]
-    with Client(f"tcp://localhost:{port}") as kv:  # ::1 comes first where there is IPv6
-        assert kv.incr("n") == 1
+def test_all_endpoints_are_tried(fake):
     dead = dead_endpoint()
     with Client(f"{dead},{fake.endpoint}") as kv:
-        assert kv.incr("n") == 2
+        assert kv.incr("n") == 1
         assert kv.endpoint == fake.endpoint
     with Client([dead, dead_endpoint()], timeout=0.2) as kv, pytest.raises(Unreachable) as caught:
         kv.incr("n")

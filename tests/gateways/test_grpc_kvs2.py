@@ -181,6 +181,31 @@ def test_health_of_what_is_not_there(rpcs):
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize(
+    ("symbol", "file"),
+    [
+        ("kvd.v1.Kvd", "kvd_v1.proto"),
+        ("kvd.v1.Kvd.Get", "kvd_v1.proto"),
+        ("kvd.v1.Kvd.Watch", "kvd_v1.proto"),
+        ("kvd.v1.SetRequest", "kvd_v1.proto"),
+        ("kvd.v1.SetRequest.key", "kvd_v1.proto"),
+        ("kvs2.Kvs2.MultiGet", "kvs2.proto"),
+        ("kvs2.ReadStatus", "kvs2.proto"),
+        ("grpc.health.v1.Health.Check", "grpc_health/v1/health.proto"),
+    ],
+)
+def test_reflection_describes_a_service_one_method_and_a_message(rpcs, symbol, file):
+    """As `grpcurl describe` asks."""
+    database = ProtoReflectionDescriptorDatabase(rpcs.channel)
+    assert database.FindFileContainingSymbol(symbol).name.endswith(file.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("symbol", ["kvd.v1.Kvd.None", "kvd.v1.None", "kvd.v1.SetRequest.none", "None", ""])
+def test_reflection_knows_no_other_names(rpcs, symbol):
+    with pytest.raises(KeyError):
+        ProtoReflectionDescriptorDatabase(rpcs.channel).FindFileContainingSymbol(symbol)
+
+
 def test_reflection_shows_all_that_is_served(rpcs):
     database = ProtoReflectionDescriptorDatabase(rpcs.channel)
     assert set(database.get_services()) == {

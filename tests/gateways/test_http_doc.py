@@ -66,6 +66,34 @@ def typed(line, place, address):
     return done.stdout.replace(address, HERE)
 
 
+def scripts():
+    """Return the blocks of JavaScript."""
+    return re.findall(r"```js\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def has_event_source():
+    """Return whether Node has what browsers have: since 20.18, by an option."""
+    command = ["node", "--experimental-eventsource", "-e", "new EventSource('http://127.0.0.1:1').close()"]
+    return (
+        shutil.which("node") is not None and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not has_event_source(), reason="node, from 20.18 on, is not installed")
+def test_the_script_for_browsers_hears_all_kinds(daemon, make_gateway):
+    (script,) = [each for each in scripts() if "EventSource" in each]
+    address = make_gateway("http", daemon.commands).address
+    end = "events.addEventListener('expired', () => events.close());"
+    with daemon.client() as kv:
+        kv.set("user:1", "x")
+        kv.clear("user:1")
+        kv.set("user:2", "x", ttl=0.001)
+        command = ["node", "--no-warnings", "--experimental-eventsource", "-e", script.replace(HERE, address) + end]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["1 set user:1", "2 clear user:1", "3 set user:2", "4 expired user:2"]
+    assert done.stderr == ""
+
+
 def test_all_that_is_typed_prints_what_is_told(make_daemon, make_gateway, tmp_path):
     daemon = make_daemon().start()
     chapters = sessions()

@@ -81,6 +81,11 @@ def test_pieces_of_anything_are_the_same_json(value):
     assert json.loads(b"".join(pieces_of(value))) == to_json(value)
 
 
+def test_small_pieces_are_put_together():
+    assert [*gathered(iter([b"a", b"b", b"x" * PIECE_BYTES, b"c"]))] == [b"ab" + b"x" * PIECE_BYTES, b"c"]
+    assert [*gathered(iter([b"x" * PIECE_BYTES]))] == [b"x" * PIECE_BYTES]
+
+
 def test_a_result_is_weighed_as_far_as_needed():
     assert weight([b"x" * 100] * 10, 1_000) >= 1_000
     assert weight(7, 1_000) < 100

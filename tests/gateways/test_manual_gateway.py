@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import click
@@ -86,6 +87,25 @@ def test_each_path_is_told_with_its_methods_and_no_other():
     told = {(method, row[2]) for row in found for method in row[1].split()}
     known = {(method, path_of(route)) for route in ROUTES for method in methods_of(route)}
     assert told == known | {("GET", "/ui")}
+
+
+ANCESTORS = {3000: "http", 23333: "http", 8000: "http", 6555: "tcp", 50051: "grpc"}
+
+
+def test_each_ancestor_is_told_with_its_port_and_a_command_that_serves_it():
+    rows = unescaped(literals(section(PAGE, "COMING FROM ANOTHER STORE"))[0]).splitlines()
+    found = [re.fullmatch(r"(\S.*?) +(\d+) +kvd gateway (\w+) --listen 127\.0\.0\.1:(\d+)", row) for row in rows]
+    assert {int(row[2]): row[3] for row in found} == ANCESTORS
+    assert all(row[2] == row[4] for row in found)
+
+
+def test_one_http_gateway_serves_several_ports(daemon, make_gateway):
+    gateway = make_gateway("http", daemon.commands, "--listen", "127.0.0.1:0")
+    places = re.search(r'event=gateway_ready at="([^"]+)"', gateway.log.read_text())[1].split()
+    for place in places:
+        with urllib.request.urlopen(f"{place}/livez") as answer:
+            assert answer.status == 200
+    assert len(places) == 2
 
 
 def path_of(route):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvsh.grammar.aliases import aliases_of, expanded, wrong_alias
+from kvsh.grammar.aliases import aliases_of, expand, wrong_alias
 from kvsh.grammar.places import Choice, place
 
 ALIASES = aliases_of({"users": "SCAN user:", "Last": "GET 'last one'"})
@@ -21,8 +21,8 @@ ALIASES = aliases_of({"users": "SCAN user:", "Last": "GET 'last one'"})
     ],
 )
 def test_the_first_word_is_replaced(line, expected):
-    assert expanded(line, ALIASES) == expected
-    assert expanded(line, {}) == line
+    assert expand(line, ALIASES) == expected
+    assert expand(line, {}) == line
 
 
 @pytest.mark.parametrize(

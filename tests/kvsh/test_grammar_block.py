@@ -65,7 +65,15 @@ def rehearse(*lines, gathering=None):
 
 def test_a_block_keeps_to_the_rules_of_transactions():
     rehearse(b"get a", b"begin", b"set a 1", b"format", b"commit", b"ping", b"begin", b"discard")
-    for wrong in ([b"commit"], [b"begin", b"commit"], [b"begin", b"begin"], [b"begin", b"ping"], [b"discard"]):
+    for wrong in (
+        [b"commit"],
+        [b"begin", b"commit"],
+        [b"begin", b"begin"],
+        [b"begin", b"ping"],
+        [b"discard"],
+        [b"begin", b"source x"],
+        [b"begin", b"every 1 ping"],
+    ):
         with pytest.raises(Mistake):
             rehearse(*wrong)
 

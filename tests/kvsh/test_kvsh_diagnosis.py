@@ -1,4 +1,4 @@
-"""What is said when no daemon answers, when a word is wrong, and when Ctrl-C ends a command: the cause and a remedy."""
+"""Errors name the cause and a remedy: no daemon answers, a word is wrong, Ctrl-C ends a write."""
 
 import os
 import select

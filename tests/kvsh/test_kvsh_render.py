@@ -27,6 +27,11 @@ from kvsh.words import split
 
 ENTRY = {"revision": 7, "created": 3, "expires": None, "size": 9}
 ROWS = [[b"a", b"1", 3, None], [b"long key", b"22", 14, 1763700000000]]
+TABLE = """\
+1)    key         value  revision  expires
+   1) "a"         "1"    3         (nil)
+   2) "long key"  "22"   14        2025-11-21 04:40:00.000 UTC
+2) (nil)"""
 FULL = Transaction([], [Set(b"k", b"v"), Get(b"k"), Incr(b"n"), Take(b"x")])
 
 
@@ -52,7 +57,7 @@ FULL = Transaction([], [Set(b"k", b"v"), Get(b"k"), Incr(b"n"), Take(b"x")])
         (
             Scan(values=True),
             [ROWS, None],
-            '1) 1) "a"         "1"   3   (nil)\n   2) "long key"  "22"  14  1763700000000\n2) (nil)',
+            TABLE,
         ),
         (EntryOf(b"k"), ENTRY, "revision  7\ncreated   3\nexpires   (nil)\nsize      9"),
         (

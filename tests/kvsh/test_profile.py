@@ -94,11 +94,11 @@ def test_all_that_is_wrong_is_told_with_its_line(configured):
         ('[aliases]\nok = "PING"\nx = 3', "config.toml:3: an alias is a text in quotes"),
         (
             '[aliases]\nx = "GTE"',
-            'config.toml:2: an alias stands for the begin of a command: there is no command "GTE"',
+            'config.toml:2: an alias stands for the beginning of a command: there is no command "GTE"',
         ),
         (
             '[aliases]\nx = "get \'a"',
-            "config.toml:2: an alias stands for the begin of a command: this quote is not closed",
+            "config.toml:2: an alias stands for the beginning of a command: this quote is not closed",
         ),
         ('[profiles.p.aliases]\nget = "PING"', "config.toml:2: GET is a command, so it cannot be an alias"),
         ('[aliases]\n"a b" = "PING"', "config.toml:2: an alias is one word without quotes that begins with a letter"),
@@ -193,7 +193,7 @@ def test_a_profile_that_is_not_there_is_an_error(configured, kvsh, tmp_path):
         ("KVSH_PROGRESS", "x", "Invalid value for KVSH_PROGRESS: 'x' is not a valid boolean"),
         ("KVSH_VI", "x", "Invalid value for KVSH_VI: 'x' is not a valid boolean"),
         ("KVSH_NO_COLOR", "x", "Invalid value for KVSH_NO_COLOR: 'x' is not a valid boolean"),
-        ("KVSH_URL", "x", "'x' is not an endpoint: it has to be tcp://HOST:PORT or ipc://PATH (KVSH_URL)"),
+        ("KVSH_URL", "x", "(did you mean tcp://x:7411?) (KVSH_URL)"),
         ("KVSH_KEY", "x", "KVSH_KEY needs KVSH_SERVER_KEY beside it"),
         ("KVSH_PROFILE", "x", "there is no profile 'x'"),
     ],

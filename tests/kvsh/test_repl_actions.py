@@ -50,6 +50,7 @@ class FakeFront(SimpleNamespace):
             form="terminal",
             always_timed=False,
             is_connected=True,
+            is_down=False,
             is_left=False,
             is_paging=True,
             gathering=None,
@@ -78,6 +79,10 @@ class FakeFront(SimpleNamespace):
 
     async def write_above(self, text):
         self.told.append(text)
+
+    async def require_daemon(self):
+        if self.is_down:
+            raise Unreachable("PING: no daemon answers")
 
     async def is_agreed(self, question):
         self.told.append(question)
@@ -244,3 +249,11 @@ def test_the_daemon_is_asked_how_many_keys_would_end():
 
 def test_numbers_of_things():
     assert [numbered(count, "line") for count in (0, 1, 2)] == ["0 lines", "1 line", "2 lines"]
+
+
+def test_where_no_daemon_was_a_command_does_not_wait_for_one():
+    front = FakeFront(is_connected=False, is_down=True)
+    assert run(front, "get k", "begin", "set a 1", "commit") == [False, True, True, False]
+    assert front.client.ran == []
+    assert front.told[0].startswith("(error) GET: no daemon answers")
+    assert front.told[-1] == "still gathered: COMMIT again or DISCARD"

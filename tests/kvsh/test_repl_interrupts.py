@@ -105,8 +105,7 @@ def test_in_a_program_it_is_the_programs(shell, kv):
 
 
 def test_a_program_that_spoils_the_terminal_does_not_take_it_away(shell, kv):
-    shell.runs("ping | stty -isig < /dev/tty")
-    shell.prompts()
+    say(shell, "ping | stty -isig < /dev/tty")
     shell.runs(waiting(kv))
     shell.type("\x03")
     shell.shows("(interrupted")

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import subprocess
 
 import pytest
@@ -109,6 +110,7 @@ class Redirected:
 
     def shows(self, text):
         while text not in self.seen:
+            assert select.select([self.fd], [], [], 30)[0], f"{text!r} never came, but {self.seen!r}"
             self.seen += os.read(self.fd, 65536)
         self.seen = self.seen.partition(text)[2]
 

@@ -27,7 +27,7 @@ def flood(kv, count):
 def told_of(shell):
     """Return how many changes were shown, and how many were said not to be."""
     hidden = [int(count) for count in re.findall(rb"\.\.\. (\d+) changes? not shown", shell.seen)]
-    return len(re.findall(rb"\d+  SET k\d+ ", shell.seen)), sum(hidden)
+    return len(re.findall(rb"\d+  (?:\x1b\[32m)?SET(?:\x1b\[0m)? k\d+ ", shell.seen)), sum(hidden)
 
 
 def test_changes_appear_above_a_half_typed_line(shell, kv):
@@ -41,6 +41,8 @@ def test_changes_appear_above_a_half_typed_line(shell, kv):
     shell.shows("CLEAR user:1")
     lines = shell.until(lambda lines: lines[-1].startswith('watching "user:" "a b" · revision'), "the toolbar")
     assert any('SET user:1 "Ada"' in line for line in lines)
+    assert any(re.match(r"\d\d:\d\d:\d\d  *\d+  SET user:1", line) for line in lines)
+    assert (shell.color_of("SET user:1"), shell.color_of("CLEAR user:1")) == ("green", "red")
     assert not any("other" in line for line in lines)
     assert any(line.startswith("data0> set half ty") for line in lines[-2:])
     shell.type("ped\r")
@@ -94,7 +96,7 @@ def test_the_line_and_the_watch_outlive_a_change_of_size(watching, kv):
     for rows, columns in [(12, 20), (30, 100), (24, 80)]:
         watching.resize(rows, columns)
         kv.set(f"at{columns}", "x")
-        watching.until(lambda _, columns=columns: f'SET at{columns} "x"'.encode() in watching.seen)
+        watching.until(lambda _, columns=columns: f' at{columns} "x"'.encode() in watching.seen)
     watching.settle()
     watching.type('er"\r')
     watching.shows("OK")

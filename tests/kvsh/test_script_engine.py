@@ -8,6 +8,10 @@ import subprocess
 import pytest
 from support.kvsh_cases import KVSH
 
+from kvsh.grammar import vocabulary
+from kvsh.grammar.parse import parse
+from kvsh.grammar.vocabulary import Mistake
+
 MIXED = b"""\xef\xbb\xbf# a comment
 set city Ahmedabad\r
 
@@ -86,7 +90,7 @@ def test_with_e_nothing_after_a_failing_line_runs(kvsh, kv):
         (b"commit\n", 2, b"", "there is no BEGIN before this"),
         (b"discard\n", 2, b"", "there is no BEGIN before this"),
         (b"begin if a 5\nset a 1\ncommit\n", 5, b"", "CONFLICT: condition 0: the key does not exist"),
-        (b"watch\n", 2, b"", "WATCH works at the prompt only"),
+        (b"watch\n", 2, b"", "WATCH works at the prompt, and as `kvsh watch`"),
         (b"source /none\n", 2, b"", "cannot read /none: No such file or directory"),
         (b"source /tmp\n", 2, b"", "cannot read /tmp: it is a directory"),
         (b"begin\nset a 1\ndiscard\nget a\nquit\nbogus\n", 0, b"\n", ""),
@@ -194,3 +198,35 @@ def test_progress_tells_how_far_it_is_and_leaves_nothing(kvsh, tmp_path):
     assert "/s  0 errors" in told[1]
     assert messages.endswith("kvsh: 1 of 30001 commands failed (first at line 30001)\n")
     assert kvsh("-f", str(tmp_path / "s.kv"))[2].count("\r") == 0
+
+
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\nset image 1\n" + b"\xff\n" * 1000
+PDF = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\nset image 1\n"
+
+
+@pytest.mark.parametrize(
+    "data", [PNG, b"\x7fELF\x02\x01\x01\0\0'\nset image 1\n", "set a 1\nset b 2\n".encode("utf-16"), PDF]
+)
+def test_a_file_that_is_no_script_is_told_once_and_none_of_its_lines_is_run(kvsh, kv, data):
+    code, out, messages = kvsh(stdin=data)
+    assert (code, out) == (2, b"")
+    assert "this is binary data and no script (a script is UTF-8): `kvsh set KEY -x <FILE` stores a file" in messages
+    assert messages.count("\n") <= 5
+    assert list(kv.scan()) == []
+
+
+def test_a_script_may_hold_any_bytes_and_mistakes(kvsh, kv):
+    code, out, _ = kvsh(stdin=b"SET a \xff\0\nGETT \xff\n\x89PNG\nGET a\n")
+    assert (code, out) == (2, b"OK\n\xff\0\n")
+    assert kvsh(stdin=b"GETT \xff\nSET a 1\n")[:2] == (2, b"OK\n")
+
+
+def test_a_long_word_is_not_compared_with_the_names(monkeypatch):
+    """To compare 100 MB with the names of commands takes 40 s."""
+    compared = []
+    monkeypatch.setattr(vocabulary, "get_close_matches", lambda word, *_, **__: compared.append(word) or [])
+    for line in (b"a" * 100_000, b"ping a " + b"b" * 100_000, b"set k v " + b"n" * 100_000, b"sett"):
+        with pytest.raises(Mistake) as raised:
+            parse(line)
+        assert len(raised.value.message) < 200
+    assert compared == ["SETT"]

@@ -34,11 +34,15 @@ def interrupted_at(module, environment, *arguments, **how):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize(
-    "module", ["kvsh.cli.app", "click", "kvd.commands", "kvsh.grammar.walk", "kvsh.cli.oneshot", "kvsh.script.pager"]
-)
+@pytest.mark.parametrize("module", ["kvsh.cli.app", "click", "kvd.commands", "kvsh.grammar.walk", "kvsh.cli.oneshot"])
 def test_ctrl_c_while_modules_are_loaded_is_quiet(kv, environment, module):
     assert interrupted_at(module, environment, "set", "k", "v")[::2] == (130, b"")
+
+
+def test_so_it_is_while_the_configuration_is_read(kv, environment, tmp_path):
+    (tmp_path / "config" / "kvsh").mkdir(parents=True)
+    (tmp_path / "config" / "kvsh" / "config.toml").write_text("timeout = 5\n")
+    assert interrupted_at("tomllib", environment, "ping") == (130, b"", b"")
 
 
 @pytest.mark.parametrize("module", ["kvsh.cli.piped", "kvsh.script.engine"])

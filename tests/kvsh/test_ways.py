@@ -30,6 +30,7 @@ TYPED = {
     "vi": ["--vi"],
     "file": ["-f", "a.kv"],
     "repeat": ["-r", "2"],
+    "hook": ["--exec", "true"],
 }
 SETTINGS = {"url": "ipc:///d", "timeout": "1", "form": "json", "key": "k", "server_key": "s", "local": "d"}
 
@@ -39,7 +40,7 @@ def refusal(way, *arguments):
     with command.make_context("kvsh", [*arguments, *WAYS[way]]) as context:
         options = dict(context.params)
         try:
-            ways.check(context, way, ways.given_by_flag(context), options)
+            ways.check(context, way, ways.flag_names(context), options)
         except click.UsageError as error:
             return error.message
         return None
@@ -93,6 +94,12 @@ def test_what_turns_off_what_is_not_there_is_no_mistake(way, typed):
         (("-0", "watch"), "-0 has no effect on WATCH: leave it out"),
         (("-0", "--stat"), "-0 belongs to a list: a command, a script or --scan, and this is --stat"),
         (("--bigkeys", "-0"), "-0 belongs to a list: a command, a script or --scan, and this is --bigkeys"),
+        (("--exec", "true", "get", "k"), "--exec belongs to WATCH, and this is GET"),
+        (("--exec", "true", "help"), "--exec belongs to WATCH, and this is HELP"),
+        (("--exec", "true", "--json", "watch"), "--exec and -0, --raw, --json and the like exclude each other"),
+        (("--format", "json", "watch", "p", "--exec", "true"), "--exec and --format exclude each other"),
+        (("watch", "p", "--exec"), "--exec is the last option of WATCH: one word follows it, a command line in quotes"),
+        (("watch", "p", "--exec", "echo", "a"), "--exec is the last option of WATCH"),
         (("-r", "2", "help"), "-r has no effect on HELP: leave it out"),
     ],
 )

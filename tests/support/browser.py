@@ -15,6 +15,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE_MS = 20_000  # for what is to be seen: other tests run beside
 DESKTOP, PHONE = (1280, 800), (360, 740)
 # Before anything of the page: what the policy forbids is noted, and what a payload of a test does if it is run.
 NOTE = """
@@ -41,6 +42,15 @@ def see(tab, key, text=None):
 def keys(tab):
     """Return the keys that are listed."""
     return tab.locator("#keys .key").all_text_contents()
+
+
+def until(tab, holds):
+    """Wait until something holds that the browser tells of, such as a request."""
+    for _ in range(PATIENCE_MS // 50):
+        if holds():
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError("it did not come to hold")
 
 
 def choose(tab, name, value):
@@ -71,7 +81,7 @@ class Site:
     def tab(self, address: str = "", size: tuple[int, int] = DESKTOP, *, is_followed: bool = True, **context_options):
         """Return a page that is open and follows changes, or asks for a token; without a daemon it does neither."""
         context = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, **context_options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         context.add_init_script(NOTE)
         page = context.new_page()
         page.on("console", self.heard)

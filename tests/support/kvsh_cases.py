@@ -49,7 +49,7 @@ def argument_of(parameter):
 
 def scalar_of(parameter):
     if parameter.scalar is int:
-        return st.integers(min_value=1, max_value=10_000)
+        return st.integers(min_value=1, max_value=1_000)  # the least bound of any
     if parameter.scalar is str:
-        return st.text(max_size=8)
+        return st.text(min_size=1, max_size=8)
     return st.binary(min_size=8, max_size=20) | st.sampled_from([b"limit123", b"KEEPTTL ", b"a b c d e"])

@@ -12,6 +12,7 @@ from kvd.errors import BadConfiguration, InUse
 from kvd.gateways.door import Door
 from kvd.gateways.grpc import health, kvd_v1, kvs2
 from kvd.gateways.grpc.calls import Streams
+from kvd.gateways.grpc.symbols import Symbols
 from kvd.gateways.link import Links
 from kvd.gateways.listen import UNIX, Place, bound, place_of
 from kvd.limits import (
@@ -57,9 +58,8 @@ class Gateway:
         """Begin to listen; return where. Raises InUse."""
         self.server = grpc.aio.server(options=CHANNEL_OPTIONS, maximum_concurrent_rpcs=GRPC_CALLS_MAX)
         self.server.add_generic_rpc_handlers(handlers(self.links, self.streams))
-        reflection.enable_server_reflection(
-            [kvs2.SERVICE, kvd_v1.SERVICE, health.SERVICE, reflection.SERVICE_NAME], self.server
-        )
+        services = [kvs2.SERVICE, kvd_v1.SERVICE, health.SERVICE, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(services, self.server, pool=Symbols())
         for place in self.places:
             self.bound.append(bind(self.server, place, self.credentials))
         await self.server.start()

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from kvd.errors import KvdError, TooLarge
 from kvd.gateways.http.bodies import json_body, query
-from kvd.gateways.http.encoding import encoded
+from kvd.gateways.http.encoding import encoded, run_apart
 from kvd.gateways.http.failures import body_of, encode, result_response
 from kvd.gateways.http.shapes import command_of
 from kvd.gateways.link import Link
@@ -46,7 +46,7 @@ async def results_of(link: Link, found: list[Any]) -> list[bytes]:
 
 async def result_of(link: Link, found: Any) -> dict[str, Any]:
     """Return what a command gives, its bytes as they are. Raises KvdError."""
-    reply = await link.answer(command_of(found))
+    reply = await link.answer(await run_apart(command_of, found))
     return {"revision": reply.revision, "result": reply.result}
 
 

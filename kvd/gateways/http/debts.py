@@ -17,20 +17,29 @@ class Debts:
     """The connections that are owed something: how much at the last look, and since when it is no less."""
 
     def __init__(self) -> None:
-        self.owed: dict[Any, tuple[int, float]] = {}
+        self.owed: dict[Any, tuple[int, int, float]] = {}
 
-    def look(self, transports: list[Any], now: float, shares: Mapping[Any, int] = MappingProxyType({})) -> list[Any]:
+    def look(
+        self,
+        transports: list[Any],
+        now: float,
+        shares: Mapping[Any, int] = MappingProxyType({}),
+        drained: Mapping[Any, int] = MappingProxyType({}),
+    ) -> list[Any]:
         """Return those to end: who has taken nothing for HTTP_SILENT_MS; who is owed most, while all is too much.
 
-        `shares`: what each is owed of changes that several are being sent.
+        `shares`: what each is owed of changes that several are being sent. `drained`: how often each had taken nearly
+        all it was owed, so that it was sent more: then as much may wait as before.
         """
         owed = {each: size for each in transports if (size := each.get_write_buffer_size())}
         before, self.owed = self.owed, {}
         ended = []
         for each, size in owed.items():
-            last, since = before.get(each, (0, now))
-            self.owed[each] = (size, since if last and size >= last else now)
-            if now - self.owed[each][1] >= HTTP_SILENT_MS / 1000:
+            count = drained.get(each, 0)
+            last, last_count, since = before.get(each, (0, 0, now))
+            is_still = last and size >= last and count == last_count
+            self.owed[each] = (size, count, since if is_still else now)
+            if now - self.owed[each][2] >= HTTP_SILENT_MS / 1000:
                 ended.append(each)
         due = {each: size + shares.get(each, 0) for each, size in owed.items() if each not in ended}
         total = sum(due.values())
@@ -49,8 +58,8 @@ async def look_after(state: Any) -> None:
         await asyncio.sleep(LOOK_S)
         connections = [each for each in state.connections if each.transport is not None]
         shares = {each.transport: each.record.share for each in connections if each.record is not None}
-        transports = [each.transport for each in connections]
-        for transport in debts.look(transports, asyncio.get_running_loop().time(), shares):
+        drained = {each.transport: each.drained for each in connections}
+        for transport in debts.look([*drained], asyncio.get_running_loop().time(), shares, drained):
             log.warning(
                 "event=client_ended unsent=%d the client takes too little of its answer", debts.owed[transport][0]
             )

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from kvd.gateways.json_pieces import encode, gathered, pieces_of, to_json, weight
 from kvd.limits import HTTP_LARGE_BYTES
 
+Result = TypeVar("Result")
 # Without a pause the loop waits for Python's lock in each of its turns, up to 5 ms (sys.getswitchinterval()).
 PAUSE_S = 0.0001
 # One: encoding is work for the processor, and a second thread would only take more of it from the loop.
@@ -19,6 +21,13 @@ async def encoded(content: Any) -> bytes:
     if weight(content, HTTP_LARGE_BYTES) < HTTP_LARGE_BYTES:
         return encode(to_json(content))
     return await asyncio.get_running_loop().run_in_executor(_thread, lambda: b"".join(make_pieces(content)))
+
+
+async def run_apart(work: Callable[[Any], Result], content: Any) -> Result:
+    """Do work on what a request brings: where it is large, in the thread."""
+    if weight(content, HTTP_LARGE_BYTES) < HTTP_LARGE_BYTES:
+        return work(content)
+    return await asyncio.get_running_loop().run_in_executor(_thread, work, content)
 
 
 async def encoded_in_pieces(content: Any) -> list[bytes]:

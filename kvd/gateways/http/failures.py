@@ -1,6 +1,7 @@
 """What an error is over HTTP: a status, and a JSON body of code, message, outcome and details."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -59,11 +60,17 @@ STATUS: dict[type[KvdError], int] = {
     ShuttingDown: 503,
     Full: 507,
 }
-PRECONDITION_FAILED = 412
+METHOD_NOT_ALLOWED, PRECONDITION_FAILED = 405, 412
 RETRY = {"Retry-After": "1"}
 HEADERS = {401: {"WWW-Authenticate": 'Bearer realm="kvd"'}, 429: RETRY, 503: RETRY}
 # Errors that are HTTP's own, by status.
-CODES = {403: "FORBIDDEN", 404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 416: "RANGE_NOT_SATISFIABLE"}
+CODES = {
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    416: "RANGE_NOT_SATISFIABLE",
+    431: "TOO_LARGE",
+}
 
 encode = msgspec.json.encode
 
@@ -104,6 +111,16 @@ def refused(status: int, message: str, headers: Mapping[str, str] | None = None)
     return json_response(body(Fault(CODES.get(status, "BAD_REQUEST"), message, NOT_EXECUTED, {})), status, headers)
 
 
+def raw_refusal(status: int, message: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
+    """Return the bytes of a response that ends its connection, for what is refused before it is a request."""
+    response = refused(status, message)
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(),
+        *[b"%s: %s" % header for header in (*headers, *response.raw_headers, (b"connection", b"close"))],
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + bytes(response.body)
+
+
 async def on_kvd_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
     """Answer a request that raised an error of kvd's."""
     assert isinstance(error, KvdError)
@@ -111,8 +128,10 @@ async def on_kvd_error(request: Request, error: Exception) -> Response:  # noqa:
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """Answer a request that Starlette refuses: there is no such path, or no such method there."""
+    """Answer a request that Starlette refuses: there is no such path, or no such method there; or OPTIONS."""
     assert isinstance(error, HTTPException)
+    if error.status_code == METHOD_NOT_ALLOWED and request.method == "OPTIONS":
+        return Response(status_code=204, headers={"Allow": f"{(error.headers or {})['Allow']}, OPTIONS"})
     message = f"{request.method} {request.url.path}: {error.detail}: see /openapi.json"
     return refused(error.status_code, message, error.headers)
 

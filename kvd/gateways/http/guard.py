@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from kvd.gateways.http.failures import failed, refused
 from kvd.gateways.link import Links, NotKnown
 from kvd.gateways.tokens import bearer
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LOCALHOST = "localhost"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Nothing of the store is in them.
 OPEN = ("/livez", "/readyz", "/ui")
@@ -25,7 +25,10 @@ ONCE = {b"host", b"authorization"}
 
 
 class Rules(NamedTuple):
-    """Which names of ours are right (None: any), whether addresses are, and which origins may use us by a browser."""
+    """Which names of ours are right (None: any), whether addresses are, and which origins may use us by a browser.
+
+    Addresses that lead to this machine, 0.0.0.0 among them, always are: no page can be given one by DNS.
+    """
 
     hosts: frozenset[str] | None
     origins: Sequence[str]
@@ -35,7 +38,8 @@ class Rules(NamedTuple):
         """Return whether a Host header means us."""
         if self.hosts is None or name_of(host) in self.hosts:
             return True
-        return self.are_addresses_right and is_address(name_of(host))
+        address = address_of(name_of(host))
+        return address is not None and (self.are_addresses_right or address.is_loopback or address.is_unspecified)
 
 
 class Guard:
@@ -95,13 +99,14 @@ def name_of(host: str) -> str:
         return ""
 
 
-def is_address(name: str) -> bool:
-    """Return whether a name is an address in digits: no page can be given it by DNS."""
+@lru_cache(64)
+def address_of(name: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that a name in digits is; an IPv4 address that is written as one of IPv6 is that."""
     try:
-        ip_address(name)
+        address = ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def link_free(request: HTTPConnection) -> Links:

@@ -18,6 +18,7 @@ from kvd.limits import REPLY_BYTES_MAX, WALK_KEYS
 from kvd.texts import meant
 
 MISSING = "The given key is not present in the data store."
+NAMES = {"key": "Key", "value": "Value"}
 OMITTED = "Kvd-Omitted"
 TOPIC, PARTITION = "kvd", 0  # what a record of Kafka has, and kvd has one of
 
@@ -25,7 +26,7 @@ TOPIC, PARTITION = "kvd", 0  # what a record of Kafka has, and kvd has one of
 async def get(request: Request, found: dict[str, Any]) -> Response:
     """POST /get {"Key"}: the pair."""
     link: Link = request.scope["link"]
-    key = part(found, "Key")
+    key = part(in_any_case(found), "Key")
     value = (await link.answer(Get(key))).result
     if value is None:
         return PlainTextResponse(MISSING, 404)
@@ -35,7 +36,8 @@ async def get(request: Request, found: dict[str, Any]) -> Response:
 async def put(request: Request, found: dict[str, Any]) -> Response:
     """POST /set {"Key", "Value"}: "SUCCESS"."""
     link: Link = request.scope["link"]
-    await link.answer(Set(part(found, "Key"), part(found, "Value")))
+    members = in_any_case(found)
+    await link.answer(Set(part(members, "Key"), part(members, "Value")))
     return json_response("SUCCESS")
 
 
@@ -74,6 +76,14 @@ def record(change: Change) -> dict[str, Any]:
         "Key": change.key,
         "Value": change.value,
     }
+
+
+def in_any_case(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a body with its members named as in this dialect: Go, in which it was written, takes them in any case."""
+    named = dict(found)
+    for name, value in found.items():
+        named.setdefault(NAMES.get(name.lower(), name), value)
+    return named
 
 
 def part(found: dict[str, Any], name: str) -> bytes:

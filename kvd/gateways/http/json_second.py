@@ -3,7 +3,7 @@
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from kvd.commands.values import Get, Set, Take
 from kvd.errors import BadArgument
@@ -12,11 +12,16 @@ from kvd.gateways.http.bodies import json_body, one, query
 from kvd.gateways.http.failures import json_response, result_response
 from kvd.gateways.http.json_first import part
 from kvd.gateways.link import Link
+from kvd.texts import kind_of
+
+BY_ACCEPT = {"Vary": "Accept"}
 
 
-async def up(request: Request) -> Response:  # noqa: ARG001
-    """GET /: that it is up."""
-    return json_response({"up": True})
+async def up(request: Request) -> Response:
+    """GET /: that it is up; a browser is sent to the page."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/ui", headers=BY_ACCEPT)
+    return json_response({"up": True}, headers=BY_ACCEPT)
 
 
 async def put(request: Request, found: dict[str, Any]) -> Response:
@@ -52,7 +57,7 @@ async def members(request: Request) -> dict[str, Any]:
     query(request)
     found = await json_body(request)
     if not isinstance(found, dict):
-        raise BadArgument("the body is an object")
+        raise BadArgument(f"the body is an object, not {kind_of(found)}")
     return found
 
 
@@ -64,8 +69,10 @@ async def either_get(request: Request) -> Response:
 
 
 async def either_set(request: Request) -> Response:
-    """The first dialect writes Key, the second key."""
+    """The first dialect has a Value, in any case, and the second a val."""
     found = await members(request)
-    if "Key" in found:
-        return await json_first.put(request, found)
-    return await put(request, found)
+    if "val" in found and "Key" not in found:
+        return await put(request, found)
+    if not json_first.in_any_case(found).keys() & {"Value"} and "Key" not in found:
+        raise BadArgument('the body needs "key" and "val", or "Key" and "Value"')
+    return await json_first.put(request, found)

@@ -16,7 +16,7 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": KEY_BYTES_MAX}  # in bytes, which JSON Schema has not
-OCTETS: Schema = {"application/octet-stream": {}}
+OCTETS: Schema = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}  # for generators
 PLAIN: Schema = {"text/plain": {"schema": TEXT}}
 REVISION: Schema = {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX}
 FLAG: Schema = {"type": "string", "enum": ["0", "1"]}
@@ -59,9 +59,9 @@ def asks(name: str, schema: Schema, *, where: str = "query", **more: Any) -> Sch
     return {"name": name, "in": where, "schema": schema, "required": where == "path", **more}
 
 
-def operation(summary: str, responses: Schema, *parameters: Schema, body: Schema | None = None) -> Schema:
-    """Return an operation."""
-    found: Schema = {"summary": summary, "responses": responses}
+def operation(name: str, summary: str, responses: Schema, *parameters: Schema, body: Schema | None = None) -> Schema:
+    """Return an operation. Generated clients have a function of its name."""
+    found: Schema = {"operationId": name, "summary": summary, "responses": responses}
     if parameters:
         found["parameters"] = list(parameters)
     if body is not None:
@@ -79,26 +79,26 @@ def key_paths() -> Schema:
     """Return the paths of /kv."""
     key = asks("key", NAME, where="path", description="percent-encoded, any bytes")
     match = asks("If-Match", {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'}, where="header")
-    none = asks("If-None-Match", {"const": "*"}, where="header")
+    none = asks("If-None-Match", {"type": "string", "pattern": r"^\*$"}, where="header")
     part = asks("Range", {"type": "string"}, where="header", description="bytes=FIRST-LAST, bytes=FIRST-, bytes=-COUNT")
     only_of = asks("If-Range", {"type": "string"}, where="header", description="an ETag: else the whole value comes")
     ttl = asks("ttl", {"type": "number", "minimum": 0.001, "maximum": TTL_MS_MAX // 1000}, description="seconds")
-    writing = operation("Set a key", answers(PLAIN, "412", "507"), key, match, none, ttl, body=OCTETS)
+    written = answers(PLAIN, "412", "507")
     about = {"revision": REVISION, "expires": {"type": ["integer", "null"]}}
     entry, sized = of(key=BYTES, value=BYTES, **about), of(key=BYTES, size=REVISION, **about)
     items = {"type": "array", "items": {"anyOf": [BYTES, entry, sized]}}
     page = of(revision=REVISION, items=items, next={"anyOf": [BYTES, {"type": "null"}]})
+    reading = "The value, or a Range of it; its ETag is the revision"
     return {
         "/kv/{key}": {
-            "get": operation(
-                "The value, or a Range of it; its ETag is the revision", reading_a_value(), key, part, only_of
-            ),
-            "put": writing,
-            "post": writing,
-            "delete": operation("Clear a key", answers(PLAIN, "412", "507"), key, match),
+            "get": operation("getValue", reading, reading_a_value(), key, part, only_of),
+            "put": operation("setValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
+            "post": operation("postValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
+            "delete": operation("clearKey", "Clear a key", answers(PLAIN, "412", "507"), key, match),
         },
         "/kv": {
             "get": operation(
+                "listKeys",
                 "A page of keys in byte order; `after` the `next` of one comes the next",
                 answers(json_of(page)),
                 asks("prefix", TEXT),
@@ -121,6 +121,7 @@ def command_paths() -> Schema:
     return {
         "/v1/commands": {
             "post": operation(
+                "runCommands",
                 "Run a command, or an array of them in order",
                 answers(json_of(replies), "409", "410", "507"),
                 body=json_of({"anyOf": [one, many]}),
@@ -128,8 +129,9 @@ def command_paths() -> Schema:
         },
         "/v1/watch": {
             "get": operation(
+                "watchChanges",
                 "Changes as server-sent events, without end; the same as a WebSocket",
-                answers({"text/event-stream": {}}, "410"),
+                answers({"text/event-stream": {"schema": TEXT}}, "410"),
                 asks("prefix", TEXT),
                 asks("since", REVISION),
                 asks("history", TEXT),
@@ -148,19 +150,25 @@ def dialect_paths() -> Schema:
     setting = answers(json_of({"anyOf": [{"const": "SUCCESS"}, inserted]}), "507")
     setting["201"] = setting["200"]
     removed = of(found={"type": "boolean"}, removed={"type": "boolean"}, ejected_val=text_or_null)
-    removing = operation("Clear a key", answers(json_of(removed), "507"), body=json_of(key))
+    gone = answers(json_of(removed), "507")
+    needed_key = {**asks("key", NAME), "required": True}
     found = of(found={"type": "boolean"}, val=text_or_null, inserted_val=text_or_null)
     return {
-        "/": {"get": operation("Whether it is up", answers(json_of(of(up={"const": True}))))},
+        "/": {"get": operation("isUp", "Whether it is up", answers(json_of(of(up={"const": True}))))},
         "/get": {
-            "get": operation("The value of a key", answers(json_of(found)), {**asks("key", NAME), "required": True}),
-            "post": operation("The pair of a key", {**answers(json_of(pair)), "404": missing}, body=json_of(first)),
+            "get": operation("getVal", "The value of a key", answers(json_of(found)), needed_key),
+            "post": operation(
+                "getPair", "The pair of a key", {**answers(json_of(pair)), "404": missing}, body=json_of(first)
+            ),
         },
         "/set": {
-            "post": operation("Set a key", setting, body=json_of({"anyOf": [pair, of(key=KEY, val=BYTES)]})),
+            "post": operation("setPair", "Set a key", setting, body=json_of({"anyOf": [pair, of(key=KEY, val=BYTES)]})),
         },
-        "/getall": {"get": operation("All pairs", answers(json_of({"type": "object"})))},
-        "/rm": {"delete": removing, "post": removing},
+        "/getall": {"get": operation("getAll", "All pairs", answers(json_of({"type": "object"})))},
+        "/rm": {
+            "delete": operation("removeKey", "Clear a key", gone, body=json_of(key)),
+            "post": operation("postRemoveKey", "Clear a key", gone, body=json_of(key)),
+        },
     }
 
 
@@ -168,10 +176,10 @@ def own_paths() -> Schema:
     """Return the paths that are about the gateway."""
     away = {"503": {"description": "the daemon does not answer, or takes no writes", "content": PLAIN}}
     return {
-        "/livez": {"get": operation("Whether the gateway answers", answers(PLAIN))},
-        "/readyz": {"get": operation("Whether the daemon answers, too", {**answers(PLAIN), **away})},
-        "/metrics": {"get": operation("For Prometheus", answers({"text/plain": {}}))},
-        "/openapi.json": {"get": operation("This document", answers({"application/json": {}}))},
+        "/livez": {"get": operation("isLive", "Whether the gateway answers", answers(PLAIN))},
+        "/readyz": {"get": operation("isReady", "Whether the daemon answers, too", {**answers(PLAIN), **away})},
+        "/metrics": {"get": operation("getMetrics", "For Prometheus", answers(PLAIN))},
+        "/openapi.json": {"get": operation("getDocument", "This document", answers(json_of({"type": "object"})))},
     }
 
 
@@ -186,7 +194,13 @@ def text() -> bytes:
         "Bytes": {"description": "UTF-8 as a string, other bytes in base64", "anyOf": [TEXT, octets]},
         "Key": {"anyOf": [NAME, octets]},
         "Error": error,
-        "Command": {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in commands]},
+        "Command": {
+            "oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in commands],
+            "discriminator": {
+                "propertyName": "command",
+                "mapping": {name: f"#/components/schemas/{name}" for name in commands},
+            },
+        },
         **commands,
     }
     told = json_of({"$ref": "#/components/schemas/Error"})
@@ -195,7 +209,13 @@ def text() -> bytes:
     return encode(
         {
             "openapi": "3.1.0",
-            "info": {"title": "kvd", "version": VERSION, "description": "kvd over HTTP: kvd-gateway(8)"},
+            "info": {
+                "title": "kvd",
+                "version": VERSION,
+                "description": "kvd over HTTP: kvd-gateway(8)",
+                "license": {"name": "MIT", "identifier": "MIT"},
+            },
+            "servers": [{"url": "/", "description": "the gateway that this document comes from"}],
             "paths": {**key_paths(), **command_paths(), **dialect_paths(), **own_paths()},
             "components": {"schemas": schemas, "responses": responses, "securitySchemes": bearer},
             "security": [{}, {"bearer": []}],

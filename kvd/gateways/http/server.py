@@ -12,7 +12,7 @@ from uvloop import new_event_loop
 from kvd.gateways.door import Door
 from kvd.gateways.http.app import application
 from kvd.gateways.http.debts import look_after
-from kvd.gateways.http.guard import LOOPBACK, Rules
+from kvd.gateways.http.guard import LOCALHOST, Rules
 from kvd.gateways.http.protocol import Protocol
 from kvd.gateways.http.websocket import WebSocketProtocol
 from kvd.gateways.listen import close_places, open_places, place_bound
@@ -22,6 +22,7 @@ __all__ = ["DEFAULT", "Gateway", "new_event_loop"]
 
 DEFAULT = "127.0.0.1:7480"
 WEBSOCKET_SIGN_S = 20.0
+WEBSOCKET_SIGN_WAIT_S = 60.0  # a client that reads slowly answers when it has read what came before, some MiB
 
 
 class Server(uvicorn.Server):
@@ -55,7 +56,7 @@ class Gateway:
             ws=WebSocketProtocol,
             ws_max_size=HTTP_WEBSOCKET_BYTES_MAX,
             ws_ping_interval=WEBSOCKET_SIGN_S,
-            ws_ping_timeout=WEBSOCKET_SIGN_S,
+            ws_ping_timeout=WEBSOCKET_SIGN_WAIT_S,
             ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
@@ -105,8 +106,8 @@ class Gateway:
 def rules_of(door: Door, hosts: Sequence[str], origins: Sequence[str], sockets: Sequence[socket.socket]) -> Rules:
     """Return which names are ours. Where a token is asked for any is right, for no page of others has one."""
     if hosts:
-        return Rules(LOOPBACK | {host.lower() for host in hosts}, origins)
+        return Rules(frozenset({LOCALHOST, *map(str.lower, hosts)}), origins)
     if door.token_file is not None:
         return Rules(None, origins)
     is_local = all(place_bound(sock).is_local for sock in sockets)
-    return Rules(LOOPBACK | {socket.gethostname().lower()}, origins, are_addresses_right=not is_local)
+    return Rules(frozenset({LOCALHOST, socket.gethostname().lower()}), origins, are_addresses_right=not is_local)

@@ -4,6 +4,7 @@ Derived from the command classes, so that a new command is here by itself: what 
 JSON Schema (2020-12) that says so.
 """
 
+import re
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -20,6 +21,19 @@ NAME = "command"
 SHOWN_CHARACTERS = 64
 BYTES = {"$ref": "#/components/schemas/Bytes"}
 KEY = {"$ref": "#/components/schemas/Key"}
+# A place and a type in a sentence of `kvd.explain`, and what the types are called in JSON.
+PLACE = re.compile(r"argument \d+ \(([^)]*)\)")
+TYPE = re.compile(r"`([a-z]+)( \| nil)?`")
+WORDS = {
+    "int": "an integer",
+    "float": "a fraction",
+    "str": "a string",
+    "bytes": "a string",
+    "bool": "a boolean",
+    "array": "an array",
+    "map": "an object",
+    "nil": "null",
+}
 SCALARS = {int: "integer", str: "string", bool: "boolean", type(None): "null"}
 # What msgspec's Meta calls the bounds of a number, and of the others.
 NUMBER_BOUNDS = {"ge": "minimum", "le": "maximum"}
@@ -32,7 +46,23 @@ def command_of(found: Any) -> Command:
         body = wire.encode(wire_of(found))
     except (OverflowError, MsgspecError, ValueError, RecursionError):
         raise BadArgument("a number of more than 64 bits, or a text that is not UTF-8: no command takes them") from None
-    return wire.decode_command(body)
+    try:
+        return wire.decode_command(body)
+    except (BadArgument, TooLarge) as error:
+        raise type(error)(in_words_of_json(error.message)) from None
+
+
+def in_words_of_json(sentence: str) -> str:
+    """Return a sentence about the wire's array of a command as one about the object that it was made of."""
+    named = PLACE.sub(r"\1", sentence)
+    return TYPE.sub(lambda found: WORDS.get(found[1], found[1]) + (" or null" if found[2] else ""), named)
+
+
+def unknown_command(name: str) -> UnknownCommand:
+    """Return the error for a name that no command has."""
+    cut = name[:SHOWN_CHARACTERS]
+    near = get_close_matches(cut.upper(), COMMANDS, 1)
+    return UnknownCommand(f"there is no command {cut!r}: " + (f"is it {near[0]}?" if near else "see /openapi.json"))
 
 
 def wire_of(found: Any) -> list[Any]:
@@ -41,7 +71,7 @@ def wire_of(found: Any) -> list[Any]:
         raise BadArgument(f'a command is an object such as {{"{NAME}": "GET", "key": "city"}}')
     command = COMMANDS.get(found[NAME])
     if command is None:
-        raise UnknownCommand(f"there is no command {found[NAME][:64]!r}: see /openapi.json")
+        raise unknown_command(found[NAME])
     known = {field.name: field for field in fields(command)}
     for name in found.keys() - known.keys() - {NAME}:
         near = get_close_matches(name[:SHOWN_CHARACTERS], known, 1)
@@ -54,6 +84,8 @@ def argument(found: dict[str, Any], field: FieldInfo) -> Any:
     """Return a field of a command for the wire. Raises BadArgument, with the field's name."""
     value = found.get(field.name)
     if value is None:
+        if is_empty_list_default(field):
+            return []
         if field.default is NODEFAULT:
             raise BadArgument(f"{found[NAME]} needs {field.name!r}")
         return None
@@ -61,6 +93,18 @@ def argument(found: dict[str, Any], field: FieldInfo) -> Any:
         return wire_form(field.type, value)
     except (BadArgument, TooLarge) as error:
         raise type(error)(f"{found[NAME]}: {field.name}: {error.message}") from None
+
+
+def is_empty_list_default(field: FieldInfo) -> bool:
+    """Return whether a field may be left out though the wire needs it: a list that may be empty."""
+    kind, extras = unwrapped(field.type)
+    is_filled = any(isinstance(extra, Meta) and extra.min_length for extra in extras)
+    return field.default is NODEFAULT and get_origin(kind) is list and not is_filled
+
+
+def is_needed(field: FieldInfo) -> bool:
+    """Return whether a command needs a field."""
+    return field.default is NODEFAULT and not is_empty_list_default(field)
 
 
 def wire_form(hint: Any, value: Any) -> Any:
@@ -109,7 +153,7 @@ def schema_of(command: type[Command]) -> dict[str, Any]:
             NAME: {"const": command.command_name()},
             **{field.name: schema(hints[field.name]) for field in known},
         },
-        "required": [NAME, *(field.name for field in known if field.default is NODEFAULT)],
+        "required": [NAME, *(field.name for field in known if is_needed(field))],
         "additionalProperties": False,
     }
 
@@ -132,7 +176,7 @@ def nested(hint: Any, bounds: Meta | None) -> dict[str, Any]:
         return {"type": "array", "items": schema(members[0]), **limits(bounds, ARRAY_BOUNDS)}
     if get_origin(hint) is tuple:
         parts = [schema(each) for each in members]
-        return {"type": "array", "prefixItems": parts, "items": False, "minItems": len(parts)}
+        return {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
     return {"oneOf": [{"$ref": f"#/components/schemas/{each.command_name()}"} for each in commands_in(hint)]}
 
 

@@ -57,6 +57,8 @@ class Events(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell them."""
+        if scope["http_version"] == "1.0":
+            scope["connection"].end_after_answer()
         async with self.stack:
             await self.feed.within(super().__call__(scope, receive, send))
 

@@ -37,6 +37,7 @@ def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install playwright")
     if not browser.CHROMIUM.exists():
         pytest.skip("chromium is not installed: apt-get install chromium")
+    playwright.expect.set_options(timeout=browser.PATIENCE_MS)
     with playwright.sync_playwright() as driver:
         running = driver.chromium.launch(executable_path=str(browser.CHROMIUM), args=browser.ARGUMENTS)
         yield running

@@ -1,7 +1,9 @@
 """/v1/commands and /openapi.json: every command of the daemon is there, without a line about it in the gateway."""
 
+import base64
 import contextlib
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -17,8 +19,8 @@ from kvd.gateways.http.failures import STATUS, body_of, status_of
 from kvd.gateways.http.openapi import text
 from kvd.gateways.http.shapes import command_of, schema_of
 from kvd.gateways.link import NotKnown
-from kvd.limits import IN_FLIGHT_MAX
-from kvd.texts import meant, said, shown
+from kvd.limits import HTTP_JSON_VALUES_MAX, IN_FLIGHT_MAX
+from kvd.texts import SLICE, meant, said, shown
 
 DOCUMENT = json.loads(text())
 
@@ -91,21 +93,40 @@ def test_no_field_of_a_command_has_the_name_of_the_name():
         (3, "BAD_ARGUMENT", "a command is an object"),
         ({}, "BAD_ARGUMENT", "a command is an object"),
         ({"command": 3}, "BAD_ARGUMENT", "a command is an object"),
-        ({"command": "GETT", "key": "a"}, "UNKNOWN_COMMAND", "no command 'GETT'"),
+        ({"command": "GETT", "key": "a"}, "UNKNOWN_COMMAND", "no command 'GETT': is it GET?"),
+        ({"command": "set", "key": "a"}, "UNKNOWN_COMMAND", "no command 'set': is it SET?"),
+        ({"command": "multi_get"}, "UNKNOWN_COMMAND", "is it MULTIGET?"),
+        ({"command": "\u0130" * 5_000}, "UNKNOWN_COMMAND", "see /openapi.json"),
         ({"command": "GET"}, "BAD_ARGUMENT", "GET needs 'key'"),
         ({"command": "GET", "kee": "a"}, "BAD_ARGUMENT", "is it key?"),
         ({"command": "CLIENTS", "q": 1}, "BAD_ARGUMENT", "there are none"),
-        ({"command": "GET", "key": 3}, "BAD_ARGUMENT", "GET: key: bytes are a string"),
+        (
+            {"command": "GET", "key": 3},
+            "BAD_ARGUMENT",
+            'a string, or {"base64": "..."}, not a number',
+        ),
+        ({"command": "GET", "key": {}}, "BAD_ARGUMENT", "not an object"),
+        ({"command": "GET", "key": ["a"]}, "BAD_ARGUMENT", "not an array"),
+        ({"command": "GET", "key": True}, "BAD_ARGUMENT", "not a boolean"),
         ({"command": "GET", "key": ""}, "BAD_ARGUMENT", "length >= 1"),
         ({"command": "GET", "key": {"base64": "!"}}, "BAD_ARGUMENT", "GET: key: "),
         ({"command": "GET", "key": "\ud800"}, "BAD_REQUEST", "not JSON"),
-        ({"command": "SET", "key": "a", "value": "x", "ttl": "60"}, "BAD_ARGUMENT", "(ttl)"),
+        (
+            {"command": "SET", "key": "a", "value": "x", "ttl": "60"},
+            "BAD_ARGUMENT",
+            "ttl: expected an integer or null, got a string",
+        ),
+        ({"command": "SET", "key": "a", "value": "x", "ttl": 1.5}, "BAD_ARGUMENT", "got a fraction"),
+        ({"command": "SET", "key": "a", "value": "x", "nx": 1}, "BAD_ARGUMENT", "a boolean or null, got an integer"),
+        ({"command": "MULTISET", "pairs": {"a": "b"}}, "BAD_ARGUMENT", "pairs: expected an array, got an object"),
         ({"command": "SET", "key": "a", "value": "x", "ttl": 2**70}, "BAD_ARGUMENT", "number"),
         ({"command": "SET", "key": "a", "value": "x", "ttl": 1, "at": 5}, "BAD_ARGUMENT", "exclude each other"),
         ({"command": "MULTIGET", "keys": "a"}, "BAD_ARGUMENT", "keys"),
         ({"command": "MULTISET", "pairs": [["a"]]}, "BAD_ARGUMENT", "pairs"),
         ({"command": "ONCE", "token": "12345678", "write": {"command": "GET", "key": "a"}}, "BAD_ARGUMENT", "ONCE"),
         ({"command": "TRANSACTION", "conditions": [], "commands": [3]}, "BAD_ARGUMENT", "commands"),
+        ({"command": "TRANSACTION"}, "BAD_ARGUMENT", "TRANSACTION needs 'commands'"),
+        ({"command": "MULTIGET"}, "BAD_ARGUMENT", "MULTIGET needs 'keys'"),
     ],
 )
 def test_what_is_no_command_says_why(web, given, code, part):
@@ -113,6 +134,47 @@ def test_what_is_no_command_says_why(web, given, code, part):
     assert (answer.status, answer.json["code"]) == (400, code), answer
     assert part in answer.json["message"], answer.json
     assert answer.json["outcome"] == "not executed"
+    words_of_python = re.search(r"\b(dict|list|str|int|float|bool|NoneType|nil|map|tuple)\b", answer.json["message"])
+    assert words_of_python is None, answer.json
+
+
+def test_a_transaction_without_conditions_has_none(web, kv):
+    inner = [{"command": "INCR", "key": "n"}]
+    for command in ({"command": "TRANSACTION", "commands": inner}, {"command": "TRANSACTION", "conditions": None}):
+        web.command(**{**command, "commands": inner})
+    assert kv.get("n") == b"2"
+    assert DOCUMENT["components"]["schemas"]["TRANSACTION"]["required"] == ["command", "commands"]
+
+
+@pytest.mark.parametrize(("part", "count"), [(",", 8_000_000), ('{"a":["b"]},', 600_000), ('\\",', 1_000_000)])
+def test_a_large_text_may_look_like_many_values(web, kv, part, count):
+    value = part * count
+    assert web.ask("POST", "/v1/commands", {"command": "SET", "key": "a", "value": value}).status == 200
+    assert kv.get("a") == value.encode()
+
+
+MANY = {
+    "arrays": b"[%s[]]" % (b"[]," * 3_000_000),
+    "strings": b'{"keys":[%s""]}' % (b'"",' * 1_000_000),
+    "objects": b"[%s{}]" % (b'{"a":1},' * 300_000),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_more_values_than_commands_have_are_refused_before_they_are_decoded(web, kind):
+    answer = web.ask("POST", "/v1/commands", MANY[kind])
+    assert (answer.status, answer.json["code"]) == (413, "TOO_LARGE")
+    assert f"more than {HTTP_JSON_VALUES_MAX} values" in answer.json["message"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, SLICE // 4 * 3 - 1, SLICE // 4 * 3, SLICE // 4 * 3 + 1, 2 * SLICE])
+def test_base64_of_any_length_is_decoded(size):
+    data = bytes(range(256)) * (size // 256 + 1)
+    text = base64.b64encode(data[:size]).decode()
+    assert meant({"base64": text}) == data[:size]
+    for bad in (text + "QQ==" + text + "QQ==", text + "!", text[:-1] + "\n") if size else ():
+        with pytest.raises(BadArgument):
+            meant({"base64": bad})
 
 
 def test_an_array_runs_in_order_and_each_for_itself(web):
@@ -211,6 +273,38 @@ def test_bounds_are_in_the_document():
     assert DOCUMENT["components"]["schemas"]["SET"]["properties"]["ttl"]["anyOf"][0]["minimum"] == 1
     keys = DOCUMENT["components"]["schemas"]["MULTIGET"]["properties"]["keys"]
     assert (keys["minItems"], keys["maxItems"]) == (1, 10_000)
+
+
+def operations():
+    return [operation for path in DOCUMENT["paths"].values() for operation in path.values()]
+
+
+def nodes(value):
+    """Yield each object in a part of the document."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from nodes(inner)
+
+
+def test_generators_of_clients_can_read_the_document():
+    """redocly lint, openapi-python-client and openapi-typescript read it without a warning; each found one of these."""
+    names = [operation["operationId"] for operation in operations()]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z][A-Za-z]+", name) for name in names)
+    assert DOCUMENT["servers"][0]["url"] == "/"
+    assert DOCUMENT["info"]["license"]["identifier"] == "MIT"
+    for node in nodes(DOCUMENT):
+        assert node.get("items") is not False
+        assert "prefixItems" not in node or node["minItems"] == node["maxItems"] == len(node["prefixItems"])
+        if isinstance(node.get("content"), dict):
+            assert all(kind.get("schema") for kind in node["content"].values()), node
+        if node.get("in") == "header":
+            assert node["schema"]["type"] == "string"
+        reference = node.get("$ref")
+        if reference is not None:
+            _, _, kind, name = reference.split("/")
+            assert name in DOCUMENT["components"][kind]
 
 
 def test_the_document_tells_all_paths_there_are(web):

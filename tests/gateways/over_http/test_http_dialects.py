@@ -54,8 +54,10 @@ def test_what_curl_prints(web, kv, line, code, printed):
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("POST", "/get", {"key": "city"}),
+        ("POST", "/get", {"val": "city"}),
         ("POST", "/get", []),
+        ("POST", "/set", []),
+        ("POST", "/set", {"value": "x"}),
         ("POST", "/get", b"{"),
         ("POST", "/set", {"Key": "a"}),
         ("POST", "/set", {"key": "a"}),
@@ -74,6 +76,24 @@ def test_what_is_none_of_a_dialects_requests_says_why(web, kv, method, path, bod
     assert answer.json["code"] in ("BAD_ARGUMENT", "BAD_REQUEST")
     assert answer.json["message"]
     assert kv.count() == 0
+
+
+@pytest.mark.parametrize("names", [("key", "value"), ("KEY", "VALUE"), ("Key", "value"), ("kEY", "Value")])
+def test_the_first_dialect_takes_its_names_in_any_case(web, kv, names):
+    """As Go does, in which its store is written."""
+    key, value = names
+    assert web.ask("POST", "/set", {key: "City", value: "Surat"}).json == "SUCCESS"
+    assert kv.get("City") == b"Surat"
+    assert web.ask("POST", "/get", {key: "City"}).json == {"Key": "City", "Value": "Surat"}
+
+
+def test_the_second_dialect_is_known_by_its_val(web, kv):
+    assert web.ask("POST", "/set", {"key": "a", "val": "x"}).status == 201
+    assert web.ask("POST", "/set", {"key": "a", "val": "y", "value": "z"}).json["ejected_val"] == "x"
+    assert kv.get("a") == b"y"
+    told = web.ask("POST", "/set", {"key": "a"}).json["message"]
+    assert told == 'the body needs "key" and "val", or "Key" and "Value"'
+    assert web.ask("POST", "/set", ["a"]).json["message"] == "the body is an object, not an array"
 
 
 def test_bytes_that_are_no_text_keep_their_bytes(web, kv):

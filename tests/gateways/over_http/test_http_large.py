@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,10 @@ from kvd.gateways.http.feeds import record
 from kvd.gateways.http.records import Record, Records
 from kvd.limits import HTTP_LARGE_BYTES, HTTP_RECORDS_BYTES_MAX, HTTP_UNSENT_BYTES_MAX, MIB, VALUE_BYTES_MAX
 
+UPGRADE = (
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 BELLS = b"\7" * VALUE_BYTES_MAX
 IN_BASE64 = {"base64": base64.b64encode(BELLS).decode()}
 
@@ -64,6 +69,26 @@ def test_a_watcher_that_reads_slowly_gets_a_large_value_and_what_follows(daemon,
         kv.set("w", "small")
         eventually(lambda: Web(gateway).get("/livez").status == 200)
         assert [event["data"]["value"] for event in events.take(2)] == [IN_BASE64, "small"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("upgrade", [b"", UPGRADE])
+def test_a_watcher_that_reads_for_a_minute_is_not_ended(daemon, make_gateway, upgrade):
+    """What it is owed is the same at each look: the next piece."""
+    gateway = make_gateway("http", daemon.commands)
+    with socket.socket() as sock, daemon.client() as kv:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)
+        sock.connect((gateway.host, gateway.port))
+        sock.settimeout(60)
+        sock.sendall(b"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % upgrade)
+        assert sock.recv(1_000)
+        kv.set("w", BELLS)
+        size = 0
+        while size < len(IN_BASE64["base64"]):
+            received = sock.recv(40_000)
+            assert received, f"ended after {size} bytes"
+            size += len(received)
+            time.sleep(0.1)
 
 
 def test_texts_that_are_large_stay_texts_and_what_is_none_is_base64(web, kv):

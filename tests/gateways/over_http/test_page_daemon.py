@@ -19,6 +19,8 @@ def test_the_start_page_shows_first_what_people_look_for(site, kv):
     expect(tab.locator("#tiles div", has_text=re.compile("^Keys")).locator("dd")).to_have_text("1")
     expect(tab.locator("#info dt[title='server.keys']")).to_have_text("CURVE keys needed")
     expect(tab.locator("#warning")).to_be_hidden()
+    origin = site.url.removesuffix("/ui")
+    expect(tab.locator("#connect code")).to_contain_text([f"curl {origin}/kv/KEY", "kvsh --url ipc://"])
     tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     rate = tab.locator("#tiles div", has_text="Commands per second").locator("dd")
     expect(rate).to_have_text(re.compile(r"^[\d,]+$"))

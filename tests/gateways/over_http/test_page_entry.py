@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.browser import PHONE, choose, expect, save, see
+from support.browser import PHONE, choose, expect, save, see, until
 
 pytestmark = pytest.mark.browser
 MIB = 2**20
@@ -31,6 +31,7 @@ def test_the_title_stands_there_at_once_and_nothing_acts_on_the_entry_before(sit
     assert "old" not in tab.inner_text("#entry")
     for button in ("#clear", "#edit", "#download", "#copy-value", "#history-open"):
         expect(tab.locator(button)).to_be_disabled()
+    until(tab, lambda: held)
     held[0].continue_()
     see(tab, "new", "new value")
     expect(tab.locator("#clear")).to_be_enabled()
@@ -56,8 +57,27 @@ def test_a_large_value_comes_in_parts(site, kv):
     for shown in ("The first 512 KiB of 586 KiB.", ""):
         tab.click("#value-more")
         expect(tab.locator("#value-note")).to_have_text(shown)
+    expect(tab.locator("#value")).to_have_attribute("aria-busy", "false")
     assert tab.evaluate("document.getElementById('value').textContent") == "line of a text\n" * 40_000
     expect(tab.locator("#value-more")).to_be_hidden()
+
+
+def test_a_value_of_many_tokens_is_drawn_bit_by_bit_and_whole(site, kv):
+    kv.set("json", f"[{'1,' * 20_000}1]")
+    tab = site.tab("#/key/json")
+    see(tab, "json", "1,")
+    expect(tab.locator("#value")).to_have_attribute("aria-busy", "false")
+    text = tab.evaluate("document.getElementById('value').textContent")
+    assert text == "[\n" + "  1,\n" * 20_000 + "  1\n]"
+    # Another key takes its place while it is drawn.
+    kv.set("small", "one line")
+    tab.reload()
+    see(tab, "json", "1,")
+    tab.locator("#keys li", has_text="small").click()
+    see(tab, "small")
+    expect(tab.locator("#value")).to_have_text("one line")
+    tab.wait_for_timeout(300)
+    expect(tab.locator("#value")).to_have_text("one line")
 
 
 def test_parts_of_two_revisions_are_never_put_together(site, kv):
@@ -105,6 +125,23 @@ def test_a_value_that_a_browser_cannot_edit_is_replaced_by_a_file(site, kv, tmp_
     expect(tab.locator("#editor-value")).to_have_value("y" * 200_000)
 
 
+PASTE = """(text) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text/plain", text);
+  const event = new ClipboardEvent("paste", { clipboardData, cancelable: true, bubbles: true });
+  return document.getElementById("editor-value").dispatchEvent(event);
+}"""
+
+
+def test_a_text_that_a_browser_cannot_edit_is_not_pasted(site, kv):
+    tab = site.tab("#/new")
+    assert tab.evaluate(PASTE, "x" * 200_000)
+    assert not tab.evaluate(PASTE, "x" * 300_000)
+    expect(tab.locator("#editor-error")).to_contain_text("more than 256 KiB: save it as a file")
+    assert not tab.evaluate(PASTE, "é😀" * 20_000)
+    expect(tab.locator("#editor-error")).to_contain_text("too long to be edited")
+
+
 def test_a_key_that_is_not_there_says_so_and_can_be_created(site, kv):
     site.allow("/kv/", "status of 404")
     tab = site.tab("#/key/none%3A1")
@@ -142,11 +179,11 @@ def test_a_long_key_does_not_fill_the_page(site, kv):
     for size in ((1280, 800), PHONE):
         tab = site.tab(f"#/key/{key}", size)
         expect(tab.locator("#value")).to_have_text("v")
-        assert tab.locator("#entry-key").bounding_box()["height"] < 250
+        assert tab.locator("#entry-key").bounding_box()["height"] < 330
         expect(tab.locator("#value")).to_be_in_viewport()
         tab.click("#whole-key")
         expect(tab.locator("#entry-key")).to_have_text(key)
-        assert tab.locator("#entry-key").bounding_box()["height"] < 250
+        assert tab.locator("#entry-key").bounding_box()["height"] < 330
         tab.click("#clear")
         assert len(tab.inner_text("#confirm-text")) < 100
         tab.click("#confirm-no")
@@ -202,6 +239,11 @@ def test_keys_and_values_are_copied_as_they_are(site, kv):
         tab.click("#copy-value")
         expect(tab.locator("#toast")).to_have_text("The value is copied.")
         assert tab.evaluate(read) == text
+    # Without HTTPS a browser has no clipboard for a page.
+    tab.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    tab.evaluate("document.getElementById('toast').textContent = ''")
+    tab.click("#copy-key")
+    expect(tab.locator("#toast")).to_have_text("The key is copied.")
 
 
 def test_the_history_of_a_key_has_its_kept_changes_page_by_page(site, kv):

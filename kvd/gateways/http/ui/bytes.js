@@ -15,7 +15,7 @@ export const percent = (id) =>
   id.replace(/[^\w.~-]/g, (byte) => `%${hexOf(byte.charCodeAt(0)).toUpperCase()}`);
 export const unpercent = (text) =>
   text.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
-const escaped = (id) => id.replace(/[\s\S]/g, (byte) => `\\x${hexOf(byte.charCodeAt(0))}`);
+const escapeBytes = (id) => id.replace(/[\s\S]/g, (byte) => `\\x${hexOf(byte.charCodeAt(0))}`);
 
 /** Return the bytes of an id. A loop: Uint8Array.from takes 2 s for 16 MiB. */
 export function bytesOf(id) {
@@ -69,17 +69,17 @@ export function sizeOfJson(said) {
 }
 
 /** Return a key for the eye: what is not UTF-8, or cannot be seen, as \xNN. */
-export function shown(id) {
+export function keyText(id) {
   return id.replace(SEQUENCE, (part) => {
     if (part === "\\") return "\\\\";
     const text = textOf(bytesOf(part));
-    return text === null || UNSEEN.test(text) ? escaped(part) : text;
+    return text === null || UNSEEN.test(text) ? escapeBytes(part) : text;
   });
 }
 
 /** Return a key for a sentence: a long one without its middle. */
 export function brief(id) {
-  const text = Array.from(shown(id.length > 4 * BRIEF_CHARACTERS ? cutMiddle(id, 4 * BRIEF_CHARACTERS) : id));
+  const text = Array.from(keyText(id.length > 4 * BRIEF_CHARACTERS ? cutMiddle(id, 4 * BRIEF_CHARACTERS) : id));
   return text.length > BRIEF_CHARACTERS ? cutMiddle(text.join(""), BRIEF_CHARACTERS, "…") : text.join("");
 }
 
@@ -88,8 +88,8 @@ function cutMiddle(text, length, mark = "") {
   return text.slice(0, half) + mark + text.slice(-half);
 }
 
-/** Return the id of a key as a person types it: the inverse of `shown`. */
-export function typed(text) {
+/** Return the id of a key as a person types it: the inverse of `keyText`. */
+export function parseKey(text) {
   const byteOf = (_, hex) => (hex ? String.fromCharCode(Number.parseInt(hex, 16)) : "\\");
   return idOf(encode(text)).replace(/\\\\|\\x([0-9a-f]{2})/gi, byteOf);
 }

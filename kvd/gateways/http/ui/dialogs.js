@@ -15,7 +15,7 @@ export function say(text) {
 
 let decide = null;
 /** Ask a question; Esc, or another view, means no. */
-export function confirmed(question, { yes, no, isDanger = false, list = [] }) {
+export function askToConfirm(question, { yes, no, isDanger = false, list = [] }) {
   decide?.(false);
   $("confirm-text").textContent = question;
   $("confirm-list").replaceChildren(...list.map((text) => Object.assign(document.createElement("li"), { textContent: text })));

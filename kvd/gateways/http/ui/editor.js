@@ -1,8 +1,8 @@
 // The editor of an entry, and of a new key. A draft is never overwritten: saving it finds changes of others.
 
-import { brief, idOf, shown, typed } from "./bytes.js";
+import { brief, idOf, keyText, parseKey } from "./bytes.js";
 import { emit } from "./bus.js";
-import { confirmed, say } from "./dialogs.js";
+import { askToConfirm, say } from "./dialogs.js";
 import { $, setNote, setRadios } from "./dom.js";
 import { readPart, writeKey } from "./entries.js";
 import { quietly } from "./entry.js";
@@ -26,7 +26,7 @@ export const isDirty = () => draft !== null && fields() !== draft.before;
 
 /** Ask whether a draft may be dropped; true when there is nothing to lose. */
 export async function mayLeave() {
-  return !isDirty() || confirmed("Leave without saving?", { yes: "Leave", no: "Stay", isDanger: true });
+  return !isDirty() || askToConfirm("Leave without saving?", { yes: "Leave", no: "Stay", isDanger: true });
 }
 
 export function leave() {
@@ -34,7 +34,7 @@ export function leave() {
 }
 
 /** Edit a new key, with the name that was looked for. */
-export function startNew(id = typed($("search").value)) {
+export function startNew(id = parseKey($("search").value)) {
   start({ id: null, revision: 0, value: new Uint8Array(), size: 0, expires: null }, id);
 }
 
@@ -45,7 +45,7 @@ export function start(entry, name = "") {
   $("editor-title").classList.toggle("key", entry.id !== null);
   $("editor-title").textContent = entry.id === null ? "New key" : brief(entry.id);
   $("editor-key-field").hidden = entry.id !== null;
-  $("editor-key").value = entry.id === null ? shown(name) : "";
+  $("editor-key").value = entry.id === null ? keyText(name) : "";
   $("editor-file").value = "";
   $("editor-ttl").value = draft.ttl;
   $("conflict").hidden = true;
@@ -94,6 +94,16 @@ function showForm(form, bytes, isAll = true) {
   $("editor-value").dataset.form = form;
   $("editor-value").hidden = form === "file";
   $("editor-file-field").hidden = form !== "file";
+}
+
+/** Refuse a text that the browser could not edit: a line of 1 MB would stop the page for seconds at each key. */
+function refuseLarge(event) {
+  const text = (event.clipboardData ?? event.dataTransfer).getData("text/plain");
+  const isLarge = text.length + $("editor-value").value.length > EDITED_BYTES_MAX;
+  if (!isLarge && !hasLongLine(text)) return;
+  event.preventDefault();
+  const why = isLarge ? `The value would have more than ${size(EDITED_BYTES_MAX)}` : "A line is too long to be edited";
+  setNote("editor-error", `${why}: save it as a file, and choose File here.`);
 }
 
 async function changeForm(event) {
@@ -147,7 +157,7 @@ async function save(event) {
 /** Write the draft; a conflict is shown, and all else that fails is thrown as a sentence. */
 async function write() {
   const mine = draft;
-  const id = draft.id ?? typed($("editor-key").value);
+  const id = draft.id ?? parseKey($("editor-key").value);
   if (id === "") throw new Error("A key has at least one byte.");
   const [value, ttl] = [await valueOfDraft(), ttlOfDraft()];
   try {
@@ -211,6 +221,7 @@ export function listen() {
   $("editor").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save(event);
   });
+  for (const name of ["paste", "drop"]) $("editor-value").addEventListener(name, refuseLarge);
   $("overwrite").addEventListener("click", overwrite);
   $("take-theirs").addEventListener("click", takeTheirs);
   $("cancel").addEventListener("click", cancel);

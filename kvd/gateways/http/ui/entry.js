@@ -1,9 +1,9 @@
 // The open entry. Its title stands there at once; what is known of it follows, and the value in parts.
 
-import { brief, shown, sizeOfJson, startOfJson } from "./bytes.js";
+import { brief, keyText, sizeOfJson, startOfJson } from "./bytes.js";
 import { emit, on } from "./bus.js";
 import { copy } from "./clipboard.js";
-import { confirmed, say } from "./dialogs.js";
+import { askToConfirm, say } from "./dialogs.js";
 import { $, make, setNote } from "./dom.js";
 import { clearKey, PART_BYTES, readBlob, readPart } from "./entries.js";
 import { sentence, serverTime } from "./gateway.js";
@@ -52,7 +52,7 @@ function showLoading(id) {
   showTitle(id);
   for (const name of ["revision", "size", "expires", "content"]) $(`entry-${name}`).textContent = "–";
   setTools(false);
-  $("value").replaceChildren("Loading …");
+  $("value").replaceChildren(make("span", "loading", "Loading …"));
   $("value").ariaBusy = "true";
   $("value-more").hidden = true;
   setNote("value-note");
@@ -69,7 +69,7 @@ function showAgain() {
 
 /** Show the key as the title; of a very long one the beginning, and all when asked. */
 function showTitle(id) {
-  const text = shown(id);
+  const text = keyText(id);
   const isLong = text.length > TITLE_CHARACTERS;
   $("entry-key").textContent = isLong ? `${text.slice(0, TITLE_CHARACTERS)}…` : text;
   $("entry-key").classList.remove("whole");
@@ -79,7 +79,7 @@ function showTitle(id) {
 }
 
 function showWholeKey() {
-  $("entry-key").textContent = shown(entry.id);
+  $("entry-key").textContent = keyText(entry.id);
   $("entry-key").classList.add("whole"); // it scrolls, so Tab has to reach it
   $("entry-key").tabIndex = 0;
   $("entry-key").focus();
@@ -96,7 +96,6 @@ function showEntry(read, isSameKey) {
   setTools(true);
   setNote("entry-error");
   $("entry-retry").hidden = true;
-  $("value").ariaBusy = "false";
   $("entry-revision").textContent = number(read.revision);
   $("entry-size").textContent = size(read.size);
   showExpiry();
@@ -159,11 +158,11 @@ async function loadPart(mine) {
     await openKey(mine.id);
     return false;
   }
-  mine.value = joined(mine.value, part.value);
+  mine.value = join(mine.value, part.value);
   return true;
 }
 
-function joined(first, second) {
+function join(first, second) {
   const both = new Uint8Array(first.length + second.length);
   both.set(first);
   both.set(second, first.length);
@@ -175,7 +174,7 @@ async function download() {
   const [type, ending] = kindOf(part, value.isWhole(entry));
   try {
     const blob = await readBlob(id);
-    if (blob) saveFile(blob.slice(0, blob.size, type), fileName(shown(id), ending));
+    if (blob) saveFile(blob.slice(0, blob.size, type), fileName(keyText(id), ending));
     else showMissing(id);
   } catch (error) {
     say(sentence(error));
@@ -212,7 +211,7 @@ export async function quietly(write) {
 
 async function clearEntry() {
   const { id, revision } = entry;
-  if (!(await confirmed(`Clear ${brief(id)}?`, { yes: "Clear", no: "Keep", isDanger: true }))) return;
+  if (!(await askToConfirm(`Clear ${brief(id)}?`, { yes: "Clear", no: "Keep", isDanger: true }))) return;
   try {
     await quietly(() => clearKey(id, revision));
     say(`${brief(id)} is cleared.`);
@@ -244,15 +243,19 @@ function showChange({ id, revision, expires = null, value: said }) {
 
 const retry = () => entry?.state === "failed" && openKey(entry.id);
 
+/** Read again what changes may have been lost for, unless it is edited. */
+const onFollow = ({ isGap }) => isGap && !$("entry").hidden && entry && openKey(entry.id);
+
 export function listen() {
   $("show-as").addEventListener("change", () => value.draw(entry));
   $("value-more").addEventListener("click", showMore);
   $("whole-key").addEventListener("click", showWholeKey);
-  $("copy-key").addEventListener("click", () => copy(shown(entry.id), "The key"));
+  $("copy-key").addEventListener("click", () => copy(keyText(entry.id), "The key"));
   $("copy-value").addEventListener("click", copyValue);
   $("download").addEventListener("click", download);
   $("clear").addEventListener("click", clearEntry);
   $("entry-retry").addEventListener("click", retry);
   on("back", retry);
+  on("follow", onFollow);
 }
 

@@ -1,4 +1,4 @@
-// What INFO says, in words for people. Pure.
+// The fields of INFO, in words for people. Pure.
 
 import { date, duration, micro, number, plural, size } from "./words.js";
 
@@ -76,6 +76,11 @@ export function headlines(info, before, seconds) {
 function rate(now, before, seconds) {
   if (before === undefined || !seconds || now < before) return "–";
   return number(Math.round((now - before) / seconds));
+}
+
+/** Return commands that reach this daemon: by this gateway, and by the endpoints that it names. */
+export function connections({ server = {} }, origin) {
+  return [`curl ${origin}/kv/KEY`, ...(server.commands ?? []).map((endpoint) => `kvsh --url ${endpoint}`)];
 }
 
 /** Return what a person should know at once. */

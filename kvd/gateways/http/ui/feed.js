@@ -2,7 +2,7 @@
 //
 // It follows all changes, since the list of keys and the open entry follow them; the filter is for the eye alone.
 
-import { idFromJson, shown, typed } from "./bytes.js";
+import { idFromJson, keyText, parseKey } from "./bytes.js";
 import { emit } from "./bus.js";
 import { $, make, sleep } from "./dom.js";
 import { ask, noteStream, Refusal, sentence } from "./gateway.js";
@@ -14,6 +14,7 @@ import { clock, number } from "./words.js";
 
 const ROWS = 500;
 const FLUSH_MS = 50; // many changes, one layout
+const TURN_MS = 50;
 const RETRY_MS = 500;
 const RETRY_MS_MAX = 5000;
 const SILENCE_MS = 40_000; // the gateway gives a sign of life each 15 s
@@ -61,11 +62,17 @@ async function read(onOpen) {
   onOpen();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const parse = eventParser();
+  let turn = performance.now();
   for (;;) {
     const silence = setTimeout(() => feed.reader.abort(), SILENCE_MS); // the network may die without a word
     const { done, value } = await reader.read().finally(() => clearTimeout(silence));
     if (done) return;
-    parse(value).forEach(take);
+    for (const event of parse(value)) {
+      take(event);
+      if (performance.now() - turn < TURN_MS) continue;
+      await sleep(0); // in a flood of changes the page would not answer
+      turn = performance.now();
+    }
   }
 }
 
@@ -136,7 +143,7 @@ function changeRow(change) {
   const button = make(
     "button",
     `change ${change.kind}`,
-    make("span", "key", shown(change.id)),
+    make("span", "key", keyText(change.id)),
     make("time", "", clock(change.time)),
     make("span", "kind", change.kind),
     make("span", "text", change.text),
@@ -173,7 +180,7 @@ function togglePause() {
 }
 
 function changeFilter() {
-  const prefix = typed($("prefix").value);
+  const prefix = parseKey($("prefix").value);
   if (prefix === feed.prefix) return;
   Object.assign(feed, { prefix, waiting: [], count: 0 });
   $("feed").replaceChildren();

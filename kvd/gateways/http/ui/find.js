@@ -1,6 +1,6 @@
 // The form above the keys: what is looked for, and whether the keys are shown as a list or a tree.
 
-import { typed } from "./bytes.js";
+import { parseKey } from "./bytes.js";
 import { on } from "./bus.js";
 import { $, chosenRadio, isPhone, setRadios } from "./dom.js";
 import * as list from "./list.js";
@@ -16,13 +16,14 @@ const STEPS = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
 
 let typing;
 const isTree = () => chosenRadio("view") === "tree";
+const treeAsked = () => [parseKey($("search").value), $("separator").value];
 const isContained = () => chosenRadio("match") === "contains";
 
 /** Show what the form asks for. */
 export function find() {
   clearTimeout(typing);
   $("keys-scroll").scrollTop = 0;
-  if (isTree()) tree.show(typed($("search").value), $("separator").value);
+  if (isTree()) tree.show(...treeAsked());
   else list.find($("search").value, isContained());
   showSelection();
 }
@@ -31,7 +32,8 @@ export function find() {
 function onInput() {
   clearTimeout(typing);
   typing = setTimeout(find, TYPING_MS);
-  if (!isTree()) list.narrow($("search").value, isContained());
+  if (isTree()) tree.narrow(...treeAsked());
+  else list.narrow($("search").value, isContained());
 }
 
 function onView() {
@@ -72,7 +74,7 @@ async function onKey(event) {
 }
 
 function pressEnter() {
-  const exact = typed($("search").value);
+  const exact = parseKey($("search").value);
   const row = activeRow() ?? (hasRow(exact) ? rowOf(exact) : $("keys").firstElementChild);
   if (row) press(row, {});
 }

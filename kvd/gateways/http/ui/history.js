@@ -34,6 +34,7 @@ async function toggle() {
 
 async function more() {
   const mine = shown;
+  mine.isFailed = false;
   reading = new AbortController();
   $("history-more").disabled = true;
   try {
@@ -45,7 +46,9 @@ async function more() {
     $("history-rows").append(...changes.map(rowOf));
     showEnd(next);
   } catch (error) {
-    if (mine === shown) setNote("history-note", sentence(error));
+    if (mine !== shown) return;
+    mine.isFailed = true;
+    setNote("history-note", sentence(error));
   }
   $("history-more").disabled = false;
 }
@@ -53,7 +56,8 @@ async function more() {
 function showEnd(next) {
   const count = $("history-rows").childElementCount;
   $("history-more").hidden = next === null;
-  setNote("history-note", next === null ? `${plural(count, "change")}. Older ones are no longer kept, or there were none.` : "");
+  if (next === null) setNote("history-note", `${plural(count, "change")}. Older ones are no longer kept, or there were none.`);
+  else setNote("history-note", count ? "" : "None among the changes that were read so far.");
 }
 
 /** A change as the wire has it: an array. */
@@ -82,5 +86,6 @@ function body(bytes) {
 export function listen() {
   $("history-open").addEventListener("click", toggle);
   $("history-more").addEventListener("click", more);
+  on("back", () => shown?.isFailed && more());
   on("open", (id) => id !== shown?.id && close());
 }

@@ -1,30 +1,34 @@
-// The start page: what people look for first, then all that INFO says.
+// The start page: what people look for first, then all fields of INFO.
 
 import { drawBars } from "./chart.js";
+import { copy } from "./clipboard.js";
 import { $, make, setNote, sleep } from "./dom.js";
 import { isDaemonHere, isStreamBroken, run, sentence } from "./gateway.js";
-import { describe, headlines, isSpread, labelOf, spreadOf, warnings } from "./facts.js";
-import { duration, micro, number, plural, size } from "./words.js";
+import { connections, describe, headlines, isSpread, labelOf, spreadOf, warnings } from "./facts.js";
+import { clock, duration, micro, number, plural, size } from "./words.js";
 
 const LOOK_MS = 5000;
 const LOOK_AWAY_MS = 1000;
 const LEAST = 5; // requests that are as high as a chart
 
 const facts = new Map(); // "section.name" -> its element
+let seen = 0; // when INFO came last
 let last = null; // {info, at}, to tell commands per second
 
 /** Ask for INFO, and show it. */
 export async function look() {
   try {
     const info = await run({ command: "INFO" });
+    seen = Date.now();
     setNote("no-info");
     showHead(info);
     showTiles(info);
+    showConnections(info);
     setNote("warning", warnings(info).join(" "));
     for (const [section, found] of Object.entries(info)) showSection(section, found);
     last = { info, at: performance.now() };
   } catch (error) {
-    if (!facts.size) setNote("no-info", sentence(error));
+    setNote("no-info", `${sentence(error)}${seen ? ` The figures are those of ${clock(seen)}.` : ""}`);
   }
 }
 
@@ -45,12 +49,28 @@ function showTiles(info) {
 function setTile(name, text, note) {
   const id = `tile.${name}`;
   if (!facts.has(id)) {
-    const told = make("dd", "");
-    facts.set(id, told);
-    $("tiles").append(make("div", "", make("dt", "", name), told));
+    const value = make("dd", "");
+    facts.set(id, value);
+    $("tiles").append(make("div", "", make("dt", "", name), value));
   }
   if (facts.get(id).textContent !== text) facts.get(id).textContent = text;
   facts.get(id).title = note;
+}
+
+/** Show how to reach the daemon, once: what is selected stays so. */
+function showConnections(info) {
+  const root = new URL("..", import.meta.url).href.replace(/\/$/, "");
+  const lines = connections(info, root);
+  if ($("connect").childElementCount === lines.length) return;
+  $("connect").replaceChildren(...lines.map(connectionRow));
+}
+
+function connectionRow(line) {
+  const button = make("button", "plain", "Copy");
+  button.type = "button";
+  button.ariaLabel = `Copy ${line}`;
+  button.addEventListener("click", () => copy(line, "The command"));
+  return make("li", "", make("code", "", line), button);
 }
 
 function showSection(section, found) {
@@ -75,11 +95,11 @@ function listOf(section) {
 function setFact(section, name, text) {
   const id = `${section}.${name}`;
   if (!facts.has(id)) {
-    const told = make("dd", "");
+    const value = make("dd", "");
     const term = make("dt", "", labelOf(section, name));
     term.title = id;
-    facts.set(id, told);
-    listOf(section).append(make("div", "", term, told));
+    facts.set(id, value);
+    listOf(section).append(make("div", "", term, value));
   }
   if (facts.get(id).textContent !== text) facts.get(id).textContent = text;
 }

@@ -3,7 +3,7 @@
 // It is complete up to the key `next` (null: to the end). A search for keys that contain a text has to read all keys, a
 // page at a time: it pauses after a number of keys found or read, shows how far it is, and can be stopped.
 
-import { brief, sizeOfJson, typed } from "./bytes.js";
+import { brief, sizeOfJson, parseKey } from "./bytes.js";
 import { on } from "./bus.js";
 import { $ } from "./dom.js";
 import { countKeys, listKeys } from "./entries.js";
@@ -15,8 +15,11 @@ import { number, plural } from "./words.js";
 const PAGE_KEYS = 100;
 const SEARCH_PAGE_KEYS = 1000; // read by one request of a search
 const SEARCHED_KEYS_MAX = 200_000; // until the search asks whether to go on
-const RECENT_MAX = 500;
-const COUNT_MS = 1000;
+const RECENT_MAX = 5000;
+const COUNT_MS = 1000; // COUNT reads all keys of a prefix, and other clients wait meanwhile
+const COUNT_MANY_MS = 5000;
+const MANY_KEYS = 10_000;
+const SHOW_MS = 50;
 
 const recent = []; // the last changes: a page may be older than they are
 let found = null;
@@ -77,7 +80,7 @@ export const isSearching = () => found?.isContained ?? false;
 
 /** Return the ids of the keys in the list, in order. */
 export const listedIds = () => found?.ids ?? [];
-export const listedPrefix = () => (found && !found.isContained ? typed(found.text) : "");
+export const listedPrefix = () => (found && !found.isContained ? parseKey(found.text) : "");
 
 async function load(isFromStart = false) {
   if (isFromStart) found.revision = null;
@@ -96,7 +99,7 @@ async function load(isFromStart = false) {
 
 async function readPage(signal) {
   const after = found.revision === null ? null : found.next;
-  addPage(await listKeys(typed(found.text), after, PAGE_KEYS, signal), signal);
+  addPage(await listKeys(parseKey(found.text), after, PAGE_KEYS, signal), signal);
 }
 
 async function search(signal) {
@@ -164,7 +167,18 @@ function onChange({ id, kind, revision, value, expires }) {
   follow(change);
   if (found.ids.length === before && found.next === null) return;
   countSoon();
-  showState();
+  showSoon();
+}
+
+let showing = null;
+/** Show the state once for many changes. */
+function showSoon() {
+  if (showing === null) showing = setTimeout(showNow, SHOW_MS);
+}
+
+function showNow() {
+  showing = null;
+  if (found) showState();
 }
 
 /** Take keys out of the list that this page has cleared: their changes come later. */
@@ -177,7 +191,7 @@ function onClear(ids) {
 
 let counting = null;
 function countSoon() {
-  counting ??= setTimeout(count, COUNT_MS); // COUNT reads all keys of a prefix
+  counting ??= setTimeout(count, found.total > MANY_KEYS ? COUNT_MANY_MS : COUNT_MS);
 }
 
 async function count() {
@@ -185,7 +199,7 @@ async function count() {
   counting = null;
   const mine = found;
   if (!mine || mine.isContained) return;
-  const total = await countKeys(typed(mine.text)).catch(() => undefined);
+  const total = await countKeys(parseKey(mine.text)).catch(() => undefined);
   if (total === undefined || mine !== found) return;
   found.total = total;
   showState();
@@ -215,7 +229,7 @@ function showState() {
 
 function noKeys(text, isContained) {
   if (text === "") return "There is no key yet.";
-  return `No key ${isContained ? "contains" : "begins with"} ${brief(typed(text))}`;
+  return `No key ${isContained ? "contains" : "begins with"} ${brief(parseKey(text))}`;
 }
 
 function countText() {

@@ -1,4 +1,4 @@
-// The page of kvd's HTTP gateway: keys, one entry, changes as they come, and what INFO says. This file joins its parts.
+// The page of kvd's HTTP gateway: keys, one entry, changes as they come, and the state of the daemon. This file joins its parts.
 //
 // A file imports only those that stand above it in this list, from what is pure to what a person sees:
 //

@@ -2,7 +2,7 @@
 //
 // The field above keeps the focus, as a combobox does: arrows move the active row, Enter presses it.
 
-import { shown } from "./bytes.js";
+import { keyText } from "./bytes.js";
 import { $, make } from "./dom.js";
 import { serverTime } from "./gateway.js";
 import { date, shortDuration, shortSize, size } from "./words.js";
@@ -30,7 +30,7 @@ export function makeRow(role, thing, text) {
 }
 
 /** Return a new row for a key. */
-export function makeKeyRow(role, { id, ...facts }, text = shown(id)) {
+export function makeKeyRow(role, { id, ...facts }, text = keyText(id)) {
   const row = makeRow(role, { id }, text);
   row.append(make("span", "ttl"), make("span", "size"));
   row.ariaSelected = String(id === open);
@@ -60,6 +60,23 @@ export function removeRow(id) {
   if (row === active) activate(null);
   row?.remove();
   rows.delete(id);
+}
+
+/** Remove a row, and forget its key unless that has another row now. */
+export function dropRow(row) {
+  const { id } = things.get(row);
+  if (rowOf(id) === row) rows.delete(id);
+  if (row === active) activate(null);
+  row.remove();
+}
+
+/** Put rows in an order. A row that stays in its place is not touched: a click on it would be lost. */
+export function arrange(all) {
+  let place = $("keys").firstElementChild;
+  for (const row of all) {
+    if (row === place) place = place.nextElementSibling;
+    else $("keys").insertBefore(row, place);
+  }
 }
 
 export function clearRows() {

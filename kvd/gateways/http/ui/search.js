@@ -1,13 +1,13 @@
 // Which keys a search finds. Pure.
 
-import { shown, typed } from "./bytes.js";
+import { keyText, parseKey } from "./bytes.js";
 
 /** Return the test for keys that begin with a text, or contain it; the latter ignores case. */
 export function matcher(text, isContained) {
-  const prefix = typed(text);
+  const prefix = parseKey(text);
   if (!isContained || text === "") return (id) => id.startsWith(prefix);
   const needle = text.toLowerCase();
-  return (id) => shown(id).toLowerCase().includes(needle);
+  return (id) => keyText(id).toLowerCase().includes(needle);
 }
 
 /** Return the place of an id in a sorted array: of the id itself, or where it belongs. */

@@ -1,11 +1,11 @@
 // Several keys at once: they are chosen in the list and cleared together, or all that have a prefix.
 
 import { brief, idToJson } from "./bytes.js";
-import { emit } from "./bus.js";
-import { confirmed, say } from "./dialogs.js";
+import { emit, on } from "./bus.js";
+import { askToConfirm, say } from "./dialogs.js";
 import { $ } from "./dom.js";
 import { clearCommand, countKeys } from "./entries.js";
-import { post, run, sentence } from "./gateway.js";
+import { post, Refusal, run, sentence } from "./gateway.js";
 import { listedIds, listedPrefix } from "./list.js";
 import { factsOf, markOpen, rowOf, thingOf } from "./rows.js";
 import { number, plural } from "./words.js";
@@ -69,8 +69,8 @@ export function chooseAll() {
   showSelection();
 }
 
-/** Keep the chosen keys that are still in the list. */
-const present = () => [...chosen].filter((id) => rowOf(id));
+/** Return the chosen keys that the list shows as chosen. A row that has come again since is not. */
+const present = () => [...chosen].filter((id) => rowOf(id)?.classList.contains("chosen"));
 
 export function showSelection() {
   const prefix = listedPrefix();
@@ -87,7 +87,7 @@ export async function clearSelected() {
   const list = ids.slice(0, NAMED_KEYS).map(brief);
   if (ids.length > NAMED_KEYS) list.push(`… and ${number(ids.length - NAMED_KEYS)} more`);
   const question = `Clear ${plural(ids.length, "key")}? This cannot be undone.`;
-  if (!(await confirmed(question, { yes: `Clear ${plural(ids.length, "key")}`, no: "Keep", isDanger: true, list }))) return;
+  if (!(await askToConfirm(question, { yes: `Clear ${plural(ids.length, "key")}`, no: "Keep", isDanger: true, list }))) return;
   await guarded(() => clearTargets(targets));
 }
 
@@ -102,7 +102,7 @@ async function clearTargets(targets) {
     changed += replies.filter(({ error }) => error?.code === "CONFLICT").length;
     emit("clear", done);
     showProgress(cleared + changed, targets.length);
-    if (fault) throw Object.assign(new Error(fault.error.message), { done: cleared });
+    if (fault) throw Object.assign(new Refusal(0, fault.error), { done: cleared });
   }
   const kept = changed ? ` ${plural(changed, "key")} changed meanwhile, and ${changed === 1 ? "is" : "are"} kept.` : "";
   say(`${plural(cleared, "key")} cleared.${kept}`);
@@ -115,7 +115,7 @@ export async function clearPrefix() {
     const question = `Clear all ${plural(total, "key")} that begin with ${brief(prefix)}? This cannot be undone.`;
     const answer = { yes: `Clear ${plural(total, "key")}`, no: "Keep", isDanger: true };
     if (total === 0) say("There is no such key any more.");
-    else if (await confirmed(question, answer)) await guarded(() => clearAll(prefix, total));
+    else if (await askToConfirm(question, answer)) await guarded(() => clearAll(prefix, total));
   } catch (error) {
     say(sentence(error));
   }
@@ -157,4 +157,5 @@ export function listen() {
   $("select-all").addEventListener("click", chooseAll);
   $("clear-selected").addEventListener("click", clearSelected);
   $("clear-prefix").addEventListener("click", clearPrefix);
+  on("change", ({ kind }) => isOn && kind !== "set" && showSelection());
 }

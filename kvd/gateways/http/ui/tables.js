@@ -1,6 +1,7 @@
 // The slow log, and the clients that are connected: a table each, read when opened and when asked again.
 
-import { idFromJson, shown } from "./bytes.js";
+import { idFromJson, keyText } from "./bytes.js";
+import { on } from "./bus.js";
 import { $, make, setNote } from "./dom.js";
 import { run, sentence, serverTime } from "./gateway.js";
 import { addressOf, showDetail } from "./router.js";
@@ -20,13 +21,17 @@ export async function openClients() {
   await fill("clients", { command: "CLIENTS" }, clientRow, "No client is connected.");
 }
 
+let failed = null; // what opens the page again that failed
+
 async function fill(name, command, row, none) {
+  failed = null;
   try {
     const found = await run(command);
     $(`${name}-rows`).replaceChildren(...found.map(row));
     $(`${name}-table`).hidden = found.length === 0;
     setNote(`${name}-note`, found.length ? "" : none);
   } catch (error) {
+    failed = { slowlog: openSlowlog, clients: openClients }[name];
     $(`${name}-table`).hidden = true;
     setNote(`${name}-note`, sentence(error));
   }
@@ -43,7 +48,7 @@ function slowRow({ time, us, command, key, keys, who }) {
 function keyCell(said, keys) {
   if (said === null || said === undefined || said === "") return cell("key", "–");
   const id = idFromJson(said);
-  const link = make("a", "", shown(id));
+  const link = make("a", "", keyText(id));
   link.href = addressOf(id);
   return cell("key", link, keys > 1 ? ` and ${number(keys - 1)} more` : "");
 }
@@ -55,7 +60,14 @@ function clientRow({ socket, transport, address, pid, uid, since }) {
   return make("tr", "", cell("", where), cell("", transport), cell("", socket), age);
 }
 
+/** Open a page again that failed, when the daemon is back and the page still in view. */
+function retry() {
+  const isShown = !$("slowlog").hidden || !$("clients").hidden;
+  if (isShown) failed?.();
+}
+
 export function listen() {
+  on("back", retry);
   $("slowlog-again").addEventListener("click", openSlowlog);
   $("clients-again").addEventListener("click", openClients);
 }

@@ -2,15 +2,17 @@
 
 import { textOf, textOfPart } from "./bytes.js";
 import { $, chosenRadio, drawPiece, isPhone, make, setNote, setRadios } from "./dom.js";
-import { blocks, dump, pretty, textPieces, waysToShow } from "./values.js";
+import { dump, groups, parts, pretty, textPieces, waysToShow } from "./values.js";
 import { size } from "./words.js";
 
 const HEX_PART_BYTES = 32 * 1024;
 const SHOWN_BYTES_MAX = 4 * 1024 * 1024; // then the page would be slow: Download has all
 const PREVIEW_BYTES = 2048;
+const FILL_MS = 12; // less than a frame: the first blocks are to be seen at once
+const FILL_MS_MAX = 80; // each turn costs a layout besides
 const NAMES = { json: "JSON", text: "text", hex: "binary" };
 
-let parts = 1; // how many of the hex view are shown
+let steps = 1; // how many parts of the hex view are shown
 
 /** Show a value for the first time, or as it is after a change; the way to show it stays where it fits. */
 export function showFirst(entry, isSameKey) {
@@ -18,7 +20,7 @@ export function showFirst(entry, isSameKey) {
   const before = chosenRadio("show");
   setRadios("show", isSameKey && ways.includes(before) ? before : ways[0], (way) => ways.includes(way));
   $("entry-content").textContent = NAMES[ways[0]];
-  parts = 1;
+  steps = 1;
   draw(entry);
 }
 
@@ -26,7 +28,7 @@ export const isWhole = (entry) => entry.value.length === entry.size;
 
 /** Return how many bytes the present view shows of those that are loaded. */
 export function shownBytes(entry) {
-  const most = chosenRadio("show") === "hex" ? parts * HEX_PART_BYTES : entry.value.length;
+  const most = chosenRadio("show") === "hex" ? steps * HEX_PART_BYTES : entry.value.length;
   return Math.min(most, entry.value.length, SHOWN_BYTES_MAX);
 }
 
@@ -34,7 +36,7 @@ export function shownBytes(entry) {
 export const needsPart = (entry) => shownBytes(entry) === entry.value.length && !isWhole(entry);
 
 export function showMore(entry) {
-  parts++;
+  steps++;
   draw(entry);
 }
 
@@ -43,7 +45,7 @@ export function draw(entry) {
   const part = entry.value.subarray(0, shownBytes(entry));
   const isCut = part.length < entry.size;
   $("value").dataset.way = way;
-  $("value").replaceChildren(...elementsOf(way, part, isCut));
+  fill(groups(piecesOf(way, part, isCut)));
   const isFull = part.length >= SHOWN_BYTES_MAX;
   const cut = `The first ${size(part.length)} of ${size(entry.size)}.${isFull ? " Download has all." : ""}`;
   setNote("value-note", isCut ? cut : part.length ? "" : "The value is empty.");
@@ -51,20 +53,29 @@ export function draw(entry) {
   $("value-more").disabled = false;
 }
 
-function elementsOf(way, part, isCut) {
-  if (way === "hex") return inBlocks([...dump(part, isPhone() ? 8 : 16)]);
-  const text = textOfPart(part, isCut);
-  if (way === "json") return Array.from(pretty(text), drawPiece);
-  return Array.from(blocks(text), (block) => make("div", "block", ...Array.from(textPieces(block), drawPiece)));
+function* piecesOf(way, part, isCut) {
+  if (way === "hex") yield* dump(part, isPhone() ? 8 : 16);
+  else if (way === "json") yield* pretty(textOf(part));
+  else for (const each of parts(textOfPart(part, isCut))) yield* textPieces(each);
 }
 
-/** Return elements for the pieces of a dump, many lines in each. */
-function inBlocks(pieces) {
-  const each = 4 * 64; // a line has four pieces
-  const count = Math.ceil(pieces.length / each);
-  return Array.from({ length: count }, (_, at) =>
-    make("div", "block", ...pieces.slice(at * each, (at + 1) * each).map(drawPiece)),
-  );
+const append = (pieces) => $("value").append(make("div", "block", ...pieces.map(drawPiece)));
+
+let filling;
+/** Draw groups of pieces, some at once and the others bit by bit: 130,000 numbers in JSON would stop the page for a second. */
+function fill(blocks) {
+  clearTimeout(filling);
+  $("value").replaceChildren();
+  $("value").ariaBusy = "true";
+  const go = (ms) => {
+    const until = performance.now() + ms;
+    let next = blocks.next(); // for...of would end the generator with this turn
+    for (; !next.done && performance.now() < until; next = blocks.next()) append(next.value);
+    if (!next.done) append(next.value);
+    if (next.done) $("value").ariaBusy = "false";
+    else filling = setTimeout(go, 0, Math.min(2 * ms, FILL_MS_MAX));
+  };
+  go(FILL_MS);
 }
 
 /** Return the elements for the beginning of a value. */

@@ -1,8 +1,9 @@
-// What a value is, and how it is shown: JSON, text or hex. Pure: pieces are [class, text], for value.js to draw.
+// Values: their kind, and how they are shown: JSON, text or hex. Pure: pieces are [class, text], for value.js to draw.
 
 import { fromJson, hexOf, idOf, textOfPart } from "./bytes.js";
 
-const BLOCK_CHARACTERS = 16 * 1024;
+const BLOCK_CHARACTERS = 4 * 1024;
+const BLOCK_PIECES = 400;
 const INDENTS_MAX = 40;
 const GLANCE_CHARACTERS = 160;
 // Characters that turn the direction of the text around them, and line ends that are not "\n".
@@ -44,8 +45,22 @@ const textOf = (pieces) => Array.from(pieces, ([, text]) => text).join("");
 
 export const hasTurning = (text) => TURNING.test(text);
 
-/** Yield a text in blocks, cut at line ends where there are any: the browser lays out only those in view. */
-export function* blocks(text) {
+/** Yield pieces in groups for a block each, cut at line ends where there are any: a browser lays out those in view. */
+export function* groups(pieces) {
+  let [group, count] = [[], 0];
+  for (const piece of pieces) {
+    group.push(piece);
+    count += piece[1].length;
+    const isFull = count >= BLOCK_CHARACTERS || group.length >= BLOCK_PIECES;
+    if (!isFull || !(piece[1].endsWith("\n") || count >= 2 * BLOCK_CHARACTERS)) continue;
+    yield group;
+    [group, count] = [[], 0];
+  }
+  if (group.length) yield group;
+}
+
+/** Yield a text in parts, cut at line ends where there are any. */
+export function* parts(text) {
   for (let at = 0; at < text.length; ) {
     const end = blockEnd(text, at);
     yield text.slice(at, end);
@@ -80,26 +95,25 @@ export function* dump(bytes, width) {
 export function* pretty(text) {
   let depth = 0;
   let isFresh = false; // just after a bracket
-  const line = () => `\n${"  ".repeat(Math.min(depth, INDENTS_MAX))}`;
+  const indent = () => ["", "  ".repeat(Math.min(depth, INDENTS_MAX))];
   for (const [token, string, colon] of text.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|[[\]{},]|[^\s[\]{},":]+/g)) {
     const isClosing = "]}".includes(token);
     if (isClosing) depth--;
-    const lead = isFresh !== isClosing ? line() : "";
+    if (isFresh !== isClosing) yield* [["", "\n"], indent()];
     isFresh = "[{".includes(token);
     if (isFresh) depth++;
-    if (token === ",") yield ["", `,${line()}`];
-    else yield* tokenPieces(lead, string ?? token, colon, string);
+    if (token === ",") yield* [["", ",\n"], indent()];
+    else yield* tokenPieces(string ?? token, colon, string);
   }
 }
 
-function* tokenPieces(lead, token, isName, isString) {
-  if (lead) yield ["", lead];
+function* tokenPieces(token, isName, isString) {
   if (isName) yield* [["name", token], ["", ": "]];
   else if (isString) yield* textPieces(token);
   else yield ["[]{}".includes(token) ? "" : "atom", token];
 }
 
-// What files of a kind begin with: type, name's ending.
+// Files by their first bytes: type, ending of the name.
 const SIGNATURES = [
   [/^\x89PNG\r\n\x1a\n/, "image/png", "png"],
   [/^\xff\xd8\xff/, "image/jpeg", "jpg"],

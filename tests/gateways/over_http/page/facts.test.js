@@ -24,6 +24,14 @@ test("the spread of latencies, in the order of its bounds", () => {
   assert.equal(facts.lateBound({ below_16_us: 0 }), null);
 });
 
+test("commands that reach the daemon", () => {
+  assert.deepEqual(facts.connections({ server: { commands: ["tcp://127.0.0.1:7411"] } }, "http://a:1"), [
+    "curl http://a:1/kv/KEY",
+    "kvsh --url tcp://127.0.0.1:7411",
+  ]);
+  assert.equal(facts.connections({}, "http://a:1").length, 1);
+});
+
 test("headlines and warnings stand with any daemon", () => {
   assert.ok(facts.headlines({}).every((each) => each.length === 3));
   const rate = facts.headlines({ latency: { requests: 30 } }, { latency: { requests: 10 } }, 2)[1];

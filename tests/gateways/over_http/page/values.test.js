@@ -24,13 +24,13 @@ test("what turns the direction of a text is shown as an escape", () => {
   assert.ok(values.hasTurning("a\u200f") && !values.hasTurning("שלום"));
 });
 
-test("blocks are the whole text, end at lines where they can, and cut no pair in two", () => {
+test("parts are the whole text, end at lines where they can, and cut no pair in two", () => {
   for (const text of ["", "short", `${"line\n".repeat(20_000)}end`, "x".repeat(100_000), "😀".repeat(30_001), `a${"😀".repeat(30_001)}`]) {
-    const blocks = [...values.blocks(text)];
-    assert.equal(blocks.join(""), text);
-    assert.ok(blocks.every((block) => block.length <= 16 * 1024 && !/\p{Surrogate}/u.test(block)));
+    const parts = [...values.parts(text)];
+    assert.equal(parts.join(""), text);
+    assert.ok(parts.every((block) => block.length <= 4 * 1024 && !/\p{Surrogate}/u.test(block)));
   }
-  assert.ok([...values.blocks("line\n".repeat(20_000))].every((block) => block.endsWith("\n")));
+  assert.ok([...values.parts("line\n".repeat(20_000))].every((block) => block.endsWith("\n")));
 });
 
 test("a dump has offset, bytes and characters", () => {
@@ -50,4 +50,14 @@ test("a file has a name and a type that fit the value", () => {
   assert.equal(values.fileName("logo.png", "png"), "logo.png");
   assert.equal(values.fileName("..", "txt"), "_.txt");
   assert.equal(values.fileName("user:1.5", "txt"), "user_1.5.txt");
+});
+
+test("groups of pieces are all pieces, and end at lines where they can", () => {
+  const json = JSON.stringify({ a: Array.from({ length: 3000 }, (_, at) => at), b: "x".repeat(20_000) });
+  for (const pieces of [[...values.pretty(json)], [["", "x".repeat(5000)]], [...values.dump(encode(json), 16)], []]) {
+    const groups = [...values.groups(pieces)];
+    assert.deepEqual(groups.flat(), pieces);
+    for (const group of groups.slice(0, -1)) assert.ok(group.at(-1)[1].endsWith("\n") || textOf(group).length >= 8 * 1024);
+  }
+  assert.ok([...values.groups(values.pretty(json))].length > 10);
 });

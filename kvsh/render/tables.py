@@ -1,0 +1,45 @@
+"""Rows with named columns: of commands that return rows, and of maps that are alike."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kvd.commands import Command
+
+COLUMNS_MAX = 12
+
+
+class Table(list[Any]):
+    """Rows, and what their columns are called."""
+
+    def __init__(self, rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> None:
+        super().__init__(rows)
+        self.columns = tuple(columns)
+
+
+def name_columns(command: Command, value: Any) -> Any:
+    """Return a result with names for the columns of its rows, where it has rows."""
+    if not isinstance(value, list | tuple) or not value:
+        return value
+    if all(isinstance(each, dict) for each in value):
+        return of_maps(value)
+    columns = command.column_names()
+    if are_rows(value, columns):
+        return Table(value, columns)
+    first, *others = value
+    return [Table(first, columns), *others] if are_rows(first, columns) else value
+
+
+def are_rows(value: Any, columns: Sequence[str]) -> bool:
+    """Return whether a value is rows with one field for each column."""
+    if not columns or not isinstance(value, list | tuple) or not value:
+        return False
+    return all(isinstance(row, list | tuple) and len(row) == len(columns) for row in value)
+
+
+def of_maps(maps: Sequence[dict[str, Any]]) -> Sequence[Any]:
+    """Return maps as the rows of one table, if they are flat and have few names together."""
+    columns = list(dict.fromkeys(name for each in maps for name in each))
+    is_flat = not any(isinstance(item, dict | list | tuple) for each in maps for item in each.values())
+    if not is_flat or not 0 < len(columns) <= COLUMNS_MAX:
+        return maps
+    return Table([[each.get(name, "") for name in columns] for each in maps], columns)
