@@ -97,7 +97,7 @@ FSYNC_INTERVAL_MS = 100
 BUSY_TIMEOUT_MS = 5_000
 CHECKPOINT_WAIT_MS = 100
 
-# Storage. The overlay holds what the fold has not reached yet; beyond OVERLAY_*_MAX writers wait for it.
+# Storage. The overlay holds what the fold has not reached yet. From half of OVERLAY_*_MAX on writers wait for it.
 FOLD_CHANGES = 150_000
 FOLD_BYTES = 32 * MIB
 FOLD_AGE_MS = 5_000

@@ -6,6 +6,7 @@ The fastest way in: 0.6 us a pair, where each SET of a pipeline costs 6. Memory 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any, NamedTuple
 
 from kvd.client.outcomes import Outcome
@@ -20,6 +21,10 @@ PAIRS_MAX = 1_000
 PORTION_BYTES_MAX = MIB  # and one pair on top
 PORTIONS_IN_FLIGHT_MAX = 8
 BYTES_IN_FLIGHT_MAX = 16 * MIB  # or one portion
+# A daemon that cannot write as fast answers later. Then less is put in flight, so that no reply is waited for until the
+# client's timeout: a write without a reply is one of which nobody knows whether it has run.
+LATE_S = 0.5
+SOON_S = 0.1
 
 
 class Portion(NamedTuple):
@@ -54,29 +59,40 @@ class Loading:
     def __init__(self) -> None:
         self.count = 0  # pairs that are set
         self.sent: deque[Portion] = deque()
+        self.sent_at: deque[float] = deque()
+        self.most = PORTIONS_IN_FLIGHT_MAX  # at once
         self.bytes = 0
         self.error: KvdError | None = None
 
     def has_room(self, portion: Portion) -> bool:
         """Return whether a portion may be sent."""
-        is_full = len(self.sent) >= PORTIONS_IN_FLIGHT_MAX or self.bytes + portion.bytes > BYTES_IN_FLIGHT_MAX
+        is_full = len(self.sent) >= self.most or self.bytes + portion.bytes > BYTES_IN_FLIGHT_MAX
         return not (self.sent and is_full)
 
-    def send(self, portion: Portion) -> None:
-        """A portion is sent."""
+    def send(self, portion: Portion, now: float) -> None:
+        """A portion is sent. Times are seconds of any clock."""
         self.sent.append(portion)
+        self.sent_at.append(now)
         self.bytes += portion.bytes
 
-    def took(self, outcome: Outcome) -> None:
+    def took(self, outcome: Outcome, now: float) -> None:
         """The outcome of the first that is under way came; the first error is kept."""
         portion = self.sent.popleft()
         self.bytes -= portion.bytes
+        self.adapt(now - self.sent_at.popleft())
         try:
             ok(outcome)
         except KvdError as error:
             self.error = self.error or error
         else:
             self.count += len(portion.command.pairs)
+
+    def adapt(self, seconds: float) -> None:
+        """Put less in flight after a late reply, and more after those that come soon."""
+        if seconds > LATE_S:
+            self.most = max(1, self.most // 2)
+        elif seconds < SOON_S:
+            self.most = min(PORTIONS_IN_FLIGHT_MAX, self.most + 1)
 
     def result(self) -> int:
         """Return how many pairs are set; raise the first error."""
@@ -91,7 +107,7 @@ def load(stream: Stream, pairs: Pairs, codec: Codec[Any, Any] = RAW) -> int:
 
     def take() -> None:
         for _, outcome in stream.receive():
-            loading.took(outcome)
+            loading.took(outcome, monotonic())
 
     for portion in portions(pairs, codec):
         while not loading.has_room(portion):
@@ -99,7 +115,7 @@ def load(stream: Stream, pairs: Pairs, codec: Codec[Any, Any] = RAW) -> int:
         if loading.error is not None:
             break
         stream.send(portion.command)
-        loading.send(portion)
+        loading.send(portion, monotonic())
     while loading.sent:
         take()
     return loading.result()
@@ -111,7 +127,7 @@ async def load_async(give: Callable[[Command, Any], None], pairs: Pairs, codec: 
     futures: deque[asyncio.Future[Outcome]] = deque()
 
     async def take() -> None:
-        loading.took(await futures.popleft())
+        loading.took(await futures.popleft(), monotonic())
 
     for portion in portions(pairs, codec):
         while not loading.has_room(portion):
@@ -120,7 +136,7 @@ async def load_async(give: Callable[[Command, Any], None], pairs: Pairs, codec: 
             break
         futures.append(asyncio.get_running_loop().create_future())
         give(portion.command, futures[-1])
-        loading.send(portion)
+        loading.send(portion, monotonic())
     while loading.sent:
         await take()
     return loading.result()

@@ -13,7 +13,7 @@ from kvd.commands.base import Ok, Wait
 from kvd.commands.entry import Milliseconds, Row, Staged
 from kvd.engine import Engine
 from kvd.errors import Busy, Denied, Internal, ReadOnly, Refused
-from kvd.limits import BATCH_BYTES_MAX, BATCH_MS_MAX, REPLY_BYTES_MAX, TIGHT_REPLY_BYTES
+from kvd.limits import BATCH_MS_MAX, REPLY_BYTES_MAX, TIGHT_REPLY_BYTES
 from kvd.server.clock import Clock
 from kvd.server.facts import Facts
 from kvd.server.frames import Request
@@ -91,7 +91,7 @@ class Executor:
         size = 0
         # One look at the clock a command (0.04 us): where one ends the next begins. With the sum for its kind 0.08.
         spent, slow, tick = self.spent, self.slowlog.slow_ns, perf_counter_ns()
-        until = tick + BATCH_NS_MAX
+        until, bytes_max = tick + BATCH_NS_MAX, self.store.batch_bytes()
         for request, command in zip(batch, commands, strict=True):
             reply = self.answer(request[0], command, now)
             if reply is not None:
@@ -103,7 +103,7 @@ class Executor:
             spent[type(command)] += (took := tick - began)
             if took >= slow:
                 self.note_slow(request, command, took, now)
-            if size > REPLY_BYTES_MAX or staging.bytes > BATCH_BYTES_MAX or tick > until:
+            if size > REPLY_BYTES_MAX or staging.bytes > bytes_max or tick > until:
                 break
         self.answered += size
         self.kinds.update(map(type, commands[: len(replies)]))

@@ -199,6 +199,13 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, Corrupt) or code in (CORRUPT, NOT_A_DATABASE)
 
 
+def advice(directory: Path, error: Exception) -> str:
+    """Return what to do about files that cannot be opened."""
+    if is_damage(error):
+        return f"is it a kvd data directory, whole and readable? `kvd check {directory}` tells what is damaged"
+    return way_to_open(directory / "journal.db")
+
+
 def way_to_open(path: Path) -> str:
     """Return where to look when a file that may be whole cannot be used."""
     return f"look at its owner and permissions (ls -l {path.parent}), and at the disk"

@@ -33,7 +33,7 @@ class Due:
         self.is_cut = False
         for key in self._looks(now, skip):
             looks -= 1
-            if key is not None:
+            if key is not None and key not in skip:
                 found.append(key)
             if len(found) == limit or not looks:
                 self.is_cut = True

@@ -68,6 +68,7 @@ class Folder(threading.Thread):
         self.jobs: SimpleQueue[FoldJob | CheckpointJob | None] = SimpleQueue()
         self.done: SimpleQueue[Done] = SimpleQueue()
         self.may_read = threading.Event()  # once the loop has finished a checkpoint of the journal
+        self.is_stopping = False
         self.db: Connection = None
         self.address = 0  # of it, in C
         # In this job: how often who reads the table has held up a checkpoint, how many portions go by before the next
@@ -79,7 +80,8 @@ class Folder(threading.Thread):
         self.jobs.put(job)
 
     def stop(self) -> None:
-        """End after the jobs at hand."""
+        """End after the portion at hand: a fold that is interrupted goes on at the next start."""
+        self.is_stopping = True
         self.jobs.put(None)
         self.may_read.set()
         self.join()
@@ -130,6 +132,8 @@ class Folder(threading.Thread):
         at = fold.Fold(db, job.upto, job.plan, self.address)
         since = at.mark.revision
         while at.mark.revision < job.upto:
+            if self.is_stopping and not job.is_short:
+                return
             if at.is_over:  # it was one that was interrupted
                 at = fold.Fold(db, job.upto)
             step(at)

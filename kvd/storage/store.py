@@ -27,13 +27,14 @@ from kvd.commands.entry import (
 )
 from kvd.errors import Corrupt, Full, Internal, Refused, StartError, StorageFailed
 from kvd.limits import (
+    ENTRY_OVERHEAD_BYTES,
     JOURNAL_KEPT_BYTES,
     JOURNAL_KEPT_CHANGES,
     ONCE_KEPT_MS,
     REPLY_BYTES_MAX,
     WAL_PARTS,
 )
-from kvd.storage.database import PAGE_BYTES, check_library, is_damage, refusal_of, refusals, sync_path, way_to_open
+from kvd.storage.database import PAGE_BYTES, advice, check_library, refusal_of, refusals, sync_path
 from kvd.storage.due import BEGIN, Due
 from kvd.storage.folder import Folder
 from kvd.storage.history import History
@@ -301,8 +302,8 @@ class Store(Upkeep):
         Raises Full or Busy, and then nothing of it has happened; or another Refused after which the outcome is
         unknown and the store must not be written to any more.
         """
-        self.wait_for_room()
         size = batch.payload
+        self.wait_for_room(size + ENTRY_OVERHEAD_BYTES * len(batch.rows))
         # Twice what it brings, or the journal would grow as long as large commits come.
         trim = self.trim_target(most=self.retention.bounded(2 * len(batch.rows), 2 * size))
         tokens = list(enumerate(batch.remembered, self.next_token))
@@ -397,13 +398,6 @@ class Store(Upkeep):
         while self.opened:
             self.opened.pop().close()
         self.lock.close()
-
-
-def advice(directory: Path, error: Exception) -> str:
-    """Return what to do about files that cannot be opened."""
-    if is_damage(error):
-        return f"is it a kvd data directory, whole and readable? `kvd check {directory}` tells what is damaged"
-    return way_to_open(directory / JOURNAL_FILE)
 
 
 def bytes_of(path: Path) -> int:

@@ -7,11 +7,14 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from queue import Empty
+from time import monotonic
 from typing import TypeVar
 
 from kvd.commands.entry import Milliseconds
 from kvd.errors import Busy, Corrupt, Full, Refused
 from kvd.limits import (
+    BATCH_BYTES_MAX,
     FOLD_AGE_MS,
     FOLD_BYTES,
     FOLD_CHANGES,
@@ -23,17 +26,20 @@ from kvd.limits import (
     WAL_CHECKPOINT_BYTES,
     WAL_LOOK_BYTES,
 )
+from kvd.storage import throttle
 from kvd.storage.database import PAGE_BYTES, refusal_of, refusals, wal_used
 from kvd.storage.folder import CheckpointJob, Done, Folder, FoldJob
 from kvd.storage.journal import Journal
-from kvd.storage.memory import Memory
+from kvd.storage.memory import Memory, Overlay
 from kvd.storage.retention import Retention
 from kvd.storage.room import Room
 from kvd.storage.table import Table
+from kvd.storage.throttle import Throttle
 
 # What a row of the table takes besides its key and value, at most: a value of more than a quarter of a page goes into
 # pages of its own.
 ROW_BYTES_MAX = PAGE_BYTES + 700
+LONG_S = 3_600.0
 NO_ROOM = "there is no room left on the disk of the data directory: CLEAR and COMPACT, or make room"
 T = TypeVar("T")
 
@@ -70,6 +76,9 @@ class Upkeep:
         self.checkpoint_asked = False
         self.fold_waits = self.folds = self.fold_ms = 0
         self.fold_error: Exception | None = None
+        self.throttle = Throttle()
+        self.fold_began = 0.0  # on the monotonic clock
+        self.is_refusing = False  # since a wait for the fold was in vain
         files = (self.journal.path, self.table.path)
         self.places = {path: inode_of(path) for file in files for path in (file, file.with_name(f"{file.name}-wal"))}
 
@@ -100,6 +109,7 @@ class Upkeep:
         """
         is_due = self.memory.fresh.changes or self.durable < self.folded
         if (is_short or is_due) and self.memory.folding is None and self.fold_error is None:
+            self.fold_began = monotonic()
             plan = self.memory.begin_fold(self.revision)
             self.folder.ask(FoldJob(self.revision, is_short, plan))
 
@@ -109,29 +119,75 @@ class Upkeep:
             self.checkpoint_asked = True
             self.folder.ask(CheckpointJob())
 
-    def wait_for_room(self) -> None:
-        """When the overlay is at its bound, wait for the fold; raise Full when it cannot go on."""
-        while self.is_full():
+    def wait_for_room(self, size: int) -> None:
+        """Wait while the fold is behind, the longer the fuller the overlay is, for a commit of so many bytes.
+
+        Raises Full when the fold cannot go on, and Busy when it does not come on at all.
+        """
+        fill = self.fill()
+        if fill > throttle.EASY:
             self.begin_fold()
-            if self.fold_error is not None:
+            if fill >= 1 and self.fold_error is not None:
                 raise Full(f"the table cannot take more: {self.fold_error}")
-            self.fold_waits += 1
-            self.finish(self.folder.done.get())
+            self.fold_waits += fill >= 1  # it does not keep up
+            self.wait_for_fold(self.throttle.delay_s(fill, size / OVERLAY_BYTES_MAX, self.fold_rate()))
+            self.expect_room()
         if self.wal_bytes > self.wal_bytes_max:
             self.wait_for_checkpoint()
 
-    def wait_for_checkpoint(self) -> None:
-        """Wait until the journal's WAL can be used from its start again; while another program reads it, only try."""
-        self.begin_checkpoint()
-        while self.checkpoint_asked:
-            self.finish(self.folder.done.get())
-        self.wal_bytes_max = max(self.wal_bytes_least, self.wal_bytes + self.checkpoint_bytes)
+    def expect_room(self) -> None:
+        """Raise Busy when the overlay is far beyond its bound, after a wait: but one, until a fold is over."""
+        if self.fill() >= throttle.LIMIT and not self.is_refusing:
+            self.wait_for_fold(throttle.DELAY_S_MAX)
+        self.is_refusing = self.fill() >= throttle.LIMIT
+        if self.is_refusing:
+            raise Busy("the disk does not keep up with what is written: try again in a moment")
 
-    def is_full(self) -> bool:
-        """Return whether the overlay is at its bound."""
-        memory = self.memory
-        changes = sum([overlay.changes for overlay in memory.overlays()])
-        return changes >= OVERLAY_CHANGES_MAX or memory.overlay_size() >= OVERLAY_BYTES_MAX
+    def wait_for_fold(self, seconds: float) -> None:
+        """Wait until a fold is over, so long at most."""
+        until = monotonic() + seconds
+        while (left := until - monotonic()) > 0:
+            done = self.next_done(left)
+            if done is None or isinstance(done.job, FoldJob):
+                return
+
+    def next_done(self, seconds: float) -> Done | None:
+        """Take note of the next job that is over; None when none is within that time."""
+        try:
+            done = self.folder.done.get(timeout=seconds)
+        except Empty:
+            return None
+        self.finish(done)
+        return done
+
+    def wait_for_checkpoint(self) -> None:
+        """Wait until the journal's WAL can be used from its start again, but not for long.
+
+        While another program reads it, or the disk is slow, only try: the WAL grows for as long.
+        """
+        self.begin_checkpoint()
+        is_small = self.wal_bytes_least < WAL_BYTES_MAX  # the disk: there the fold needs the room
+        until = monotonic() + (LONG_S if is_small else throttle.DELAY_S_MAX)
+        while self.checkpoint_asked and (left := until - monotonic()) > 0:
+            self.next_done(left)
+        if not self.checkpoint_asked:
+            self.wal_bytes_max = max(self.wal_bytes_least, self.wal_bytes + self.checkpoint_bytes)
+
+    def fill(self) -> float:
+        """Return how full the overlay is: 1 at its bound."""
+        return sum([fill_of(overlay) for overlay in self.memory.overlays()])
+
+    def fold_rate(self) -> float:
+        """Return how much of the overlay's bound the fold takes away in a second."""
+        folding = self.memory.folding
+        return self.throttle.rate_now(0.0 if folding is None else fill_of(folding), monotonic() - self.fold_began)
+
+    def batch_bytes(self) -> int:
+        """Return how many bytes a batch may stage, so that it does not wait long for the fold."""
+        fill = self.fill()
+        if fill <= throttle.EASY:
+            return BATCH_BYTES_MAX
+        return min(BATCH_BYTES_MAX, int(self.throttle.batch(fill, self.fold_rate()) * OVERLAY_BYTES_MAX))
 
     # Room on the disk
 
@@ -240,6 +296,8 @@ class Upkeep:
             self.finish_checkpoint(done)
         elif done.error is None:
             self.folded, self.folds, self.fold_ms = done.job.upto, self.folds + 1, done.ms
+            if self.memory.folding is not None:
+                self.throttle.on_fold(fill_of(self.memory.folding), monotonic() - self.fold_began)
             self.memory.records.beyond = self.table.end()  # before what was folded may be forgotten
             self.memory.end_fold()
             self.plan_trim()
@@ -296,6 +354,11 @@ class Upkeep:
         """Delete the tokens that no longer count."""
         oldest = next(iter(self.tokens.values()))[0] if self.tokens else self.next_token
         self.put_off(partial(self.journal.forget_tokens, oldest))
+
+
+def fill_of(overlay: Overlay) -> float:
+    """Return how much of the overlay's bound a part of it takes."""
+    return max(overlay.changes / OVERLAY_CHANGES_MAX, overlay.size / OVERLAY_BYTES_MAX)
 
 
 def wal_bytes_of(written: int) -> int:

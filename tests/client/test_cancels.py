@@ -16,9 +16,13 @@ def daemon(empty_daemon):
     return empty_daemon
 
 
-@types.coroutine
-def cancel_at(awaitable, at):
+async def cancel_at(awaitable, at):
     """Await something, and cancel this task the n-th time that it waits; return whether that was before the end."""
+    return await steps_until_cancelled(awaitable, at)
+
+
+@types.coroutine
+def steps_until_cancelled(awaitable, at):
     steps = awaitable.__await__()
     reply = error = None
     for number in range(1, AWAITS_MAX):

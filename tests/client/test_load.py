@@ -61,9 +61,9 @@ def test_what_is_in_flight_is_bounded_in_number_and_in_bytes():
     for _ in range(PORTIONS_IN_FLIGHT_MAX):
         assert loading.has_room(small)
         assert loading.has_room(large) is (not loading.sent)
-        loading.send(small)
+        loading.send(small, 0.0)
     assert not loading.has_room(small)
-    loading.took(Ok(1, None))
+    loading.took(Ok(1, None), 0.0)
     assert loading.has_room(small)
     assert (loading.count, loading.bytes) == (1, 10 * (PORTIONS_IN_FLIGHT_MAX - 1))
 
@@ -71,8 +71,8 @@ def test_what_is_in_flight_is_bounded_in_number_and_in_bytes():
 def test_the_first_error_is_raised():
     loading = Loading()
     for outcome in (Ok(1, None), Error("BAD_ARGUMENT", "no", {}), OutcomeUnknown("?"), Ok(2, None)):
-        loading.send(of_size(10))
-        loading.took(outcome)
+        loading.send(of_size(10), 0.0)
+        loading.took(outcome, 0.0)
     with pytest.raises(BadArgument):
         loading.result()
     assert loading.count == 2
@@ -140,3 +140,18 @@ def test_an_error_of_who_gives_the_pairs_is_raised(kv):
     with pytest.raises(ZeroDivisionError):
         kv.load((str(number), str(1 // (1500 - number))) for number in range(9000))
     assert kv.ping() == b"PONG"
+
+
+def test_less_is_put_in_flight_when_replies_are_late_and_more_when_they_are_not():
+    loading, most = Loading(), []
+    for seconds in (0.0, 0.3, 0.6, 0.6, 0.6, 0.6, 0.3, *[0.01] * 20):
+        loading.send(of_size(10), 0.0)
+        loading.took(Ok(1, None), seconds)
+        most.append(loading.most)
+    assert most[:10] == [8, 8, 4, 2, 1, 1, 1, 2, 3, 4]
+    assert most[-1] == PORTIONS_IN_FLIGHT_MAX
+    loading = Loading()
+    for _ in range(2):
+        loading.send(of_size(10), 0.0)
+    loading.most = 1
+    assert not loading.has_room(of_size(10))

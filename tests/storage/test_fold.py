@@ -410,12 +410,30 @@ def test_the_checkpoint_of_the_journal_has_its_turn_between_two_portions(drive, 
     assert [call for call in calls if call != "main"] == [1, "journal", 1, 1]
 
 
-def test_a_thread_that_is_to_end_folds_to_the_end_first(drive, monkeypatch):
+def test_a_thread_that_is_to_end_ends_after_a_portion_and_the_next_start_goes_on(drive, monkeypatch):
+    """A stop waited for all of a fold: for a minute on a slow disk."""
     monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 1)
     drive.apply(*[Set(b"%d" % number, b"") for number in range(20)])
+    folder, steps = drive.store.folder, []
+    real, has_begun = folder_module.fold.Fold.step, threading.Event()
+
+    def step(self, bytes_max):
+        steps.append(1)
+        has_begun.set()
+        while not folder.is_stopping:  # `stop` comes just now
+            time.sleep(0.001)
+        real(self, bytes_max)
+
+    monkeypatch.setattr(folder_module.fold.Fold, "step", step)
     drive.store.begin_fold()
-    drive.store.folder.stop()
-    assert drive.store.table.mark().revision == 20
+    has_begun.wait()
+    folder.stop()
+    assert (len(steps), drive.store.table.mark().revision) == (1, 0)
+    monkeypatch.undo()
+    drive.restart()
+    assert len(list(drive.store.scan())) == 20
+    assert drive.fold().store.table.mark().revision == 20
+    assert len(list(drive.store.table.scan(ALL))) == 20
 
 
 def test_the_fold_waits_until_the_loop_has_finished_the_checkpoint_of_the_journal(drive, monkeypatch):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from support.running import Daemon
 
 from kvd.limits import DESCRIPTORS_MIN
 from kvd.storage import Store
@@ -28,8 +27,8 @@ def serve(*options, env=None, before=()):
 
 @pytest.mark.parametrize("env", [{}, ASCII], ids=["utf-8", "ascii"])
 @pytest.mark.parametrize("name", [LATIN, UTF_8], ids=["latin-1", "utf-8"])
-def test_a_data_directory_may_have_any_name_whatever_the_locale(tmp_path, name, env):
-    daemon = Daemon(tmp_path)
+def test_a_data_directory_may_have_any_name_whatever_the_locale(make_daemon, tmp_path, name, env):
+    daemon = make_daemon()
     daemon.data = tmp_path / name
     daemon.before = ["env", *[f"{variable}={value}" for variable, value in env.items()]]
     daemon.start()
@@ -68,8 +67,8 @@ def test_an_endpoint_that_is_no_utf_8_is_refused(tmp_path):
     assert (code, said.endswith("caf\\xe9 is not UTF-8, which an endpoint has to be")) == (78, True)
 
 
-def test_a_socket_may_have_any_name_in_an_ascii_locale(tmp_path):
-    daemon = Daemon(tmp_path)
+def test_a_socket_may_have_any_name_in_an_ascii_locale(make_daemon, tmp_path):
+    daemon = make_daemon()
     daemon.commands = f"ipc://{tmp_path}/{UTF_8}"
     daemon.before = ["env", *[f"{variable}={value}" for variable, value in ASCII.items()]]
     daemon.start()
@@ -88,8 +87,8 @@ def test_too_few_descriptors_are_told_with_the_number_that_is_needed(tmp_path, l
     assert not (tmp_path / "d").exists()
 
 
-def test_the_descriptors_that_are_needed_suffice(tmp_path):
-    daemon = Daemon(tmp_path)
+def test_the_descriptors_that_are_needed_suffice(make_daemon):
+    daemon = make_daemon()
     daemon.before = ["sh", "-c", f'ulimit -n {DESCRIPTORS_MIN}; exec "$@"', "sh"]
     daemon.start()
     with daemon.client() as kv:

@@ -100,7 +100,10 @@ def test_what_was_compacted_away_meanwhile_is_told_and_the_watch_goes_on(own_sit
     tab = own_site.tab()
     own_kv.set("a", "1")
     expect(tab.locator("#feed .change")).to_have_count(1)
+    tab.locator("#keys li").click()
+    see(tab, "a", "1")
     gateway.kill()
+    own_kv.set("a", "2")
     for at in range(5):
         own_kv.set(f"gone:{at}", "1")
     own_kv.compact(4)
@@ -108,6 +111,7 @@ def test_what_was_compacted_away_meanwhile_is_told_and_the_watch_goes_on(own_sit
     expect(tab.locator("#feed .gap")).to_contain_text("goes on with new changes")
     expect(tab.locator("#status")).to_have_text("connected")
     expect(tab.locator("#keys li")).to_have_count(6)
+    see(tab, "a", "2")  # its change was among those that are gone
     own_kv.set("b", "1")
     expect(tab.locator("#feed .change").first.locator(".key")).to_have_text("b")
 

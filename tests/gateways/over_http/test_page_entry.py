@@ -125,6 +125,23 @@ def test_a_value_that_a_browser_cannot_edit_is_replaced_by_a_file(site, kv, tmp_
     expect(tab.locator("#editor-value")).to_have_value("y" * 200_000)
 
 
+PASTE = """(text) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text/plain", text);
+  const event = new ClipboardEvent("paste", { clipboardData, cancelable: true, bubbles: true });
+  return document.getElementById("editor-value").dispatchEvent(event);
+}"""
+
+
+def test_a_text_that_a_browser_cannot_edit_is_not_pasted(site, kv):
+    tab = site.tab("#/new")
+    assert tab.evaluate(PASTE, "x" * 200_000)
+    assert not tab.evaluate(PASTE, "x" * 300_000)
+    expect(tab.locator("#editor-error")).to_contain_text("more than 256 KiB: save it as a file")
+    assert not tab.evaluate(PASTE, "é😀" * 20_000)
+    expect(tab.locator("#editor-error")).to_contain_text("too long to be edited")
+
+
 def test_a_key_that_is_not_there_says_so_and_can_be_created(site, kv):
     site.allow("/kv/", "status of 404")
     tab = site.tab("#/key/none%3A1")

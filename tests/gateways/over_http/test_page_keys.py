@@ -142,8 +142,10 @@ def test_a_tree_opens_level_by_level_and_follows(site, kv):
     expect(tab.locator("#keys .key >> text=0150:")).to_be_visible()
     tab.locator("#keys li", has_text="user:").click()
     expect(tab.locator("#keys li")).to_have_count(5)
+    tab.locator("#keys li").evaluate_all("(rows) => rows.forEach((row) => { row.dataset.mark = 'old'; })")
     kv.set("conf/c", "333")
     expect(tab.locator("#keys .key")).to_have_text(["city", "conf/", "a/", "b", "c", "user:"])
+    expect(tab.locator("#keys li[data-mark=old]")).to_have_count(5)  # a click on a row that stays is not lost
     # By keyboard, and to a key.
     tab.focus("#search")
     for each in ("ArrowDown", "ArrowDown", "ArrowDown", "Enter"):
@@ -162,6 +164,23 @@ def test_a_tree_opens_level_by_level_and_follows(site, kv):
     expect(tab.locator("#keys .key")).to_have_text(["city", "conf/a/x", "conf/b", "conf/c", "user:"])
     tab.fill("#search", "user:0001")
     expect(tab.locator("#keys .key")).to_have_text(["0001:"])
+
+
+def test_a_tree_that_is_not_answered_leaves_no_key_of_the_one_before(own_site, own_kv, daemon):
+    own_kv.multiset({"city": "1", "user:1": "1"})
+    allow_an_absent_daemon(own_site)
+    tab = own_site.tab()
+    choose(tab, "view", "tree")
+    expect(tab.locator("#keys .key")).to_have_text(["city", "user:"])
+    daemon.signal(signal.SIGSTOP)
+    try:
+        assert tab.evaluate(TYPE_AND_COUNT, "user:") == 0
+        expect(tab.locator("#count")).to_have_text("Loading keys …")
+        expect(tab.locator("#list-error-text")).not_to_be_empty()
+    finally:
+        daemon.signal(signal.SIGCONT)
+    expect(tab.locator("#keys .key")).to_have_text(["1"])
+    expect(tab.locator("#list-error")).to_be_hidden()
 
 
 def test_a_tree_asks_once_for_each_large_folder_and_not_for_each_key(site, kv):

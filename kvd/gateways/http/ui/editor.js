@@ -96,6 +96,16 @@ function showForm(form, bytes, isAll = true) {
   $("editor-file-field").hidden = form !== "file";
 }
 
+/** Refuse a text that the browser could not edit: a line of 1 MB would stop the page for seconds at each key. */
+function refuseLarge(event) {
+  const text = (event.clipboardData ?? event.dataTransfer).getData("text/plain");
+  const isLarge = text.length + $("editor-value").value.length > EDITED_BYTES_MAX;
+  if (!isLarge && !hasLongLine(text)) return;
+  event.preventDefault();
+  const why = isLarge ? `The value would have more than ${size(EDITED_BYTES_MAX)}` : "A line is too long to be edited";
+  setNote("editor-error", `${why}: save it as a file, and choose File here.`);
+}
+
 async function changeForm(event) {
   const form = event.target.value;
   setNote("editor-error");
@@ -211,6 +221,7 @@ export function listen() {
   $("editor").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save(event);
   });
+  for (const name of ["paste", "drop"]) $("editor-value").addEventListener(name, refuseLarge);
   $("overwrite").addEventListener("click", overwrite);
   $("take-theirs").addEventListener("click", takeTheirs);
   $("cancel").addEventListener("click", cancel);

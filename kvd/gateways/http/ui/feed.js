@@ -14,6 +14,7 @@ import { clock, number } from "./words.js";
 
 const ROWS = 500;
 const FLUSH_MS = 50; // many changes, one layout
+const TURN_MS = 50;
 const RETRY_MS = 500;
 const RETRY_MS_MAX = 5000;
 const SILENCE_MS = 40_000; // the gateway gives a sign of life each 15 s
@@ -61,11 +62,17 @@ async function read(onOpen) {
   onOpen();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   const parse = eventParser();
+  let turn = performance.now();
   for (;;) {
     const silence = setTimeout(() => feed.reader.abort(), SILENCE_MS); // the network may die without a word
     const { done, value } = await reader.read().finally(() => clearTimeout(silence));
     if (done) return;
-    parse(value).forEach(take);
+    for (const event of parse(value)) {
+      take(event);
+      if (performance.now() - turn < TURN_MS) continue;
+      await sleep(0); // in a flood of changes the page would not answer
+      turn = performance.now();
+    }
   }
 }
 

@@ -16,13 +16,14 @@ const STEPS = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 };
 
 let typing;
 const isTree = () => chosenRadio("view") === "tree";
+const treeAsked = () => [parseKey($("search").value), $("separator").value];
 const isContained = () => chosenRadio("match") === "contains";
 
 /** Show what the form asks for. */
 export function find() {
   clearTimeout(typing);
   $("keys-scroll").scrollTop = 0;
-  if (isTree()) tree.show(parseKey($("search").value), $("separator").value);
+  if (isTree()) tree.show(...treeAsked());
   else list.find($("search").value, isContained());
   showSelection();
 }
@@ -31,7 +32,8 @@ export function find() {
 function onInput() {
   clearTimeout(typing);
   typing = setTimeout(find, TYPING_MS);
-  if (!isTree()) list.narrow($("search").value, isContained());
+  if (isTree()) tree.narrow(...treeAsked());
+  else list.narrow($("search").value, isContained());
 }
 
 function onView() {

@@ -34,6 +34,7 @@ async function toggle() {
 
 async function more() {
   const mine = shown;
+  mine.isFailed = false;
   reading = new AbortController();
   $("history-more").disabled = true;
   try {
@@ -45,7 +46,9 @@ async function more() {
     $("history-rows").append(...changes.map(rowOf));
     showEnd(next);
   } catch (error) {
-    if (mine === shown) setNote("history-note", sentence(error));
+    if (mine !== shown) return;
+    mine.isFailed = true;
+    setNote("history-note", sentence(error));
   }
   $("history-more").disabled = false;
 }
@@ -83,5 +86,6 @@ function body(bytes) {
 export function listen() {
   $("history-open").addEventListener("click", toggle);
   $("history-more").addEventListener("click", more);
+  on("back", () => shown?.isFailed && more());
   on("open", (id) => id !== shown?.id && close());
 }

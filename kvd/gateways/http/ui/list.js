@@ -16,7 +16,10 @@ const PAGE_KEYS = 100;
 const SEARCH_PAGE_KEYS = 1000; // read by one request of a search
 const SEARCHED_KEYS_MAX = 200_000; // until the search asks whether to go on
 const RECENT_MAX = 5000;
-const COUNT_MS = 1000;
+const COUNT_MS = 1000; // COUNT reads all keys of a prefix, and other clients wait meanwhile
+const COUNT_MANY_MS = 5000;
+const MANY_KEYS = 10_000;
+const SHOW_MS = 50;
 
 const recent = []; // the last changes: a page may be older than they are
 let found = null;
@@ -164,7 +167,18 @@ function onChange({ id, kind, revision, value, expires }) {
   follow(change);
   if (found.ids.length === before && found.next === null) return;
   countSoon();
-  showState();
+  showSoon();
+}
+
+let showing = null;
+/** Show the state once for many changes. */
+function showSoon() {
+  if (showing === null) showing = setTimeout(showNow, SHOW_MS);
+}
+
+function showNow() {
+  showing = null;
+  if (found) showState();
 }
 
 /** Take keys out of the list that this page has cleared: their changes come later. */
@@ -177,7 +191,7 @@ function onClear(ids) {
 
 let counting = null;
 function countSoon() {
-  counting ??= setTimeout(count, COUNT_MS); // COUNT reads all keys of a prefix
+  counting ??= setTimeout(count, found.total > MANY_KEYS ? COUNT_MANY_MS : COUNT_MS);
 }
 
 async function count() {

@@ -62,6 +62,23 @@ export function removeRow(id) {
   rows.delete(id);
 }
 
+/** Remove a row, and forget its key unless that has another row now. */
+export function dropRow(row) {
+  const { id } = things.get(row);
+  if (rowOf(id) === row) rows.delete(id);
+  if (row === active) activate(null);
+  row.remove();
+}
+
+/** Put rows in an order. A row that stays in its place is not touched: a click on it would be lost. */
+export function arrange(all) {
+  let place = $("keys").firstElementChild;
+  for (const row of all) {
+    if (row === place) place = place.nextElementSibling;
+    else $("keys").insertBefore(row, place);
+  }
+}
+
 export function clearRows() {
   activate(null);
   rows.clear();

@@ -5,11 +5,11 @@
 
 import { brief, keyText, sizeOfJson } from "./bytes.js";
 import { on } from "./bus.js";
-import { $ } from "./dom.js";
+import { $, make } from "./dom.js";
 import { scanFrom } from "./entries.js";
 import { sentence } from "./gateway.js";
 import { addItems, baseOf, nextStart, separatorsIn } from "./levels.js";
-import { activate, activeRow, clearRows, factsOf, makeKeyRow, makeRow, showFacts, thingOf } from "./rows.js";
+import { arrange, clearRows, dropRow, factsOf, makeKeyRow, makeRow, showFacts } from "./rows.js";
 import { number, plural } from "./words.js";
 
 const PAGE_KEYS = 500;
@@ -24,9 +24,17 @@ let loading = new AbortController();
 
 /** Show the keys with a prefix as a tree. What is open stays open when the prefix is the same. */
 export async function show(prefix, text) {
-  const isSame = tree?.prefix === prefix && tree.text === text;
-  if (!isSame) tree = { prefix, text, separators: separatorsIn(text), levels: new Map([[prefix, newLevel()]]) };
+  narrow(prefix, text);
   await reload();
+}
+
+/** Take the tree of another prefix away at once: no key of it can be pressed. */
+export function narrow(prefix, text) {
+  if (tree?.prefix === prefix && tree.text === text) return;
+  loading.abort();
+  const levels = new Map([[prefix, newLevel()]]);
+  tree = { prefix, text, separators: separatorsIn(text), levels, isLoading: true, error: "" };
+  draw();
 }
 
 export function leave() {
@@ -34,6 +42,7 @@ export function leave() {
   clearTimeout(reloading);
   reloading = null;
   tree = null;
+  drawn.clear();
   clearRows();
 }
 
@@ -96,44 +105,61 @@ async function readLevel(prefix, signal, level = tree.levels.get(prefix)) {
   if (tree.levels.has(prefix)) tree.levels.set(prefix, level);
 }
 
-/** Draw the whole tree; the active row and the place stay. */
+let drawn = new Map(); // what a row stands for -> the row
+
+/** Draw the tree. Rows that are the same as before stay, and with them the active row and the place. */
 function draw() {
-  const kept = activeRow() && nameOf(thingOf(activeRow()));
-  const top = $("keys-scroll").scrollTop;
-  clearRows();
+  const before = drawn;
+  drawn = new Map();
   const rows = [...rowsOf(tree.prefix, baseOf(tree.prefix, tree.separators), 1)];
-  $("keys").replaceChildren(...rows);
-  if (kept) activate(rows.find((row) => nameOf(thingOf(row)) === kept) ?? null);
-  $("keys-scroll").scrollTop = top;
+  for (const [name, row] of before) if (drawn.get(name) !== row) dropRow(row);
+  arrange(rows);
   showState(rows.length);
+
+  /** Yield the rows of a level, with those below its open folders. */
+  function* rowsOf(prefix, base, depth) {
+    const level = tree.levels.get(prefix);
+    for (const node of level.nodes.slice(0, level.wanted)) {
+      if (node.folder === undefined) {
+        yield keyRow(before, node.item, base, depth);
+        continue;
+      }
+      yield folderRow(before, node, base, depth);
+      if (tree.levels.has(node.folder)) yield* rowsOf(node.folder, node.folder, depth + 1);
+    }
+    if (hasMore(level)) yield keep(before, `more ${depth} ${prefix}`, () => makeRow("treeitem", { more: prefix }, "More …"), depth);
+  }
 }
 
-const nameOf = ({ id, folder, more }) => JSON.stringify([id, folder, more]);
+/** Return the row for a name: the one from before, or a new one. */
+function keep(before, name, create, depth) {
+  const row = before.get(name) ?? atDepth(create(), depth);
+  drawn.set(name, row);
+  return row;
+}
 
-function* rowsOf(prefix, base, depth) {
-  const level = tree.levels.get(prefix);
-  for (const node of level.nodes.slice(0, level.wanted)) {
-    if (node.folder === undefined) {
-      yield atDepth(makeKeyRow("treeitem", node.item, keyText(node.id.slice(base.length)) || "·"), depth);
-      continue;
-    }
-    yield folderRow(node, base, depth);
-    if (tree.levels.has(node.folder)) yield* rowsOf(node.folder, node.folder, depth + 1);
-  }
-  if (hasMore(level)) yield atDepth(makeRow("treeitem", { more: prefix }, "More …"), depth);
+function keyRow(before, item, base, depth) {
+  const { id, ...facts } = item;
+  const text = keyText(id.slice(base.length)) || "·";
+  const row = keep(before, `key ${depth} ${base.length} ${id}`, () => makeKeyRow("treeitem", item, text), depth);
+  showFacts(id, facts);
+  return row;
 }
 
 const hasMore = ({ nodes, isComplete, wanted }) => nodes.length > wanted || (!isComplete && nodes.length > 0);
 
-function folderRow({ folder, count, isMore }, base, depth) {
-  const row = atDepth(makeRow("treeitem", { folder }, keyText(folder.slice(base.length))), depth);
-  const total = document.createElement("span");
-  total.className = "size";
-  total.textContent = `${number(count)}${isMore ? "+" : ""}`;
-  total.title = `${isMore ? "more than " : ""}${plural(count, "key")}`;
-  row.append(total);
-  row.classList.add("folder");
+function folderRow(before, { folder, count, isMore }, base, depth) {
+  const row = keep(before, `folder ${depth} ${base.length} ${folder}`, () => newFolderRow(folder, base), depth);
+  row.lastElementChild.textContent = `${number(count)}${isMore ? "+" : ""}`;
+  row.lastElementChild.title = `${isMore ? "more than " : ""}${plural(count, "key")}`;
   row.ariaExpanded = String(tree.levels.has(folder));
+  return row;
+}
+
+function newFolderRow(folder, base) {
+  const row = makeRow("treeitem", { folder }, keyText(folder.slice(base.length)));
+  row.append(make("span", "size"));
+  row.classList.add("folder");
   return row;
 }
 
