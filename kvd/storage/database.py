@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -181,6 +181,13 @@ def sync_path(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def bytes_of(path: Path) -> int:
+    """Return how long a file is; 0 if it is not there."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from kvd.limits import (
     REPLY_BYTES_MAX,
     WAL_PARTS,
 )
-from kvd.storage.database import PAGE_BYTES, advice, check_library, refusal_of, refusals, sync_path
+from kvd.storage.database import PAGE_BYTES, advice, bytes_of, check_library, refusal_of, refusals, sync_path
 from kvd.storage.due import BEGIN, Due
 from kvd.storage.folder import Folder
 from kvd.storage.history import History
@@ -398,10 +398,3 @@ class Store(Upkeep):
         while self.opened:
             self.opened.pop().close()
         self.lock.close()
-
-
-def bytes_of(path: Path) -> int:
-    """Return how long a file is; 0 if it is not there."""
-    with suppress(FileNotFoundError):
-        return path.stat().st_size
-    return 0

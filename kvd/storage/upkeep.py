@@ -183,9 +183,8 @@ class Upkeep:
         return self.throttle.rate_now(0.0 if folding is None else fill_of(folding), monotonic() - self.fold_began)
 
     def batch_bytes(self) -> int:
-        """Return how many bytes a batch may stage, so that it does not wait long for the fold."""
-        fill = self.fill()
-        if fill <= throttle.EASY:
+        """Return how many bytes a batch may stage, so that it does not wait long for the fold. Asked for each batch."""
+        if self.memory.folding is None or (fill := self.fill()) <= throttle.EASY:
             return BATCH_BYTES_MAX
         return min(BATCH_BYTES_MAX, int(self.throttle.batch(fill, self.fold_rate()) * OVERLAY_BYTES_MAX))
 

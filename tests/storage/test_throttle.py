@@ -125,9 +125,12 @@ def test_writes_are_taken_again_after_a_fold(stuck, monkeypatch):
 def test_a_batch_brings_less_while_the_fold_is_behind(drive, monkeypatch):
     assert drive.store.batch_bytes() == BATCH_BYTES_MAX
     monkeypatch.setattr(upkeep_module, "OVERLAY_CHANGES_MAX", 10)
-    monkeypatch.setattr(drive.store, "begin_fold", lambda **_: None)
+    monkeypatch.setattr(drive.store.folder, "ask", lambda _: None)
     drive.apply(MultiSet([(b"%d" % number, b"") for number in range(9)]), now=NOW)
+    assert drive.store.batch_bytes() == BATCH_BYTES_MAX  # no fold is under way
+    drive.store.begin_fold()
     assert 0 < drive.store.batch_bytes() < BATCH_BYTES_MAX
+    drive.store.memory.undo_fold()
 
 
 def test_a_checkpoint_that_does_not_end_holds_no_commit_up_for_long(drive, monkeypatch):
