@@ -291,6 +291,7 @@ def test_a_page_that_a_power_loss_has_torn_in_a_checkpoint_is_taken_from_the_wal
         drive.apply(Set(b"%d" % number, b"x" * 200))
     drive.settle()
     drive.store.journal.finish_checkpoint()
+    drive.store.wal_bytes, drive.store.checkpoint_bytes = 0, 1 << 40  # no other checkpoint comes
     for number in range(60):
         drive.apply(Set(b"%d" % number, b"y" * 200))
     chance = random.Random(1)

@@ -11,6 +11,7 @@ forks twice and waits for the middle process, and pytest's process is a subreape
 a child of pytest's process, and `waitpid` works as usual.
 """
 
+import atexit
 import ctypes
 import functools
 import json
@@ -56,11 +57,18 @@ class ForkServer:
             raise RuntimeError("the fork server has ended; its message is above")
         return int(reply)
 
+    def close(self) -> None:
+        """End the server."""
+        self._socket.close()
+        self.process.wait(10)
+
 
 @functools.cache
 def fork_server() -> ForkServer:
     """Return this process's server. pytest-xdist's workers are processes, each with one."""
-    return ForkServer()
+    made = ForkServer()
+    atexit.register(made.close)
+    return made
 
 
 class ForkedPopen(subprocess.Popen):  # type: ignore[type-arg]
