@@ -4,8 +4,8 @@
 
 Each round runs a scenario on redis-py and then on kvd. The figure is the median of the rounds' ratios of calls a second
 (above 1: kvd is ahead), with the client's processor time a call. It needs redis-server, redis and hiredis (PyPI).
-`bare get` is a socket of Python's that sends a prepared GET and reads the reply, to either server: what a client in
-Python cannot beat. Quote ratios: machines are noisy.
+The `bare` scenarios send prepared requests over a socket and count the bytes of the replies, to either server: no
+client in Python can be faster. Quote ratios: machines are noisy.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from daemons import KVD_PORT, REDIS_PORT, URL, kvd_daemon, redis_daemon
 from kvd import AsyncClient, Client, wire
 from kvd.client.connection import REQUEST_ENVELOPE, make_session
 from kvd.client.zmtp import frame
-from kvd.commands.values import Get
+from kvd.commands.values import Get, MultiGet
 
 VALUE = b"x" * 100
 KEYS = [f"key:{number}" for number in range(100)]
@@ -117,26 +117,42 @@ def awaited(client: Any, name: str, calls: int) -> Figures:
 
 
 def bare(client: Any, name: str, calls: int) -> Figures:
-    """Send a prepared GET over a bare socket and read what comes back."""
-    del name
+    """Send prepared requests over a bare socket and read as many bytes as come back, without looking at them."""
     is_ours = isinstance(client, Client)
     with socket.create_connection(("127.0.0.1", KVD_PORT if is_ours else REDIS_PORT)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        request = b"*2\r\n$3\r\nGET\r\n$5\r\nkey:1\r\n"
         if is_ours:
-            request = REQUEST_ENVELOPE + frame(0, wire.encode(Get(b"key:1")))
             session = make_session(None)
             while not session.is_open:
                 sock.sendall(session.take_outgoing())
                 session.receive(sock.recv(4096))
             sock.sendall(session.take_outgoing())
+        request = (our_request if is_ours else their_request)(KEYS if name == "multiget" else ["key:1"])
+        sock.sendall(request)
+        time.sleep(0.1)  # then all of the first reply is here
+        reply_bytes = len(sock.recv(1 << 20))
+        at_once = PIPELINE if name == "pipeline" else 1
 
         def work() -> None:
-            for _ in range(calls):
-                sock.send(request)
-                sock.recv(4096)
+            for _ in range(calls // at_once):
+                sock.sendall(request * at_once)
+                left = reply_bytes * at_once
+                while left > 0:
+                    left -= len(sock.recv(1 << 18))
 
         return measure(calls, work)
+
+
+def our_request(keys: list[str]) -> bytes:
+    """Return GET or MULTIGET as kvd takes it."""
+    names = [key.encode() for key in keys]
+    return REQUEST_ENVELOPE + frame(0, wire.encode(Get(names[0]) if len(names) == 1 else MultiGet(names)))
+
+
+def their_request(keys: list[str]) -> bytes:
+    """Return GET or MGET as Redis takes it."""
+    words = ["GET" if len(keys) == 1 else "MGET", *keys]
+    return "".join([f"*{len(words)}\r\n", *[f"${len(word)}\r\n{word}\r\n" for word in words]]).encode()
 
 
 SCENARIOS: dict[str, tuple[Callable[[Any, str, int], Figures], str, int]] = {
@@ -150,6 +166,8 @@ SCENARIOS: dict[str, tuple[Callable[[Any, str, int], Figures], str, int]] = {
     "asyncio 50 set": (awaited, "set", 20_000),
     "asyncio 50 get": (awaited, "get", 20_000),
     "bare get": (bare, "get", 10_000),
+    "bare pipeline get": (bare, "pipeline", 60_000),
+    "bare multiget": (bare, "multiget", 3_000),
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from kvd.commands.entry import Change, Row, change_of
 from kvd.errors import Corrupt
-from kvd.limits import CHANGES_ROWS_MAX, REPLY_BYTES_MAX
+from kvd.limits import HISTORY_ROWS_MAX, REPLY_BYTES_MAX
 from kvd.storage.database import Connection
 from kvd.storage.journal import SELECT_ROWS, checked
 
@@ -24,7 +24,7 @@ class History:
         self._db = db
         self._key = key
         self._floor = floor
-        self._rows_left = CHANGES_ROWS_MAX
+        self._rows_left = HISTORY_ROWS_MAX
         self._next: int | None = None
 
     def page(self, before: int, newest: int, limit: int) -> tuple[list[Change], int | None]:

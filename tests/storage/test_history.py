@@ -65,7 +65,7 @@ def test_a_key_that_has_ended_or_never_was_is_searched_for(drive, store):
 
 
 def test_a_search_looks_through_a_bounded_number_of_changes(store, monkeypatch):
-    monkeypatch.setattr(history, "CHANGES_ROWS_MAX", 1)
+    monkeypatch.setattr(history, "HISTORY_ROWS_MAX", 1)
     assert revisions(store) == ([8, 6], 5)  # along the chain, then one change is looked at
     assert revisions(store, 5) == ([4, 3, 1], None)
     found, following = [], 10
