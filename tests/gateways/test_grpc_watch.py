@@ -298,9 +298,9 @@ def test_a_watch_of_what_rests_is_told_from_where_to_resume(daemon, make_gateway
     with daemon.client() as kv:
         for number in range(3):
             kv.set("loud", str(number))
-        kv.compact(3)
         while (sign := next(stream)).revision != 3:
             assert sign.kind == pb.Change.STILL
+        kv.compact(3)
         kv.set("quiet", "x")
         while (change := next(rpcs.watch(b"quiet", since=3))).kind == pb.Change.STILL:
             pass
