@@ -22,6 +22,11 @@ class LoadFailed(KvdError):
     """A client process ended by itself."""
 
 
+def ended(child: "subprocess.Popen[bytes]") -> LoadFailed:
+    """Return the error that tells with which status a process has ended."""
+    return LoadFailed(f"a client process has ended by itself, with {child.wait()}")
+
+
 class Crew:
     """Client processes, each with a share of the connections. Used as a context; at its end none of them is left."""
 
@@ -58,13 +63,13 @@ class Crew:
 
     def ask(self, questions: Iterable[Task | Phase]) -> list[Outcome]:
         """Tell each process its own, then wait for the answers of all. Raises KvdError."""
-        try:
-            for child, question in zip(self.children, questions, strict=True):
-                assert child.stdin
+        for child, question in zip(self.children, questions, strict=True):
+            assert child.stdin
+            try:
                 child.stdin.write(msgspec.json.encode(question) + b"\n")
                 child.stdin.flush()
-        except BrokenPipeError:
-            raise LoadFailed("a client process has ended by itself") from None
+            except BrokenPipeError:
+                raise ended(child) from None
         outcomes = [self.outcome_of(child) for child in self.children]
         for outcome in outcomes:
             if outcome.code is not None:
@@ -76,7 +81,7 @@ class Crew:
         assert child.stdout
         line = child.stdout.readline()
         if not line:
-            raise LoadFailed(f"a client process has ended by itself, with {child.wait()}")
+            raise ended(child)
         return msgspec.json.decode(line, type=Outcome)
 
     def close(self) -> None:

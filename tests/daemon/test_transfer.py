@@ -183,7 +183,9 @@ def test_a_lost_daemon_is_told_and_the_rest_comes_when_it_is_back(daemon, many):
         eventually(lambda: kv.count() >= 1000)
     daemon.kill()
     said = process.communicate(timeout=60)[1].decode()
-    assert (process.returncode, "the connection broke before the reply" in said) == (75, True), said
+    # 69: it was killed between two batches, and the next one found no daemon.
+    reason = {75: "the connection broke before the reply", 69: "no daemon answers"}[process.returncode]
+    assert reason in said
     skip, words = resume_of(said)
     daemon.start()
     with daemon.client() as kv:
