@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support.programs import without_coverage
 
 from kvd.cli import COMMANDS, POSIX_MODULES, UNAVAILABLE
 from kvd.storage.database import PYSQLITE3_WHEELS
@@ -46,6 +47,7 @@ def imports(path):
             yield node.module
 
 
+@without_coverage
 def test_the_clients_import_no_module_of_posix_and_none_of_the_daemon():
     files = files_of_the_clients()
     assert len(files) > 10

@@ -112,8 +112,7 @@ def entry(command: type[Command]) -> Iterator[str]:
     yield from (".It Em On the wire", text(wire_form(syntax)))
     yield from (".It Em Result", text(result_of(command)))
     yield from (".It Em Needs", text(command.power), ".El")
-    if syntax.examples:
-        yield from (".Pp", *literal(list(syntax.examples)))
+    yield from (".Pp", *literal(list(syntax.examples)))
 
 
 def wire_form(syntax: Syntax) -> str:

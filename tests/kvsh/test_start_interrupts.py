@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from support.programs import without_coverage
 
 # Runs kvsh and sends it SIGINT when a module is first looked for, as a person does who hits Ctrl-C at that moment.
 PROGRAM = """
@@ -39,6 +40,7 @@ def test_ctrl_c_while_modules_are_loaded_is_quiet(kv, environment, module):
     assert interrupted_at(module, environment, "set", "k", "v")[::2] == (130, b"")
 
 
+@without_coverage
 def test_so_it_is_while_the_configuration_is_read(kv, environment, tmp_path):
     (tmp_path / "config" / "kvsh").mkdir(parents=True)
     (tmp_path / "config" / "kvsh" / "config.toml").write_text("timeout = 5\n")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from support.programs import without_coverage
 
 
 def loaded(*words, environment):
@@ -14,6 +15,7 @@ def loaded(*words, environment):
     return set(done.stderr.split())
 
 
+@without_coverage
 @pytest.mark.parametrize("words", [("set", "k", "v"), ("get", "k"), ("help", "get")])
 def test_one_command_loads_neither_asyncio_nor_the_prompt(kv, environment, words):
     kv.set("k", "v")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from support.programs import without_coverage
 
 from kvd.limits import DESCRIPTORS_MIN
 from kvd.storage import Store
@@ -101,6 +102,7 @@ AS_NOBODY = ("setpriv", "--reuid", "nobody", "--clear-groups")
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to give files to another user wants root")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+@without_coverage
 @pytest.mark.parametrize("file", ["lock", "journal.db", "table.db"])
 def test_files_of_another_user_are_told_with_their_owner_and_chown(tmp_path, monkeypatch, file):
     data = tmp_path / "d"

@@ -1,8 +1,13 @@
 """Programs that a few tests run and a machine may lack. `.ci/run` installs them all."""
 
+import os
 import shutil
 
 import pytest
+
+without_coverage = pytest.mark.skipif(
+    "COVERAGE_PROCESS_CONFIG" in os.environ, reason="coverage loads modules and writes files in each process"
+)
 
 
 def require(program: str) -> None:
