@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 BARE = re.compile(rb"\S+")
-# One word: what stands before a quote, then perhaps a quoted part (possessive: a `\'` never ends it after all).
-WORD = re.compile(rb"""\s*+(?P<bare>[^\s"']*+)(?P<quoted>"(?:[^"\\]++|\\.)*+"|'(?:\\'|\\|[^\\']++)*+')?""", re.DOTALL)
+# A quoted part, for the patterns of other modules too (possessive: a `\'` never ends it after all).
+QUOTED = rb"""(?:"(?:[^"\\]++|\\.)*+"|'(?:\\'|\\|[^\\']++)*+')"""
+# One word: what stands before a quote, then perhaps a quoted part.
+WORD = re.compile(rb"""\s*+(?P<bare>[^\s"']*+)(?P<quoted>%b)?""" % QUOTED, re.DOTALL)
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 BARE_END = re.compile(rb"\S*\Z")
 HALF_ESCAPE = re.compile(rb"(?<!\\)\\(x.?)?\Z", re.DOTALL)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from kvd.commands import Command
 from kvsh.grammar import shell
 from kvsh.grammar.gather import Gathering, Gathers, begin, gathered, refuse_within
-from kvsh.grammar.line import QUOTED
-from kvsh.words import is_comment
+from kvsh.words import QUOTED, is_comment
 
-# Up to the newline that ends the statement, or to a quote that is not closed or has no blank behind it.
+# Up to the newline that ends the statement, or to a quote that is not closed or has no blank behind it. The loop is not
+# possessive: see line.py.
 STATEMENT = re.compile(rb"""(?:[^\n"'|]+|(?<=\s)\|(?!\|)[^\n]*|\||%b(?!\S))*""" % QUOTED, re.DOTALL)
 CLOSED = re.compile(QUOTED + rb"[^\n]*", re.DOTALL)
 COMMENT = re.compile(rb"[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")

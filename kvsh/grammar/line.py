@@ -7,13 +7,12 @@ import re
 from typing import NamedTuple
 
 from kvsh.grammar.vocabulary import Mistake, name_shown
-from kvsh.words import Unbalanced, Word, split
+from kvsh.words import QUOTED, Unbalanced, Word, split
 
 COUNT = re.compile(rb"\s*[0-9]++(?=\s+\S)")
 TIMES_MAX = 999_999
-# No possessive quantifier around a group here: Python 3.11 before 3.11.4 matches less by these.
-QUOTED = rb"""(?:"[^"\\]*(?:\\.[^"\\]*)*"|'[^'\\]*(?:\\(?:'|(?!'))[^'\\]*)*')"""
-# Up to a `|` that begins a word, or to a quote that is not closed.
+# Up to a `|` that begins a word, or to a quote that is not closed. The loop is not possessive: around these groups a
+# possessive loop matches less in Python 3.11.2.
 BEFORE_PIPE = re.compile(rb"""(?:[^"'|]+|(?<!\s)\||\|(?=\|)|%b)*""" % QUOTED, re.DOTALL)
 SINKS = (b"|", b">>", b">")  # of two that fit, the longer is first
 
