@@ -24,6 +24,10 @@ class AsyncAnswering(Protocol):
         """Run a command; return its result and the revision it reflects."""
         raise NotImplementedError
 
+    async def call(self, call: Call[R]) -> R:
+        """Run a method's call."""
+        raise NotImplementedError
+
 
 class AsyncOnce(Methods[K, V], Awaited):
     """An asyncio client's methods, each write under ONCE."""
@@ -87,7 +91,7 @@ class AsyncPipeline(Gatherer[K, V]):
 
         async def one(call: Call[Any]) -> Any:
             async with window:
-                return call.convert(None if call.command is None else (await self.client.answer(call.command)).result)
+                return await self.client.call(call)
 
         self.results = await asyncio.gather(*map(one, self.calls), return_exceptions=True)
         failed = next((result for result in self.results if isinstance(result, KvdError)), None)
