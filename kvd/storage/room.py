@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kvd.errors import Internal
 from kvd.limits import BALLAST_BYTES, BALLAST_PARTS
+from kvd.storage.database import bytes_of
 
 FILE = "ballast"
 PLENTY_PARTS = 16
@@ -82,10 +83,7 @@ class Room:
 
     def size(self) -> int:
         """Return how many bytes the file has, 0 if it is not there."""
-        try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return 0
+        return bytes_of(self.path)
 
     def make(self, size: int) -> None:
         """Make the file that long. Raises OSError."""

@@ -1,6 +1,7 @@
 """A daemon for the tests that need one, and kvsh run as a process: with pipes, and on a pty."""
 
 import os
+from pathlib import Path
 
 import pytest
 from support import forks
@@ -36,6 +37,18 @@ def environment(daemon, tmp_path):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PERSONAL)}
     homes = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     return {**kept, **homes, "KVSH_URL": daemon}
+
+
+@pytest.fixture
+def configure(environment):
+    """Return what writes the configuration file of that environment."""
+
+    def write(text):
+        path = Path(environment["XDG_CONFIG_HOME"], "kvsh", "config.toml")
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+
+    return write
 
 
 @pytest.fixture

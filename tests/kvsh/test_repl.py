@@ -70,11 +70,8 @@ def test_clear_screen(shell):
     shell.until(lambda lines: lines == ["data0>"])
 
 
-def test_a_profile_has_its_name_and_colour_in_the_prompt(terminal, daemon, tmp_path):
-    (tmp_path / "config" / "kvsh").mkdir(parents=True)
-    (tmp_path / "config" / "kvsh" / "config.toml").write_text(
-        f'[profiles.production]\nurl = "{daemon}"\ncolor = "red"\n'
-    )
+def test_a_profile_has_its_name_and_colour_in_the_prompt(terminal, daemon, configure):
+    configure(f'[profiles.production]\nurl = "{daemon}"\ncolor = "red"\n')
     shell = terminal("--profile", "production", KVSH_URL="")
     shell.shows("production>")
     assert shell.color_of("production") == "red"

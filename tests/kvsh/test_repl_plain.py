@@ -118,9 +118,8 @@ class Redirected:
         os.write(self.fd, line + b"\n")
 
 
-def test_results_go_to_a_file_and_prompts_to_the_terminal(kv, daemon, environment, tmp_path):
-    (tmp_path / "config" / "kvsh").mkdir(parents=True)
-    (tmp_path / "config" / "kvsh" / "config.toml").write_text(f'[profiles.mine]\nurl = "{daemon}"\n')
+def test_results_go_to_a_file_and_prompts_to_the_terminal(kv, daemon, environment, configure, tmp_path):
+    configure(f'[profiles.mine]\nurl = "{daemon}"\n')
     shell = Redirected(environment, tmp_path / "out", "--profile", "mine")
     for line, prompt in [
         (b"set a 'x", b"mine> "),

@@ -41,9 +41,8 @@ def test_ctrl_c_while_modules_are_loaded_is_quiet(kv, environment, module):
 
 
 @without_coverage
-def test_so_it_is_while_the_configuration_is_read(kv, environment, tmp_path):
-    (tmp_path / "config" / "kvsh").mkdir(parents=True)
-    (tmp_path / "config" / "kvsh" / "config.toml").write_text("timeout = 5\n")
+def test_so_it_is_while_the_configuration_is_read(kv, environment, configure):
+    configure("timeout = 5\n")
     assert interrupted_at("tomllib", environment, "ping") == (130, b"", b"")
 
 

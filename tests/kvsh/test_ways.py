@@ -162,19 +162,17 @@ def test_a_flag_goes_before_the_directory_of_the_environment(kvsh, kv, daemon, t
     assert not (tmp_path / "d").exists()
 
 
-def test_a_profile_that_a_flag_names_goes_before_the_environment(kvsh, kv, daemon, tmp_path):
+def test_a_profile_that_a_flag_names_goes_before_the_environment(kvsh, kv, daemon, configure, tmp_path):
     kv.set("k", "1")
-    (tmp_path / "config" / "kvsh").mkdir(parents=True)
-    (tmp_path / "config" / "kvsh" / "config.toml").write_text(f'[profiles.here]\nurl = "{daemon}"\n')
+    configure(f'[profiles.here]\nurl = "{daemon}"\n')
     assert kvsh("--profile", "here", "get", "k", KVSH_URL="ipc:///none")[:2] == (0, b"1\n")
     assert kvsh("--profile", "here", "get", "k", KVSH_LOCAL=str(tmp_path / "d"))[:2] == (0, b"1\n")
     assert kvsh("--profile", "here", "--url", "ipc:///none", "get", "k", KVSH_URL=daemon)[0] == 3
     assert kvsh("get", "k", KVSH_PROFILE="here", KVSH_URL="ipc:///none")[0] == 3
 
 
-def test_a_daemon_of_its_own_is_not_given_the_keys_of_the_file(kvsh, kv, tmp_path):
-    (tmp_path / "config" / "kvsh").mkdir(parents=True)
-    (tmp_path / "config" / "kvsh" / "config.toml").write_text('key = "a.key_secret"\nserver-key = "b.key"\n')
+def test_a_daemon_of_its_own_is_not_given_the_keys_of_the_file(kvsh, kv, configure, tmp_path):
+    configure('key = "a.key_secret"\nserver-key = "b.key"\n')
     assert kvsh("--local", str(tmp_path / "d"), "ping") == (0, b"PONG\n", "")
 
 
