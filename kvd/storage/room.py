@@ -47,6 +47,10 @@ class Room:
         """Return how many bytes may be written before another look: not positive where there is no plenty."""
         return self.free() // 2 - PLENTY_PARTS * self.bytes
 
+    def is_near_end(self) -> bool:
+        """Return whether another program could take all the room before anybody looks again. Raises Internal."""
+        return not self.is_short and self.free() < PLENTY_PARTS * self.bytes
+
     @property
     def reserve(self) -> int:
         """Return how many bytes of the ballast are kept for COMPACT."""

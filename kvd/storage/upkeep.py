@@ -70,6 +70,7 @@ class Upkeep:
         # On a small disk the WAL stays within the room it has: the room beyond that is for the fold.
         self.wal_bytes_least = self.wal_bytes_max = min(WAL_BYTES_MAX, 2 * self.checkpoint_bytes)
         self.room_left = 0
+        self.held_back = 0  # what the last attempt to fold all of it left, beside readers or for want of room
         self.fold_asked_at: Milliseconds = 0
         self.trimmed_at: Milliseconds = 0
         self.seen = self.revision  # at the last look whether somebody writes
@@ -184,6 +185,8 @@ class Upkeep:
 
     def batch_bytes(self) -> int:
         """Return how many bytes a batch may stage, so that it does not wait long for the fold. Asked for each batch."""
+        if self.room_left <= 0 and self.room.is_near_end():
+            return self.room.bytes // 4  # see fit_ballast
         if self.memory.folding is None or (fill := self.fill()) <= throttle.EASY:
             return BATCH_BYTES_MAX
         return min(BATCH_BYTES_MAX, int(self.throttle.batch(fill, self.fold_rate()) * OVERLAY_BYTES_MAX))
@@ -197,6 +200,8 @@ class Upkeep:
         self.room_left -= 2 * (more + wal_bytes_of(size))
         if self.room_left > 0:
             return
+        if self.room.is_near_end():
+            self.fit_ballast(more + wal_bytes_of(size))
         if self.suffices(more, size):
             self.room_left = self.room.plenty() - 2 * (self.pending() + more)
             return
@@ -205,6 +210,17 @@ class Upkeep:
         if not (self.suffices(more, size) or self.has_room_inside(more)):
             self.room.give_up()
             raise Full(NO_ROOM)
+
+    def fit_ballast(self, more: int) -> None:
+        """Fold and checkpoint all there is before it exceeds half of the ballast: another program may take the room.
+
+        The ballast is then all that the fold, the checkpoint and COMPACT have, and without these CLEAR frees nothing.
+        """
+        waiting = self.pending() + self.wal_bytes
+        self.held_back = min(self.held_back, waiting)
+        if waiting > self.held_back and waiting + more > self.held_back + self.room.bytes // 2:
+            self.fold_all()
+            self.held_back = self.pending() + self.wal_bytes
 
     def suffices(self, more: int, size: int) -> bool:
         """Return whether there is room to fold so much more, and for the journal to take so many bytes.

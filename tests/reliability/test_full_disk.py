@@ -10,7 +10,10 @@ from collections import deque
 from contextlib import suppress
 
 import pytest
+from support.drives import Drive
 
+from kvd.commands.changes import Compact
+from kvd.commands.values import Clear, Set
 from kvd.errors import Full
 
 DISK = "16m"
@@ -173,6 +176,28 @@ def test_a_disk_filled_by_another_program_takes_writes_again_when_that_has_made_
     assert daemon.stop() == 0
     with daemon.start().client() as kv:
         known.check_whole(kv)
+
+
+def test_clear_and_compact_free_pages_when_another_program_takes_all_the_room_while_the_fold_lags(disk):
+    """The journal's WAL and the overlay took more than the ballast gave: COMPACT got FULL, and nothing became free."""
+    drive = Drive(disk / "data")
+    store = drive.store
+    begin_fold, store.begin_fold = store.begin_fold, lambda *, is_short=False: is_short and begin_fold(is_short=True)
+    store.checkpoint_bytes, checkpoint_bytes = 1 << 40, store.checkpoint_bytes
+    keys = [b"%03d" % number for number in range(20)]
+    for key in keys:
+        drive.apply(Set(key, os.urandom(100_000)))
+    store.begin_fold, store.checkpoint_bytes = begin_fold, checkpoint_bytes
+    filled_by_another(disk)
+    with pytest.raises(Full):
+        drive.apply(Set(b"more", bytes(100_000)))
+    for key in keys[::4]:
+        assert drive.apply(Clear([key])) == [1]
+    drive.apply(Compact(store.revision))
+    drive.idle()
+    assert (store.fold_error, store.durable) == (None, store.revision)
+    assert store.journal.free_bytes() > 0
+    store.close()
 
 
 @pytest.mark.long

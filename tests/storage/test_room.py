@@ -9,6 +9,7 @@ from support.drives import Drive, sqlite_error
 from kvd.commands.changes import Compact
 from kvd.commands.values import Clear, Set
 from kvd.errors import Full
+from kvd.limits import BATCH_BYTES_MAX
 from kvd.storage import fold as fold_module
 from kvd.storage import folder as folder_module
 from kvd.storage.room import Room
@@ -74,6 +75,50 @@ def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypa
     drive.store.room_left = 0
     drive.apply(Set(b"b", b"2"))
     assert (drive.store.folded, drive.store.durable) == (1, 1)
+
+
+def test_where_the_disk_is_nearly_full_all_that_waits_fits_into_half_of_the_ballast(drive: Drive, monkeypatch):
+    """Another program may take the rest at any time, and then the fold and COMPACT have the ballast alone."""
+    store = drive.store
+    monkeypatch.setattr(store.room, "bytes", MIB)
+    monkeypatch.setattr(store.room, "free", lambda: 15 * MIB)
+    begin = store.begin_fold
+    monkeypatch.setattr(store, "begin_fold", lambda *, is_short=False: is_short and begin(is_short=True))
+    for number in range(40):
+        drive.apply(Set(b"%d" % number, bytes(60_000)))
+        assert store.pending() + store.wal_bytes <= MIB // 2
+    assert store.folds < 20, "not for each commit"
+
+
+def test_where_the_disk_is_nearly_full_a_batch_stays_within_a_part_of_the_ballast(drive: Drive, monkeypatch):
+    store = drive.store
+    monkeypatch.setattr(store.room, "bytes", MIB)
+    assert store.batch_bytes() == BATCH_BYTES_MAX
+    monkeypatch.setattr(store.room, "free", lambda: 15 * MIB)
+    assert store.batch_bytes() == MIB // 4
+    store.room_left = 1
+    assert store.batch_bytes() == BATCH_BYTES_MAX, "there is plenty, as of the last look"
+
+
+def test_what_readers_hold_back_is_not_folded_again_for_each_commit(drive: Drive, monkeypatch):
+    store, folds = drive.store, []
+    monkeypatch.setattr(store.room, "bytes", MIB)
+    monkeypatch.setattr(store.room, "free", lambda: 15 * MIB)
+    monkeypatch.setattr(store, "fold_all", lambda: folds.append(store.pending()))
+    for number in range(40):
+        drive.apply(Set(b"%d" % number, bytes(60_000)))
+    assert 0 < len(folds) < 20
+
+
+def test_a_disk_is_nearly_full_unless_it_has_room_for_many_ballasts(tmp_path, free):
+    room = Room(tmp_path)
+    free(16 * MIB - 1)
+    assert room.is_near_end()
+    free(16 * MIB)
+    assert not room.is_near_end()
+    free(0)
+    room.give_up()
+    assert not room.is_near_end(), "it is at its end"
 
 
 @pytest.fixture
