@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 import zmq
-from support.interrupts import descriptors
+from support.descriptors import Descriptors
 from support.peers import GREETING, FakeDaemon, Peer, frames, message, messages, read_exactly, shake_hands
 from support.running import eventually
 from test_pool import dead_endpoint, few_descriptors
@@ -41,11 +41,11 @@ def run(body, new_loop=asyncio.new_event_loop):
 def test_one_loop_after_another(fake, new_loop):
     run(asyncio.sleep(0), new_loop)
     kv = AsyncClient(fake.endpoint)
-    before = descriptors()
+    since = Descriptors()
     for number in (1, 2, 3):
         assert run(kv.incr("n"), new_loop) == number
     run(kv.close(), new_loop)
-    eventually(lambda: descriptors() <= before)
+    eventually(since.are_closed)
 
 
 def test_two_loops_at_once_are_refused(fake, new_loop):
@@ -104,14 +104,10 @@ def test_a_dropped_client_warns_and_leaves_no_descriptor(fake):
         with pytest.warns(ResourceWarning, match="unclosed AsyncClient"):  # noqa: PT031  # dropped, then collected
             del kv
             gc.collect()
-        return descriptors()
 
-    async def nothing():
-        return descriptors()
-
-    before = run(nothing())
+    since = Descriptors()
     run(drop())
-    eventually(lambda: run(nothing()) == before)
+    eventually(since.are_closed)
 
 
 def test_a_name_that_is_looked_up_is_dialled_as_soon_as_it_is_found(fake, monkeypatch):
@@ -230,12 +226,12 @@ def test_watchers_come_and_go_and_leave_nothing(daemon, count, new_loop):
     async def come_and_go():
         async with AsyncClient(daemon.commands) as kv:
             await kv.set("a", "0")
-            before = descriptors()
+            since = Descriptors()
             tasks = [
                 asyncio.create_task(watch_until(kv, ("break", "raise", "cancel")[number % 3]))
                 for number in range(count)
             ]
-            await until(lambda: descriptors() >= before + 2 * count)
+            await until(lambda: len(since.opened()) >= 2 * count)
             for turn in range(3):
                 await asyncio.sleep(0.05)
                 await kv.set("a", f"{turn}")
@@ -246,7 +242,7 @@ def test_watchers_come_and_go_and_leave_nothing(daemon, count, new_loop):
             kinds = [None, ZeroDivisionError, asyncio.CancelledError]
             assert [None if each is None else type(each) for each in found] == [kinds[n % 3] for n in range(count)]
             del found, tasks
-            await until(lambda: descriptors() == before)
+            await until(since.are_closed)
 
     run(come_and_go(), new_loop)
 
@@ -273,13 +269,13 @@ def test_a_dropped_watch_leaves_no_descriptor(daemon):
     async def drop():
         async with AsyncClient(daemon.commands) as kv:
             await kv.set("a", "1")
-            before = descriptors()
+            since = Descriptors()
             watch = kv.watch("a", since=0)
             assert len(await watch.take()) == 1
             with pytest.warns(ResourceWarning, match="unclosed kvd watch"):  # noqa: PT031  # dropped, then collected
                 del watch
                 gc.collect()
-            await until(lambda: descriptors() == before)
+            await until(since.are_closed)
 
     run(drop())
 

@@ -4,7 +4,7 @@ import asyncio
 import types
 
 import pytest
-from support.interrupts import descriptors
+from support.descriptors import Descriptors
 
 from kvd.client import AsyncClient
 
@@ -126,7 +126,7 @@ async def cancel_everywhere(daemon, case):
     """Cancel a call at each of its awaits; return at how many that was."""
     async with AsyncClient(daemon.commands) as kv:
         await kv.ping()
-        before = descriptors()
+        since = Descriptors()
         for at in range(1, AWAITS_MAX):
             key = f"n:{case.__name__}:{at}"
             earlier = 1 if case in FOLLOWERS else 0
@@ -138,7 +138,7 @@ async def cancel_everywhere(daemon, case):
             await until(lambda key=key: is_free(kv, f"lock:{key}"))
             if not was_cancelled:
                 break
-        await until(lambda: has(before))
+        await until(lambda: is_closed(since))
     return at - 1
 
 
@@ -146,8 +146,8 @@ async def is_free(kv, key):
     return await kv.get(key) is None
 
 
-async def has(count):
-    return descriptors() == count
+async def is_closed(since):
+    return since.are_closed()
 
 
 async def until(holds):

@@ -8,7 +8,8 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from support.interrupts import Interrupt, descriptors, interrupt
+from support.descriptors import Descriptors
+from support.interrupts import Interrupt, interrupt
 from support.peers import FakeDaemon
 from support.running import eventually
 
@@ -180,7 +181,7 @@ CASES = [
 def interrupt_everywhere(case, step, error=Interrupt):
     """Interrupt a call at each n-th of its bytecodes; each time the next call is right and ends."""
     with FakeDaemon() as daemon:
-        before = descriptors()
+        since = Descriptors()
         at, where, met = random.randint(1, step), "", {}
         while where is not None:
             subject = case(daemon)
@@ -189,7 +190,7 @@ def interrupt_everywhere(case, step, error=Interrupt):
             assert subject.next(f"n{at}") in range(case.most + 1), where
             subject.close()
             at += step
-        eventually(lambda: descriptors() == before)
+        eventually(since.are_closed)
     for at, where in met.items():
         assert number(daemon.value(b"n%d" % at)) <= case.most, where
     assert len(met) > case.fewest
@@ -255,7 +256,7 @@ def incr_while_armed(kv, alarms, returned):
 
 @pytest.mark.parametrize("count", [1500, pytest.param(100_000, marks=pytest.mark.long)])
 def test_random_signals_run_nothing_twice_and_lose_nothing(daemon, count):
-    before = descriptors()
+    since = Descriptors()
     returned = ran_unseen = value = 0
     with daemon.client() as kv, Alarms() as alarms:
         for _ in range(count):
@@ -265,4 +266,4 @@ def test_random_signals_run_nothing_twice_and_lose_nothing(daemon, count):
             returned += done
             ran_unseen += value - earlier - done
     print(f"{count} signals: {returned} INCRs returned, {ran_unseen} ran and were interrupted; 0 twice, 0 lost, 0 hung")
-    assert descriptors() == before
+    eventually(since.are_closed)

@@ -14,7 +14,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
-from support.interrupts import descriptors
+from support.descriptors import Descriptors
 from support.peers import FakeDaemon, Peer, message, messages, shake_hands
 from support.running import eventually
 
@@ -75,7 +75,7 @@ def test_eight_threads_of_a_thousand_calls_each(kv):
 
 
 def test_a_client_that_is_closed_while_threads_use_it_ends_their_calls_and_leaves_no_descriptor(fake):
-    before = descriptors()
+    since = Descriptors()
     for _ in range(10):
         kv = Client(fake.endpoint, timeout=20)
         barrier = threading.Barrier(5)
@@ -94,7 +94,7 @@ def test_a_client_that_is_closed_while_threads_use_it_ends_their_calls_and_leave
             for each in done:
                 each.result()
         assert kv._pool._idle == []
-    eventually(lambda: descriptors() == before)
+    eventually(since.are_closed)
 
 
 def in_child(work):
@@ -289,10 +289,10 @@ def test_a_destructor_that_asks(kv):  # not of a daemon in this process, whose t
 
 def test_a_connection_is_one_descriptor_and_no_thread(fake):
     with Client(fake.endpoint) as kv:
-        threads, before = threading.active_count(), descriptors()
+        threads, since = set(threading.enumerate()), Descriptors()
         kv.get("a")
-        eventually(lambda: descriptors() == before + 2)  # the daemon, which is in this process, has one too
-        assert threading.active_count() == threads + 1  # the daemon's
+        eventually(lambda: len(since.opened()) == 2)  # the daemon, which is in this process, has one too
+        assert len(set(threading.enumerate()) - threads) == 1  # the daemon's
 
 
 @contextlib.contextmanager
@@ -323,13 +323,13 @@ def test_without_descriptors_a_client_raises_oserror_at_once(daemon):
 
 
 def test_a_dropped_client_warns_and_leaves_no_descriptor(fake):
-    before = descriptors()
+    since = Descriptors()
     kv = Client(fake.endpoint)
     kv.get("a")
     with pytest.warns(ResourceWarning, match="unclosed kvd client"):  # noqa: PT031  # dropped, then collected
         del kv
         gc.collect()
-    eventually(lambda: descriptors() == before)
+    eventually(since.are_closed)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Client(fake.endpoint) as kv:

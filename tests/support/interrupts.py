@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -116,9 +115,3 @@ def interrupt(call: Callable[[], object], at: int, error: BaseException | None =
 def places(step: int, first: int = 1) -> Iterator[int]:
     """Return which bytecodes to interrupt."""
     return count(first, step)
-
-
-def descriptors() -> int:
-    """Return how many descriptors this process has, once what is dropped is collected."""
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # only their number
