@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from kvd.client.connection import RECEIVED_BYTES, SILENCE_S, reason_of, reraise_foreign, set_options
+from kvd.client.connection import NO_SIGNAL, RECEIVED_BYTES, SILENCE_S, reason_of, reraise_foreign, set_options
 from kvd.client.endpoints import Address
 from kvd.client.zmtp import ProtocolError, Session
 
@@ -98,7 +98,7 @@ class Channel:
     def _send_now(self, sock: socket.socket, data: bytes) -> None:
         """Send what the kernel takes; keep the rest."""
         try:
-            sent = sock.send(data)
+            sent = sock.send(data, NO_SIGNAL)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -228,12 +228,12 @@ class Channel:
             self._unsent += data
         try:
             while self._large:
-                sent = self._socket.send(self._large[:SENT_AT_ONCE_BYTES])
+                sent = self._socket.send(self._large[:SENT_AT_ONCE_BYTES], NO_SIGNAL)
                 self.sent_bytes += sent
                 self._large = self._large[sent:]
             while self._unsent:
                 with memoryview(self._unsent) as view:
-                    sent = self._socket.send(view[:SENT_AT_ONCE_BYTES])
+                    sent = self._socket.send(view[:SENT_AT_ONCE_BYTES], NO_SIGNAL)
                 self.sent_bytes += sent
                 del self._unsent[:sent]
         except BlockingIOError:

@@ -20,6 +20,9 @@ from kvd.client.readiness import input_check, wait_for_both
 from kvd.client.zmtp import DEALER, MORE, Null, ProtocolError, Session, frame
 from kvd.limits import FRAME_BYTES_MAX, SUBSCRIBER_DEAD_MS
 
+# A flag of each send: a broken connection raises an error, and SIGPIPE ends no program that left its default action, as
+# filters do. macOS has no such flag.
+NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 # The daemon sends PING each second whatever else it does: this much silence while a reply is awaited is a dead peer.
 SILENCE_S = SUBSCRIBER_DEAD_MS / 1000
 RECEIVED_BYTES = 256 * 1024
@@ -133,7 +136,7 @@ class Connection:
                 if readable and (replies := self._parse(self._receive(until))):
                     on_replies(replies)
                 if writable:
-                    sent += self._socket.send(view[sent : sent + RECEIVED_BYTES])
+                    sent += self._socket.send(view[sent : sent + RECEIVED_BYTES], NO_SIGNAL)
             except ConnectionLost as lost:
                 raise ConnectionLost(str(lost), sent) from lost
             except OSError as error:
@@ -171,7 +174,7 @@ class Connection:
         """Send a request that fits into the kernel's buffer."""
         self._set_timeout(SILENCE_S)
         try:
-            self._socket.sendall(request)
+            self._socket.sendall(request, NO_SIGNAL)
         except OSError as error:
             reraise_foreign(error)
             raise ConnectionLost(reason_of(error), 0) from error
@@ -182,7 +185,7 @@ class Connection:
         while sent < len(view):
             self._set_timeout(max(0.001, min(SILENCE_S, until - time.monotonic())))
             try:
-                sent += self._socket.send(view[sent : sent + RECEIVED_BYTES * 4])
+                sent += self._socket.send(view[sent : sent + RECEIVED_BYTES * 4], NO_SIGNAL)
             except OSError as error:
                 reraise_foreign(error)
                 raise ConnectionLost(reason_of(error), sent) from error
@@ -226,7 +229,7 @@ class Connection:
     def _answer_pings(self, *, must_stand: bool) -> None:
         """Send the answers. Raises ConnectionLost if the connection `must_stand`; if not, its next use finds out."""
         try:
-            self._socket.sendall(self._session.take_outgoing())
+            self._socket.sendall(self._session.take_outgoing(), NO_SIGNAL)
         except OSError as error:
             reraise_foreign(error)
             self.close()
@@ -279,7 +282,7 @@ def _shake_hands(sock: socket.socket, session: Session, until: float) -> None:
     """Greet and shake hands. Raises OSError, ProtocolError."""
     while True:
         if session.outgoing:
-            sock.sendall(session.take_outgoing())
+            sock.sendall(session.take_outgoing(), NO_SIGNAL)
         if session.is_open:
             return
         left = until - time.monotonic()

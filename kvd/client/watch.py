@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from kvd.client.closing import Closing
+from kvd.client.connection import NO_SIGNAL
 from kvd.client.endpoints import Endpoint
 from kvd.client.keys import Keys
 from kvd.client.readiness import Interest, wait_until_ready
@@ -132,7 +133,7 @@ class Watch(Subscription, Closing):
         self._is_stopped = True
         if self._bell is not None and self._pid == os.getpid():  # a forked child would ring its parent's bell
             with contextlib.suppress(OSError):
-                self._bell[1].send(b"\0")
+                self._bell[1].send(b"\0", NO_SIGNAL)
 
     def close(self) -> None:
         """Stop watching and close the connections. From another thread it does so when that thread returns."""
