@@ -65,6 +65,12 @@ def save(tab, value):
     tab.click("#editor [type=submit]")
 
 
+def clear(tab):
+    """Clear the key that is open."""
+    tab.click("#clear")
+    tab.click("#confirm-yes")
+
+
 class Site:
     """The page of one gateway, in as many tabs as a test wants, each in a session of its own."""
 
@@ -106,7 +112,8 @@ class Site:
     def close(self) -> None:
         """Close the tabs; nothing must have gone wrong in any of them."""
         for tab in self.tabs:
-            assert tab.evaluate("[window.ran, window.violations]") == [0, []]
+            found = tab.evaluate("[window.ran, window.violations]")
+            assert found == [0, []], found
         for context in self.contexts:
             context.close()
-        assert self.errors == []
+        assert self.errors == [], self.errors
