@@ -10,6 +10,7 @@ Pure, and it knows nothing of commands. Lines and values are bytes; what is prin
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 BARE = re.compile(rb"\S+")
@@ -23,6 +24,7 @@ HALF_ESCAPE = re.compile(rb"(?<!\\)\\(x.?)?\Z", re.DOTALL)
 ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
 # Characters that a bare word may hold: no blank, no quote, nothing the shell reads as more than a word.
 SAFE_BARE = re.compile(r"""[^\s"'#|>][^\s"']*""")
+WORDS_MAX = 100_000  # a command has 10,000 keys or pairs at most
 PIECE = 64 * 1024
 CHARACTER_BYTES_MAX = 4
 CONTINUATION, LF = 0x80, 0x0A
@@ -48,6 +50,13 @@ class Unbalanced(ValueError):
         self.position = position
 
 
+class TooManyWords(Unbalanced):
+    """A line has more words than any command; `position` is where the first of the others begins."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"the line has more than {WORDS_MAX} words, which is more than any command takes", position)
+
+
 class Cut(NamedTuple):
     """A line up to the cursor: the words before, and the one being typed (empty when none is)."""
 
@@ -62,15 +71,23 @@ def is_comment(line: bytes) -> bool:
 
 
 def split(line: bytes) -> list[Word]:
-    """Return the words of a line; raises Unbalanced."""
+    """Return the words of a line; raises Unbalanced, TooManyWords."""
     if b'"' not in line and b"'" not in line:
-        return [Word._make((found[0], False, *found.span())) for found in BARE.finditer(line)]
+        some = islice(BARE.finditer(line), WORDS_MAX + 1)
+        return bounded([Word._make((found[0], False, *found.span())) for found in some])
     words: list[Word] = []
     position, end = 0, len(line.rstrip())
-    while position < end:
+    while position < end and len(words) <= WORDS_MAX:
         word = word_at(line, position)
         words.append(word)
         position = word.end
+    return bounded(words)
+
+
+def bounded(words: list[Word]) -> list[Word]:
+    """Return the words; raises TooManyWords. All 50 million of a line of 100 MB take a minute and more than 6 GB."""
+    if len(words) > WORDS_MAX:
+        raise TooManyWords(words[WORDS_MAX].start)
     return words
 
 

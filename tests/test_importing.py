@@ -20,6 +20,8 @@ LATER = 4_000_000_000_000
 class FakeStream:
     """Answers in order, with what is given for the number of a command, else OK; remembers how much was in flight."""
 
+    timeout = 0
+
     def __init__(self, **outcomes):
         self.outcomes = {int(name[1:]): outcome for name, outcome in outcomes.items()}
         self.sent, self.waiting, self.most = [], [], (0, 0, 0)
@@ -32,7 +34,7 @@ class FakeStream:
         self.sent.append(command)
         self.waiting.append((tag, self.outcomes.get(len(self.sent), Ok(1, None))))
         tags = [tag for tag, _ in self.waiting]
-        now = (len(tags), sum(tag.entries for tag in tags), sum(tag.bytes for tag in tags))
+        now = (len(tags), sum(tag.batch.entries for tag in tags), sum(tag.batch.bytes for tag in tags))
         self.most = tuple(map(max, self.most, now))
 
     def receive(self, _=None):

@@ -278,7 +278,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
 
     async def load(self, pairs: Pairs) -> int:
         """Set any number of keys, from a mapping or any iterable of pairs; return how many. As `Client.load`."""
-        return await load_async(self.give, pairs, self.codec)
+        return await load_async(self.give, pairs, self.codec, patience_s=self.timeout)
 
     def watch(  # the options of a watch are its arguments
         self,

@@ -4,12 +4,14 @@ The fastest way in: 0.6 us a pair, where each SET of a pipeline costs 6. Memory 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any, NamedTuple
 
 from kvd.client.outcomes import Outcome
+from kvd.client.refusals import Refusals
 from kvd.client.stream import Stream, ok
 from kvd.client.values import RAW, Codec, Pairs, key_bytes, pairs_of
 from kvd.commands import Command
@@ -54,18 +56,21 @@ def portions(pairs: Pairs, codec: Codec[Any, Any] = RAW) -> Iterator[Portion]:
 
 
 class Loading:
-    """What is under way, in the order given. Pure."""
+    """What is under way, in the order given. Pure. `patience_s`: for how long BUSY is waited out."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
         self.count = 0  # pairs that are set
         self.sent: deque[Portion] = deque()
         self.sent_at: deque[float] = deque()
         self.most = PORTIONS_IN_FLIGHT_MAX  # at once
         self.bytes = 0
         self.error: KvdError | None = None
+        self.refusals: Refusals[Portion] = Refusals(patience_s)
 
     def has_room(self, portion: Portion) -> bool:
         """Return whether a portion may be sent."""
+        if self.refusals.waiting:
+            return False
         is_full = len(self.sent) >= self.most or self.bytes + portion.bytes > BYTES_IN_FLIGHT_MAX
         return not (self.sent and is_full)
 
@@ -75,11 +80,22 @@ class Loading:
         self.sent_at.append(now)
         self.bytes += portion.bytes
 
+    @property
+    def is_under_way(self) -> bool:
+        """Return whether the outcome of a portion is still to come."""
+        return bool(self.sent or self.refusals.waiting)
+
+    def again(self) -> Portion | None:
+        """Return the portion to send again now, after `refusals.pause_s`."""
+        return self.refusals.waiting[0] if self.refusals.waiting and not self.sent else None
+
     def took(self, outcome: Outcome, now: float) -> None:
         """The outcome of the first that is under way came; the first error is kept."""
         portion = self.sent.popleft()
         self.bytes -= portion.bytes
         self.adapt(now - self.sent_at.popleft())
+        if self.error is None and self.refusals.keeps(portion, outcome, now):
+            return
         try:
             ok(outcome)
         except KvdError as error:
@@ -103,40 +119,54 @@ class Loading:
 
 def load(stream: Stream, pairs: Pairs, codec: Codec[Any, Any] = RAW) -> int:
     """Set pairs over a stream that nothing else is sent over; return how many."""
-    loading = Loading()
+    loading = Loading(stream.timeout)
+
+    def send(portion: Portion) -> None:
+        stream.send(portion.command)
+        loading.send(portion, monotonic())
 
     def take() -> None:
         for _, outcome in stream.receive():
             loading.took(outcome, monotonic())
+        if portion := loading.again():
+            time.sleep(loading.refusals.pause_s)
+            send(portion)
 
     for portion in portions(pairs, codec):
         while not loading.has_room(portion):
             take()
         if loading.error is not None:
             break
-        stream.send(portion.command)
-        loading.send(portion, monotonic())
-    while loading.sent:
+        send(portion)
+    while loading.is_under_way:
         take()
     return loading.result()
 
 
-async def load_async(give: Callable[[Command, Any], None], pairs: Pairs, codec: Codec[Any, Any] = RAW) -> int:
+async def load_async(
+    give: Callable[[Command, Any], None], pairs: Pairs, codec: Codec[Any, Any] = RAW, *, patience_s: float
+) -> int:
     """Set pairs by what takes a command and the future of its outcome; return how many."""
-    loading = Loading()
+    loading = Loading(patience_s)
     futures: deque[asyncio.Future[Outcome]] = deque()
+
+    def send(portion: Portion) -> None:
+        futures.append(asyncio.get_running_loop().create_future())
+        give(portion.command, futures[-1])
+        loading.send(portion, monotonic())
 
     async def take() -> None:
         loading.took(await futures.popleft(), monotonic())
+        if portion := loading.again():
+            await asyncio.sleep(loading.refusals.pause_s)
+            send(portion)
 
     for portion in portions(pairs, codec):
         while not loading.has_room(portion):
             await take()
         if loading.error is not None:
             break
-        futures.append(asyncio.get_running_loop().create_future())
-        give(portion.command, futures[-1])
-        loading.send(portion, monotonic())
-    while loading.sent:
+        send(portion)
+    while loading.is_under_way:
         await take()
     return loading.result()

@@ -263,7 +263,8 @@ class Client(Methods[K, V], Direct, Closing):
 
         They go in MULTISETs of up to a thousand, several in flight over a connection of its own, in the order of the
         pairs. When one is refused, or its outcome is unknown, no more are drawn and its error is raised once nothing
-        is under way: all before it are set, and up to seven portions behind it may be.
+        is under way: all before it are set, and up to seven portions behind it may be. A portion that gets BUSY is sent
+        again, with those behind it, until the daemon has taken nothing for the client's timeout.
 
         >>> kv.load((f"n:{number}", str(number)) for number in range(2500))
         2500

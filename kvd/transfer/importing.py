@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from kvd.client.outcomes import Outcome
+from kvd.client.refusals import Refusals
 from kvd.client.stream import Stream, ok
 from kvd.commands import Command
 from kvd.commands.values import MultiSet, Set
@@ -31,6 +33,13 @@ class Batch(NamedTuple):
     last: int
     entries: int
     bytes: int
+
+
+class Sent(NamedTuple):
+    """A command under way, and its lines."""
+
+    command: Command
+    batch: Batch
 
 
 class Refused(Exception):
@@ -57,6 +66,7 @@ class Importer:
         self.gathered = Batch(0, 0, 0, 0)
         self.entries_in_flight = self.bytes_in_flight = 0
         self.failure: Refused | None = None
+        self.refusals: Refusals[Sent] = Refusals(stream.timeout)
 
     def run(self, records: Iterable[Record]) -> None:
         """Apply them all. Raises Refused, BadLine, Interrupted, OSError; up to `done` all is durable then."""
@@ -113,7 +123,7 @@ class Importer:
         self.signals.check()
         self.tick()
         self.settle(ENTRIES_MAX - batch.entries, max(0, BYTES_MAX - batch.bytes))
-        self.stream.send(command, batch)
+        self.stream.send(command, Sent(command, batch))
         self.entries_in_flight += batch.entries
         self.bytes_in_flight += batch.bytes
 
@@ -129,22 +139,39 @@ class Importer:
             self.entries_in_flight > entries or self.bytes_in_flight > size or stream.in_flight >= IN_FLIGHT_MAX
         ):
             self.take()
+        self.repeat()
         while self.failure is not None:
             # A lost daemon is not waited for: what was not sent yet would be, to one that comes back.
             if not stream.in_flight or isinstance(self.failure.error, ClientError):
                 raise self.failure
             self.take()
 
+    def repeat(self) -> None:
+        """Send again what got BUSY, one command at a time, until all of it is taken or there is a failure."""
+        waiting = self.refusals.waiting
+        while waiting and self.failure is None:
+            if self.stream.in_flight:
+                self.take()
+                continue
+            with self.signals.interruptible():
+                time.sleep(self.refusals.pause_s)
+            self.stream.send(waiting[0].command, waiting[0])
+
     def take(self, wait_s: float | None = None) -> None:
         """Take the outcomes that are there; wait for the first, at most so long (None: until its deadline)."""
-        for batch, outcome in self.stream.receive(wait_s):
-            self.entries_in_flight -= batch.entries
-            self.bytes_in_flight -= batch.bytes
-            if self.failure is None:
-                try:
-                    ok(outcome)
-                except KvdError as error:
-                    self.failure = Refused(batch, error)
-                else:
-                    self.done = batch.last
-                    self.entries += batch.entries
+        for sent, outcome in self.stream.receive(wait_s):
+            if self.failure is not None or not self.refusals.keeps(sent, outcome, time.monotonic()):
+                self.note(sent.batch, outcome)
+
+    def note(self, batch: Batch, outcome: Outcome) -> None:
+        """The outcome of a batch is final; the first failure is kept."""
+        self.entries_in_flight -= batch.entries
+        self.bytes_in_flight -= batch.bytes
+        if self.failure is None:
+            try:
+                ok(outcome)
+            except KvdError as error:
+                self.failure = Refused(batch, error)
+            else:
+                self.done = batch.last
+                self.entries += batch.entries

@@ -70,11 +70,16 @@ def lookup(name: bytes, position: int = 0) -> Known:
     """Return what a name in any case means; raises Mistake with what was perhaps meant."""
     command = classes().get(name) or classes().get(name.upper())
     if command is None or not is_typed((known := known_of(command)).syntax):
-        ours = ours_for(name)
-        raise Mistake(
-            f"there is no command {name_shown(name)}{f': use {ours}' if ours else meant(name)}", position=position
-        )
+        raise Mistake(f"there is no command {name_shown(name)}{advice(name)}", position=position)
     return known
+
+
+def advice(name: bytes) -> str:
+    """Return what to use in place of an unknown word."""
+    if name.isdigit():
+        return ": a count repeats a command at the prompt only"
+    ours = ours_for(name)
+    return f": use {ours}" if ours else meant(name)
 
 
 def name_shown(name: bytes) -> str:

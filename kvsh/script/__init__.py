@@ -7,6 +7,7 @@ progress.py  one line that tells how far it is
 files.py     a script's file
 lines.py     bytes to lines
 bulk.py      many SET lines as one MULTISET
+refused.py   what is sent again after BUSY
 sender.py    commands and outcomes in order
 actions.py   what the words of the shell do
 help.py      what HELP says

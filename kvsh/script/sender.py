@@ -5,11 +5,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from kvd.client.outcomes import Outcome
+from kvd.client.refusals import Refusals
 from kvd.client.stream import Stream
 from kvd.commands import Command
 from kvd.commands.values import Set
 from kvsh.script.bulk import EXAMPLE, PAIRS_MAX, Bulk, Pair, Sent, keys_of, may_be_parted, pair_of, told_of_set
 from kvsh.script.lines import Run, Where
+from kvsh.script.refused import command_of, is_refused, repeated
 
 LINES_IN_FLIGHT_MAX = 8 * PAIRS_MAX  # of those that go together
 # How long a line may wait for others though input comes without a pause.
@@ -34,6 +36,7 @@ class Sender:
         self.awaited = 0  # lines whose outcome is not told
         self.is_apart = False  # each SET goes alone, for some that went together were refused
         self.is_ending = False
+        self.refusals: Refusals[Sent] = Refusals(stream.timeout)
 
     def send(self, command: Command, where: Where) -> None:
         """Send a command, when there is room."""
@@ -95,6 +98,9 @@ class Sender:
         outcomes = deque(self.received(wait_s))
         while outcomes:
             sent, outcome = outcomes.popleft()
+            if is_refused(sent, outcome) and not self.is_ending:
+                outcomes = deque(self.repeated([(sent, outcome), *outcomes, *self.all_received()]))
+                sent, outcome = outcomes.popleft()
             if may_be_parted(sent, outcome) and not self.is_ending:
                 self.is_apart = True
                 outcomes += self.all_received()
@@ -119,6 +125,25 @@ class Sender:
         """Give an outcome to who wants it."""
         self.awaited -= sent.size
         self.took(sent, told_of_set(outcome) if sent.command is EXAMPLE else outcome)
+
+    def repeated(self, outcomes: Sequence[tuple[Sent, Outcome]]) -> Iterator[tuple[Sent, Outcome]]:
+        """Yield the outcomes in their order; what got BUSY is sent again, and what has to follow it."""
+        again = repeated(outcomes)
+        for place, (sent, outcome) in enumerate(outcomes):
+            yield sent, self.persist(sent, outcome) if place in again else outcome
+
+    def persist(self, sent: Sent, outcome: Outcome) -> Outcome:
+        """Send a command again, with nothing else in flight, until its outcome is not BUSY or the time is over."""
+        found = outcome
+        while not is_refused(sent, found) or self.refusals.keeps(sent, found, time.monotonic()):
+            self.idle()
+            time.sleep(self.refusals.pause_s)
+            self.stream.send(command_of(sent), sent)
+            [(_, found)] = self.stream.receive()
+            if not is_refused(sent, found):
+                self.refusals.keeps(sent, found, time.monotonic())
+                return found
+        return outcome
 
     def part(self, refused: Sent, refusal: Outcome, behind: set[bytes] | None) -> None:
         """Send the lines of a refused MULTISET again, one by one, and tell the outcome of each.

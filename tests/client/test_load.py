@@ -56,7 +56,7 @@ def of_size(size):
 
 
 def test_what_is_in_flight_is_bounded_in_number_and_in_bytes():
-    loading, small, large = Loading(), of_size(10), of_size(BYTES_IN_FLIGHT_MAX + 1)
+    loading, small, large = Loading(0), of_size(10), of_size(BYTES_IN_FLIGHT_MAX + 1)
     assert loading.has_room(large)  # alone
     for _ in range(PORTIONS_IN_FLIGHT_MAX):
         assert loading.has_room(small)
@@ -69,7 +69,7 @@ def test_what_is_in_flight_is_bounded_in_number_and_in_bytes():
 
 
 def test_the_first_error_is_raised():
-    loading = Loading()
+    loading = Loading(0)
     for outcome in (Ok(1, None), Error("BAD_ARGUMENT", "no", {}), OutcomeUnknown("?"), Ok(2, None)):
         loading.send(of_size(10), 0.0)
         loading.took(outcome, 0.0)
@@ -143,14 +143,14 @@ def test_an_error_of_who_gives_the_pairs_is_raised(kv):
 
 
 def test_less_is_put_in_flight_when_replies_are_late_and_more_when_they_are_not():
-    loading, most = Loading(), []
+    loading, most = Loading(0), []
     for seconds in (0.0, 0.3, 0.6, 0.6, 0.6, 0.6, 0.3, *[0.01] * 20):
         loading.send(of_size(10), 0.0)
         loading.took(Ok(1, None), seconds)
         most.append(loading.most)
     assert most[:10] == [8, 8, 4, 2, 1, 1, 1, 2, 3, 4]
     assert most[-1] == PORTIONS_IN_FLIGHT_MAX
-    loading = Loading()
+    loading = Loading(0)
     for _ in range(2):
         loading.send(of_size(10), 0.0)
     loading.most = 1

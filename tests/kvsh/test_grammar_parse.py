@@ -72,6 +72,7 @@ def test_a_line_is_the_command_it_says(line, command):
     [
         (b"", "there is no command: HELP lists them", 0),
         (b" gte k", 'there is no command "gte": did you mean GETEX or GET?', 1),
+        (b"1000000 INCR x", 'there is no command "1000000": a count repeats a command at the prompt only', 0),
         (b"frobnicate k", 'there is no command "frobnicate": HELP lists them', 0),
         (b"\x1b[2Jx", r'there is no command "\x1b[2Jx": HELP lists them', 0),
         (b"x" * 50, f'there is no command "{"x" * 40}...": HELP lists them', 0),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from kvsh import words
 from kvsh.words import (
     Cut,
     Unbalanced,
@@ -212,3 +213,12 @@ def test_pieces_show_what_the_whole_shows(value):
     many = value * (300_000 // max(1, len(value))) if len(value) > 50 else value
     assert "".join(shown_pieces(many)) == shown(many) or ZWJ in many.decode(errors="ignore")
     assert values("".join(printed_pieces(many)).encode(errors="surrogateescape")) == [many]
+
+
+@pytest.mark.parametrize("word", [b"a ", b"'' "])
+def test_a_line_has_no_more_words_than_a_command_takes(monkeypatch, word):
+    monkeypatch.setattr(words, "WORDS_MAX", 3)
+    assert len(words.split(word * 3)) == 3
+    with pytest.raises(words.TooManyWords, match="more than 3 words") as caught:
+        words.split(word * 4)
+    assert len(words.split((word * 4)[: caught.value.position])) == 3

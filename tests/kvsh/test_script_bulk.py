@@ -77,6 +77,7 @@ class FakeStream:
     """A stream that keeps what is sent and gives the outcomes it is told to, in order."""
 
     endpoint = "ipc://fake"
+    timeout = 0
     window = 256
     until_readable = Stream.until_readable
 

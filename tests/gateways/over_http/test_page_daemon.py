@@ -73,6 +73,13 @@ def test_tab_reaches_the_pane_in_the_middle(site, kv):
     expect(tab.locator("#sections section").last).to_be_in_viewport()
 
 
+def test_each_landmark_has_a_name_of_its_own(site):
+    tab = site.tab()
+    names = tab.locator("nav").evaluate_all("(all) => all.map((nav) => nav.ariaLabel)")
+    assert len(names) == 4
+    assert len(set(names)) == 4
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [browser.DESKTOP, browser.PHONE], ids=["desktop", "phone"])
 def test_axe_finds_no_barrier(site, kv, scheme, size):
@@ -100,7 +107,7 @@ def test_axe_finds_no_barrier(site, kv, scheme, size):
         tab.wait_for_timeout(150)
         assert barriers(tab) == [], address[:20]
     site.allow("/kv/", "status of 404")
-    for prepare in (a_missing_key, a_tree, a_selection, a_question, a_history, an_editor):
+    for prepare in (a_missing_key, a_tree, a_selection_in_the_tree, a_selection, a_question, a_history, an_editor):
         prepare(tab)
         assert barriers(tab) == [], prepare.__name__
 
@@ -128,6 +135,11 @@ def a_tree(tab):
     choose(tab, "view", "tree")
     tab.locator("#keys .folder").first.click()
     expect(tab.locator("#keys li[aria-level='2']")).to_have_count(1)
+
+
+def a_selection_in_the_tree(tab):
+    tab.locator("#keys li[aria-level='2']").click(modifiers=["ControlOrMeta"])
+    expect(tab.locator("#selected")).to_have_text("1 selected")
 
 
 def a_selection(tab):

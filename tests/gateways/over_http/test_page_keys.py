@@ -232,6 +232,45 @@ def test_several_keys_are_cleared_at_once_but_none_that_is_newer(site, kv):
     expect(tab.locator("#selection")).to_be_hidden()
 
 
+def test_several_keys_of_the_tree_are_cleared_at_once(site, kv):
+    kv.multiset({"conf/a": "1", "conf/b": "2", "conf/c": "3", "city": "4", "user:1": "5"})
+    tab = site.tab()
+    choose(tab, "view", "tree")
+    tab.locator("#keys li", has_text="conf/").click()
+    rows = tab.locator("#keys li")
+    expect(rows).to_have_count(6)
+    rows.nth(0).click(modifiers=["ControlOrMeta"])
+    rows.nth(3).click(modifiers=["Shift"])  # a range has the keys that are shown; a folder is no key
+    expect(tab.locator("#selected")).to_have_text("3 selected")
+    assert tab.locator("#keys .chosen .key").all_text_contents() == ["city", "a", "b"]
+    rows.nth(1).click()  # the folder closes: what is not shown is not chosen
+    expect(tab.locator("#selected")).to_have_text("1 selected")
+    rows.nth(1).click()
+    expect(rows).to_have_count(6)
+    # By keyboard.
+    tab.focus("#search")
+    while "active" not in rows.nth(3).get_attribute("class"):
+        tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("Space")
+    expect(tab.locator("#selected")).to_have_text("2 selected")
+    tab.click("#clear-selected")
+    expect(tab.locator("#confirm-list li")).to_have_text(["city", "conf/b"])
+    tab.click("#confirm-yes")
+    expect(tab.locator("#toast")).to_have_text("2 keys cleared.")
+    expect(tab.locator("#keys .key")).to_have_text(["conf/", "a", "c", "user:"])
+    assert sorted(kv.keys()) == [b"conf/a", b"conf/c", b"user:1"]
+    # All with the prefix of the tree.
+    tab.fill("#search", "conf/")
+    expect(tab.locator("#keys .key")).to_have_text(["a", "c"])
+    tab.click("#select")
+    tab.click("#select-all")
+    expect(tab.locator("#selected")).to_have_text("2 selected")
+    tab.click("#clear-prefix")
+    tab.click("#confirm-yes")
+    expect(tab.locator("#no-keys")).to_have_text("No key begins with conf/")
+    assert list(kv.keys()) == [b"user:1"]
+
+
 def test_all_keys_with_a_prefix_are_cleared_with_their_count(site, kv):
     kv.load((f"user:{at:05d}", "v") for at in range(300))
     kv.set("city", "stays")

@@ -6,6 +6,7 @@
 //   open     the key that is open now, or null
 //   clear    keys that this page has cleared
 //   save     a key that this page has set
+//   draw     the rows of the tree are others now
 
 const listeners = new Map();
 

@@ -44,7 +44,6 @@ function onView() {
   $("keys").role = isShown ? "tree" : "listbox";
   $("search").setAttribute("aria-haspopup", isShown ? "tree" : "listbox");
   $("separator-field").hidden = !isShown;
-  $("select").hidden = isShown;
   setRadios("match", isShown ? "begins" : chosenRadio("match"), (way) => !isShown || way === "begins");
   find();
 }
@@ -82,7 +81,7 @@ function pressEnter() {
 function press(row, { ctrlKey, metaKey, shiftKey }) {
   const thing = thingOf(row);
   if (thing.id === undefined) tree.press(thing);
-  else if (!isTree() && (isSelecting() || ctrlKey || metaKey || shiftKey)) toggle(row, shiftKey);
+  else if (isSelecting() || ctrlKey || metaKey || shiftKey) toggle(row, shiftKey);
   else go(addressOf(thing.id));
 }
 

@@ -19,6 +19,8 @@ export const hasRow = (id) => rows.has(id);
 export const thingOf = (row) => things.get(row);
 export const activeRow = () => active;
 export const knownIds = () => [...rows.keys()];
+/** Return the ids of the keys that have a row, in their order on the page. */
+export const shownIds = () => [...$("keys").children].map((row) => thingOf(row).id).filter((id) => id !== undefined);
 
 /** Return a new row. */
 export function makeRow(role, thing, text) {

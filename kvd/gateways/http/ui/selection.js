@@ -1,4 +1,4 @@
-// Several keys at once: they are chosen in the list and cleared together, or all that have a prefix.
+// Several keys at once: they are chosen in the list or the tree and cleared together, or all that have a prefix.
 
 import { brief, idToJson } from "./bytes.js";
 import { emit, on } from "./bus.js";
@@ -7,7 +7,8 @@ import { $ } from "./dom.js";
 import { clearCommand, countKeys } from "./entries.js";
 import { post, Refusal, run, sentence } from "./gateway.js";
 import { listedIds, listedPrefix } from "./list.js";
-import { factsOf, markOpen, rowOf, thingOf } from "./rows.js";
+import { factsOf, markOpen, rowOf, shownIds, thingOf } from "./rows.js";
+import { shownPrefix } from "./tree.js";
 import { number, plural } from "./words.js";
 
 const CLEARED_AT_ONCE = 500;
@@ -19,6 +20,9 @@ let isOn = false;
 let anchor = null; // where Shift begins
 
 export const isSelecting = () => isOn;
+const isTree = () => $("keys").role === "tree";
+const idsInOrder = () => (isTree() ? shownIds() : listedIds());
+const prefixOfAll = () => (isTree() ? shownPrefix() : listedPrefix());
 
 export function setSelecting(isWanted) {
   isOn = isWanted;
@@ -37,14 +41,14 @@ export function toggle(row, isRange) {
   const { id } = thingOf(row);
   if (id === undefined) return;
   if (!isOn) setSelecting(true);
-  const isChosen = !chosen.has(id);
+  const isChosen = !isMarked(id);
   for (const each of isRange && anchor !== null ? between(anchor, id) : [id]) setChosen(each, isChosen || isRange);
   anchor = id;
   showSelection();
 }
 
 function between(one, other) {
-  const ids = listedIds();
+  const ids = idsInOrder();
   const [from, to] = [ids.indexOf(one), ids.indexOf(other)].sort((a, b) => a - b);
   return from < 0 ? [other] : ids.slice(from, to + 1);
 }
@@ -63,17 +67,19 @@ function unmark(id) {
 }
 
 export function chooseAll() {
-  const ids = listedIds();
-  const isAll = ids.every((id) => chosen.has(id));
+  const ids = idsInOrder();
+  const isAll = ids.every(isMarked);
   for (const id of ids) setChosen(id, !isAll);
   showSelection();
 }
 
-/** Return the chosen keys that the list shows as chosen. A row that has come again since is not. */
-const present = () => [...chosen].filter((id) => rowOf(id)?.classList.contains("chosen"));
+const isMarked = (id) => Boolean(rowOf(id)?.classList.contains("chosen"));
+
+/** Return the chosen keys that are shown as chosen. A row that has come again since is not. */
+const present = () => [...chosen].filter(isMarked);
 
 export function showSelection() {
-  const prefix = listedPrefix();
+  const prefix = prefixOfAll();
   const count = present().length;
   $("selection").hidden = !isOn;
   $("selected").textContent = count ? `${number(count)} selected` : "Select keys";
@@ -109,7 +115,7 @@ async function clearTargets(targets) {
 }
 
 export async function clearPrefix() {
-  const prefix = listedPrefix();
+  const prefix = prefixOfAll();
   try {
     const total = await countKeys(prefix);
     const question = `Clear all ${plural(total, "key")} that begin with ${brief(prefix)}? This cannot be undone.`;
@@ -130,7 +136,7 @@ async function clearAll(prefix, total) {
     showProgress(cleared, total);
     if (count < CLEARED_BY_PREFIX) break;
   }
-  emit("clear", listedIds().filter((id) => id.startsWith(prefix)));
+  emit("clear", idsInOrder().filter((id) => id.startsWith(prefix)));
   say(`${plural(cleared, "key")} cleared.`);
 }
 
@@ -157,5 +163,6 @@ export function listen() {
   $("select-all").addEventListener("click", chooseAll);
   $("clear-selected").addEventListener("click", clearSelected);
   $("clear-prefix").addEventListener("click", clearPrefix);
+  on("draw", () => isOn && showSelection());
   on("change", ({ kind }) => isOn && kind !== "set" && showSelection());
 }

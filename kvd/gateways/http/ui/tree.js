@@ -4,7 +4,7 @@
 // and not for each of its keys.
 
 import { brief, keyText, sizeOfJson } from "./bytes.js";
-import { on } from "./bus.js";
+import { emit, on } from "./bus.js";
 import { $, make } from "./dom.js";
 import { scanFrom } from "./entries.js";
 import { sentence } from "./gateway.js";
@@ -36,6 +36,9 @@ export function narrow(prefix, text) {
   tree = { prefix, text, separators: separatorsIn(text), levels, isLoading: true, error: "" };
   draw();
 }
+
+/** Return the prefix of the keys in the tree. */
+export const shownPrefix = () => tree?.prefix ?? "";
 
 export function leave() {
   loading.abort();
@@ -115,6 +118,7 @@ function draw() {
   for (const [name, row] of before) if (drawn.get(name) !== row) dropRow(row);
   arrange(rows);
   showState(rows.length);
+  emit("draw");
 
   /** Yield the rows of a level, with those below its open folders. */
   function* rowsOf(prefix, base, depth) {

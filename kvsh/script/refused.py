@@ -1,0 +1,72 @@
+"""Which commands of a script are sent again after BUSY. Pure.
+
+Many are in flight, so some behind a refused one may have been executed. A plain SET and a read are sent again behind
+it: the end is the same. Any other write stays done, and what was refused before it is sent again only if they name
+different keys. If they name the same key, the order of the script would change: the refusal is reported.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from kvd.client.outcomes import Outcome
+from kvd.client.refusals import is_busy
+from kvd.commands import Command
+from kvd.commands.base import Error, Read, Write
+from kvd.commands.reach import names_in, with_inner
+from kvd.commands.values import MultiSet, Set
+from kvd.errors import UNKNOWN
+from kvsh.script.bulk import EXAMPLE, Sent, pair_of
+
+
+class Name(NamedTuple):
+    """A key, or the prefix of keys."""
+
+    text: bytes
+    is_prefix: bool
+
+    def covers(self, other: "Name") -> bool:
+        """Return whether another name is this one, or begins with this prefix."""
+        return self.text == other.text or (self.is_prefix and other.text.startswith(self.text))
+
+
+def is_refused(sent: Sent, outcome: Outcome) -> bool:
+    """Return whether a write got BUSY. For CHECK and BACKUP it means that another one runs, for minutes."""
+    return isinstance(sent.command, Write) and is_busy(outcome)
+
+
+def command_of(sent: Sent) -> Command:
+    """Return what is sent for the lines."""
+    if sent.command is not EXAMPLE:
+        return sent.command
+    pairs = [pair_of(where) for where in sent.each()]
+    return MultiSet(pairs) if len(pairs) > 1 else Set(*pairs[0])
+
+
+def repeated(outcomes: Sequence[tuple[Sent, Outcome]]) -> set[int]:
+    """Return the places of the commands to send again, of those that begin with a refused one."""
+    again: dict[int, Sent] = {}
+    for place, (sent, outcome) in enumerate(outcomes):
+        if is_lasting(sent, outcome):
+            names = list(names_of(sent))
+            again = {each: before for each, before in again.items() if not meet(names_of(before), names)}
+        else:
+            again[place] = sent
+    return set(again)
+
+
+def is_lasting(sent: Sent, outcome: Outcome) -> bool:
+    """Return whether a command may have had an effect that a second run would change."""
+    is_undone = isinstance(outcome, Error) and outcome.details.get("outcome", UNKNOWN) != UNKNOWN
+    return not (is_undone or sent.command is EXAMPLE or isinstance(sent.command, Read))
+
+
+def names_of(sent: Sent) -> Iterator[Name]:
+    """Yield the keys and prefixes that a command names."""
+    for command in with_inner(command_of(sent)):
+        is_prefix = hasattr(command, "prefix")
+        yield from (Name(text, is_prefix) for text in names_in(command))
+
+
+def meet(names: Iterator[Name], others: Sequence[Name]) -> bool:
+    """Return whether two commands may name the same key."""
+    return any(name.covers(other) or other.covers(name) for name in names for other in others)

@@ -1,0 +1,31 @@
+"""`kvd serve` whose disk seems to be far behind: of each 8 commits, REFUSED in a row get BUSY."""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from kvd.cli import main
+from kvd.errors import Busy
+from kvd.storage.upkeep import Upkeep
+
+PERIOD = 8
+
+
+def refuse():
+    """Refuse commits by their number."""
+    refused, commits = int(os.environ["REFUSED"]), 0
+
+    def wait_for_room(_, __):
+        nonlocal commits
+        commits += 1
+        if commits % PERIOD >= PERIOD - refused:
+            raise Busy("the disk does not keep up with what is written: try again in a moment")
+
+    Upkeep.wait_for_room = wait_for_room
+
+
+if __name__ == "__main__":
+    refuse()
+    main()
