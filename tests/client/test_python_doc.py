@@ -202,6 +202,8 @@ def test_the_applications_count_and_follow_and_outlive_the_daemon(server, daemon
     for path in paths:
         status, text = server.get(path)
         assert (status, "/visits" not in text) == (503, True)
+    assert server.get("/events") == (200, "retry: 2000\n\n")
+    assert "Traceback" not in server.log.read_text()
     daemon.start()
     for path in paths:
         eventually(lambda path=path: server.get(path)[0] == 200)
