@@ -163,7 +163,7 @@ class Server:
             self.process.wait()
 
 
-@pytest.fixture(params=["flask", "fastapi"])
+@pytest.fixture(params=["flask", "fastapi", "fastapi_preload"])
 def server(request, url, tmp_path):
     listen = "--bind=127.0.0.1:PORT"
     arguments = {
@@ -177,9 +177,10 @@ def server(request, url, tmp_path):
             "flask_app:app",
         ],
         "fastapi": ["uvicorn", "--port=PORT", "fastapi_app:app"],
+        "fastapi_preload": ["gunicorn", "--preload", "-k=uvicorn.workers.UvicornWorker", listen, "fastapi_app:app"],
     }
     made = Server(tmp_path, arguments[request.param])
-    made.kind = request.param
+    made.kind = request.param.partition("_")[0]
     eventually(made.is_up, 60)
     yield made
     made.stop()
