@@ -181,9 +181,11 @@ def server(request, url, tmp_path):
     }
     made = Server(tmp_path, arguments[request.param])
     made.kind = request.param.partition("_")[0]
-    eventually(made.is_up, 60)
-    yield made
-    made.stop()
+    try:
+        eventually(made.is_up, 60)
+        yield made
+    finally:
+        made.stop()
 
 
 @with_frameworks
