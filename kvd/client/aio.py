@@ -190,8 +190,10 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
         """Take up work in the running loop. Raises RuntimeError."""
         if self._is_closed:
             raise KvdError("the client is closed")
+        if self._driver is None:
+            self._pid = os.getpid()  # a client that was not used before a fork works in parent and child
         if self._pid != os.getpid():
-            raise RuntimeError("this client was made before a fork: make one in the child")
+            raise RuntimeError("this client was used before a fork: make one in the child")
         if self._driver is not None and not self._driver.loop.is_closed():
             raise RuntimeError("this client belongs to another event loop that is still open: make one in each loop")
         if self._stream is not None:

@@ -17,7 +17,17 @@ from typing import Self
 from kvd.client.endpoints import Address
 from kvd.client.keys import Keys
 from kvd.client.readiness import input_check, wait_for_both
-from kvd.client.zmtp import DEALER, MORE, Null, ProtocolError, Session, frame
+from kvd.client.zmtp import (
+    DEALER,
+    EMPTY_FRAME,
+    MORE,
+    SHORT_BYTES_MAX,
+    SHORT_MESSAGE,
+    Null,
+    ProtocolError,
+    Session,
+    frame,
+)
 from kvd.limits import FRAME_BYTES_MAX, SUBSCRIBER_DEAD_MS
 
 # A flag of each send: a broken connection raises an error, and SIGPIPE ends no program that left its default action, as
@@ -27,8 +37,8 @@ NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 SILENCE_S = SUBSCRIBER_DEAD_MS / 1000
 RECEIVED_BYTES = 256 * 1024
 SMALL_REQUEST_BYTES = 64 * 1024
-REQUEST_ENVELOPE = b"\x01\x00"  # an empty frame: the reply to one request at a time needs no number
-_REPLY_START = b"\x01\x00\x00"
+REQUEST_ENVELOPE = EMPTY_FRAME  # the reply to one request at a time needs no number
+_SHORT_STARTS = [SHORT_MESSAGE + bytes((size,)) for size in range(SHORT_BYTES_MAX + 1)]  # by the size of the body
 _IDLE_READS_MAX = 64  # more than that came unasked: the peer is not a daemon that pings each second
 _SOCKET_PACKAGES = ("kvd", "socket", "gevent", "eventlet")
 
@@ -100,7 +110,7 @@ class Connection:
         else:
             self._send_large(request, until)
         data = self._receive(until)
-        if self._is_plain and data[:3] == _REPLY_START and len(data) > len(_REPLY_START) and data[3] == len(data) - 4:
+        if self._is_plain and data[:3] == SHORT_MESSAGE and len(data) > len(SHORT_MESSAGE) and data[3] == len(data) - 4:
             return data[4:]  # the whole of a short reply and nothing else
         messages = self._take_in(data)
         while not messages:
@@ -155,7 +165,9 @@ class Connection:
         """Return requests, each a number and a body, as bytes to send. An empty number is left out."""
         if self._is_plain:
             return [
-                (frame(MORE, number) if number else b"") + REQUEST_ENVELOPE + frame(0, body)
+                _SHORT_STARTS[len(body)] + body
+                if len(body) <= SHORT_BYTES_MAX and not number
+                else (frame(MORE, number) if number else b"") + REQUEST_ENVELOPE + frame(0, body)
                 for number, body in requests
             ]
         pack = self._session.pack
@@ -227,7 +239,9 @@ class Connection:
             raise ConnectionLost(str(error)) from error
 
     def _answer_pings(self, *, must_stand: bool) -> None:
-        """Send the answers. Raises ConnectionLost if the connection `must_stand`; if not, its next use finds out."""
+        """Send the answers, if any. Raises ConnectionLost if it `must_stand`; if not, the next use finds out."""
+        if not self._session.outgoing:
+            return
         try:
             self._socket.sendall(self._session.take_outgoing(), NO_SIGNAL)
         except OSError as error:

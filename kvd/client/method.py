@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, get_args, overload
 
+from msgspec import Struct
+
 from kvd.client.values import (
     Codec,
 )
@@ -19,14 +21,11 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class Call(Generic[R_co]):
+class Call(Struct, Generic[R_co], gc=False):
     """A command and how its result is given to a Python caller. Without a command, for no keys, nothing is sent."""
 
-    __slots__ = ("command", "convert")
-
-    def __init__(self, command: Command | None, convert: Callable[[Any], R_co]) -> None:
-        self.command = command
-        self.convert = convert
+    command: Command | None
+    convert: Callable[[Any], R_co]
 
 
 class Runs(Protocol[R_co]):

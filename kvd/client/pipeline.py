@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from kvd.client.closing import Closing
 from kvd.client.connection import Connection, ConnectionLost, DeadlineExceeded
@@ -23,19 +25,22 @@ from kvd.commands import Command
 from kvd.errors import ClientError, KvdError
 from kvd.limits import IN_FLIGHT_MAX
 
-PORTION_COMMANDS = 64
+PORTION_COMMANDS = 128  # with 64, a pipeline of SETs reaches 0.8 of the rate; 192 and 256 bring nothing more
 PORTION_BYTES = 64 * 1024
 
 
-class Entry(NamedTuple):
-    """A command of a pipeline. `number` is empty unless its reply may be overtaken; `wait_s` is its own."""
+class Entry(Struct, gc=False):
+    """A command of a pipeline. `number` is empty unless its reply may be overtaken; `wait_s` is its own.
+
+    It is a Struct because a NamedTuple takes 0.23 us to make, and a Struct 0.07 us.
+    """
 
     position: int
     traits: Traits
     convert: Callable[[Any], Any]
     body: bytes
-    number: bytes
-    wait_s: float
+    number: bytes = b""
+    wait_s: float = 0.0
 
 
 class Pipeline(Methods[K, V], Gathered, Closing):
@@ -49,7 +54,7 @@ class Pipeline(Methods[K, V], Gathered, Closing):
         self._pid = os.getpid()
         self._unsent: deque[Entry] = deque()
         self._unsent_bytes = 0
-        self._portion: list[tuple[Entry, bytes]] = []  # what is being sent
+        self._portion: tuple[list[Entry], list[bytes]] = ([], [])  # what is being sent, and as which bytes
         self._in_order: deque[Entry] = deque()  # what awaits a reply without a number
         self._numbered: dict[bytes, Entry] = {}  # and one with
         self._resent: set[int] = set()  # which of the unsent were sent before, over a connection that broke
@@ -63,13 +68,12 @@ class Pipeline(Methods[K, V], Gathered, Closing):
             return
         body = encode(call.command)
         traits = traits_of(type(call.command))
-        position = len(self.results)
-        number, wait_s = b"", 0.0
+        entry = Entry(len(self.results), traits, call.convert, body)
         if traits.may_be_overtaken:
-            number = position.to_bytes(4, "big")
-            wait_s = (getattr(call.command, "wait_ms", None) or 0) / 1000
+            entry.number = entry.position.to_bytes(4, "big")
+            entry.wait_s = (getattr(call.command, "wait_ms", None) or 0) / 1000
         self.results.append(None)
-        self._unsent.append(Entry(position, traits, call.convert, body, number, wait_s))
+        self._unsent.append(entry)
         self._unsent_bytes += len(body)
         if len(self._unsent) >= PORTION_COMMANDS or self._unsent_bytes >= PORTION_BYTES:
             self._send_all()
@@ -144,14 +148,14 @@ class Pipeline(Methods[K, V], Gathered, Closing):
         """Send a portion of what is gathered; take in the replies that come meanwhile."""
         entries = [self._unsent.popleft() for _ in range(min(PORTION_COMMANDS, len(self._unsent)))]
         requests = connection.pack_requests([(entry.number, entry.body) for entry in entries])
-        self._portion = list(zip(entries, requests, strict=True))
+        self._portion = (entries, requests)
         for entry in entries:
             if entry.number:
                 self._numbered[entry.number] = entry
             else:
                 self._in_order.append(entry)
         connection.transfer(b"".join(requests), self._deadline(), self._take)
-        self._portion = []
+        self._portion = ([], [])
 
     def _receive(self, connection: Connection) -> None:
         """Wait for replies and take them in."""
@@ -170,7 +174,8 @@ class Pipeline(Methods[K, V], Gathered, Closing):
             if entry is None:
                 raise ConnectionLost("a reply came that nothing awaits")
             try:
-                results[entry.position] = entry.convert(ok(decode(entry.traits, parts[-1])).result)
+                result = ok(decode(entry.traits, parts[-1])).result
+                results[entry.position] = result if entry.convert is same else entry.convert(result)
             except KvdError as error:
                 results[entry.position] = error
         self._progress_at = time.monotonic()
@@ -193,11 +198,11 @@ class Pipeline(Methods[K, V], Gathered, Closing):
 
     def _unsent_part(self, sent_bytes: int | None) -> set[int]:
         """Return which commands of the portion on its way have not left as a whole."""
-        portion, self._portion = self._portion, []
-        ends = accumulate([len(request) for _, request in portion])
+        (entries, requests), self._portion = self._portion, ([], [])
+        ends = accumulate(map(len, requests))
         return {
             entry.position
-            for (entry, _), end in zip(portion, ends, strict=True)
+            for entry, end in zip(entries, ends, strict=True)
             if sent_bytes is not None and end > sent_bytes
         }
 
@@ -205,7 +210,7 @@ class Pipeline(Methods[K, V], Gathered, Closing):
         """No reply came in time."""
         where = "" if self._connection is None else f" ({self._connection.endpoint})"
         self._drop_connection()
-        self._portion = []
+        self._portion = ([], [])
         for entry in self._take_awaited():
             self.results[entry.position] = reply_missing(entry.traits, where)
 

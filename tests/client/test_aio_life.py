@@ -150,6 +150,24 @@ def listened_to():
     return sorted(line.split()[1] for line in lines if line.startswith("tfd:"))
 
 
+def test_a_client_that_was_not_used_before_a_fork_works_on_both_sides(fake):
+    kv = AsyncClient(fake.endpoint)
+
+    async def count():
+        async with kv:
+            await kv.incr("n")
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            asyncio.run(count())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    run(count())
+    assert fake.value(b"n") == b"2"
+
+
 def test_a_forked_child_is_refused_and_the_parent_goes_on(fake):
     async def fork():
         async with AsyncClient(fake.endpoint) as kv:

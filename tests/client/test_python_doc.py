@@ -163,7 +163,7 @@ class Server:
             self.process.wait()
 
 
-@pytest.fixture(params=["flask", "fastapi"])
+@pytest.fixture(params=["flask", "fastapi", "fastapi_preload"])
 def server(request, url, tmp_path):
     listen = "--bind=127.0.0.1:PORT"
     arguments = {
@@ -177,12 +177,15 @@ def server(request, url, tmp_path):
             "flask_app:app",
         ],
         "fastapi": ["uvicorn", "--port=PORT", "fastapi_app:app"],
+        "fastapi_preload": ["gunicorn", "--preload", "-k=uvicorn.workers.UvicornWorker", listen, "fastapi_app:app"],
     }
     made = Server(tmp_path, arguments[request.param])
-    made.kind = request.param
-    eventually(made.is_up, 60)
-    yield made
-    made.stop()
+    made.kind = request.param.partition("_")[0]
+    try:
+        eventually(made.is_up, 60)
+        yield made
+    finally:
+        made.stop()
 
 
 @with_frameworks
@@ -202,6 +205,8 @@ def test_the_applications_count_and_follow_and_outlive_the_daemon(server, daemon
     for path in paths:
         status, text = server.get(path)
         assert (status, "/visits" not in text) == (503, True)
+    assert server.get("/events") == (200, "retry: 2000\n\n")
+    assert "Traceback" not in server.log.read_text()
     daemon.start()
     for path in paths:
         eventually(lambda path=path: server.get(path)[0] == 200)

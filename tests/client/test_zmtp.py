@@ -21,10 +21,12 @@ from kvd.client.zmtp import (
     Session,
     error_reason,
     greeting,
+    split_messages,
 )
 from kvd.client.zmtp import frame as our_frame
 
 FRAME_BYTES_MAX = 1000
+PARTS = [slice(1), slice(2), slice(3), slice(-1)]  # of a message that has not come as a whole
 PONG = b"\x04PONG"
 
 
@@ -44,7 +46,8 @@ def cut(data, places):
 
 
 bodies = some.binary(max_size=300)
-streams = some.lists(some.one_of(some.lists(bodies, min_size=1, max_size=3), some.just("PING")), max_size=8)
+replies = bodies.map(lambda body: [b"", body])
+streams = some.lists(some.one_of(some.lists(bodies, min_size=1, max_size=3), replies, some.just("PING")), max_size=8)
 
 
 @settings(max_examples=50)
@@ -83,6 +86,20 @@ def test_a_frame_is_short_up_to_255_bytes(size):
     assert not reader.is_empty
     assert reader.feed(data[-1:]) == [(LONG if size > 255 else 0, body)]
     assert reader.is_empty
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, FRAME_BYTES_MAX])
+def test_messages_of_an_empty_frame_and_a_body_are_split_up_to_the_first_that_is_something_else(size):
+    reply = message(b"", b"x" * size)
+    for rest in [b"", ping(b"context"), message(b"number", b"", b"y"), message(b"y"), *map(reply.__getitem__, PARTS)]:
+        assert split_messages(reply * 2 + rest, FRAME_BYTES_MAX) == ([[b"", b"x" * size]] * 2, 2 * len(reply))
+
+
+@pytest.mark.parametrize("size", [100, 300])
+def test_a_message_of_an_empty_frame_and_a_body_beyond_the_limit_is_refused(size):
+    assert split_messages(message(b"", b"x" * size), size - 1) == ([], 0)
+    with pytest.raises(ProtocolError):
+        opened().receive(message(b"", b"x" * (FRAME_BYTES_MAX + 1)))
 
 
 def test_what_is_missing_is_known_as_soon_as_the_length_is_here():
