@@ -30,6 +30,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         sys.addaudithook(refuse_processes)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Any:
+    """Let a failure whose text has bytes of no encoding go from a worker to the terminal; xdist would end the run."""
+    return printable((yield))
+
+
+def printable(found: Any) -> Any:
+    if isinstance(found, str):
+        return found.encode(errors="backslashreplace").decode()
+    if isinstance(found, dict):
+        return {printable(name): printable(value) for name, value in found.items()}
+    return type(found)(map(printable, found)) if type(found) in (list, tuple) else found
+
+
 class Guard:
     is_installed = False  # an audit hook stays for as long as the interpreter does
 
