@@ -16,7 +16,7 @@ ROUNDS ?= 5
 KEYS ?= 1000000
 PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
-PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/explain.py,kvd/wire.py,kvd/engine.py,kvd/floors.py,kvd/staging.py,kvd/client/curve.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/outcomes.py,kvd/client/polling.py,kvd/client/probe.py,kvd/client/refusals.py,kvd/client/replica.py,kvd/client/snapshot.py,kvd/client/zmtp.py,kvd/gateways/json_pieces.py,kvsh/words.py,kvsh/script/refused.py,kvsh/grammar/*,kvsh/render/*
+PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire_errors.py,kvd/wire.py,kvd/engine/engine.py,kvd/engine/floors.py,kvd/engine/staging.py,kvd/client/curve.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/outcomes.py,kvd/client/journal_poller.py,kvd/client/probe.py,kvd/client/refusals.py,kvd/client/replica.py,kvd/client/snapshot.py,kvd/client/zmtp.py,kvd/gateways/common/json_pieces.py,kvsh/words.py,kvsh/script/refused.py,kvsh/grammar/*,kvsh/render/*
 # Tests of it, and of what else starts no process and opens no connection. test-oldest and test-latest run them too.
 QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight.py tests/client/test_polling.py \
   tests/client/test_probe.py tests/client/test_snapshot.py tests/client/test_endpoints.py tests/client/test_zmtp.py tests/client/test_outcomes.py \
@@ -60,9 +60,9 @@ check: $(VENV)/installed-dev
 	@$(BIN)/mypy
 	@$(BIN)/pytest -m types tests/client
 	@$(BIN)/lint-imports
-	@$(BIN)/clang-format --dry-run -Werror kvd/core/*.[ch] kvd/server/*.c bench/sink.c
+	@$(BIN)/clang-format --dry-run -Werror kvd/native/*.[ch] kvd/server/*.c bench/sink.c
 	@if command -v cc >/dev/null; then cc -fsyntax-only -Wall -Wextra -Werror \
-	    -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" kvd/core/*.c kvd/server/*.c; \
+	    -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" kvd/native/*.c kvd/server/*.c; \
 	else echo "a C compiler is missing, what is in C was not looked at: apt-get install gcc python3-dev" >&2; fi
 	@sh tools/lint_page.sh
 	@sh conf/check-units.sh
@@ -93,7 +93,7 @@ $(VENV)/compiler: python-is-there
 python-is-there:
 	@command -v $(PYTHON) >/dev/null || { echo "kvd needs Python 3.11 or newer: apt-get install python3 python3-venv" >&2; exit 1; }
 
-SOURCES := pyproject.toml setup.py $(wildcard kvd/core/*.[ch] kvd/server/*.c)
+SOURCES := pyproject.toml setup.py $(wildcard kvd/native/*.[ch] kvd/server/*.c)
 
 $(VENV)/installed: $(VENV)/compiler requirements.lock requirements-build.lock $(SOURCES)
 	@$(PYTHON) tools/install.py $(VENV) requirements.lock

@@ -1,6 +1,6 @@
 """What is in C; all other metadata is in pyproject.toml.
 
-It is optional: without a compiler the plain forms serve (see kvd/server/frames.py and kvd/core). With KVD_WITHOUT_C
+It is optional: without a compiler the plain forms serve (kvd/server/sockets/frames.py, kvd/native). With KVD_WITHOUT_C
 set nothing is compiled, for the wheel that fits every platform.
 """
 
@@ -9,7 +9,9 @@ from glob import glob
 
 from setuptools import Extension, setup
 
-CORE = Extension("kvd.core._core", sorted(glob("kvd/core/*.c")), depends=sorted(glob("kvd/core/*.h")), optional=True)
+CORE = Extension(
+    "kvd.native._core", sorted(glob("kvd/native/*.c")), depends=sorted(glob("kvd/native/*.h")), optional=True
+)
 FRAMES = Extension("kvd.server._frames", ["kvd/server/_frames.c"], optional=True)
 
 setup(ext_modules=[] if os.environ.get("KVD_WITHOUT_C") else [CORE, FRAMES])

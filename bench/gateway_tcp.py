@@ -18,8 +18,8 @@ from typing import cast
 from daemons import process
 
 from kvd.client import Client
-from kvd.gateways.tcp import fast_loop
-from kvd.gateways.tcp_protocol import NARROW, done, request_bytes
+from kvd.gateways.tcp.gateway import fast_loop
+from kvd.gateways.tcp.protocol import NARROW, done_frame, request_bytes
 
 PORTS = (17414, 17415, 17416, 17417)  # of the gateway, and of the echoes
 ECHOES = ("streams", "protocol", "uvloop")
@@ -27,7 +27,7 @@ CONNECTIONS = 50
 SECONDS = 3.0
 KEY, VALUE = b"user:12345", b"v" * 64
 REQUEST = request_bytes(NARROW, 0, KEY)
-REPLY = done(NARROW, VALUE)
+REPLY = done_frame(NARROW, VALUE)
 
 
 class Echo(asyncio.Protocol):

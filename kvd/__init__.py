@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kvd.client.selection import Position
     from kvd.client.values import JSON, MSGPACK, Codec
     from kvd.client.watch import Watch
-    from kvd.commands.entry import Change
+    from kvd.commands.model import Change
     from kvd.errors import (
         BadArgument,
         BadRequest,
@@ -56,7 +56,7 @@ _MODULES = {
     "BadArgument": "kvd.errors",
     "BadRequest": "kvd.errors",
     "Busy": "kvd.errors",
-    "Change": "kvd.commands.entry",
+    "Change": "kvd.commands.model",
     "Client": "kvd.client",
     "ClientError": "kvd.errors",
     "Codec": "kvd.client.values",

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple, get_args
 
-from kvd.commands.base import Ask, Command, Power
-from kvd.commands.reach import names_in, reach_of, with_inner
+from kvd.commands.base import Command, Role, ServerCommand
+from kvd.commands.key_specs import key_spec_of, keys_of, walk_commands
 from kvd.errors import BadConfiguration, Denied
 from kvd.limits import KEY_BYTES_MAX
 
-POWERS: tuple[Power, ...] = get_args(Power)  # each one is those before it, too
+POWERS: tuple[Role, ...] = get_args(Role)  # each one is those before it, too
 OPTIONS = ("key", "role", "prefixes")
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 KEY_CHARACTERS = 40
@@ -32,10 +32,10 @@ class Client(NamedTuple):
     """One who is let in. No prefixes: all keys."""
 
     name: str
-    role: Power
+    role: Role
     prefixes: tuple[bytes, ...]
 
-    def may_name(self, name: bytes) -> bool:
+    def allows(self, name: bytes) -> bool:
         """Return whether a key, or all keys with a prefix, are the client's to reach."""
         return not self.prefixes or name.startswith(self.prefixes)
 
@@ -49,9 +49,9 @@ class Access(NamedTuple):
     def check(self, key: str, command: Command) -> None:
         """Raise Denied unless the client with this key may run the command, and each one inside it."""
         client = self.client(key)
-        for each in with_inner(command):
+        for each in walk_commands(command):
             self.check_power(client, each)
-            if client.prefixes and not isinstance(each, Ask):
+            if client.prefixes and not isinstance(each, ServerCommand):
                 self.check_names(client, each)
 
     def client(self, key: str) -> Client:
@@ -63,26 +63,26 @@ class Access(NamedTuple):
 
     def check_power(self, client: Client, command: Command) -> None:
         """Raise Denied unless the role is enough for a command."""
-        if POWERS.index(command.power) > POWERS.index(client.role):
+        if POWERS.index(command.role) > POWERS.index(client.role):
             raise Denied(
-                f"{client.name} has the role {client.role}, and {command.command_name()} needs {command.power} "
+                f"{client.name} has the role {client.role}, and {command.command_name()} needs {command.role} "
                 f"(see [{client.name}] in {self.file})"
             )
 
     def check_names(self, client: Client, command: Command) -> None:
         """Raise Denied unless all that a command names begins with one of the client's prefixes."""
         is_named = False
-        for name in names_in(command):
+        for name in keys_of(command):
             is_named = True
-            if not client.may_name(name):
-                raise self.denied_name(client, command, shown(name) if name else "all keys")
+            if not client.allows(name):
+                raise self.denied_name(client, command, display_name(name) if name else "all keys")
         # What works on entries and names none reaches all of them, but for a command that is others together.
-        if not is_named and not reach_of(type(command)).commands:
+        if not is_named and not key_spec_of(type(command)).commands:
             raise self.denied_name(client, command, "without a key")
 
     def denied_name(self, client: Client, command: Command, what: str) -> Denied:
         """Return the error of a client who reaches beyond what is its own."""
-        own = ", ".join(map(shown, client.prefixes))
+        own = ", ".join(map(display_name, client.prefixes))
         return Denied(
             f"{client.name} may not {command.command_name()} {what}: only keys that begin with {own} "
             f"(see [{client.name}] in {self.file})"
@@ -91,9 +91,9 @@ class Access(NamedTuple):
     def may_watch(self, key: str, prefix: bytes) -> bool:
         """Return whether the client with a key may see all changes of a prefix."""
         client = self.clients.get(key)
-        return client is not None and client.may_name(prefix)
+        return client is not None and client.allows(prefix)
 
-    def takes_from(self, before: "Access") -> bool:
+    def revokes_any(self, before: "Access") -> bool:
         """Return whether somebody may read other keys than before, or nothing any more; who is new does not count."""
         return any(
             key not in self.clients or self.clients[key].prefixes != client.prefixes
@@ -101,7 +101,7 @@ class Access(NamedTuple):
         )
 
 
-def shown(name: bytes) -> str:
+def display_name(name: bytes) -> str:
     """Return a key or prefix as a sentence shows it: quoted, and not all of a long one."""
     return repr(name[:SHOWN_BYTES])[1:] + ("..." if len(name) > SHOWN_BYTES else "")
 
@@ -116,9 +116,11 @@ def parse_access(text: str, file: str) -> Access:
     except tomllib.TOMLDecodeError as error:
         raise BadConfiguration(f"{file}: {error}") from None
     wrong = [
-        f"{place(text, file, name)}: [{name}] {what}" for name, table in tables.items() for what in faults(name, table)
+        f"{location(text, file, name)}: [{name}] {what}"
+        for name, table in tables.items()
+        for what in problems(name, table)
     ]
-    wrong += [f"{place(text, file, name)}: [{name}] {what}" for name, what in twice(tables)]
+    wrong += [f"{location(text, file, name)}: [{name}] {what}" for name, what in duplicates(tables)]
     if not tables:
         wrong = [f"{file}: it names nobody: add what `kvd keygen NAME` prints"]
     if wrong:
@@ -131,13 +133,13 @@ def client_of(name: str, table: dict[str, Any]) -> Client:
     return Client(name, table["role"], tuple(prefix.encode() for prefix in table.get("prefixes", ())))
 
 
-def place(text: str, file: str, name: str) -> str:
+def location(text: str, file: str, name: str) -> str:
     """Return the file and the line where a table begins, or just the file."""
     head = re.search(rf"^[ \t]*\[?[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*[]=.]", text, re.MULTILINE)
     return f"{file}:{text.count(chr(10), 0, head.start()) + 1}" if head else file
 
 
-def faults(name: str, table: Any) -> Iterator[str]:
+def problems(name: str, table: Any) -> Iterator[str]:
     """Yield what is wrong with a client's table."""
     if not isinstance(table, dict):
         yield "is no table: a client is [NAME], then key = ... and role = ..."
@@ -191,7 +193,7 @@ def prefixes_faults(prefixes: Any, role: Any) -> Iterator[str]:
         yield "has prefixes and the role admin, which is everything: leave one out"
 
 
-def twice(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def duplicates(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the names whose key is another's already: nobody could tell who it is."""
     seen: dict[str, str] = {}
     for name, table in tables.items():

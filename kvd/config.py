@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from kvd.commands.diagnosis import Fault, Problem, first_fault, type_of
 from kvd.errors import BadConfiguration
-from kvd.limits import JOURNAL_KEPT_BYTES, JOURNAL_KEPT_CHANGES, MIB, SLOW_KEPT, SLOW_TOLD_MAX, SLOW_US
+from kvd.limits import JOURNAL_KEPT_BYTES, JOURNAL_KEPT_CHANGES, MIB, SLOW_KEPT, SLOW_LISTED_MAX, SLOW_US
 
 Fsync = Literal["always", "interval", "never"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -69,7 +69,7 @@ class Config(Struct, frozen=True):
             ge=-1, description="A command that takes so many microseconds comes into SLOWLOG; -1: none.", extra=RELOADED
         ),
     ] = SLOW_US
-    slow_kept: Annotated[int, Meta(ge=1, le=SLOW_TOLD_MAX, description="How many of them are kept.")] = SLOW_KEPT
+    slow_kept: Annotated[int, Meta(ge=1, le=SLOW_LISTED_MAX, description="How many of them are kept.")] = SLOW_KEPT
     log_level: Annotated[LogLevel, Meta(description="What is logged: this and what is worse.", extra=RELOADED)] = "info"
     log_format: Annotated[
         LogFormat,
@@ -153,7 +153,7 @@ def settings(
     for source, name, found in (*in_file(file, mistakes), *in_environment(environment)):
         values.pop(name, None)
         try:
-            values[name] = converted(name, found, strict=not source.startswith("KVD_"))
+            values[name] = convert(name, found, strict=not source.startswith("KVD_"))
             sources[name] = source
         except Unfit as error:
             mistakes.append(f"{source}: {name}: {error}")
@@ -231,7 +231,7 @@ class Unfit(ValueError):
     """A value that an option cannot have; the message says what it has to be."""
 
 
-def converted(name: str, found: Any, *, strict: bool) -> Any:
+def convert(name: str, found: Any, *, strict: bool) -> Any:
     """Return a value as its field's type; raises Unfit. A value that is not strict is text, of whatever it means."""
     if Path in (OPTIONS[name].type, *get_args(OPTIONS[name].type)):
         return path_of(found)
@@ -297,7 +297,7 @@ def as_toml(value: Any) -> str:
     return msgspec.json.encode(plain(value)).decode()
 
 
-def printed(found: Settings) -> Iterator[str]:
+def to_toml(found: Settings) -> Iterator[str]:
     """Yield the lines of a file that sets all this, each with where it comes from."""
     for name in OPTIONS:
         value, source = getattr(found.config, name), found.sources.get(name, "default")

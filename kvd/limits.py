@@ -36,7 +36,7 @@ HISTORY_ROWS_MAX = 10_000  # searched for one reply: of 100,000, each on a page 
 CLEARED_KEYS_MAX = 100_000
 WAIT_MS_MAX = 60_000
 FLOORS_MAX = 64
-GIVEN_PER_TURN_MAX = 16  # keys to those who wait, each with a commit of its own
+DELIVERIES_PER_TURN_MAX = 16  # keys to those who wait, each with a commit of its own
 
 # What the loop takes at once before it commits, and what it holds for clients.
 BATCH_COMMANDS_MAX = 1_000
@@ -47,7 +47,7 @@ BATCH_MS_MAX = 50
 STAGED_BYTES_MAX = 64 * MIB
 REPLY_QUEUE_MAX = 10_000
 PUBLISH_QUEUE_MAX = 20_000
-PARKED_MAX = 1_000
+WAITERS_MAX = 1_000
 # Who may come in. Of the descriptors at most half are for connections: libzmq accepts on until the loop has read
 # that there are too many, some thousand more at worst (the queue of its monitor), and ends the process without any.
 CONNECTIONS_MAX = 10_000
@@ -59,26 +59,26 @@ STOP_DRAIN_MS = 1_000
 STOP_GRACE_MS = 100
 
 # What the process may take before large replies are refused, and watchers cut off; a legal load stays below a third.
-MEMORY_TIGHT_BYTES = 1024 * MIB
-MEMORY_LOOK_MS = 100
+MEMORY_PRESSURE_BYTES = 1024 * MIB
+MEMORY_CHECK_MS = 100
 MEMORY_TRIM_MS = 2_000  # it takes some ms
-MEMORY_LOOK_BYTES = 16 * MIB
-TIGHT_REPLY_BYTES = 4 * KIB
+MEMORY_CHECK_BYTES = 16 * MIB
+PRESSURE_REPLY_BYTES = 4 * KIB
 
 # Retries of a write: its token is remembered this long, and this many at most.
 ONCE_KEPT_MS = 120_000
 ONCE_TOKENS_MAX = 1_000_000
 
 # CHECK and BACKUP run beside all else; a client waits so long for their replies.
-TASK_MS_MAX = 3_600_000
-DAMAGES_TOLD_MAX = 100
+BACKGROUND_MS_MAX = 3_600_000
+DAMAGES_REPORTED_MAX = 100
 
 # The slow log.
 SLOW_US = 10_000
 SLOW_KEPT = 128
 SLOW_KEY_BYTES = 128
-SLOW_TOLD = 10
-SLOW_TOLD_MAX = 10_000
+SLOW_LISTED = 10
+SLOW_LISTED_MAX = 10_000
 
 # Time, seen from the daemon.
 HEARTBEAT_MS = 1_000
@@ -104,7 +104,7 @@ FOLD_BYTES = 32 * MIB
 FOLD_AGE_MS = 5_000
 TABLE_CHECKPOINT_CHANGES = 400_000
 TABLE_WAL_BYTES_MAX = 50 * MIB  # some portions more when readers hold a checkpoint up
-TABLE_PORTION_BYTES = 8 * MIB
+FOLD_CHUNK_BYTES = 8 * MIB
 OVERLAY_CHANGES_MAX = 400_000
 OVERLAY_BYTES_MAX = 96 * MIB
 MEMORY_BYTES_MAX = 160 * MIB  # the overlay, and as much cache as it leaves
@@ -122,7 +122,7 @@ WAL_PARTS = 8  # the journal's WAL is made no longer than one of so many parts o
 WAL_PRESIZED_BYTES = 32 * MIB
 WAL_CHECKPOINT_BYTES = 16 * MIB
 WAL_BYTES_MAX = 32 * MIB  # and a batch on top, in pages that may be half empty
-WAL_LOOK_BYTES = MIB
+WAL_CHECK_BYTES = MIB
 
 # The client's side.
 TIMEOUT_MS = 5_000
@@ -139,8 +139,8 @@ WATCHED_MAX = 2_000
 WATCHED_BYTES_MAX = 4 * MIB
 
 # The gateways: what a request over HTTP may carry besides its body, and how long it may take to come.
-HTTP_HEAD_BYTES_MAX = 64 * KIB
-HTTP_HEAD_MS = 10_000
+HTTP_HEADER_BYTES_MAX = 64 * KIB
+HTTP_HEADER_MS = 10_000
 HTTP_BODY_MS = 30_000
 HTTP_BODIES_BYTES_MAX = 512 * MIB  # with what they become, until they are answered
 HTTP_JSON_BYTES_MAX = 24 * MIB  # a value of VALUE_BYTES_MAX in base64 is 22 MiB
@@ -155,10 +155,10 @@ HTTP_WATCHERS_MAX = 500
 HTTP_DRAIN_MS = 5_000
 HTTP_LAST_MS = 500  # for a request that is on its way when the gateway ends, or a client that has to read why it ends
 HTTP_LAST_BYTES_MAX = MIB  # what such a client may send meanwhile
-WATCH_SIGN_MS = 15_000
+WATCH_HEARTBEAT_MS = 15_000
 HTTP_LARGE_BYTES = 256 * KIB  # what is larger becomes JSON in a thread: 16 MiB take 0.1 s
-HTTP_RECORD_KEPT_MS = 10_000  # a large change as JSON, for watchers that come to it later
-HTTP_RECORDS_BYTES_MAX = 64 * MIB  # of them, besides those that are being sent
+HTTP_CHANGE_CACHE_MS = 10_000  # a large change as JSON, for watchers that come to it later
+HTTP_CHANGE_CACHE_BYTES_MAX = 64 * MIB  # of them, besides those that are being sent
 
 # All gateways: a block as large as this has memory of its own, given back with it; of the heap's so much is kept free.
 GATEWAY_BLOCK_BYTES = MIB
@@ -180,16 +180,16 @@ TCP_LINGER_MS = 1_000
 TCP_DRAIN_MS = 5_000
 
 # NATS: what is published before the server is asked whether it has all.
-NATS_PORTION_CHANGES = 500
-NATS_PORTION_BYTES = 512 * KIB
+NATS_CHUNK_CHANGES = 500
+NATS_CHUNK_BYTES = 512 * KIB
 
 # gRPC: how many calls at once, Watch among them, and how many of a connection (more wait at the client). A command or
 # a reply has some bytes more there. A client that is gone without a word is found, one that pings too often shut out.
 GRPC_CALLS_MAX = 1_000
 GRPC_CONNECTION_CALLS_MAX = 250
 GRPC_OVERHEAD_BYTES = 4 * MIB
-GRPC_SIGN_MS = 60_000
-GRPC_SIGN_WAIT_MS = 20_000
+GRPC_HEARTBEAT_MS = 60_000
+GRPC_HEARTBEAT_WAIT_MS = 20_000
 GRPC_PING_MS_MIN = 10_000
 GRPC_DRAIN_MS = 5_000
 GRPC_WATCHES_MAX = 500

@@ -123,18 +123,18 @@ class Logfmt(Line):
         if self.with_priority:
             del items["time"]
             head = f"<{PRIORITIES.get(record.levelno, 6)}>"
-        return head + " ".join(f"{name}={worded(value)}" for name, value in items.items())
+        return head + " ".join(f"{name}={logfmt_value(value)}" for name, value in items.items())
 
 
-def worded(value: Any) -> str:
+def logfmt_value(value: Any) -> str:
     """Return a value of logfmt: in quotes if it has blanks, or anything that could be mistaken."""
     text = str(value)
     if BARE.fullmatch(text) and text.isprintable():
         return text
-    return '"' + "".join(map(escaped, text)) + '"'
+    return '"' + "".join(map(escape, text)) + '"'
 
 
-def escaped(character: str) -> str:
+def escape(character: str) -> str:
     """Return a character within quotes; none that acts on a terminal or ends a line is left."""
     if character in ESCAPES:
         return ESCAPES[character]

@@ -15,7 +15,7 @@ from kvd.errors import BadConfiguration
 FIRST_FD = 3
 
 
-def passed_descriptors(environment: MutableMapping[str, str] = os.environ) -> list[tuple[str, int]]:
+def socket_descriptors(environment: MutableMapping[str, str] = os.environ) -> list[tuple[str, int]]:
     """Return the name and the descriptor of each socket passed to this process; take them out of the environment."""
     pid, count, names = (environment.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
     if pid != str(os.getpid()) or not count.isdigit():
@@ -25,7 +25,7 @@ def passed_descriptors(environment: MutableMapping[str, str] = os.environ) -> li
     return list(zip(named, fds, strict=False))
 
 
-def listening(name: str, fd: int) -> socket.socket:
+def listening_socket(name: str, fd: int) -> socket.socket:
     """Return a descriptor's socket; raises BadConfiguration unless it is one of streams that listens."""
     try:
         os.set_inheritable(fd, False)  # noqa: FBT003  # positional only
@@ -64,7 +64,7 @@ class Notifier:
             if period_us.isdigit() and pid in ("", str(os.getpid())):
                 self.interval_ms = int(period_us) // 3000
 
-    def tell(self, *states: str) -> None:
+    def notify(self, *states: str) -> None:
         """Send states, as READY=1. A systemd that does not listen is not our defect."""
         if self.socket is not None:
             with suppress(OSError):

@@ -11,13 +11,13 @@ from typing import Any, Union
 import msgspec
 from msgspec import msgpack
 
-from kvd.commands import COMMANDS, Ask, Command, Read, Write
+from kvd.commands import COMMANDS, Command, Read, ServerCommand, Write
 from kvd.commands.base import Error, Ok, Reply
-from kvd.commands.entry import KINDS, Change, Row
+from kvd.commands.model import KINDS, Change, Row
 from kvd.errors import Refused, TooLarge, refusal
-from kvd.explain import explain
 from kvd.limits import COMMAND_BYTES_MAX
-from kvd.strings import fitted
+from kvd.string_types import convert_strings
+from kvd.wire_errors import explain
 
 VERSION = 1
 CHANGE_TOPIC = b"k"
@@ -41,7 +41,7 @@ def command_decoder() -> Callable[[bytes], Any]:
     return msgpack.Decoder(Union[tuple(COMMANDS.values())]).decode  # noqa: UP007  # made at run time
 
 
-def decode_commands(bodies: Sequence[bytes]) -> list[Read | Write | Ask] | None:
+def decode_commands(bodies: Sequence[bytes]) -> list[Read | Write | ServerCommand] | None:
     """Return the commands in bodies; None when anything is wrong with any: `decode_command` tells what with which."""
     try:
         return list(map(command_decoder(), bodies)) if max(map(len, bodies)) <= COMMAND_BYTES_MAX else None
@@ -49,7 +49,7 @@ def decode_commands(bodies: Sequence[bytes]) -> list[Read | Write | Ask] | None:
         return None
 
 
-def decode_command(body: bytes) -> Read | Write | Ask:
+def decode_command(body: bytes) -> Read | Write | ServerCommand:
     """Return the command in a request's body.
 
     Raises BadRequest, UnknownCommand, BadArgument or TooLarge with a sentence for whoever wrote the client.
@@ -61,7 +61,7 @@ def decode_command(body: bytes) -> Read | Write | Ask:
         return decode(body)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError):  # a str that is not UTF-8 comes as the second
         pass
-    other = fitted(body)
+    other = convert_strings(body)
     try:
         return decode(other)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -100,7 +100,7 @@ def change_in(items: list[Any]) -> Change:
     return msgspec.convert([kind, revision, key, None, 0, None, 0], Change)
 
 
-def published(rows: Sequence[Row]) -> tuple[list[bytes], list[bytes]]:
+def encode_changes(rows: Sequence[Row]) -> tuple[list[bytes], list[bytes]]:
     """Return the topics and the bodies of changes: what each one's Change would be, which would take 0.3 us more."""
     topics = [CHANGE_TOPIC + row[2] for row in rows]
     bodies = [
@@ -128,6 +128,6 @@ def heartbeat(revision: int, time: int) -> bytes:
     return encode(("HEARTBEAT", revision, time))
 
 
-def compacted(revision: int) -> bytes:
+def encode_compacted(revision: int) -> bytes:
     """Return the body that tells that changes up to `revision` are no longer in the journal."""
     return encode(("COMPACTED", revision))

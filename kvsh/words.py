@@ -100,18 +100,18 @@ def word_at(line: bytes, position: int) -> Word:
         raise Unbalanced(f"this quote is not closed: {line[found.end() :][:20].decode(errors='replace')}", found.end())
     if after.strip():
         raise Unbalanced("a closing quote is followed by a blank or the end of the line", found.end())
-    value = found["bare"] + unquoted(quoted) if quoted else found["bare"]
+    value = found["bare"] + unquote(quoted) if quoted else found["bare"]
     return Word(value, quoted is not None, found.start("bare"), found.end())
 
 
-def unquoted(text: bytes) -> bytes:
+def unquote(text: bytes) -> bytes:
     """Return what a quoted text, its quotes included, stands for."""
     if text.startswith(b"'"):
         return text[1:-1].replace(b"\\'", b"'")
-    return ESCAPE.sub(escaped_byte, text[1:-1])
+    return ESCAPE.sub(unescape_byte, text[1:-1])
 
 
-def escaped_byte(found: re.Match[bytes]) -> bytes:
+def unescape_byte(found: re.Match[bytes]) -> bytes:
     """Return what an escape stands for."""
     name = found[1]
     return bytes([int(name[1:], 16)]) if len(name) > 1 else ESCAPED.get(name, name)
@@ -138,7 +138,7 @@ def cut_open(line: bytes, error: Unbalanced) -> Cut:
     if quote not in (b'"', b"'"):
         raise error
     start = position - len(BARE_END.findall(line[:position])[0])
-    value = unquoted(quote + HALF_ESCAPE.sub(b"", line[position + 1 :]) + quote)
+    value = unquote(quote + HALF_ESCAPE.sub(b"", line[position + 1 :]) + quote)
     return Cut(split(line[:start]), Word(line[start:position] + value, quoted=True, start=start, end=len(line)))
 
 
@@ -158,9 +158,9 @@ PRINTED = Escapes({"\n": r"\n", "\r": r"\r", "\t": r"\t", "\b": r"\b", "\a": r"\
 SHOWN = Escapes({"\n": "\n", "\t": "\t"})
 
 
-def printed(value: bytes) -> str:
+def quote(value: bytes) -> str:
     """Return a value in double quotes, with nothing in it that moves a cursor; pasted back it is the same bytes."""
-    return f'"{escaped(value, PRINTED)}"'
+    return f'"{escape(value, PRINTED)}"'
 
 
 def as_word(value: bytes, reserved: frozenset[bytes] = frozenset()) -> str:
@@ -172,26 +172,26 @@ def as_word(value: bytes, reserved: frozenset[bytes] = frozenset()) -> str:
         and value.upper() not in reserved
     ):
         return text
-    return printed(value)
+    return quote(value)
 
 
-def shown(value: bytes) -> str:
+def display_form(value: bytes) -> str:
     """Return a text for a terminal: lines stay lines, whatever else would act on the terminal is escaped."""
-    return escaped(value, SHOWN)
+    return escape(value, SHOWN)
 
 
-def printed_pieces(value: bytes) -> Iterator[str]:
+def quote_pieces(value: bytes) -> Iterator[str]:
     """Yield what `printed` returns, piece by piece: of 16 MiB the first is there at once."""
     yield '"'
     for piece in pieces(value):
-        yield escaped(piece, PRINTED)
+        yield escape(piece, PRINTED)
     yield '"'
 
 
-def shown_pieces(value: bytes) -> Iterator[str]:
+def display_pieces(value: bytes) -> Iterator[str]:
     """Yield what `shown` returns, piece by piece."""
     for piece in pieces(value):
-        yield escaped(piece, SHOWN)
+        yield escape(piece, SHOWN)
 
 
 def pieces(value: bytes, size: int = PIECE) -> Iterator[bytes]:
@@ -211,7 +211,7 @@ def is_within_character(value: bytes, position: int) -> bool:
     return value[position] & 0xC0 == CONTINUATION
 
 
-def escaped(value: bytes, escapes: Escapes) -> str:
+def escape(value: bytes, escapes: Escapes) -> str:
     r"""Return bytes as text: characters that have a name by it, printable ones as they are, others as `\xHH`."""
     text = value.decode(errors="surrogateescape")
     if text.isprintable() and '"' not in text and "\\" not in text:

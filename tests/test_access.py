@@ -3,11 +3,11 @@
 import pytest
 import zmq
 
-from kvd.access import Access, Client, is_z85, parse_access, shown
+from kvd.access import Access, Client, display_name, is_z85, parse_access
 from kvd.commands.base import Command, Read
 from kvd.commands.changes import Changes, Compact
+from kvd.commands.key_specs import key_spec_of, keys_of, walk_commands
 from kvd.commands.keys import Scan
-from kvd.commands.reach import names_in, reach_of, with_inner
 from kvd.commands.server import Info
 from kvd.commands.values import Get, Set
 from kvd.errors import BadConfiguration, Denied
@@ -127,7 +127,7 @@ def test_who_may_what_and_what_is_said_to_who_may_not(key, command, sentence):
 
 
 def test_a_long_name_is_not_shown_whole_nor_as_it_would_act_on_a_terminal():
-    assert shown(b"\x1b[2J" + b"x" * 5000) == "'\\x1b[2J" + "x" * 60 + "'..."
+    assert display_name(b"\x1b[2J" + b"x" * 5000) == "'\\x1b[2J" + "x" * 60 + "'..."
 
 
 def test_a_watch_needs_the_right_to_read_its_prefix():
@@ -149,7 +149,7 @@ def test_a_watch_needs_the_right_to_read_its_prefix():
 )
 def test_rights_to_read_are_taken_or_not(after, takes):
     before = {ADA: Client("ada", "read", (b"user:",)), BOB: Client("bob", "write", ())}
-    assert Access(after, "").takes_from(Access(before, "")) is takes
+    assert Access(after, "").revokes_any(Access(before, "")) is takes
 
 
 # What a new command would have to say
@@ -180,14 +180,14 @@ def test_a_command_that_names_no_key_is_not_for_who_has_prefixes():
 @pytest.mark.parametrize("command", [Raw, Mapped])
 def test_a_field_whose_type_does_not_tell_whether_it_names_keys_is_a_defect(command):
     with pytest.raises(TypeError, match="does not say whether this type names keys"):
-        reach_of(command)
+        key_spec_of(command)
 
 
 def test_a_command_of_no_known_kind_needs_admin():
-    assert Command.power == "admin"
+    assert Command.role == "admin"
 
 
 def test_an_optional_key_that_is_not_given_is_not_named():
-    assert list(names_in(Scan())) == [b""]
-    assert list(names_in(Scan(b"a", b"b"))) == [b"a", b"b"]
-    assert [type(each) for each in with_inner(Scan())] == [Scan]
+    assert list(keys_of(Scan())) == [b""]
+    assert list(keys_of(Scan(b"a", b"b"))) == [b"a", b"b"]
+    assert [type(each) for each in walk_commands(Scan())] == [Scan]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvd.cli import main
-from kvd.config import LISTEN, OPTIONS, Config, printed, settings, template
+from kvd.config import LISTEN, OPTIONS, Config, settings, template, to_toml
 from kvd.errors import BadConfiguration
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,7 +123,7 @@ def test_no_value_of_an_option_raises_anything_else(tmp_path_factory, name, valu
 def test_what_is_printed_sets_the_same_when_it_is_read(written):
     flags = {"data": Path('/a "b"'), "listen": ("tcp://a:1", "ipc:///x"), "group": "g", "kept_changes": 7}
     first = settings(flags, {})
-    second = settings({}, {}, written("\n".join(printed(first))))
+    second = settings({}, {}, written("\n".join(to_toml(first))))
     assert second.config == first.config
 
 

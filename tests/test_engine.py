@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fakes import NOW, Bench, Memory
 
-from kvd import staging as staging_module
 from kvd import wire
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Ok
 from kvd.commands.changes import Changes, Compact
-from kvd.commands.entry import Entry, Staged
 from kvd.commands.expiry import Expire, Persist
 from kvd.commands.keys import ClearPrefix, Count, Scan
+from kvd.commands.model import Entry, StagedChanges
 from kvd.commands.values import Append, Clear, Get, Incr, MultiSet, Set, Take
-from kvd.engine import Engine
+from kvd.engine import staging as staging_module
+from kvd.engine.engine import Engine
 from kvd.limits import ENTRY_OVERHEAD_BYTES
 
 A, B = b"a", b"b"
@@ -26,13 +26,13 @@ def test_a_batch_is_rows_entries_tokens_and_a_compaction():
     engine.apply(Once(b"token--1", Clear([A])), NOW + 1)
     engine.apply(Compact(1), NOW + 2)
     staged = engine.staging.take()
-    assert staged == Staged(
+    assert staged == StagedChanges(
         rows=[(1, 1, A, b"1", 0, 1, NOW + 5, NOW), (2, 2, A, None, 1, 0, None, NOW + 1)],
-        remembered=staged.remembered,
+        once=staged.once,
         compacted=1,
         payload=3,
     )
-    (kept,) = staged.remembered
+    (kept,) = staged.once
     assert (kept.token, kept.revision, kept.result, kept.time) == (b"token--1", 2, b"\x01", NOW + 1)
     assert len(kept.digest) == 16
 

@@ -3,9 +3,9 @@
 import pytest
 from support.drives import NOW, Drive
 
-from kvd.commands.entry import CLEAR, SET, Entry
+from kvd.commands.model import CLEAR, SET, Entry
 from kvd.commands.values import MultiSet, Set, TakeFirst
-from kvd.floors import BEYOND, Floors
+from kvd.engine.floors import BEYOND, Floors
 from kvd.limits import FLOORS_MAX, KEY_BYTES_MAX
 
 
@@ -80,7 +80,7 @@ def walked(tmp_path):
 
 def test_taking_a_queue_looks_at_each_key_a_few_times_and_not_at_all_that_were_taken(walked, monkeypatch):
     looked = []
-    overlay = type(walked.store.memory.fresh)
+    overlay = type(walked.store.overlays.active)
     real = overlay.__getitem__
     monkeypatch.setattr(overlay, "__getitem__", lambda self, key: looked.append(key) or real(self, key))
     for number in range(2_000):

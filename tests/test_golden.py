@@ -19,13 +19,13 @@ from kvd.commands import COMMANDS
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Ok
 from kvd.commands.changes import Changes, Compact, History
-from kvd.commands.entry import KINDS, Change
 from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
 from kvd.commands.inspection import Clients, SlowLog
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
+from kvd.commands.model import KINDS, Change
 from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
 from kvd.commands.values import Append, Clear, Get, GetRange, Incr, MultiGet, MultiSet, Set, StrLen, Take, TakeFirst
-from kvd.engine import Engine
+from kvd.engine.engine import Engine
 from kvd.errors import CODES, refusal
 from kvd.storage import Store
 
@@ -135,12 +135,12 @@ def published_lines():
     for sample in CHANGE_SAMPLES:
         kind = next(kind for kind, name in KINDS.items() if name == sample.kind)
         row = (sample.revision, kind, sample.key, sample.value, sample.previous, 0, sample.expires, sample.time)
-        [topic], [body] = wire.published([row])
+        [topic], [body] = wire.encode_changes([row])
         yield f"{sample.kind}.{sample.revision}.topic", topic.hex()
         yield f"{sample.kind}.{sample.revision}.body", body.hex()
     yield "control.topic", wire.CONTROL_TOPIC.hex()
     yield "HEARTBEAT", wire.heartbeat(7, TIME).hex()
-    yield "COMPACTED", wire.compacted(7).hex()
+    yield "COMPACTED", wire.encode_compacted(7).hex()
 
 
 PROGRAM = [
@@ -171,7 +171,7 @@ def row_lines(directory):
     store.commit(engine.staging.take())
     store.begin_fold()
     while store.folded < store.revision:
-        store.finish(store.folder.done.get())
+        store.finish(store.fold_thread.done.get())
     for query, db in (
         ("journal", store.journal.db.execute("SELECT * FROM journal ORDER BY revision")),
         ("once", store.journal.db.execute("SELECT * FROM once")),

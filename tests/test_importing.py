@@ -8,10 +8,10 @@ import pytest
 from kvd.commands.base import Error, Ok
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import OutcomeUnknown
-from kvd.transfer import importing
-from kvd.transfer.importing import Importer, Refused
+from kvd.transfer import importer as importer_module
+from kvd.transfer.importer import Importer, Refused
 from kvd.transfer.lines import BadLine, Record
-from kvd.transfer.progress import bar, took
+from kvd.transfer.progress import bar, duration_text
 from kvd.transfer.signals import Interrupted, Signals
 
 LATER = 4_000_000_000_000
@@ -61,7 +61,7 @@ def test_after_a_refusal_nothing_more_is_sent_and_all_in_flight_is_awaited(code)
         importer.run(plain(50_000))
     assert (caught.value.batch.first, caught.value.batch.last, importer.done, importer.entries) == (401, 600, 400, 400)
     assert stream.in_flight == 0
-    assert len(stream.sent) <= 3 + importing.ENTRIES_MAX // importing.PAIRS_MAX
+    assert len(stream.sent) <= 3 + importer_module.ENTRIES_MAX // importer_module.PAIRS_MAX
 
 
 def test_a_lost_daemon_is_not_waited_for():
@@ -79,8 +79,8 @@ def test_what_is_in_flight_is_bounded():
         importer.run(records)
         commands, entries, size = stream.most
         assert commands <= 1_000
-        assert entries <= importing.ENTRIES_MAX
-        assert size <= max(importing.BYTES_MAX, 2**24 + 1)
+        assert entries <= importer_module.ENTRIES_MAX
+        assert size <= max(importer_module.BYTES_MAX, 2**24 + 1)
         assert (importer.done, importer.entries) == (len(records), len(records))
 
 
@@ -146,5 +146,5 @@ def test_the_bar(figures, text):
 
 
 def test_the_last_line():
-    assert took(1_000_000, 9.84) == "1,000,000 entries in 9.8 s"
-    assert took(1, 0.01) == "1 entry in 0.0 s"
+    assert duration_text(1_000_000, 9.84) == "1,000,000 entries in 9.8 s"
+    assert duration_text(1, 0.01) == "1 entry in 0.0 s"

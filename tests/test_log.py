@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "warn": "warning", "error": "error",
           "exception": "error", "critical": "critical"}  # fmt: skip
 RESERVED = {"time", "level", "event", "message", "traceback"}
-THE_SPARING_ONE = ("doorkeeper.py", "message")  # hands on what it was given
+THE_SPARING_ONE = ("authenticator.py", "message")  # hands on what it was given
 
 
 def calls():

@@ -22,23 +22,23 @@ from hypothesis.stateful import (
 from support.hypotheses import examples
 from support.models import Model, Refusal, changes_reply
 
-from kvd import core, wire
+from kvd import native, wire
 from kvd.commands import atomic, changes, expiry, keys, values
-from kvd.commands.base import Wait, commands_in
-from kvd.commands.entry import Span
-from kvd.engine import Engine
+from kvd.commands.base import NotYet, commands_in
+from kvd.commands.model import Span
+from kvd.engine.engine import Engine
+from kvd.engine.floors import Floors
+from kvd.engine.staging import Staging
 from kvd.errors import KvdError, Refused
-from kvd.floors import Floors
 from kvd.limits import ONCE_KEPT_MS
-from kvd.staging import Staging
 from kvd.storage import Store
-from kvd.storage import fold as fold_module
-from kvd.storage import folder as folder_module
-from kvd.storage import journal as journal_module
-from kvd.storage import memory as memory_module
-from kvd.storage import retention as retention_module
-from kvd.storage import table as table_module
-from kvd.storage import upkeep as upkeep_module
+from kvd.storage.files import journal as journal_module
+from kvd.storage.files import table as table_module
+from kvd.storage.maintenance import fold as fold_module
+from kvd.storage.maintenance import fold_thread as folder_module
+from kvd.storage.maintenance import maintenance as upkeep_module
+from kvd.storage.maintenance import retention as retention_module
+from kvd.storage.memory import overlays as memory_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # long reprs of the strategies
 
@@ -132,7 +132,7 @@ SMALL_LIMITS = [
     (upkeep_module, "OVERLAY_CHANGES_MAX", 20),
     (upkeep_module, "WAL_CHECKPOINT_BYTES", 1 << 18),
     (folder_module, "TABLE_WAL_BYTES_MAX", 40_000),
-    (folder_module, "TABLE_PORTION_BYTES", 20_000),
+    (folder_module, "FOLD_CHUNK_BYTES", 20_000),
     (folder_module, "TABLE_CHECKPOINT_CHANGES", 30),
     (memory_module, "MEMORY_BYTES_MAX", 1_500),
 ]
@@ -182,8 +182,8 @@ class Machine(RuleBasedStateMachine):
         self.committed = self.model.copy()
 
     def wait_for_fold(self) -> None:
-        while self.store.memory.folding is not None or self.store.checkpoint_asked:
-            self.store.finish(self.store.folder.done.get())
+        while self.store.overlays.immutable is not None or self.store.checkpoint_asked:
+            self.store.finish(self.store.fold_thread.done.get())
 
     @rule()
     def commit(self) -> None:
@@ -283,7 +283,7 @@ class Machine(RuleBasedStateMachine):
             reply = self.engine.apply(command, self.now)
         except Refused as error:
             return error.code
-        assert not isinstance(reply, Wait)
+        assert not isinstance(reply, NotYet)
         if isinstance(command, changes.Changes):
             return reply.revision, [told(change) for change in reply.result]
         return reply.revision, seen(reply.result)
@@ -326,7 +326,7 @@ def test_the_machine_knows_every_command_that_changes_or_reads_entries():
 
 
 def forget_expired(memory, now):
-    return memory.fresh.due(now)
+    return memory.active.due(now)
 
 
 def drop_what_is_not_folded(memory, key):
@@ -341,8 +341,8 @@ def put_without_end(staging, key, value, *, expires):
 real_put = Staging.put
 write_mark = table_module.write_mark
 FAULTS = [
-    (memory_module.Memory, "due", forget_expired),
-    (memory_module.Memory, "covers", drop_what_is_not_folded),
+    (memory_module.Overlays, "due", forget_expired),
+    (memory_module.Overlays, "covers", drop_what_is_not_folded),
     (Staging, "put", put_without_end),
     (Floors, "_sink", lambda floors, rows: None),
     (Floors, "forget", lambda floors: None),
@@ -382,7 +382,7 @@ class PlainMachine(Machine):
 
     def open(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(core, "module", None)
+            patch.setattr(native, "module", None)
             super().open()
         assert type(self.engine.staging) is Staging
 

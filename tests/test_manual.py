@@ -9,11 +9,11 @@ import click
 import pytest
 from support.mdoc import MAN, literals, named, section
 
-import kvsh.script.outcome
+import kvsh.ui.outcome
 from kvd.commands.changes import Changes
-from kvd.commands.entry import Change
 from kvd.commands.expiry import Ttl
 from kvd.commands.keys import Count, EntryOf
+from kvd.commands.model import Change
 from kvd.commands.values import Get, MultiGet, Set
 from kvsh.cli.app import command
 from kvsh.cli.preferences import COLORS
@@ -82,7 +82,7 @@ def test_each_variable_of_kvsh_is_told_and_no_other():
 
 def test_each_exit_code_of_kvsh_is_told_and_no_other():
     told = {int(code) for code in re.findall(r"^\.It (\d+)$", section(KVSH, "EXIT STATUS"), re.MULTILINE)}
-    constants = {value for name, value in vars(kvsh.script.outcome).items() if name.isupper() and type(value) is int}
+    constants = {value for name, value in vars(kvsh.ui.outcome).items() if name.isupper() and type(value) is int}
     assert told == constants | {SIGPIPE_EXIT}
 
 

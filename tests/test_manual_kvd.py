@@ -15,8 +15,8 @@ from support.mdoc import MAN, literals, named, section, unescaped
 
 from kvd import limits
 from kvd.cli import main
-from kvd.cli.directory import DAMAGED
 from kvd.cli.keygen import EXISTS
+from kvd.cli.offline import DAMAGED
 from kvd.commands import COMMANDS, syntax_of
 from kvd.config import Config
 from kvd.errors import StartError

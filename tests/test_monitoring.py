@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvd.gateways.measures import BUILD, BUILD_INFO, CALLS, DURATION, MEASURES, SPENT, UP
+from kvd.gateways.common.prometheus import BUILD, BUILD_INFO, CALLS, DURATION, MEASURES, SPENT, UP
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 DASHBOARD = json.loads((CONF / "grafana-dashboard.json").read_text())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kvd import core
+from kvd import native
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_INSTALLED = {"debian", "build-deb.sh", "check-units.sh"}  # for who builds
@@ -19,7 +19,9 @@ NOT_INSTALLED = {"debian", "build-deb.sh", "check-units.sh"}  # for who builds
 
 def test_what_is_compiled_can_be_loaded():
     """A part that cannot be loaded would go unnoticed: the plain forms serve then."""
-    assert core.module is not None or not list((ROOT / "kvd/core").glob(f"_core.{sys.implementation.cache_tag}*.so"))
+    assert native.module is not None or not list(
+        (ROOT / "kvd/native").glob(f"_core.{sys.implementation.cache_tag}*.so")
+    )
 
 
 def git_files():

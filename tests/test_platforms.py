@@ -10,7 +10,7 @@ import pytest
 from support.programs import without_coverage
 
 from kvd.cli import COMMANDS, POSIX_MODULES, UNAVAILABLE
-from kvd.storage.database import PYSQLITE3_WHEELS
+from kvd.storage.files.sqlite import PYSQLITE3_WHEELS
 
 ROOT = Path(__file__).resolve().parent.parent
 DAEMONS = {"click", "pysqlite3", "sqlite3", "sqlite_utils"}  # what the daemon, or a command line, needs

@@ -56,5 +56,5 @@ def test_prompt_toolkits_history_keeps_its_lines_newest_first():
 
 
 def test_sqlite_utils_says_which_sqlite3_it_uses():
-    """kvd/storage imports it from where sqlite-utils chooses it (kvd/storage/database.py)."""
+    """kvd/storage imports it from where sqlite-utils chooses it (kvd/storage/files/sqlite.py)."""
     assert isinstance(Database(memory=True).conn, sqlite3.Connection)

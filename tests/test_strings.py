@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from msgspec import msgpack
 from support.golden import golden_lines
 
-from kvd import strings, wire
+from kvd import string_types, wire
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.server import Commands, Info
 from kvd.commands.values import Get, MultiGet, MultiSet, Set
 from kvd.errors import BadArgument, Refused
-from kvd.strings import VALUES_MAX, fitted
+from kvd.string_types import VALUES_MAX, convert_strings
 
 GOLDEN = [bytes.fromhex(body) for _, body in golden_lines("commands")]
 
@@ -44,7 +44,7 @@ def string_head(length, kind):
 def test_each_command_may_have_all_its_strings_of_one_kind(body, kind):
     other = packed(msgpack.decode(body), kind)
     assert wire.decode_command(other) == wire.decode_command(body)
-    assert msgpack.decode(fitted(other)) == msgpack.decode(body)
+    assert msgpack.decode(convert_strings(other)) == msgpack.decode(body)
 
 
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 255, 256, 65_535, 65_536, 100_000])
@@ -71,7 +71,7 @@ def test_the_bytes_of_a_name_have_to_be_text():
 
 @pytest.mark.parametrize("body", GOLDEN)
 def test_a_body_that_fits_is_not_copied(body):
-    assert fitted(body) == body
+    assert convert_strings(body) == body
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_body_that_fits_is_not_copied(body):
     ],
 )
 def test_what_is_no_command_is_left_as_it_is(body):
-    assert fitted(body) == body
+    assert convert_strings(body) == body
 
 
 @given(
@@ -97,7 +97,7 @@ def test_what_is_no_command_is_left_as_it_is(body):
     | st.sampled_from(GOLDEN).flatmap(lambda body: st.integers(0, len(body)).map(lambda at: body[:at]))
 )
 def test_no_body_makes_it_fail(body):
-    fitted(body)
+    convert_strings(body)
     with suppress(Refused):
         wire.decode_command(body)
 
@@ -105,9 +105,9 @@ def test_no_body_makes_it_fail(body):
 def test_a_body_of_very_many_values_is_left_as_it_is(monkeypatch):
     keys = ["k"] * 100
     assert wire.decode_command(msgpack.encode(["MULTIGET", keys])) == MultiGet([b"k"] * 100)
-    monkeypatch.setattr(strings, "VALUES_MAX", 100)
+    monkeypatch.setattr(string_types, "VALUES_MAX", 100)
     body = msgpack.encode(["MULTIGET", keys])
-    assert fitted(body) is body
+    assert convert_strings(body) is body
     with pytest.raises(BadArgument, match="expected `bytes`, got `str`"):
         wire.decode_command(body)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from kvd.limits import KEY_BYTES_MAX, TIME_MS_MAX, VALUE_BYTES_MAX
 from kvd.transfer import lines as lines_room
-from kvd.transfer.formats import FORMATS, Malformed, guessed
-from kvd.transfer.lines import BadLine, Lines, records
+from kvd.transfer.formats import FORMATS, Malformed, guess_format
+from kvd.transfer.lines import BadLine, Lines, parse_records
 
 TEXTS = st.text(st.sampled_from('aé\u2028😀",\r\n\0 \ufeff\\{')).map(str.encode)
 DATA = st.binary(max_size=40) | TEXTS
@@ -33,7 +33,7 @@ def text_of(name, entries):
 
 
 def entries_in(name, data, skip=0, size=5):
-    return [record.entry for record in records(read_in(data, size), FORMATS[name], skip)]
+    return [record.entry for record in parse_records(read_in(data, size), FORMATS[name], skip)]
 
 
 @FORMS
@@ -68,7 +68,7 @@ def test_a_cut_file_gives_a_part_of_its_entries_and_never_another(name, entries,
     cut = text[: data.draw(st.integers(0, len(text) - 1))]
     found = []
     with suppress(BadLine):
-        found.extend(record.entry for record in records(read_in(cut, 7), FORMATS[name], 0))
+        found.extend(record.entry for record in parse_records(read_in(cut, 7), FORMATS[name], 0))
     assert found == entries[: len(found)]
 
 
@@ -76,7 +76,7 @@ def test_a_cut_file_gives_a_part_of_its_entries_and_never_another(name, entries,
 @given(ENTRIES)
 def test_after_the_last_line_of_any_record_it_can_be_gone_on(name, entries):
     text = text_of(name, entries)
-    for at, record in enumerate(records(read_in(text, 9), FORMATS[name], 0)):
+    for at, record in enumerate(parse_records(read_in(text, 9), FORMATS[name], 0)):
         assert entries_in(name, text, skip=record.last) == entries[at + 1 :]
 
 
@@ -156,7 +156,7 @@ def test_a_line_without_an_end_is_not_held_in_memory_for_ever(name, monkeypatch)
     header = FORMATS[name].header + b"\n" * bool(FORMATS[name].header)
     parts = iter([*filter(None, [header]), *[b"x" * 10] * 50])
     with pytest.raises(BadLine, match="longer than any entry"):
-        list(records(Lines(lambda _: next(parts, b"")), FORMATS[name], 0))
+        list(parse_records(Lines(lambda _: next(parts, b"")), FORMATS[name], 0))
     assert len(list(parts)) > 30
 
 
@@ -164,7 +164,7 @@ def test_an_open_quote_is_not_held_in_memory_for_ever(monkeypatch):
     monkeypatch.setattr(lines_room, "RECORD_BYTES_MAX", 100)
     parts = iter([FORMATS["csv"].header + b"\n", b'"\n', *[b"x\n"] * 500])
     with pytest.raises(BadLine, match="never closed"):
-        list(records(Lines(lambda _: next(parts, b"")), FORMATS["csv"], 0))
+        list(parse_records(Lines(lambda _: next(parts, b"")), FORMATS["csv"], 0))
     assert len(list(parts)) > 400
 
 
@@ -179,4 +179,4 @@ def test_files_of_other_hands_are_read():
     ("name", "form"), [("a.csv", "csv"), ("a.CSV", "csv"), ("a.jsonl", "jsonl"), ("-", "jsonl"), ("csv", "jsonl")]
 )
 def test_the_format_is_guessed(name, form):
-    assert guessed(name) == form
+    assert guess_format(name) == form

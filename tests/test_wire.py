@@ -14,13 +14,13 @@ from kvd.commands import COMMANDS
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.base import Error, Ok
 from kvd.commands.changes import Changes
-from kvd.commands.entry import Change
 from kvd.commands.keys import Scan
+from kvd.commands.model import Change
 from kvd.commands.server import Ping
 from kvd.commands.values import Clear, Get, Incr, MultiSet, Set
 from kvd.errors import BadArgument, BadRequest, Compacted, Conflict, Refused, TooLarge, UnknownCommand
-from kvd.explain import EXPLAINED_BYTES_MAX
 from kvd.limits import COMMAND_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX, VALUE_BYTES_MAX
+from kvd.wire_errors import EXPLAINED_BYTES_MAX
 
 LONGEST_KEY = b"\xff" * KEY_BYTES_MAX
 
@@ -307,7 +307,7 @@ CHANGE = Change("SET", 7, b"user:1", b"v", 3, 99, 50)
 
 
 def test_a_change_is_published_under_its_key():
-    [topic], [body] = wire.published([ROW])
+    [topic], [body] = wire.encode_changes([ROW])
     assert topic == b"kuser:1"
     assert body == wire.encode(CHANGE)
     assert wire.decode_change(body) == CHANGE
@@ -316,7 +316,7 @@ def test_a_change_is_published_under_its_key():
 
 def test_control_bodies_are_arrays():
     assert wire.decode_control(wire.heartbeat(7, 50)) == ["HEARTBEAT", 7, 50]
-    assert wire.decode_control(wire.compacted(7)) == ["COMPACTED", 7]
+    assert wire.decode_control(wire.encode_compacted(7)) == ["COMPACTED", 7]
 
 
 # Large bodies

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import json, msgpack
 
-from kvd import config, explain, wire
+from kvd import config, wire, wire_errors
 from kvd.errors import Refused
 from kvd.transfer import formats
 from kvsh.grammar import parse
@@ -112,7 +112,7 @@ def test_whatever_msgspec_says_the_answers_are_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(msgspec, "convert", garbled(msgspec.convert))
     monkeypatch.setattr(msgpack, "decode", garbled(msgpack.decode))
     monkeypatch.setattr(json, "decode", garbled(json.decode))
-    monkeypatch.setattr(explain, "_decode_items", garbled(explain._decode_items))
+    monkeypatch.setattr(wire_errors, "_decode_items", garbled(wire_errors._decode_items))
     with pytest.raises(msgspec.ValidationError, match="qux"):
         formats.DECODER.decode(b"[]")
     assert answers(tmp_path) == before

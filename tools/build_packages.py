@@ -17,7 +17,7 @@ from pathlib import Path
 
 DIST = Path("dist")
 BIN = Path(sys.executable).parent
-COMPILED = ("kvd/core/_core.", "kvd/server/_frames.")
+COMPILED = ("kvd/native/_core.", "kvd/server/_frames.")
 
 
 def main() -> None:

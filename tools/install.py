@@ -19,7 +19,7 @@ BUILD_LOCK = Path("requirements-build.lock")
 INSTALLING = "Installing collected packages"
 INSTALLED = "lib/python*/site-packages/*.dist-info"
 REPORT_S = 5
-IS_COMPILED = "import kvd.core._core, kvd.server._frames"
+IS_COMPILED = "import kvd.native._core, kvd.server._frames"
 PLAIN = (
     "kvd: {reason}, so kvd runs in its plain form: SET takes 1.2 to 2 times as long, MULTIGET five times. "
     "The next make after `apt-get install gcc python3-dev` compiles it."
@@ -113,7 +113,7 @@ def install_kvd(python: Path, log: Path) -> None:
 
 def remove_stale_extensions() -> None:
     """Delete what was compiled from older sources: where it cannot be compiled again it would not fit the Python."""
-    for folder in (Path("kvd/core"), Path("kvd/server")):
+    for folder in (Path("kvd/native"), Path("kvd/server")):
         newest = max(path.stat().st_mtime for path in folder.glob("*.[ch]"))
         for built in folder.glob("*.so"):
             if built.stat().st_mtime < newest:

@@ -13,14 +13,14 @@ import click
 from kvd.version import VERSION
 
 COMMANDS = {  # module and name in it
-    "backup": ("kvd.cli.directory", "backup_command"),
-    "check": ("kvd.cli.directory", "check_command"),
+    "backup": ("kvd.cli.offline", "backup_command"),
+    "check": ("kvd.cli.offline", "check_command"),
     "export": ("kvd.cli.transfer", "export_command"),
     "gateway": ("kvd.cli.gateway", "gateway"),
     "import": ("kvd.cli.transfer", "import_command"),
     "keygen": ("kvd.cli.keygen", "keygen"),
     "metrics": ("kvd.cli.metrics", "metrics"),
-    "restore": ("kvd.cli.directory", "restore_command"),
+    "restore": ("kvd.cli.offline", "restore_command"),
     "serve": ("kvd.cli.serve", "serve"),
 }
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h

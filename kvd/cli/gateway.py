@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from kvd.cli.reaching import FILE, own_keys, with_daemon
+from kvd.cli.connection_options import FILE, own_keys, with_daemon
 from kvd.errors import KvdError, StartError
 from kvd.limits import TCP_CONNECTIONS_MAX
 from kvd.log import set_up
@@ -40,7 +40,7 @@ with_insecure = click.option(
 )
 
 
-def with_door(command: Callable[..., Any]) -> Callable[..., Any]:
+def with_gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command what a door is made of; it is called with the `door`."""
 
     @wraps(command)
@@ -54,8 +54,8 @@ def with_door(command: Callable[..., Any]) -> Callable[..., Any]:
         **rest: Any,
     ) -> None:
         own = {name: rest.pop(name) for name in ("url", "listen", "token_file")}
-        with sentences():
-            door = import_module("kvd.gateways.door").Door(
+        with report_errors():
+            gateway_options = import_module("kvd.gateways.common.options").GatewayOptions(
                 keys=own_keys(key, server_key),
                 server_key=server_key,
                 is_insecure=insecure,
@@ -63,7 +63,7 @@ def with_door(command: Callable[..., Any]) -> Callable[..., Any]:
                 certificate_key=tls_key,
                 **own,
             )
-            command(door, **rest)
+            command(gateway_options, **rest)
 
     for option in (
         click.option("--tls-key", type=FILE, help="The certificate's secret key."),
@@ -76,7 +76,7 @@ def with_door(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """End with a sentence and an exit code."""
     set_up("info", "auto")
     try:
@@ -89,7 +89,7 @@ def sentences() -> Iterator[None]:
         sys.exit(UNAVAILABLE)
 
 
-def room(name: str, extra: str) -> Any:
+def load_gateway(name: str, extra: str) -> Any:
     """Return a gateway's module; without its extra, end with the sentence that names it."""
     try:
         return import_module(f"kvd.gateways.{name}")
@@ -107,7 +107,7 @@ def token_command(name: str) -> None:
 
     Example: kvd gateway token ada >>/etc/kvd/tokens.toml
     """
-    tokens = import_module("kvd.gateways.tokens")
+    tokens = import_module("kvd.gateways.common.tokens")
     if not tokens.NAME.fullmatch(name):
         raise click.BadParameter("a name has 1 to 64 letters, digits, - and _", param_hint="NAME")
     token = tokens.new_token()
@@ -126,7 +126,7 @@ def token_command(name: str) -> None:
     default=0.0,
     help="At the end, seconds of not being ready first.",
 )
-@with_door
+@with_gateway_options
 def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...], drain_s: float) -> None:
     """Serve HTTP: REST, JSON, changes, metrics, and a page.
 
@@ -136,14 +136,14 @@ def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...],
 
     Example: kvd gateway http --url tcp://127.0.0.1:7411 --listen 127.0.0.1:7480
     """
-    server = room("http.server", "http")
+    server = load_gateway("http.server", "http")
     made = partial(server.Gateway, door, hosts=hosts, origins=origins, drain_s=drain_s)
-    room("life", "http").run(made, server.new_event_loop)
+    load_gateway("common.runner", "http").run(made, server.new_event_loop)
 
 
 @gateway.command("grpc")
 @with_listen("127.0.0.1:50051", passed="")
-@with_door
+@with_gateway_options
 def grpc_command(door: Any) -> None:
     """Serve gRPC: kvs2.Kvs2, and kvd.v1.Kvd with all commands and Watch.
 
@@ -151,7 +151,7 @@ def grpc_command(door: Any) -> None:
 
     Example: kvd gateway grpc --url tcp://127.0.0.1:7411 --listen 127.0.0.1:50051
     """
-    room("life", "grpc").run(partial(room("grpc.server", "grpc").Gateway, door))
+    load_gateway("common.runner", "grpc").run(partial(load_gateway("grpc.server", "grpc").Gateway, door))
 
 
 @gateway.command("tcp")
@@ -179,11 +179,11 @@ def tcp_command(  # its options
     connections: int,
 ) -> None:
     """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See kvd-gateway(8)."""
-    with sentences():
-        keys, tcp = own_keys(key, server_key), room("tcp", "tcp")
-        wide = room("tcp_protocol", "tcp").WIDTHS[width]
+    with report_errors():
+        keys, tcp = own_keys(key, server_key), load_gateway("tcp.gateway", "tcp")
+        wide = load_gateway("tcp.protocol", "tcp").WIDTHS[width]
         made = partial(tcp.TcpGateway, url, keys, listen, width=wide, connections=connections, is_insecure=insecure)
-        room("life", "tcp").run(made, tcp.fast_loop())
+        load_gateway("common.runner", "tcp").run(made, tcp.fast_loop())
 
 
 @gateway.command("nats")
@@ -213,16 +213,16 @@ def nats_command(  # noqa: PLR0913  # its options
     """Publish every change to a NATS server, at least once, in order. See kvd-gateway(8)."""
     if not (since in (None, "start", "now") or (since.isascii() and since.isdigit())):
         raise click.BadParameter("a revision, start or now", param_hint="--since")
-    with sentences():
-        keys, nats = own_keys(key, server_key), room("nats", "nats")
+    with report_errors():
+        keys, nats = own_keys(key, server_key), load_gateway("nats.bridge", "nats")
         made = partial(
             nats.Bridge,
             url,
             keys,
-            nats.Target(server, creds, tls_ca),
+            nats.NatsServer(server, creds, tls_ca),
             name=name,
             prefixes=[each.encode() for each in prefix],
             with_changes=changes,
             since=since,
         )
-        room("life", "nats").run(made)
+        load_gateway("common.runner", "nats").run(made)

@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from kvd.cli.reaching import own_keys, with_daemon
+from kvd.cli.connection_options import own_keys, with_daemon
 from kvd.errors import StartError
 
 DEFAULT_LISTEN = "127.0.0.1:9411"
@@ -32,13 +32,13 @@ def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_k
     Example: kvd metrics --url tcp://127.0.0.1:7411 --listen 127.0.0.1:9411
     """
     try:
-        pages = import_module("kvd.cli.pages")
+        pages = import_module("kvd.cli.metrics_http")
     except ModuleNotFoundError as error:
         click.echo(f"kvd: metrics need the extra metrics: pip install 'kvd-server[metrics]' ({error})", err=True)
         sys.exit(UNAVAILABLE)
     try:
-        look = pages.Look(url, own_keys(key, server_key))
-        with pages.listening(listen, is_insecure=insecure) as server:
+        look = pages.InfoCache(url, own_keys(key, server_key))
+        with pages.listen_on(listen, is_insecure=insecure) as server:
             server.pages = pages.Pages(look)
             click.echo(f"kvd: metrics of {url} at {pages.listen_text(server)}", err=True)
             end_on_signals()

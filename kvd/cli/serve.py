@@ -16,16 +16,16 @@ from msgspec.structs import replace
 
 from kvd.cli.options import with_flags
 from kvd.client.keys import certificate
-from kvd.config import OPTIONS, Config, Settings, as_toml, printed, settings
+from kvd.config import OPTIONS, Config, Settings, as_toml, settings, to_toml
 from kvd.errors import BadConfiguration, StartError, StorageFailed
 from kvd.limits import DESCRIPTORS_MIN
 from kvd.log import set_up
 from kvd.server import Server
-from kvd.server.doorkeeper import ServerKeys, read_access
-from kvd.server.endpoints import Endpoints, passed_sockets
 from kvd.server.service import Options, Service
 from kvd.server.signals import stop_on_signals
-from kvd.server.slowlog import SlowLog
+from kvd.server.slow_log import SlowLog
+from kvd.server.sockets.authenticator import ServerKeys, read_access
+from kvd.server.sockets.endpoints import Endpoints, sockets_from
 from kvd.storage import Store
 from kvd.systemd import Notifier, raise_descriptor_limit
 from kvd.version import VERSION
@@ -57,7 +57,7 @@ def serve(*, file: Path | None, check_config: bool, print_config: bool, end_with
     try:
         found = settings(flags, os.environ, file)
         if print_config:
-            click.echo("\n".join(printed(found)))
+            click.echo("\n".join(to_toml(found)))
         elif check_config:
             server_keys(found.config)
             click.echo(f"{file or 'the configuration'}: all is well")
@@ -66,15 +66,15 @@ def serve(*, file: Path | None, check_config: bool, print_config: bool, end_with
                 end_with_parent(end_with)
             run(found, partial(settings, flags, os.environ, file))
     except StorageFailed as error:
-        tell(error)
+        report(error)
         # At once, as if killed: SQLite would checkpoint at its end, and nothing is to be written after a failed fsync.
         os._exit(error.exit_code)
     except StartError as error:
-        tell(error)
+        report(error)
         sys.exit(error.exit_code)
 
 
-def tell(error: StartError) -> None:
+def report(error: StartError) -> None:
     """Say why the daemon ends, in a line or several."""
     for line in str(error).splitlines():
         click.echo(f"kvd: {line}", err=True)
@@ -87,7 +87,7 @@ def end_with_parent(parent: int) -> None:
         sys.exit(0)  # it ended before
 
 
-def made(backups: Path) -> Path:
+def make_directory(backups: Path) -> Path:
     """Make the folder for backups, for its owner alone; raises BadConfiguration."""
     try:
         backups.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def check_descriptors(limit: int) -> None:
 
 def endpoints_of(found: Settings) -> Endpoints:
     """Return where to serve: what is configured, and the sockets that systemd passed, which replace the defaults."""
-    passed = passed_sockets(os.environ)
+    passed = sockets_from(os.environ)
     config, chosen = found.config, found.sources
     listen = config.listen if "listen" in chosen or not passed else ()
     publish = config.publish if "publish" in chosen or not passed else ()
@@ -173,7 +173,7 @@ class Reloader:
         """Use the options that may change."""
         config = self.found.config
         logging.getLogger().setLevel(config.log_level.upper())
-        self.store.keep(config.kept_changes, config.kept_bytes)
+        self.store.cache(config.kept_changes, config.kept_bytes)
         self.slowlog.slow_us = config.slow_us
 
     def options(self) -> Options:
@@ -197,7 +197,7 @@ def run(found: Settings, read: Callable[[], Settings]) -> None:
         reloader = Reloader(found, read, store)
         reloader.take_up()
         service = Service(notifier, options=reloader.options, reload=reloader.reload)
-        backups = made(config.backups or config.data / "backups")
+        backups = make_directory(config.backups or config.data / "backups")
         server = Server(
             store, endpoints=endpoints, backups=backups, keys=keys, service=service, slowlog=reloader.slowlog
         )
@@ -229,4 +229,4 @@ def begin(server: Server, config: Config) -> None:
         server.store.records.name,
         server.store.revision,
     )
-    server.service.tell("READY=1", f"STATUS={server.status()}")
+    server.service.notify("READY=1", f"STATUS={server.status()}")

@@ -28,11 +28,11 @@ from kvd.errors import (
     TooLarge,
     Unreachable,
 )
-from kvd.transfer.exporting import export, new_file
-from kvd.transfer.formats import FORMATS, guessed
-from kvd.transfer.importing import Batch, Importer, Refused
-from kvd.transfer.lines import BadLine, Lines, records
-from kvd.transfer.progress import Progress, is_watched, took
+from kvd.transfer.exporter import export, new_file
+from kvd.transfer.formats import FORMATS, guess_format
+from kvd.transfer.importer import Batch, Importer, Refused
+from kvd.transfer.lines import BadLine, Lines, parse_records
+from kvd.transfer.progress import Progress, duration_text, is_watched
 from kvd.transfer.signals import Interrupted, Signals
 
 STDIN, STDOUT = 0, 1
@@ -83,7 +83,7 @@ OPTIONS = (
 )
 
 
-def shared(command: Callable[..., None]) -> Callable[..., None]:
+def with_transfer_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the arguments and options that both have."""
     for option in reversed(OPTIONS):
         command = option(command)
@@ -91,7 +91,7 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("export")
-@shared
+@with_transfer_options
 def export_command(file: Path, form: str | None, prefix: str, **connection: Any) -> None:
     """Write all entries of a running daemon to FILE.
 
@@ -104,10 +104,10 @@ def export_command(file: Path, form: str | None, prefix: str, **connection: Any)
     is_stdout = str(file) == "-"
     if is_stdout:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads no more ends us quietly, like any other filter
-    chosen = FORMATS[form or guessed(str(file))]
+    chosen = FORMATS[form or guess_format(str(file))]
     start = os.fsencode(prefix)
     progress = Progress(is_shown=is_watched(data_fd=STDOUT if is_stdout else None))
-    with sentences(progress, connection["url"]), Signals() as signals, connected(**connection) as client:
+    with report_errors(progress, connection["url"]), Signals() as signals, connect(**connection) as client:
         with ExitStack() as stack:
             fd = STDOUT if is_stdout else stack.enter_context(new_file(file))
             with signals.interruptible():
@@ -116,11 +116,11 @@ def export_command(file: Path, form: str | None, prefix: str, **connection: Any)
                     stack.enter_context(client.stream()), fd, chosen, start, lambda count: progress.show(count, count)
                 )
         progress.clear()
-        click.echo(took(count, progress.seconds), err=True)
+        click.echo(duration_text(count, progress.seconds), err=True)
 
 
 @click.command("import")
-@shared
+@with_transfer_options
 @click.option("--skip-lines", type=click.IntRange(min=0), default=0, help="Go on after so many lines of FILE.")
 @click.pass_context
 def import_command(
@@ -134,13 +134,13 @@ def import_command(
 
     Example: kvd import monday.jsonl
     """
-    chosen = FORMATS[form or guessed(str(file))]
+    chosen = FORMATS[form or guess_format(str(file))]
     progress = Progress(is_shown=is_watched())
     with ExitStack() as stack:
-        stack.enter_context(sentences(progress, connection["url"]))
-        fd = STDIN if str(file) == "-" else stack.enter_context(opened(file))
+        stack.enter_context(report_errors(progress, connection["url"]))
+        fd = STDIN if str(file) == "-" else stack.enter_context(open_input(file))
         signals = stack.enter_context(Signals(second_is_urgent=True))
-        client = stack.enter_context(connected(**connection))
+        client = stack.enter_context(connect(**connection))
         progress.total = size_of(fd)
 
         lines = Lines(lambda size: importer.read(fd, size))
@@ -152,15 +152,17 @@ def import_command(
             tick=lambda: progress.show(importer.entries, lines.bytes),
         )
         try:
-            importer.run(records(lines, chosen, skip_lines))
+            importer.run(parse_records(lines, chosen, skip_lines))
         except (BadLine, Refused, Interrupted, OSError) as error:
             progress.clear()
-            stopped(error, importer, file, resume_command(context, file), connection["url"])
+            report_failure(error, importer, file, resume_command(context, file), connection["url"])
         progress.clear()
-        click.echo(took(importer.entries, progress.seconds) + left_out(importer), err=True)
+        click.echo(duration_text(importer.entries, progress.seconds) + skipped_text(importer), err=True)
 
 
-def stopped(error: Exception, importer: Importer, file: Path, resume: Callable[[int], str], url: str) -> NoReturn:
+def report_failure(
+    error: Exception, importer: Importer, file: Path, resume: Callable[[int], str], url: str
+) -> NoReturn:
     """Tell why an import ends early, how far it came, and how to go on."""
     name = "standard input" if str(file) == "-" else str(file)
     done = importer.done
@@ -173,8 +175,8 @@ def stopped(error: Exception, importer: Importer, file: Path, resume: Callable[[
     else:
         assert isinstance(error, OSError)
         code, why = IO_ERROR, f"cannot read {name}: {error.strerror}"
-    say(f"kvd: {why}")
-    say(f"{done:,} lines of {name} are applied and durable{left_out(importer)}. To go on: {resume(done)}")
+    report(f"kvd: {why}")
+    report(f"{done:,} lines of {name} are applied and durable{skipped_text(importer)}. To go on: {resume(done)}")
     sys.exit(code)
 
 
@@ -183,7 +185,7 @@ def lines_of(batch: Batch) -> str:
     return f"line {batch.first}" if batch.first == batch.last else f"lines {batch.first} to {batch.last}"
 
 
-def left_out(importer: Importer) -> str:
+def skipped_text(importer: Importer) -> str:
     """Return how many entries were read and not set, if any."""
     expired = f"; {importer.expired:,} left out, since their time is over" if importer.expired else ""
     return expired + (f"; {importer.others:,} left out, since they have another prefix" if importer.others else "")
@@ -204,12 +206,12 @@ def resume_command(context: click.Context, file: Path) -> Callable[[int], str]:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[int]:
+def open_input(file: Path) -> Iterator[int]:
     """Open a file to read, for as long as it is needed; one that cannot be is told."""
     try:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        say(f"kvd: {file}: {error.strerror}")
+        report(f"kvd: {file}: {error.strerror}")
         sys.exit(NO_INPUT)
     try:
         yield fd
@@ -223,7 +225,7 @@ def size_of(fd: int) -> int | None:
     return facts.st_size - os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(facts.st_mode) else None
 
 
-def connected(url: str, key: str | None, server_key: str | None) -> Client:
+def connect(url: str, key: str | None, server_key: str | None) -> Client:
     """Return a client of the daemon. Raises UsageError."""
     if (key is None) != (server_key is None):
         raise click.UsageError("--key and --server-key go together: who we are, and whom we trust")
@@ -235,7 +237,7 @@ def connected(url: str, key: str | None, server_key: str | None) -> Client:
 
 
 @contextmanager
-def sentences(progress: Progress, url: str) -> Iterator[None]:
+def report_errors(progress: Progress, url: str) -> Iterator[None]:
     """End with a sentence and the exit code of what went wrong."""
     try:
         yield
@@ -251,7 +253,7 @@ def sentences(progress: Progress, url: str) -> Iterator[None]:
     else:
         return
     progress.clear()
-    say(f"kvd: {why}")
+    report(f"kvd: {why}")
     sys.exit(code)
 
 
@@ -267,6 +269,6 @@ def sentence(error: KvdError, url: str) -> str:
     return f"{error} ({url})" if isinstance(error, ClientError) and not error.where else str(error)
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     """Write a line to standard error, with nothing in it that acts on a terminal."""
     click.echo("".join([letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text]), err=True)

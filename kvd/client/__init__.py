@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from kvd.client.endpoints import DEFAULT_ENDPOINT
     from kvd.client.stream import Stream
     from kvd.client.sync import Client
-    from kvd.commands.entry import Change
+    from kvd.commands.model import Change
 
 ROOMS = {
     "AsyncClient": "kvd.client.aio",
-    "Change": "kvd.commands.entry",
+    "Change": "kvd.commands.model",
     "Client": "kvd.client.sync",
     "DEFAULT_ENDPOINT": "kvd.client.endpoints",
     "Stream": "kvd.client.stream",

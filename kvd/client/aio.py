@@ -16,13 +16,13 @@ from kvd.client.async_lock import AsyncLock
 from kvd.client.async_mirror import AsyncMirror
 from kvd.client.async_views import AsyncOnce, AsyncPipeline, AsyncRevisionClient, AsyncTransaction
 from kvd.client.async_watch import AsyncWatch
+from kvd.client.bulk_load import load_async
 from kvd.client.channel import Channel
-from kvd.client.closing import AsyncClosing
-from kvd.client.driver import Driver, Resolver
+from kvd.client.context import AsyncContextManaged
+from kvd.client.driver import Resolver, SocketDriver
 from kvd.client.endpoints import parse_endpoints
 from kvd.client.inflight import InFlight
 from kvd.client.keys import Keys
-from kvd.client.load import load_async
 from kvd.client.lock import OnLost
 from kvd.client.method import Awaited, Call, R, Runs
 from kvd.client.methods import Methods
@@ -34,7 +34,7 @@ from kvd.client.selection import Position, select, start_of
 from kvd.client.stream import Stream
 from kvd.client.subscription import OnState
 from kvd.client.url import url_options
-from kvd.client.values import RAW, AnyCodec, Codec, K, Pairs, Seconds, Text, V, checked_seconds, codec_of, key_bytes
+from kvd.client.values import RAW, AnyCodec, Codec, K, Pairs, Seconds, Text, V, check_seconds, codec_of, key_bytes
 from kvd.commands import Command
 from kvd.commands.base import Ok
 from kvd.commands.keys import Scan
@@ -43,7 +43,7 @@ from kvd.errors import KvdError
 from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS
 
 
-class Taker(Protocol):
+class ResultSink(Protocol):
     """What takes an outcome: the part of a future that is used."""
 
     def done(self) -> bool:
@@ -56,7 +56,7 @@ class Taker(Protocol):
         """There will be none."""
 
 
-class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
+class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
     """A connection to a daemon, for asyncio; many commands are in flight over it.
 
     It belongs to the event loop in which it is first used; when that loop is closed, the next one may use it.
@@ -106,13 +106,13 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
         self.codec: Codec[Any, Any] = codec_of(decode, codec)
         self._history: list[str] = []  # the history that the last watch saw
         self._endpoints = [each.text for each in parse_endpoints(endpoint)]
-        self.timeout = checked_seconds("timeout", timeout)
-        self._connect_timeout = checked_seconds(
+        self.timeout = check_seconds("timeout", timeout)
+        self._connect_timeout = check_seconds(
             "connect_timeout", timeout if connect_timeout is None else connect_timeout
         )
         self._keys = keys
         self._stream: Stream | None = None
-        self._driver: Driver | None = None
+        self._driver: SocketDriver | None = None
         self._is_closed = False
         self._pid = os.getpid()
 
@@ -176,17 +176,17 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
         """Return when to pump even if no connection is ready."""
         return None if self._stream is None else self._stream.due()
 
-    def give(self, command: Command, taker: Taker) -> None:
+    def submit(self, command: Command, taker: ResultSink) -> None:
         """Run a command; its outcome becomes the result of a future, or of what is as one, to save the future's turn.
 
         The commands given run in the order given. Raises RuntimeError in another loop than the client's.
         """
         if self._driver is None or self._driver.loop is not asyncio.get_running_loop() or self._pid != os.getpid():
-            self._begin()
+            self._start()
         self._stream.send(command, taker)  # type: ignore[union-attr]  # `_begin` made it
         self._driver.wake()  # type: ignore[union-attr]
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         """Take up work in the running loop. Raises RuntimeError."""
         if self._is_closed:
             raise KvdError("the client is closed")
@@ -198,7 +198,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
             raise RuntimeError("this client belongs to another event loop that is still open: make one in each loop")
         if self._stream is not None:
             self._stream.close()
-        self._driver = Driver(self)
+        self._driver = SocketDriver(self)
         self._stream = Stream(
             self._endpoints,
             timeout=self.timeout,
@@ -212,7 +212,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
     async def answer(self, command: Command) -> Ok:
         """Run a command; return its result and the revision it reflects."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.give(command, future)
+        self.submit(command, future)
         return ok(await future)
 
     async def run(self, command: Runs[R]) -> R:
@@ -280,7 +280,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncClosing):
 
     async def load(self, pairs: Pairs) -> int:
         """Set any number of keys, from a mapping or any iterable of pairs; return how many. As `Client.load`."""
-        return await load_async(self.give, pairs, self.codec, patience_s=self.timeout)
+        return await load_async(self.submit, pairs, self.codec, patience_s=self.timeout)
 
     def watch(  # the options of a watch are its arguments
         self,

@@ -59,7 +59,7 @@ class AsyncLock(LockState):
 
         Returns False when no daemon answers: the lock then ends by itself, when its time to live is over.
         """
-        lease = self._owned()
+        lease = self._expect_owner()
         self._finalizer()
         self._lease = None
         problem = lease.problem(now_s())

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from kvd.client.closing import AsyncClosing
+from kvd.client.context import AsyncContextManaged
 from kvd.client.mirror import REASON_WAIT_S, MirrorView, OnChange, is_fatal, notify
 from kvd.client.replica import Replica
 from kvd.client.values import Codec, K, V
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import Compacted, HistoryChanged, KvdError, NoReply
 from kvd.limits import RECONNECT_MS, RECONNECT_MS_MAX
 
@@ -38,7 +38,7 @@ class AnyAsyncWatch(Protocol):
 MakeWatch = Callable[[], AnyAsyncWatch]
 
 
-class AsyncMirror(MirrorView[K, V], AsyncClosing):
+class AsyncMirror(MirrorView[K, V], AsyncContextManaged):
     """The entries of some prefixes, kept up to date. `AsyncClient.mirror` returns one.
 
     `async with kv.mirror(...) as mirror` waits until it is complete; without it, await `ready` before the first read.

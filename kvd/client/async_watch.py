@@ -6,15 +6,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, Self
 
 from kvd.client.channel import Channel
-from kvd.client.closing import AsyncClosing
-from kvd.client.driver import Driver, Resolver
+from kvd.client.context import AsyncContextManaged
+from kvd.client.driver import Resolver, SocketDriver
 from kvd.client.selection import Position, Selection
 from kvd.client.watch import Watch
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.limits import WATCHED_BYTES_MAX, WATCHED_MAX
 
 
-class AsyncWatch(AsyncClosing):
+class AsyncWatch(AsyncContextManaged):
     """A `Watch` driven by asyncio. While enough waits to be taken (WATCHED_MAX), nothing more is taken in.
 
     `async for change in kv.watch(...)` closes it when the loop is left, however that happens. Within `async with` it
@@ -23,7 +23,7 @@ class AsyncWatch(AsyncClosing):
 
     def __init__(self, endpoints: Sequence[str], selection: Selection, **options: Any) -> None:
         """`options` as for `Watch`. The watch begins when something is first awaited."""
-        self._driver: Driver | None = None
+        self._driver: SocketDriver | None = None
         self.inner = Watch(endpoints, selection, resolve=Resolver(self._wake), **options)
         self.changes: deque[Change] = deque()
         self.error: Exception | None = None
@@ -56,10 +56,10 @@ class AsyncWatch(AsyncClosing):
                 self.error = error
         self.event.set()
 
-    async def pumped(self) -> None:
+    async def next_pump(self) -> None:
         """Wait until something may have changed; raise what the watch raised."""
         if self._driver is None:
-            self._driver = Driver(self)
+            self._driver = SocketDriver(self)
             self._driver.wake()
         self.event.clear()
         if self.error is None and not self._is_stopped:
@@ -70,14 +70,14 @@ class AsyncWatch(AsyncClosing):
     async def take(self) -> list[Change]:
         """Return the changes that are there; wait for the first. Returns none once the watch is stopped."""
         while not self.changes and not self._is_stopped:
-            await self.pumped()
-        self.go_on()
+            await self.next_pump()
+        self.resume()
         taken = [*self.changes]
         self.changes.clear()
         self.held_bytes = 0
         return taken
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Take in more, now that something is taken."""
         if self.is_full and self._driver is not None:
             self._driver.wake()
@@ -89,14 +89,14 @@ class AsyncWatch(AsyncClosing):
         """
         self.is_bounded = False
         while not self.inner.is_ready and not self._is_stopped:
-            await self.pumped()
+            await self.next_pump()
         self.is_bounded = True
         return self.revision
 
-    async def begun(self) -> int:
+    async def started(self) -> int:
         """Wait until a change is there or nothing can be missed any more; return the revision to go on from."""
         while not self.changes and not self.inner.is_ready and not self._is_stopped:
-            await self.pumped()
+            await self.next_pump()
         return self.revision
 
     @property
@@ -136,8 +136,8 @@ class AsyncWatch(AsyncClosing):
         while not self.changes:
             if self._is_stopped:
                 raise StopAsyncIteration
-            await self.pumped()
-        self.go_on()
+            await self.next_pump()
+        self.resume()
         change = self.changes.popleft()
         self.held_bytes -= len(change.value or b"")
         return change

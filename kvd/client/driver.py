@@ -38,10 +38,10 @@ class _Queue:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Driver] = deque()
-        self._worker: Driver | None = None  # since it has worked for long all others wait
+        self._waiting: deque[SocketDriver] = deque()
+        self._worker: SocketDriver | None = None  # since it has worked for long all others wait
 
-    def must_wait(self, driver: "Driver") -> bool:
+    def must_wait(self, driver: "SocketDriver") -> bool:
         """Return whether a driver may not work now; it is called when it may."""
         if not self._waiting and self._worker in (None, driver):
             return False
@@ -49,13 +49,13 @@ class _Queue:
             self._waiting.append(driver)
         return True
 
-    def pause_after(self, driver: "Driver", work_s: float) -> None:
+    def pause_after(self, driver: "SocketDriver", work_s: float) -> None:
         """Let the others wait for as long as a driver has worked."""
         if self._worker is None:
             driver.loop.call_later(work_s, self._go_on)
         self._worker = driver
 
-    def leave(self, driver: "Driver") -> None:
+    def leave(self, driver: "SocketDriver") -> None:
         """Forget a driver that waits."""
         if driver in self._waiting:
             self._waiting.remove(driver)
@@ -70,7 +70,7 @@ class _Queue:
 _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
 
 
-class Driver:
+class SocketDriver:
     """Pumps its owner whenever a connection of it is ready, and when it is due.
 
     The event loop holds the driver, and the driver holds its owner weakly: an owner that is dropped is collected.

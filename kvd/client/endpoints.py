@@ -78,13 +78,13 @@ def parse_endpoint(text: str) -> Endpoint:
     """Return one endpoint. Raises ValueError that says what is wrong with it."""
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in ("tcp", "ipc"):
-        hint = _meant(rest if separator else text)
+        hint = _did_you_mean(rest if separator else text)
         raise ValueError(f"{text!r} is not an endpoint: it has to be tcp://HOST:PORT or ipc://PATH{hint}")
     if scheme == "ipc":
         return _unix_endpoint(text, rest)
     host, colon, port = rest.rpartition(":")
     if not colon or port.endswith("]"):
-        raise ValueError(f"{text!r} is not an endpoint: the port is missing{_meant(rest)}")
+        raise ValueError(f"{text!r} is not an endpoint: the port is missing{_did_you_mean(rest)}")
     host = host.removeprefix("[").removesuffix("]")
     if not host or host == "*":
         raise ValueError(f"{text!r} is not an endpoint: the host is missing")
@@ -116,7 +116,7 @@ def _unix_endpoint(text: str, path: str) -> Endpoint:
     return Endpoint(text, path=path)
 
 
-def _meant(text: str) -> str:
+def _did_you_mean(text: str) -> str:
     """Return what an endpoint without a scheme, or with a wrong one, was perhaps meant to be; nothing if unclear."""
     if text.startswith(("/", "./", "../")):
         return f" (did you mean ipc://{text}?)"

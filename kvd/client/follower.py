@@ -17,7 +17,7 @@ A new connection proves nothing: `disconnected` forgets the anchor, the position
 a probe that was begun on the connection before: `connection` numbers them, for whoever carries the answers.
 """
 
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.limits import UNCONFIRMED_CHANGES_MAX
 
 # Between the step of half a queue and our queue's being filled again the daemon may drop for a while still: it looks
@@ -34,9 +34,9 @@ class Follower:
         self.position = since
         self.provable = max(1, queue_max // MARGIN_PART)
         self.connection = 0
-        self.disconnected()
+        self.on_disconnect()
 
-    def disconnected(self) -> None:
+    def on_disconnect(self) -> None:
         """The publish socket's connection is gone, or new."""
         self.connection += 1
         self.seen: int | None = None
@@ -72,10 +72,10 @@ class Follower:
             self.position = change.revision
             return [change]
         self.has_gap = True
-        self.keep(change)
+        self.hold(change)
         return []
 
-    def keep(self, change: Change) -> None:
+    def hold(self, change: Change) -> None:
         """Keep a change that is not proven yet; when there are too many, the next probe will bring them."""
         if len(self.unconfirmed) >= UNCONFIRMED_CHANGES_MAX:
             self.has_overflowed = True
@@ -106,7 +106,7 @@ class Follower:
         self.controls_before = self.controls
         return self.position
 
-    def probed(self, head: int, upto: int, changes: list[Change]) -> list[Change]:
+    def on_probed(self, head: int, upto: int, changes: list[Change]) -> list[Change]:
         """The answer came: PING's revision, that of CHANGES, and its changes; return what is to be delivered."""
         if not self.is_probing:
             return []  # it was asked for on a connection that is gone
@@ -136,7 +136,7 @@ class Follower:
                 delivered.append(change)
             else:
                 self.has_gap = True
-                self.keep(change)
+                self.hold(change)
         return delivered
 
     def probe_failed(self) -> None:

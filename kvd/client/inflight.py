@@ -60,8 +60,8 @@ class InFlight:
         self.order: deque[Pending] = deque()
         self.by_correlation: dict[bytes, Pending] = {}
         self.waiting: deque[Pending] = deque()
-        self.over: deque[Pending] = deque()
-        self.soonest = inf  # no deadline is before this
+        self.completed: deque[Pending] = deque()
+        self.next_deadline_heap = inf  # no deadline is before this
         self.problem = ""  # why the daemon does not let us in, if it says so
         self.is_silent = False  # something takes connections there, and says nothing
         self.endpoint = ""  # where the connection leads that stands, or stood last
@@ -69,7 +69,7 @@ class InFlight:
 
     def __len__(self) -> int:
         """Return how many have been given and not taken."""
-        return len(self.over) + len(self.order if self.is_ordered else self.by_correlation)
+        return len(self.completed) + len(self.order if self.is_ordered else self.by_correlation)
 
     def add(self, command: Command, tag: Any, *, unsent_until: float, until: float) -> Pending:
         """Take a command in; it waits to be sent. Raises TooLarge, or what encoding raises; then nothing is taken in.
@@ -78,8 +78,8 @@ class InFlight:
         """
         self.number += 1
         pending = Pending(command, tag, self.number.to_bytes(8, "big"), unsent_until, until)
-        if until < self.soonest or unsent_until < self.soonest:
-            self.soonest = min(unsent_until, until)
+        if until < self.next_deadline_heap or unsent_until < self.next_deadline_heap:
+            self.next_deadline_heap = min(unsent_until, until)
         self.by_correlation[pending.correlation] = pending  # those that are not over, in the order given
         self.waiting.append(pending)
         if self.is_ordered:
@@ -111,7 +111,7 @@ class InFlight:
         pending.body = b""  # one that waits long, as CHANGES may, would hold the bytes of all behind it
         del self.by_correlation[pending.correlation]
         if not self.is_ordered:
-            self.over.append(pending)
+            self.completed.append(pending)
 
     def on_disconnect(self, sent_bytes: float = inf) -> None:
         """The connection broke after it had sent so many bytes: what was sent over it gets no reply."""
@@ -125,7 +125,7 @@ class InFlight:
                 self.finish(pending, connection_broke(pending.traits, self._where))
             else:
                 self.waiting.appendleft(pending)
-                self.soonest = min(self.soonest, pending.deadline)
+                self.next_deadline_heap = min(self.next_deadline_heap, pending.deadline)
 
     def on_interrupt(self, sent_bytes: int) -> None:
         """The connection is given up, and an interrupt ended a call of ours half-way: put all in order again."""
@@ -143,7 +143,7 @@ class InFlight:
 
     def clear(self) -> None:
         """Forget all commands; their replies will be dropped."""
-        for queue in (self.order, self.waiting, self.over):
+        for queue in (self.order, self.waiting, self.completed):
             queue.clear()
         self.by_correlation.clear()
 
@@ -155,12 +155,12 @@ class InFlight:
 
     def expire(self, now: float) -> None:
         """Give up on those whose time is over. They are looked at only when one's may be."""
-        if now < self.soonest:
+        if now < self.next_deadline_heap:
             return
         for pending in list(self.by_correlation.values()):
             if now >= pending.deadline:
                 self.finish(pending, self.no_reply(pending))
-        self.soonest = min((pending.deadline for pending in self.by_correlation.values()), default=inf)
+        self.next_deadline_heap = min((pending.deadline for pending in self.by_correlation.values()), default=inf)
 
     def no_reply(self, pending: Pending) -> ClientError:
         """Return what it means for a command that no reply came in time."""
@@ -176,20 +176,20 @@ class InFlight:
 
     def next_deadline(self) -> float | None:
         """Return a time before which nobody's is over, None when there is none to wait for."""
-        return None if self.soonest == inf else self.soonest
+        return None if self.next_deadline_heap == inf else self.next_deadline_heap
 
     @property
     def has_outcome(self) -> bool:
         """Return whether `take` would yield something."""
-        return bool(self.over) or bool(self.order and self.order[0].outcome is not None)
+        return bool(self.completed) or bool(self.order and self.order[0].outcome is not None)
 
     def take(self) -> Iterator[tuple[Any, Outcome]]:
         """Yield what is over. In order, one that is not holds back those behind it."""
         while self.order and self.order[0].outcome is not None:
-            self.over.append(self.order.popleft())
-        while self.over:
-            pending = self.over.popleft()
+            self.completed.append(self.order.popleft())
+        while self.completed:
+            pending = self.completed.popleft()
             assert pending.outcome is not None
             yield pending.tag, pending.outcome
         if not self.by_correlation:
-            self.soonest = inf
+            self.next_deadline_heap = inf

@@ -17,7 +17,7 @@ from typing import Self
 
 from kvd.client.lease import Claim, Lease
 from kvd.client.pool import Pool
-from kvd.client.values import Seconds, Text, checked_seconds, key_bytes, milliseconds
+from kvd.client.values import Seconds, Text, check_seconds, key_bytes, milliseconds
 from kvd.commands import Command
 from kvd.commands.base import Ok
 from kvd.errors import ClientError, KvdError, LockLost, LockNotAcquired
@@ -46,7 +46,7 @@ def new_token() -> bytes:
 
 def wait_limit(timeout: Seconds | None) -> float | None:
     """Return how long to wait in seconds; None: as long as it takes. Raises ValueError."""
-    return timeout if timeout is None or timeout == 0 else checked_seconds("timeout", timeout)  # type: ignore[return-value]
+    return timeout if timeout is None or timeout == 0 else check_seconds("timeout", timeout)  # type: ignore[return-value]
 
 
 class LockState:
@@ -73,11 +73,11 @@ class LockState:
         Give it along with each write to what the lock protects, and let that refuse a smaller one than it has seen:
         no lock can stop a process that stood still and wakes up. Raises LockLost when the lock was not acquired.
         """
-        return self._owned().fencing
+        return self._expect_owner().fencing
 
     def check(self) -> None:
         """Raise LockLost unless the lock is ours now. Nothing is sent."""
-        problem = self._owned().problem(now_s())
+        problem = self._expect_owner().problem(now_s())
         if problem is not None:
             raise problem
 
@@ -86,7 +86,7 @@ class LockState:
         name = self._key.decode(errors="backslashreplace")
         return f"<{type(self).__name__} {name!r} {'held' if self.is_held else 'not held'}>"
 
-    def _owned(self) -> Lease:
+    def _expect_owner(self) -> Lease:
         """Return the lease. Raises LockLost."""
         name = self._key.decode(errors="backslashreplace")
         if self._lease is None:
@@ -143,7 +143,7 @@ class Lock(LockState):
         """
         finalizer = self._finalizer  # once the entry is cleared, it may be that of another thread
         try:
-            return self._give_back(self._owned())
+            return self._give_back(self._expect_owner())
         finally:
             finalizer()  # after an interrupt too: its traceback may keep this object alive for long
 

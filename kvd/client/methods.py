@@ -15,7 +15,7 @@ from kvd.client.prefix_methods import PrefixMethods
 from kvd.client.results import (
     EntryFacts,
     HistoryPage,
-    decoded_changes,
+    decode_changes,
     empty,
     entry_facts,
     pair_or_none,
@@ -38,9 +38,9 @@ from kvd.client.values import (
     unix_milliseconds,
 )
 from kvd.commands.changes import Changes, Compact, History
-from kvd.commands.entry import Change
 from kvd.commands.expiry import Expire, GetEx, Persist, Ttl
 from kvd.commands.keys import EntryOf, Exists
+from kvd.commands.model import Change
 from kvd.commands.values import Append, Clear, Get, GetRange, Incr, MultiGet, MultiSet, Set, StrLen, Take, TakeFirst
 from kvd.limits import WAIT_MS_MAX
 
@@ -328,7 +328,7 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
         ['SET', 'SET', 'SET']
         """
         command = Changes(since, key_bytes(prefix), limit, milliseconds("wait", wait, WAIT_MS_MAX))
-        return Call(command, partial(decoded_changes, codec))
+        return Call(command, partial(decode_changes, codec))
 
     @method
     @staticmethod
@@ -343,7 +343,7 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
         [b'Ahmedabad', b'Ahmedabad', b'Ahmedabad']
         """
         command = History(key_bytes(key), before, limit)
-        return Call(command, lambda result: HistoryPage(decoded_changes(codec, result[0]), result[1]))
+        return Call(command, lambda result: HistoryPage(decode_changes(codec, result[0]), result[1]))
 
     @method
     @staticmethod

@@ -10,12 +10,12 @@ import weakref
 from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Any, Self, TypeVar, overload
 
-from kvd.client.closing import Closing
+from kvd.client.context import ContextManaged
 from kvd.client.replica import Replica
-from kvd.client.results import decoded_change
+from kvd.client.results import decode_change
 from kvd.client.values import Codec, K, Text, V, key_bytes
 from kvd.client.watch import Watch
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import Busy, ClientError, Compacted, HistoryChanged, KvdError, NoReply, NotLetIn, ShuttingDown
 from kvd.limits import RECONNECT_MS, RECONNECT_MS_MAX
 
@@ -106,7 +106,7 @@ def notify(on_change: OnChange | None, codec: Codec[Any, Any], differences: list
     if on_change is None:
         return
     for difference in differences:
-        change = decoded_change(codec, difference)
+        change = decode_change(codec, difference)
         try:
             on_change(change)
         except Exception as error:
@@ -120,7 +120,7 @@ def is_fatal(error: Exception) -> bool:
     return not isinstance(error, Compacted | Busy | ShuttingDown)
 
 
-class Mirror(MirrorView[K, V], Closing):
+class Mirror(MirrorView[K, V], ContextManaged):
     """The entries of some prefixes, kept up to date. `Client.mirror` returns one; any thread may read it.
 
     The first read waits until the mirror is complete. A forked child follows the daemon by a thread of its own.

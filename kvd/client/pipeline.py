@@ -14,8 +14,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from kvd.client.closing import Closing
 from kvd.client.connection import Connection, ConnectionLost, DeadlineExceeded
+from kvd.client.context import ContextManaged
 from kvd.client.method import Call, Gathered
 from kvd.client.methods import Methods
 from kvd.client.outcomes import Traits, connection_broke, decode, encode, not_sent, ok, reply_missing, traits_of
@@ -43,7 +43,7 @@ class Entry(Struct, gc=False):
     wait_s: float = 0.0
 
 
-class Pipeline(Methods[K, V], Gathered, Closing):
+class Pipeline(Methods[K, V], Gathered, ContextManaged):
     """Sends what it gathers, many in flight; the results are in order when it is closed."""
 
     def __init__(self, pool: Pool, codec: Codec[Any, Any]) -> None:
@@ -84,9 +84,9 @@ class Pipeline(Methods[K, V], Gathered, Closing):
 
     def close(self) -> None:
         """Wait for all results; raise the first error among them (the list holds all)."""
-        while self._unsent or self._awaited:
+        while self._unsent or self._next_reply:
             self._send_all()
-            if self._awaited:
+            if self._next_reply:
                 self._attempt(self._receive)
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -105,7 +105,7 @@ class Pipeline(Methods[K, V], Gathered, Closing):
             self._drop_connection()
 
     @property
-    def _awaited(self) -> int:
+    def _next_reply(self) -> int:
         """Return how many commands await a reply."""
         return len(self._in_order) + len(self._numbered)
 
@@ -114,13 +114,13 @@ class Pipeline(Methods[K, V], Gathered, Closing):
         self._unsent_bytes = 0
         while self._unsent:
             self._attempt(self._send_portion)
-            while self._awaited >= IN_FLIGHT_MAX:
+            while self._next_reply >= IN_FLIGHT_MAX:
                 self._attempt(self._receive)
 
     def _attempt(self, work: Callable[[Connection], None]) -> None:
         """Do some work over the connection; a failure becomes results. After an interrupt nothing more is sent."""
         try:
-            work(self._connected())
+            work(self._connect())
         except ConnectionLost as lost:
             self._on_lost(lost)
         except DeadlineExceeded:
@@ -132,7 +132,7 @@ class Pipeline(Methods[K, V], Gathered, Closing):
             self._drop_connection()
             raise
 
-    def _connected(self) -> Connection:
+    def _connect(self) -> Connection:
         """Return the pipeline's connection. Raises KvdError when there will be none."""
         if self._failure is not None:
             raise self._failure

@@ -7,7 +7,7 @@ answers are complete up to the least revision of them; what is above that is lef
 from collections.abc import Sequence
 
 from kvd.commands.changes import Changes
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.limits import CHANGES_LIMIT_DEFAULT
 
 
@@ -20,7 +20,7 @@ class Probe:
         self.upto: int | None = None
         self.changes: list[Change] = []
 
-    def took(self, upto: int, changes: list[Change]) -> tuple[int, list[Change]] | None:
+    def on_result(self, upto: int, changes: list[Change]) -> tuple[int, list[Change]] | None:
         """An answer came: return the answer to all when it was the last, up to where it is complete and in order."""
         self.missing -= 1
         self.upto = upto if self.upto is None else min(self.upto, upto)
@@ -31,7 +31,7 @@ class Probe:
         return self.upto, [found[revision] for revision in sorted(found)]
 
 
-def apart(prefixes: Sequence[bytes]) -> list[bytes]:
+def disjoint_prefixes(prefixes: Sequence[bytes]) -> list[bytes]:
     """Return the prefixes in order, without those that begin with another of them."""
     kept: list[bytes] = []
     for prefix in sorted(set(prefixes)):

@@ -5,7 +5,7 @@ what differs becomes changes: keys that are gone, too, which no watch can tell a
 """
 
 from kvd.client.selection import SNAPSHOT_END
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 
 
 class Replica:

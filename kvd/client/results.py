@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from kvd import wire
 from kvd.client.values import RAW, Codec, K, V
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 
 
 class EntryFacts(NamedTuple, Generic[V]):
@@ -78,13 +78,13 @@ def pair_or_none(codec: Codec[K, V], result: Any) -> tuple[K, V] | None:
     return None if result is None else (codec.key(result[0]), codec.value(result[1]))
 
 
-def decoded_changes(codec: Codec[Any, Any], result: Any) -> list[Change]:
+def decode_changes(codec: Codec[Any, Any], result: Any) -> list[Change]:
     """Return the result of CHANGES with keys and values as a client returns them. Unknown kinds are left out."""
     changes = [change for change in wire.changes_in(result) if change.kind in wire.CHANGE_KINDS]
-    return changes if codec is RAW else [decoded_change(codec, change) for change in changes]
+    return changes if codec is RAW else [decode_change(codec, change) for change in changes]
 
 
-def decoded_change(codec: Codec[Any, Any], change: Change) -> Change:
+def decode_change(codec: Codec[Any, Any], change: Change) -> Change:
     """Return a change with its key and its value as a client returns them."""
     if codec is RAW:
         return change

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from kvd import wire
-from kvd.client.results import decoded_change
+from kvd.client.results import decode_change
 from kvd.client.values import RAW, Codec, Text, flat_keys, key_bytes
-from kvd.commands.entry import KINDS, Change
+from kvd.commands.model import KINDS, Change
 
 
 class Selection(NamedTuple):
@@ -36,7 +36,7 @@ class Selection(NamedTuple):
         if not self.has_values:
             changes = [replace(change, value=None) for change in changes]
         if self.codec is not RAW:
-            changes = [decoded_change(self.codec, change) for change in changes]
+            changes = [decode_change(self.codec, change) for change in changes]
         return changes
 
 

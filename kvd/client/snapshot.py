@@ -4,9 +4,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from kvd.client.probe import apart
-from kvd.commands.entry import Change, prefix_end
+from kvd.client.probe import disjoint_prefixes
 from kvd.commands.keys import Scan
+from kvd.commands.model import Change, prefix_end
 from kvd.limits import KEY_BYTES_MAX
 
 PAGE_KEYS = 1_000
@@ -20,7 +20,7 @@ class Snapshot:
     """
 
     def __init__(self, prefixes: Sequence[bytes]) -> None:
-        self.prefixes = apart(prefixes)
+        self.prefixes = disjoint_prefixes(prefixes)
         self.after: bytes | None = None
         self.bounds: list[bytes] = []
         self.revisions: list[int] = []
@@ -29,7 +29,7 @@ class Snapshot:
         """Return the command for the next page, None when all is there."""
         return Scan(self.prefixes[0], self.after, PAGE_KEYS, values=True) if self.prefixes else None
 
-    def took(self, revision: int, result: list[Any]) -> list[Change]:
+    def on_result(self, revision: int, result: list[Any]) -> list[Change]:
         """A page came: return its entries as SET changes (`previous` and `time` are not known: 0)."""
         items, self.after, *_ = result
         self.revisions.append(revision)

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any
 
 from kvd.client.channel import Channel
-from kvd.client.closing import Closing
 from kvd.client.connection import SILENCE_S, make_session, reason_of
+from kvd.client.context import ContextManaged
 from kvd.client.endpoints import (
     DEFAULT_ENDPOINT,
     Address,
@@ -41,7 +41,7 @@ REPLY_FRAMES = 3
 Resolve = Callable[[Endpoint], Sequence[Address] | None]
 
 
-class Stream(Closing):
+class Stream(ContextManaged):
     """One connection to the first of the endpoints that answers, which is replaced when it breaks.
 
     `window` is how many commands the caller wants in flight at most. Outcomes come in the order given, or as they come

@@ -16,16 +16,16 @@ from kvd.client.channel import Channel
 from kvd.client.connection import RECEIVED_BYTES, make_session
 from kvd.client.endpoints import changes_endpoint, parse_endpoint
 from kvd.client.follower import Follower, common_prefix
+from kvd.client.journal_poller import SPAN, WAIT, JournalPoller
 from kvd.client.keys import Keys
 from kvd.client.outcomes import Outcome
-from kvd.client.polling import SPAN, WAIT, Polling
 from kvd.client.selection import SNAPSHOT_END, Position, Selection
 from kvd.client.snapshot import Snapshot
 from kvd.client.stream import Resolve, Stream
 from kvd.client.zmtp import SUBSCRIBER, Rejected
 from kvd.commands.base import Error, Ok
 from kvd.commands.changes import Changes
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.commands.server import Info, Ping
 from kvd.errors import BadArgument, ClientError, Compacted, HistoryChanged, Refused
 from kvd.limits import CHANGES_LIMIT_DEFAULT, RECONNECT_MS, RECONNECT_MS_MAX, SUBSCRIBER_DEAD_MS
@@ -63,7 +63,7 @@ class Subscription:
         self._on_history = on_history or (lambda _: None)
         self.stream = Stream(endpoint, timeout=timeout, window=8, is_ordered=False, keys=keys, resolve=resolve)
         self.follower: Follower | None = None
-        self.polling: Polling | None = None  # where we are not let in to the changes socket
+        self.polling: JournalPoller | None = None  # where we are not let in to the changes socket
         self.history: str | None = None
         self.channel: Channel | None = None
         self.head = self.told_revision = 0
@@ -178,14 +178,14 @@ class Subscription:
             self.head = outcome.revision
             return []
         assert self.follower is not None
-        return self.follower.probed(self.head, outcome.revision, wire.changes_in(outcome.result))
+        return self.follower.on_probed(self.head, outcome.revision, wire.changes_in(outcome.result))
 
     def on_polled(self, tag: str, outcome: Ok) -> list[Change]:
         """Process changes that were asked for without the changes socket."""
         assert self.polling is not None
         assert self.follower is not None
         kind, _, prefix = tag.partition(":")
-        changes = self.polling.took(kind, bytes.fromhex(prefix), outcome.revision, wire.changes_in(outcome.result))
+        changes = self.polling.on_result(kind, bytes.fromhex(prefix), outcome.revision, wire.changes_in(outcome.result))
         self.follower.position = self.polling.position
         if self.polling.is_complete:
             self.on_complete()
@@ -246,7 +246,7 @@ class Subscription:
     def on_page(self, revision: int, result: list[Any]) -> list[Change]:
         """Process a page of the snapshot."""
         assert self.snapshot is not None
-        entries = self.snapshot.took(revision, result)
+        entries = self.snapshot.on_result(revision, result)
         self.ask_page()
         return entries
 
@@ -317,9 +317,9 @@ class Subscription:
         """We may not hear of all keys: follow by CHANGES alone, which says Denied if we may not read a prefix."""
         assert self.follower is not None
         self.unsubscribe()
-        self.follower.disconnected()
+        self.follower.on_disconnect()
         position = self.follower.position
-        self.polling = Polling(self.prefixes, self.told_revision if position is None else position)
+        self.polling = JournalPoller(self.prefixes, self.told_revision if position is None else position)
 
     def on_loss(self) -> None:
         """The daemon is gone: begin anew soon, from the position reached."""
@@ -330,7 +330,7 @@ class Subscription:
         self.unsubscribe()
         self._is_subscription_due = False
         if self.follower is not None:
-            self.follower.disconnected()
+            self.follower.on_disconnect()
         if self.retry_at is None:
             self.retry_at = time.monotonic() + self.retry_ms / 1000
             self.retry_ms = min(2 * self.retry_ms, RECONNECT_MS_MAX)

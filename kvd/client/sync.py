@@ -5,10 +5,10 @@ from typing import Any, NoReturn, Self, overload
 
 from msgspec.structs import replace
 
-from kvd.client.closing import Closing
+from kvd.client.bulk_load import load
+from kvd.client.context import ContextManaged
 from kvd.client.endpoints import parse_endpoints
 from kvd.client.keys import Keys
-from kvd.client.load import load
 from kvd.client.lock import Lock, OnLost
 from kvd.client.method import Call, Direct, R, Runs
 from kvd.client.methods import Methods
@@ -21,7 +21,7 @@ from kvd.client.selection import Position, select, start_of
 from kvd.client.stream import Stream
 from kvd.client.subscription import OnState
 from kvd.client.url import url_options
-from kvd.client.values import RAW, AnyCodec, Codec, K, Pairs, Seconds, Text, V, checked_seconds, codec_of, key_bytes
+from kvd.client.values import RAW, AnyCodec, Codec, K, Pairs, Seconds, Text, V, check_seconds, codec_of, key_bytes
 from kvd.client.views import OnceClient, RevisionClient, TransactionBuilder
 from kvd.client.watch import Watch
 from kvd.commands import Command
@@ -32,7 +32,7 @@ from kvd.errors import KvdError
 from kvd.limits import TIMEOUT_MS
 
 
-class Client(Methods[K, V], Direct, Closing):
+class Client(Methods[K, V], Direct, ContextManaged):
     """A client of a daemon. Threads may share it: each command in progress has a connection of its own.
 
     Every command has a deadline (`timeout`, seconds). Reads are sent again when the connection breaks; a write raises
@@ -93,8 +93,8 @@ class Client(Methods[K, V], Direct, Closing):
         self._history: list[str] = []  # the history that the last watch saw
         self._pool = Pool(
             parse_endpoints(endpoint),
-            timeout=checked_seconds("timeout", timeout),
-            connect_timeout=checked_seconds("connect_timeout", timeout if connect_timeout is None else connect_timeout),
+            timeout=check_seconds("timeout", timeout),
+            connect_timeout=check_seconds("connect_timeout", timeout if connect_timeout is None else connect_timeout),
             keys=keys,
         )
 

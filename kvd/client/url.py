@@ -4,7 +4,7 @@ from typing import Any
 
 from kvd.client.endpoints import parse_url
 from kvd.client.keys import read_keys
-from kvd.client.values import checked_seconds
+from kvd.client.values import check_seconds
 
 
 def url_options(url: str) -> dict[str, Any]:
@@ -28,6 +28,6 @@ def url_options(url: str) -> dict[str, Any]:
 def number_of(name: str, text: str) -> float:
     """Return a number of seconds. Raises ValueError that names the option."""
     try:
-        return checked_seconds(name, float(text))
+        return check_seconds(name, float(text))
     except ValueError:
         raise ValueError(f"{name} has to be a number of seconds above 0, not {text!r}") from None

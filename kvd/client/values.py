@@ -80,7 +80,7 @@ def pairs_of(pairs: Pairs) -> Iterable[tuple[Any, Any]]:
     return pairs.items() if isinstance(pairs, Mapping) else pairs
 
 
-def checked_seconds(name: str, value: Any) -> float:
+def check_seconds(name: str, value: Any) -> float:
     """Return a time in seconds. Raises ValueError that names the argument."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
@@ -92,7 +92,7 @@ def milliseconds(name: str, value: Seconds | None, most_ms: int = TTL_MS_MAX) ->
     """Return seconds as the wire's milliseconds, rounded up so that nothing ends early. Raises ValueError."""
     if value is None:
         return None
-    found = math.ceil(checked_seconds(name, value) * 1000)
+    found = math.ceil(check_seconds(name, value) * 1000)
     if found > most_ms:
         raise ValueError(f"{name} can be {most_ms // 1000} seconds at most, not {value!r}")
     return found

@@ -15,18 +15,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from kvd.client.closing import Closing
 from kvd.client.connection import NO_SIGNAL
+from kvd.client.context import ContextManaged
 from kvd.client.endpoints import Endpoint
 from kvd.client.keys import Keys
 from kvd.client.readiness import Interest, wait_until_ready
 from kvd.client.selection import Position, Selection
 from kvd.client.stream import Resolve
 from kvd.client.subscription import OnState, Subscription
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 
 
-class Watch(Subscription, Closing):
+class Watch(Subscription, ContextManaged):
     """An iterator over changes that ends when it is stopped or closed, or with an error it cannot mend.
 
     Raises Compacted when changes it needs are no longer kept, HistoryChanged when the daemon serves another store,
@@ -120,9 +120,9 @@ class Watch(Subscription, Closing):
 
     def revision_before(self, waiting: Sequence[Change]) -> int:
         """Return the revision up to which all has been delivered, but for what waits to be handed out one by one."""
-        return self._reached(waiting) or 0
+        return self._on_reached(waiting) or 0
 
-    def _reached(self, waiting: Sequence[Change]) -> int | None:
+    def _on_reached(self, waiting: Sequence[Change]) -> int | None:
         """Return the same, or None where the watch is to follow from now on and has not begun."""
         if waiting and waiting[0].time:  # else it is an entry of the snapshot, within which one cannot go on
             return waiting[0].revision - 1
@@ -153,7 +153,7 @@ class Watch(Subscription, Closing):
         if self._is_busy:
             self._rewind()
         else:
-            self._returned = self._reached(self.buffer)
+            self._returned = self._on_reached(self.buffer)
             self._is_busy = True
 
     def _rewind(self) -> None:

@@ -173,7 +173,7 @@ class Session:
     """
 
     def __init__(self, mechanism: Mechanism, frame_bytes_max: int, topics: Sequence[bytes] = ()) -> None:
-        self.outgoing = bytearray(greeting(mechanism.name)[:VERSION_BYTES])
+        self.outgoing = bytearray(make_greeting(mechanism.name)[:VERSION_BYTES])
         self.mechanism = mechanism
         self.is_open = False
         self.reader = FrameReader(frame_bytes_max)
@@ -237,7 +237,7 @@ class Session:
             return b""
         rest = self._greeting[GREETING_BYTES:]
         self._greeting = self._greeting[:GREETING_BYTES]
-        self.outgoing += greeting(self.mechanism.name)[VERSION_BYTES:]
+        self.outgoing += make_greeting(self.mechanism.name)[VERSION_BYTES:]
         self.outgoing += self.mechanism.start()
         return rest
 
@@ -293,7 +293,7 @@ def split_messages(data: bytes, frame_bytes_max: int) -> tuple[list[list[bytes]]
         at = end
 
 
-def greeting(mechanism: bytes) -> bytes:
+def make_greeting(mechanism: bytes) -> bytes:
     """Return the 64 bytes with which a client begins."""
     return (SIGNATURE + b"\x03\x01" + mechanism.ljust(MECHANISM_BYTES, b"\0")).ljust(GREETING_BYTES, b"\0")
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from msgspec import Meta, Raw, msgpack
 
 from kvd.commands import expiry, keys, values
-from kvd.commands.base import Answer, Read, Wait, Write, commands_in
-from kvd.commands.entry import Milliseconds, Writer
+from kvd.commands.base import NotYet, Read, ResultAt, Write, commands_in
 from kvd.commands.fields import Argument, Key, Revision, Token
+from kvd.commands.model import Milliseconds, Writer
 from kvd.commands.values import check_entry
 from kvd.errors import BadArgument, Conflict, Refused, TooLarge
 from kvd.limits import KEYS_MAX, REPLY_BYTES_MAX, TRANSACTION_COMMANDS_MAX
@@ -106,15 +106,15 @@ class Once(Write, tag="ONCE"):
         from hashlib import blake2b  # noqa: PLC0415  # costs 5 ms, and only the daemon runs commands
 
         digest = blake2b(msgpack.encode(self.write.wire_form()), digest_size=16).digest()
-        known = entries.remembered(self.token)
+        known = entries.find_once(self.token)
         if known is None:
             result = self.write.run(entries, now)
-            if isinstance(result, Wait):
+            if isinstance(result, NotYet):
                 return result
-            entries.remember(self.token, digest, result)
+            entries.store_once(self.token, digest, result)
             return result
         if known.digest != digest:
             raise Conflict(
                 "this token was used for another command: take a new one for each write", revision=known.revision
             )
-        return Answer(known.revision, Raw(known.result))
+        return ResultAt(known.revision, Raw(known.result))

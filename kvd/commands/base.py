@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal, Protocol, final
 
 from msgspec import Struct
 
-from kvd.commands.entry import Milliseconds, Reader, Writer
+from kvd.commands.model import Milliseconds, Reader, Writer
 from kvd.errors import BadArgument
-from kvd.limits import TASK_MS_MAX
+from kvd.limits import BACKGROUND_MS_MAX
 
-Power = Literal["read", "write", "admin"]
+Role = Literal["read", "write", "admin"]
 
 
 class Command(Struct, array_like=True, forbid_unknown_fields=True):
@@ -27,7 +27,7 @@ class Command(Struct, array_like=True, forbid_unknown_fields=True):
     # The unit in which an integer result is counted, if it is not a plain number.
     result_unit: ClassVar[str | None] = None
     # What a client with a key must be allowed to: read, write or admin (see `kvd.access`).
-    power: ClassVar[Power] = "admin"
+    role: ClassVar[Role] = "admin"
     # How many fields, the last ones, came in later releases. Each is the end of the array only when it is given.
     added: ClassVar[int] = 0
 
@@ -70,7 +70,7 @@ def is_given(value: object) -> bool:
 class Read(Command):
     """A command that looks and changes nothing: safe to send again."""
 
-    power: ClassVar[Power] = "read"
+    role: ClassVar[Role] = "read"
 
     def run(self, entries: Reader, now: Milliseconds) -> Any:
         """Return the result."""
@@ -80,7 +80,7 @@ class Read(Command):
 class Write(Command):
     """A command that may change entries. It raises before it writes, or all it wrote is undone."""
 
-    power: ClassVar[Power] = "write"
+    role: ClassVar[Role] = "write"
 
     def run(self, entries: Writer, now: Milliseconds) -> Any:
         """Return the result."""
@@ -112,25 +112,25 @@ class Daemon(Protocol):
         """Return who is connected."""
 
 
-class Ask(Command):
+class ServerCommand(Command):
     """A command about the daemon, not about entries: safe to send again."""
 
-    power: ClassVar[Power] = "read"
+    role: ClassVar[Role] = "read"
 
     def run(self, daemon: Daemon, now: Milliseconds) -> Any:
         """Return the result."""
         raise NotImplementedError
 
 
-class Task(Ask):
+class BackgroundCommand(ServerCommand):
     """A command about the daemon that takes long: it runs beside the others, one at a time. It is not sent again."""
 
     # As CHANGES has it: how much longer than usual the reply may take.
-    wait_ms: ClassVar[int] = TASK_MS_MAX
+    wait_ms: ClassVar[int] = BACKGROUND_MS_MAX
 
 
 @final
-class Answer(Struct, gc=False):
+class ResultAt(Struct, gc=False):
     """A result that reflects another revision than the store's latest."""
 
     revision: int
@@ -138,7 +138,7 @@ class Answer(Struct, gc=False):
 
 
 @final
-class Wait(Struct, gc=False):
+class NotYet(Struct, gc=False):
     """The answer to what waits when there is nothing yet: ask again after a change of the prefix, or in `wait_ms`."""
 
     revision: int

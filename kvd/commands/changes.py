@@ -4,10 +4,10 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from kvd.commands.base import Answer, Power, Read, Wait, Write
-from kvd.commands.entry import Change, Milliseconds, Reader, Writer
+from kvd.commands.base import NotYet, Read, ResultAt, Role, Write
 from kvd.commands.fields import Key, Option, Prefix, Revision
 from kvd.commands.fields import Wait as WaitMs
+from kvd.commands.model import Change, Milliseconds, Reader, Writer
 from kvd.limits import CHANGES_LIMIT_DEFAULT, CHANGES_LIMIT_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX
 
 ChangesLimit = Annotated[int, Meta(ge=1, le=CHANGES_LIMIT_MAX)]
@@ -32,13 +32,13 @@ class Changes(Read, tag="CHANGES"):
         """Return what the parts of a change are called."""
         return tuple(Change.__struct_fields__)
 
-    def run(self, entries: Reader, now: Milliseconds) -> Answer | Wait:  # noqa: ARG002
+    def run(self, entries: Reader, now: Milliseconds) -> ResultAt | NotYet:  # noqa: ARG002
         """Return the changes; when there is none yet, and one is waited for, a Wait."""
         prefix = self.prefix or b""
         upto, changes = entries.changes(self.since, prefix, self.limit or CHANGES_LIMIT_DEFAULT)
         if self.wait_ms and not changes and upto == entries.revision:
-            return Wait(upto, prefix, self.wait_ms)
-        return Answer(upto, changes)
+            return NotYet(upto, prefix, self.wait_ms)
+        return ResultAt(upto, changes)
 
 
 class History(Read, tag="HISTORY"):
@@ -70,7 +70,7 @@ class Compact(Write, tag="COMPACT"):
     """
 
     examples = ("COMPACT 41",)
-    power: ClassVar[Power] = "admin"
+    role: ClassVar[Role] = "admin"
     revision: Revision
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002

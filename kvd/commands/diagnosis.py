@@ -24,7 +24,7 @@ def type_of(kind: Hashable) -> types.Type:
 
 
 Path = tuple[int | str, ...]  # places in arrays and names of members, from the outside in
-Look = Callable[[Any], Any]
+Check = Callable[[Any], Any]
 
 
 class Problem(Enum):
@@ -60,7 +60,7 @@ class Inside(NamedTuple):
 Finding = Fault | Inside
 
 
-def first_fault(value: Any, expected: types.Type, look: Look = lambda value: value) -> Finding | None:
+def first_fault(value: Any, expected: types.Type, look: Check = lambda value: value) -> Finding | None:
     """Return the first departure of a value from a type, in the order in which msgspec meets them; None without any.
 
     `look` returns what stands for a value: with it, values may be decoded only as deep as the walk goes.
@@ -71,7 +71,7 @@ def first_fault(value: Any, expected: types.Type, look: Look = lambda value: val
 class Walk:
     """One walk along a value and its type."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Check) -> None:
         self._look = look
 
     def fault(self, value: Any, expected: types.Type) -> Finding | None:

@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from kvd.commands.base import Read, Write
-from kvd.commands.entry import Milliseconds, Reader, Writer
 from kvd.commands.fields import Argument, Duration, Key, Option, Revision, Time
+from kvd.commands.model import Milliseconds, Reader, Writer
 from kvd.commands.values import check_entry
 
 

@@ -4,15 +4,15 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from kvd.commands.base import Ask, Daemon, Power
-from kvd.commands.entry import Milliseconds
+from kvd.commands.base import Daemon, Role, ServerCommand
 from kvd.commands.fields import Option
-from kvd.limits import SLOW_TOLD, SLOW_TOLD_MAX
+from kvd.commands.model import Milliseconds
+from kvd.limits import SLOW_LISTED, SLOW_LISTED_MAX
 
-SlowCount = Annotated[int, Meta(ge=1, le=SLOW_TOLD_MAX, title="count")]
+SlowCount = Annotated[int, Meta(ge=1, le=SLOW_LISTED_MAX, title="count")]
 
 
-class SlowLog(Ask, tag="SLOWLOG"):
+class SlowLog(ServerCommand, tag="SLOWLOG"):
     """Return the last commands that took long, newest first.
 
     10, or as many as are asked for. Each is a map: `number`, `time` (Unix milliseconds), `us` (microseconds of the
@@ -21,17 +21,17 @@ class SlowLog(Ask, tag="SLOWLOG"):
     `(read ahead)`. With RESET all are forgotten then.
     """
 
-    power: ClassVar[Power] = "admin"
+    role: ClassVar[Role] = "admin"
     examples = ("SLOWLOG", "SLOWLOG 100", "SLOWLOG RESET")
     count: SlowCount | None = None
     reset: Annotated[bool | None, Option("RESET")] = None
 
     def run(self, daemon: Daemon, now: Milliseconds) -> list[dict[str, Any]]:  # noqa: ARG002
         """Return an array of maps."""
-        return daemon.slow_commands(self.count or SLOW_TOLD, forget=bool(self.reset))
+        return daemon.slow_commands(self.count or SLOW_LISTED, forget=bool(self.reset))
 
 
-class Clients(Ask, tag="CLIENTS"):
+class Clients(ServerCommand, tag="CLIENTS"):
     """Return who is connected.
 
     Each connection is a map: `socket` (commands or changes), `transport` (tcp or ipc), `address` (of tcp), `pid` and
@@ -39,7 +39,7 @@ class Clients(Ask, tag="CLIENTS"):
     each command, but not over which connection that came.
     """
 
-    power: ClassVar[Power] = "admin"
+    role: ClassVar[Role] = "admin"
     examples = ("CLIENTS",)
 
     def run(self, daemon: Daemon, now: Milliseconds) -> list[dict[str, Any]]:  # noqa: ARG002

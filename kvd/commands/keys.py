@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from kvd.commands.base import Read, Write
-from kvd.commands.entry import Entry, Milliseconds, Reader, Writer, span_of
 from kvd.commands.fields import Integer, Key, Keys, Option, Prefix
+from kvd.commands.model import Entry, Milliseconds, Reader, Writer, make_span
 from kvd.commands.values import part_of
 from kvd.errors import TooLarge
 from kvd.limits import CLEARED_KEYS_MAX, REPLY_BYTES_MAX, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX
@@ -97,7 +97,7 @@ class Scan(Read, tag="SCAN"):
     def run(self, entries: Reader, now: Milliseconds) -> list[Any]:  # noqa: ARG002
         """Return [items, next]."""
         self.check_exclusive()
-        span = span_of(self.prefix or b"", self.after, self.start, self.stop, is_reverse=bool(self.reverse))
+        span = make_span(self.prefix or b"", self.after, self.start, self.stop, is_reverse=bool(self.reverse))
         limit = self.limit or SCAN_LIMIT_DEFAULT
         if self.values:
             return page_with_values(entries.scan(span), limit)
@@ -106,7 +106,7 @@ class Scan(Read, tag="SCAN"):
                 (each.key, each.size, each.revision, each.expires) for each in islice(entries.sizes(span), limit + 1)
             ]
             return page_of(found, [item[0] for item in found], limit)
-        keys = [head.key for head in islice(entries.heads(span), limit + 1)]
+        keys = [head.key for head in islice(entries.metas(span), limit + 1)]
         return page_of(keys, keys, limit)
 
 
@@ -157,7 +157,7 @@ class ClearPrefix(Write, tag="CLEARPREFIX"):
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Clear them; return how many."""
         most = CLEARED_KEYS_MAX + 1 if self.limit is None else self.limit
-        found = list(islice(entries.heads(span_of(self.prefix)), most))
+        found = list(islice(entries.metas(make_span(self.prefix)), most))
         if len(found) > CLEARED_KEYS_MAX:
             raise TooLarge(
                 f"more than {CLEARED_KEYS_MAX} keys begin with this: clear them in parts, with LIMIT {CLEARED_KEYS_MAX}"

@@ -111,7 +111,7 @@ def entry(command: type[Command]) -> Iterator[str]:
     yield from (".Pp", '.Bl -tag -width "On the wire" -compact')
     yield from (".It Em On the wire", text(wire_form(syntax)))
     yield from (".It Em Result", text(result_of(command)))
-    yield from (".It Em Needs", text(command.power), ".El")
+    yield from (".It Em Needs", text(command.role), ".El")
     yield from (".Pp", *literal(list(syntax.examples)))
 
 

@@ -2,12 +2,12 @@
 
 from typing import Any, ClassVar
 
-from kvd.commands.base import Ask, Daemon, Power, Task
-from kvd.commands.entry import Milliseconds
+from kvd.commands.base import BackgroundCommand, Daemon, Role, ServerCommand
 from kvd.commands.fields import Name, Text
+from kvd.commands.model import Milliseconds
 
 
-class Ping(Ask, tag="PING"):
+class Ping(ServerCommand, tag="PING"):
     """Return the message, or PONG."""
 
     examples = ("PING", "PING hello")
@@ -18,7 +18,7 @@ class Ping(Ask, tag="PING"):
         return b"PONG" if self.message is None else self.message
 
 
-class Info(Ask, tag="INFO"):
+class Info(ServerCommand, tag="INFO"):
     """Return what the daemon says of itself, by section.
 
     The sections are server, store, traffic, commands, latency and process.
@@ -32,7 +32,7 @@ class Info(Ask, tag="INFO"):
         return daemon.info(self.section)
 
 
-class Commands(Ask, tag="COMMANDS"):
+class Commands(ServerCommand, tag="COMMANDS"):
     """Return the table of commands as data, or the row of one."""
 
     examples = ("COMMANDS", "COMMANDS set")
@@ -43,14 +43,14 @@ class Commands(Ask, tag="COMMANDS"):
         return daemon.commands(self.name)
 
 
-class Config(Ask, tag="CONFIG"):
+class Config(ServerCommand, tag="CONFIG"):
     """Return how the daemon is set up.
 
     Of each option the value, where that comes from (a flag, a variable, a line of the file), and whether SIGHUP changes
     it.
     """
 
-    power: ClassVar[Power] = "admin"
+    role: ClassVar[Role] = "admin"
     examples = ("CONFIG", "CONFIG fsync")
     option: Name | None = None
 
@@ -59,7 +59,7 @@ class Config(Ask, tag="CONFIG"):
         return daemon.config(self.option)
 
 
-class Check(Task, tag="CHECK"):
+class Check(BackgroundCommand, tag="CHECK"):
     """Read everything on the disk and tell what is damaged.
 
     The result says how many entries the table has and how many changes the journal: what is young is in the journal
@@ -67,7 +67,7 @@ class Check(Task, tag="CHECK"):
     other commands, and takes minutes for many millions.
     """
 
-    power: ClassVar[Power] = "admin"
+    role: ClassVar[Role] = "admin"
     examples = ("CHECK",)
 
     def run(self, daemon: Daemon, now: Milliseconds) -> dict[str, Any]:  # noqa: ARG002
@@ -75,14 +75,14 @@ class Check(Task, tag="CHECK"):
         return daemon.check()
 
 
-class Backup(Task, tag="BACKUP"):
+class Backup(BackgroundCommand, tag="BACKUP"):
     """Write a backup: all entries, as of one commit, in one file.
 
     The name is that of a new file in the daemon's folder for backups (`kvd serve --backups`). `kvd restore` makes
     a data directory of it.
     """
 
-    power: ClassVar[Power] = "admin"
+    role: ClassVar[Role] = "admin"
     examples = ("BACKUP monday.kvd",)
     name: Name
 

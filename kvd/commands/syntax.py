@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
-from kvd.commands.base import Ask, Command, Read, Write
+from kvd.commands.base import Command, Read, ServerCommand, Write
 from kvd.commands.fields import Argument, Option
 
 
@@ -109,7 +109,7 @@ def syntax_of(command: type[Command]) -> Syntax:
     )
 
 
-ACCESS = {Read: "read", Write: "write", Ask: "server"}
+ACCESS = {Read: "read", Write: "write", ServerCommand: "server"}
 
 
 def groups_of(parameters: tuple[Parameter, ...], exclusive: tuple[tuple[str, ...], ...]) -> list[tuple[Parameter, ...]]:
@@ -122,7 +122,7 @@ def groups_of(parameters: tuple[Parameter, ...], exclusive: tuple[tuple[str, ...
 
 def parameter_of(field: str, hint: Any, *, required: bool) -> Parameter:
     """Return a field's parameter, from its type and the `Option`s or `Argument` beside it."""
-    hint, extras = unwrapped(hint)
+    hint, extras = unwrap(hint)
     options = tuple(extra for extra in extras if isinstance(extra, Option))
     argument = next((extra for extra in extras if isinstance(extra, Argument)), None)
     shape, scalar, kind = shape_of(hint, extras)
@@ -145,7 +145,7 @@ def shape_of(hint: Any, extras: list[Any]) -> tuple[Shape, type, str]:
     if hint in (bytes, str, int, bool):
         return Shape.ONE, hint, title or hint.__name__
     if get_origin(hint) is list:
-        item, item_extras = unwrapped(get_args(hint)[0])
+        item, item_extras = unwrap(get_args(hint)[0])
         if item is bytes:
             return Shape.MANY, bytes, shape_of(item, item_extras)[2]
         if get_origin(item) is tuple and item_is_pair_of_bytes(item):
@@ -156,10 +156,10 @@ def shape_of(hint: Any, extras: list[Any]) -> tuple[Shape, type, str]:
 
 def item_is_pair_of_bytes(item: Any) -> bool:
     """Return whether a tuple type is (bytes, bytes)."""
-    return [unwrapped(part)[0] for part in get_args(item)] == [bytes, bytes]
+    return [unwrap(part)[0] for part in get_args(item)] == [bytes, bytes]
 
 
-def unwrapped(hint: Any) -> tuple[Any, list[Any]]:
+def unwrap(hint: Any) -> tuple[Any, list[Any]]:
     """Return a type without its `Annotated` and `| None` layers, and what those said."""
     extras: list[Any] = []
     while True:

@@ -3,10 +3,10 @@
 import re
 from typing import Annotated
 
-from kvd.commands.base import Read, Wait, Write
-from kvd.commands.entry import Entry, Milliseconds, Reader, Writer
+from kvd.commands.base import NotYet, Read, Write
 from kvd.commands.fields import Duration, Integer, Key, Keys, Option, Pairs, Prefix, Revision, Time, Value
 from kvd.commands.fields import Wait as WaitMs
+from kvd.commands.model import Entry, Milliseconds, Reader, Writer
 from kvd.errors import BadArgument, Conflict, TooLarge, WrongType
 from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
 
@@ -184,11 +184,11 @@ class TakeFirst(Write, tag="TAKEFIRST"):
     prefix: Prefix
     wait_ms: Annotated[WaitMs | None, Option("WAIT", "ms")] = None
 
-    def run(self, entries: Writer, now: Milliseconds) -> tuple[bytes, bytes] | Wait | None:  # noqa: ARG002
+    def run(self, entries: Writer, now: Milliseconds) -> tuple[bytes, bytes] | NotYet | None:  # noqa: ARG002
         """Clear it; return an array of its key and value, nil when there is none and none came in time."""
         entry = entries.first(self.prefix)
         if entry is None:
-            return Wait(entries.revision, self.prefix, self.wait_ms) if self.wait_ms else None
+            return NotYet(entries.revision, self.prefix, self.wait_ms) if self.wait_ms else None
         entries.clear_found(entry)
         return entry.key, entry.value
 

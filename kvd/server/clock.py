@@ -2,7 +2,7 @@
 
 import time
 
-from kvd.commands.entry import Milliseconds
+from kvd.commands.model import Milliseconds
 
 # How much slower time goes while the machine's clock is behind: an hour is made good in eight. It must not stand still,
 # or there were no heartbeats, no end of a wait and no fsync of an interval for that hour.

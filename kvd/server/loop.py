@@ -17,7 +17,7 @@ from time import perf_counter, sleep
 import zmq
 
 from kvd import wire
-from kvd.commands.entry import Milliseconds, Row
+from kvd.commands.model import Milliseconds, Row
 from kvd.errors import Internal, Refused, ShuttingDown, StorageFailed
 from kvd.limits import (
     EXPIRY_INTERVAL_MS,
@@ -25,29 +25,29 @@ from kvd.limits import (
     STOP_DRAIN_MS,
     STOP_GRACE_MS,
 )
+from kvd.server.background import AdminTasks, BackgroundCommands
 from kvd.server.clock import Clock
-from kvd.server.connections import Capacity, Connections, connections_max
-from kvd.server.doorkeeper import Doorkeeper, ServerKeys
-from kvd.server.endpoints import Adopted, Bound, Endpoints
 from kvd.server.executor import Executor
-from kvd.server.facts import Facts, clients_of, sections_of
+from kvd.server.info import Introspection, clients_of, sections
 from kvd.server.latency import Latency
-from kvd.server.memory import MemoryGuard
-from kvd.server.publisher import Publisher
-from kvd.server.requests import Request, Requests
+from kvd.server.memory_guard import MemoryGuard
 from kvd.server.service import Service
-from kvd.server.slowlog import SlowLog
+from kvd.server.slow_log import SlowLog
+from kvd.server.sockets.authenticator import ServerKeys, ZapAuthenticator
+from kvd.server.sockets.change_socket import ChangeSocket
+from kvd.server.sockets.command_socket import CommandSocket, Request
+from kvd.server.sockets.connections import Capacity, Connections, connections_max
+from kvd.server.sockets.endpoints import AdoptedEndpoint, BoundEndpoint, Endpoints
 from kvd.server.sweep import Sweep
-from kvd.server.tasks import Maintenance, Tasks
 from kvd.server.waits import PASSING, Waits
 from kvd.storage import Store
 
 log = logging.getLogger("kvd")
 
-LOOK_MS = 5
+POLL_OTHERS_MS = 5
 SIGNALS_MAX = 4096
 SPIN_S = 0.0001
-LONE_S = 0.0002  # from an answer to the next request
+SINGLE_CLIENT_S = 0.0002  # from an answer to the next request
 
 
 class Server:
@@ -66,54 +66,54 @@ class Server:
         """Bind the endpoints; raises StartError. With keys, only those in the access file are let in."""
         self.store = store
         self.clock = Clock(store.time)
-        self.tasks = Tasks()
+        self.background = BackgroundCommands()
         self.latency = Latency()
-        self.slowlog = slowlog or SlowLog()
+        self.slow_log = slowlog or SlowLog()
         self.service = service or Service()
-        self.facts = Facts(
-            sections_of(self),
-            Maintenance(store.directory, backups, self.tasks),
+        self.facts = Introspection(
+            sections(self),
+            AdminTasks(store.directory, backups, self.background),
             options=self.service.options,
-            slowlog=self.slowlog,
+            slowlog=self.slow_log,
             clients=partial(clients_of, self),
         )
-        self.executor = Executor(store, self.clock, self.facts, self.tasks)
+        self.executor = Executor(store, self.clock, self.facts, self.background)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self.open_sockets(keys)
-            self.listening: list[Bound | Adopted] = []
-            self.publishing: list[Bound | Adopted] = []
+            self.listening: list[BoundEndpoint | AdoptedEndpoint] = []
+            self.publishing: list[BoundEndpoint | AdoptedEndpoint] = []
             bind = partial(endpoints.bind, is_guarded=keys is not None)
-            self.listening.extend(bind(self.requests.socket, is_for_changes=False))
-            self.publishing.extend(bind(self.publisher.socket, is_for_changes=True))
+            self.listening.extend(bind(self.command_socket.socket, is_for_changes=False))
+            self.publishing.extend(bind(self.change_socket.socket, is_for_changes=True))
         except BaseException:
             self.context.destroy(linger=0)
             raise
-        self.waits = Waits(self.executor, self.requests, fail=self.fail, after_commit=self.after_commit)
+        self.waits = Waits(self.executor, self.command_socket, fail=self.fail, after_commit=self.after_commit)
         self.batches = 0
         self.sweep = Sweep(self.executor, self.after_commit)
         self.started = self.clock.now()
         self.next_sync = self.published_compacted = 0
-        self.stopping = self.is_busy = self.is_lone = self.is_hung_up = False
+        self.stopping = self.is_busy = self.is_single_client = self.reload_requested = False
         self.read_only: str | None = None  # why, once the storage has failed
-        self.memory = MemoryGuard()
+        self.memory_guard = MemoryGuard()
         self.answered = 0.0
-        self.next_look: Milliseconds = 0
+        self.next_poll_others: Milliseconds = 0
         self.signals: socket.socket | None = None  # readable after a signal
 
     def open_sockets(self, keys: ServerKeys | None) -> None:
         """Make the sockets, and what has to be there before they are bound. Raises BadConfiguration."""
-        self.doorkeeper = None if keys is None else Doorkeeper(self.context, keys)
-        self.requests = Requests(self.context, self.doorkeeper)
-        self.publisher = Publisher(self.context, self.doorkeeper)
-        if self.doorkeeper is not None:
-            self.executor.check = self.doorkeeper.check
-            self.slowlog.name_of = self.doorkeeper.name_of
+        self.authenticator = None if keys is None else ZapAuthenticator(self.context, keys)
+        self.command_socket = CommandSocket(self.context, self.authenticator)
+        self.change_socket = ChangeSocket(self.context, self.authenticator)
+        if self.authenticator is not None:
+            self.executor.check = self.authenticator.check
+            self.slow_log.name_of = self.authenticator.name_of
         self.capacity = Capacity(connections_max())
-        self.clients = Connections(self.requests.socket, self.capacity, self.clock.now, name="commands")
-        self.watchers = Connections(self.publisher.socket, self.capacity, self.clock.now, name="changes")
+        self.clients = Connections(self.command_socket.socket, self.capacity, self.clock.now, name="commands")
+        self.watchers = Connections(self.change_socket.socket, self.capacity, self.clock.now, name="changes")
         self.poller = zmq.Poller()
-        for part in (self.requests, self.publisher, self.clients, self.watchers, self.doorkeeper):
+        for part in (self.command_socket, self.change_socket, self.clients, self.watchers, self.authenticator):
             if part is not None:
                 self.poller.register(part.socket, zmq.POLLIN)
 
@@ -133,26 +133,26 @@ class Server:
     def turn(self, wait_ms: int) -> None:
         """Wait for what comes, serve it, and do what is due."""
         now = self.clock.now()
-        batch = self.without_waiting()
-        if not batch or now >= self.next_look:
-            self.next_look = now + LOOK_MS
+        batch = self.spin_for_requests()
+        if not batch or now >= self.next_poll_others:
+            self.next_poll_others = now + POLL_OTHERS_MS
             events = dict(self.poller.poll(0 if batch else wait_ms))
             now = self.clock.now()
             for connections in (self.clients, self.watchers):
                 if connections.socket in events:
                     connections.take_events()
-            if self.doorkeeper is not None and self.doorkeeper.socket in events:
-                self.doorkeeper.answer(now)
-            if self.publisher.socket in events:
-                self.publisher.take_subscriptions(self.store.revision, now)
-            if self.requests.socket in events and not batch:
-                batch = self.requests.drain()
+            if self.authenticator is not None and self.authenticator.socket in events:
+                self.authenticator.answer(now)
+            if self.change_socket.socket in events:
+                self.change_socket.take_subscriptions(self.store.revision, now)
+            if self.command_socket.socket in events and not batch:
+                batch = self.command_socket.drain()
         began = perf_counter()
         self.is_busy = len(batch) > 1
-        self.is_lone = len(batch) == 1 and began - self.answered < LONE_S
+        self.is_single_client = len(batch) == 1 and began - self.answered < SINGLE_CLIENT_S
         commits, commit_ns = self.executor.commits, self.executor.commit_ns
         self.run_batch(batch)
-        self.waits.give_keys(now)
+        self.waits.deliver_keys(now)
         self.answered = perf_counter()
         if batch:
             self.latency.note(len(batch), self.answered - began)
@@ -170,26 +170,26 @@ class Server:
             (self.executor.commit_ns - commit_ns) // 1_000,
         )
 
-    def without_waiting(self) -> list[Request]:
+    def spin_for_requests(self) -> list[Request]:
         """Return what has come since the last batch without a poll and its system calls, where that is likely.
 
         While many ask, more have come by the time a batch is answered. Who asks alone, and soon after each answer, is
-        waited for a moment: to sleep and be woken takes longer. The other sockets are looked at each LOOK_MS.
+        waited for a moment: to sleep and be woken takes longer. The other sockets are looked at each POLL_OTHERS_MS.
         """
         if self.is_busy:
             # Lets the I/O thread bring in more first: larger batches, fewer wakes. get-50 74 k -> 81 k/s, SET the same.
             os.sched_yield()
-            return self.requests.drain()
-        until = perf_counter() + SPIN_S if self.is_lone else 0.0
+            return self.command_socket.drain()
+        until = perf_counter() + SPIN_S if self.is_single_client else 0.0
         while perf_counter() < until:
-            if batch := self.requests.drain():
+            if batch := self.command_socket.drain():
                 return batch
         return []
 
     def wait_ms(self) -> int:
         """Return how long nothing is due."""
         now = self.clock.now()
-        due = [self.publisher.next_heartbeat, self.waits.next_due(now) or now + EXPIRY_INTERVAL_MS]
+        due = [self.change_socket.next_heartbeat, self.waits.next_due(now) or now + EXPIRY_INTERVAL_MS]
         if self.read_only is None:
             due.append(self.sweep.next)
             if self.store.fsync == "interval" and self.store.unsynced:
@@ -198,20 +198,20 @@ class Server:
 
     def tick(self, now: Milliseconds) -> None:
         """Do what is due: heartbeats, waits that are over, and what writes, as long as that can be."""
-        self.waits.end_over(now)
+        self.waits.end_expired(now)
         self.end_tasks()
-        self.tend_memory(now)
-        if self.is_hung_up:
+        self.maintain_memory(now)
+        if self.reload_requested:
             self.reload()
-        self.publisher.tick(self.store.revision, now)
+        self.change_socket.tick(self.store.revision, now)
         if self.read_only is None:
             try:
-                self.tend_storage(now)
+                self.maintain_storage(now)
             except Refused as error:
-                self.end_writes(self.store.explained(error).message)
+                self.end_writes(self.store.diagnose(error).message)
         self.service.tick(self.status, now)
 
-    def tend_storage(self, now: Milliseconds) -> None:
+    def maintain_storage(self, now: Milliseconds) -> None:
         """Do what is due in the storage: expiries, the sync of an interval, its own. Raises Refused when it failed."""
         if self.sweep.is_due(now):
             self.sweep.run(now)
@@ -220,13 +220,13 @@ class Server:
             self.store.sync()
         self.store.tick(now)
         if self.service.is_due(now):
-            self.store.prove()
+            self.store.probe_disk()
 
-    def tend_memory(self, now: Milliseconds) -> None:
+    def maintain_memory(self, now: Milliseconds) -> None:
         """Look whether the process takes too much memory, and free what can be."""
-        if self.memory.tick(self.executor.answered, now):
-            self.watchers.cut_all()
-        self.executor.is_tight = self.memory.is_tight
+        if self.memory_guard.tick(self.executor.answered, now):
+            self.watchers.disconnect_all()
+        self.executor.under_memory_pressure = self.memory_guard.under_pressure
 
     def end_writes(self, reason: str) -> None:
         """The storage has failed: nothing is written any more, and what is durable can still be read.
@@ -246,7 +246,7 @@ class Server:
         """Run commands, commit them together, then answer; in parts if they take, write or answer very much."""
         while batch:
             now = self.clock.now()
-            replies = self.executor.answers(batch, now)
+            replies = self.executor.run_batch(batch, now)
             part, batch = batch[: len(replies)], batch[len(replies) :]
             self.batches += 1
             try:
@@ -257,14 +257,14 @@ class Server:
                 continue
             except Refused as error:
                 rows, replies = [], [self.fail(error)] * len(part)
-            self.requests.send(part, replies)
+            self.command_socket.send(part, replies)
             self.after_commit(rows, now)
             if batch:
                 self.tick(now)
 
     def run_alone(self, request: Request, now: Milliseconds) -> None:
         """Run one command as a batch of its own, because together they failed: reads and CLEAR may still work."""
-        replies = self.executor.answers([request], now)
+        replies = self.executor.run_batch([request], now)
         rows: list[Row] = []
         try:
             rows = self.executor.commit()
@@ -272,7 +272,7 @@ class Server:
             replies = [self.executor.refuse(error)]
         except Refused as error:
             replies = [self.fail(error)]
-        self.requests.send([request], replies)
+        self.command_socket.send([request], replies)
         self.after_commit(rows, now)
 
     def fail(self, error: Refused) -> bytes:
@@ -283,36 +283,36 @@ class Server:
     def after_commit(self, rows: list[Row], now: Milliseconds) -> None:
         """Publish changes, and answer those who waited for them."""
         if rows:
-            self.publisher.publish(rows)
+            self.change_socket.publish(rows)
             self.waits.wake(rows, now)
         if self.store.compacted > self.published_compacted:
             self.published_compacted = self.store.compacted
-            self.publisher.control(wire.compacted(self.published_compacted))
+            self.change_socket.control(wire.encode_compacted(self.published_compacted))
 
     # Beside the batches
 
     def end_tasks(self) -> None:
         """Tell what became of tasks that are done."""
-        for envelope, outcome in self.tasks.finished():
-            self.requests.reply(envelope, self.executor.outcome_of(outcome))
+        for envelope, outcome in self.background.pop_finished():
+            self.command_socket.reply(envelope, self.executor.outcome_of(outcome))
 
     # Signals
 
     def reload(self) -> None:
         """SIGHUP came: read the files again. What waits or listens by rights of before ends and may ask again."""
-        self.is_hung_up = False
+        self.reload_requested = False
         if self.signals is not None:
             with contextlib.suppress(BlockingIOError):
                 self.signals.recv(SIGNALS_MAX)
         with self.service.reloading():
-            if self.doorkeeper is None:
+            if self.authenticator is None:
                 return
-            before = self.doorkeeper.access
-            if not self.doorkeeper.read_again():
+            before = self.authenticator.access
+            if not self.authenticator.reload():
                 return
             self.waits.end_all()
-            if self.doorkeeper.access.takes_from(before):
-                self.watchers.cut_all()
+            if self.authenticator.access.revokes_any(before):
+                self.watchers.disconnect_all()
 
     def status(self) -> str:
         """Return how we are, in a line."""
@@ -329,14 +329,14 @@ class Server:
     def drain_and_stop(self) -> None:
         """Serve what has arrived, tell those who wait, and let the replies leave."""
         log.info("event=stopping")
-        self.service.tell("STOPPING=1")
+        self.service.notify("STOPPING=1")
         self.turn(0)
         ending = ShuttingDown("the daemon is about to end; ask again")
         self.waits.refuse_all(ending)
-        self.tasks.stop()
+        self.background.stop()
         self.end_tasks()
         self.last_sync()
-        self.requests.socket.set(zmq.LINGER, STOP_DRAIN_MS)
+        self.command_socket.socket.set(zmq.LINGER, STOP_DRAIN_MS)
         # libzmq loses, at the client, what has come just before the end of a connection: 1 of 15 on a busy machine.
         sleep(STOP_GRACE_MS / 1000)
 
@@ -350,12 +350,12 @@ class Server:
 
     def close(self) -> None:
         """Close the sockets and let the endpoints go. The store is its owner's to close."""
-        for connections, watched in ((self.clients, self.requests), (self.watchers, self.publisher)):
+        for connections, watched in ((self.clients, self.command_socket), (self.watchers, self.change_socket)):
             watched.socket.disable_monitor()
             connections.socket.close(0)
             watched.socket.close()
-        if self.doorkeeper is not None:
-            self.doorkeeper.socket.close()
+        if self.authenticator is not None:
+            self.authenticator.socket.close()
         self.context.term()
         for bound in (*self.listening, *self.publishing):
             bound.close()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from time import monotonic_ns
 from typing import Any
 
-from kvd.commands.entry import Milliseconds
+from kvd.commands.model import Milliseconds
 from kvd.errors import BadConfiguration
 from kvd.systemd import Notifier
 
@@ -26,10 +26,10 @@ class Service:
         reload: Callable[[], None] = lambda: None,
     ) -> None:
         notifier = notifier or Notifier({})
-        self.tell = notifier.tell
+        self.notify = notifier.notify
         self.interval_ms: Milliseconds = notifier.interval_ms
         self.options = options
-        self.read_again = reload
+        self.reload = reload
         self.next_sign: Milliseconds = 0
 
     def is_due(self, now: Milliseconds) -> bool:
@@ -40,18 +40,18 @@ class Service:
         """Give a sign of life when it is time: the loop turns, and the disk has been proved to answer."""
         if self.is_due(now):
             self.next_sign = now + self.interval_ms
-            self.tell("WATCHDOG=1", f"STATUS={status()}")
+            self.notify("WATCHDOG=1", f"STATUS={status()}")
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
         """Read the options again; what is wrong in them is logged, and they stay as they were."""
-        self.tell("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
+        self.notify("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
         try:
-            self.read_again()
+            self.reload()
         except BadConfiguration as error:
             for line in str(error).splitlines():
                 log.error("event=reload_failed %s", line)  # noqa: TRY400  # not a defect
         else:
             log.info("event=reloaded")
         yield
-        self.tell("READY=1")
+        self.notify("READY=1")

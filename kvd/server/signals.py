@@ -23,7 +23,7 @@ def stop_on_signals(server: Server) -> None:
         server.stop()
 
     def hang_up(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        server.is_hung_up = True
+        server.reload_requested = True
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

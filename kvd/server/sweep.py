@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from time import perf_counter, thread_time
 
-from kvd.commands.entry import Milliseconds, Row
+from kvd.commands.model import Milliseconds, Row
 from kvd.errors import Corrupt
 from kvd.limits import (
     EXPIRY_INTERVAL_MS,

@@ -10,9 +10,9 @@ from itertools import count
 from typing import NamedTuple
 
 from kvd.commands.atomic import Once
-from kvd.commands.base import Wait, Write
-from kvd.commands.entry import SET, Milliseconds, Row
-from kvd.limits import PARKED_MAX
+from kvd.commands.base import NotYet, Write
+from kvd.commands.model import SET, Milliseconds, Row
+from kvd.limits import WAITERS_MAX
 
 
 class Taker(NamedTuple):
@@ -31,7 +31,7 @@ class Taker(NamedTuple):
 
 
 class Takers:
-    """Requests that wait for a key, at most PARKED_MAX: beyond that the longest waiting has waited long enough."""
+    """Requests that wait for a key, at most WAITERS_MAX: beyond that the longest waiting has waited long enough."""
 
     def __init__(self) -> None:
         self.queues: dict[bytes, deque[Taker]] = {}
@@ -47,7 +47,7 @@ class Takers:
         """Return those who wait."""
         return (taker for queue in self.queues.values() for taker in queue)
 
-    def stage(self, envelope: list[bytes], command: Write, wait: Wait, now: Milliseconds) -> None:
+    def stage(self, envelope: list[bytes], command: Write, wait: NotYet, now: Milliseconds) -> None:
         """Let a request wait from the commit of its batch on."""
         self.staged.append(Taker(next(self.numbers), envelope, command, wait.prefix, now + wait.wait_ms))
 
@@ -83,28 +83,28 @@ class Takers:
         if not queue:
             del self.queues[taker.prefix]
 
-    def take_same(self, token: bytes | None) -> list[Taker]:
+    def pop_same(self, token: bytes | None) -> list[Taker]:
         """Return, and let wait no longer, those that came with a token: what it was used for is known now."""
-        return self._take([taker for taker in self if token is not None and taker.token == token])
+        return self._pop([taker for taker in self if token is not None and taker.token == token])
 
-    def take_over(self, now: Milliseconds) -> list[Taker]:
+    def pop_expired(self, now: Milliseconds) -> list[Taker]:
         """Return, and let wait no longer, those whose time is over, and the first of those who are too many."""
         over = [taker for taker in self if taker.until <= now]
-        beyond = len(self) - len(over) - PARKED_MAX
+        beyond = len(self) - len(over) - WAITERS_MAX
         if beyond > 0:
             over += sorted(taker for taker in self if taker.until > now)[:beyond]
-        return self._take(over)
+        return self._pop(over)
 
-    def take_all(self) -> list[Taker]:
+    def pop_all(self) -> list[Taker]:
         """Return all, for the end."""
-        return self._take(list(self))
+        return self._pop(list(self))
 
-    def _take(self, taken: list[Taker]) -> list[Taker]:
+    def _pop(self, taken: list[Taker]) -> list[Taker]:
         """Let requests wait no longer; return them in the order they came."""
         for taker in taken:
             self.remove(taker)
         return sorted(taken)
 
-    def next_until(self) -> Milliseconds | None:
+    def next_deadline(self) -> Milliseconds | None:
         """Return when the first one's time is over."""
         return min((taker.until for taker in self), default=None)

@@ -13,14 +13,14 @@ its batch like any command.
 from collections.abc import Callable, Iterable
 
 from kvd import wire
-from kvd.commands.base import Ok, Wait
-from kvd.commands.entry import Milliseconds, Row
+from kvd.commands.base import NotYet, Ok
+from kvd.commands.model import Milliseconds, Row
 from kvd.errors import Busy, Full, Refused
-from kvd.limits import GIVEN_PER_TURN_MAX
+from kvd.limits import DELIVERIES_PER_TURN_MAX
 from kvd.server.executor import Executor
-from kvd.server.parking import Parked
-from kvd.server.requests import Requests
+from kvd.server.sockets.command_socket import CommandSocket
 from kvd.server.takers import Taker
+from kvd.server.waiters import Waiter
 
 # A commit that failed like this has changed nothing, and the next may succeed.
 PASSING = (Full, Busy)
@@ -32,64 +32,64 @@ class Waits:
     def __init__(
         self,
         executor: Executor,
-        requests: Requests,
+        requests: CommandSocket,
         *,
         fail: Callable[[Refused], bytes],
         after_commit: Callable[[list[Row], Milliseconds], None],
     ) -> None:
         self.executor = executor
-        self.requests = requests
+        self.command_socket = requests
         self.fail = fail
         self.after_commit = after_commit
-        self.parking = executor.parking
+        self.waiters = executor.waiters
         self.takers = executor.takers
 
     def __len__(self) -> int:
         """Return how many wait."""
-        return len(self.parking.parked) + len(self.takers)
+        return len(self.waiters.waiting) + len(self.takers)
 
     def next_due(self, now: Milliseconds) -> Milliseconds | None:
         """Return when there is something to do."""
         if self.takers.keys:
             return now
-        times = (self.parking.next_until(), self.takers.next_until())
+        times = (self.waiters.next_deadline(), self.takers.next_deadline())
         return min((time for time in times if time is not None), default=None)
 
     def wake(self, rows: list[Row], now: Milliseconds) -> None:
         """Answer those who waited for a change: from where these rows begin, since none before concerned them."""
-        for parked in self.parking.take_matching(rows):
+        for parked in self.waiters.pop_matching(rows):
             try:
                 body = wire.encode(self.executor.engine.apply(parked.after(rows[0][0] - 1), now))
             except Refused as error:
                 body = self.executor.refuse(error)
-            self.requests.reply(parked.envelope, body)
+            self.command_socket.reply(parked.envelope, body)
         self.takers.note(rows)
 
     # Keys
 
-    def give_keys(self, now: Milliseconds) -> None:
+    def deliver_keys(self, now: Milliseconds) -> None:
         """Give keys that were set to those who wait for them, some in a turn."""
         keys = self.takers.keys
         given = 0
-        while keys and given < GIVEN_PER_TURN_MAX and self.executor.read_only is None:
+        while keys and given < DELIVERIES_PER_TURN_MAX and self.executor.read_only is None:
             taker = self.takers.next_of(keys[0])
-            taken = None if taker is None else self.give(taker, now)
+            taken = None if taker is None else self.deliver(taker, now)
             given += taken is not None
             if taken is None or keys[0] in taken:
                 keys.popleft()
 
-    def give(self, taker: Taker, now: Milliseconds) -> list[bytes] | None:
+    def deliver(self, taker: Taker, now: Milliseconds) -> list[bytes] | None:
         """Give the first key there is to a client.
 
         Returns what was taken: nothing when the client is gone or gets an error. None: there is no key, it waits on.
         """
         reply = self.executor.outcome(taker.command, now)
-        if isinstance(reply, Wait):
+        if isinstance(reply, NotYet):
             return None
         self.takers.remove(taker)
         if isinstance(reply, Refused):
-            self.requests.reply(taker.envelope, self.executor.refuse(reply))
-        elif self.requests.is_begun(taker.envelope):
+            self.command_socket.reply(taker.envelope, self.executor.refuse(reply))
+        elif self.command_socket.is_begun(taker.envelope):
             return self.end_reply(taker, reply, now)
         else:
             self.executor.engine.staging.drop()
@@ -105,7 +105,7 @@ class Waits:
             body = self.executor.refuse(error)
         except Refused as error:
             body = self.fail(error)
-        self.requests.end(taker.envelope, body)
+        self.command_socket.end(taker.envelope, body)
         self.after_commit(rows, now)
         if rows:
             self.repeat(taker, now)
@@ -113,39 +113,39 @@ class Waits:
 
     def repeat(self, taker: Taker, now: Milliseconds) -> None:
         """Give the same to those who wait with the same token of ONCE: a client that sent its command again."""
-        for same in self.takers.take_same(taker.token):
+        for same in self.takers.pop_same(taker.token):
             reply = self.executor.outcome(same.command, now)
             body = self.executor.refuse(reply) if isinstance(reply, Refused) else wire.encode(reply)
-            self.requests.reply(same.envelope, body)
+            self.command_socket.reply(same.envelope, body)
 
     # The end of a wait
 
-    def end_over(self, now: Milliseconds) -> None:
+    def end_expired(self, now: Milliseconds) -> None:
         """Tell those whose time is over that nothing has come, and those who want to write that they may not."""
         if self.executor.read_only is not None:
             self.refuse_writes()
-        self.answer_empty(self.parking.take_over(now), self.takers.take_over(now))
+        self.answer_empty(self.waiters.pop_expired(now), self.takers.pop_expired(now))
 
     def end_all(self) -> None:
         """Tell all that nothing has come."""
-        self.answer_empty(self.parking.take_all(), self.takers.take_all())
+        self.answer_empty(self.waiters.pop_all(), self.takers.pop_all())
 
-    def answer_empty(self, parked: Iterable[Parked], takers: Iterable[Taker]) -> None:
+    def answer_empty(self, parked: Iterable[Waiter], takers: Iterable[Taker]) -> None:
         """Tell those who wait that nothing has come."""
         revision = self.executor.store.revision
         for one in parked:
-            self.requests.reply(one.envelope, wire.encode(Ok(revision, [])))
+            self.command_socket.reply(one.envelope, wire.encode(Ok(revision, [])))
         for taker in takers:
-            self.requests.reply(taker.envelope, wire.encode(Ok(revision, None)))
+            self.command_socket.reply(taker.envelope, wire.encode(Ok(revision, None)))
 
     def refuse_writes(self) -> None:
         """Tell those who wait for a key that the daemon takes no writes."""
         self.takers.keys.clear()
-        for taker in self.takers.take_all():
-            self.requests.reply(taker.envelope, self.executor.refuse(self.executor.no_write(taker.command)))
+        for taker in self.takers.pop_all():
+            self.command_socket.reply(taker.envelope, self.executor.refuse(self.executor.write_refusal(taker.command)))
 
     def refuse_all(self, error: Refused) -> None:
         """Tell all an error, for the end."""
-        waiting: list[Parked | Taker] = [*self.parking.take_all(), *self.takers.take_all()]
+        waiting: list[Waiter | Taker] = [*self.waiters.pop_all(), *self.takers.pop_all()]
         for one in waiting:
-            self.requests.reply(one.envelope, self.executor.refuse(error))
+            self.command_socket.reply(one.envelope, self.executor.refuse(error))

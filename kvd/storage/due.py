@@ -7,9 +7,9 @@ place up to which all rows are ended is kept until a fold has changed the table.
 
 from collections.abc import Container, Iterator
 
-from kvd.commands.entry import Milliseconds
-from kvd.storage.memory import Memory
-from kvd.storage.table import Table
+from kvd.commands.model import Milliseconds
+from kvd.storage.files.table import Table
+from kvd.storage.memory.overlays import Overlays
 
 LOOKS_PER_KEY = 4
 LOOKS_MIN = 100
@@ -19,7 +19,7 @@ BEGIN = (0, b"")  # before every expiry and key
 class Due:
     """Finds the keys that are due."""
 
-    def __init__(self, memory: Memory, table: Table) -> None:
+    def __init__(self, memory: Overlays, table: Table) -> None:
         self.is_cut = False  # whether the last search ended before it had looked at all
         self._memory = memory
         self._table = table

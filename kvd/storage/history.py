@@ -7,11 +7,11 @@ of the key can only be found by a search through the changes of all keys (0.3 us
 
 from collections.abc import Iterator
 
-from kvd.commands.entry import Change, Row, change_of
+from kvd.commands.model import Change, Row, change_of
 from kvd.errors import Corrupt
 from kvd.limits import HISTORY_ROWS_MAX, REPLY_BYTES_MAX
-from kvd.storage.database import Connection
-from kvd.storage.journal import SELECT_ROWS, checked
+from kvd.storage.files.journal import SELECT_ROWS, verify
+from kvd.storage.files.sqlite import Connection
 
 SELECT_ONE = f"{SELECT_ROWS} WHERE revision = ?"
 SELECT_LAST = f"{SELECT_ROWS} WHERE revision > ? AND revision < ? AND key = ? ORDER BY revision DESC LIMIT 1"
@@ -46,24 +46,24 @@ class History:
         if 0 < newest < before:
             return newest
         row = self._db.execute(SELECT_ONE, (before,)).fetchone()
-        return 0 if row is None or row[2] != self._key else checked(row)[4]
+        return 0 if row is None or row[2] != self._key else verify(row)[4]
 
     def _walk(self, place: int, previous: int) -> Iterator[Change]:
         """Yield the changes below a revision; `previous` is the revision of the first of them, 0 if it is not known."""
-        while (row := self._linked(previous) if previous else self._searched(place)) is not None:
+        while (row := self._walk_links(previous) if previous else self._search_rows(place)) is not None:
             yield (change := change_of(row))
             place, previous = change.revision, change.previous
 
-    def _linked(self, revision: int) -> Row | None:
+    def _walk_links(self, revision: int) -> Row | None:
         """Return the change of a revision, None if it is no longer kept."""
         if revision <= self._floor:
             return None
         row = self._db.execute(SELECT_ONE, (revision,)).fetchone()
         if row is None or row[2] != self._key:
             raise Corrupt(f"the change of revision {revision} is missing on disk", revision=revision)
-        return checked(row)
+        return verify(row)
 
-    def _searched(self, place: int) -> Row | None:
+    def _search_rows(self, place: int) -> Row | None:
         """Return the last change before a revision, None if there is none within the bound."""
         bottom = max(self._floor, place - 1 - self._rows_left)
         row = self._db.execute(SELECT_LAST, (bottom, place, self._key)).fetchone()
@@ -71,4 +71,4 @@ class History:
             self._next = bottom + 1 if bottom > self._floor else None
             return None
         self._rows_left -= place - row[0]
-        return checked(row)
+        return verify(row)

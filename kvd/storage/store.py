@@ -12,18 +12,18 @@ from typing import Any
 
 from sqlite_utils.utils import sqlite3
 
-from kvd.commands.entry import (
+from kvd.commands.model import (
     ALL,
     SET,
     Change,
     Entry,
-    Head,
+    EntryMeta,
     Milliseconds,
-    Remembered,
+    OnceRecord,
     Sized,
     Span,
-    Staged,
-    more_of,
+    StagedChanges,
+    entries_delta,
 )
 from kvd.errors import Corrupt, Full, Internal, Refused, StartError, StorageFailed
 from kvd.limits import (
@@ -34,29 +34,37 @@ from kvd.limits import (
     REPLY_BYTES_MAX,
     WAL_PARTS,
 )
-from kvd.storage.database import PAGE_BYTES, advice, bytes_of, check_library, refusal_of, refusals, sync_path
 from kvd.storage.due import BEGIN, Due
-from kvd.storage.folder import Folder
+from kvd.storage.files.directory_lock import DirectoryLock
+from kvd.storage.files.journal import FILE as JOURNAL_FILE
+from kvd.storage.files.journal import Journal
+from kvd.storage.files.permissions import check_permissions
+from kvd.storage.files.sqlite import (
+    PAGE_BYTES,
+    advice,
+    bytes_of,
+    check_library,
+    sync_path,
+    to_refusal,
+    with_translated_errors,
+)
+from kvd.storage.files.table import FILE as TABLE_FILE
+from kvd.storage.files.table import FoldMark, Table
 from kvd.storage.history import History
-from kvd.storage.journal import FILE as JOURNAL_FILE
-from kvd.storage.journal import Journal
-from kvd.storage.lock import DirectoryLock
-from kvd.storage.memory import Memory
-from kvd.storage.permissions import check_permissions
-from kvd.storage.records import MISSING, Records
-from kvd.storage.recovery import Recovery, expect_whole_directory, kept_wals
-from kvd.storage.retention import Retention
-from kvd.storage.room import Room
-from kvd.storage.table import FILE as TABLE_FILE
-from kvd.storage.table import Mark, Table
-from kvd.storage.upkeep import Upkeep
+from kvd.storage.maintenance.disk_space import DiskSpace
+from kvd.storage.maintenance.fold_thread import FoldThread
+from kvd.storage.maintenance.maintenance import Maintenance
+from kvd.storage.maintenance.retention import Retention
+from kvd.storage.memory.key_cache import NOT_CACHED, KeyCache
+from kvd.storage.memory.overlays import Overlays
+from kvd.storage.offline.recovery import Recovery, expect_whole_directory, kept_wals
 
 # always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
 # with interval the loop calls `sync` besides.
 SYNCHRONOUS = {"always": "FULL", "interval": "NORMAL", "never": "NORMAL"}
 
 
-class Store(Upkeep):
+class Store(Maintenance):
     """A data directory, opened. Not thread-safe: one loop owns it."""
 
     def __init__(
@@ -81,19 +89,19 @@ class Store(Upkeep):
         self.notes: list[str] = []  # what there is to say of how the files were found
         with ExitStack() as keeping:  # what is found, until all of it is open
             try:
-                self.room = Room(directory)
+                self.disk_space = DiskSpace(directory)
                 self.open(directory, keeping)
                 self.load()
             except (sqlite3.Error, Refused, OSError) as error:
-                self.let_go_as_found()
+                self.close_unrecovered()
                 notes = "".join(f"{note}. " for note in self.notes)
                 raise StorageFailed(f"{directory}: {notes}{error}; {advice(directory, error)}") from error
             except StartError:
-                self.let_go_as_found()
+                self.close_unrecovered()
                 raise
-        self.folder = Folder(directory, 0, sync_journal=fsync != "always")
-        self.folder.start()
-        self.begin_upkeep()
+        self.fold_thread = FoldThread(directory, 0, sync_journal=fsync != "always")
+        self.fold_thread.start()
+        self.begin_maintenance()
         self.wal_fd = os.open(self.journal.wal, os.O_RDONLY | os.O_CLOEXEC)
 
     def open(self, directory: Path, keeping: ExitStack) -> None:
@@ -103,7 +111,7 @@ class Store(Upkeep):
         recovery = None if left is None else Recovery(directory, left, self.notes)
         if left is not None:
             keeping.enter_context(kept_wals(directory))
-        wal_bytes = self.room.free() // WAL_PARTS // PAGE_BYTES * PAGE_BYTES
+        wal_bytes = self.disk_space.free() // WAL_PARTS // PAGE_BYTES * PAGE_BYTES
         self.journal = Journal(directory, synchronous=SYNCHRONOUS[self.fsync], wal_bytes=wal_bytes)
         self.opened.append(self.journal)
         self.table = Table(directory)
@@ -119,13 +127,13 @@ class Store(Upkeep):
 
     def load(self) -> None:
         """Read the heads, and the overlay from the journal: no replay of the history, whatever the size."""
-        head = self.journal.head()
+        head = self.journal.read_state()
         mark = self.table.mark()
         if not mark.history and not mark.revision:
             self.table.adopt(head.history)
         elif mark.history != head.history:
             raise Corrupt("journal.db and table.db are of two different stores: restore both from the same backup")
-        if mark.upto > head.last or (head.last > mark.revision and head.first > mark.revision + 1):
+        if mark.target_revision > head.last or (head.last > mark.revision and head.first > mark.revision + 1):
             raise Corrupt(
                 f"the journal ({head.first} to {head.last}) does not go on where the table ends ({mark.revision})"
             )
@@ -135,33 +143,33 @@ class Store(Upkeep):
         self.retention = Retention(head.first, head.compacted, *self.kept)
         self.entries = mark.entries
         self.sqlite_version = sqlite3.sqlite_version
-        self.memory = Memory(mark.revision)
-        self.search = Due(self.memory, self.table)
-        self.records.beyond = self.table.end()
+        self.overlays = Overlays(mark.revision)
+        self.search = Due(self.overlays, self.table)
+        self.records.upper_bound = self.table.end()
         self.misses = 0
         self.load_overlay(mark, head.last)
         self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)
         self.next_token = self.journal.next_token()
         self.unsynced = False
 
-    def load_overlay(self, mark: Mark, last: int) -> None:
+    def load_overlay(self, mark: FoldMark, last: int) -> None:
         """Take in the changes that are not folded. 1 us each, of OVERLAY_CHANGES_MAX at most."""
         revision = mark.revision
-        for rows in self.journal.portions_after(revision):
+        for rows in self.journal.chunks_after(revision):
             if rows[0][0] != revision + 1 or rows[-1][0] != revision + len(rows):
                 break
             revision = rows[-1][0]
-            self.memory.update(rows)
-            self.entries += sum([more_of(row) for row in rows if not mark.has(row[0], row[2])])
+            self.overlays.update(rows)
+            self.entries += sum([entries_delta(row) for row in rows if not mark.covers(row[0], row[2])])
         if revision != last:
             raise Corrupt(f"the journal has a hole after revision {revision}")
 
     # Reading
 
     @property
-    def records(self) -> Records:
+    def records(self) -> KeyCache:
         """Return what is in memory."""
-        return self.memory.records
+        return self.overlays.records
 
     @property
     def compacted(self) -> int:
@@ -170,15 +178,15 @@ class Store(Upkeep):
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key, expired or not; raises Corrupt."""
-        entry = self.memory.records.get(key)
-        return self.read(key) if entry is MISSING else entry
+        entry = self.overlays.records.get(key)
+        return self.read(key) if entry is NOT_CACHED else entry
 
     def read(self, key: bytes) -> Entry | None:
         """Return what the table says of a key, and keep it in the cache."""
         self.misses += 1
-        with refusals():
+        with with_translated_errors():
             entry = self.table.get(key)
-        self.memory.keep({key: entry})
+        self.overlays.cache({key: entry})
         return entry
 
     def read_ahead(self, keys: Sequence[bytes]) -> int:
@@ -186,11 +194,13 @@ class Store(Upkeep):
 
         What goes wrong is told to whoever asks for the key.
         """
-        missing = list(dict.fromkeys(self.records.missing(keys)))
+        missing = list(dict.fromkeys(self.records.uncached(keys)))
         with suppress(Refused):
             self.read_many(missing)
         if missing:
-            self.records.hits -= len(missing) - len(self.records.missing(missing))  # each is a hit when it is asked for
+            self.records.hits -= len(missing) - len(
+                self.records.uncached(missing)
+            )  # each is a hit when it is asked for
         return len(missing)
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
@@ -198,7 +208,7 @@ class Store(Upkeep):
 
         Raises Corrupt.
         """
-        found, missing = self.memory.get_many(keys)
+        found, missing = self.overlays.get_many(keys)
         if not missing:
             return found, False
         wanted = [keys[at] for at in missing]
@@ -207,85 +217,85 @@ class Store(Upkeep):
         for at, entry in zip(missing, self.records.get_many(wanted), strict=True):
             found[at] = entry
         self.records.hits = hits  # they were misses
-        return found, MISSING in found
+        return found, NOT_CACHED in found
 
     def read_many(self, keys: list[bytes]) -> None:
         """Keep in memory what the table says of keys that are not there, but large values. Raises Corrupt."""
         if keys:
             self.misses += len(keys)
-            self.memory.evict(len(keys))  # first, or some of them might go again at once
-            with refusals():
+            self.overlays.evict(len(keys))  # first, or some of them might go again at once
+            with with_translated_errors():
                 self.table.read_into(self.records, keys)
 
     def values(self, keys: Sequence[bytes], now: Milliseconds) -> Any:
         """Return the live values of keys if all are in memory and fit into a reply; else None."""
-        return self.memory.records.values(keys, now, REPLY_BYTES_MAX)
+        return self.overlays.records.values(keys, now, REPLY_BYTES_MAX)
 
     def scan(self, span: Span = ALL) -> Iterator[Entry]:
         """Yield the entries of a span, in its order, expired ones too."""
-        with refusals():
-            yield from self.memory.scan(self.table.scan(span), span)
+        with with_translated_errors():
+            yield from self.overlays.scan(self.table.scan(span), span)
 
-    def heads(self, span: Span = ALL) -> Iterator[Head]:
+    def metas(self, span: Span = ALL) -> Iterator[EntryMeta]:
         """Yield the entries of a span, in its order, without their values, expired ones too."""
-        with refusals():
-            yield from self.memory.scan(self.table.heads(span), span)
+        with with_translated_errors():
+            yield from self.overlays.scan(self.table.metas(span), span)
 
     def sizes(self, span: Span = ALL) -> Iterator[Sized | Entry]:
         """Yield what `heads` does, each with the size of its value."""
-        with refusals():
-            yield from self.memory.scan(self.table.sizes(span), span)
+        with with_translated_errors():
+            yield from self.overlays.scan(self.table.sizes(span), span)
 
     def count(self, prefix: bytes, now: Milliseconds) -> int:
         """Return how many entries live at this time have keys that begin with the prefix."""
         if prefix:
-            with refusals():
+            with with_translated_errors():
                 count, mark = self.table.count(prefix)
-                count += self.journal.net_count(mark.revision, mark.upto, mark.through, prefix)
+                count += self.journal.net_count(mark.revision, mark.target_revision, mark.last_key, prefix)
         else:
             count = self.entries
         return count - sum([key.startswith(prefix) for key in self.all_due(now)])
 
-    def head(self, key: bytes) -> Head | None:
+    def meta(self, key: bytes) -> EntryMeta | None:
         """Return the entry of a key, expired or not, without reading or keeping its value; raises Corrupt."""
-        entry = self.memory.records.get(key)
-        if entry is not MISSING:
+        entry = self.overlays.records.get(key)
+        if entry is not NOT_CACHED:
             return entry
-        with refusals():
-            return self.table.head(key)
+        with with_translated_errors():
+            return self.table.meta(key)
 
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
         """Return the matching changes after `since`, all up to the revision returned; bounded, see limits."""
-        with refusals():
+        with with_translated_errors():
             return self.journal.changes(since, self.revision, prefix, limit)
 
     def changes_of(self, key: bytes, before: int, floor: int, limit: int) -> tuple[list[Change], int | None]:
         """Return the changes of a key below `before` and above `floor`, newest first, and the next `before`."""
         entry = self.get(key)
         newest = self.records.revision(key) if entry is None else entry.revision
-        with refusals():
+        with with_translated_errors():
             return History(self.journal.db, key, floor).page(before, newest, limit)
 
     def due(self, now: Milliseconds, limit: int, skip: Container[bytes] = ()) -> list[bytes]:
         """Return keys whose time has come, at most `limit`, those due the longest first within memory and disk."""
-        with refusals():
+        with with_translated_errors():
             return self.search.keys(now, limit, skip)
 
     def all_due(self, now: Milliseconds) -> Iterator[bytes]:
         """Yield all keys whose time has come."""
-        yield from self.memory.all_due(now)
-        with refusals():
-            yield from (key for _, key in self.table.due(now, BEGIN) if not self.memory.covers(key))
+        yield from self.overlays.all_due(now)
+        with with_translated_errors():
+            yield from (key for _, key in self.table.due(now, BEGIN) if not self.overlays.covers(key))
 
-    def remembered(self, token: bytes) -> Remembered | None:
+    def find_once(self, token: bytes) -> OnceRecord | None:
         """Return what is kept under a token, however old."""
         found = self.tokens.get(token)
         if found is None:
             return None
-        with refusals():
-            return self.journal.remembered(found[0])
+        with with_translated_errors():
+            return self.journal.find_once(found[0])
 
-    def remembered_count(self, now: Milliseconds) -> int:
+    def once_count(self, now: Milliseconds) -> int:
         """Return how many tokens younger than ONCE_KEPT_MS are kept; forgets the others."""
         while self.tokens:
             token = next(iter(self.tokens))
@@ -296,29 +306,29 @@ class Store(Upkeep):
 
     # Writing
 
-    def commit(self, batch: Staged) -> None:
+    def commit(self, batch: StagedChanges) -> None:
         """Make a batch durable and then visible.
 
         Raises Full or Busy, and then nothing of it has happened; or another Refused after which the outcome is
         unknown and the store must not be written to any more.
         """
         size = batch.payload
-        self.wait_for_room(size + ENTRY_OVERHEAD_BYTES * len(batch.rows))
+        self.wait_for_overlay_capacity(size + ENTRY_OVERHEAD_BYTES * len(batch.rows))
         # Twice what it brings, or the journal would grow as long as large commits come.
-        trim = self.trim_target(most=self.retention.bounded(2 * len(batch.rows), 2 * size))
-        tokens = list(enumerate(batch.remembered, self.next_token))
+        trim = self.trim_target(most=self.retention.clamp(2 * len(batch.rows), 2 * size))
+        tokens = list(enumerate(batch.once, self.next_token))
         if any(row[1] == SET for row in batch.rows):
-            self.check_disk(size, len(batch.rows))
+            self.expect_disk_space(size, len(batch.rows))
         if batch.compacted is not None:
             self.prepare_compact()
         try:
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
         except sqlite3.Error as error:
-            refusal = refusal_of(error)
+            refusal = to_refusal(error)
             if isinstance(refusal, Full):
-                self.room.give_up()
+                self.disk_space.release_ballast()
             raise refusal from error
-        self.entries += self.memory.update(batch.rows)
+        self.entries += self.overlays.update(batch.rows)
         if batch.rows:
             self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]
         if batch.compacted is not None:
@@ -339,19 +349,19 @@ class Store(Upkeep):
             except OSError as error:
                 raise Internal(f"fsync of the journal failed: {error.strerror}") from error
 
-    def prove(self) -> None:
+    def probe_disk(self) -> None:
         """Show that the disk takes writes: raises Refused when it does not, and waits as long as it does."""
-        self.put_off(self.journal.prove)
+        self.if_possible(self.journal.probe_write)
         self.unsynced = True
         self.sync()
 
-    def keep(self, changes: int, size: int) -> None:
+    def cache(self, changes: int, size: int) -> None:
         """Keep so many changes, of so many bytes at most, from now on."""
         self.retention.kept_changes, self.retention.kept_bytes = changes, size
 
     def facts(self) -> dict[str, Any]:
         """Return what INFO says of the store."""
-        memory = self.memory
+        memory = self.overlays
         return {
             "revision": self.revision,
             "compacted": self.compacted,
@@ -366,8 +376,8 @@ class Store(Upkeep):
             "fold_last_ms": self.fold_ms,
             "fold_waits": self.fold_waits,
             "tokens": len(self.tokens),
-            "disk_free": self.room.free(),
-            "disk_is_short": self.room.is_short,
+            "disk_free": self.disk_space.free(),
+            "disk_is_short": self.disk_space.is_short,
             "wal_bytes": os.fstat(self.wal_fd).st_size,
             "wal_used_bytes": self.wal_bytes,
             "table_wal_bytes": bytes_of(self.table.path.with_name(f"{TABLE_FILE}-wal")),
@@ -375,11 +385,11 @@ class Store(Upkeep):
 
     def close(self) -> None:
         """Finish the fold at hand, close the files, let the directory go."""
-        self.folder.stop()
+        self.fold_thread.stop()
         os.close(self.wal_fd)
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Close the files that are open, the table first, and let the directory go."""
         if self.opened:
             self.lock.mark_clean()
@@ -387,13 +397,13 @@ class Store(Upkeep):
             self.opened.pop().close()
         self.lock.close()
 
-    def let_go_as_found(self) -> None:
+    def close_unrecovered(self) -> None:
         """Let the directory go after a start that was refused.
 
         What an end that was not clean has left stays as it is, the lock's mark too: the next start is refused as well.
         """
         if self.lock.left_wal_bytes is None:
-            self.let_go()
+            self.release()
             return
         while self.opened:
             self.opened.pop().close()

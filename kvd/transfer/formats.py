@@ -87,11 +87,11 @@ def decode_jsonl(record: bytes) -> Entry:
     try:
         line = DECODER.decode(record)
         key = one_of(line.key, line.key64, "key")
-        return checked(key, one_of(line.value, line.value64, "value"), line.expires)
+        return check_entry(key, one_of(line.value, line.value64, "value"), line.expires)
     except Malformed:
         raise
     except msgspec.ValidationError:
-        raise Malformed(misfit(record)) from None
+        raise Malformed(line_problem(record)) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Malformed(f"is not JSON: {error}") from None
 
@@ -100,7 +100,7 @@ NAMES: dict[type, str] = {str: "text", int: "a whole number", bytes: "base64", d
 GOT: dict[type, str] = {**NAMES, float: "a fraction", bool: "true or false", list: "an array", NoneType: "null"}
 
 
-def misfit(record: bytes) -> str:
+def line_problem(record: bytes) -> str:
     """Return why a line is not a Line."""
     try:
         found = msgspec.json.decode(record)
@@ -172,16 +172,16 @@ def decode_csv(record: bytes) -> Entry:
         raise Malformed(f"encoding is {encoding[:40]!r}; it has to be empty or base64")
     until = int(expires) if expires else None
     if not encoding:
-        return checked(key.encode(), value.encode(), until)
+        return check_entry(key.encode(), value.encode(), until)
     try:
-        return checked(b64decode(key, validate=True), b64decode(value, validate=True), until)
+        return check_entry(b64decode(key, validate=True), b64decode(value, validate=True), until)
     except Malformed:
         raise
     except ValueError as error:
         raise Malformed(f"its base64 cannot be read: {error}") from None
 
 
-def checked(key: bytes, value: bytes, expires: int | None) -> Entry:
+def check_entry(key: bytes, value: bytes, expires: int | None) -> Entry:
     """Return an entry that the daemon will take. Raises Malformed."""
     if not key:
         raise Malformed("the key is empty")
@@ -198,6 +198,6 @@ FORMATS = {
 }
 
 
-def guessed(name: str) -> str:
+def guess_format(name: str) -> str:
     """Return the format that a file's name tells: jsonl unless it ends in .csv."""
     return "csv" if name.lower().endswith(".csv") else "jsonl"

@@ -55,7 +55,7 @@ class Lines:
             yield number, b"".join(parts)
 
 
-def records(lines: Lines, form: Format, skip: int) -> Iterator[Record]:
+def parse_records(lines: Lines, form: Format, skip: int) -> Iterator[Record]:
     """Yield the entries after so many lines. Raises BadLine.
 
     Empty lines are nothing. The header counts as a line and is looked at also when it is skipped.
@@ -64,7 +64,7 @@ def records(lines: Lines, form: Format, skip: int) -> Iterator[Record]:
     if form.header:
         check_header(next(numbered, (1, b""))[1], form.header)
     kept = ((number, line) for number, line in numbered if number > skip)
-    whole = quoted(kept, lines) if form.is_quoted else ((number, number, line) for number, line in kept)
+    whole = join_quoted(kept, lines) if form.is_quoted else ((number, number, line) for number, line in kept)
     for first, last, record in whole:
         if record and not record.isspace():
             try:
@@ -79,7 +79,7 @@ def check_header(line: bytes, header: bytes) -> None:
         raise BadLine(1, f"the first line is not {header.decode()}")
 
 
-def quoted(numbered: Iterable[tuple[int, bytes]], lines: Lines) -> Iterator[tuple[int, int, bytes]]:
+def join_quoted(numbered: Iterable[tuple[int, bytes]], lines: Lines) -> Iterator[tuple[int, int, bytes]]:
     """Yield (first, last, record): a line end inside of quotes belongs to the record. Raises BadLine."""
     begun = bytearray()
     first = 0  # where what is begun begins; 0: nothing is

@@ -59,7 +59,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % MINUTE_S:02}" if hours else f"{minutes}:{whole % MINUTE_S:02}"
 
 
-def took(entries: int, seconds: float) -> str:
+def duration_text(entries: int, seconds: float) -> str:
     """Return how much it was and how long it took."""
     return f"{entries:,} {'entry' if entries == 1 else 'entries'} in {seconds:.1f} s"
 

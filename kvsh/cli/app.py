@@ -12,11 +12,11 @@ import click
 from kvd.client.stream import DEFAULT_ENDPOINT
 from kvd.errors import Conflict, KvdError
 from kvd.version import VERSION
-from kvsh.cli import params, ways
+from kvsh.cli import parameters, ways
 from kvsh.grammar.vocabulary import Mistake
-from kvsh.script.outcome import BROKEN_IO, CONFLICT, INTERRUPTED, USAGE, Failure, exit_code, failure_document, sentence
-from kvsh.script.output import Output
-from kvsh.script.settings import Settings
+from kvsh.ui.outcome import BROKEN_IO, CONFLICT, INTERRUPTED, USAGE, Failure, exit_code, failure_document, sentence
+from kvsh.ui.output import Output
+from kvsh.ui.settings import Settings
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KVSH", "allow_interspersed_args": False}
 EPILOG = """Without COMMAND, commands are read from -f FILE or a pipe, one a line; at a terminal kvsh prompts for them.
@@ -30,68 +30,82 @@ is gone. A script exits with its first failure's code."""
 
 
 @click.command(context_settings=CONTEXT, epilog=EPILOG)
-@click.argument("words", metavar="[COMMAND [ARG]...]", nargs=-1, type=click.UNPROCESSED, shell_complete=params.word)
+@click.argument("words", metavar="[COMMAND [ARG]...]", nargs=-1, type=click.UNPROCESSED, shell_complete=parameters.word)
 @click.option("--url", default=DEFAULT_ENDPOINT, show_default=True, help="The daemon: tcp://HOST:PORT or ipc://PATH.")
 @click.option(
-    "--profile", metavar="NAME", is_eager=True, callback=params.load_profile, help="Use a profile of the file."
+    "--profile", metavar="NAME", is_eager=True, callback=parameters.load_profile, help="Use a profile of the file."
 )
 @click.option("--local", metavar="DIR", help="Run a daemon on this directory for as long as kvsh runs.")
 @click.option("--key", metavar="FILE", help="Who we are: a CURVE certificate with its secret key.")
 @click.option("--server-key", metavar="FILE", help="Whom we trust: the daemon's public CURVE certificate.")
 @click.option(
-    "--timeout", type=params.Seconds(min=0.001), default=5.0, show_default=True, help="How long to wait for a reply."
+    "--timeout",
+    type=parameters.Seconds(min=0.001),
+    default=5.0,
+    show_default=True,
+    help="How long to wait for a reply.",
 )
-@click.option("-f", "--file", metavar="FILE", help="Run the commands in a file.", **params.NO_ENV)
-@click.option("--format", "form", envvar="KVSH_FORMAT", type=click.Choice(params.FORMS), help="How results are shown.")
+@click.option("-f", "--file", metavar="FILE", help="Run the commands in a file.", **parameters.NO_ENV)
 @click.option(
-    "--json", "shortcut", flag_value="json", help="One JSON document for each command, errors too.", **params.NO_ENV
-)
-@click.option("--csv", "shortcut", flag_value="csv", help="RFC 4180 rows.", **params.NO_ENV)
-@click.option(
-    "--raw", "shortcut", flag_value="raw", help="Values as they are (the default in a pipe).", **params.NO_ENV
+    "--format", "form", envvar="KVSH_FORMAT", type=click.Choice(parameters.FORMS), help="How results are shown."
 )
 @click.option(
-    "--terminal", "shortcut", flag_value="terminal", help="For reading (the default at a terminal).", **params.NO_ENV
+    "--json", "shortcut", flag_value="json", help="One JSON document for each command, errors too.", **parameters.NO_ENV
+)
+@click.option("--csv", "shortcut", flag_value="csv", help="RFC 4180 rows.", **parameters.NO_ENV)
+@click.option(
+    "--raw", "shortcut", flag_value="raw", help="Values as they are (the default in a pipe).", **parameters.NO_ENV
+)
+@click.option(
+    "--terminal",
+    "shortcut",
+    flag_value="terminal",
+    help="For reading (the default at a terminal).",
+    **parameters.NO_ENV,
 )
 @click.option(
     "--pretty",
     "shortcut",
     flag_value="pretty",
     help="JSON values indented, binary ones as a hex dump.",
-    **params.NO_ENV,
+    **parameters.NO_ENV,
 )
 @click.option(
-    "-0", "--nul", "shortcut", flag_value="nul", help="As --raw, with NUL bytes for newlines.", **params.NO_ENV
+    "-0", "--nul", "shortcut", flag_value="nul", help="As --raw, with NUL bytes for newlines.", **parameters.NO_ENV
 )
-@click.option("-n", "no_newline", is_flag=True, help="No newline after the result.", **params.NO_ENV)
+@click.option("-n", "no_newline", is_flag=True, help="No newline after the result.", **parameters.NO_ENV)
 @click.option(
     "-q",
     "quiet",
     is_flag=True,
     help="Write no result, and nothing about a CONFLICT: the exit code tells.",
-    **params.NO_ENV,
+    **parameters.NO_ENV,
 )
-@click.option("-e", "stop_on_error", is_flag=True, help="Run nothing after a line that fails.", **params.NO_ENV)
+@click.option("-e", "stop_on_error", is_flag=True, help="Run nothing after a line that fails.", **parameters.NO_ENV)
 @click.option(
     "-x",
     "last_from_stdin",
     is_flag=True,
     help="Read the last argument from standard input; also as the last word.",
-    **params.NO_ENV,
+    **parameters.NO_ENV,
 )
 @click.option(
-    "--exec", "hook", metavar="COMMAND", help="With WATCH: run a shell's command line for each change.", **params.NO_ENV
+    "--exec",
+    "hook",
+    metavar="COMMAND",
+    help="With WATCH: run a shell's command line for each change.",
+    **parameters.NO_ENV,
 )
-@click.option("-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND N times.", **params.NO_ENV)
+@click.option("-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND N times.", **parameters.NO_ENV)
 @click.option(
     "-i",
     "interval",
-    type=params.Seconds(min=0),
+    type=parameters.Seconds(min=0),
     help="Wait between them; with --bench: measure so long.",
-    **params.NO_ENV,
+    **parameters.NO_ENV,
 )
 @click.option("--echo", is_flag=True, help="Write each command of a script before its result.")
-@click.option("--dry-run", is_flag=True, help="Check a command or a script, and send nothing.", **params.NO_ENV)
+@click.option("--dry-run", is_flag=True, help="Check a command or a script, and send nothing.", **parameters.NO_ENV)
 @click.option(
     "--progress/--no-progress", default=None, help="Tell how far a script is (default: long files at a terminal)."
 )
@@ -101,26 +115,29 @@ is gone. A script exits with its first failure's code."""
     is_flag=False,
     flag_value="",
     help="List the keys that begin with PREFIX.",
-    **params.NO_ENV,
+    **parameters.NO_ENV,
 )
-@click.option("--stat", is_flag=True, help="Show each second what the daemon does.", **params.NO_ENV)
-@click.option("--latency", is_flag=True, help="Measure how long the daemon takes to answer.", **params.NO_ENV)
-@click.option("--bench", is_flag=True, help="Measure how many commands a second the daemon runs.", **params.NO_ENV)
+@click.option("--stat", is_flag=True, help="Show each second what the daemon does.", **parameters.NO_ENV)
+@click.option("--latency", is_flag=True, help="Measure how long the daemon takes to answer.", **parameters.NO_ENV)
+@click.option("--bench", is_flag=True, help="Measure how many commands a second the daemon runs.", **parameters.NO_ENV)
 @click.option(
-    "--bigkeys", is_flag=True, help="Find the largest values, and the prefixes that hold most.", **params.NO_ENV
+    "--bigkeys", is_flag=True, help="Find the largest values, and the prefixes that hold most.", **parameters.NO_ENV
 )
 @click.option("--vi", is_flag=True, help="Edit the line with vi's keys.")
 @click.option(
     "--pager/--no-pager",
     default=True,
     help="Show long results through $PAGER (at a terminal; the default).",
-    **params.NO_ENV,
+    **parameters.NO_ENV,
 )
 @click.option("--no-color", is_flag=True, help="No colours and no other escape sequences for looks.")
 @click.option(
-    "--completion", type=click.Choice(["bash", "zsh", "fish"]), help="Print the completion of a shell.", **params.NO_ENV
+    "--completion",
+    type=click.Choice(["bash", "zsh", "fish"]),
+    help="Print the completion of a shell.",
+    **parameters.NO_ENV,
 )
-@click.version_option(VERSION, prog_name="kvsh", **params.NO_ENV)
+@click.version_option(VERSION, prog_name="kvsh", **parameters.NO_ENV)
 @click.pass_context
 def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Talk to kvd, the key-value daemon.
@@ -129,13 +146,13 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
     """
     hear_interrupts()
     given = ways.flag_names(context)
-    words, options, trailing = params.trailing(words, options)
+    words, options, trailing = parameters.split_trailing(words, options)
     way = ways.choose(words, options)
     ways.check(context, way, given | trailing, options)
     if options["completion"]:
         return int(import_module("kvsh.cli.completion").print_source(options["completion"]))
-    options = params.one_daemon(context, options, given)
-    settings = params.settings_of(context, options)
+    options = parameters.one_daemon(context, options, given)
+    settings = parameters.settings_of(context, options)
     output = Output(is_terminal=os.isatty(1) and settings.form in ("raw", "csv", "nul"))
     with ExitStack() as stack:
         try:
@@ -144,9 +161,9 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
                 settings = settings._replace(url=stack.enter_context(local_daemon(options["local"])))
             return enter(way, words, options, settings, output)
         except Conflict as failure:
-            return CONFLICT if settings.quiet else failed(failure, settings, output)
+            return CONFLICT if settings.quiet else report_failure(failure, settings, output)
         except (Mistake, KvdError) as failure:
-            return failed(failure, settings, output)
+            return report_failure(failure, settings, output)
         except KeyboardInterrupt:  # click would write a newline, also where no ^C is echoed
             return INTERRUPTED
 
@@ -158,16 +175,16 @@ def enter(way: str, words: tuple[str, ...], options: dict[str, Any], settings: S
     gc.freeze()
     gc.enable()  # from here on it may take long
     if way == ways.SCRIPT:
-        return int(import_module("kvsh.cli.piped").run_script(options["file"], settings, output))
+        return int(import_module("kvsh.cli.script").run_script(options["file"], settings, output))
     if way in (ways.PROMPT, ways.PLAIN):
-        room = "kvsh.repl.prompt" if way == ways.PROMPT else "kvsh.repl.plain"
+        room = "kvsh.repl.prompt" if way == ways.PROMPT else "kvsh.repl.dumb_terminal"
         return int(import_module(room).run(settings, output))  # asyncio and prompt_toolkit cost 80 ms
     mode = way.removeprefix("--")
     settings = settings._replace(form="terminal") if settings.form == "pretty" else settings
     return int(import_module(f"kvsh.modes.{mode}").run(settings, output, options[mode]))
 
 
-def failed(failure: Failure, settings: Settings, output: Output) -> int:
+def report_failure(failure: Failure, settings: Settings, output: Output) -> int:
     """Tell a failure; return its exit code."""
     if settings.form == "json":
         output.data(failure_document(failure, settings.url))
@@ -201,7 +218,7 @@ def main() -> int:
         code = int(command.main(standalone_mode=False) or 0)
     except click.ClickException as error:
         if isinstance(error, click.BadParameter):
-            params.name_variable(error)
+            parameters.name_variable(error)
         error.show()
         code = USAGE
     except (click.Abort, KeyboardInterrupt):

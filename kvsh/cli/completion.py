@@ -11,9 +11,9 @@ from typing import ClassVar
 import click
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class
 
-from kvsh.cli.offered import PATHS, Item, command_items, option_items, option_with_value
+from kvsh.cli.candidates import PATHS, Item, command_items, option_items, option_with_value
 from kvsh.cli.shellwords import Typed, fish_text, fish_words, posix_text, posix_words
-from kvsh.grammar.stems import shared
+from kvsh.grammar.key_prefixes import shared_prefix
 from kvsh.grammar.vocabulary import Mistake
 
 SCRIPTS = os.path.join(os.path.dirname(__file__), "completions")  # noqa: PTH118, PTH120  # pathlib costs 6 ms
@@ -105,10 +105,10 @@ class BashComplete(KvshComplete):
         if kind in PATHS.values():
             return [kind]
         if os.environ.get("COMP_TYPE") == LISTING:
-            return [kind, *listed(items)]
+            return [kind, *without_duplicates(items)]
         texts = [str(self.text(item)) for item in items]
-        common = self.text(CompletionItem(shared([item.value for item in items]))) if items else None
-        if common is not None and shared(texts) != common:
+        common = self.text(CompletionItem(shared_prefix([item.value for item in items]))) if items else None
+        if common is not None and shared_prefix(texts) != common:
             texts.append(common)  # or an escape that several texts begin with would be inserted by half
         return [kind, *texts]
 
@@ -129,7 +129,7 @@ class ZshComplete(KvshComplete):
 
     def answer(self, items: list[Item]) -> list[str]:
         """Return the lines; what is said of an item is its name too, in a column."""
-        shown = dict(zip([item.value for item in items], listed(items), strict=True))
+        shown = dict(zip([item.value for item in items], without_duplicates(items), strict=True))
         return super().answer(
             [CompletionItem(item.value, item.type, item.help and shown[item.value]) for item in items]
         )
@@ -173,7 +173,7 @@ def is_path(item: Item) -> bool:
     return item.type in PATHS.values()
 
 
-def listed(items: Sequence[Item]) -> list[str]:
+def without_duplicates(items: Sequence[Item]) -> list[str]:
     """Return items for reading: those of which something is said in two columns."""
     texts = [str(posix_text(os.fsencode(item.value))) for item in items]
     width = max([len(text) for text, item in zip(texts, items, strict=True) if item.help], default=0)

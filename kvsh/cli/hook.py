@@ -8,8 +8,8 @@ import os
 import subprocess
 from base64 import b64encode
 
-from kvd.commands.entry import Change
-from kvsh.script.output import Output
+from kvd.commands.model import Change
+from kvsh.ui.output import Output
 
 PREFIX = b"KVD_WATCH_"
 # Linux passes 128 KiB in one variable, its name and the last NUL included (MAX_ARG_STRLEN).

@@ -9,15 +9,15 @@ from typing import Any
 from kvd.client.stream import Stream
 from kvd.commands import Command, Write
 from kvd.errors import NOT_EXECUTED, UNKNOWN
-from kvsh.cli.params import as_words
+from kvsh.cli.parameters import as_words
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake, name_shown
 from kvsh.render import FORMATS, safe_pieces
 from kvsh.render.data import json_error
-from kvsh.script.outcome import ABSENT, INTERRUPTED, WELL
-from kvsh.script.output import Output
-from kvsh.script.settings import Settings
+from kvsh.ui.outcome import INTERRUPTED, NOT_FOUND, OK
+from kvsh.ui.output import Output
+from kvsh.ui.settings import Settings
 from kvsh.words import Word
 
 CHUNK_BYTES = 1024 * 1024
@@ -39,7 +39,7 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
         raise Mistake(f"--exec belongs to WATCH, and this is {command.command_name()}")
     if isinstance(command, shell.ShellWord):
         return act(command, settings, output)
-    return WELL if settings.dry_run else run_repeated(command, settings, output)
+    return OK if settings.dry_run else run_repeated(command, settings, output)
 
 
 def command_in(words: Sequence[Word]) -> Command:
@@ -48,7 +48,7 @@ def command_in(words: Sequence[Word]) -> Command:
         return command_of(words)
     except Mistake as mistake:
         texts = [os.fsdecode(word.value) for word in words]
-        unknown = import_module("kvsh.cli.trailing").unknown_option(texts)
+        unknown = import_module("kvsh.cli.trailing_options").unknown_option(texts)
         if unknown is None:
             raise
         name, shown = texts[0].upper(), name_shown(os.fsencode(unknown))
@@ -73,7 +73,7 @@ def run(stream: Stream, command: Command, settings: Settings, output: Output) ->
     result = stream.answer(command).result
     if not settings.quiet:
         write(command, result, settings, output)
-    return ABSENT if command.command_name() in FINDERS and not_found(result) else WELL
+    return NOT_FOUND if command.command_name() in FINDERS and not_found(result) else OK
 
 
 def report_interrupt(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
@@ -101,12 +101,12 @@ def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
         raise Mistake(f"{command.command_name()} works in a script or at the prompt")
     check_options(command, settings)
     if settings.dry_run:
-        return WELL
+        return OK
     if isinstance(command, shell.Watch):
         return int(import_module("kvsh.cli.watching").watch(command, settings, output))
     if not settings.quiet:
-        write(command, import_module("kvsh.script.help").help_text(command), settings, output)
-    return WELL
+        write(command, import_module("kvsh.ui.help").help_text(command), settings, output)
+    return OK
 
 
 def check_options(command: shell.ShellWord, settings: Settings) -> None:
@@ -134,7 +134,7 @@ def write(command: Command, result: Any, settings: Settings, output: Output) -> 
 
 def is_paged(make: Callable[[], Iterator[bytes]], settings: Settings) -> bool:
     """Show a text through the pager if it is longer than the screen; return whether that was done."""
-    return bool(import_module("kvsh.script.pager").show_long(make, settings.pager_command))
+    return bool(import_module("kvsh.ui.pager").show_long(make, settings.pager_command))
 
 
 def end_of(settings: Settings) -> bytes:
@@ -144,7 +144,7 @@ def end_of(settings: Settings) -> bytes:
 
 def pieces(command: Command, result: Any, settings: Settings) -> Iterator[bytes]:
     """Yield a result for a terminal, without its end if so asked; a pretty one has colours."""
-    if settings.form == "pretty" and settings.color and (looks := import_module("kvsh.script.looks")).has_colors(1):
+    if settings.form == "pretty" and settings.color and (looks := import_module("kvsh.ui.looks")).has_colors(1):
         lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
         found = iter([bytes(looks.paint_lines(lines))])
     else:

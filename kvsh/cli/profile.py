@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import click
 
 from kvd.client.endpoints import parse_endpoints
-from kvsh.cli.params import Seconds
+from kvsh.cli.parameters import Seconds
 from kvsh.cli.preferences import PREFERENCES, Complaint, preferences_in, wrong_preference
 
 # What may stand in the file: the options that last, and the preferences of the prompt.
@@ -195,12 +195,12 @@ def parameter_of(key: str) -> str:
 def options_of(path: str, table: dict[str, Any]) -> dict[str, Any]:
     """Return the options that a table sets, by name. A command line for the pager says that there is one."""
     return {
-        parameter_of(key): located(path, key, value) if key != "pager" else bool(value)
+        parameter_of(key): locate(path, key, value) if key != "pager" else bool(value)
         for key, value in table.items()
         if key not in PREFERENCES
     }
 
 
-def located(path: str, key: str, value: Any) -> Any:
+def locate(path: str, key: str, value: Any) -> Any:
     """Return a value; a file is found from where the configuration is."""
     return str(Path(path).parent / os.path.expanduser(value)) if key in FILES else value  # noqa: PTH111  # it never raises

@@ -5,16 +5,16 @@ from typing import NoReturn
 
 from kvd.client import Client
 from kvd.client.watch import Watch as Changes
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvsh.grammar.shell import Watch
 from kvsh.render import READ
 from kvsh.render.changes import change_document, resume_text
-from kvsh.script.looks import change_text, has_colors
-from kvsh.script.outcome import INTERRUPTED, typed_as
-from kvsh.script.output import Output
-from kvsh.script.reach import require_daemon
-from kvsh.script.settings import Settings
-from kvsh.words import printed
+from kvsh.ui.connect import require_daemon
+from kvsh.ui.looks import change_text, has_colors
+from kvsh.ui.outcome import INTERRUPTED, typed_as
+from kvsh.ui.output import Output
+from kvsh.ui.settings import Settings
+from kvsh.words import quote
 
 
 def watch(command: Watch, settings: Settings, output: Output) -> int:
@@ -41,7 +41,7 @@ def write_until_interrupted(changes: Changes, command: Watch, settings: Settings
     """Write changes; at the end, say where to resume."""
     revision = changes.ready()
     history = changes.position.history
-    output.message(f"kvsh: {watching(command.prefixes or [], revision)}")
+    output.message(f"kvsh: {watching_text(command.prefixes or [], revision)}")
     try:
         while True:
             for change in changes.take():
@@ -64,7 +64,7 @@ def report(change: Change, history: str | None, settings: Settings, output: Outp
         output.data(change_document(change, history))
 
 
-def watching(prefixes: list[bytes], revision: int) -> str:
+def watching_text(prefixes: list[bytes], revision: int) -> str:
     """Return the sentence that says what is watched: said only when nothing can be missed any more."""
-    names = " ".join(printed(prefix) for prefix in prefixes) or "all keys"
+    names = " ".join(quote(prefix) for prefix in prefixes) or "all keys"
     return f"watching {names} from revision {revision}"

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from kvsh.script.settings import POOR_TERMINALS
+from kvsh.ui.settings import POOR_TERMINALS
 
 MODES = ("scan", "stat", "latency", "bench", "bigkeys")
 COMMAND, SCRIPT, PROMPT, PLAIN, COMPLETION = "a command", "a script", "the prompt", "the plain prompt", "--completion"
@@ -76,7 +76,7 @@ def check(context: click.Context, way: str, given: Collection[str], options: dic
     for name in sorted(given):
         if (name, options[name]) == NUL and way not in LISTS:
             raise click.UsageError(f"-0 belongs to a list: a command, a script or --scan, and this is {way}")
-        if not acts(way, name, options[name]):
+        if not is_effective(way, name, options[name]):
             belongs = f"belongs to {one_of(BELONGS[name])}" if name in BELONGS else "has no effect here"
             raise click.UsageError(f"{flag(context, name)} {belongs}, and this is {way}")
     for one, other in EXCLUDE:
@@ -86,7 +86,7 @@ def check(context: click.Context, way: str, given: Collection[str], options: dic
         raise click.UsageError("-i is the time between the runs of a command: it needs -r N")
 
 
-def acts(way: str, name: str, value: Any) -> bool:
+def is_effective(way: str, name: str, value: Any) -> bool:
     """Return whether an option has an effect at a way, or asks only for what is so there anyway."""
     if (name, value) in HOLDS_ANYWAY or way == f"--{name}":
         return True

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kvd.commands import Command
 from kvsh.grammar import shell
-from kvsh.grammar.gather import Gathering, Gathers, begin, gathered, refuse_within
+from kvsh.grammar.transaction import HasTransaction, OpenTransaction, begin, refuse_within, require
 from kvsh.words import QUOTED, is_comment
 
 # Up to the newline that ends the statement, or to a quote that is not closed or has no blank behind it. The loop is not
@@ -82,11 +82,11 @@ def to_run(text: bytes) -> list[Statement]:
 class Rehearsal:
     """A block put to the rules of BEGIN and COMMIT before any of it runs. It begins where the prompt stands."""
 
-    def __init__(self, gathering: Gathering | None, commands: Sequence[Command] = ()) -> None:
-        self.gathering: Gathering | None = None
+    def __init__(self, gathering: OpenTransaction | None, commands: Sequence[Command] = ()) -> None:
+        self.open_transaction: OpenTransaction | None = None
         if gathering is not None:
-            self.gathering = Gathering(shell.Begin())
-            self.gathering.commands = [*gathering.commands]
+            self.open_transaction = OpenTransaction(shell.Begin())
+            self.open_transaction.commands = [*gathering.commands]
         for command in commands:
             self.take(command)
 
@@ -98,13 +98,13 @@ class Rehearsal:
             end(self, command)
         elif isinstance(command, shell.Source | shell.Every):
             refuse_within(self, command)
-        elif self.gathering is not None and not isinstance(command, shell.ShellWord):
-            self.gathering.add(command)
+        elif self.open_transaction is not None and not isinstance(command, shell.ShellWord):
+            self.open_transaction.add(command)
 
 
-def end(gatherer: Gathers, command: shell.Commit | shell.Discard) -> None:
+def end(gatherer: HasTransaction, command: shell.Commit | shell.Discard) -> None:
     """End what is gathered; raises Mistake when nothing is, or COMMIT would send nothing."""
-    gathering = gathered(gatherer)
+    gathering = require(gatherer)
     if isinstance(command, shell.Commit):
         gathering.transaction()
-    gatherer.gathering = None
+    gatherer.open_transaction = None

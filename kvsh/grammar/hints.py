@@ -22,12 +22,12 @@ def hint_of(before: list[Word], typed: Word) -> str:
         return name_hint(typed)
     walk = Walk(lookup(before[0].value)).take_all(before[1:])
     if not typed.end > typed.start:
-        return walk.remaining()
+        return walk.parameters_left()
     rest = keyword_rest(walk.innermost, typed)
     if rest:
         typed = typed._replace(value=typed.value + rest.encode())
     walk.take(typed)
-    return f"{rest} {walk.remaining()}".rstrip()
+    return f"{rest} {walk.parameters_left()}".rstrip()
 
 
 def name_hint(typed: Word) -> str:
@@ -39,7 +39,7 @@ def name_hint(typed: Word) -> str:
     if len(names) != 1:
         return ""
     rest = same_case(names[0][len(name) :].decode(), typed.value)
-    return f"{rest} {Walk(lookup(names[0])).remaining()}".rstrip()
+    return f"{rest} {Walk(lookup(names[0])).parameters_left()}".rstrip()
 
 
 def keyword_rest(walk: Walk, typed: Word) -> str:

@@ -37,7 +37,7 @@ def without_count(line: bytes) -> bytes:
     return COUNT.sub(lambda found: b" " * len(found[0]), line, count=1) if COUNT.match(line) else line
 
 
-def taken_apart(line: bytes) -> Line:
+def split_prompt_line(line: bytes) -> Line:
     """Return what a line says; raises Mistake."""
     count = COUNT.match(line)
     times = times_of(count[0].lstrip()) if count else 1

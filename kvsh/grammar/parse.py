@@ -13,7 +13,7 @@ from kvd.commands.base import is_given
 from kvd.commands.diagnosis import Fault, Inside, Problem, first_fault, type_of
 from kvd.commands.fields import Option
 from kvd.commands.syntax import Parameter, Shape
-from kvsh.grammar.vocabulary import Known, Mistake, known_of, lookup, name_shown
+from kvsh.grammar.vocabulary import CommandInfo, Mistake, info_of, lookup, name_shown
 from kvsh.grammar.walk import Given, Walk
 from kvsh.words import Unbalanced, Word, as_word, split
 
@@ -36,18 +36,18 @@ def command_of(words: Sequence[Word]) -> Command:
     if not words:
         raise Mistake("there is no command: HELP lists them")
     known = lookup(words[0].value, words[0].start)
-    return built(Walk(known).take_all(words[1:]), words[-1].end)
+    return build(Walk(known).take_all(words[1:]), words[-1].end)
 
 
-def built(walk: Walk, end: int) -> Command:
+def build(walk: Walk, end: int) -> Command:
     """Return the command of a walk that is over; raises Mistake when something is missing or out of bounds."""
-    if missing := walk.missing():
+    if missing := walk.first_missing():
         raise Mistake(f"{walk.syntax.name} needs {missing}", walk.syntax.usage(), end)
     given = walk.given
     values = [
         argument(walk, given[each.field], end) if each.field in given else None for each in walk.syntax.parameters
     ]
-    return checked(walk.known, values)
+    return convert(walk.known, values)
 
 
 def argument(walk: Walk, given: Given, end: int) -> Any:
@@ -63,7 +63,7 @@ def argument(walk: Walk, given: Given, end: int) -> Any:
             return [(one.value, two.value) for one, two in zip(given.words[::2], given.words[1::2], strict=True)]
         case _:
             assert walk.inner  # a structure is never typed
-            return built(walk.inner, end)
+            return build(walk.inner, end)
 
 
 def scalar(syntax: Syntax, given: Given, word: Word) -> bytes | str | int:
@@ -73,7 +73,7 @@ def scalar(syntax: Syntax, given: Given, word: Word) -> bytes | str | int:
     if given.parameter.scalar is str:
         return word.value.decode(errors="replace")
     scale = given.option.scale if given.option else given.parameter.scale
-    number = scaled(word.value, scale)
+    number = scale_number(word.value, scale)
     if number is None:
         wanted = "a number" if scale > 1 else "an integer"
         raise Mistake(
@@ -84,7 +84,7 @@ def scalar(syntax: Syntax, given: Given, word: Word) -> bytes | str | int:
     return number
 
 
-def scaled(text: bytes, scale: int) -> int | None:
+def scale_number(text: bytes, scale: int) -> int | None:
     """Return a number in wire units; with a scale it may have a fraction, whose digits beyond a wire unit are cut."""
     if scale == 1:
         return int(text) if INTEGER.fullmatch(text) else None
@@ -96,15 +96,15 @@ def title(parameter: Parameter, option: Option | None) -> str:
     return option.word if option else parameter.placeholder
 
 
-def checked(known: Known, values: list[Any]) -> Command:
+def convert(known: CommandInfo, values: list[Any]) -> Command:
     """Return the command of its values if they are within its bounds; raises Mistake."""
     try:
         return msgspec.convert([known.syntax.name, *values], known.command)
     except msgspec.ValidationError:
-        raise Mistake(explained(known, values), known.syntax.usage()) from None
+        raise Mistake(explain(known, values), known.syntax.usage()) from None
 
 
-def explained(known: Known, values: list[Any]) -> str:
+def explain(known: CommandInfo, values: list[Any]) -> str:
     """Return the sentence for the value that is out of bounds."""
     syntax = known.syntax
     found = first_fault([syntax.name, *values], type_of(known.command))
@@ -125,7 +125,7 @@ def explained(known: Known, values: list[Any]) -> str:
 
 def line_of(command: Command) -> str:
     """Return the line that is this command; parsed again it is equal. A command with a structure has none."""
-    syntax = known_of(type(command)).syntax
+    syntax = info_of(type(command)).syntax
     values = asdict(command)
     reserved = frozenset(option.word.encode() for parameter in syntax.parameters for option in parameter.options)
     parts = [text_of(parameter, values[parameter.field], reserved) for parameter in syntax.parameters]
@@ -139,10 +139,10 @@ def text_of(parameter: Parameter, value: Any, reserved: frozenset[bytes]) -> str
     if parameter.options:
         option = min(parameter.options, key=lambda option: option.scale)
         return " ".join([option.word, *words_of(value, reserved)]) if option.placeholder else option.word
-    return " ".join(words_of(unscaled(value, parameter.scale), reserved))
+    return " ".join(words_of(number_text(value, parameter.scale), reserved))
 
 
-def unscaled(value: Any, scale: int) -> Any:
+def number_text(value: Any, scale: int) -> Any:
     """Return a number in the unit in which it is typed."""
     return str(Decimal(value) / scale) if scale > 1 else value
 

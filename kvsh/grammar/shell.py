@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Union
 from msgspec import Meta
 
 from kvd.commands import COMMANDS, Command
-from kvd.commands.base import Ask, commands_in
+from kvd.commands.base import ServerCommand, commands_in
 from kvd.commands.fields import Argument, Duration, Key, Option, Prefix, Revision, Value
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ History = Annotated[str, Meta(min_length=1, max_length=64, title="history")]
 FileName = Annotated[bytes, Meta(min_length=1, title="file")]
 
 
-class ShellWord(Ask):
+class ShellWord(ServerCommand):
     """A word that the shell acts on by itself."""
 
 

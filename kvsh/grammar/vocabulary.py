@@ -7,7 +7,7 @@ from typing import NamedTuple
 from kvd.commands import COMMANDS, Command, Syntax, syntax_of
 from kvsh.grammar.foreign import ours_for
 from kvsh.grammar.shell import SHELL_WORDS
-from kvsh.words import printed
+from kvsh.words import quote
 
 NAME_SHOWN_BYTES = 40
 
@@ -28,7 +28,7 @@ class Mistake(Exception):  # it is the person's, not ours
         return f"{self.message}{' The' if self.message.endswith('?') else '; the'} syntax is {self.usage}"
 
 
-class Known(NamedTuple):
+class CommandInfo(NamedTuple):
     """A name that may begin a line."""
 
     command: type[Command]
@@ -42,23 +42,23 @@ def classes() -> dict[bytes, type[Command]]:
 
 
 @cache
-def known_of(command: type[Command]) -> Known:
+def info_of(command: type[Command]) -> CommandInfo:
     """Return a class and its syntax; what only the shell knows has an access of its own."""
     syntax = syntax_of(command)
-    return Known(command, syntax._replace(access="shell") if command in SHELL_WORDS else syntax)
+    return CommandInfo(command, syntax._replace(access="shell") if command in SHELL_WORDS else syntax)
 
 
 @cache
-def vocabulary() -> dict[bytes, Known]:
+def vocabulary() -> dict[bytes, CommandInfo]:
     """Return all names in upper case that can be typed: those whose every needed argument is a word."""
-    every = {name: known_of(command) for name, command in classes().items()}
+    every = {name: info_of(command) for name, command in classes().items()}
     return {name: known for name, known in every.items() if is_typed(known.syntax)}
 
 
 @cache
-def described() -> dict[bytes, Known]:
+def usage_lines() -> dict[bytes, CommandInfo]:
     """Return all names that HELP explains: those that can be typed, and TRANSACTION, which BEGIN and COMMIT type."""
-    return {name: known_of(command) for name, command in classes().items()}
+    return {name: info_of(command) for name, command in classes().items()}
 
 
 def is_typed(syntax: Syntax) -> bool:
@@ -66,10 +66,10 @@ def is_typed(syntax: Syntax) -> bool:
     return all(parameter.shape.value != "structure" for parameter in syntax.parameters)
 
 
-def lookup(name: bytes, position: int = 0) -> Known:
+def lookup(name: bytes, position: int = 0) -> CommandInfo:
     """Return what a name in any case means; raises Mistake with what was perhaps meant."""
     command = classes().get(name) or classes().get(name.upper())
-    if command is None or not is_typed((known := known_of(command)).syntax):
+    if command is None or not is_typed((known := info_of(command)).syntax):
         raise Mistake(f"there is no command {name_shown(name)}{advice(name)}", position=position)
     return known
 
@@ -79,16 +79,16 @@ def advice(name: bytes) -> str:
     if name.isdigit():
         return ": a count repeats a command at the prompt only"
     ours = ours_for(name)
-    return f": use {ours}" if ours else meant(name)
+    return f": use {ours}" if ours else did_you_mean(name)
 
 
 def name_shown(name: bytes) -> str:
     """Return an unknown word for a message: short, and with nothing in it that acts on a terminal."""
-    text = printed(name[:NAME_SHOWN_BYTES])
+    text = quote(name[:NAME_SHOWN_BYTES])
     return f"{text[:-1]}..." + text[-1] if len(name) > NAME_SHOWN_BYTES else text
 
 
-def meant(name: bytes, choices: tuple[str, ...] | None = None) -> str:
+def did_you_mean(name: bytes, choices: tuple[str, ...] | None = None) -> str:
     """Return `: did you mean SET?` or where to look."""
     names = choices if choices is not None else tuple(key.decode() for key in vocabulary())
     is_short = len(name) <= NAME_SHOWN_BYTES  # to compare 100 MB takes 40 s

@@ -14,7 +14,7 @@ from kvd.commands import Syntax
 from kvd.commands.fields import Option
 from kvd.commands.syntax import Parameter, Shape, group_text
 from kvsh.grammar.foreign import option_for
-from kvsh.grammar.vocabulary import Known, Mistake, lookup, meant, name_shown
+from kvsh.grammar.vocabulary import CommandInfo, Mistake, did_you_mean, lookup, name_shown
 from kvsh.words import Word
 
 
@@ -29,7 +29,7 @@ class Given(NamedTuple):
 class Walk:
     """A command on its way through the words. `given` tells by field what it has."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: CommandInfo) -> None:
         self.known = known
         self.syntax: Syntax = known.syntax
         self.given: dict[str, Given] = {}
@@ -66,7 +66,7 @@ class Walk:
         elif (parameter := self.place) is not None:
             self._take_positional(parameter, word)
         else:
-            raise self._unexpected(word)
+            raise self._refuse_word(word)
 
     def needs_word(self) -> bool:
         """Return whether what stands next can be nothing but a word of its own."""
@@ -82,7 +82,7 @@ class Walk:
         open_groups = [group for group in self.syntax.groups if not any(each.field in self.given for each in group)]
         return [(parameter, option) for group in open_groups for parameter in group for option in parameter.options]
 
-    def missing(self) -> str | None:
+    def first_missing(self) -> str | None:
         """Return what is still needed, or None when this is a whole command (but for the one within)."""
         if self.waiting and not (self.waiting.words and not odd(self.waiting)):
             assert self.waiting.option
@@ -92,11 +92,11 @@ class Walk:
         lacking = [each.placeholder for each in self._places if each.required and each.field not in self.given]
         return f"the {lacking[0]}" if lacking else None
 
-    def remaining(self) -> str:
+    def parameters_left(self) -> str:
         """Return what may still be typed, as a syntax line shows it."""
         if self.inner:
-            return self.inner.remaining()
-        parts = self._begun() + [group_text(group) for group in self.syntax.groups if self._is_open(group)]
+            return self.inner.parameters_left()
+        parts = self._start_inner() + [group_text(group) for group in self.syntax.groups if self._is_open(group)]
         return " ".join(parts)
 
     def _keyword(self, value: bytes) -> tuple[Parameter, Option] | None:
@@ -149,11 +149,11 @@ class Walk:
             self._pairs = given
         return given
 
-    def _unexpected(self, word: Word) -> Mistake:
+    def _refuse_word(self, word: Word) -> Mistake:
         """Return the mistake of a word that fits nowhere."""
         choices = tuple(option.word for _, option in self.options())
         ours = None if word.quoted else option_for(word.value)
-        hint = f": use {ours}" if ours else meant(word.value, choices) if choices else ""
+        hint = f": use {ours}" if ours else did_you_mean(word.value, choices) if choices else ""
         if any(each.value == b"--" and not each.quoted for given in self.given.values() for each in given.words):
             hint = ': "--" is an argument here, and a word that begins with - needs none before it'
         return Mistake(
@@ -169,7 +169,7 @@ class Walk:
         names = ((given.option.placeholder if given.option else given.parameter.placeholder) or "").rstrip(".")
         return names.split()[odd(given)] if given.parameter.shape is Shape.PAIRS else names
 
-    def _begun(self) -> list[str]:
+    def _start_inner(self) -> list[str]:
         """Return how what has begun goes on."""
         parts = [self._next_of(half)] if (half := self._half_pair()) else []
         if self.waiting and self.waiting.parameter.shape is Shape.ONE:

@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 
 from kvd.client import Client
 from kvd.errors import KvdError
-from kvsh.modes.crew import Crew
+from kvsh.modes.bench_messages import KEYS, MULTIGET_KEYS, VALUE, Outcome, Phase, Task, all_keys
+from kvsh.modes.bench_workers import WorkerPool
+from kvsh.modes.latency_stats import figures
 from kvsh.modes.progress import progress_of
 from kvsh.modes.report import head_text, rate_text, table_text
-from kvsh.modes.spread import figures
-from kvsh.modes.task import KEYS, MULTIGET_KEYS, VALUE, Outcome, Phase, Task, all_keys
 from kvsh.render.data import document
-from kvsh.script.outcome import INTERRUPTED, WELL
-from kvsh.script.output import Output
-from kvsh.script.reach import require_daemon
-from kvsh.script.settings import Settings
+from kvsh.ui.connect import require_daemon
+from kvsh.ui.outcome import INTERRUPTED, OK
+from kvsh.ui.output import Output
+from kvsh.ui.settings import Settings
 
 SECONDS = 2.0
 CONNECTIONS = 50
@@ -70,7 +70,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
     with Client(**settings.connection) as client:
         bench = Bench(client, settings, output)
         try:
-            with raised():
+            with with_raised_signals():
                 bench.run()
         except Stopped as stopped:
             number = stopped.number
@@ -80,11 +80,11 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)  # as it would have ended us at once
     bench.end(is_complete=not number)
-    return INTERRUPTED if number else WELL
+    return INTERRUPTED if number else OK
 
 
 @contextmanager
-def raised() -> Iterator[None]:
+def with_raised_signals() -> Iterator[None]:
     """Let signals that end a process raise Stopped, and a closed pipe BrokenPipeError; what is ignored stays so."""
     taken = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in taken}
@@ -124,9 +124,9 @@ class Bench:
 
     def run(self) -> None:
         """Measure, and leave nothing behind. Raises KvdError, Stopped, BrokenPipeError."""
-        self.look()
+        self.check_stopped()
         try:
-            self.tell_conditions()
+            self.print_conditions()
             self.fill()
             self.measure()
         finally:
@@ -134,7 +134,7 @@ class Bench:
             self.clear()
             self.progress.clear()
 
-    def look(self) -> None:
+    def check_stopped(self) -> None:
         """Ask what is measured. Raises KvdError."""
         info = self.client.info()
         self.facts = {
@@ -149,7 +149,7 @@ class Bench:
             "same_machine": is_same_machine(self.settings.url),
         }
 
-    def tell_conditions(self) -> None:
+    def print_conditions(self) -> None:
         """Write what the figures are of: above a table for reading, else as a message."""
         is_read = self.settings.form == "terminal"
         told = conditions(self.facts)
@@ -179,14 +179,14 @@ class Bench:
             prefix=self.prefix,
             seed=0,
         )
-        with Crew(task, self.processes) as crew:
+        with WorkerPool(task, self.processes) as crew:
             for number, measure in enumerate(MEASURES, 1):
                 self.progress.draw(f"{number} of {len(MEASURES)}: {measure.work}, {measure.connections} at a time")
                 outcome = crew.run(Phase(measure.work, measure.connections, self.seconds))
                 self.progress.clear()
-                self.took(measure, outcome)
+                self.on_outcome(measure, outcome)
 
-    def took(self, measure: Measure, outcome: Outcome) -> None:
+    def on_outcome(self, measure: Measure, outcome: Outcome) -> None:
         """Keep what was measured, and write its line."""
         found = figures(outcome.times)
         rate = round(found["count"] / outcome.seconds, 1)

@@ -15,10 +15,10 @@ from kvsh.modes.progress import progress_of
 from kvsh.modes.report import bar, row_text, size_text
 from kvsh.modes.sizes import Sizes
 from kvsh.render.data import document
-from kvsh.script.outcome import INTERRUPTED, WELL
-from kvsh.script.output import Output
-from kvsh.script.progress import Progress, columns
-from kvsh.script.settings import Settings
+from kvsh.ui.outcome import INTERRUPTED, OK
+from kvsh.ui.output import Output
+from kvsh.ui.progress import Progress, columns
+from kvsh.ui.settings import Settings
 from kvsh.words import as_word
 
 
@@ -26,7 +26,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
     """Go through all entries and write what was found, also after Ctrl-C; return the exit code. Raises KvdError."""
     sizes = Sizes()
     progress = progress_of(settings)
-    code = WELL
+    code = OK
     try:
         with Stream(**settings.stream) as stream:
             walk(stream, sizes, progress)
@@ -37,7 +37,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
     if code == INTERRUPTED:
         output.message(f"kvsh: interrupted: this is of the first {sizes.keys:,} keys only")
     if not settings.quiet:
-        found = {"complete": code == WELL, **sizes.document()}
+        found = {"complete": code == OK, **sizes.document()}
         output.data(TEXTS.get(settings.form, machine_text)(found, settings.form))
         output.flush()
     return code

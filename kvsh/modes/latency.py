@@ -13,14 +13,14 @@ from kvd.client import Stream
 from kvd.client.stream import ok
 from kvd.commands.server import Ping
 from kvd.limits import IN_FLIGHT_MAX
+from kvsh.modes.latency_stats import US_PER_MS, Bucket, Times, buckets, figures
 from kvsh.modes.progress import progress_of
 from kvsh.modes.report import bar, row_text
-from kvsh.modes.spread import US_PER_MS, Bucket, Times, buckets, figures
 from kvsh.render.data import document
-from kvsh.script.outcome import INTERRUPTED, WELL
-from kvsh.script.output import Output
-from kvsh.script.progress import Progress, columns
-from kvsh.script.settings import Settings
+from kvsh.ui.outcome import INTERRUPTED, OK
+from kvsh.ui.output import Output
+from kvsh.ui.progress import Progress, columns
+from kvsh.ui.settings import Settings
 
 INTERVAL_S = 0.01
 COUNT_DEFAULT = 500
@@ -30,7 +30,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
     """Measure, then write the figures and the spread; return the exit code. Raises KvdError."""
     times: Times = Times()
     progress = progress_of(settings)
-    code = WELL
+    code = OK
     try:
         with Stream(**settings.stream, window=IN_FLIGHT_MAX) as stream:
             measure(stream, times, settings, progress)

@@ -2,9 +2,9 @@
 
 import os
 
-from kvsh.script.output import Output
-from kvsh.script.progress import MESSAGE_FD, Progress
-from kvsh.script.settings import Settings
+from kvsh.ui.output import Output
+from kvsh.ui.progress import MESSAGE_FD, Progress
+from kvsh.ui.settings import Settings
 
 
 def progress_of(settings: Settings) -> Progress:

@@ -7,10 +7,10 @@ from kvd.client import Stream
 from kvd.client.walk import pages
 from kvsh.modes.progress import after_interrupt, progress_of
 from kvsh.render.data import document, row
-from kvsh.script.outcome import INTERRUPTED, WELL
-from kvsh.script.output import Output
-from kvsh.script.progress import Progress
-from kvsh.script.settings import Settings
+from kvsh.ui.outcome import INTERRUPTED, OK
+from kvsh.ui.output import Output
+from kvsh.ui.progress import Progress
+from kvsh.ui.settings import Settings
 from kvsh.words import as_word
 
 DATA_FD = 1
@@ -35,7 +35,7 @@ def run(settings: Settings, output: Output, argument: str) -> int:
         return INTERRUPTED
     finally:
         progress.clear()
-    return WELL
+    return OK
 
 
 def scan_progress(settings: Settings) -> Progress:
@@ -54,7 +54,7 @@ def lines(keys: list[bytes]) -> bytes:
     return b"\n".join(keys) + b"\n" if keys else b""
 
 
-def ended(keys: list[bytes]) -> bytes:
+def with_newlines(keys: list[bytes]) -> bytes:
     """Return keys as they are, each with a NUL byte."""
     return b"".join([key + b"\0" for key in keys])
 
@@ -72,7 +72,7 @@ def rows(keys: list[bytes]) -> bytes:
 TEXTS: dict[str, Callable[[list[bytes]], bytes]] = {
     "terminal": words,
     "raw": lines,
-    "nul": ended,
+    "nul": with_newlines,
     "json": documents,
     "csv": rows,
 }

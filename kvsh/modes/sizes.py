@@ -40,7 +40,7 @@ class Top(Generic[T]):
         elif weight > self.heap[0][0]:
             heapreplace(self.heap, (weight, -self.offered, item))
 
-    def ranked(self) -> list[tuple[int, T]]:
+    def ranking(self) -> list[tuple[int, T]]:
         """Return weights and items, the largest first."""
         return [(weight, item) for weight, _, item in sorted(self.heap, reverse=True)]
 
@@ -85,10 +85,10 @@ class Sizes:
     def prefixes(self) -> list[Group]:
         """Return the prefixes that hold most, the largest first."""
         top: Top[Group] = Top()
-        for group in (*[group for _, group in self.groups.ranked()], self.group, self.others):
+        for group in (*[group for _, group in self.groups.ranking()], self.group, self.others):
             if group.keys:
                 top.offer(group.bytes, group)
-        return [group for _, group in top.ranked()]
+        return [group for _, group in top.ranking()]
 
     def document(self) -> dict[str, Any]:
         """Return all of it."""
@@ -100,7 +100,7 @@ class Sizes:
             "key_bytes": self.key_bytes,
             "value_bytes": self.value_bytes,
             "mean_value_bytes": round(self.value_bytes / self.keys, 1) if self.keys else None,
-            "largest": [{"key": key, "bytes": size} for size, key in self.largest.ranked()],
+            "largest": [{"key": key, "bytes": size} for size, key in self.largest.ranking()],
             "prefixes": [group._asdict() for group in self.prefixes()],
             "sizes": [{"from": low, "to": high, "keys": self.digits[at]} for at, (low, high) in enumerate(sizes)],
         }

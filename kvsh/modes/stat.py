@@ -12,10 +12,10 @@ from kvd.commands.server import Info
 from kvd.errors import ClientError
 from kvsh.modes.progress import after_interrupt
 from kvsh.modes.report import head_text, rate_text, size_text, table_text
-from kvsh.script.outcome import INTERRUPTED, WELL
-from kvsh.script.output import Output
-from kvsh.script.reach import require_daemon
-from kvsh.script.settings import Settings
+from kvsh.ui.connect import require_daemon
+from kvsh.ui.outcome import INTERRUPTED, OK
+from kvsh.ui.output import Output
+from kvsh.ui.settings import Settings
 
 INTERVAL_S = 1.0
 AWAY_S = 0.2  # the pause while there is no daemon; a look then waits for a connection besides
@@ -54,7 +54,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
         except KeyboardInterrupt:
             stat.summarize()
             return INTERRUPTED
-    return WELL
+    return OK
 
 
 class Stat:
@@ -66,7 +66,7 @@ class Stat:
         self.output = output
         self.first: Sample | None = None
         self.last: Sample | None = None
-        self.looks = 0  # since the first
+        self.samples = 0  # since the first
         self.lines = 0
         self.away_since: float | None = None
 
@@ -80,9 +80,9 @@ class Stat:
             now = time.monotonic()
             due = max(due + interval, now)  # after a long wait there are no lines to catch up with
             time.sleep(due - now if self.away_since is None else min(AWAY_S, interval))
-            self.look()
+            self.sample()
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Write what has been done since the last look, or tell that the daemon is away, or back."""
         try:
             now = sample(self.client)
@@ -96,7 +96,7 @@ class Stat:
         if self.away_since is not None or is_restarted:
             self.back(now, is_restarted=is_restarted)
             return
-        self.looks += 1
+        self.samples += 1
         self.write(figures(self.last, now, looks=1))
         self.last = now
 
@@ -105,7 +105,7 @@ class Stat:
         after = "" if self.away_since is None else f" after {now.at - self.away_since:.1f} s"
         self.output.message(f"kvsh: reconnected{after}{': the daemon has been restarted' if is_restarted else ''}")
         self.first = self.last = now
-        self.looks = 0
+        self.samples = 0
         self.away_since = None
 
     def head(self) -> None:
@@ -129,9 +129,9 @@ class Stat:
 
     def summarize(self) -> None:
         """Tell the averages since the start, or since the daemon came back."""
-        if self.first is None or self.last is None or not self.looks:
+        if self.first is None or self.last is None or not self.samples:
             return
-        mean = figures(self.first, self.last, self.looks)
+        mean = figures(self.first, self.last, self.samples)
         rates = [f"{rate_text(mean[name])} {title}" for name, title, _ in COLUMNS if name.endswith("_per_s")]
         after_interrupt(self.output, f"kvsh: in {self.last.at - self.first.at:.1f} s on average {', '.join(rates)}")
 

@@ -19,7 +19,7 @@ from typing import Any
 from kvd.commands import Command
 from kvsh.render.data import csv, json, nul, raw
 from kvsh.render.terminal import terminal, terminal_pieces
-from kvsh.words import shown_pieces
+from kvsh.words import display_pieces
 
 
 def pretty(command: Command, result: Any) -> bytes:
@@ -39,4 +39,4 @@ def safe_pieces(form: str, command: Command, result: Any) -> Iterator[bytes]:
     elif form in READ:
         yield FORMATS[form](command, result)
     else:
-        yield from map(str.encode, shown_pieces(FORMATS[form](command, result).replace(b"\r\n", b"\n")))
+        yield from map(str.encode, display_pieces(FORMATS[form](command, result).replace(b"\r\n", b"\n")))

@@ -2,9 +2,9 @@
 
 from msgspec.structs import asdict
 
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvsh.render.data import document
-from kvsh.words import as_word, printed
+from kvsh.words import as_word, quote
 
 VALUE_SHOWN_BYTES = 400
 
@@ -22,8 +22,8 @@ def change_line(change: Change) -> str:
 def value_text(value: bytes) -> str:
     """Return a value, or its beginning and its size."""
     if len(value) <= VALUE_SHOWN_BYTES:
-        return printed(value)
-    return f"{printed(value[:VALUE_SHOWN_BYTES])}... ({len(value)} bytes)"
+        return quote(value)
+    return f"{quote(value[:VALUE_SHOWN_BYTES])}... ({len(value)} bytes)"
 
 
 def change_document(change: Change, history: str | None) -> bytes:

@@ -14,20 +14,20 @@ from typing import Any
 import msgspec
 
 from kvd.commands import Command
-from kvd.texts import shown
-from kvsh.render.told import told
+from kvd.json_bytes import to_json
+from kvsh.render.result import displayed_result
 
 NEEDS_QUOTES = re.compile(rb'[",\r\n]|^$|^[ \t]|[ \t]$')
 
 
 def raw(command: Command, result: Any) -> bytes:
     """Return a result as its bytes."""
-    return b"".join(raw_lines(told(command, result), b"\n"))
+    return b"".join(raw_lines(displayed_result(command, result), b"\n"))
 
 
 def nul(command: Command, result: Any) -> bytes:
     """Return a result as its bytes, each item ended by a NUL byte."""
-    return b"".join(raw_lines(told(command, result), b"\0"))
+    return b"".join(raw_lines(displayed_result(command, result), b"\0"))
 
 
 def raw_lines(value: Any, end: bytes) -> list[bytes]:
@@ -67,13 +67,13 @@ def json_error(code: str, message: str, outcome: str, **details: Any) -> bytes:
 
 def document(value: Any) -> bytes:
     """Return a JSON document and a newline; no character in it acts on a terminal."""
-    text = msgspec.json.encode(shown(value)).decode()
+    text = msgspec.json.encode(to_json(value)).decode()
     if not text.isprintable():
-        text = "".join([character if character.isprintable() else escaped(character) for character in text])
+        text = "".join([character if character.isprintable() else escape(character) for character in text])
     return text.encode() + b"\n"
 
 
-def escaped(character: str) -> str:
+def escape(character: str) -> str:
     r"""Return a character as JSON's `\\uXXXX`."""
     units = character.encode("utf-16-be")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
@@ -81,7 +81,7 @@ def escaped(character: str) -> str:
 
 def csv(command: Command, result: Any) -> bytes:
     """Return a result as rows."""
-    return b"".join([row(each) for each in rows_of(told(command, result))])
+    return b"".join([row(each) for each in rows_of(displayed_result(command, result))])
 
 
 def rows_of(value: Any) -> list[list[Any]]:

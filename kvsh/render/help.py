@@ -27,12 +27,12 @@ def help_page(syntaxes: Iterable[Syntax]) -> str:
 
 def help_on(syntax: Syntax, typed: str | None = None) -> str:
     """Return what is known of one command; `typed` is how it is typed, if not by its syntax."""
-    usage = wrapped(typed or syntax.usage(), indent=4)
-    text = "\n\n".join(map(wrapped, syntax.help.split("\n\n")))
+    usage = wrap(typed or syntax.usage(), indent=4)
+    text = "\n\n".join(map(wrap, syntax.help.split("\n\n")))
     examples = [f"    {example}" for example in syntax.examples]
     return "\n".join([usage, "", text, "", "examples:", *examples]) + "\n"
 
 
-def wrapped(text: str, indent: int = 0) -> str:
+def wrap(text: str, indent: int = 0) -> str:
     """Return a paragraph in lines that fit, those after the first indented."""
     return fill(text, COLUMNS, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

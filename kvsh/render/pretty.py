@@ -1,6 +1,6 @@
 """FORMAT PRETTY: JSON values indented, texts in lines, binary values as a hex dump; all else as in TERMINAL.
 
-A result is lines, and a line is (style, text) pairs. A terminal shows each style in a colour (`script/looks.py`).
+A result is lines, and a line is (style, text) pairs. A terminal shows each style in a colour (`ui/looks.py`).
 Nothing in the texts acts on a terminal.
 """
 
@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from kvd.commands import Command
-from kvsh.render.data import escaped
+from kvsh.render.data import escape
+from kvsh.render.result import displayed_result
 from kvsh.render.tables import name_columns
 from kvsh.render.terminal import is_table, lines, named_cell, terminal
-from kvsh.render.told import told
-from kvsh.words import printed, shown, split_at_joiners
+from kvsh.words import display_form, quote, split_at_joiners
 
 Fragment = tuple[str, str]
 Line = list[Fragment]
@@ -39,7 +39,7 @@ def pretty(command: Command, result: Any) -> bytes:
 
 def pretty_lines(command: Command, result: Any) -> list[Line]:
     """Return a result as lines."""
-    value = name_columns(command, told(command, result))
+    value = name_columns(command, displayed_result(command, result))
     if isinstance(value, int) and command.result_unit:
         return plain_lines(terminal(command, result).decode().splitlines())
     return block(value)
@@ -72,7 +72,7 @@ def name_width(values: dict[Any, Any]) -> int:
 
 def item_lines(name: Any, item: Any, width: int) -> list[Line]:
     """Return the lines of one item of a map: what takes several stands below its name."""
-    title = shown(str(name).encode())
+    title = display_form(str(name).encode())
     is_nested = isinstance(item, dict | list | tuple)
     if is_nested and not item:
         return [[("", f"{title:<{width}}  (empty)")]]
@@ -93,7 +93,7 @@ def value_lines(value: bytes) -> list[Line]:
         return json_lines(text)
     if not is_text(value):
         return dump_lines(value)
-    return plain_lines(shown(value).split("\n")) if b"\n" in value.rstrip(b"\n") else plain_lines([printed(value)])
+    return plain_lines(display_form(value).split("\n")) if b"\n" in value.rstrip(b"\n") else plain_lines([quote(value)])
 
 
 def indent_json(value: bytes) -> str | None:
@@ -108,7 +108,7 @@ def indent_json(value: bytes) -> str | None:
 def harmless(line: str) -> str:
     """Return a line of JSON with what does not print escaped, but for joiners between letters."""
     parts = split_at_joiners(line)
-    parts[::2] = ["".join([each if each.isprintable() else escaped(each) for each in part]) for part in parts[::2]]
+    parts[::2] = ["".join([each if each.isprintable() else escape(each) for each in part]) for part in parts[::2]]
     return "".join(parts)
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from kvd.commands import Command
 from kvsh.render.figures import figure_text
+from kvsh.render.result import displayed_result
 from kvsh.render.tables import Table, name_columns
-from kvsh.render.told import told
-from kvsh.words import printed, printed_pieces, shown
+from kvsh.words import display_form, quote, quote_pieces
 
 
 def terminal(command: Command, result: Any) -> bytes:
     """Return a result for reading, with its last newline."""
-    value = name_columns(command, told(command, result))
+    value = name_columns(command, displayed_result(command, result))
     if command.result_unit == "ms" and isinstance(value, int) and value >= 0:
         return f"{value / 1000:.15g} s\n".encode()
     return ("\n".join(lines(value)) + "\n").encode()
@@ -21,7 +21,7 @@ def terminal(command: Command, result: Any) -> bytes:
 
 def terminal_pieces(command: Command, result: Any) -> Iterator[bytes]:
     """Yield what `terminal` returns in pieces, so that the beginning of a long result is there at once."""
-    value = told(command, result)
+    value = displayed_result(command, result)
     if isinstance(value, bytes):
         yield from line_pieces("", value)
     elif isinstance(value, list | tuple) and value and not any(map(is_nested, value)):
@@ -29,7 +29,7 @@ def terminal_pieces(command: Command, result: Any) -> Iterator[bytes]:
         for number, item in enumerate(value, 1):
             yield from line_pieces(f"{number:>{width}}) ", item)
     elif isinstance(value, dict) and value and not any(map(is_nested, value.values())):
-        titles = [shown(str(name).encode()) for name in value]
+        titles = [display_form(str(name).encode()) for name in value]
         width = max(len(str(name)) for name in value)
         for title, (name, item) in zip(titles, value.items(), strict=True):
             yield from line_pieces(f"{title:<{width}}  ", item, text=partial(named_cell, name))
@@ -41,7 +41,7 @@ def line_pieces(label: str, value: Any, text: Callable[[Any], str] | None = None
     """Yield a line of one value behind a label."""
     yield label.encode()
     if isinstance(value, bytes):
-        yield from map(str.encode, printed_pieces(value))
+        yield from map(str.encode, quote_pieces(value))
     else:
         yield (text or scalar)(value).encode()
     yield b"\n"
@@ -71,8 +71,8 @@ def cell(value: Any) -> str:
     if value is None:
         return "(nil)"
     if isinstance(value, bytes):
-        return printed(value)
-    return shown(str(value).encode()) if not isinstance(value, bool) else str(value).lower()
+        return quote(value)
+    return display_form(str(value).encode()) if not isinstance(value, bool) else str(value).lower()
 
 
 def named_cell(name: Any, value: Any) -> str:
@@ -85,17 +85,17 @@ def list_lines(values: list[Any] | tuple[Any, ...]) -> list[str]:
     if not values:
         return ["(empty)"]
     columns = values.columns if isinstance(values, Table) else ()
-    texts = aligned(values, columns) if is_table(values) else []
+    texts = align(values, columns) if is_table(values) else []
     blocks = [[text] for text in texts[bool(columns) :]] or [lines(value) for value in values]
     width = len(str(len(blocks)))
     head = [" " * (width + len(") ")) + texts[0]] if columns else []
     return [
         *head,
-        *(line for number, block in enumerate(blocks, 1) for line in labelled(f"{number:>{width}}) ", block)),
+        *(line for number, block in enumerate(blocks, 1) for line in with_label(f"{number:>{width}}) ", block)),
     ]
 
 
-def labelled(label: str, block: list[str]) -> list[str]:
+def with_label(label: str, block: list[str]) -> list[str]:
     """Return lines with a label before the first."""
     return [label + block[0], *(" " * len(label) + line for line in block[1:])]
 
@@ -109,7 +109,7 @@ def is_table(values: list[Any] | tuple[Any, ...]) -> bool:
     )
 
 
-def aligned(rows: list[Any] | tuple[Any, ...], columns: Sequence[str] = ()) -> list[str]:
+def align(rows: list[Any] | tuple[Any, ...], columns: Sequence[str] = ()) -> list[str]:
     """Return rows with their columns one under the other, their names above them if they have any."""
     names = columns or [""] * len(rows[0])
     texts = [[named_cell(name, item) for name, item in zip(names, row, strict=True)] for row in rows]
@@ -126,7 +126,7 @@ def map_lines(value: dict[Any, Any]) -> list[str]:
     width = max(plain, default=0)
     found: list[str] = []
     for name, item in value.items():
-        title = shown(str(name).encode())
+        title = display_form(str(name).encode())
         if isinstance(item, dict | list | tuple) and item:
             found += [title, *(f"  {line}" for line in lines(item))]
         else:

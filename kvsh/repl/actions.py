@@ -15,24 +15,24 @@ from kvd.client.aio import AsyncClient
 from kvd.commands import Command
 from kvd.commands.keys import Count
 from kvd.errors import KvdError, Refused, Unreachable
-from kvsh.grammar import gather, shell
+from kvsh.grammar import shell, transaction
 from kvsh.grammar.aliases import expand
-from kvsh.grammar.gather import Gathering
-from kvsh.grammar.line import Line, Sink, taken_apart
+from kvsh.grammar.line import Line, Sink, split_prompt_line
 from kvsh.grammar.parse import command_of
+from kvsh.grammar.transaction import OpenTransaction
 from kvsh.grammar.vocabulary import Mistake, name_shown
 from kvsh.render import FORMATS, READ, safe_pieces
 from kvsh.render.pretty import pretty_lines
-from kvsh.repl.asking import losses
-from kvsh.repl.sink import store
+from kvsh.repl.confirm import deletions_of
+from kvsh.repl.redirect import store
 from kvsh.repl.source import Source
 from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
 from kvsh.script.actions import format_of
-from kvsh.script.help import help_text
-from kvsh.script.looks import change_text, paint_lines
-from kvsh.script.outcome import WELL, sentence, typed_as
-from kvsh.script.settings import Settings
+from kvsh.ui.help import help_text
+from kvsh.ui.looks import change_text, paint_lines
+from kvsh.ui.outcome import OK, sentence, typed_as
+from kvsh.ui.settings import Settings
 from kvsh.words import is_comment
 
 SLOW_S = 0.5
@@ -52,16 +52,16 @@ class Front(Protocol):
     is_connected: bool
     is_left: bool
     is_paging: bool
-    gathering: Gathering | None
+    open_transaction: OpenTransaction | None
     watcher: Watcher | None
 
     def write(self, text: str) -> None:
         """Write text."""
 
-    def tell_error(self, text: str) -> None:
+    def show_error(self, text: str) -> None:
         """Write an error."""
 
-    def tell_note(self, text: str) -> None:
+    def show_note(self, text: str) -> None:
         """Write something by the way."""
 
     def redraw(self) -> None:
@@ -85,7 +85,7 @@ class Front(Protocol):
         raise NotImplementedError
 
 
-class AlreadyTold(Exception):  # it is no error of ours
+class AlreadyReported(Exception):  # it is no error of ours
     """Something went wrong, and whoever found it has said so."""
 
 
@@ -118,35 +118,35 @@ class Actions:
                 return True
             for _ in range(said.times):
                 await self.run_command(command, said.sink)
-        except AlreadyTold:
+        except AlreadyReported:
             return False
         except (Mistake, KvdError) as failure:
-            self.front.tell_error(sentence(failure, self.front.settings.url))
+            self.front.show_error(sentence(failure, self.front.settings.url))
             for note in getattr(failure, "__notes__", ()):
-                self.front.tell_note(note)
+                self.front.show_note(note)
             self.front.is_connected &= not isinstance(failure, Unreachable)
             return False
         return True
 
     def read(self, line: bytes) -> tuple[Line, Command]:
         """Return what a line says, and its command; raises Mistake."""
-        said = taken_apart(expand(line, self.front.settings.aliases))
+        said = split_prompt_line(expand(line, self.front.settings.aliases))
         return said, command_of(said.words)
 
     async def run_command(self, command: Command, sink: Sink | None) -> None:
-        """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError, AlreadyTold."""
+        """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError, AlreadyReported."""
         if isinstance(command, shell.Help):
-            await self.give_help(f"{help_text(command)}\n".encode(), sink)
+            await self.show_help(f"{help_text(command)}\n".encode(), sink)
         elif isinstance(command, shell.Commit):
             await self.commit(sink)
-        elif self.front.gathering is None and not isinstance(command, shell.ShellWord):
+        elif self.front.open_transaction is None and not isinstance(command, shell.ShellWord):
             await self.run(command, sink)
         elif sink is not None:
             raise Mistake(f"{command.command_name()} has no result here to {sink.sign}")
         elif isinstance(command, shell.ShellWord):
             await self.words[type(command)](command)
         else:
-            gather.gathered(self.front).add(command)
+            transaction.require(self.front).add(command)
 
     async def run(self, command: Command, sink: Sink | None) -> bool:
         """Send a command and put its result where the line says; return whether it was agreed to. Raises as above."""
@@ -176,7 +176,7 @@ class Actions:
 
     async def is_agreed(self, command: Command) -> bool:
         """Return whether the person wants a command that ends many keys; any other is not asked about."""
-        lost = losses(command, confirm=self.front.settings.confirm)
+        lost = deletions_of(command, confirm=self.front.settings.confirm)
         question = lost.question([await self.count(each.prefix) for each in lost.prefixes])
         return question is None or await self.front.is_agreed(question)
 
@@ -195,45 +195,45 @@ class Actions:
             return
         name = os.fsdecode(sink.target)
         await in_thread(lambda: store(data, name, at_end=sink.sign == ">>"))
-        self.front.tell_note(
-            f"{numbered(len(data), 'byte')} written to {name_shown(sink.target)}: {REDIRECTED[sink.sign]}"
+        self.front.show_note(
+            f"{count_text(len(data), 'byte')} written to {name_shown(sink.target)}: {REDIRECTED[sink.sign]}"
         )
 
     # Words of the shell
 
-    async def give_help(self, text: bytes, sink: Sink | None) -> None:
+    async def show_help(self, text: bytes, sink: Sink | None) -> None:
         """Show a page of help, or pour it where the line says; raises Mistake."""
         await (self.put(text, sink) if sink else self.front.show(lambda: iter([text])))
 
     async def begin(self, command: shell.Begin) -> None:
         """Begin to gather."""
-        gather.begin(self.front, command)
+        transaction.begin(self.front, command)
 
     async def commit(self, sink: Sink | None) -> None:
         """Send what was gathered. It stays gathered when it is certain that nothing was sent."""
-        gathering = gather.gathered(self.front)
-        transaction = gathering.transaction()
-        self.front.gathering = None
+        gathered = transaction.require(self.front)
+        command = gathered.transaction()
+        self.front.open_transaction = None
         try:
             with typed_as("COMMIT", "TRANSACTION"):
-                if not await self.run(transaction, sink):
-                    self.front.gathering = gathering
+                if not await self.run(command, sink):
+                    self.front.open_transaction = gathered
         except Unreachable as failure:
-            self.front.gathering = gathering
+            self.front.open_transaction = gathered
             failure.add_note("still gathered: COMMIT again or DISCARD")
             raise
         except KvdError as failure:
-            failure.add_note(f"no longer gathered: {numbered(len(gathering.commands), 'command')}")
+            failure.add_note(f"no longer gathered: {count_text(len(gathered.commands), 'command')}")
             raise
 
     async def repeat(self, command: shell.Every, said: Line) -> None:
         """Run a command at intervals until Ctrl-C, or as often as the line says; raises as `run_command` does."""
-        gather.refuse_within(self.front, command)
+        transaction.refuse_within(self.front, command)
         self.front.is_paging = False
         try:
             for number in count(1):
                 if said.sink is None:
-                    self.front.tell_note(time.strftime("%H:%M:%S"))
+                    self.front.show_note(time.strftime("%H:%M:%S"))
                 await self.run_command(command.again, said.sink)
                 if number == said.times != 1:
                     return
@@ -245,9 +245,9 @@ class Actions:
 
     async def discard(self, _: shell.Discard) -> None:
         """Drop what was gathered."""
-        count = len(gather.gathered(self.front).commands)
-        self.front.gathering = None
-        self.front.write(f"discarded {numbered(count, 'command')}\n")
+        count = len(transaction.require(self.front).commands)
+        self.front.open_transaction = None
+        self.front.write(f"discarded {count_text(count, 'command')}\n")
 
     async def watch(self, command: shell.Watch) -> None:
         """Begin to show changes; an earlier watch ends."""
@@ -276,16 +276,16 @@ class Actions:
             self.front.watcher = None
 
     async def source(self, command: shell.Source) -> None:
-        """Run a file; raises Mistake, AlreadyTold."""
-        gather.refuse_within(self.front, command)
+        """Run a file; raises Mistake, AlreadyReported."""
+        transaction.refuse_within(self.front, command)
         source = Source(self.front.settings, self.front.form)
         try:
             code = await source.run(os.fsdecode(command.file))
         except CancelledError:
-            self.front.write(f"interrupted after {numbered(source.count, 'command')}\n")
+            self.front.write(f"interrupted after {count_text(source.count, 'command')}\n")
             raise
-        if code != WELL:
-            raise AlreadyTold
+        if code != OK:
+            raise AlreadyReported
 
     async def choose_format(self, command: shell.Format) -> None:
         """Change the format, or tell it."""
@@ -316,6 +316,6 @@ async def is_interrupted(pause_s: float) -> bool:
     return False
 
 
-def numbered(count: int, thing: str) -> str:
+def count_text(count: int, thing: str) -> str:
     """Return `1 command`, `2 commands`."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -4,10 +4,10 @@ from typing import Protocol
 
 from kvd.commands import Command
 from kvsh.grammar.block import Rehearsal, Statement, to_run
-from kvsh.grammar.gather import Gathering
+from kvsh.grammar.transaction import OpenTransaction
 from kvsh.grammar.vocabulary import Mistake
-from kvsh.repl.text import as_text
-from kvsh.words import shown
+from kvsh.repl.encoding import as_text
+from kvsh.words import display_form
 
 NOT_RUN = "nothing of this block has run. A value of several lines stands in quotes"
 
@@ -15,13 +15,13 @@ NOT_RUN = "nothing of this block has run. A value of several lines stands in quo
 class Runner(Protocol):
     """The prompt, as far as a block needs it."""
 
-    gathering: Gathering | None
+    open_transaction: OpenTransaction | None
     is_left: bool
 
-    def tell_error(self, text: str) -> None:
+    def show_error(self, text: str) -> None:
         """Write an error."""
 
-    def tell_note(self, text: str) -> None:
+    def show_note(self, text: str) -> None:
         """Write something by the way."""
 
     def command_of(self, line: bytes) -> Command:
@@ -42,7 +42,7 @@ class Block:
 
     def wrong(self, runner: Runner) -> str | None:
         """Return what is wrong with the first statement that could not run; None when all are well formed."""
-        rehearsal = Rehearsal(runner.gathering)
+        rehearsal = Rehearsal(runner.open_transaction)
         for statement in self.statements:
             try:
                 rehearsal.take(runner.command_of(statement.text))
@@ -53,16 +53,16 @@ class Block:
     async def run(self, runner: Runner) -> None:
         """Check the block, and run its statements up to the first that fails."""
         if wrong := self.wrong(runner):
-            runner.tell_error(shown(wrong.encode(errors="replace")).replace("\n", " "))
-            runner.tell_error(NOT_RUN)
+            runner.show_error(display_form(wrong.encode(errors="replace")).replace("\n", " "))
+            runner.show_error(NOT_RUN)
             return
         for done, statement in enumerate(self.statements, 1):
-            runner.tell_note(f"{statement.numbers()}/{self.line_count}> {shown(statement.text)}")
+            runner.show_note(f"{statement.numbers()}/{self.line_count}> {display_form(statement.text)}")
             is_well = await runner.run_line(as_text(statement.text))
             if runner.is_left:
                 return
             if not is_well:
-                runner.tell_error(self.stop_message(statement, len(self.statements) - done))
+                runner.show_error(self.stop_message(statement, len(self.statements) - done))
                 return
 
     def stop_message(self, statement: Statement, left: int) -> str:

@@ -18,12 +18,12 @@ from kvd.commands.keys import Scan
 from kvd.errors import KvdError
 from kvsh.grammar.aliases import NO_ALIASES, Aliases
 from kvsh.grammar.block import last_statement
+from kvsh.grammar.completion import NAMED, Place, place
+from kvsh.grammar.key_prefixes import common_prefixes
 from kvsh.grammar.line import without_count
-from kvsh.grammar.places import NAMED, Place, place
-from kvsh.grammar.stems import stems
+from kvsh.repl.encoding import as_bytes, as_text
 from kvsh.repl.similar import similar
-from kvsh.repl.text import as_bytes, as_text
-from kvsh.words import as_word, printed
+from kvsh.words import as_word, quote
 
 KEYS_OFFERED = 100
 DEADLINE_S = 0.15
@@ -39,7 +39,7 @@ class LiveKeys:
         self.client = client
         self.cache: dict[bytes | str | None, tuple[float, list[bytes]]] = {}
 
-    async def beginning(self, prefix: bytes) -> list[bytes]:
+    async def keys_with(self, prefix: bytes) -> list[bytes]:
         """Return the first keys that begin with a prefix, else those that resemble it."""
         return await self.recall(prefix, lambda: self.find(prefix))
 
@@ -97,11 +97,11 @@ class PlaceCompleter(Completer):
     ) -> AsyncGenerator[Completion, None]:
         """Yield what fits the place before the cursor."""
         found = place_at(document, self.aliases)
-        looked_up = await self.looked_up(found)
+        looked_up = await self.live_completions(found)
         for completion in completions(document, found, looked_up):
             yield completion
 
-    async def looked_up(self, found: Place) -> list[bytes]:
+    async def live_completions(self, found: Place) -> list[bytes]:
         """Return the values that fit by their kind."""
         if found.kind == "file":
             return files(found.typed.value)
@@ -110,8 +110,8 @@ class PlaceCompleter(Completer):
             return [name for name in await self.keys.names(found.kind) if name.startswith(start)]
         if found.kind not in ("key", "prefix"):
             return []
-        keys = await self.keys.beginning(found.typed.value)
-        return keys if found.kind == "key" else [*stems(keys, len(found.typed.value)), *keys]
+        keys = await self.keys.keys_with(found.typed.value)
+        return keys if found.kind == "key" else [*common_prefixes(keys, len(found.typed.value)), *keys]
 
 
 def line_at(document: Document) -> bytes:
@@ -140,7 +140,7 @@ def text_of(value: bytes, found: Place) -> str:
 
     A blank follows, unless more of the word may be to come.
     """
-    word = printed(value) if found.typed.quoted else as_word(value, found.reserved)
+    word = quote(value) if found.typed.quoted else as_word(value, found.reserved)
     return word if found.kind in OPEN_KINDS and value.endswith(OPEN_ENDS) else f"{word} "
 
 

@@ -15,7 +15,7 @@ from prompt_toolkit.application import in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
 
-from kvsh.repl.text import as_bytes, as_text
+from kvsh.repl.encoding import as_bytes, as_text
 
 EDITORS = ("editor", "nano", "vi")
 

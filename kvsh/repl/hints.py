@@ -11,7 +11,7 @@ from kvsh.grammar.aliases import Aliases, expand
 from kvsh.grammar.block import last_statement
 from kvsh.grammar.hints import hint
 from kvsh.grammar.line import without_count
-from kvsh.repl.text import as_bytes
+from kvsh.repl.encoding import as_bytes
 
 
 class HintProcessor(Processor):

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from prompt_toolkit.history import History as AnyHistory
 
-from kvsh.script.output import write_all
+from kvsh.ui.output import write_all
 
 READ_BYTES_MAX = 1024 * 1024  # the latest; older entries stay in the file and are not offered
 
@@ -33,10 +33,10 @@ class History(AnyHistory):
         super().__init__()
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(self.opened())
+        os.close(self.open_file())
         path.chmod(0o600)
 
-    def opened(self) -> int:
+    def open_file(self) -> int:
         """Return a descriptor to append with."""
         return os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
@@ -55,7 +55,7 @@ class History(AnyHistory):
         lines = "".join(f"+{line}\n" for line in string.split("\n"))
         entry = f"\n# {time.strftime('%Y-%m-%d %H:%M:%S')}\n{lines}".encode(errors="surrogateescape")
         with suppress(OSError):
-            fd = self.opened()
+            fd = self.open_file()
             try:
                 write_all(fd, entry)
             finally:

@@ -33,7 +33,7 @@ def hear_interrupts(running: Callable[[], "asyncio.Task[Any] | None"]) -> None:
     signal.signal(signal.SIGINT, interrupted)
 
 
-def made(make: Callable[[], R]) -> R:
+def with_sigint_blocked(make: Callable[[], R]) -> R:
     """Make what has sockets while no Ctrl-C comes: of the calls for that, pyzmq retries all but one after a signal."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -11,8 +11,8 @@ from prompt_toolkit.styles import Style
 from kvsh.grammar.aliases import NO_ALIASES, Aliases
 from kvsh.grammar.block import statements
 from kvsh.grammar.line import without_count
-from kvsh.grammar.vocabulary import Known, vocabulary
-from kvsh.repl.text import as_bytes, as_text
+from kvsh.grammar.vocabulary import CommandInfo, vocabulary
+from kvsh.repl.encoding import as_bytes, as_text
 from kvsh.words import Unbalanced, Word, is_comment, split
 
 STYLE = Style.from_dict(
@@ -83,7 +83,7 @@ def styles(words: list[Word], end_typed: int, aliases: Aliases) -> list[str]:
     return [name_style(first, known, is_typed=first.end == end_typed), *rest]
 
 
-def name_style(word: Word, known: Known | None, *, is_typed: bool) -> str:
+def name_style(word: Word, known: CommandInfo | None, *, is_typed: bool) -> str:
     """Return the style of a name: one that may become a command is not yet wrong."""
     if known is not None:
         return "class:command"
@@ -91,7 +91,7 @@ def name_style(word: Word, known: Known | None, *, is_typed: bool) -> str:
     return "" if is_typed and any(each.startswith(name) for each in vocabulary()) else "class:unknown"
 
 
-def style_of(word: Word, known: Known | None) -> str:
+def style_of(word: Word, known: CommandInfo | None) -> str:
     """Return the style of an argument."""
     if word.quoted:
         return "class:quoted"

@@ -22,26 +22,26 @@ from kvd.commands import Command
 from kvd.commands.server import Ping
 from kvd.errors import KvdError
 from kvsh.grammar.block import is_open, last_statement
-from kvsh.grammar.gather import Gathering
+from kvsh.grammar.transaction import OpenTransaction
 from kvsh.repl.actions import Actions
 from kvsh.repl.block import Block
 from kvsh.repl.completer import LiveKeys, PlaceCompleter
 from kvsh.repl.cursor import tolerate_silence
 from kvsh.repl.editor import edit
+from kvsh.repl.encoding import as_bytes, as_text
 from kvsh.repl.hints import has_suggestion, hint_for
-from kvsh.repl.interrupts import hear_interrupts, ignore_signals, made
+from kvsh.repl.interrupts import hear_interrupts, ignore_signals, with_sigint_blocked
 from kvsh.repl.lexer import STYLE
+from kvsh.repl.redirect import feed
 from kvsh.repl.session import new_session
-from kvsh.repl.sink import feed
-from kvsh.repl.text import as_bytes, as_text
 from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
-from kvsh.script.help import help_on_line
-from kvsh.script.outcome import WELL
-from kvsh.script.output import Output, write_all
-from kvsh.script.pager import NOT_RUN, head_of, pager_for
-from kvsh.script.settings import Settings
-from kvsh.words import shown
+from kvsh.ui.help import help_on_line
+from kvsh.ui.outcome import OK
+from kvsh.ui.output import Output, write_all
+from kvsh.ui.pager import NOT_RUN, head_of, pager_for
+from kvsh.ui.settings import Settings
+from kvsh.words import display_form
 
 STATE_CHECK_S = 1.0
 LOOKUP_TIMEOUT_S = 1.0
@@ -60,7 +60,7 @@ class Shell:
         self.form = settings.form
         self.name = settings.profile or place_name(settings.url)
         self.always_timed = False
-        self.gathering: Gathering | None = None
+        self.open_transaction: OpenTransaction | None = None
         self.watcher: Watcher | None = None
         self.is_connected = True
         self.is_left = False
@@ -83,7 +83,7 @@ class Shell:
         """Return the prompt: where we are connected, and what is being gathered."""
         color = f"ansi{self.settings.prompt_color}" if self.settings.prompt_color else ""
         place = (color, self.name) if self.is_connected else ("class:prompt.lost", "not connected")
-        gathered = f"(tx:{len(self.gathering.commands)})" if self.gathering is not None else ""
+        gathered = f"(tx:{len(self.open_transaction.commands)})" if self.open_transaction is not None else ""
         return [place, ("class:prompt.state", gathered), ("", "> ")]
 
     def prompt_width(self) -> int:
@@ -103,15 +103,15 @@ class Shell:
         self.output.data(text.encode(errors="backslashreplace"))
         self.output.flush()
 
-    def tell_error(self, text: str) -> None:
+    def show_error(self, text: str) -> None:
         """Write an error."""
-        self.tell("class:error", f"(error) {text}")
+        self.report_outcome("class:error", f"(error) {text}")
 
-    def tell_note(self, text: str) -> None:
+    def show_note(self, text: str) -> None:
         """Write something by the way."""
-        self.tell("class:note", text)
+        self.report_outcome("class:note", text)
 
-    def tell(self, style: str, text: str) -> None:
+    def report_outcome(self, style: str, text: str) -> None:
         """Write a line in a style."""
         print_formatted_text(FormattedText([(style, text)]), style=STYLE, output=self.session.output)
 
@@ -184,13 +184,13 @@ class Shell:
             await self.actions.unwatch()
             await self.client.close()
             await self.lookup.close()
-        return WELL
+        return OK
 
     async def start(self) -> None:
         """Run the commands that the person's file has for the start, up to the first that fails."""
         for line in self.settings.startup:
             if not await self.run_line(line):
-                self.tell_error(f"startup stopped at this line of config.toml: {shown(line.encode())}")
+                self.show_error(f"startup stopped at this line of config.toml: {display_form(line.encode())}")
                 return
 
     async def turn(self) -> None:
@@ -222,7 +222,7 @@ class Shell:
         except asyncio.CancelledError:
             # A new connection: what was not sent yet never is, and nothing has to wait behind a long reply.
             await self.client.close()
-            self.client = made(lambda: AsyncClient(**self.settings.connection))
+            self.client = with_sigint_blocked(lambda: AsyncClient(**self.settings.connection))
             self.write("\n(interrupted: what was sent may still be executed)\n")
             return False
         finally:
@@ -244,7 +244,7 @@ class Shell:
 
     async def may_leave(self) -> bool:
         """Return whether to leave: asked when something was gathered and not sent. A second Ctrl-D is a yes."""
-        if self.gathering is None:
+        if self.open_transaction is None:
             return True
         return await self.is_agreed("leave, and discard what was gathered since BEGIN?", at_end=True)
 

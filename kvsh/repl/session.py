@@ -32,11 +32,11 @@ from prompt_toolkit.styles import Attrs
 
 from kvsh.grammar.block import is_open, statements
 from kvsh.repl.cursor import tolerate_silence
+from kvsh.repl.encoding import as_bytes
 from kvsh.repl.hints import HintProcessor
 from kvsh.repl.history import History, history_path
 from kvsh.repl.lexer import STYLE, LineLexer
-from kvsh.repl.text import as_bytes
-from kvsh.script.settings import Settings
+from kvsh.ui.settings import Settings
 
 ESCAPE_S = 0.05  # how long an Esc may be the beginning of a key: prompt-toolkit's half a second makes vi limp
 

@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 
-from kvsh.repl.text import as_bytes, as_text
+from kvsh.repl.encoding import as_bytes, as_text
 
 HEADS_MAX = 16  # beginnings that are followed at once
 LOOSE_KEYS_MAX = 1_000  # keys among which the characters are looked for

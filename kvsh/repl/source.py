@@ -5,12 +5,12 @@ import os
 from kvd.client import Stream
 from kvsh.repl.threads import in_thread
 from kvsh.script.engine import Script
-from kvsh.script.files import opened
-from kvsh.script.output import Output
-from kvsh.script.settings import Settings
+from kvsh.ui.files import opened
+from kvsh.ui.output import Output
+from kvsh.ui.settings import Settings
 
 
-class Severable(Output):
+class CancellableOutput(Output):
     """An output that can be cut off: what a script writes after Ctrl-C is dropped."""
 
     is_cut = False
@@ -33,7 +33,7 @@ class Source:
     def __init__(self, settings: Settings, form: str) -> None:
         self.settings = settings
         self.form = form
-        self.output = Severable(is_terminal=True)
+        self.output = CancellableOutput(is_terminal=True)
         self.script: Script | None = None
 
     async def run(self, name: str) -> int:

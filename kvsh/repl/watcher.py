@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from kvd.client.aio import AsyncClient
 from kvd.client.async_watch import AsyncWatch
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import KvdError
 from kvsh.grammar.shell import Watch
 from kvsh.render.changes import change_line, resume_text
-from kvsh.repl.flood import Allowance, Backlog
-from kvsh.repl.interrupts import made
-from kvsh.words import printed
+from kvsh.repl.interrupts import with_sigint_blocked
+from kvsh.repl.throttle import Backlog, TokenBucket
+from kvsh.words import quote
 
 BATCH_S = 0.03
 
@@ -31,17 +31,17 @@ class Watcher:
         line_of: Callable[[Change], str] = change_line,
     ) -> None:
         self.prefixes = command.prefixes or []
-        self.names = " ".join(printed(prefix) if prefix else "all keys" for prefix in self.prefixes) or "all keys"
+        self.names = " ".join(quote(prefix) if prefix else "all keys" for prefix in self.prefixes) or "all keys"
         self.write = write
         self.watch_changed = watch_changed
         self.backlog = Backlog(line_of)
-        self.allowance = Allowance(time.monotonic())
+        self.allowance = TokenBucket(time.monotonic())
         self.news: list[str] = []
         self.state = ""
         self.lost_at = 0.0
         self.end: str | None = None
         self.arrived = asyncio.Event()
-        self.changes: AsyncWatch = made(
+        self.changes: AsyncWatch = with_sigint_blocked(
             lambda: client.watch(*self.prefixes, since=command.since, history=command.history, on_state=self.on_state)
         )
         self.tasks: list[asyncio.Task[None]] = []

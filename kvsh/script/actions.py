@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kvsh.grammar import gather, shell
+from kvsh.grammar import shell, transaction
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
-from kvsh.script.files import opened
-from kvsh.script.help import help_text
-from kvsh.script.lines import Where
+from kvsh.script.lines import SourceLine
+from kvsh.ui.files import opened
+from kvsh.ui.help import help_text
 
 if TYPE_CHECKING:
     from kvsh.script.engine import Script
@@ -21,7 +21,7 @@ class Stop(Exception):  # it is no error
     """The script is over before its end."""
 
 
-def act(script: "Script", command: shell.ShellWord, where: Where) -> None:
+def act(script: "Script", command: shell.ShellWord, where: SourceLine) -> None:
     """Do what a word of the shell says; raises Mistake, and Stop when it ends the script."""
     action = ACTIONS.get(type(command))
     if action is None:
@@ -30,38 +30,38 @@ def act(script: "Script", command: shell.ShellWord, where: Where) -> None:
     action(script, command, where)
 
 
-def begin(script: "Script", command: shell.Begin, where: Where) -> None:
+def begin(script: "Script", command: shell.Begin, where: SourceLine) -> None:
     """Begin to gather."""
-    gather.begin(script, command)
+    transaction.begin(script, command)
     script.begun = where
 
 
-def commit(script: "Script", _: shell.Commit, where: Where) -> None:
+def commit(script: "Script", _: shell.Commit, where: SourceLine) -> None:
     """Send what was gathered."""
-    gathering = gather.gathered(script)
-    script.gathering = None
+    gathering = transaction.require(script)
+    script.open_transaction = None
     script.send(gathering.transaction(), where)
 
 
-def discard(script: "Script", _: shell.Discard, __: Where) -> None:
+def discard(script: "Script", _: shell.Discard, __: SourceLine) -> None:
     """Drop what was gathered."""
-    gather.gathered(script)
-    script.gathering = None
+    transaction.require(script)
+    script.open_transaction = None
 
 
-def give_help(script: "Script", command: shell.Help, _: Where) -> None:
+def show_help(script: "Script", command: shell.Help, _: SourceLine) -> None:
     """Write help."""
     text = help_text(command)
     if not script.quiet:
         script.output.data(FORMATS[script.form](command, text))
 
 
-def choose_format(script: "Script", command: shell.Format, _: Where) -> None:
+def choose_format(script: "Script", command: shell.Format, _: SourceLine) -> None:
     """Change the format."""
     script.form = format_of(command) or script.form
 
 
-def source(script: "Script", command: shell.Source, _: Where) -> None:
+def source(script: "Script", command: shell.Source, _: SourceLine) -> None:
     """Run another file."""
     if script.depth == SOURCE_DEPTH_MAX:
         raise Mistake(f"SOURCE within SOURCE, more than {SOURCE_DEPTH_MAX} deep")
@@ -72,16 +72,16 @@ def source(script: "Script", command: shell.Source, _: Where) -> None:
         script.depth -= 1
 
 
-def leave(script: "Script", _: shell.Quit | shell.Exit, __: Where) -> None:  # noqa: ARG001
+def leave(script: "Script", _: shell.Quit | shell.Exit, __: SourceLine) -> None:  # noqa: ARG001
     """End."""
     raise Stop
 
 
-ACTIONS: dict[type, Callable[["Script", Any, Where], None]] = {
+ACTIONS: dict[type, Callable[["Script", Any, SourceLine], None]] = {
     shell.Begin: begin,
     shell.Commit: commit,
     shell.Discard: discard,
-    shell.Help: give_help,
+    shell.Help: show_help,
     shell.Format: choose_format,
     shell.Source: source,
     shell.Quit: leave,

@@ -16,8 +16,8 @@ from kvd.commands.base import Error
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import UNKNOWN, ClientError
 from kvd.limits import KEY_BYTES_MAX, MIB
-from kvsh.script.lines import Run, Where
-from kvsh.script.outcome import as_typed, rename_command
+from kvsh.script.lines import LineBlock, SourceLine
+from kvsh.ui.outcome import as_typed, rename_command
 
 Pair = tuple[bytes, bytes]
 
@@ -34,22 +34,22 @@ WORDS = {3}
 # What a line of them is, to those who show results.
 EXAMPLE = Set(b"k", b"")
 # What one pair alone may be the cause of.
-ONE_PAIRS = ("CORRUPT", "DENIED", "FULL", "TOO_LARGE")
+SINGLE_PAIR_ERRORS = ("CORRUPT", "DENIED", "FULL", "TOO_LARGE")
 
 
 class Sent(NamedTuple):
     """A command under way, or several of the same kind that are sent as one, and the lines they came from."""
 
-    runs: Sequence[Run | Where]
+    runs: Sequence[LineBlock | SourceLine]
     command: Command
     size: int = 1
 
     @property
-    def first(self) -> Where:
+    def first(self) -> SourceLine:
         """Return the first line."""
         return next(self.each())
 
-    def each(self) -> Iterator[Where]:
+    def each(self) -> Iterator[SourceLine]:
         """Yield the lines."""
         return (where for run in self.runs for where in run.each())
 
@@ -59,10 +59,10 @@ class Bulk:
 
     def __init__(self) -> None:
         self.pairs: list[Pair] = []
-        self.runs: list[Run | Where] = []
+        self.runs: list[LineBlock | SourceLine] = []
         self.bytes = 0
 
-    def add(self, pairs: Sequence[Pair], run: Run | Where) -> bool:
+    def add(self, pairs: Sequence[Pair], run: LineBlock | SourceLine) -> bool:
         """Gather lines; return whether it is time to send."""
         self.pairs += pairs
         self.runs.append(run)
@@ -93,7 +93,7 @@ def plain_sets(lines: Sequence[bytes]) -> list[Pair] | None:
     return list(zip(keys, values, strict=True)) if SETS.issuperset(heads) else None
 
 
-def pair_of(where: Where) -> Pair:
+def pair_of(where: SourceLine) -> Pair:
     """Return the key and the value of a line that is known to be a plain SET."""
     pair = plain_set(where.line)
     assert pair is not None
@@ -106,19 +106,19 @@ def is_bare(lines: Sequence[bytes]) -> bool:
     return b'"' not in text and b"'" not in text
 
 
-def told_of_set(outcome: Outcome) -> Outcome:
+def as_set_outcome(outcome: Outcome) -> Outcome:
     """Return an outcome as a SET has it: a failure names the command of the line."""
     if isinstance(outcome, ClientError):
         return type(outcome)(rename_command(outcome.message, "MULTISET", "SET"), where=outcome.where)
     return as_typed(outcome, "MULTISET", "SET") if isinstance(outcome, Error) else outcome
 
 
-def may_be_parted(sent: Sent, outcome: Outcome) -> bool:
+def can_be_split(sent: Sent, outcome: Outcome) -> bool:
     """Return whether lines were refused together, none of them executed, where each alone may have another answer."""
     return (
         sent.command is EXAMPLE
         and isinstance(outcome, Error)
-        and outcome.code in ONE_PAIRS
+        and outcome.code in SINGLE_PAIR_ERRORS
         and outcome.details.get("outcome", UNKNOWN) != UNKNOWN
         and sent.size > 1
     )

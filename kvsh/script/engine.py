@@ -16,17 +16,18 @@ from kvd.commands.atomic import Transaction
 from kvd.commands.base import Error
 from kvd.errors import ClientError, Unreachable
 from kvsh.grammar import shell
-from kvsh.grammar.gather import Gathering
 from kvsh.grammar.parse import parse
+from kvsh.grammar.transaction import OpenTransaction
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
 from kvsh.render.terminal import terminal_pieces
 from kvsh.script.actions import Stop, act
 from kvsh.script.bulk import BLOCK_LINES, BLOCK_LINES_MIN, Sent, plain_set, plain_sets
-from kvsh.script.lines import Lines, LineTooLong, Run, Where
-from kvsh.script.outcome import (
+from kvsh.script.lines import LineBlock, Lines, LineTooLong, SourceLine
+from kvsh.script.sender import Sender
+from kvsh.ui.outcome import (
     INTERRUPTED,
-    UNREACHED,
+    UNREACHABLE,
     Failure,
     as_typed,
     exit_code,
@@ -34,9 +35,8 @@ from kvsh.script.outcome import (
     failure_of,
     sentence,
 )
-from kvsh.script.output import Output
-from kvsh.script.sender import Sender
-from kvsh.words import is_comment, shown
+from kvsh.ui.output import Output
+from kvsh.words import display_form, is_comment
 
 CHUNK_BYTES = 64 * 1024
 LINE_SHOWN_BYTES = 200
@@ -66,14 +66,14 @@ class Script:
         self.dry_run = dry_run
         self.quiet = quiet
         self.endpoint = stream.endpoint
-        self.sender = Sender(stream, 1 if stop_on_error else stream.window, self.took, output.flush)
+        self.sender = Sender(stream, 1 if stop_on_error else stream.window, self.on_outcome, output.flush)
         self.is_bulky = not (stop_on_error or echo or dry_run)
-        self.gathering: Gathering | None = None
-        self.begun: Where | None = None
+        self.open_transaction: OpenTransaction | None = None
+        self.begun: SourceLine | None = None
         self.depth = 0
         self.count = 0
         self.failures = 0
-        self.first: Where | None = None
+        self.first: SourceLine | None = None
         self.code = 0
         self.is_stopped = False
         self.started = time.monotonic()
@@ -101,9 +101,9 @@ class Script:
             try:
                 whole = lines.feed(chunk) if chunk else lines.finish()
             except LineTooLong as error:
-                self.fail(Mistake(str(error)), Where(name, number + 1, b""))
+                self.fail(Mistake(str(error)), SourceLine(name, number + 1, b""))
                 raise Stop from None
-            for run in Run(name, number + 1, whole).parts(BLOCK_LINES):
+            for run in LineBlock(name, number + 1, whole).parts(BLOCK_LINES):
                 self.take_run(run)
             number += len(whole)
             if not chunk:
@@ -113,11 +113,11 @@ class Script:
                 self.tell_progress(size)
         self.check_committed()
 
-    def take_run(self, run: Run) -> None:
+    def take_run(self, run: LineBlock) -> None:
         """Run some lines; raises Stop. Where not all of them are plain SETs a half of them may be."""
         if self.is_stopped:
             raise Stop
-        if self.is_bulky and self.gathering is None and (pairs := plain_sets(run.lines)):
+        if self.is_bulky and self.open_transaction is None and (pairs := plain_sets(run.lines)):
             self.count += len(pairs)
             self.sender.gather(pairs, run)
         elif self.is_bulky and len(run.lines) > BLOCK_LINES_MIN:
@@ -127,11 +127,11 @@ class Script:
             for where in run.each():
                 self.take(where)
 
-    def take(self, where: Where) -> None:
+    def take(self, where: SourceLine) -> None:
         """Run one line; raises Stop."""
         if self.is_stopped:
             raise Stop
-        if self.is_bulky and self.gathering is None and (pair := plain_set(where.line)):
+        if self.is_bulky and self.open_transaction is None and (pair := plain_set(where.line)):
             self.count += 1
             self.sender.gather([pair], where)
         elif not is_comment(where.line):
@@ -143,26 +143,26 @@ class Script:
                 self.check_script(where)
                 self.fail(mistake, where)
 
-    def check_script(self, where: Where) -> None:
+    def check_script(self, where: SourceLine) -> None:
         """Fail, and raise Stop, where a file begins with binary data: a line of an image may happen to be a command."""
         if self.failures == self.count - 1 and is_binary(where.line):
             self.fail(Mistake(NO_SCRIPT), where._replace(line=b""))
             raise Stop
 
-    def run_command(self, command: Command, where: Where) -> None:
+    def run_command(self, command: Command, where: SourceLine) -> None:
         """Send a command, gather it, or do what a word of the shell says; raises Mistake, Stop."""
         if self.echo:
             self.drain()
-            self.output.data(shown(where.line).encode() + b"\n")
+            self.output.data(display_form(where.line).encode() + b"\n")
         if isinstance(command, shell.ShellWord):
             self.drain()
             act(self, command, where)
-        elif self.gathering is not None:
-            self.gathering.add(command)
+        elif self.open_transaction is not None:
+            self.open_transaction.add(command)
         else:
             self.send(command, where)
 
-    def send(self, command: Command, where: Where) -> None:
+    def send(self, command: Command, where: SourceLine) -> None:
         """Send a command, when there is room."""
         if not self.dry_run:
             self.sender.send(command, where)
@@ -171,7 +171,7 @@ class Script:
         """Take the outcomes of all that is under way."""
         self.sender.drain()
 
-    def took(self, sent: Sent, outcome: Outcome) -> None:
+    def on_outcome(self, sent: Sent, outcome: Outcome) -> None:
         """Write an outcome; raises Stop at one that never came, or after a failure if so asked."""
         if isinstance(sent.command, Transaction) and isinstance(outcome, Error):
             outcome = as_typed(outcome, "TRANSACTION", "COMMIT")
@@ -187,16 +187,16 @@ class Script:
         elif not self.quiet:
             self.output.data(FORMATS[self.form](sent.command, outcome.result) * sent.size)
 
-    def fail(self, failure: Failure, where: Where) -> None:
+    def fail(self, failure: Failure, where: SourceLine) -> None:
         """Count and tell a failure."""
         self.failures += 1
         self.code = self.code or exit_code(failure)
         self.first = self.first or where
-        if self.gathering is not None:
-            self.gathering.spoil()
+        if self.open_transaction is not None:
+            self.open_transaction.mark_failed()
         if self.form == "json":
             self.output.data(failure_document(failure, self.endpoint))
-        line = shown(where.line[:LINE_SHOWN_BYTES]).strip()
+        line = display_form(where.line[:LINE_SHOWN_BYTES]).strip()
         self.output.message(
             f"kvsh: {where.name}:{where.number}: {sentence(failure, self.endpoint)}" + (f"\n    {line}" if line else "")
         )
@@ -207,7 +207,7 @@ class Script:
         """Tell that an outcome never came, and what that means for those after it; raises Stop."""
         after = self.sender.awaited + sent.size - 1
         self.stop_on_error = False
-        self.code = UNREACHED
+        self.code = UNREACHABLE
         self.fail(error, sent.first)
         if after and not isinstance(error, Unreachable):
             self.output.message(f"kvsh: stopped; {after} commands sent after it have no known outcome either")
@@ -239,9 +239,9 @@ class Script:
 
     def check_committed(self) -> None:
         """Tell a BEGIN that nothing ended; what it gathered is dropped."""
-        if self.gathering is not None and self.begun and self.depth == 0:
+        if self.open_transaction is not None and self.begun and self.depth == 0:
             self.drain()
-            self.gathering = None
+            self.open_transaction = None
             self.fail(Mistake("this BEGIN has no COMMIT: what it gathered is discarded"), self.begun)
 
 

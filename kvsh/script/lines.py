@@ -10,14 +10,14 @@ BOM = b"\xef\xbb\xbf"
 LINE_BYTES_MAX = 4 * COMMAND_BYTES_MAX
 
 
-class Where(NamedTuple):
+class SourceLine(NamedTuple):
     """A line of a script."""
 
     name: str
     number: int
     line: bytes
 
-    def each(self) -> Iterator["Where"]:
+    def each(self) -> Iterator["SourceLine"]:
         """Yield it: a line is a run of one."""
         yield self
 
@@ -26,21 +26,21 @@ class Where(NamedTuple):
         return len(self.line)
 
 
-class Run(NamedTuple):
+class LineBlock(NamedTuple):
     """Lines of a script that follow each other; `first` is the number of the first."""
 
     name: str
     first: int
     lines: list[bytes]
 
-    def parts(self, size: int) -> Iterator["Run"]:
+    def parts(self, size: int) -> Iterator["LineBlock"]:
         """Yield it in parts of so many lines."""
         for at in range(0, len(self.lines), size):
-            yield Run(self.name, self.first + at, self.lines[at : at + size])
+            yield LineBlock(self.name, self.first + at, self.lines[at : at + size])
 
-    def each(self) -> Iterator[Where]:
+    def each(self) -> Iterator[SourceLine]:
         """Yield the lines, each with its number."""
-        return (Where(self.name, number, line) for number, line in enumerate(self.lines, self.first))
+        return (SourceLine(self.name, number, line) for number, line in enumerate(self.lines, self.first))
 
     def length(self) -> int:
         """Return how long they are together."""

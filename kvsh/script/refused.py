@@ -12,7 +12,7 @@ from kvd.client.outcomes import Outcome
 from kvd.client.refusals import is_busy
 from kvd.commands import Command
 from kvd.commands.base import Error, Read, Write
-from kvd.commands.reach import names_in, with_inner
+from kvd.commands.key_specs import keys_of, walk_commands
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import UNKNOWN
 from kvsh.script.bulk import EXAMPLE, Sent, pair_of
@@ -62,9 +62,9 @@ def is_lasting(sent: Sent, outcome: Outcome) -> bool:
 
 def names_of(sent: Sent) -> Iterator[Name]:
     """Yield the keys and prefixes that a command names."""
-    for command in with_inner(command_of(sent)):
+    for command in walk_commands(command_of(sent)):
         is_prefix = hasattr(command, "prefix")
-        yield from (Name(text, is_prefix) for text in names_in(command))
+        yield from (Name(text, is_prefix) for text in keys_of(command))
 
 
 def meet(names: Iterator[Name], others: Sequence[Name]) -> bool:

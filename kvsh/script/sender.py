@@ -9,8 +9,8 @@ from kvd.client.refusals import Refusals
 from kvd.client.stream import Stream
 from kvd.commands import Command
 from kvd.commands.values import Set
-from kvsh.script.bulk import EXAMPLE, PAIRS_MAX, Bulk, Pair, Sent, keys_of, may_be_parted, pair_of, told_of_set
-from kvsh.script.lines import Run, Where
+from kvsh.script.bulk import EXAMPLE, PAIRS_MAX, Bulk, Pair, Sent, as_set_outcome, can_be_split, keys_of, pair_of
+from kvsh.script.lines import LineBlock, SourceLine
 from kvsh.script.refused import command_of, is_refused, repeated
 
 LINES_IN_FLIGHT_MAX = 8 * PAIRS_MAX  # of those that go together
@@ -38,15 +38,15 @@ class Sender:
         self.is_ending = False
         self.refusals: Refusals[Sent] = Refusals(stream.timeout)
 
-    def send(self, command: Command, where: Where) -> None:
+    def send(self, command: Command, where: SourceLine) -> None:
         """Send a command, when there is room."""
         self.release()
-        self.room(self.window - 1)
+        self.wait_for_capacity(self.window - 1)
         self.give(command, Sent([where], command))
         if self.window == 1:
-            self.room(0)
+            self.wait_for_capacity(0)
 
-    def gather(self, pairs: Sequence[Pair], run: Run | Where) -> None:
+    def gather(self, pairs: Sequence[Pair], run: LineBlock | SourceLine) -> None:
         """Send SETs, together with those that follow at once."""
         if not self.bulk.pairs:
             self.held_until = time.monotonic() + HELD_S
@@ -56,7 +56,7 @@ class Sender:
     def release(self) -> None:
         """Send what is gathered."""
         if self.bulk.pairs:
-            self.room(self.window - 1, LINES_IN_FLIGHT_MAX - len(self.bulk.pairs))
+            self.wait_for_capacity(self.window - 1, LINES_IN_FLIGHT_MAX - len(self.bulk.pairs))
             command, sent = self.bulk.taken()
             if self.is_apart:
                 self.give_apart(sent)
@@ -71,13 +71,13 @@ class Sender:
     def give_apart(self, sent: Sent) -> None:
         """Send plain SETs one by one."""
         for where in sent.each():
-            self.room(self.window - 1)
+            self.wait_for_capacity(self.window - 1)
             self.give(Set(*pair_of(where)), Sent([where], EXAMPLE))
 
     def drain(self) -> None:
         """Send what is gathered and take the outcomes of all that is under way."""
         self.release()
-        self.room(0)
+        self.wait_for_capacity(0)
 
     def drain_for(self, seconds: float) -> None:
         """Take the outcomes that come within a time; nothing more is sent."""
@@ -86,7 +86,7 @@ class Sender:
         while self.stream.in_flight and (left := until - time.monotonic()) > 0:
             self.take(left)
 
-    def room(self, in_flight: int, lines: int | None = None) -> None:
+    def wait_for_capacity(self, in_flight: int, lines: int | None = None) -> None:
         """Take outcomes until no more than so many commands are awaited, and, if said, no more than so many lines."""
         while self.stream.in_flight > in_flight or (
             lines is not None and self.stream.in_flight and self.awaited > lines
@@ -95,20 +95,20 @@ class Sender:
 
     def take(self, wait_s: float | None) -> None:
         """Take the outcomes that are there; wait for the first."""
-        outcomes = deque(self.received(wait_s))
+        outcomes = deque(self.receive(wait_s))
         while outcomes:
             sent, outcome = outcomes.popleft()
             if is_refused(sent, outcome) and not self.is_ending:
                 outcomes = deque(self.repeated([(sent, outcome), *outcomes, *self.all_received()]))
                 sent, outcome = outcomes.popleft()
-            if may_be_parted(sent, outcome) and not self.is_ending:
+            if can_be_split(sent, outcome) and not self.is_ending:
                 self.is_apart = True
                 outcomes += self.all_received()
                 self.part(sent, outcome, keys_of([behind for behind, _ in outcomes]))
             else:
                 self.tell(sent, outcome)
 
-    def received(self, wait_s: float | None) -> list[tuple[Sent, Outcome]]:
+    def receive(self, wait_s: float | None) -> list[tuple[Sent, Outcome]]:
         """Return the outcomes that are there; wait for the first."""
         outcomes = self.stream.receive(0)
         if not outcomes and wait_s != 0:
@@ -119,12 +119,12 @@ class Sender:
     def all_received(self) -> Iterator[tuple[Sent, Outcome]]:
         """Yield the outcomes of all that is under way, as they come."""
         while self.stream.in_flight:
-            yield from self.received(None)
+            yield from self.receive(None)
 
     def tell(self, sent: Sent, outcome: Outcome) -> None:
         """Give an outcome to who wants it."""
         self.awaited -= sent.size
-        self.took(sent, told_of_set(outcome) if sent.command is EXAMPLE else outcome)
+        self.took(sent, as_set_outcome(outcome) if sent.command is EXAMPLE else outcome)
 
     def repeated(self, outcomes: Sequence[tuple[Sent, Outcome]]) -> Iterator[tuple[Sent, Outcome]]:
         """Yield the outcomes in their order; what got BUSY is sent again, and what has to follow it."""

@@ -277,7 +277,7 @@ def test_an_interrupt_at_the_end_of_the_block_ends_the_renewals(kv, monkeypatch)
         raise KeyboardInterrupt
 
     held = kv.lock("job", ttl=30)
-    monkeypatch.setattr(lock.Lock, "_owned", interrupt)
+    monkeypatch.setattr(lock.Lock, "_expect_owner", interrupt)
     with pytest.raises(KeyboardInterrupt), held:
         assert len(lock_threads()) == 1
     eventually(lambda: not lock_threads())

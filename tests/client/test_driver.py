@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kvd.client.driver import LONG_WORK_S, Driver
+from kvd.client.driver import LONG_WORK_S, SocketDriver
 
 
 class Worker:
@@ -15,7 +15,7 @@ class Worker:
     def __init__(self, name, log, work_s, times=1):
         self.name, self.log, self.work_s, self.times = name, log, work_s, times
         self.done = asyncio.Event()
-        self.driver = Driver(self)
+        self.driver = SocketDriver(self)
         self.driver.wake()
 
     def pump(self):

@@ -14,7 +14,7 @@ from support.hypotheses import examples
 
 from kvd.client import follower as follower_module
 from kvd.client.follower import Follower, common_prefix
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 
 QUEUE_MAX = 16
 PREFIXES = [b"a", b"b"]
@@ -71,7 +71,7 @@ class World:
     def disconnect(self):
         self.is_connected = False
         self.queue.clear()
-        self.follower.disconnected()
+        self.follower.on_disconnect()
 
     def connect(self):
         if not self.is_connected:
@@ -102,7 +102,7 @@ class World:
         if kind == "ping":
             self.head = upto
         else:
-            self.deliver(self.follower.probed(self.head, upto, changes))
+            self.deliver(self.follower.on_probed(self.head, upto, changes))
 
     def fail(self):
         self.requests.clear()
@@ -214,8 +214,8 @@ class TooSure(Follower):
 class Hasty(Follower):
     """Takes an answer that was cut for a whole one."""
 
-    def probed(self, head, upto, changes):
-        return super().probed(min(head, upto), upto, changes)
+    def on_probed(self, head, upto, changes):
+        return super().on_probed(min(head, upto), upto, changes)
 
 
 class Forgetful(Follower):
@@ -229,9 +229,9 @@ class Forgetful(Follower):
 class Faithful(Follower):
     """Believes that a new connection goes on where the old one ended."""
 
-    def disconnected(self):
+    def on_disconnect(self):
         before = vars(self).get("anchor"), vars(self).get("seen")
-        super().disconnected()
+        super().on_disconnect()
         self.anchor, self.seen = before
         self.has_gap = self.anchor is None
 
@@ -239,16 +239,16 @@ class Faithful(Follower):
 class Early(Follower):
     """Takes the newest revision seen when the answer came, not that of when it asked."""
 
-    def probed(self, head, upto, changes):
+    def on_probed(self, head, upto, changes):
         self.probe_seen = max(self.seen or 0, self.probe_seen)
-        return super().probed(head, upto, changes)
+        return super().on_probed(head, upto, changes)
 
 
 class Repeating(Follower):
     """Delivers what a probe brings, delivered before or not."""
 
-    def probed(self, head, upto, changes):
-        return [c for c in changes if self.matches(c)] or super().probed(head, upto, changes)
+    def on_probed(self, head, upto, changes):
+        return [c for c in changes if self.matches(c)] or super().on_probed(head, upto, changes)
 
 
 def is_found_out(cls, **options):
@@ -312,7 +312,7 @@ def test_nothing_is_probed_before_the_first_heartbeat_and_nothing_twice():
     made.heartbeat(10)
     assert made.begin_probe() == 0
     assert made.begin_probe() is None
-    assert made.probed(10, 10, [change(4), change(5, b"b")]) == [change(4)]
+    assert made.on_probed(10, 10, [change(4), change(5, b"b")]) == [change(4)]
     assert (made.position, made.is_complete) == (10, True)
     assert made.begin_probe() is None
 
@@ -327,7 +327,7 @@ def test_who_has_no_start_begins_at_the_first_heartbeat():
 def test_the_next_change_is_delivered_at_once_when_it_is_proven():
     made = follower_at(10)
     made.begin_probe()
-    made.probed(10, 10, [])
+    made.on_probed(10, 10, [])
     assert made.change(change(10)) == []
     assert made.change(change(12)) == [change(12)]
     made.heartbeat(13)
@@ -337,23 +337,23 @@ def test_the_next_change_is_delivered_at_once_when_it_is_proven():
 def test_a_change_beyond_what_is_proven_waits_for_a_probe_and_a_new_probe_comes_before_that():
     made = follower_at(10)
     made.begin_probe()
-    made.probed(10, 10, [])
+    made.on_probed(10, 10, [])
     assert made.change(change(60)) == [change(60)]
     assert made.begin_probe() == 60
     made.probe_failed()
     assert made.change(change(110)) == []
     assert not made.is_complete
     assert made.begin_probe() == 60
-    assert made.probed(110, 110, [change(100), change(110)]) == [change(100), change(110)]
+    assert made.on_probed(110, 110, [change(100), change(110)]) == [change(100), change(110)]
     assert made.is_complete
 
 
 def test_a_late_answer_of_the_connection_before_is_ignored():
     made = follower_at(0)
     assert made.begin_probe() == 0
-    made.disconnected()
+    made.on_disconnect()
     assert made.connection == 2
-    assert made.probed(10, 10, [change(3)]) == []
+    assert made.on_probed(10, 10, [change(3)]) == []
     assert (made.position, made.is_complete, made.seen) == (0, False, None)
 
 

@@ -8,8 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvd import AsyncClient, Client
-from kvd.client import load as module
-from kvd.client.load import BYTES_IN_FLIGHT_MAX, PAIRS_MAX, PORTION_BYTES_MAX, PORTIONS_IN_FLIGHT_MAX, Loading, portions
+from kvd.client import bulk_load as module
+from kvd.client.bulk_load import (
+    BYTES_IN_FLIGHT_MAX,
+    PAIRS_MAX,
+    PORTION_BYTES_MAX,
+    PORTIONS_IN_FLIGHT_MAX,
+    BulkLoad,
+    chunks_of,
+)
 from kvd.commands.base import Error, Ok
 from kvd.errors import BadArgument, OutcomeUnknown, Unreachable
 from kvd.limits import MIB
@@ -26,7 +33,7 @@ def test_portions_are_the_pairs_in_their_order_within_bounds(pairs, pairs_max, b
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PAIRS_MAX", pairs_max)
         patch.setattr(module, "PORTION_BYTES_MAX", bytes_max)
-        found = list(portions(iter(pairs)))
+        found = list(chunks_of(iter(pairs)))
     assert [pair for portion in found for pair in portion.command.pairs] == [tuple(map(as_bytes, p)) for p in pairs]
     for portion in found:
         assert portion.bytes == sum(map(len, itertools.chain.from_iterable(portion.command.pairs)))
@@ -37,42 +44,42 @@ def test_portions_are_the_pairs_in_their_order_within_bounds(pairs, pairs_max, b
 
 def test_no_more_is_drawn_than_a_portion_takes():
     drawn = itertools.count()
-    coming = portions((b"%d" % number, b"x") for number in drawn)
+    coming = chunks_of((b"%d" % number, b"x") for number in drawn)
     next(coming)
     assert next(drawn) == PAIRS_MAX
-    large = portions((b"k", bytes(PORTION_BYTES_MAX)) for _ in drawn)
+    large = chunks_of((b"k", bytes(PORTION_BYTES_MAX)) for _ in drawn)
     assert len(next(large).command.pairs) == 1
 
 
 def test_a_mapping_is_its_items_and_other_things_are_none():
-    assert [portion.command.pairs for portion in portions({"a": b"1"})] == [[(b"a", b"1")]]
+    assert [portion.command.pairs for portion in chunks_of({"a": b"1"})] == [[(b"a", b"1")]]
     with pytest.raises(TypeError, match="not object"):
-        list(portions([("a", object())]))
+        list(chunks_of([("a", object())]))
 
 
 def of_size(size):
-    [portion] = portions([(b"k", bytes(size - 1))])
+    [portion] = chunks_of([(b"k", bytes(size - 1))])
     return portion
 
 
 def test_what_is_in_flight_is_bounded_in_number_and_in_bytes():
-    loading, small, large = Loading(0), of_size(10), of_size(BYTES_IN_FLIGHT_MAX + 1)
-    assert loading.has_room(large)  # alone
+    loading, small, large = BulkLoad(0), of_size(10), of_size(BYTES_IN_FLIGHT_MAX + 1)
+    assert loading.has_capacity(large)  # alone
     for _ in range(PORTIONS_IN_FLIGHT_MAX):
-        assert loading.has_room(small)
-        assert loading.has_room(large) is (not loading.sent)
+        assert loading.has_capacity(small)
+        assert loading.has_capacity(large) is (not loading.sent)
         loading.send(small, 0.0)
-    assert not loading.has_room(small)
-    loading.took(Ok(1, None), 0.0)
-    assert loading.has_room(small)
+    assert not loading.has_capacity(small)
+    loading.on_outcome(Ok(1, None), 0.0)
+    assert loading.has_capacity(small)
     assert (loading.count, loading.bytes) == (1, 10 * (PORTIONS_IN_FLIGHT_MAX - 1))
 
 
 def test_the_first_error_is_raised():
-    loading = Loading(0)
+    loading = BulkLoad(0)
     for outcome in (Ok(1, None), Error("BAD_ARGUMENT", "no", {}), OutcomeUnknown("?"), Ok(2, None)):
         loading.send(of_size(10), 0.0)
-        loading.took(outcome, 0.0)
+        loading.on_outcome(outcome, 0.0)
     with pytest.raises(BadArgument):
         loading.result()
     assert loading.count == 2
@@ -143,15 +150,15 @@ def test_an_error_of_who_gives_the_pairs_is_raised(kv):
 
 
 def test_less_is_put_in_flight_when_replies_are_late_and_more_when_they_are_not():
-    loading, most = Loading(0), []
+    loading, most = BulkLoad(0), []
     for seconds in (0.0, 0.3, 0.6, 0.6, 0.6, 0.6, 0.3, *[0.01] * 20):
         loading.send(of_size(10), 0.0)
-        loading.took(Ok(1, None), seconds)
+        loading.on_outcome(Ok(1, None), seconds)
         most.append(loading.most)
     assert most[:10] == [8, 8, 4, 2, 1, 1, 1, 2, 3, 4]
     assert most[-1] == PORTIONS_IN_FLIGHT_MAX
-    loading = Loading(0)
+    loading = BulkLoad(0)
     for _ in range(2):
         loading.send(of_size(10), 0.0)
     loading.most = 1
-    assert not loading.has_room(of_size(10))
+    assert not loading.has_capacity(of_size(10))

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvd.client.probe import Probe, apart
+from kvd.client.probe import Probe, disjoint_prefixes
 from kvd.commands.changes import Changes
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.limits import CHANGES_LIMIT_DEFAULT
 
 KEYS = st.binary(min_size=1, max_size=3)
@@ -28,8 +28,8 @@ def test_it_asks_for_each_prefix():
 
 def test_what_is_above_the_least_revision_is_left_to_the_next_probe():
     probe = Probe([b"a", b"b"], 0)
-    assert probe.took(9, [change(2, b"a"), change(9, b"a")]) is None
-    assert probe.took(5, [change(1, b"b"), change(5, b"b")]) == (
+    assert probe.on_result(9, [change(2, b"a"), change(9, b"a")]) is None
+    assert probe.on_result(5, [change(1, b"b"), change(5, b"b")]) == (
         5,
         [change(1, b"b"), change(2, b"a"), change(5, b"b")],
     )
@@ -42,7 +42,8 @@ def test_probe_after_probe_brings_each_change_once_in_order(keys, prefixes, limi
     while position < len(journal):
         probe = Probe(prefixes, position)
         answers = [
-            probe.took(*answer(journal, command, limit)) for command, limit in zip(probe.commands, limits, strict=False)
+            probe.on_result(*answer(journal, command, limit))
+            for command, limit in zip(probe.commands, limits, strict=False)
         ]
         assert answers[:-1] == [None] * (len(prefixes) - 1)
         upto, changes = answers[-1]
@@ -54,6 +55,6 @@ def test_probe_after_probe_brings_each_change_once_in_order(keys, prefixes, limi
 
 @given(PREFIXES, KEYS)
 def test_prefixes_apart_have_the_same_keys_each_in_one(prefixes, key):
-    found = apart(prefixes)
+    found = disjoint_prefixes(prefixes)
     assert sum(key.startswith(prefix) for prefix in found) == key.startswith(tuple(prefixes))
     assert set(found) <= set(prefixes)

@@ -2,7 +2,7 @@
 
 from kvd.client.replica import Replica
 from kvd.client.selection import SNAPSHOT_END
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 
 
 def put(revision, key, value=b"x"):

@@ -3,11 +3,11 @@
 import pytest
 
 from kvd import wire
-from kvd.client.results import EntryFacts, decoded_changes, entry_facts, sizes_page
+from kvd.client.results import EntryFacts, decode_changes, entry_facts, sizes_page
 from kvd.client.selection import SNAPSHOT_END, Selection
 from kvd.client.snapshot import Snapshot
 from kvd.client.values import RAW, TextCodec
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 
 KNOWN = ["SET", 7, b"a", b"1", 3, None, 9]
 CHANGE = Change(*KNOWN)
@@ -24,7 +24,7 @@ def test_a_change_of_a_later_kind_has_its_revision_and_is_not_delivered(later):
     change = wire.decode_change(wire.encode(later))
     assert (change.kind, change.revision, change.key) == tuple(later[:3])
     assert wire.changes_in([later, KNOWN]) == [change, CHANGE]
-    assert decoded_changes(RAW, [KNOWN, later]) == [CHANGE]
+    assert decode_changes(RAW, [KNOWN, later]) == [CHANGE]
     assert Selection().apply([change, CHANGE]) == [CHANGE]
     assert Selection(codec=TextCodec("utf-8")).apply([change]) == []
 
@@ -54,4 +54,6 @@ def test_results_with_more_members_and_items_are_the_results():
     assert entry_facts(RAW, facts) == EntryFacts(1, 1, None, 2)
     assert sizes_page(RAW, [[[b"a", 2, 1, None, "more"]], None, "more"]).items == [(b"a", 2, 1, None)]
     walk = Snapshot([b""])
-    assert walk.took(1, [[[b"a", b"1", 1, None, "more"]], None, "more"]) == [Change("SET", 1, b"a", b"1", 0, None, 0)]
+    assert walk.on_result(1, [[[b"a", b"1", 1, None, "more"]], None, "more"]) == [
+        Change("SET", 1, b"a", b"1", 0, None, 0)
+    ]

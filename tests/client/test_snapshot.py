@@ -8,8 +8,8 @@ from support.hypotheses import examples
 
 from kvd.client import snapshot as snapshot_module
 from kvd.client.snapshot import PAGE_KEYS, Snapshot
-from kvd.commands.entry import ALL, Change
 from kvd.commands.keys import Scan
+from kvd.commands.model import ALL, Change
 from kvd.commands.values import Clear, Set
 
 
@@ -20,12 +20,12 @@ def change(revision, key):
 def test_pages_follow_one_another_through_all_prefixes():
     shot = Snapshot([b"b", b"a", b"ab", b"a"])
     assert shot.next_command() == Scan(b"a", None, PAGE_KEYS, values=True)
-    entries = shot.took(7, [[(b"a", b"1", 3, 99)], b"a"])
+    entries = shot.on_result(7, [[(b"a", b"1", 3, 99)], b"a"])
     assert entries == [Change("SET", 3, b"a", b"1", 0, 99, 0)]
     assert shot.next_command() == Scan(b"a", b"a", PAGE_KEYS, values=True)
-    assert shot.took(8, [[], None]) == []
+    assert shot.on_result(8, [[], None]) == []
     assert shot.next_command() == Scan(b"b", None, PAGE_KEYS, values=True)
-    assert shot.took(9, [[], None]) == []
+    assert shot.on_result(9, [[], None]) == []
     assert shot.next_command() is None
 
 
@@ -44,15 +44,15 @@ def test_pages_follow_one_another_through_all_prefixes():
 )
 def test_a_change_is_covered_when_the_page_of_its_key_was_made_after_it(revision, key, covered):
     shot = Snapshot([b"a", b"b"])
-    shot.took(7, [[(b"a", b"1", 3, None)], b"a"])
-    shot.took(8, [[], None])
-    shot.took(9, [[], None])
+    shot.on_result(7, [[(b"a", b"1", 3, None)], b"a"])
+    shot.on_result(8, [[], None])
+    shot.on_result(9, [[], None])
     assert shot.covers(change(revision, key)) is covered
 
 
 def test_the_last_page_of_all_keys_covers_the_longest_key():
     shot = Snapshot([b""])
-    shot.took(7, [[], None])
+    shot.on_result(7, [[], None])
     assert shot.covers(change(7, b"\xff" * 4096))
     assert not shot.covers(change(8, b"\xff" * 4096))
 
@@ -70,7 +70,9 @@ def followed(bench, shot, between):
     state = {}
     while (command := shot.next_command()) is not None:
         reply = bench.reply(command)
-        state.update({entry.key: (entry.revision, entry.value) for entry in shot.took(reply.revision, reply.result)})
+        state.update(
+            {entry.key: (entry.revision, entry.value) for entry in shot.on_result(reply.revision, reply.result)}
+        )
         bench.given(*(between.pop() if between else []))
     for later in bench.engine.staging.changes(since, b"", 10_000)[1]:
         if not shot.covers(later):

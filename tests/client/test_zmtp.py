@@ -20,7 +20,7 @@ from kvd.client.zmtp import (
     Rejected,
     Session,
     error_reason,
-    greeting,
+    make_greeting,
     split_messages,
 )
 from kvd.client.zmtp import frame as our_frame
@@ -203,12 +203,12 @@ def test_a_mechanism_that_does_not_fit_says_which_side_has_keys():
 
 def test_only_the_version_is_sent_before_the_peers_greeting():
     session = Session(Null(DEALER), FRAME_BYTES_MAX)
-    assert session.take_outgoing() == greeting(b"NULL")[:12]
+    assert session.take_outgoing() == make_greeting(b"NULL")[:12]
     session.receive(GREETING[:63])
     assert session.take_outgoing() == b""
     session.receive(GREETING[63:])
     ready = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0"
-    assert session.take_outgoing() == greeting(b"NULL")[12:] + frame(COMMAND, ready)
+    assert session.take_outgoing() == make_greeting(b"NULL")[12:] + frame(COMMAND, ready)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ import pytest
 from msgspec import Raw
 from support.fakes import NOW, Bench
 
-from kvd import staging, wire
+from kvd import wire
 from kvd.commands import atomic
 from kvd.commands.atomic import Once, Transaction, weight
-from kvd.commands.base import Ok, Wait
+from kvd.commands.base import NotYet, Ok
 from kvd.commands.expiry import Expire, Persist, Ttl
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
 from kvd.commands.values import Append, Clear, Get, Incr, MultiGet, MultiSet, Set, Take, TakeFirst
+from kvd.engine import staging
 from kvd.limits import ONCE_KEPT_MS
 
 A, B = b"a", b"b"
@@ -198,12 +199,12 @@ def test_a_write_runs_once_and_its_first_reply_is_given_again(bench, given, comm
 def test_what_a_token_was_used_for_before_fields_were_added_counts_after_it(bench, command, array):
     bench.given(once(command))
     digest = blake2b(wire.encode(array), digest_size=16).digest()
-    assert bench.engine.staging.remembered(TOKEN).digest == digest
+    assert bench.engine.staging.find_once(TOKEN).digest == digest
 
 
 def test_a_wait_is_not_remembered_and_what_it_takes_is(bench):
     waiting = once(TakeFirst(A, 5))
-    assert bench.run(waiting) == Wait(0, A, 5)
+    assert bench.run(waiting) == NotYet(0, A, 5)
     assert waiting.wait_ms == 5
     assert once(Take(A)).wait_ms is None
     bench.given(Set(A, b"1"), Set(B, b"2"))

@@ -3,11 +3,11 @@
 import pytest
 from support.fakes import NOW
 
-from kvd import staging
-from kvd.commands.base import Ok, Wait
+from kvd.commands.base import NotYet, Ok
 from kvd.commands.changes import Changes, Compact, History
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.commands.values import Clear, Get, Set
+from kvd.engine import staging
 
 WRITTEN = [Set(b"a", b"1"), Set(b"b", b"2"), Clear([b"a"]), Set(b"ab", b"3")]
 FIRST = Change("SET", 1, b"a", b"1", 0, None, NOW)
@@ -31,8 +31,8 @@ FOURTH = Change("SET", 4, b"ab", b"3", 0, None, NOW)
         (Changes(0, b"b", limit=1), Ok(4, [SECOND])),
         (Changes(0, wait_ms=5), Ok(4, [FIRST, SECOND, THIRD, FOURTH])),
         (Changes(4, wait_ms=0), Ok(4, [])),
-        (Changes(4, wait_ms=5), Wait(4, b"", 5)),
-        (Changes(0, b"z", wait_ms=5), Wait(4, b"z", 5)),
+        (Changes(4, wait_ms=5), NotYet(4, b"", 5)),
+        (Changes(0, b"z", wait_ms=5), NotYet(4, b"z", 5)),
     ],
 )
 def test_changes_are_complete_up_to_the_revision_of_the_reply(bench, command, reply):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvd.commands import COMMANDS, Ask, Command, Read, syntax_of
+from kvd.commands import COMMANDS, Command, Read, ServerCommand, syntax_of
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.expiry import Expire
 from kvd.commands.fields import Option
@@ -100,7 +100,7 @@ def test_a_field_has_a_shape_a_scalar_and_a_kind(command, field, expected):
 
 
 def test_a_help_without_words_is_empty():
-    class Silent(Ask, tag="SILENT"):
+    class Silent(ServerCommand, tag="SILENT"):
         pass
 
     Silent.__doc__ = None

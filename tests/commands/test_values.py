@@ -3,9 +3,9 @@
 import pytest
 from support.fakes import NOW
 
-from kvd import staging
-from kvd.commands.base import Wait
+from kvd.commands.base import NotYet
 from kvd.commands.values import Append, Clear, Get, GetRange, Incr, MultiGet, MultiSet, Set, StrLen, Take, TakeFirst
+from kvd.engine import staging
 from kvd.limits import INTEGER_MAX, VALUE_BYTES_MAX
 
 A, B = b"a", b"b"
@@ -113,9 +113,9 @@ def exclude(one, other):
         ([], Take(A, revision=0), None, []),
         # TAKEFIRST
         ([], TakeFirst(b""), None, []),
-        ([], TakeFirst(A, 5), Wait(0, A, 5), []),
+        ([], TakeFirst(A, 5), NotYet(0, A, 5), []),
         ([SET_A], TakeFirst(A, 5), (A, b"1"), [ended(2, 1)]),
-        ([SET_A], TakeFirst(B, 5), Wait(1, B, 5), []),
+        ([SET_A], TakeFirst(B, 5), NotYet(1, B, 5), []),
         ([SET_A], TakeFirst(B, 0), None, []),
         ([Set(b"ab", b"2"), SET_A], TakeFirst(A), (A, b"1"), [ended(3, 2)]),
         # INCR

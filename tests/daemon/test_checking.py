@@ -13,7 +13,7 @@ from kvd.client import Stream
 from kvd.commands.server import Check, Ping
 from kvd.errors import Busy, ClientError, Corrupt, ShuttingDown
 from kvd.limits import FOLD_CHANGES
-from kvd.storage.database import PAGE_BYTES
+from kvd.storage.files.sqlite import PAGE_BYTES
 
 
 def kvd(*arguments):

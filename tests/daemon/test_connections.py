@@ -7,7 +7,7 @@ from support.running import eventually
 
 from kvd.client import Client
 from kvd.commands.inspection import Clients
-from kvd.server.connections import Peer, cut, peer_of
+from kvd.server.sockets.connections import Peer, disconnect, peer_of
 
 
 def counts(kv):
@@ -64,7 +64,7 @@ def test_clients_tells_the_address_of_tcp(make_daemon):
 def test_a_descriptor_that_is_no_connection_any_more_tells_nothing_and_stays_open(tmp_path):
     with (tmp_path / "file").open("w") as file:
         assert peer_of(file.fileno(), 7) == Peer("", "", None, None, 7)
-        cut(file.fileno())
+        disconnect(file.fileno())
         file.write("still open")
     assert peer_of(file_number_of_nothing(), 7).transport == ""
 

@@ -15,9 +15,9 @@ from support import forks
 from support.running import eventually, run_kvd
 
 from kvd.cli import main
-from kvd.cli.pages import Look, Pages
+from kvd.cli.metrics_http import InfoCache, Pages
 from kvd.client import Client
-from kvd.gateways.measures import BUILD, CALLS, DURATION, MEASURES, SPENT, UP, Measured, number_of
+from kvd.gateways.common.prometheus import BUILD, CALLS, DURATION, MEASURES, SPENT, UP, InfoCollector, number_of
 
 # What INFO tells that is no metric, and why.
 LEFT_OUT = {
@@ -138,7 +138,7 @@ def test_each_number_of_info_is_a_metric_or_is_left_out_on_purpose(kv):
         if isinstance(info[section][field], int | float) and not field.startswith("below_")
     }
     assert numbers - table - LEFT_OUT == set(), (
-        "put it into MEASURES of kvd/gateways/measures.py, or into LEFT_OUT here"
+        "put it into MEASURES of kvd/gateways/common/prometheus.py, or into LEFT_OUT here"
     )
     assert (table | LEFT_OUT) - fields == set(), "INFO does not tell these any more"
     assert not table & LEFT_OUT - {("server", "protocol")}
@@ -146,7 +146,7 @@ def test_each_number_of_info_is_a_metric_or_is_left_out_on_purpose(kv):
 
 def test_an_older_daemon_tells_less():
     info = {"server": {"read_only": None}, "store": {"keys": 7}}
-    names = {family.name for family in Measured(info).collect() if family.samples}
+    names = {family.name for family in InfoCollector(info).collect() if family.samples}
     assert names == {"kvd_up", "kvd_read_only", "kvd_keys", "kvd_build_info"}
 
 
@@ -178,8 +178,8 @@ def test_a_daemon_that_hangs_does_not_answer(daemon, make_metrics):
 
 
 def test_a_read_only_daemon_is_not_ready(monkeypatch):
-    monkeypatch.setattr(Look, "info", lambda _: {"server": {"read_only": "a commit failed"}})
-    page = Pages(Look("tcp://127.0.0.1:1", None)).page("/readyz", "")
+    monkeypatch.setattr(InfoCache, "info", lambda _: {"server": {"read_only": "a commit failed"}})
+    page = Pages(InfoCache("tcp://127.0.0.1:1", None)).page("/readyz", "")
     assert (page.status, page.body) == (503, b"the daemon takes no writes: a commit failed\n")
 
 
@@ -247,8 +247,8 @@ def test_insecure_listens_anywhere(make_metrics):
 
 
 def test_without_the_library_a_sentence_names_the_extra(monkeypatch):
-    monkeypatch.delitem(sys.modules, "kvd.cli.pages", raising=False)
-    monkeypatch.delitem(sys.modules, "kvd.gateways.measures", raising=False)
+    monkeypatch.delitem(sys.modules, "kvd.cli.metrics_http", raising=False)
+    monkeypatch.delitem(sys.modules, "kvd.gateways.common.prometheus", raising=False)
     monkeypatch.setitem(sys.modules, "prometheus_client.exposition", None)
     done = CliRunner().invoke(main, ["metrics"])
     assert done.exit_code == 69

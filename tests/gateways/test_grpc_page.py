@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kvd.gateways.faults import fault_of
+from kvd.gateways.common.error_body import error_body_of
 from kvd.gateways.grpc.status import STATUS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def test_the_session_prints_what_the_page_says(daemon, make_gateway, tmp_path):
 def test_the_errors_are_those_of_the_code():
     rows = re.findall(r"^\| ([A-Z_]+) \| (.*) \|$", PAGE, re.MULTILINE)
     told = {(code, status) for status, codes in rows for code in re.findall(r"[A-Z_]+\b", codes.partition(";")[0])}
-    assert told == {(fault_of(kind("it")).code, status.name) for kind, status in STATUS.items()}
+    assert told == {(error_body_of(kind("it")).code, status.name) for kind, status in STATUS.items()}
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\((\S+?)\)", PAGE))

@@ -12,12 +12,12 @@ from kvd import errors
 from kvd.commands import COMMANDS, syntax_of
 from kvd.commands.syntax import Shape
 from kvd.errors import CODES, BadArgument, ClientError, LockLost, LockNotAcquired, Refused, TooLarge
-from kvd.gateways.faults import fault_of
+from kvd.gateways.common.error_body import error_body_of
+from kvd.gateways.common.upstream import NotKnown
 from kvd.gateways.grpc import kvd_v1_pb2, kvs2_pb2, numbers, proto, schema
-from kvd.gateways.grpc.schema import kind_of, nested, request_of
+from kvd.gateways.grpc.schema import kind_of, nested_commands, request_of
 from kvd.gateways.grpc.status import STATUS, details_of, metadata_of, sentence_of, status_of
 from kvd.gateways.grpc.translate import fill, reader_of
-from kvd.gateways.link import NotKnown
 from kvd.limits import COMMAND_BYTES_MAX, GRPC_DETAILS_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, KEYS_MAX
 
 FILES = files("kvd.gateways.grpc")
@@ -40,7 +40,7 @@ def test_the_generated_code_is_of_the_proto(tmp_path, name, made):
 def test_each_command_that_stands_inside_of_another_has_a_number_of_its_own():
     given = list(numbers.NUMBERS.values())
     assert sorted(given) == list(range(1, len(given) + 1)), "no number twice, none left out"
-    assert {command for _, command in nested()} >= {COMMANDS[name] for name in ("GET", "SET", "TRANSACTION")}
+    assert {command for _, command in nested_commands()} >= {COMMANDS[name] for name in ("GET", "SET", "TRANSACTION")}
 
 
 def test_the_numbers_given_so_far_stand():
@@ -53,14 +53,14 @@ def test_the_numbers_given_so_far_stand():
 
 def test_a_command_without_a_number_is_an_error_and_one_that_is_gone_keeps_its(monkeypatch):
     monkeypatch.setitem(numbers.NUMBERS, "GONE", 99)
-    assert "  reserved 99;\n" in proto.nesting()
+    assert "  reserved 99;\n" in proto.messages()
     # A copy: deleted and put back, TTL would be the last one.
     without = {name: number for name, number in numbers.NUMBERS.items() if name != "TTL"}
     monkeypatch.setattr(schema, "NUMBERS", without)
-    nested.cache_clear()
+    nested_commands.cache_clear()
     with pytest.raises(LookupError, match=r"no number for TTL: give the next one"):
-        nested()
-    nested.cache_clear()
+        nested_commands()
+    nested_commands.cache_clear()
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
@@ -95,7 +95,7 @@ LOCKS = (LockLost, LockNotAcquired)  # only a client has them
 )
 def test_each_error_has_its_status(kind):
     assert kind in STATUS
-    assert fault_of(kind("so it is")).code.isupper()
+    assert error_body_of(kind("so it is")).code.isupper()
     assert dict(metadata_of(kind("so it is")))["kvd-outcome"] in (errors.NOT_EXECUTED, errors.FAILED, errors.UNKNOWN)
 
 

@@ -15,9 +15,9 @@ from support.programs import require
 from support.rpcs import Rpcs, plain, said
 from support.running import eventually
 
+from kvd.gateways.common.tokens import digest
+from kvd.gateways.common.upstream import OTHER_DESCRIPTORS, WATCH_DESCRIPTORS
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
-from kvd.gateways.link import OTHER_DESCRIPTORS, WATCH_DESCRIPTORS
-from kvd.gateways.tokens import digest
 from kvd.limits import CHANGES_LIMIT_MAX, GRPC_HEALTH_WATCHES_MAX, GRPC_PREFIXES_MAX, KEY_BYTES_MAX, MIB
 
 
@@ -292,7 +292,7 @@ def test_tls(daemon, make_gateway, tmp_path):
 
 
 def test_a_watch_of_what_rests_is_told_from_where_to_resume(daemon, make_gateway):
-    quick = "from kvd.gateways.grpc import kvd_v1; kvd_v1.WATCH_SIGN_MS = 100; from kvd.cli import main; main()"
+    quick = "from kvd.gateways.grpc import kvd_v1; kvd_v1.WATCH_HEARTBEAT_MS = 100; from kvd.cli import main; main()"
     rpcs = Rpcs(make_gateway("grpc", daemon.commands, program=(sys.executable, "-c", quick)).address)
     stream = rpcs.watch(b"quiet")
     with daemon.client() as kv:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from kvd.gateways.json_pieces import PIECE_BYTES, bytes_to_json, gathered, pieces_of, to_json, weight
-from kvd.texts import meant
+from kvd.gateways.common.json_pieces import PIECE_BYTES, bytes_to_json, join_small, pieces_of, to_json, weight
+from kvd.json_bytes import decode_bytes
 
 LARGE = 3 * PIECE_BYTES + 1
 CONTROL = b"\x07"
@@ -33,7 +33,7 @@ LETTERS = "Grüße, 世界 🎈".encode()
 def test_bytes_are_base64_where_that_is_shorter_or_they_are_not_utf8(data, is_text):
     found = bytes_to_json(data)
     assert isinstance(found, str) == is_text
-    assert meant(json.loads(json.dumps(found))) == data
+    assert decode_bytes(json.loads(json.dumps(found))) == data
     if not is_text and data != b"\xff":
         assert len(json.dumps(found)) < len(json.dumps(data.decode()))
 
@@ -66,7 +66,7 @@ def test_pieces_are_the_same_json_and_small(value):
     assert json.loads(b"".join(pieces)) == to_json(value)
     text = isinstance(value, tuple)  # a text of the daemon's own is never large
     assert text or max(map(len, pieces)) <= 6 * PIECE_BYTES + 100
-    whole = [*gathered(iter(pieces))]
+    whole = [*join_small(iter(pieces))]
     assert b"".join(whole) == b"".join(pieces)
     assert all(len(each) >= PIECE_BYTES for each in whole[:-1])
 
@@ -82,8 +82,8 @@ def test_pieces_of_anything_are_the_same_json(value):
 
 
 def test_small_pieces_are_put_together():
-    assert [*gathered(iter([b"a", b"b", b"x" * PIECE_BYTES, b"c"]))] == [b"ab" + b"x" * PIECE_BYTES, b"c"]
-    assert [*gathered(iter([b"x" * PIECE_BYTES]))] == [b"x" * PIECE_BYTES]
+    assert [*join_small(iter([b"a", b"b", b"x" * PIECE_BYTES, b"c"]))] == [b"ab" + b"x" * PIECE_BYTES, b"c"]
+    assert [*join_small(iter([b"x" * PIECE_BYTES]))] == [b"x" * PIECE_BYTES]
 
 
 def test_a_result_is_weighed_as_far_as_needed():

@@ -10,8 +10,8 @@ from kvd.limits import MIB
 # Every other block is freed, as the values are of which replies were made.
 PROGRAM = """
 import sys
-from kvd.gateways.life import separate_large_blocks
-from kvd.server.memory import resident_bytes
+from kvd.gateways.common.runner import separate_large_blocks
+from kvd.server.memory_guard import resident_bytes
 if sys.argv[1] == "separate":
     separate_large_blocks()
 del [bytes(8 * 2**20)][0]  # from now on the heap has what is large

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from kvd.errors import InUse
-from kvd.gateways.listen import close_places, open_places
+from kvd.gateways.common.listeners import close_listeners, open_listeners
 
 
 @pytest.fixture
@@ -16,12 +16,14 @@ def passed(monkeypatch, tmp_path):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
         sock.listen()
-        monkeypatch.setattr("kvd.gateways.listen.passed_descriptors", lambda: [("one", os.dup(sock.fileno()))])
+        monkeypatch.setattr(
+            "kvd.gateways.common.listeners.socket_descriptors", lambda: [("one", os.dup(sock.fileno()))]
+        )
         yield path
 
 
 def opened(*paths):
-    return open_places([f"unix:{path}" for path in paths], "", lambda _: None)
+    return open_listeners([f"unix:{path}" for path in paths], "", lambda _: None)
 
 
 def test_the_files_of_our_own_sockets_are_removed_even_when_these_are_closed(tmp_path):
@@ -29,12 +31,12 @@ def test_the_files_of_our_own_sockets_are_removed_even_when_these_are_closed(tmp
     sockets = opened(*paths)
     assert all(path.is_socket() for path in paths)
     sockets[0].close()
-    close_places(sockets)
+    close_listeners(sockets)
     assert [*tmp_path.iterdir()] == []
 
 
 def test_one_that_systemd_passed_stays(passed, tmp_path):
-    close_places(opened(tmp_path / "own"))
+    close_listeners(opened(tmp_path / "own"))
     assert [*tmp_path.iterdir()] == [passed]
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(passed))
@@ -51,7 +53,7 @@ def test_the_file_of_who_took_the_place_stays(tmp_path):
     before = opened(path)
     before[0].close()
     after = opened(path)
-    close_places(before)
+    close_listeners(before)
     assert path.is_socket()
-    close_places(after)
+    close_listeners(after)
     assert not path.exists()

@@ -18,10 +18,10 @@ from support.mdoc import MAN, literals, named, section, unescaped
 
 from kvd.cli.gateway import UNAVAILABLE, gateway
 from kvd.errors import BadConfiguration, InUse, Refused
+from kvd.gateways.common.tokens import read_tokens
 from kvd.gateways.http.app import ROUTES
-from kvd.gateways.http.failures import CODES, PRECONDITION_FAILED, STATUS
+from kvd.gateways.http.errors import CODES, PRECONDITION_FAILED, STATUS
 from kvd.gateways.http.rest import Keys
-from kvd.gateways.tokens import read_tokens
 
 PAGE = MAN / "kvd-gateway.8"
 TEXT = PAGE.read_text(encoding="utf-8")

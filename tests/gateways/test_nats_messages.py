@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import BadConfiguration
-from kvd.gateways.nats_messages import (
+from kvd.gateways.nats.messages import (
     HEADERS_BYTES,
     SUBJECT_BYTES_MAX,
     BridgeEnded,
@@ -22,7 +22,7 @@ from kvd.gateways.nats_messages import (
     position_key,
     subject_of,
 )
-from kvd.texts import meant
+from kvd.json_bytes import decode_bytes
 
 KEYS = st.binary(min_size=1, max_size=60) | st.text(alphabet=".*> ab%", min_size=1, max_size=12).map(str.encode)
 
@@ -116,7 +116,7 @@ def test_control_characters_do_not_make_a_value_too_large():
     """As a string of JSON each takes six bytes."""
     value = b"\7" * 600
     [whole] = messages_of(change(value=value), "h", 1_000 + HEADERS_BYTES, with_changes=False)
-    assert meant(json.loads(whole.body)["val"]) == value
+    assert decode_bytes(json.loads(whole.body)["val"]) == value
 
 
 def test_a_key_is_shown_within_bounds_and_without_line_breaks_of_its_own():

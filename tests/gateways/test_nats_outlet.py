@@ -5,8 +5,8 @@ import logging
 import math
 from types import SimpleNamespace
 
-from kvd.gateways.nats_messages import Message
-from kvd.gateways.nats_outlet import Outlet, Target
+from kvd.gateways.nats.messages import Message
+from kvd.gateways.nats.sink import NatsServer, NatsSink
 
 
 async def answer(*_, **__):
@@ -14,7 +14,7 @@ async def answer(*_, **__):
 
 
 def test_a_value_that_was_left_out_is_logged_with_its_key_and_size(caplog):
-    outlet = Outlet(Target("nats://127.0.0.1:4222"))
+    outlet = NatsSink(NatsServer("nats://127.0.0.1:4222"))
     outlet.client = SimpleNamespace(publish=answer, flush=answer)
     outlet.looked = math.inf
     cut = Message("set", b"{}", "h-7-set", "größe".encode(), 5_000_000)

@@ -9,17 +9,17 @@ import uvloop
 from support.chronicle import GET, request
 
 from kvd.commands.base import Ok
-from kvd.gateways.tcp_connection import Connection
-from kvd.gateways.tcp_debt import SILENCE_S, Debt
-from kvd.gateways.tcp_protocol import NARROW
+from kvd.gateways.tcp.connection import Connection
+from kvd.gateways.tcp.output_budget import SILENCE_S, OutputBudget
+from kvd.gateways.tcp.protocol import NARROW
 from kvd.limits import KIB, MIB, TCP_REPLIES_BYTES_MAX, VALUE_BYTES_MAX
 
 
 class Total:
-    owed = 0
+    charged = 0
 
-    def settle(self, size):
-        self.owed -= size
+    def release(self, size):
+        self.charged -= size
 
 
 class Transport:
@@ -46,7 +46,7 @@ def pair():
 
 
 def connection(transport):
-    gateway = SimpleNamespace(width=NARROW, loop=SimpleNamespace(time=lambda: 0.0), owed=0)
+    gateway = SimpleNamespace(dialect=NARROW, loop=SimpleNamespace(time=lambda: 0.0), charged=0)
     made = Connection(gateway)
     made.transport = transport
     return made
@@ -55,10 +55,10 @@ def connection(transport):
 def test_a_client_who_takes_nothing_is_ended(pair):
     transport = Transport(pair[0], 100_000)
     client = connection(transport)
-    client.look(1.0)
-    client.look(1.0 + SILENCE_S - 0.1)
+    client.check_timeouts(1.0)
+    client.check_timeouts(1.0 + SILENCE_S - 0.1)
     assert not transport.is_aborted
-    client.look(1.0 + SILENCE_S)
+    client.check_timeouts(1.0 + SILENCE_S)
     assert transport.is_aborted
 
 
@@ -68,63 +68,65 @@ def test_a_client_who_takes_something_is_not(pair, how):
     ours.sendall(b"x" * 50_000)
     transport = Transport(ours, 100_000)
     client = connection(transport)
-    client.look(1.0)
+    client.check_timeouts(1.0)
     if how == "of the kernel's":
         theirs.recv(50_000)
     else:
         transport.waiting = 50_000 if how == "of the transport's" else 0
-    client.look(SILENCE_S)
-    client.look(SILENCE_S + 2)
+    client.check_timeouts(SILENCE_S)
+    client.check_timeouts(SILENCE_S + 2)
     assert not transport.is_aborted
 
 
 def test_a_socket_that_is_closed_meanwhile(pair):
     pair[0].close()
     client = connection(Transport(pair[0], 100))
-    client.look(1.0)
+    client.check_timeouts(1.0)
     assert not client.transport.is_aborted
 
 
 def test_a_reply_counts_as_the_largest_there_was_and_then_as_itself():
     total = Total()
-    debt = Debt(total, 0.0)
+    debt = OutputBudget(total, 0.0)
     assert debt.expected == VALUE_BYTES_MAX
-    debt.owe(debt.expected)
+    debt.charge(debt.expected)
     assert debt.is_full
-    debt.learn(100)
-    debt.owe(100 - VALUE_BYTES_MAX)
-    assert (debt.owed, total.owed, debt.expected, debt.is_full) == (100, 100, 100, False)
-    debt.sent(60, is_choked=True)
-    assert total.owed == 100
-    debt.sent(40, is_choked=False)
-    assert (debt.owed, total.owed) == (0, 0)
+    debt.observe(100)
+    debt.charge(100 - VALUE_BYTES_MAX)
+    assert (debt.charged, total.charged, debt.expected, debt.is_full) == (100, 100, 100, False)
+    debt.on_sent(60, is_choked=True)
+    assert total.charged == 100
+    debt.on_sent(40, is_choked=False)
+    assert (debt.charged, total.charged) == (0, 0)
 
 
 def test_only_what_is_larger_than_expected_finds_no_room():
     total = Total()
-    debt = Debt(total, 0.0)
-    total.owed = TCP_REPLIES_BYTES_MAX + MIB
-    assert debt.has_room(MIB, MIB)
-    assert not debt.has_room(MIB + 1, MIB)
-    total.owed = TCP_REPLIES_BYTES_MAX - MIB
-    assert debt.has_room(MIB, 0)
-    assert not debt.has_room(MIB + 1, 0)
+    debt = OutputBudget(total, 0.0)
+    total.charged = TCP_REPLIES_BYTES_MAX + MIB
+    assert debt.has_capacity(MIB, MIB)
+    assert not debt.has_capacity(MIB + 1, MIB)
+    total.charged = TCP_REPLIES_BYTES_MAX - MIB
+    assert debt.has_capacity(MIB, 0)
+    assert not debt.has_capacity(MIB + 1, 0)
 
 
 class Alone(SimpleNamespace):
     """A gateway with one connection, whose requests nobody answers."""
 
-    has_room = True
+    has_capacity = True
 
     def __init__(self):
-        super().__init__(width=NARROW, loop=asyncio.get_running_loop(), owed=0, in_flight=0, bytes=0, starved={})
+        super().__init__(
+            dialect=NARROW, loop=asyncio.get_running_loop(), charged=0, in_flight=0, bytes=0, waiting_for_budget={}
+        )
         self.slots = []
         self.asked = asyncio.Event()
 
-    def came(self, _):
+    def add(self, _):
         return True
 
-    def left(self, _):
+    def remove(self, _):
         pass
 
     def reserve(self, _):
@@ -133,15 +135,15 @@ class Alone(SimpleNamespace):
     def write_soon(self, connection):
         connection.write()
 
-    def gather(self, slot):
+    def coalesce(self, slot):
         self.slots.append(slot)
         self.asked.set()
 
-    def give(self, _, slot):
+    def submit(self, _, slot):
         self.slots.append(slot)
 
-    def settle(self, size):
-        self.owed -= size
+    def release(self, size):
+        self.charged -= size
 
 
 def taken_by_the_kernel():
@@ -153,9 +155,9 @@ def taken_by_the_kernel():
 
 
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
-@pytest.mark.parametrize("left", [1, 20 * KIB, 200 * KIB])
-def test_a_reply_of_which_the_client_has_not_taken_the_last_bytes_counts_as_a_whole(factory, left):
-    """uvloop, and asyncio from Python 3.12, keep the whole value until then; 64 KiB left were no longer counted."""
+@pytest.mark.parametrize("remove", [1, 20 * KIB, 200 * KIB])
+def test_a_reply_of_which_the_client_has_not_taken_the_last_bytes_counts_as_a_whole(factory, remove):
+    """uvloop, and asyncio from Python 3.12, keep the whole value until then; 64 KiB remove were no longer counted."""
 
     async def scenario():
         ours, theirs = socket.socketpair()
@@ -165,11 +167,11 @@ def test_a_reply_of_which_the_client_has_not_taken_the_last_bytes_counts_as_a_wh
         transport, _ = await loop.connect_accepted_socket(lambda: Connection(gateway), ours)
         await loop.sock_sendall(theirs, request(GET, b"v"))
         await gateway.asked.wait()
-        value = bytes(taken_by_the_kernel() + left)
+        value = bytes(taken_by_the_kernel() + remove)
         gateway.slots[0].set_result(Ok(1, value))
-        assert gateway.owed > len(value)
+        assert gateway.charged > len(value)
         with theirs:
-            while gateway.owed:
+            while gateway.charged:
                 await loop.sock_recv(theirs, MIB)
             transport.abort()
 

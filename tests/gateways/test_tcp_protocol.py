@@ -8,7 +8,7 @@ from kvd.commands.base import Error, Ok
 from kvd.commands.server import Ping
 from kvd.commands.values import Get, Set, Take
 from kvd.errors import Unreachable
-from kvd.gateways.tcp_protocol import NARROW, WIDE, Malformed, Parser, failed, reply, request_bytes
+from kvd.gateways.tcp.protocol import NARROW, WIDE, Malformed, Parser, failed_frame, reply, request_bytes
 from kvd.limits import KEY_BYTES_MAX, PING_BYTES_MAX, VALUE_BYTES_MAX
 
 KEYS, VALUES = st.binary(max_size=40), st.binary(max_size=400)
@@ -44,7 +44,7 @@ def test_what_is_sent_is_what_is_taken_however_it_is_cut(width, requests, data):
             parser.feed(stream[begin:end])
             found += taken(parser)
     assert found == requests
-    assert not parser.is_amid
+    assert not parser.has_partial
 
 
 @given(WIDTHS, st.lists(st.binary(min_size=1, max_size=64), max_size=8))
@@ -56,7 +56,7 @@ def test_junk_is_malformed_or_incomplete_and_nothing_else(width, pieces):
             taken(parser)
     except Malformed:
         return
-    assert parser.is_amid or parser.take() is None
+    assert parser.has_partial or parser.take() is None
 
 
 @pytest.mark.parametrize("width", [NARROW, WIDE])
@@ -112,8 +112,8 @@ REPLIES = [
     (Take(b"k"), Ok(7, None), b"\0\0\0\0\0\0"),
     (Take(b"k"), Ok(7, b"old"), b"\0\0\0\0\0\3old"),
     (Ping(), Ok(7, b"PONG"), b"\0\0\0\0\0\4PONG"),
-    (Set(b"k", b"v"), Error("DENIED", "no", {}), failed(NARROW, b"DENIED: no")),
-    (Set(b"k", b"v"), Unreachable("SET: no daemon answers"), failed(NARROW, b"SET: no daemon answers")),
+    (Set(b"k", b"v"), Error("DENIED", "no", {}), failed_frame(NARROW, b"DENIED: no")),
+    (Set(b"k", b"v"), Unreachable("SET: no daemon answers"), failed_frame(NARROW, b"SET: no daemon answers")),
 ]
 
 

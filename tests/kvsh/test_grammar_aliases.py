@@ -3,7 +3,7 @@
 import pytest
 
 from kvsh.grammar.aliases import aliases_of, expand, wrong_alias
-from kvsh.grammar.places import Choice, place
+from kvsh.grammar.completion import Choice, place
 
 ALIASES = aliases_of({"users": "SCAN user:", "Last": "GET 'last one'"})
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from kvd.commands.values import Set
 from kvsh.grammar.block import Rehearsal, is_open, last_statement, statements, to_run
-from kvsh.grammar.gather import Gathering
 from kvsh.grammar.parse import parse
 from kvsh.grammar.shell import Begin
+from kvsh.grammar.transaction import OpenTransaction
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.words import Unbalanced, split
 
@@ -79,7 +79,7 @@ def test_a_block_keeps_to_the_rules_of_transactions():
 
 
 def test_a_block_goes_on_where_the_prompt_stands_and_leaves_that_as_it_is():
-    gathering = Gathering(Begin())
+    gathering = OpenTransaction(Begin())
     gathering.add(Set(b"a", b"1"))
     rehearse(b"set b 2", b"commit", b"ping", gathering=gathering)
     assert gathering.commands == [Set(b"a", b"1")]

@@ -6,9 +6,9 @@ import pytest
 
 from kvsh.grammar.foreign import OPTIONS, TABLE, option_for, ours_for, words
 from kvsh.grammar.parse import parse
-from kvsh.grammar.vocabulary import Mistake, described, vocabulary
+from kvsh.grammar.vocabulary import Mistake, usage_lines, vocabulary
 from kvsh.render.help import COLUMNS
-from kvsh.script.topics import topic
+from kvsh.ui.topics import topic
 
 # Capitals in the texts that are no commands: options, and what the shell is started with.
 NO_COMMANDS = {"IF", "NX", "XX", "EX", "PX", "AT", "REVISION", "PREVIOUS", "SINCE", "VALUES", "FROM", "LIMIT", "WAIT"}
@@ -25,7 +25,7 @@ def test_no_word_is_ours_and_each_stands_once():
 def test_what_is_advised_exists():
     for ours in (*words().values(), *OPTIONS.values()):
         capitals = set(re.findall(r"(?<![\w-])[A-Z][A-Z-]+(?![\w-])", ours))
-        assert {name.encode() for name in capitals - NO_COMMANDS} <= set(described()), ours
+        assert {name.encode() for name in capitals - NO_COMMANDS} <= set(usage_lines()), ours
 
 
 @pytest.mark.parametrize(

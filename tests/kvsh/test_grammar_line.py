@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvsh.grammar.line import Sink, taken_apart, without_count
+from kvsh.grammar.line import Sink, split_prompt_line, without_count
 from kvsh.grammar.vocabulary import Mistake
 
 
@@ -34,7 +34,7 @@ from kvsh.grammar.vocabulary import Mistake
     ],
 )
 def test_a_line_is_taken_apart(line, times, words, sink):
-    found = taken_apart(line)
+    found = split_prompt_line(line)
     assert (found.times, [word.value for word in found.words], found.sink) == (times, words, sink)
 
 
@@ -54,13 +54,13 @@ def test_a_line_is_taken_apart(line, times, words, sink):
 )
 def test_mistakes(line, told):
     with pytest.raises(Mistake) as raised:
-        taken_apart(line)
+        split_prompt_line(line)
     assert told in raised.value.message
 
 
 def test_a_value_with_many_pipes_is_read_once():
     table = b"| a | b |\n" * 200_000
-    assert taken_apart(b"set k '" + table + b"' | cat").words[2].value == table
+    assert split_prompt_line(b"set k '" + table + b"' | cat").words[2].value == table
 
 
 @given(st.binary() | st.text("5 |>'\"k").map(str.encode))

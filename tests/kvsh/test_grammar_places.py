@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.kvsh_cases import cases
 
-from kvsh.grammar.places import Choice, place
+from kvsh.grammar.completion import Choice, place
 
 
 def described(line):

@@ -10,9 +10,9 @@ import pytest
 from support.kvsh_cases import KVSH
 from support.running import eventually
 
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvsh.cli.hook import VARIABLE_BYTES_MAX, run_hook, variables
-from kvsh.script.output import Output
+from kvsh.ui.output import Output
 
 HOSTILE = "$(touch pwned) `touch pwned`; touch pwned\n'\"\\"
 

@@ -15,7 +15,7 @@ from kvd.client import Stream
 from kvd.commands.server import Ping
 from kvd.errors import Unreachable
 from kvsh.cli.app import EPILOG, command
-from kvsh.script.settings import Settings
+from kvsh.ui.settings import Settings
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "ipc:///nowhere/kvd.sock", "tcp://nowhere.invalid:7411"])

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 from kvd.commands import COMMANDS, syntax_of
 from kvd.commands.atomic import Once, Transaction
-from kvd.commands.entry import Change
 from kvd.commands.expiry import Ttl
 from kvd.commands.keys import EntryOf, Scan
+from kvd.commands.model import Change
 from kvd.commands.server import Commands, Info, Ping
 from kvd.commands.values import Get, Incr, MultiGet, MultiSet, Set, Take
 from kvsh.grammar.shell import Help
-from kvsh.grammar.vocabulary import described
+from kvsh.grammar.vocabulary import usage_lines
 from kvsh.render import FORMATS, csv, json, raw, safe_pieces, terminal, terminal_pieces
 from kvsh.render.changes import change_document, change_line
 from kvsh.render.data import json_error
 from kvsh.render.help import COLUMNS, help_on, help_page
-from kvsh.script.help import help_text
+from kvsh.ui.help import help_text
 from kvsh.words import split
 
 ENTRY = {"revision": 7, "created": 3, "expires": None, "size": 9}
@@ -185,7 +185,7 @@ def test_what_help_lists_are_whole_sentences_that_fit():
     text = help_text(Help())
     assert "..." not in text
     assert max(map(len, text.splitlines())) <= COLUMNS
-    assert all(known.syntax.summary.endswith((".", ")")) for known in described().values())
+    assert all(known.syntax.summary.endswith((".", ")")) for known in usage_lines().values())
 
 
 def test_help_explains_transaction_by_how_it_is_typed():

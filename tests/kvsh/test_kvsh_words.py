@@ -11,12 +11,12 @@ from kvsh.words import (
     Word,
     as_word,
     cut,
+    display_form,
+    display_pieces,
     is_comment,
     pieces,
-    printed,
-    printed_pieces,
-    shown,
-    shown_pieces,
+    quote,
+    quote_pieces,
     split,
 )
 
@@ -121,7 +121,7 @@ def test_a_comment_begins_with_a_hash(line, expected):
     ],
 )
 def test_a_value_is_printed_in_quotes(value, expected):
-    assert printed(value) == expected
+    assert quote(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -145,19 +145,19 @@ def test_a_word_is_bare_where_that_is_safe(value, expected):
 
 
 def test_text_for_a_terminal_keeps_its_lines_and_nothing_that_acts():
-    assert shown(b'a\n\tb\x1b[2J\xff "\\') == 'a\n\tb\\x1b[2J\\xff "\\'
+    assert display_form(b'a\n\tb\x1b[2J\xff "\\') == 'a\n\tb\\x1b[2J\\xff "\\'
 
 
 @given(st.lists(st.binary()))
 @example([b"\\", b"'", b'"', b"\\x41", b"\xc2\x85", b"#"])
 def test_what_is_printed_pastes_back_as_the_same_bytes(wanted):
-    for form in (printed, as_word):
+    for form in (quote, as_word):
         assert values(" ".join(map(form, wanted)).encode(errors="surrogateescape")) == wanted
 
 
 @given(st.text())
 def test_printed_text_has_nothing_that_moves_a_cursor(text):
-    assert printed(text.encode(errors="replace")).isprintable()
+    assert quote(text.encode(errors="replace")).isprintable()
     assert as_word(text.encode(errors="replace")).isprintable()
 
 
@@ -186,16 +186,16 @@ ZWNJ, ZWJ = "\u200c", "\u200d"
     ],
 )
 def test_joiners_between_letters_are_shown_as_they_are(text):
-    assert printed(text.encode()) == f'"{text}"'
-    assert shown(text.encode()) == text
+    assert quote(text.encode()) == f'"{text}"'
+    assert display_form(text.encode()) == text
     assert as_word(text.encode()) == text
     assert values(f"get {text}".encode()) == [b"get", text.encode()]
 
 
 @pytest.mark.parametrize("text", [f"admin{ZWJ}", f"{ZWJ}é", f"a{ZWNJ}b", f"é{ZWJ}{ZWJ}é", f"é{ZWJ} é", f"é{ZWJ}\u202e"])
 def test_hidden_joiners_are_escaped(text):
-    assert "\\xe2\\x80\\x8" in printed(text.encode())
-    assert values(printed(text.encode()).encode()) == [text.encode()]
+    assert "\\xe2\\x80\\x8" in quote(text.encode())
+    assert values(quote(text.encode()).encode()) == [text.encode()]
 
 
 @given(st.binary() | st.text(f'é{ZWJ}{ZWNJ}a \r\n"').map(str.encode), st.integers(5, 9))
@@ -211,8 +211,8 @@ def test_pieces_are_the_value_and_cut_no_character(value, size):
 @given(st.binary() | st.text().map(str.encode))
 def test_pieces_show_what_the_whole_shows(value):
     many = value * (300_000 // max(1, len(value))) if len(value) > 50 else value
-    assert "".join(shown_pieces(many)) == shown(many) or ZWJ in many.decode(errors="ignore")
-    assert values("".join(printed_pieces(many)).encode(errors="surrogateescape")) == [many]
+    assert "".join(display_pieces(many)) == display_form(many) or ZWJ in many.decode(errors="ignore")
+    assert values("".join(quote_pieces(many)).encode(errors="surrogateescape")) == [many]
 
 
 @pytest.mark.parametrize("word", [b"a ", b"'' "])

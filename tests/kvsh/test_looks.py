@@ -2,12 +2,12 @@
 
 import time
 
-from kvd.commands.entry import Change
-from kvsh.script.looks import change_text
+from kvd.commands.model import Change
+from kvsh.ui.looks import change_text
 
 
 def test_a_change_has_the_time_of_day_or_the_day_too(monkeypatch):
-    monkeypatch.setattr("kvsh.script.looks.time.localtime", lambda at=1764547200.0: time.gmtime(at))
+    monkeypatch.setattr("kvsh.ui.looks.time.localtime", lambda at=1764547200.0: time.gmtime(at))
     today = Change("SET", 42, b"SET", b"SET", 0, None, 1764547200000 + 3723_000)
     assert change_text(today, color=False) == '01:02:03     42  SET SET "SET"'
     before = Change("CLEAR", 7, b"k", None, 0, None, 1764547199000)

@@ -10,9 +10,9 @@ import pytest
 from support.kvsh_cases import KVSH, PATIENCE_S
 
 from kvd.errors import Full, NoReply, Unreachable
-from kvsh.modes import bench, load
-from kvsh.modes.crew import Crew, LoadFailed, error_of, shares, together
-from kvsh.modes.task import KEYS, WORKS, Outcome, Phase, Task
+from kvsh.modes import bench, bench_worker
+from kvsh.modes.bench_messages import KEYS, WORKS, Outcome, Phase, Task
+from kvsh.modes.bench_workers import LoadFailed, WorkerPool, combine, error_of, shares
 
 MEASURED = [
     ("SET", 1, 50),
@@ -157,7 +157,7 @@ def task(url, **changed):
 
 
 def test_a_crew_shares_the_connections(kv, daemon):
-    with Crew(task(daemon), 2) as crew:
+    with WorkerPool(task(daemon), 2) as crew:
         outcome = crew.run(Phase("INCR", 3, 0.01))
         alone = crew.run(Phase("GET", 1, 0.01))
     assert sum(outcome.times.values()) == sum(int(value) for _, value in kv.items("p:n"))
@@ -167,7 +167,7 @@ def test_a_crew_shares_the_connections(kv, daemon):
 
 
 def test_a_crew_whose_process_is_gone(kv, daemon):
-    with Crew(task(daemon), 2) as crew:
+    with WorkerPool(task(daemon), 2) as crew:
         crew.children[1].kill()
         crew.children[1].wait()
         with pytest.raises(LoadFailed, match="ended by itself"):
@@ -175,13 +175,13 @@ def test_a_crew_whose_process_is_gone(kv, daemon):
 
 
 def test_a_crew_without_a_daemon():
-    with pytest.raises(Unreachable), Crew(task("ipc:///tmp/kvsh-none", connect_timeout=0.05), 1):
+    with pytest.raises(Unreachable), WorkerPool(task("ipc:///tmp/kvsh-none", connect_timeout=0.05), 1):
         raise AssertionError
 
 
 def test_a_crew_is_told_what_the_daemon_refuses(kv, daemon):
     kv.multiset({b"p:n%05d" % number: b"no number" for number in range(KEYS)})
-    with Crew(task(daemon), 1) as crew, pytest.raises(Exception, match="WRONG_TYPE"):
+    with WorkerPool(task(daemon), 1) as crew, pytest.raises(Exception, match="WRONG_TYPE"):
         crew.run(Phase("INCR", 3, 5.0))
     kv.clear_prefix("p:")
 
@@ -192,17 +192,17 @@ def test_shares_are_even():
 
 
 def test_what_several_did_together():
-    assert together([Outcome({5: 1}, 2.0), Outcome({5: 2, 7: 1}, 2.5)]) == Outcome({5: 3, 7: 1}, 2.5)
+    assert combine([Outcome({5: 1}, 2.0), Outcome({5: 2, 7: 1}, 2.5)]) == Outcome({5: 3, 7: 1}, 2.5)
 
 
 @pytest.mark.parametrize("error", [Unreachable("gone"), NoReply("late"), Full("no room")])
 def test_an_error_comes_as_it_was(error):
-    found = error_of(load.failed(error))
+    found = error_of(bench_worker.failure_of(error))
     assert (type(found), str(found)) == (type(error), str(error))
 
 
 def test_commands_are_on_keys_of_the_prefix(daemon):
-    random = load.Random(1)
+    random = bench_worker.Random(1)
     for work, make in WORKS.items():
         command = make(b"p:", random)
         assert command.command_name() == work

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from kvsh.modes import bigkeys
-from kvsh.script.output import Output
-from kvsh.script.settings import Settings
+from kvsh.ui.output import Output
+from kvsh.ui.settings import Settings
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from support.kvsh_cases import KVSH, PATIENCE_S
 
 from kvsh.modes import latency
 from kvsh.modes.latency import COUNT_DEFAULT, figures_text, terminal_text
-from kvsh.modes.spread import Times
-from kvsh.script.settings import Settings
+from kvsh.modes.latency_stats import Times
+from kvsh.ui.settings import Settings
 
 SETTINGS = Settings(url="ipc://x", timeout=1, form="terminal")
 

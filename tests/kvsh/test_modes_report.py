@@ -6,11 +6,11 @@ import termios
 
 import pytest
 
-import kvsh.script.progress
+import kvsh.ui.progress
 from kvsh.modes.progress import progress_of
 from kvsh.modes.report import bar, head_text, rate_text, row_text, size_text, table_text
-from kvsh.script.progress import COLUMNS_DEFAULT, columns
-from kvsh.script.settings import Settings
+from kvsh.ui.progress import COLUMNS_DEFAULT, columns
+from kvsh.ui.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_tables_have_their_names_once():
 @pytest.fixture
 def written(monkeypatch):
     found = []
-    monkeypatch.setattr(kvsh.script.progress.os, "write", lambda _, data: found.append(data))
+    monkeypatch.setattr(kvsh.ui.progress.os, "write", lambda _, data: found.append(data))
     return found
 
 
@@ -78,7 +78,7 @@ def test_a_line_too_long_is_cut(written):
 
 def test_it_is_drawn_a_few_times_a_second_only(written, monkeypatch):
     now = 100.0
-    monkeypatch.setattr(kvsh.script.progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(kvsh.ui.progress.time, "monotonic", lambda: now)
     progress = progress_of(SETTINGS)
     assert progress.is_due()
     progress.draw("x")
@@ -92,7 +92,7 @@ def test_it_is_drawn_a_few_times_a_second_only(written, monkeypatch):
     [({"progress": False}, True), ({"progress": None, "quiet": True}, True), ({"progress": None}, False)],
 )
 def test_it_is_not_shown_where_nobody_wants_it(written, monkeypatch, changed, is_terminal):
-    monkeypatch.setattr(kvsh.script.progress.os, "isatty", lambda _: is_terminal)
+    monkeypatch.setattr(kvsh.ui.progress.os, "isatty", lambda _: is_terminal)
     progress = progress_of(SETTINGS._replace(**changed))
     progress.draw("x")
     progress.clear()

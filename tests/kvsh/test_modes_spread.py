@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvsh.modes.spread import BUCKETS_MAX, Bucket, buckets, buckets_of, figures, mean, percentile
+from kvsh.modes.latency_stats import BUCKETS_MAX, Bucket, buckets, buckets_of, figures, mean, percentile
 
 HUNDRED = dict.fromkeys(range(1, 101), 1)
 TIMES = st.dictionaries(st.integers(0, 10**10), st.integers(1, 50), min_size=1)

@@ -6,8 +6,8 @@ import signal
 import pytest
 from support.terminal import say
 
-from kvsh.script import pager
-from kvsh.script.pager import chosen, is_longer, page, pager_for, show_long
+from kvsh.ui import pager
+from kvsh.ui.pager import chosen, is_longer, page, pager_for, show_long
 
 PROGRAM = """
 trap "echo interrupted it" INT

@@ -13,7 +13,7 @@ from kvd.commands.values import Get, Incr, MultiGet
 from kvsh.render import FORMATS
 from kvsh.render.pretty import DUMPED_BYTES_MAX, STYLED_BYTES_MAX, indent_json, pretty, pretty_lines
 from kvsh.render.terminal import terminal
-from kvsh.script.looks import paint_lines
+from kvsh.ui.looks import paint_lines
 
 GET = Get(b"k")
 DUMP = """\

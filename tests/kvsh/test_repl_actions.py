@@ -8,8 +8,8 @@ import pytest
 from kvd.commands.base import Ok
 from kvd.commands.values import Set
 from kvd.errors import Conflict, Denied, OutcomeUnknown, Unreachable
-from kvsh.repl.actions import Actions, numbered
-from kvsh.script.settings import Settings
+from kvsh.repl.actions import Actions, count_text
+from kvsh.ui.settings import Settings
 
 
 class FakeClient:
@@ -53,7 +53,7 @@ class FakeFront(SimpleNamespace):
             is_down=False,
             is_left=False,
             is_paging=True,
-            gathering=None,
+            open_transaction=None,
             watcher=None,
             told=[],
             agrees=False,
@@ -63,10 +63,10 @@ class FakeFront(SimpleNamespace):
     def write(self, text):
         self.told.append(text.rstrip("\n"))
 
-    def tell_error(self, text):
+    def show_error(self, text):
         self.told.append(f"(error) {text}")
 
-    tell_note = write
+    show_note = write
 
     def redraw(self):
         pass
@@ -100,7 +100,7 @@ def run(front, *lines):
 
 
 def gathered(front):
-    return None if front.gathering is None else front.gathering.commands
+    return None if front.open_transaction is None else front.open_transaction.commands
 
 
 def test_what_certainly_was_not_executed_stays_gathered():
@@ -151,7 +151,7 @@ def test_words_without_a_result_have_none_to_pour(line):
     front = FakeFront()
     assert run(front, line) == [False]
     assert "has no result here" in front.told[0]
-    assert front.gathering is None
+    assert front.open_transaction is None
     assert not front.is_left
 
 
@@ -248,7 +248,7 @@ def test_the_daemon_is_asked_how_many_keys_would_end():
 
 
 def test_numbers_of_things():
-    assert [numbered(count, "line") for count in (0, 1, 2)] == ["0 lines", "1 line", "2 lines"]
+    assert [count_text(count, "line") for count in (0, 1, 2)] == ["0 lines", "1 line", "2 lines"]
 
 
 def test_where_no_daemon_was_a_command_does_not_wait_for_one():

@@ -4,7 +4,7 @@ import pytest
 
 from kvd.commands.atomic import Transaction
 from kvsh.grammar.parse import parse
-from kvsh.repl.asking import losses
+from kvsh.repl.confirm import deletions_of
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,12 @@ from kvsh.repl.asking import losses
     ],
 )
 def test_the_question(line, counts, question):
-    assert losses(parse(line.encode()), confirm=True).question(counts) == question
+    assert deletions_of(parse(line.encode()), confirm=True).question(counts) == question
 
 
 def test_a_transaction_is_asked_about_as_a_whole():
     lines = ("clearprefix a", "clear 1 2 3 4 5", "set x 1", "clearprefix b", "clear 1 2 3 4 5")
-    found = losses(Transaction([], [parse(line.encode()) for line in lines]), confirm=True)
+    found = deletions_of(Transaction([], [parse(line.encode()) for line in lines]), confirm=True)
     assert [each.prefix for each in found.prefixes] == [b"a", b"b"]
     assert found.question([0, 3]) == 'end 3 keys with the prefix "b" and 10 keys?'
 
@@ -49,5 +49,5 @@ def test_a_transaction_is_asked_about_as_a_whole():
     ],
 )
 def test_without_confirmation_only_the_end_of_all_keys_is_asked_about(line, is_asked):
-    found = losses(parse(line.encode()), confirm=False)
+    found = deletions_of(parse(line.encode()), confirm=False)
     assert (found.question([7] * len(found.prefixes)) is not None) is is_asked

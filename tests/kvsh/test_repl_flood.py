@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvd.commands.entry import Change
-from kvsh.repl.flood import LINES_AT_ONCE_MAX, LINES_FEW, LINES_PER_S, Allowance, Backlog
+from kvd.commands.model import Change
+from kvsh.repl.throttle import LINES_AT_ONCE_MAX, LINES_FEW, LINES_PER_S, Backlog, TokenBucket
 
 
 def changes(first, last):
@@ -31,7 +31,7 @@ def test_of_more_than_there_is_room_for_the_last_are_shown_and_the_others_counte
 
 
 def test_a_burst_is_shown_at_once_and_then_so_many_lines_a_second():
-    allowance = Allowance(100.0)
+    allowance = TokenBucket(100.0)
     assert allowance.wait_s(LINES_AT_ONCE_MAX) == 0
     allowance.spend(LINES_AT_ONCE_MAX)
     assert allowance.wait_s(1) == 1 / LINES_PER_S
@@ -44,7 +44,7 @@ def test_a_burst_is_shown_at_once_and_then_so_many_lines_a_second():
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.floats(0, 2)), max_size=50))
 def test_nothing_is_lost_and_no_more_is_written_than_allowed(arrivals):
-    backlog, allowance, now, shown, hidden, lines = Backlog(), Allowance(0.0), 0.0, 0, 0, 0
+    backlog, allowance, now, shown, hidden, lines = Backlog(), TokenBucket(0.0), 0.0, 0, 0, 0
     for count, gap in arrivals:
         backlog.add(changes(1, count))
         now += gap

@@ -11,7 +11,7 @@ import pytest
 from support.kvsh_cases import PATIENCE_S
 from support.terminal import say, waiting
 
-from kvsh.repl.interrupts import hear_interrupts, made
+from kvsh.repl.interrupts import hear_interrupts, with_sigint_blocked
 
 
 def test_at_the_prompt_it_clears_the_line(shell):
@@ -146,10 +146,10 @@ def test_while_sockets_are_made_no_signal_interrupts():
     def fail():
         raise ValueError("made is not this")
 
-    assert signal.SIGINT in made(blocked)
+    assert signal.SIGINT in with_sigint_blocked(blocked)
     assert signal.SIGINT not in blocked()
     with pytest.raises(ValueError, match="made is not this"):
-        made(fail)
+        with_sigint_blocked(fail)
     assert signal.SIGINT not in blocked()
 
 

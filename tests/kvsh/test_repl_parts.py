@@ -134,7 +134,7 @@ def test_keys_are_remembered_for_two_seconds(monkeypatch):
         keys = LiveKeys(client)
         for at, prefix in [(100.0, b"a"), (101.9, b"a"), (101.9, b"b"), (102.1, b"a")]:
             monkeypatch.setattr(completer.time, "monotonic", lambda at=at: at)
-            assert await keys.beginning(prefix) == [prefix + b"1"]
+            assert await keys.keys_with(prefix) == [prefix + b"1"]
         return client.asked
 
     assert asyncio.run(ask()) == [b"a", b"b", b"a"]
@@ -142,7 +142,7 @@ def test_keys_are_remembered_for_two_seconds(monkeypatch):
 
 def test_a_daemon_that_does_not_answer_is_not_waited_for():
     async def ask():
-        return await asyncio.wait_for(LiveKeys(FakeClient(answers=False)).beginning(b"a"), 20)
+        return await asyncio.wait_for(LiveKeys(FakeClient(answers=False)).keys_with(b"a"), 20)
 
     assert asyncio.run(ask()) == []
 
@@ -151,7 +151,7 @@ def test_what_is_remembered_is_bounded():
     async def ask():
         keys = LiveKeys(FakeClient())
         for number in range(3 * completer.CACHED_MAX):
-            await keys.beginning(b"%d" % number)
+            await keys.keys_with(b"%d" % number)
         return len(keys.cache)
 
     assert asyncio.run(ask()) <= completer.CACHED_MAX

@@ -10,12 +10,12 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from kvsh.grammar.gather import Gathering
 from kvsh.grammar.shell import Begin
+from kvsh.grammar.transaction import OpenTransaction
 from kvsh.repl import prompt
 from kvsh.repl.prompt import Shell, place_name
-from kvsh.script.output import Output
-from kvsh.script.settings import Settings
+from kvsh.ui.output import Output
+from kvsh.ui.settings import Settings
 
 SETTINGS = Settings("ipc:///none/of/these/kvd.sock", 1.0, "terminal")
 
@@ -56,7 +56,7 @@ def test_it_names_where_we_are(monkeypatch, tmp_path, changed, expected):
     async def test(shell, _):
         assert shell.prompt() == [expected, ("class:prompt.state", ""), ("", "> ")]
         assert shell.prompt_width() == len(expected[1]) + 2
-        shell.gathering = Gathering(Begin())
+        shell.open_transaction = OpenTransaction(Begin())
         assert shell.prompt()[1] == ("class:prompt.state", "(tx:0)")
         shell.is_connected = False
         assert shell.prompt()[:2] == [("class:prompt.lost", "not connected"), ("class:prompt.state", "(tx:0)")]

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from kvsh.grammar.vocabulary import Mistake
-from kvsh.repl import sink
-from kvsh.repl.sink import feed, store
+from kvsh.repl import redirect
+from kvsh.repl.redirect import feed, store
 from kvsh.repl.threads import in_thread
 
 
@@ -64,7 +64,7 @@ def test_a_thread_gives_its_result_its_error_and_is_not_waited_for():
     async def main():
         assert await in_thread(lambda: 7) == 7
         with pytest.raises(Mistake):
-            await in_thread(lambda: sink.store(b"", "\0", at_end=False))
+            await in_thread(lambda: redirect.store(b"", "\0", at_end=False))
         reading, writing = os.pipe()
         waiting = asyncio.create_task(in_thread(lambda: os.read(reading, 1)))
         await asyncio.sleep(0)

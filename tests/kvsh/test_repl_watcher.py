@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import Compacted
 from kvsh.grammar.shell import Watch
 from kvsh.repl.watcher import Watcher

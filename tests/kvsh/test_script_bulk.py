@@ -16,9 +16,9 @@ from kvsh.grammar.parse import parse
 from kvsh.script import bulk, engine, sender
 from kvsh.script.bulk import PAIRS_MAX, VALUE_BYTES_MAX, plain_set, plain_sets
 from kvsh.script.engine import Script
-from kvsh.script.files import opened
-from kvsh.script.lines import Run, Where
-from kvsh.script.output import Output
+from kvsh.script.lines import LineBlock, SourceLine
+from kvsh.ui.files import opened
+from kvsh.ui.output import Output
 
 words = st.binary(min_size=1, max_size=12) | st.sampled_from(
     [b"set", b"SET", b"NX", b"#a", b'"', b"'", b"a'", b"x" * 5000]
@@ -139,7 +139,7 @@ def told_by(chunks, **limits):
     stream.until_readable = lambda fd, work: None
     stream.received_at_once = limits.get("at_once")
     script = Script(stream, output, form="raw")
-    took = script.took
+    took = script.on_outcome
     script.sender.took = lambda sent, outcome: (
         told.extend((where, outcome) for where in sent.each()),
         took(sent, outcome),
@@ -201,7 +201,7 @@ def run(lines, outcome, **options):
     stream, output = FakeStream(outcome), Kept()
     script = Script(stream, output, form="raw", **options)
     for number, line in enumerate(lines, 1):
-        script.take(Where("s", number, line))
+        script.take(SourceLine("s", number, line))
     script.drain()
     output.flush()
     return script, stream, output
@@ -243,8 +243,8 @@ def test_a_line_that_is_refused_takes_no_other_with_it():
 def test_not_where_another_command_came_between():
     daemon = FakeDaemon()
     script, _, output = run([b"set a 1", b"set x 2", b"get a"], daemon)
-    script.take_run(Run("s", 4, [b"set a 3", b"set x 4"]))  # from now on each goes alone
-    script.take(Where("s", 6, b"get a"))
+    script.take_run(LineBlock("s", 4, [b"set a 3", b"set x 4"]))  # from now on each goes alone
+    script.take(SourceLine("s", 6, b"get a"))
     script.drain()
     output.flush()
     assert [text.split(": ")[1] for text in output.messages] == ["s:1", "s:2", "s:5"]
@@ -262,8 +262,8 @@ def test_what_no_line_alone_is_the_cause_of_or_may_have_been_executed_is_not_sen
 def test_what_ctrl_c_found_gathered_was_not_sent_and_is_not_counted():
     stream, output = FakeStream(FakeDaemon()), Kept()
     script = Script(stream, output, form="raw")
-    script.take(Where("s", 1, b"get a"))
-    script.take(Where("s", 2, b"set a 1"))
+    script.take(SourceLine("s", 1, b"get a"))
+    script.take(SourceLine("s", 2, b"set a 1"))
     script.interrupted()
     assert output.messages == ["kvsh: interrupted after 1 commands"]
 
@@ -272,7 +272,7 @@ def test_after_ctrl_c_nothing_is_sent_again():
     stream, output = FakeStream(FakeDaemon()), Kept()
     script = Script(stream, output, form="raw")
     for number, line in enumerate([b"set a 1", b"set x 2"], 1):
-        script.take(Where("s", number, line))
+        script.take(SourceLine("s", number, line))
     script.sender.release()
     script.interrupted()
     assert [type(command) for command in stream.sent] == [MultiSet]

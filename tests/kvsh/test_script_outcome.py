@@ -8,7 +8,7 @@ from kvd.client import DEFAULT_ENDPOINT
 from kvd.commands.base import Error
 from kvd.errors import Conflict, NoReply, NotLetIn, OutcomeUnknown, TooLarge, Unreachable
 from kvsh.grammar.vocabulary import Mistake
-from kvsh.script.outcome import exit_code, failure_document, failure_of, sentence
+from kvsh.ui.outcome import exit_code, failure_document, failure_of, sentence
 
 NOBODY = (
     "GET: no daemon answers at tcp://x: start one with `kvd serve --data DIR`, or use `kvsh --local DIR`, "

@@ -8,7 +8,7 @@ from kvd.commands.values import MultiSet, Set
 from kvd.errors import OutcomeUnknown
 from kvsh.grammar.parse import parse
 from kvsh.script.bulk import EXAMPLE, Sent
-from kvsh.script.lines import Where
+from kvsh.script.lines import SourceLine
 from kvsh.script.refused import command_of, is_refused, repeated
 
 OK = Ok(1, None)
@@ -18,7 +18,7 @@ CONFLICT = Error("CONFLICT", "it exists", {"outcome": "failed"})
 
 def sent(*lines):
     """Return lines as they are sent: plain SETs together."""
-    wheres = [Where("f", number, line.encode()) for number, line in enumerate(lines, 1)]
+    wheres = [SourceLine("f", number, line.encode()) for number, line in enumerate(lines, 1)]
     command = EXAMPLE if lines[0].startswith("SET") and len(lines[0].split()) == 3 else parse(wheres[0].line)
     return Sent(wheres, command, len(lines))
 

@@ -34,7 +34,7 @@ def patient(tmp_path):
     program.parent.mkdir()
     program.write_text(
         f"#!{sys.executable}\n"
-        "import sys, kvsh.cli.app, kvsh.cli.offered as offered\n"
+        "import sys, kvsh.cli.app, kvsh.cli.candidates as offered\n"
         f"offered.WAIT_S_MIN = offered.WAIT_S_MAX = {PATIENCE_S}\n"
         "from kvsh.__main__ import main\n"
         "sys.exit(main())\n"

@@ -46,7 +46,7 @@ def test_so_it_is_while_the_configuration_is_read(kv, environment, configure):
     assert interrupted_at("tomllib", environment, "ping") == (130, b"", b"")
 
 
-@pytest.mark.parametrize("module", ["kvsh.cli.piped", "kvsh.script.engine"])
+@pytest.mark.parametrize("module", ["kvsh.cli.script", "kvsh.script.engine"])
 def test_so_it_is_for_a_script(kv, environment, module):
     assert interrupted_at(module, environment) == (130, b"", b"")
 

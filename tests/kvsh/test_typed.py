@@ -6,7 +6,7 @@ from support.running import Daemon
 
 from kvd.commands.base import Error
 from kvd.errors import NoReply
-from kvsh.script.outcome import as_typed, typed_as
+from kvsh.ui.outcome import as_typed, typed_as
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from support.damaged import FILES, Truth, copied, flip, judge_repair, opened, re
 from support.drives import Drive
 
 from kvd.errors import Corrupt
-from kvd.storage import journal
+from kvd.storage.files import journal
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """A WAL truncated or garbled at every 512 bytes (R6): a consistent prefix and a word of it, or a sentence.
 
-SQLite opens such files as if what was lost had never been written; kvd/storage/recovery.py has to tell.
+SQLite opens such files as if what was lost had never been written; kvd/storage/offline/recovery.py has to tell.
 """
 
 import os
@@ -10,7 +10,7 @@ import pytest
 from support.damaged import Truth, copied, judge_repair, opened, overwrite, restored
 from support.drives import Drive
 
-from kvd.storage import journal
+from kvd.storage.files import journal
 
 BLOCK = 512
 

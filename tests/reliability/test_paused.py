@@ -18,8 +18,8 @@ from kvd.client.stream import Stream
 from kvd.commands.base import Ok
 from kvd.commands.values import Get, Set
 from kvd.errors import Busy, ClientError, NoReply, OutcomeUnknown, Unreachable
-from kvd.limits import MEMORY_TIGHT_BYTES, PUBLISH_QUEUE_MAX, REPLY_QUEUE_MAX
-from kvd.server.requests import Requests
+from kvd.limits import MEMORY_PRESSURE_BYTES, PUBLISH_QUEUE_MAX, REPLY_QUEUE_MAX
+from kvd.server.sockets.command_socket import CommandSocket
 
 SUBSCRIBER = """
 import sys, zmq
@@ -144,7 +144,7 @@ def answers(kv):
 
 def test_a_daemon_that_takes_long_for_a_full_queue_is_not_taken_for_dead(tmp_path, context):
     """The pings of a client are not read while its requests wait, and its heartbeats would end the connection."""
-    requests = Requests(context)
+    requests = CommandSocket(context)
     requests.socket.bind(f"ipc://{tmp_path}/c")
     stream = Stream(f"ipc://{tmp_path}/c", timeout=30, window=1000)
 
@@ -179,8 +179,8 @@ def test_large_replies_that_nobody_reads_are_bounded_in_bytes(daemon, kv):
     finally:
         context.destroy(linger=0)
     print(f"R13: {REPLY_QUEUE_MAX} GETs of 1 MB, no reply read: {most / MIB:.0f} MiB at most")
-    assert most < MEMORY_TIGHT_BYTES + 200 * MIB
-    eventually(lambda: memory(daemon.process.pid) < MEMORY_TIGHT_BYTES // 2)
+    assert most < MEMORY_PRESSURE_BYTES + 200 * MIB
+    eventually(lambda: memory(daemon.process.pid) < MEMORY_PRESSURE_BYTES // 2)
     eventually(lambda: is_answered(kv))
 
 

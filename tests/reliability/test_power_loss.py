@@ -17,7 +17,7 @@ from support.running import eventually
 
 from kvd.client import Client
 from kvd.commands.atomic import Once
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.commands.values import Clear, Set
 from kvd.errors import ClientError, KvdError
 from kvd.storage import Store, check
@@ -165,7 +165,7 @@ def verify(folder, story, mode, least, tokens):
         upto, changes = store.changes(store.compacted, b"", 10**6)
         assert upto == last
         assert changes == [story.changes[revision] for revision in range(store.compacted + 1, last + 1)]
-        assert all(store.remembered(token) is not None for token in tokens)
+        assert all(store.find_once(token) is not None for token in tokens)
     finally:
         store.close()
     assert check(folder, lambda: None).damages == []

@@ -6,11 +6,11 @@ import pytest
 from prompt_toolkit.document import Document
 from support import forks
 
-from kvd.commands.entry import Change
 from kvd.commands.keys import EntryOf, Scan
+from kvd.commands.model import Change
 from kvd.commands.server import Ping
 from kvd.commands.values import Get, MultiGet
-from kvsh.grammar.places import place
+from kvsh.grammar.completion import place
 from kvsh.render.changes import change_document, change_line
 from kvsh.render.data import json
 from kvsh.render.terminal import terminal

@@ -3,7 +3,7 @@
 import pytest
 from support.rigs import Rig
 
-from kvd.storage import journal as journal_module
+from kvd.storage.files import journal as journal_module
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from support.drives import Drive
 
 from kvd import wire
 from kvd.commands.values import Get, MultiSet, Set
+from kvd.server.background import AdminTasks, BackgroundCommands
 from kvd.server.clock import Clock
 from kvd.server.executor import Executor
-from kvd.server.facts import Facts
-from kvd.server.tasks import Maintenance, Tasks
-from kvd.storage.memory import Memory
+from kvd.server.info import Introspection
+from kvd.storage.memory.overlays import Overlays
 
 
 @pytest.fixture
@@ -18,15 +18,17 @@ def executor(tmp_path):
     drive = Drive(tmp_path / "data")
     drive.apply(MultiSet([(b"%d" % number, b"v%d" % number) for number in range(20)]))
     drive.fold()
-    tasks = Tasks()
-    made = Executor(drive.store, Clock(0), Facts({}, Maintenance(drive.directory, drive.directory, tasks)), tasks)
+    tasks = BackgroundCommands()
+    made = Executor(
+        drive.store, Clock(0), Introspection({}, AdminTasks(drive.directory, drive.directory, tasks)), tasks
+    )
     yield made
     drive.store.close()
 
 
 def answers(executor, *bodies):
     batch = [([b"peer", b""], body) for body in bodies]
-    replies = [wire.decode_reply(body) for body in executor.answers(batch, executor.clock.now())]
+    replies = [wire.decode_reply(body) for body in executor.run_batch(batch, executor.clock.now())]
     executor.commit()
     return [getattr(reply, "result", None) or getattr(reply, "code", None) for reply in replies]
 
@@ -63,7 +65,7 @@ def test_a_body_of_many_floors_is_refused(executor, inner):
 
 def test_a_batch_asks_the_table_once(executor, monkeypatch):
     store = executor.store
-    store.memory = Memory(store.folded)
+    store.overlays = Overlays(store.folded)
     executor.engine.staging.drop()
     asked = []
     monkeypatch.setattr(store.table, "get", lambda key: asked.append(key) or pytest.fail("read alone"))
@@ -78,7 +80,7 @@ def test_a_batch_asks_the_table_once(executor, monkeypatch):
 
 def test_what_is_damaged_is_told_to_who_asks_for_it(executor, monkeypatch):
     store = executor.store
-    store.memory = Memory(store.folded)
+    store.overlays = Overlays(store.folded)
     store.table.db.execute("UPDATE entry SET checksum = 1 WHERE key = x'34'")
     executor.engine.staging.drop()
     assert answers(executor, get(3), get(4), get(5), get(6)) == [b"v3", "CORRUPT", b"v5", b"v6"]
@@ -88,6 +90,6 @@ def test_commands_that_take_long_to_decode_are_left_to_the_next_commit(executor,
     """So others are answered within a bounded time, whatever a client sends."""
     body = wire.encode(["GET", "1"])  # of the other kind of strings
     monkeypatch.setattr("kvd.server.executor.BATCH_NS_MAX", 0)
-    assert len(executor.answers([([], body)] * 5, 1)) == 1
+    assert len(executor.run_batch([([], body)] * 5, 1)) == 1
     monkeypatch.setattr("kvd.server.executor.BATCH_NS_MAX", 10**12)
     assert answers(executor, *[body] * 5) == [b"v1"] * 5

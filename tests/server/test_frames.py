@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from kvd.server.frames import CompiledFrames, PlainFrames, frames_of, libzmq_path
+from kvd.server.sockets.frames import CompiledFrames, PlainFrames, frames_of, libzmq_path
 
 FRAMES_MAX = 12
 ENOUGH = 1_000_000

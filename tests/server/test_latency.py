@@ -76,7 +76,7 @@ def test_info_tells_requests_and_commits(rig):
 def test_info_tells_folds_and_both_wals(rig):
     rig.ask("SET", b"a", b"1")
     rig.store.begin_fold()
-    rig.store.wait_for_folder()
+    rig.store.wait_for_fold_thread()
     rig.ask("SET", b"b", b"1")
     told = rig.ask("INFO", "store")[2]["store"]
     assert (told["folds"], told["folded"]) == (1, 1)
@@ -98,5 +98,5 @@ def test_info_counts_the_watchers_that_were_cut(rig):
         sub.connect(rig.server.publishing[0].endpoint)
         while not rig.server.watchers.count:
             rig.server.turn(20)
-        rig.server.watchers.cut_all()
+        rig.server.watchers.disconnect_all()
         assert rig.ask("INFO", "traffic")[2]["traffic"]["watchers_cut"] == 1

@@ -56,17 +56,17 @@ def test_when_memory_is_tight_large_replies_are_refused_and_writes_are_not(rig, 
     rig.ask("SET", b"big", b"x" * 5000)
     rig.ask("SET", b"small", b"x")
     cut = []
-    monkeypatch.setattr(rig.server.watchers, "cut_all", lambda: cut.append(1))
+    monkeypatch.setattr(rig.server.watchers, "disconnect_all", lambda: cut.append(1))
     with monkeypatch.context() as tight:
-        tight.setattr("kvd.server.memory.MEMORY_TIGHT_BYTES", 1)
-        tight.setattr("kvd.server.memory.MEMORY_LOOK_BYTES", 0)
+        tight.setattr("kvd.server.memory_guard.MEMORY_PRESSURE_BYTES", 1)
+        tight.setattr("kvd.server.memory_guard.MEMORY_CHECK_BYTES", 0)
         rig.ask("PING")
         assert rig.ask("GET", b"big")[:2] == ["ERROR", "BUSY"]
         assert rig.ask("GET", b"small")[2] == b"x"
         assert rig.ask("TAKE", b"big")[2] == b"x" * 5000, "it has run: its reply is not to be lost"
         rig.ask("SET", b"big", b"y" * 5000)
         assert cut == [1]
-    monkeypatch.setattr("kvd.server.memory.MEMORY_LOOK_BYTES", 0)
+    monkeypatch.setattr("kvd.server.memory_guard.MEMORY_CHECK_BYTES", 0)
     rig.ask("PING")
     assert rig.ask("GET", b"big")[2] == b"y" * 5000
 
@@ -190,7 +190,7 @@ def test_a_fold_that_failed_for_good_ends_the_writes(rig, monkeypatch):
 
 def test_a_wait_that_is_refused_when_it_wakes_is_told(rig, monkeypatch):
     rig.send(["CHANGES", 0, b"a", None, 30_000])
-    while not rig.server.waits.parking.parked:
+    while not rig.server.waits.waiters.waiting:
         rig.server.turn(20)
     monkeypatch.setattr("kvd.commands.changes.Changes.run", lambda *_: (_ for _ in ()).throw(Corrupt("damaged")))
     rig.send(["SET", b"a", b"1"])
@@ -206,5 +206,5 @@ def test_info_tells_a_section_or_all(rig):
 
 
 def test_a_reply_to_a_client_that_is_gone_is_counted(rig):
-    rig.server.requests.reply([b"nobody", b""], b"reply")
+    rig.server.command_socket.reply([b"nobody", b""], b"reply")
     assert rig.ask("INFO", "traffic")[2]["traffic"]["replies_dropped"] == 1

@@ -3,15 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvd.commands.base import Wait
+from kvd.commands.base import NotYet
 from kvd.commands.changes import Changes
-from kvd.limits import PARKED_MAX
-from kvd.server.parking import Parking, prefixes_hit
+from kvd.limits import WAITERS_MAX
+from kvd.server.waiters import Waiters, prefixes_hit
 
 
 def parked(prefix, wait_ms=100, now=1000):
-    parking = Parking()
-    parking.stage([b"id", b""], Changes(3, prefix, 7, wait_ms), Wait(5, prefix, wait_ms), now)
+    parking = Waiters()
+    parking.stage([b"id", b""], Changes(3, prefix, 7, wait_ms), NotYet(5, prefix, wait_ms), now)
     parking.commit()
     return parking
 
@@ -22,34 +22,34 @@ def row(revision, key):
 
 def test_a_change_of_the_prefix_wakes_from_where_the_rows_begin():
     parking = parked(b"a")
-    assert parking.take_matching([row(9, b"b")]) == []
-    [woken] = parking.take_matching([row(10, b"b"), row(11, b"ab")])
+    assert parking.pop_matching([row(9, b"b")]) == []
+    [woken] = parking.pop_matching([row(10, b"b"), row(11, b"ab")])
     assert woken.after(9) == Changes(9, b"a", 7, None)
-    assert parking.parked == []
+    assert parking.waiting == []
 
 
 def test_time_that_is_over_wakes_at_its_millisecond():
     parking = parked(b"a")
-    assert (parking.take_over(1099), parking.next_until()) == ([], 1100)
-    assert len(parking.take_over(1100)) == 1
-    assert parking.next_until() is None
+    assert (parking.pop_expired(1099), parking.next_deadline()) == ([], 1100)
+    assert len(parking.pop_expired(1100)) == 1
+    assert parking.next_deadline() is None
 
 
 def test_a_batch_that_failed_leaves_nobody_waiting():
-    parking = Parking()
-    parking.stage([b"id", b""], Changes(0), Wait(0, b"", 100), 1000)
+    parking = Waiters()
+    parking.stage([b"id", b""], Changes(0), NotYet(0, b"", 100), 1000)
     parking.drop()
     parking.commit()
-    assert parking.take_all() == []
+    assert parking.pop_all() == []
 
 
 def test_beyond_the_bound_the_longest_waiting_are_told_at_once():
-    parking = Parking()
-    for number in range(PARKED_MAX + 3):
-        parking.stage([b"%d" % number, b""], Changes(0), Wait(0, b"", 60_000), 1000)
+    parking = Waiters()
+    for number in range(WAITERS_MAX + 3):
+        parking.stage([b"%d" % number, b""], Changes(0), NotYet(0, b"", 60_000), 1000)
     parking.commit()
-    assert [each.envelope[0] for each in parking.take_over(1000)] == [b"0", b"1", b"2"]
-    assert len(parking.take_all()) == PARKED_MAX
+    assert [each.envelope[0] for each in parking.pop_expired(1000)] == [b"0", b"1", b"2"]
+    assert len(parking.pop_all()) == WAITERS_MAX
 
 
 @given(st.lists(st.binary(max_size=3)), st.lists(st.binary(max_size=4)))

@@ -15,10 +15,10 @@ from kvd.access import Access, Client
 from kvd.commands import COMMANDS
 from kvd.commands.values import MultiSet
 from kvd.errors import Busy
+from kvd.server.background import AdminTasks, BackgroundCommands
 from kvd.server.clock import Clock
 from kvd.server.executor import Executor
-from kvd.server.facts import Facts
-from kvd.server.tasks import Maintenance, Tasks
+from kvd.server.info import Introspection
 
 TOKEN = b"token--1"
 
@@ -65,7 +65,7 @@ OWN, OTHERS = (b"user:1", b"user:"), (b"other:1", b"user", b"")
 KEYS = [b"user:1", b"user:2", b"other:1", b"user"]
 
 
-class NoTasks(Tasks):
+class NoTasks(BackgroundCommands):
     """Tells that a task got through, and does nothing."""
 
     def begin(self, *_):
@@ -80,7 +80,9 @@ def executor(tmp_path_factory):
         f"{role} {bound}": Client(role, role, (b"user:",) if bound else ()) for role in ROLES for bound in (0, 1)
     }
     tasks = NoTasks()
-    made = Executor(drive.store, Clock(0), Facts({}, Maintenance(drive.directory, drive.directory, tasks)), tasks)
+    made = Executor(
+        drive.store, Clock(0), Introspection({}, AdminTasks(drive.directory, drive.directory, tasks)), tasks
+    )
     made.check = Access(clients, "access.toml").check
     yield made
     drive.store.close()
@@ -91,10 +93,10 @@ def reply_to(executor, command, user):
     now = executor.clock.now()
     staging = executor.engine.staging
     before = staging.revision
-    [body] = executor.answers([([b"peer", b""], wire.encode(command), user)], now)
+    [body] = executor.run_batch([([b"peer", b""], wire.encode(command), user)], now)
     changed = staging.revision != before or not staging.is_empty
     staging.drop()
-    executor.parking.drop()
+    executor.waiters.drop()
     return wire.decode_reply(body), changed
 
 
@@ -152,7 +154,7 @@ def test_who_is_not_in_the_file_may_nothing(executor, name):
 @pytest.mark.parametrize("command", [["SCAN"], ["COUNT"], ["CHANGES", 0], ["CHANGES", 0, None, 1, 1000]])
 def test_a_prefix_left_out_is_all_keys(executor, command):
     assert is_denied(executor, command, "read 1")
-    executor.parking.drop()
+    executor.waiters.drop()
 
 
 @pytest.mark.parametrize(
@@ -206,4 +208,4 @@ def test_when_the_rule_itself_breaks_nobody_gets_through(executor, monkeypatch):
 @given(st.lists(st.binary(max_size=3), min_size=1, max_size=3), st.binary(min_size=1, max_size=4))
 def test_a_key_is_ones_own_if_it_begins_with_a_prefix(prefixes, key):
     client = Client("ada", "read", tuple(prefixes))
-    assert client.may_name(key) is any(key[: len(prefix)] == prefix for prefix in prefixes)
+    assert client.allows(key) is any(key[: len(prefix)] == prefix for prefix in prefixes)

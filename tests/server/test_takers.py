@@ -3,10 +3,10 @@
 import pytest
 
 from kvd.commands.atomic import Once
-from kvd.commands.base import Wait
-from kvd.commands.entry import CLEAR, SET
+from kvd.commands.base import NotYet
+from kvd.commands.model import CLEAR, SET
 from kvd.commands.values import TakeFirst
-from kvd.limits import PARKED_MAX
+from kvd.limits import WAITERS_MAX
 from kvd.server.takers import Takers
 
 TOKEN = b"token--1"
@@ -21,7 +21,7 @@ def waiting(*prefixes, wait_ms=100, now=1000, token=None):
     takers = Takers()
     for number, prefix in enumerate(prefixes):
         command = TakeFirst(prefix, wait_ms)
-        takers.stage([b"%d" % number, b""], Once(token, command) if token else command, Wait(0, prefix, wait_ms), now)
+        takers.stage([b"%d" % number, b""], Once(token, command) if token else command, NotYet(0, prefix, wait_ms), now)
     takers.commit()
     return takers
 
@@ -50,7 +50,7 @@ def test_who_is_answered_waits_no_longer_and_the_others_keep_their_order():
     second = sorted(takers)[2]
     takers.remove(second)
     takers.remove(sorted(takers)[1])
-    assert (numbers(takers.take_all()), len(takers), takers.next_of(b"a")) == ([0, 3], 0, None)
+    assert (numbers(takers.pop_all()), len(takers), takers.next_of(b"a")) == ([0, 3], 0, None)
 
 
 def test_keys_that_were_set_last_and_that_somebody_waits_for_are_noted():
@@ -64,27 +64,27 @@ def test_keys_that_were_set_last_and_that_somebody_waits_for_are_noted():
 
 def test_time_that_is_over_ends_a_wait_at_its_millisecond():
     takers = waiting(b"a", wait_ms=100)
-    assert (takers.take_over(1099), takers.next_until()) == ([], 1100)
-    assert numbers(takers.take_over(1100)) == [0]
-    assert (takers.next_until(), takers.take_over(9999)) == (None, [])
+    assert (takers.pop_expired(1099), takers.next_deadline()) == ([], 1100)
+    assert numbers(takers.pop_expired(1100)) == [0]
+    assert (takers.next_deadline(), takers.pop_expired(9999)) == (None, [])
 
 
 def test_a_batch_that_failed_leaves_nobody_waiting():
     takers = Takers()
-    takers.stage([b"0", b""], TakeFirst(b"a", 5), Wait(0, b"a", 5), 1000)
+    takers.stage([b"0", b""], TakeFirst(b"a", 5), NotYet(0, b"a", 5), 1000)
     takers.drop()
     takers.commit()
     assert len(takers) == 0
 
 
 def test_beyond_the_bound_the_longest_waiting_are_told_at_once():
-    takers = waiting(*[b"%d" % (number % 7) for number in range(PARKED_MAX + 3)])
-    assert numbers(takers.take_over(1000)) == [0, 1, 2]
-    assert len(takers) == PARKED_MAX
+    takers = waiting(*[b"%d" % (number % 7) for number in range(WAITERS_MAX + 3)])
+    assert numbers(takers.pop_expired(1000)) == [0, 1, 2]
+    assert len(takers) == WAITERS_MAX
 
 
 def test_those_with_the_same_token_are_found():
     takers = waiting(b"a", b"b", token=TOKEN)
-    assert takers.take_same(None) == takers.take_same(b"token--2") == []
-    assert (numbers(takers.take_same(TOKEN)), len(takers)) == ([0, 1], 0)
-    assert waiting(b"a").take_same(None) == []
+    assert takers.pop_same(None) == takers.pop_same(b"token--2") == []
+    assert (numbers(takers.pop_same(TOKEN)), len(takers)) == ([0, 1], 0)
+    assert waiting(b"a").pop_same(None) == []

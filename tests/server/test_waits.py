@@ -5,7 +5,7 @@ import pytest
 import zmq
 
 from kvd.errors import Busy, Full, Internal
-from kvd.limits import GIVEN_PER_TURN_MAX
+from kvd.limits import DELIVERIES_PER_TURN_MAX
 
 encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 WAIT = 60_000
@@ -116,7 +116,7 @@ def test_no_key_is_left_while_somebody_waits_for_it(rig, make):
 def test_who_finds_a_key_gone_again_waits_on(rig, make, monkeypatch):
     worker = make().take()
     with monkeypatch.context() as patch:
-        patch.setattr("kvd.server.waits.GIVEN_PER_TURN_MAX", 0)
+        patch.setattr("kvd.server.waits.DELIVERIES_PER_TURN_MAX", 0)
         rig.ask("SET", b"job:1", b"a")
         assert rig.ask("TAKE", b"job:1")[2] == b"a"
     ran = runs(rig, monkeypatch)
@@ -176,7 +176,7 @@ def test_a_wait_that_is_over_gives_nil(rig, make):
 
 def test_many_keys_are_given_some_in_a_turn(rig, make):
     worker = make()
-    count = GIVEN_PER_TURN_MAX + 3
+    count = DELIVERIES_PER_TURN_MAX + 3
     for _ in range(count):
         worker.take()
     rig.ask("MULTISET", [[b"job:%02d" % number, b""] for number in range(count)])
@@ -214,7 +214,7 @@ def test_when_the_storage_fails_all_who_wait_are_told(rig, make, monkeypatch):
 def test_a_defect_is_told_and_the_key_stays(rig, make, monkeypatch, caplog):
     worker = make().take()
     with monkeypatch.context() as patch:
-        patch.setattr("kvd.staging.Staging.first", lambda *_: 1 / 0)
+        patch.setattr("kvd.engine.staging.Staging.first", lambda *_: 1 / 0)
         rig.ask("SET", b"job:1", b"a")
         assert worker.look() == ["INTERNAL"]
     assert "event=defect" in caplog.text

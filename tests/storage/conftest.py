@@ -5,7 +5,8 @@ import contextlib
 import pytest
 from support.drives import Drive
 
-from kvd.storage import folder, journal
+from kvd.storage.files import journal
+from kvd.storage.maintenance import fold_thread
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +17,7 @@ def _short_wal(monkeypatch):
 @pytest.fixture(autouse=True)
 def _eager_checkpoints(monkeypatch):
     """Each fold is made durable at once."""
-    monkeypatch.setattr(folder, "TABLE_CHECKPOINT_CHANGES", -1)
+    monkeypatch.setattr(fold_thread, "TABLE_CHECKPOINT_CHANGES", -1)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 
 from kvd.commands.values import Clear, Set
 from kvd.errors import Corrupt
-from kvd.storage.backup import back_up, restore
-from kvd.storage.database import connect
+from kvd.storage.files.sqlite import connect
+from kvd.storage.offline.backup import back_up, restore
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import pytest
 from support.drives import NOW, Drive
 from support.forms import built
 
-from kvd import core, wire
-from kvd import staging as staging_module
+from kvd import native, wire
 from kvd.commands import atomic, changes, expiry, keys, values
+from kvd.engine import staging as staging_module
+from kvd.engine.staging import CompiledStaging, Staging
 from kvd.errors import Refused
-from kvd.staging import CompiledStaging, Staging
-from kvd.storage import folder as folder_module
-from kvd.storage import memory as memory_module
-from kvd.storage import upkeep as upkeep_module
+from kvd.storage.maintenance import fold_thread as folder_module
+from kvd.storage.maintenance import maintenance as upkeep_module
+from kvd.storage.memory import overlays as memory_module
 
 KEYS = [b"%d" % number for number in range(60)] + [b"\xff" * 300, b"a", b"a\x00"]
 VALUES = [b"", b"1", b"7", b"x" * 50, b"y" * 1023, b"z" * 1024, b"w" * 6_000]
@@ -62,7 +62,7 @@ def seen(drive):
 
 def opened(directory, module):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core, "module", module)
+        patch.setattr(native, "module", module)
         return Drive(directory, fsync="never")
 
 
@@ -72,9 +72,9 @@ def test_both_forms_answer_the_same(tmp_path, monkeypatch, seed):
     chance, now = random.Random(seed), NOW
     monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", chance.choice([0, 20_000, 40_000]))
     monkeypatch.setattr(upkeep_module, "FOLD_CHANGES", chance.choice([5, 50]))
-    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", chance.choice([1, 1 << 20]))
+    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", chance.choice([1, 1 << 20]))
     monkeypatch.setattr(staging_module, "STAGED_BYTES_MAX", 20_000)
-    drives = [opened(tmp_path / "compiled", core.module), opened(tmp_path / "plain", None)]
+    drives = [opened(tmp_path / "compiled", native.module), opened(tmp_path / "plain", None)]
     assert [type(drive.engine.staging) for drive in drives] == [CompiledStaging, Staging]
     for _ in range(600):
         asked = wire.decode_command(wire.encode(command(chance, now, drives[0].store.revision)))

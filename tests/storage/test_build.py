@@ -2,10 +2,10 @@
 
 import pytest
 
-from kvd.commands.entry import CLEAR, SET
+from kvd.commands.model import CLEAR, SET
 from kvd.errors import StorageFailed
 from kvd.storage import Store, check
-from kvd.storage.build import INSERT_ENTRY, build, entry_row
+from kvd.storage.offline.new_directory import INSERT_ENTRY, build, entry_row
 
 ROWS = [(5, SET, b"a", b"1", 0, 5, None, 100), (7, SET, b"b", b"", 6, 2, 10**15, 101)]
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvd.storage import checksum as module
-from kvd.storage.checksum import head_checksum, is_whole, is_whole_head
+from kvd.storage.files import checksum as module
+from kvd.storage.files.checksum import head_checksum, is_whole, is_whole_head
 
 NUMBERS = st.integers(0, 2**48)
 

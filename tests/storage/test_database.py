@@ -9,14 +9,14 @@ from support.drives import sqlite_error
 from support.forms import built
 
 from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, StorageFailed, UnfitSQLite
-from kvd.storage import database
-from kvd.storage.database import check_library, connect, opened, refusal_of
+from kvd.storage.files import sqlite
+from kvd.storage.files.sqlite import check_library, connect, connect_native, to_refusal
 from kvd.storage.store import Store
 
 
 @pytest.mark.parametrize(("version", "is_fit"), [((3, 40, 1), False), ((3, 51, 2), False), ((3, 51, 3), True)])
 def test_a_library_that_can_corrupt_data_is_refused(monkeypatch, version, is_fit):
-    monkeypatch.setattr(database.sqlite3, "sqlite_version_info", version)
+    monkeypatch.setattr(sqlite.sqlite3, "sqlite_version_info", version)
     if is_fit:
         check_library()
         return
@@ -33,15 +33,15 @@ def test_a_library_that_can_corrupt_data_is_refused(monkeypatch, version, is_fit
     ],
 )
 def test_the_refusal_says_what_helps_on_this_platform(monkeypatch, system, machine, advice):
-    monkeypatch.setattr(database.sqlite3, "sqlite_version_info", (3, 40, 1))
-    monkeypatch.setattr(database.sys, "platform", system)
-    monkeypatch.setattr(database.platform, "machine", lambda: machine)
+    monkeypatch.setattr(sqlite.sqlite3, "sqlite_version_info", (3, 40, 1))
+    monkeypatch.setattr(sqlite.sys, "platform", system)
+    monkeypatch.setattr(sqlite.platform, "machine", lambda: machine)
     with pytest.raises(UnfitSQLite, match=f"{advice}$"):
         check_library()
 
 
 def test_a_store_does_not_open_with_an_unfit_library(monkeypatch, tmp_path):
-    monkeypatch.setattr(database.sqlite3, "sqlite_version_info", (3, 40, 1))
+    monkeypatch.setattr(sqlite.sqlite3, "sqlite_version_info", (3, 40, 1))
     with pytest.raises(UnfitSQLite):
         Store(tmp_path / "data")
     assert not (tmp_path / "data").exists()
@@ -68,11 +68,11 @@ def test_the_library_is_the_one_of_pysqlite3():
     ],
 )
 def test_an_error_of_sqlite_is_one_of_ours(code, cls):
-    assert type(refusal_of(sqlite_error(code))) is cls
+    assert type(to_refusal(sqlite_error(code))) is cls
 
 
 def test_an_error_that_is_not_sqlites_is_internal():
-    assert str(refusal_of(ValueError("what"))) == "INTERNAL: the storage failed: what (ValueError)"
+    assert str(to_refusal(ValueError("what"))) == "INTERNAL: the storage failed: what (ValueError)"
 
 
 @pytest.mark.parametrize("file", ["journal.db", "table.db"])
@@ -120,10 +120,10 @@ def test_each_thread_that_opens_a_connection_is_told_its_own(tmp_path):
         ended.wait(60)
         return connect(tmp_path / "late")
 
-    thread = threading.Thread(target=lambda: found.append(opened(connect_late)))
+    thread = threading.Thread(target=lambda: found.append(connect_native(connect_late)))
     thread.start()
     begun.wait(60)
-    found.append(opened(lambda: connect(tmp_path / "soon")))
+    found.append(connect_native(lambda: connect(tmp_path / "soon")))
     ended.set()
     thread.join()
     assert len({address for _, address in found} - {0}) == 2

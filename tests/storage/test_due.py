@@ -108,7 +108,7 @@ def test_to_count_takes_nothing_from_what_is_to_be_swept(drive):
         0,
         0,
     )
-    assert not drive.store.memory.fresh.overdue
+    assert not drive.store.overlays.active.overdue
     assert sweep(drive, 300) == KEYS
     assert drive.store.count(b"", NOW + 1) == 0
 

@@ -12,19 +12,19 @@ from support.drives import NOW, Drive, RolledBack, sqlite_error
 from support.forms import built
 from support.hypotheses import examples
 
-from kvd import core
-from kvd.commands.entry import ALL, entry_of
+from kvd import native
 from kvd.commands.expiry import Expire
+from kvd.commands.model import ALL, entry_of
 from kvd.commands.values import Clear, MultiSet, Set
 from kvd.errors import Corrupt, Internal, StorageFailed
 from kvd.limits import CHECKPOINT_WAIT_MS
-from kvd.storage import database
-from kvd.storage import fold as fold_module
-from kvd.storage import folder as folder_module
-from kvd.storage.backup import back_up, restore
-from kvd.storage.check import check
-from kvd.storage.database import connect
-from kvd.storage.salvage import salvage
+from kvd.storage.files import sqlite
+from kvd.storage.files.sqlite import connect
+from kvd.storage.maintenance import fold as fold_module
+from kvd.storage.maintenance import fold_thread as folder_module
+from kvd.storage.offline.backup import back_up, restore
+from kvd.storage.offline.check import check
+from kvd.storage.offline.salvage import salvage
 
 KEYS = st.sampled_from([b"a", b"ab", b"a\x00", b"\xff"])
 COMMANDS = st.one_of(
@@ -36,7 +36,7 @@ COMMANDS = st.one_of(
 
 def replayed(drive):
     """Return the entries that the journal leaves behind when it is read from its start."""
-    left = {row[2]: entry_of(row) for rows in drive.store.journal.portions_after(0) for row in rows}
+    left = {row[2]: entry_of(row) for rows in drive.store.journal.chunks_after(0) for row in rows}
     return sorted((entry for entry in left.values() if entry), key=lambda entry: entry.key)
 
 
@@ -59,27 +59,27 @@ def test_a_table_folded_at_any_moments_is_the_replay_of_the_journal(tmp_path_fac
 @pytest.mark.parametrize("found", [True, False])
 def test_a_fold_needs_no_sqlite_that_is_found_in_c(make_drive, monkeypatch, found):
     if not found:
-        monkeypatch.setattr(database, "library_path", lambda: "/nowhere")
+        monkeypatch.setattr(sqlite, "library_path", lambda: "/nowhere")
     drive = make_drive()
     drive.apply(Set(b"a", b"1"), Set(b"b", b"2"), Clear([b"a"]))
     assert folded(drive.fold()) == replayed(drive)
-    assert bool(drive.store.folder.address) == (found and core.module is not None)
+    assert bool(drive.store.fold_thread.address) == (found and native.module is not None)
 
 
 @built
 def test_a_plan_that_is_interrupted_leaves_no_transaction_and_tells_why(drive):
     drive.apply(*[Set(b"%d" % number, b"1") for number in range(5_000)])
     drive.settle()
-    db = drive.store.folder.open()
-    plan = drive.store.memory.begin_fold(drive.store.revision)
-    drive.store.memory.undo_fold()
+    db = drive.store.fold_thread.open()
+    plan = drive.store.overlays.begin_fold(drive.store.revision)
+    drive.store.overlays.undo_fold()
     steps = iter(range(10**9))
     db.set_progress_handler(lambda: next(steps) > 200, 10)
-    with pytest.raises(database.sqlite3.Error, match="interrupted"):
-        fold_module.Fold(db, drive.store.revision, plan, drive.store.folder.address)
+    with pytest.raises(sqlite.sqlite3.Error, match="interrupted"):
+        fold_module.Fold(db, drive.store.revision, plan, drive.store.fold_thread.address)
     db.set_progress_handler(None, 0)
     assert not db.in_transaction
-    at = fold_module.Fold(db, drive.store.revision, plan, drive.store.folder.address)
+    at = fold_module.Fold(db, drive.store.revision, plan, drive.store.fold_thread.address)
     assert at.last == 5_000
     db.close()
 
@@ -137,23 +137,23 @@ def test_a_fold_that_finds_the_disk_full_is_undone_and_tried_again_later(drive, 
     drive.settle()
     with monkeypatch.context() as full:
         full.setattr(fold_module, "INSERT", "SELECT full_disk(), :after, :number")
-        full.setattr(folder_module.Folder, "open", open_with_full_disk)
+        full.setattr(folder_module.FoldThread, "open", open_with_full_disk)
         drive.restart().store.begin_fold()
-        done = drive.store.folder.done.get()
+        done = drive.store.fold_thread.done.get()
     assert (str(done.error), drive.store.table.mark().revision) == ("user-defined function raised exception", 0)
     drive.store.finish(done._replace(error=sqlite_error(13)))
-    assert drive.store.room.is_short
-    assert drive.store.room.take()  # there was room all the time
+    assert drive.store.disk_space.is_short
+    assert drive.store.disk_space.restore_ballast()  # there was room all the time
     drive.apply(Set(b"b", b"2"))
     drive.store.begin_fold()
-    assert drive.store.memory.folding is None
+    assert drive.store.overlays.immutable is None
     assert [drive.store.get(key).value for key in (b"a", b"b")] == [b"1", b"2"]
     drive.store.tick(NOW)
     drive.settle()
     assert (drive.store.folded, len(folded(drive))) == (2, 2)
 
 
-real_open = folder_module.Folder.open
+real_open = folder_module.FoldThread.open
 
 
 def open_with_a_commit_that_fails(folder):
@@ -204,7 +204,7 @@ def test_the_journal_is_synced_before_the_table_gets_ahead_of_it(make_drive, mon
 
 
 def test_a_fold_whose_commit_was_rolled_back_by_sqlite_itself_is_tried_again(drive, monkeypatch):
-    monkeypatch.setattr(folder_module.Folder, "open", open_with_a_commit_that_fails)
+    monkeypatch.setattr(folder_module.FoldThread, "open", open_with_a_commit_that_fails)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
     assert (drive.store.folded, str(drive.store.fold_error)) == (0, "database or disk is full")
@@ -220,7 +220,7 @@ def test_a_thread_that_never_had_a_job_ends(make_drive):
 def test_commits_go_on_while_a_fold_is_at_work(drive):
     """BEGIN IMMEDIATE in the fold would lock the attached journal too, and every commit would wait for it."""
     drive.apply(*[Set(b"%d" % number, b"x") for number in range(500)])
-    folder = drive.store.folder
+    folder = drive.store.fold_thread
     db = folder.open()
     is_at_work, go_on = threading.Event(), threading.Event()
     steps = iter(range(10**9))
@@ -246,7 +246,7 @@ def test_commits_go_on_while_a_fold_is_at_work(drive):
 def test_a_table_is_checkpointed_when_its_wal_is_long_much_was_folded_or_nothing_is_left_to_fold(drive, monkeypatch):
     monkeypatch.setattr(folder_module, "TABLE_WAL_BYTES_MAX", 1 << 20)
     monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 3)
-    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 1)
+    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
     drive.apply(Set(b"a", b"1"))
     assert drive.fold().store.durable == 0
     drive.fold()
@@ -291,7 +291,7 @@ def test_a_fold_never_makes_the_wal_of_the_table_longer_than_it_may_be(drive, mo
     most = 1 << 20
     monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 1 << 30)
     monkeypatch.setattr(folder_module, "TABLE_WAL_BYTES_MAX", most)
-    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", most * 2 // 3)
+    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", most * 2 // 3)
     chance = random.Random(1)
     wal = drive.directory / "table.db-wal"
     for _ in range(4):
@@ -306,7 +306,7 @@ def test_a_fold_never_makes_the_wal_of_the_table_longer_than_it_may_be(drive, mo
 
 
 def test_a_key_is_folded_once_however_often_it_changed_and_in_whichever_portion(drive, monkeypatch):
-    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 60_000)
+    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 60_000)
     drive.apply(*[Set(b"%d" % (number % 50), b"%d" % number) for number in range(1_000)])
     drive.settle()
     calls = spied(monkeypatch)
@@ -319,7 +319,7 @@ def test_a_key_is_folded_once_however_often_it_changed_and_in_whichever_portion(
 
 def partly_folded(drive, monkeypatch, portions):
     """Fold so many portions of one key each, then fail."""
-    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 1)
+    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
     drive.settle()
     steps, real = iter(range(portions)), fold_module.Fold.step
 
@@ -397,13 +397,13 @@ def test_a_table_that_has_changes_the_journal_has_not_is_refused(drive, monkeypa
 
 
 def test_the_checkpoint_of_the_journal_has_its_turn_between_two_portions(drive, monkeypatch):
-    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 1)
+    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
     drive.apply(*[Set(b"%d" % number, b"") for number in range(3)])
     drive.settle()
     calls = spied(monkeypatch)
-    drive.store.folder.jobs.put(folder_module.FoldJob(3))
+    drive.store.fold_thread.jobs.put(folder_module.FoldJob(3))
     drive.store.begin_checkpoint()
-    folder = drive.store.folder
+    folder = drive.store.fold_thread
     assert isinstance(folder.done.get().job, folder_module.CheckpointJob)
     folder.may_read.set()
     assert folder.done.get().job == folder_module.FoldJob(3)
@@ -412,9 +412,9 @@ def test_the_checkpoint_of_the_journal_has_its_turn_between_two_portions(drive, 
 
 def test_a_thread_that_is_to_end_ends_after_a_portion_and_the_next_start_goes_on(drive, monkeypatch):
     """A stop waited for all of a fold: for a minute on a slow disk."""
-    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 1)
+    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
     drive.apply(*[Set(b"%d" % number, b"") for number in range(20)])
-    folder, steps = drive.store.folder, []
+    folder, steps = drive.store.fold_thread, []
     real, has_begun = folder_module.fold.Fold.step, threading.Event()
 
     def step(self, bytes_max):
@@ -442,9 +442,9 @@ def test_the_fold_waits_until_the_loop_has_finished_the_checkpoint_of_the_journa
     drive.apply(Set(b"a", b"1"))
     drive.store.begin_checkpoint()
     drive.store.begin_fold()
-    done = drive.store.folder.done.get()
+    done = drive.store.fold_thread.done.get()
     time.sleep(0.1)
-    assert drive.store.folder.done.empty()
+    assert drive.store.fold_thread.done.empty()
     drive.store.finish(done)
     drive.settle()
     assert drive.store.folded == 1
@@ -476,7 +476,7 @@ def test_a_damaged_mark_is_not_sealed_anew_by_the_next_fold(drive):
     other.execute("UPDATE fold SET entries = 7")
     other.close()
     drive.store.begin_fold()
-    done = drive.store.folder.done.get()
+    done = drive.store.fold_thread.done.get()
     assert str(done.error) == "CORRUPT: what the table says of itself is damaged on disk"
     with pytest.raises(Internal, match="what the table says of itself is damaged"):
         drive.store.finish(done)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils.utils import sqlite3
 
-from kvd.storage.gaps import between_keys, between_numbers, rows_around_gaps
+from kvd.storage.offline.damaged_ranges import between_keys, between_numbers, rows_around_damage
 
 NUMBERS = st.integers(0, 2**62)
 KEYS = st.binary(max_size=5) | st.sampled_from([b"\0", b"a\0", b"a\0\0", b"\xff\xff", b"\xff"])
@@ -74,7 +74,7 @@ def numbered(draw, keys):
 
 
 def read(pages, first, between):
-    found = list(rows_around_gaps(pages, "SELECT k FROM t WHERE k > ?", "k", first, between, 0))
+    found = list(rows_around_damage(pages, "SELECT k FROM t WHERE k > ?", "k", first, between, 0))
     return [row[0] for row in found if not isinstance(row, str)], [row for row in found if isinstance(row, str)]
 
 
@@ -82,7 +82,7 @@ def whole(pages):
     return [key for place, page in enumerate(pages.pages) if place not in pages.damaged for key in page]
 
 
-@given(numbered(st.integers(0, 60)))  # as far as BARREN_MAX bisections surely reach
+@given(numbered(st.integers(0, 60)))  # as far as EMPTY_PROBES_MAX bisections surely reach
 def test_every_number_outside_damaged_pages_is_found_once(pages):
     rows, gaps = read(pages, -1, between_numbers)
     assert sorted(rows) == whole(pages)

@@ -9,18 +9,18 @@ from sqlite_utils.utils import sqlite3
 from support.drives import NOW, RolledBack
 from support.forms import built
 
-from kvd import core
+from kvd import native
 from kvd.commands.atomic import Once
-from kvd.commands.entry import Remembered
+from kvd.commands.model import OnceRecord
 from kvd.commands.values import Clear, Incr, MultiSet, Set
 from kvd.errors import Corrupt, StorageFailed
-from kvd.storage import journal as journal_module
-from kvd.storage.database import connect_migrated, library_path, opened
-from kvd.storage.journal import MIGRATIONS, CompiledRows, Head, Journal, PlainRows, rows_of
+from kvd.storage.files import journal as journal_module
+from kvd.storage.files.journal import MIGRATIONS, CompiledRows, Journal, JournalState, PlainRows, rows_of
+from kvd.storage.files.sqlite import connect_migrated, connect_native, library_path
 
 
 def rows_after(journal, revision):
-    return [row for rows in journal.portions_after(revision) for row in rows]
+    return [row for rows in journal.chunks_after(revision) for row in rows]
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ ROWS = st.one_of(
 @given(rows=st.lists(ROWS, max_size=20))
 def test_both_forms_write_the_same_rows_to_the_bit(tmp_path_factory, rows):
     rows, written = [(revision, *row) for revision, row in enumerate(rows, 2**40)], []
-    for module in (core.module, None):
+    for module in (native.module, None):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(core, "module", module)
+            patch.setattr(native, "module", module)
             journal = Journal(tmp_path_factory.mktemp("journal"), synchronous="OFF", wal_bytes=0)
         assert type(journal.rows) is (CompiledRows if module else PlainRows)
         journal.append(rows, [], None, None)
@@ -144,7 +144,7 @@ def test_what_is_no_row_is_refused_and_nothing_is_written(drive):
 
 @built
 def test_what_sqlite_finds_too_large_is_refused_and_not_written_as_nothing(tmp_path):
-    db, address = opened(lambda: connect_migrated(tmp_path / "journal.db", MIGRATIONS))
+    db, address = connect_native(lambda: connect_migrated(tmp_path / "journal.db", MIGRATIONS))
     limit = ctypes.CDLL(library_path()).sqlite3_limit
     limit(ctypes.c_void_p(address), 0, 10_000)  # of bytes in a row; usually 10**9
     for rows in (rows_of(db, address), PlainRows(db)):
@@ -166,10 +166,10 @@ def test_a_journal_that_is_closed_takes_no_more(drive):
 
 def test_the_head_tells_first_last_time_and_what_is_compacted(drive):
     journal = drive.store.journal
-    assert journal.head() == Head(drive.store.history, 0, 1, 0, 0)
+    assert journal.read_state() == JournalState(drive.store.history, 0, 1, 0, 0)
     drive.apply(MultiSet([(b"a", b"1")] * 4), now=NOW + 7)
     journal.append([], [], 3, 2)
-    assert journal.head() == Head(drive.store.history, 3, 3, 4, NOW + 7)
+    assert journal.read_state() == JournalState(drive.store.history, 3, 3, 4, NOW + 7)
 
 
 def test_what_fails_half_way_is_not_there_at_all(drive):
@@ -190,7 +190,7 @@ def test_a_begin_that_fails_leaves_no_transaction_open(drive):
     other.execute("ROLLBACK")
     other.close()
     drive.store.journal.append([], [], 1, None)
-    assert drive.store.journal.head().compacted == 1
+    assert drive.store.journal.read_state().compacted == 1
 
 
 def test_a_commit_that_sqlite_rolled_back_by_itself_can_be_tried_again(drive):
@@ -198,9 +198,9 @@ def test_a_commit_that_sqlite_rolled_back_by_itself_can_be_tried_again(drive):
     journal.db = RolledBack(journal.db)
     with pytest.raises(sqlite3.OperationalError, match="full"):
         journal.append([], [], 1, None)
-    assert journal.head().compacted == 0
+    assert journal.read_state().compacted == 0
     journal.append([], [], 1, None)
-    assert journal.head().compacted == 1
+    assert journal.read_state().compacted == 1
 
 
 def test_counts_of_a_span_are_what_began_less_what_ended(journal):
@@ -248,12 +248,12 @@ def test_tokens_are_kept_by_number_and_the_last_of_each_is_told(drive):
     assert journal.tokens_after(NOW) == {b"token--3": (3, NOW + 5)}
     assert list(journal.tokens_after(NOW - 1)) == [b"token--1", b"token--2", b"token--3"]
     assert journal.next_token() == 4
-    kept = journal.remembered(2)
-    assert kept == Remembered(b"token--2", kept.digest, 2, b"\x02", NOW)
+    kept = journal.find_once(2)
+    assert kept == OnceRecord(b"token--2", kept.digest, 2, b"\x02", NOW)
 
 
 def test_tokens_are_forgotten_a_thousand_at_least_at_a_time(drive):
-    kept = [(number, Remembered(b"%08d" % number, b"", 0, b"", NOW)) for number in range(1, 1_006)]
+    kept = [(number, OnceRecord(b"%08d" % number, b"", 0, b"", NOW)) for number in range(1, 1_006)]
     journal = drive.store.journal
     journal.append([], kept, None, None)
     journal.forget_tokens(1_000)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from kvd.errors import InUse, StorageFailed
-from kvd.storage.lock import DirectoryLock
+from kvd.storage.files.directory_lock import DirectoryLock
 
 
 def test_a_second_lock_is_refused_and_says_who_has_the_first(tmp_path):

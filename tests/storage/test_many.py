@@ -3,12 +3,12 @@
 import pytest
 from support.drives import NOW
 
-from kvd.commands.entry import Entry
 from kvd.commands.keys import Exists
+from kvd.commands.model import Entry
 from kvd.commands.values import Clear, MultiGet, MultiSet, Set
 from kvd.errors import Corrupt
-from kvd.storage.memory import MISSING, Memory
-from kvd.storage.table import MANY, SMALL_BYTES
+from kvd.storage.files.table import MANY, SMALL_BYTES
+from kvd.storage.memory.overlays import NOT_CACHED, Overlays
 
 KEYS = [b"%d" % number for number in range(6)]
 
@@ -23,7 +23,7 @@ def cold(drive):
     drive.apply(*[Set(b"k%03d" % number, b"v%d" % number) for number in range(0, 2 * MANY, 2)])
     drive.apply(Set(b"large", b"x" * (SMALL_BYTES + 1)), Set(b"small", b"x" * SMALL_BYTES), Set(b"gone", b"x", ttl=5))
     drive.fold()
-    drive.store.memory = Memory(drive.store.folded)
+    drive.store.overlays = Overlays(drive.store.folded)
     return drive
 
 
@@ -50,7 +50,7 @@ def test_what_is_on_disk_is_read_together_in_the_order_asked(cold):
 def test_large_values_are_left_to_be_read_alone(cold):
     found, is_partial = cold.store.get_many([b"k000", b"large", b"none", b"large"])
     assert is_partial
-    assert [each is MISSING for each in found] == [False, True, False, True]
+    assert [each is NOT_CACHED for each in found] == [False, True, False, True]
     assert cold.apply(MultiGet([b"k000", b"large", b"none", b"large"])) == [
         [b"v0", b"x" * (SMALL_BYTES + 1), None, b"x" * (SMALL_BYTES + 1)]
     ]
@@ -72,7 +72,7 @@ def test_commands_with_many_keys_see_what_is_staged_and_not_what_has_expired(col
 def test_a_damaged_entry_among_many_is_told(cold):
     cold.sql("table.db", "UPDATE entry SET value = x'00' WHERE key = CAST('k004' AS BLOB)")
     cold.open()
-    cold.store.memory = Memory(cold.store.folded)
+    cold.store.overlays = Overlays(cold.store.folded)
     with pytest.raises(Corrupt):
         cold.store.get_many([b"k002", b"k004"])
     assert values(cold.store.get_many([b"k002", b"k006"])[0]) == [b"v2", b"v6"]

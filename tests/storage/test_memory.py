@@ -5,15 +5,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.forms import FORMS, row
 
-from kvd.commands.entry import ALL, Entry, span_of
-from kvd.storage import memory as memory_module
-from kvd.storage.memory import Memory, Overlay
-from kvd.storage.records import MISSING, PlainRecords, weight
+from kvd.commands.model import ALL, Entry, make_span
+from kvd.storage.memory import overlays as memory_module
+from kvd.storage.memory.key_cache import NOT_CACHED, PlainKeyCache, weight
+from kvd.storage.memory.overlays import Overlay, Overlays
 
 
 @pytest.fixture(autouse=True, params=FORMS)
 def form(request, monkeypatch):
-    monkeypatch.setattr(memory_module, "records", request.param)
+    monkeypatch.setattr(memory_module, "make_key_cache", request.param)
     return request.param
 
 
@@ -23,7 +23,7 @@ def entry(key, value=b"", revision=1, expires=None):
 
 def filled(*rows):
     """Return memory whose fresh overlay holds what rows left."""
-    memory = Memory()
+    memory = Overlays()
     memory.update(list(rows))
     return memory
 
@@ -34,7 +34,7 @@ def folded(memory, revision):
 
 
 def walk(memory, below=(), prefix=b"", after=None):
-    return [found.key for found in memory.scan(iter(below), span_of(prefix, after))]
+    return [found.key for found in memory.scan(iter(below), make_span(prefix, after))]
 
 
 def test_the_newest_change_of_a_key_is_believed():
@@ -43,7 +43,7 @@ def test_the_newest_change_of_a_key_is_believed():
     assert memory.records.get(b"a") == entry(b"a", b"1")
     memory.update([row(b"a", None, 2)])
     assert memory.records.get(b"a") is None
-    assert memory.get_many([b"b", b"a"]) == ([MISSING, None], [0])
+    assert memory.get_many([b"b", b"a"]) == ([NOT_CACHED, None], [0])
 
 
 def test_what_was_folded_stays_warm_and_covers_no_more():
@@ -62,12 +62,12 @@ def test_what_changed_while_it_was_folded_still_covers():
     memory.update([row(b"a", b"2", 3)])
     memory.end_fold()
     assert (memory.covers(b"a"), memory.covers(b"b")) == (True, False)
-    assert (memory.fresh.keys, memory.folded) == ([b"a"], 2)
+    assert (memory.active.keys, memory.folded) == ([b"a"], 2)
 
 
 def test_a_cached_entry_is_replaced_by_what_is_written_later():
-    memory = Memory(3)
-    memory.keep({b"a": entry(b"a", b"old", 2)})
+    memory = Overlays(3)
+    memory.cache({b"a": entry(b"a", b"old", 2)})
     memory.update([row(b"a", b"new", 4)])
     folded(memory, 4)
     assert memory.records.get(b"a").value == b"new"
@@ -77,11 +77,11 @@ def test_a_fold_that_failed_is_fresh_again_with_what_came_since():
     memory = filled(row(b"a", b"1", 1, expires=5), row(b"b", b"1", 2, expires=6))
     memory.begin_fold(2)
     memory.update([row(b"b", b"2", 3, expires=7), row(b"c", None, 4)])
-    payload = memory.fresh.payload + memory.folding.payload
+    payload = memory.active.payload + memory.immutable.payload
     memory.undo_fold()
-    assert memory.folding is None
-    assert sorted(memory.fresh.keys) == [b"a", b"b", b"c"]
-    assert (memory.fresh.since, memory.fresh.changes, memory.fresh.payload) == (0, 4, payload)
+    assert memory.immutable is None
+    assert sorted(memory.active.keys) == [b"a", b"b", b"c"]
+    assert (memory.active.since, memory.active.changes, memory.active.payload) == (0, 4, payload)
     assert (due(memory, 6), due(memory, 7)) == ([b"a"], [b"a", b"b"])
     assert all(memory.covers(key) for key in (b"a", b"b", b"c"))
 
@@ -94,7 +94,7 @@ def test_a_walk_shows_each_key_as_its_newest_change_has_it():
     assert walk(memory, below) == [b"a", b"c", b"d"]
     assert walk(memory, below[1:], b"", b"b") == [b"c", b"d"]
     assert walk(memory, [], b"d") == [b"d"]
-    assert walk(Memory(), below) == [b"a", b"c", b"e"]
+    assert walk(Overlays(), below) == [b"a", b"c", b"e"]
 
 
 def test_a_key_in_both_overlays_is_shown_once_as_it_is_now():
@@ -127,9 +127,9 @@ def test_keys_are_due_first_in_time_and_only_as_their_newest_entry_says():
 
 def test_an_expiry_that_was_set_twice_is_due_once():
     memory = filled(row(b"a", b"", 1, expires=5), row(b"a", b"2", 2, expires=5))
-    assert due(memory.fresh, 5) == [b"a"]
+    assert due(memory.active, 5) == [b"a"]
     memory.update([row(b"a", b"", 3)])
-    assert due(memory.fresh, 5) == []
+    assert due(memory.active, 5) == []
 
 
 def test_an_expiry_that_was_set_earlier_than_it_was_is_the_one_that_counts():
@@ -140,53 +140,53 @@ def test_an_expiry_that_was_set_earlier_than_it_was_is_the_one_that_counts():
 
 def test_an_overlay_weighs_what_came_of_each_key():
     memory = filled(row(b"a", b"123", 1), row(b"bc", None, 2), row(b"a", b"4", 3))
-    assert (memory.fresh.size, memory.fresh.changes) == (2 * memory.records.overhead + 8, 3)
+    assert (memory.active.size, memory.active.changes) == (2 * memory.records.overhead + 8, 3)
     memory.begin_fold(3)
-    assert memory.overlays() == [memory.fresh, memory.folding]
-    assert memory.overlay_size() == memory.folding.size
+    assert memory.overlays() == [memory.active, memory.immutable]
+    assert memory.overlay_size() == memory.immutable.size
 
 
 def test_what_is_not_folded_is_never_dropped(monkeypatch):
     monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", 0)
-    memory = Memory()
-    memory.keep({b"a": None})
+    memory = Overlays()
+    memory.cache({b"a": None})
     memory.update([row(b"%d" % number, None, number) for number in range(1, 21)])
     memory.begin_fold(20)
     memory.update([row(b"%d" % number, b"y" * 9, number) for number in range(21, 41)])
     for _ in range(50):
         memory.evict(1_000)
-    assert memory.records.missing([b"%d" % number for number in range(1, 41)]) == []
+    assert memory.records.uncached([b"%d" % number for number in range(1, 41)]) == []
     memory.end_fold()
     for _ in range(50):
         memory.evict(1_000)
     keys = [b"%d" % number for number in range(1, 41)]
-    assert memory.records.missing(keys) == keys[:20]
-    assert memory.fresh.size == 20 * (memory.records.overhead + 11)
+    assert memory.records.uncached(keys) == keys[:20]
+    assert memory.active.size == 20 * (memory.records.overhead + 11)
 
 
 def test_all_of_it_stays_within_its_bound(monkeypatch):
-    memory = Memory(1)
+    memory = Overlays(1)
     monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", memory.size + 500_000)
     for number in range(20_000):
-        memory.keep({b"%d" % number: entry(b"%d" % number, b"x" * 100)})
+        memory.cache({b"%d" % number: entry(b"%d" % number, b"x" * 100)})
         assert memory.size <= memory_module.MEMORY_BYTES_MAX + 100_000  # what the slots grow by
-    assert memory.records.get(b"19999") is not MISSING
+    assert memory.records.get(b"19999") is not NOT_CACHED
     assert len(memory.records) > 1_000
 
 
 def test_large_values_that_come_after_many_small_ones_stay_within_the_bound_too(monkeypatch):
-    memory = Memory(1)
-    memory.keep({b"%d" % number: entry(b"%d" % number, b"x") for number in range(20_000)})
+    memory = Overlays(1)
+    memory.cache({b"%d" % number: entry(b"%d" % number, b"x") for number in range(20_000)})
     monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", memory.size)
     for number in range(100):
-        memory.keep({b"large %d" % number: entry(b"large %d" % number, bytes(100_000))})
+        memory.cache({b"large %d" % number: entry(b"large %d" % number, bytes(100_000))})
         assert memory.size <= memory_module.MEMORY_BYTES_MAX + 1_000_000  # some have only just been asked for
 
 
 def test_the_weight_of_the_plain_form_is_that_of_what_is_there():
-    known = PlainRecords()
+    known = PlainKeyCache()
     known.update([row(b"a", b"1" * 50, 1), row(b"b", None, 2), row(b"a", b"1" * 5, 3)], 0, [], bytearray(), [])
-    known.keep({b"d": entry(b"d", b"1" * 90)})
+    known.insert({b"d": entry(b"d", b"1" * 90)})
     assert known.size == sum(weight(found) for found in known.found.values())
 
 
@@ -201,7 +201,7 @@ def test_the_keys_of_a_growing_overlay_are_told_in_order(form, steps):
         overlay.update([row(key, b"", revision + at) for at, key in enumerate(keys, 1)])
         revision += len(keys)
         wanted = sorted(key for key in overlay.keys if key.startswith(prefix) and (after is None or key > after))
-        assert list(overlay.order.between(span_of(prefix, after))) == wanted
+        assert list(overlay.order.between(make_span(prefix, after))) == wanted
         before = sorted(key for key in overlay.keys if key.startswith(prefix) and (after is None or key < after))
-        assert list(overlay.order.between(span_of(prefix, after, is_reverse=True))) == before[::-1]
+        assert list(overlay.order.between(make_span(prefix, after, is_reverse=True))) == before[::-1]
         assert len(set(overlay.keys)) == len(overlay.keys)

@@ -10,7 +10,7 @@ from support.programs import without_coverage
 
 from kvd.limits import DESCRIPTORS_MIN
 from kvd.storage import Store
-from kvd.storage.permissions import check_permissions
+from kvd.storage.files.permissions import check_permissions
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 LATIN, UTF_8 = os.fsdecode(b"caf\xe9"), "café"
@@ -41,19 +41,20 @@ def test_a_data_directory_may_have_any_name_whatever_the_locale(make_daemon, tmp
     assert daemon.stop() == 0
     store = Store(daemon.data)
     store.begin_fold()  # which attaches the journal by its path
-    while store.memory.folding is not None or store.checkpoint_asked:
-        store.finish(store.folder.done.get())
+    while store.overlays.immutable is not None or store.checkpoint_asked:
+        store.finish(store.fold_thread.done.get())
     assert (store.folded, store.fold_error) == (1, None)
     store.close()
 
 
 def test_a_fold_finds_the_journal_in_an_ascii_locale(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from kvd.storage import Store; from kvd.engine import Engine\n"
+        "import sys; from pathlib import Path; from kvd.storage import Store; from kvd.engine.engine import Engine\n"
         "from kvd.commands.values import Set\n"
         "store = Store(Path(sys.argv[1])); engine = Engine(store); engine.apply(Set(b'a', b'1'), 1)\n"
         "store.commit(engine.staging.take()); store.begin_fold()\n"
-        "while store.memory.folding is not None or store.checkpoint_asked: store.finish(store.folder.done.get())\n"
+        "while store.overlays.immutable is not None or store.checkpoint_asked:\n"
+        "    store.finish(store.fold_thread.done.get())\n"
         "print(store.folded, store.fold_error); store.close()"
     )
     done = subprocess.run(
@@ -110,7 +111,9 @@ def test_files_of_another_user_are_told_with_their_owner_and_chown(tmp_path, mon
     for path in (data, *data.iterdir()):
         shutil.chown(path, "nobody")
     shutil.chown(data / file, "root")
-    program = "import sys; from pathlib import Path; from kvd.storage.permissions import check_permissions as check\n"
+    program = (
+        "import sys; from pathlib import Path; from kvd.storage.files.permissions import check_permissions as check\n"
+    )
     monkeypatch.chdir(data)  # nobody may not come by the folders above
     done = subprocess.run(
         [*AS_NOBODY, sys.executable, "-c", program + "check(Path('.'))"],

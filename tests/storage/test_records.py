@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from msgspec import Raw, msgpack
 from support.forms import FORMS, built, compiled_records, row
 
-from kvd.commands.entry import Entry, entry_of
-from kvd.storage.records import MISSING, PlainRecords
+from kvd.commands.model import Entry, entry_of
+from kvd.storage.memory.key_cache import NOT_CACHED, PlainKeyCache
 
 KEYS = [b"", b"a", b"b", b"\xff" * 4096, *[b"%d" % number for number in range(40)]]
 VALUES = [b"", b"v", b"x" * 100, b"y" * 1023, b"z" * 1024, b"w" * 70_000]
@@ -35,11 +35,11 @@ def decoded(values):
 
 def test_what_is_not_known_is_told_from_what_is_not_there(known):
     update(known, row(b"a", b"1", 7), row(b"b", None, 8))
-    known.keep({b"c": None, b"d": Entry(b"d", 3, 2, 50, b"disk")})
+    known.insert({b"c": None, b"d": Entry(b"d", 3, 2, 50, b"disk")})
     assert known.get(b"a") == Entry(b"a", 7, 7, None, b"1")
-    assert known.get_many([b"b", b"c", b"d", b"e"]) == [None, None, Entry(b"d", 3, 2, 50, b"disk"), MISSING]
+    assert known.get_many([b"b", b"c", b"d", b"e"]) == [None, None, Entry(b"d", 3, 2, 50, b"disk"), NOT_CACHED]
     assert [known.revision(key) for key in (b"a", b"b", b"c", b"d", b"e")] == [7, 8, 0, 3, -1]
-    assert known.missing([b"e", b"a", b"e"]) == [b"e", b"e"]
+    assert known.uncached([b"e", b"a", b"e"]) == [b"e", b"e"]
     assert len(known) == 4
 
 
@@ -54,7 +54,7 @@ def test_what_comes_is_counted_and_told_once_for_each_key_since(known):
 
 def test_what_the_table_says_is_no_news_of_what_is_known(known):
     update(known, row(b"a", b"new", 9))
-    known.keep({b"a": Entry(b"a", 1, 1, None, b"old")})
+    known.insert({b"a": Entry(b"a", 1, 1, None, b"old")})
     assert known.get(b"a").value == b"new"
 
 
@@ -88,7 +88,7 @@ def test_what_is_later_than_the_fold_is_never_forgotten(known):
     update(known, *[row(b"%d" % number, b"x", number + 1) for number in range(4_000)])
     for _ in range(100):
         known.evict(0, 3_000, 100_000)
-    assert known.missing([b"%d" % number for number in range(4_000)]) == [b"%d" % number for number in range(3_000)]
+    assert known.uncached([b"%d" % number for number in range(4_000)]) == [b"%d" % number for number in range(3_000)]
     known.evict(0, 4_000, 100_000), known.evict(0, 4_000, 100_000)
     assert len(known) == 0
 
@@ -102,14 +102,14 @@ def test_forgetting_ends_when_the_bound_is_met(known):
 
 
 def test_what_is_asked_for_outlasts_what_is_not():
-    pytest.importorskip("kvd.core._core")
+    pytest.importorskip("kvd.native._core")
     known = compiled_records()
     update(known, *[row(b"%d" % number, b"x" * 100, number + 1) for number in range(4_000)])
     bound = known.size - 2_000 * 100
     for _ in range(200):
         known.get(b"7")
         known.evict(bound, 4_000, 100)
-    assert known.get(b"7") is not MISSING
+    assert known.get(b"7") is not NOT_CACHED
     assert len(known) < 3_000
 
 
@@ -123,7 +123,7 @@ def test_many_collisions_and_their_end_lose_nothing():
         if number % 1_000 == 999:
             folded = number - 500
             known.evict(0, folded, 3_000)
-            gone = set(known.missing(list(there)))
+            gone = set(known.uncached(list(there)))
             assert all(there[key] <= folded for key in gone)
             assert all(known.revision(key) == revision for key, revision in there.items() if key not in gone)
             there = {key: revision for key, revision in there.items() if key not in gone}
@@ -141,7 +141,7 @@ STEPS = st.one_of(
 @built
 @given(st.lists(STEPS, max_size=20))
 def test_both_forms_know_the_same(steps):
-    forms, revision = [PlainRecords(), compiled_records()], 0
+    forms, revision = [PlainKeyCache(), compiled_records()], 0
     for what, items in steps:
         if what == "update":
             rows = [row(key, value, revision + at, expires=until) for at, (key, value, until) in enumerate(items, 1)]
@@ -150,13 +150,13 @@ def test_both_forms_know_the_same(steps):
             assert first == second
         elif what == "keep":
             found = {key: entry_of(row(key, value, 1, expires=until)) for key, value, until in items}
-            missing = forms[0].missing(list(found))
+            missing = forms[0].uncached(list(found))
             for form in forms:
-                form.keep({key: found[key] for key in missing})
+                form.insert({key: found[key] for key in missing})
         else:
             first, second = [decoded(form.values(items, NOW, 100_000)) for form in forms]
             assert first == second
-        first, second = [(form.get_many(KEYS), [*map(form.revision, KEYS)], form.missing(KEYS)) for form in forms]
+        first, second = [(form.get_many(KEYS), [*map(form.revision, KEYS)], form.uncached(KEYS)) for form in forms]
         assert len(forms[0]) == len(forms[1])
         assert first == second
     assert forms[0].hits == forms[1].hits
@@ -166,7 +166,7 @@ def test_both_forms_know_the_same(steps):
 @pytest.mark.parametrize("key", ["a", 1, None, b"k" * 65_536])
 def test_what_is_no_key_is_refused(key):
     known = compiled_records()
-    for call in (known.get, known.revision, lambda key: known.get_many([key]), lambda key: known.keep({key: None})):
+    for call in (known.get, known.revision, lambda key: known.get_many([key]), lambda key: known.insert({key: None})):
         with pytest.raises(TypeError):
             call(key)
     with pytest.raises(TypeError):
@@ -186,12 +186,12 @@ def test_what_is_no_row_is_refused():
 def test_nothing_that_came_is_held_when_it_is_gone():
     large, entry = b"l" * 5_000, Entry(b"c", 1, 1, None, b"m" * 5_000)
     gc.collect()
-    held = [large, entry.value, MISSING, Entry]
+    held = [large, entry.value, NOT_CACHED, Entry]
     before = list(map(sys.getrefcount, held))
     known = compiled_records()
     for revision in range(1, 50):
         update(known, row(b"a", large, revision), row(b"b", None, revision), row(b"b", large, revision))
-        known.keep({b"c": entry})
+        known.insert({b"c": entry})
         known.get_many([b"a", b"b", b"c", b"d"]), known.values([b"a", b"b", b"c"], NOW, ENOUGH)
         known.evict(0, 0, 4_000)
     known.evict(0, 100, 4_000)

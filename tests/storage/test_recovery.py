@@ -11,10 +11,11 @@ from support.drives import Drive
 
 from kvd.commands.values import Get, Set
 from kvd.errors import StorageFailed
-from kvd.storage import Store, folder
+from kvd.storage import Store
 from kvd.storage import store as store_module
-from kvd.storage.lock import DirectoryLock
-from kvd.storage.wal import FRAME, HEADER, is_header_whole, written
+from kvd.storage.files.directory_lock import DirectoryLock
+from kvd.storage.files.wal_scan import FRAME, HEADER, is_header_whole, scan_wal
+from kvd.storage.maintenance import fold_thread
 
 FRAME_BYTES = FRAME.size + 4096
 WAL = "journal.db-wal"
@@ -35,7 +36,7 @@ def notes(directory):
 
 
 def frames(directory, file=WAL):
-    found = written(directory / file, directory / f"{file[:-4]}-shm")
+    found = scan_wal(directory / file, directory / f"{file[:-4]}-shm")
     assert found.frames == found.committed
     return found.frames
 
@@ -104,7 +105,7 @@ def test_a_commit_that_was_interrupted_is_noted(killed, index):
 @pytest.mark.parametrize("place", [0, 8, 16, 24])
 def test_a_damaged_header_is_noted(killed, index, place):
     overwrite(killed / WAL, place, b"\xa5" * 4)
-    count = written(killed / WAL, killed / "none").frames
+    count = scan_wal(killed / WAL, killed / "none").frames
     revision, [note] = notes(killed)
     assert (revision < 10, f"of {count} pages the first 0" in note, "acknowledged" in note) == (True, True, True)
 
@@ -148,7 +149,9 @@ def test_a_wal_that_was_cut_is_noted(killed, index, kept):
 
 
 def test_a_table_that_knows_more_than_its_wal_is_refused(drive, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "TABLE_CHECKPOINT_CHANGES", 1 << 30)  # two folds in one WAL, then all of it is copied
+    monkeypatch.setattr(
+        fold_thread, "TABLE_CHECKPOINT_CHANGES", 1 << 30
+    )  # two folds in one WAL, then all of it is copied
     drive.apply(*[Set(b"%d" % number, b"x" * 500) for number in range(50)])
     drive.fold()
     drive.apply(*[Set(b"%d" % number, b"y" * 900) for number in range(50)])
@@ -270,7 +273,7 @@ def test_sqlite_agrees_with_what_is_counted(drive, tmp_path):
     assert frames(case) == expected
     (case / "journal.db-shm").unlink()
     assert frames(case) == expected
-    assert written(case / "none", case / "none") == (0, 0)
+    assert scan_wal(case / "none", case / "none") == (0, 0)
 
 
 def test_what_was_committed_but_not_synced_before_a_kill_is_synced_before_it_counts(drive, tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ from kvd.commands.changes import Compact
 from kvd.commands.values import Clear, Set
 from kvd.errors import Full
 from kvd.limits import BATCH_BYTES_MAX
-from kvd.storage import fold as fold_module
-from kvd.storage import folder as folder_module
-from kvd.storage.room import Room
+from kvd.storage.maintenance import fold as fold_module
+from kvd.storage.maintenance import fold_thread as folder_module
+from kvd.storage.maintenance.disk_space import DiskSpace
 
 MIB = 1 << 20
 
@@ -30,40 +30,40 @@ def free(monkeypatch):
 
 
 def test_a_sixteenth_of_a_small_disk_is_kept_aside(tmp_path, free):
-    room = Room(tmp_path)
+    room = DiskSpace(tmp_path)
     assert (room.is_short, room.size()) == (False, MIB)
-    assert room.suffices(0, 0)
-    assert not room.suffices(4 * MIB, 0), "a fold writes twice: into the WAL, and into the file"
-    assert not room.suffices(0, 8 * MIB), "the journal needs room as well"
+    assert room.is_enough_for(0, 0)
+    assert not room.is_enough_for(4 * MIB, 0), "a fold writes twice: into the WAL, and into the file"
+    assert not room.is_enough_for(0, 8 * MIB), "the journal needs room as well"
 
 
 def test_the_last_part_is_given_up_for_compact_alone(tmp_path, free):
-    room = Room(tmp_path)
-    room.give_up_reserve()
+    room = DiskSpace(tmp_path)
+    room.release_reserve()
     assert room.size() == MIB, "the disk is not short"
-    room.give_up()
-    room.give_up()
+    room.release_ballast()
+    room.release_ballast()
     assert (room.is_short, room.size()) == (True, MIB // 4)
-    room.give_up_reserve()
+    room.release_reserve()
     assert room.size() == 0
 
 
 def test_it_is_taken_back_as_far_as_there_is_room(tmp_path, free):
-    room = Room(tmp_path)
-    room.give_up()
-    room.give_up_reserve()
+    room = DiskSpace(tmp_path)
+    room.release_ballast()
+    room.release_reserve()
     free(MIB // 4)
-    assert (room.take(), room.size()) == (False, 0)
+    assert (room.restore_ballast(), room.size()) == (False, 0)
     free(MIB)
-    assert (room.take(), room.size()) == (False, MIB // 4)
+    assert (room.restore_ballast(), room.size()) == (False, MIB // 4)
     free(2 * MIB)
-    assert (room.take(), room.size()) == (True, MIB)
+    assert (room.restore_ballast(), room.size()) == (True, MIB)
 
 
 def test_a_start_on_a_full_disk_keeps_the_last_part_only(tmp_path, free):
-    Room(tmp_path)
+    DiskSpace(tmp_path)
     free(0)
-    room = Room(tmp_path)
+    room = DiskSpace(tmp_path)
     assert (room.is_short, room.size()) == (True, MIB // 4)
 
 
@@ -71,7 +71,7 @@ def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypa
     drive.apply(Set(b"a", b"1"))
     drive.store.begin_checkpoint()
     answers = iter([False, True])  # before all is folded, and after
-    monkeypatch.setattr(drive.store.room, "suffices", lambda pending, journal: next(answers))
+    monkeypatch.setattr(drive.store.disk_space, "is_enough_for", lambda pending, journal: next(answers))
     drive.store.room_left = 0
     drive.apply(Set(b"b", b"2"))
     assert (drive.store.folded, drive.store.durable) == (1, 1)
@@ -80,8 +80,8 @@ def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypa
 def test_where_the_disk_is_nearly_full_all_that_waits_fits_into_half_of_the_ballast(drive: Drive, monkeypatch):
     """Another program may take the rest at any time, and then the fold and COMPACT have the ballast alone."""
     store = drive.store
-    monkeypatch.setattr(store.room, "bytes", MIB)
-    monkeypatch.setattr(store.room, "free", lambda: 15 * MIB)
+    monkeypatch.setattr(store.disk_space, "bytes", MIB)
+    monkeypatch.setattr(store.disk_space, "free", lambda: 15 * MIB)
     begin = store.begin_fold
     monkeypatch.setattr(store, "begin_fold", lambda *, is_short=False: is_short and begin(is_short=True))
     for number in range(40):
@@ -92,9 +92,9 @@ def test_where_the_disk_is_nearly_full_all_that_waits_fits_into_half_of_the_ball
 
 def test_where_the_disk_is_nearly_full_a_batch_stays_within_a_part_of_the_ballast(drive: Drive, monkeypatch):
     store = drive.store
-    monkeypatch.setattr(store.room, "bytes", MIB)
+    monkeypatch.setattr(store.disk_space, "bytes", MIB)
     assert store.batch_bytes() == BATCH_BYTES_MAX
-    monkeypatch.setattr(store.room, "free", lambda: 15 * MIB)
+    monkeypatch.setattr(store.disk_space, "free", lambda: 15 * MIB)
     assert store.batch_bytes() == MIB // 4
     store.room_left = 1
     assert store.batch_bytes() == BATCH_BYTES_MAX, "there is plenty, as of the last look"
@@ -102,8 +102,8 @@ def test_where_the_disk_is_nearly_full_a_batch_stays_within_a_part_of_the_ballas
 
 def test_what_readers_hold_back_is_not_folded_again_for_each_commit(drive: Drive, monkeypatch):
     store, folds = drive.store, []
-    monkeypatch.setattr(store.room, "bytes", MIB)
-    monkeypatch.setattr(store.room, "free", lambda: 15 * MIB)
+    monkeypatch.setattr(store.disk_space, "bytes", MIB)
+    monkeypatch.setattr(store.disk_space, "free", lambda: 15 * MIB)
     monkeypatch.setattr(store, "fold_all", lambda: folds.append(store.pending()))
     for number in range(40):
         drive.apply(Set(b"%d" % number, bytes(60_000)))
@@ -111,13 +111,13 @@ def test_what_readers_hold_back_is_not_folded_again_for_each_commit(drive: Drive
 
 
 def test_a_disk_is_nearly_full_unless_it_has_room_for_many_ballasts(tmp_path, free):
-    room = Room(tmp_path)
+    room = DiskSpace(tmp_path)
     free(16 * MIB - 1)
     assert room.is_near_end()
     free(16 * MIB)
     assert not room.is_near_end()
     free(0)
-    room.give_up()
+    room.release_ballast()
     assert not room.is_near_end(), "it is at its end"
 
 
@@ -142,7 +142,7 @@ class Tries(list):
 
 
 def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_for(drive: Drive, tried, monkeypatch):
-    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 600_000)
+    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 600_000)
     for number in range(40):
         drive.apply(Set(b"%02d" % number, b"1"))
     drive.settle()
@@ -157,23 +157,23 @@ def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_f
 def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(
     drive: Drive, tried, monkeypatch, code, times
 ):
-    monkeypatch.setattr(folder_module, "TABLE_PORTION_BYTES", 4096 * 16)
+    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 4096 * 16)
     for number in range(10):
         drive.apply(Set(b"%d" % number, b"1"))
     drive.settle()
     tried.most, tried.error = 0, sqlite_error(code)
     drive.store.begin_fold(is_short=True)
-    assert drive.store.folder.done.get().error is tried.error
+    assert drive.store.fold_thread.done.get().error is tried.error
     assert len(tried) == times
 
 
 def test_compact_gets_the_last_room_and_folds_first(drive: Drive):
     drive.apply(Set(b"a", b"1"), Clear([b"a"]))
-    drive.store.room.give_up()
-    assert drive.store.room.size() > 0
+    drive.store.disk_space.release_ballast()
+    assert drive.store.disk_space.size() > 0
     drive.store.fold_error = Full("no room")
     drive.apply(Compact(2))
-    assert drive.store.room.size() == 0
+    assert drive.store.disk_space.size() == 0
     assert (drive.store.durable, drive.store.compacted) == (2, 2)
 
 
@@ -184,7 +184,9 @@ def test_what_the_tables_wal_has_yet_to_put_into_the_file_is_reckoned_with(drive
     drive.fold()
     assert drive.store.table_wal > 1 << 20
     asked = []
-    monkeypatch.setattr(drive.store.room, "suffices", lambda pending, files: bool(asked.append(files)) or True)
+    monkeypatch.setattr(
+        drive.store.disk_space, "is_enough_for", lambda pending, files: bool(asked.append(files)) or True
+    )
     drive.store.room_left = 0
     drive.apply(Set(b"b", b"1"))
     assert asked[0] > drive.store.table_wal

@@ -16,11 +16,11 @@ from kvd.commands.values import Incr, Set
 from kvd.errors import InUse, StorageFailed
 from kvd.storage import Store, salvage
 from kvd.storage import salvage as salvage_function
-from kvd.storage.recovery import MOVING
-from kvd.storage.salvage import LOSSES, MADE, report_if_whole
+from kvd.storage.offline.recovery import MOVING
+from kvd.storage.offline.salvage import LOSSES, MADE, report_if_whole
 
 PAGE = 4096
-module = importlib.import_module("kvd.storage.salvage")  # its name in the package is the function's
+module = importlib.import_module("kvd.storage.offline.salvage")  # its name in the package is the function's
 
 
 @pytest.fixture

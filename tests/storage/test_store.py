@@ -14,10 +14,10 @@ from kvd.commands.values import Clear, Get, Incr, MultiGet, MultiSet, Set, Take
 from kvd.errors import Busy, Compacted, Corrupt, Full, Internal, InUse, StorageFailed
 from kvd.limits import FOLD_AGE_MS, ONCE_KEPT_MS, TRIM_INTERVAL_MS
 from kvd.storage import Store
-from kvd.storage import retention as retention_module
 from kvd.storage import store as store_module
-from kvd.storage import upkeep as upkeep_module
-from kvd.storage.journal import PlainRows
+from kvd.storage.files.journal import PlainRows
+from kvd.storage.maintenance import maintenance as upkeep_module
+from kvd.storage.maintenance import retention as retention_module
 
 FILL = MultiSet([(b"k", b"v")] * 10)
 
@@ -141,12 +141,12 @@ def test_the_journal_does_not_grow_with_large_commits(make_drive, portions):
 def test_a_commit_of_small_rows_does_not_free_many_large_ones():
     retention = retention_module.Retention(1, 0, 10, 1 << 30)
     retention.plan(100, 100 << 20)
-    assert (retention.portion, retention.bounded(2000, 200_000)) == (8, 8)
-    assert retention.bounded(2000, 32 << 20) == 32
-    assert retention.bounded(20, 32 << 20) == 20
+    assert (retention.portion, retention.clamp(2000, 200_000)) == (8, 8)
+    assert retention.clamp(2000, 32 << 20) == 32
+    assert retention.clamp(20, 32 << 20) == 20
     retention.plan(1000, 1000 * 100)
-    assert (retention.portion, retention.bounded(20, 2000)) == (250, 250)
-    assert retention.bounded(2000, 200_000) == 2000
+    assert (retention.portion, retention.clamp(20, 2000)) == (250, 250)
+    assert retention.clamp(2000, 200_000) == 2000
 
 
 def test_idle_time_does_not_free_many_large_values_at_once(make_drive, monkeypatch):
@@ -249,7 +249,7 @@ def test_a_fold_begins_by_itself_after_a_while(drive):
     drive.settle()
     drive.apply(FILL)
     drive.store.tick(NOW + FOLD_AGE_MS)
-    assert drive.store.memory.folding is None
+    assert drive.store.overlays.immutable is None
     drive.store.tick(NOW + FOLD_AGE_MS + 1)
     drive.settle()
     assert drive.store.folded == 20
@@ -314,7 +314,7 @@ def test_a_full_disk_puts_a_checkpoint_off(drive, monkeypatch):
 
 def test_a_checkpoint_whose_thread_found_the_disk_full_is_put_off(drive):
     drive.apply(FILL)
-    done = drive.store.folder.done.get()
+    done = drive.store.fold_thread.done.get()
     drive.store.finish(done._replace(error=sqlite_error(13)))
     assert not drive.store.checkpoint_asked
     with pytest.raises(Corrupt):
@@ -347,7 +347,7 @@ class Damaged:
         lambda store: store.changes(0, b"", 9),
         lambda store: store.changes(0, b"a", 9),
         lambda store: store.due(NOW, 9),
-        lambda store: store.remembered(b"token--1"),
+        lambda store: store.find_once(b"token--1"),
     ],
 )
 def test_what_sqlite_says_of_a_damaged_file_is_an_error_of_ours(drive, monkeypatch, read):
@@ -356,15 +356,15 @@ def test_what_sqlite_says_of_a_damaged_file_is_an_error_of_ours(drive, monkeypat
         broken.setattr(drive.store.table, "db", Damaged())
         broken.setattr(drive.store.journal, "db", Damaged())
         broken.setattr(drive.store.journal, "rows", PlainRows(Damaged()))
-        broken.setattr(drive.store.records, "beyond", None)
+        broken.setattr(drive.store.records, "upper_bound", None)
         read(drive.store)
 
 
 def test_keys_beyond_the_table_are_not_looked_for_there(drive, monkeypatch):
     drive.apply(Set(b"b", b"1"))
-    assert drive.store.records.beyond == b""
+    assert drive.store.records.upper_bound == b""
     drive.fold().restart()
-    assert drive.store.records.beyond == b"b\0"
+    assert drive.store.records.upper_bound == b"b\0"
     monkeypatch.setattr(drive.store.table, "get", lambda _: pytest.fail("looked for"))
     monkeypatch.setattr(drive.store.table, "get_many", lambda _: pytest.fail("looked for"))
     results = drive.apply(Get(b"b\0"), MultiGet([b"c", b"d"]), MultiSet([(b"c", b"2"), (b"e", b"3")]))
@@ -372,7 +372,7 @@ def test_keys_beyond_the_table_are_not_looked_for_there(drive, monkeypatch):
     assert drive.apply(Get(b"c"), Clear([b"d", b"e"])) == [b"2", 1]
     monkeypatch.undo()
     assert drive.apply(Get(b"b")) == [b"1"]
-    assert drive.fold().store.records.beyond == b"c\0"
+    assert drive.fold().store.records.upper_bound == b"c\0"
 
 
 def test_a_last_page_that_is_damaged_holds_nobody_up(drive, monkeypatch):
@@ -383,14 +383,14 @@ def test_a_last_page_that_is_damaged_holds_nobody_up(drive, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(drive.store.table, "end", lambda: None)
     drive.apply(Set(b"b", b"2"))
-    assert drive.fold().store.records.beyond is None
+    assert drive.fold().store.records.upper_bound is None
     assert drive.apply(Get(b"a"), Get(b"c")) == [b"1", None]
 
 
 def test_a_last_key_that_is_damaged_hides_no_other(drive):
     drive.apply(*[Set(b"%d" % number, b"x") for number in range(9)])
     drive.fold().sql("table.db", "UPDATE entry SET revision = 1 WHERE key = x'38'")
-    assert drive.open().store.records.beyond is None
+    assert drive.open().store.records.upper_bound is None
     assert drive.apply(*[Get(b"%d" % number) for number in range(8)]) == [b"x"] * 8
 
 
@@ -519,8 +519,8 @@ def test_old_tokens_are_forgotten_one_after_the_other(drive):
     for number in range(4):
         drive.apply(Once(b"token--%d" % number, Incr(b"a")), now=NOW + number)
     now = NOW + ONCE_KEPT_MS
-    assert [drive.store.remembered_count(now + later) for later in (-1, 0, 1, 3, 3)] == [4, 3, 2, 0, 0]
-    assert drive.store.remembered(b"token--3") is None
+    assert [drive.store.once_count(now + later) for later in (-1, 0, 1, 3, 3)] == [4, 3, 2, 0, 0]
+    assert drive.store.find_once(b"token--3") is None
 
 
 def test_a_token_used_again_after_its_time_is_the_youngest_after_a_restart(drive):
@@ -529,7 +529,7 @@ def test_a_token_used_again_after_its_time_is_the_youngest_after_a_restart(drive
     drive.apply(Once(b"token--2", Clear([b"none"])), now=NOW + ONCE_KEPT_MS // 2)
     drive.apply(Once(b"token--1", Clear([b"none"])), now=NOW + ONCE_KEPT_MS)
     assert list(drive.restart().store.tokens) == [b"token--2", b"token--1"]
-    assert drive.store.remembered_count(NOW + 3 * ONCE_KEPT_MS // 2) == 1
+    assert drive.store.once_count(NOW + 3 * ONCE_KEPT_MS // 2) == 1
 
 
 # Facts

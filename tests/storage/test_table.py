@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from support.drives import NOW
 from support.forms import built, compiled_records
 
-from kvd.commands.entry import ALL, SET, Entry, Span, span_of
+from kvd.commands.model import ALL, SET, Entry, Span, make_span
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import Corrupt
-from kvd.storage import table as table_module
-from kvd.storage.checksum import checksum, head_checksum
 from kvd.storage.due import BEGIN
-from kvd.storage.records import PlainRecords
-from kvd.storage.table import SMALL_BYTES, Table
+from kvd.storage.files import table as table_module
+from kvd.storage.files.checksum import checksum, head_checksum
+from kvd.storage.files.table import SMALL_BYTES, Table
+from kvd.storage.memory.key_cache import PlainKeyCache
 
 EMPTY = Entry(b"", 0, 0, None, b"")
 VALUES = st.sampled_from([b"", b"v", b"x" * 1_023, b"x" * 1_024, b"x" * SMALL_BYTES, b"x" * (SMALL_BYTES + 1)])
@@ -30,9 +30,9 @@ def table(drive):
 @pytest.mark.parametrize("after", [None, b"\x00", b"a", b"a\x00", b"aa", b"b", b"\xff\xff"])
 def test_a_walk_is_the_sorted_keys_of_a_prefix_after_a_key(table, prefix, after):
     expected = sorted(key for key in KEYS if key.startswith(prefix) and (after is None or key > after))
-    assert [entry.key for entry in table.scan(span_of(prefix, after))] == expected
+    assert [entry.key for entry in table.scan(make_span(prefix, after))] == expected
     before = sorted((key for key in KEYS if key.startswith(prefix) and (after is None or key < after)), reverse=True)
-    assert [entry.key for entry in table.scan(span_of(prefix, after, is_reverse=True))] == before
+    assert [entry.key for entry in table.scan(make_span(prefix, after, is_reverse=True))] == before
     assert table.count(prefix) == (sum(key.startswith(prefix) for key in KEYS), table.mark())
 
 
@@ -43,7 +43,7 @@ def test_a_walk_that_needs_no_values_reads_none(table, span):
     """IdxGE and its like compare a key with a bound, and read all of the row for it."""
     statements = []
     table.db.set_trace_callback(statements.append)
-    list(table.heads(span))
+    list(table.metas(span))
     list(table.sizes(span))
     assert len(statements) == 2
     for statement in statements:
@@ -56,9 +56,9 @@ def test_a_key_of_another_type_is_told_or_passed_by(table, is_reverse):
     table.db.execute("UPDATE entry SET key = 'text' WHERE key = ?", (b"a",))
     if is_reverse:
         with pytest.raises(Corrupt):
-            list(table.heads(Span(is_reverse=is_reverse)))
+            list(table.metas(Span(is_reverse=is_reverse)))
     else:
-        assert len(list(table.heads(Span(is_reverse=is_reverse)))) == len(KEYS) - 1
+        assert len(list(table.metas(Span(is_reverse=is_reverse)))) == len(KEYS) - 1
 
 
 def test_an_entry_comes_back_as_it_was_written(drive):
@@ -89,7 +89,7 @@ def test_a_cell_whose_type_alone_is_damaged_is_told(drive, cell):
             read()
     if cell == "expires = 0":
         with pytest.raises(Corrupt):
-            list(table.heads(ALL))
+            list(table.metas(ALL))
 
 
 def test_keys_are_due_first_in_time_first(drive):
@@ -129,12 +129,12 @@ def test_both_forms_take_the_same_into_memory(tmp_path_factory, rows):
         head = head_checksum(revision, SET, key, revision, expires)
         row = (key, revision, revision, expires, head, checksum(head, value), value)
         table.db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    compiled, plain = compiled_records(), PlainRecords()
+    compiled, plain = compiled_records(), PlainKeyCache()
     for known in (compiled, plain):
         table.read_into(known, [*KEYS, *KEYS])
     assert compiled.get_many(KEYS) == plain.get_many(KEYS)
-    assert compiled.missing(KEYS) == plain.missing(KEYS)
-    assert compiled.missing(KEYS) == [key for key in KEYS if len((table.get(key) or EMPTY).value) > SMALL_BYTES]
+    assert compiled.uncached(KEYS) == plain.uncached(KEYS)
+    assert compiled.uncached(KEYS) == [key for key in KEYS if len((table.get(key) or EMPTY).value) > SMALL_BYTES]
     table.close()
 
 
@@ -145,10 +145,10 @@ def test_a_damaged_row_is_not_taken_into_memory(drive, column, value):
     drive.apply(Set(b"a", b"1", at=9 * NOW), Set(b"b", b"2", at=9 * NOW))
     drive.fold()
     drive.store.table.db.execute(f"UPDATE entry SET {column} = {value} WHERE key = x'61'")
-    for known in (compiled_records(), PlainRecords()):
+    for known in (compiled_records(), PlainKeyCache()):
         with pytest.raises(Corrupt):
             drive.store.table.read_into(known, [b"a"])
-        assert known.missing([b"a"]) == [b"a"]
+        assert known.uncached([b"a"]) == [b"a"]
         drive.store.table.read_into(known, [b"b", b"c"])
         assert known.get(b"b").value == b"2"
 

@@ -8,9 +8,19 @@ from support.drives import NOW
 from kvd.commands.values import Clear, MultiSet, Set
 from kvd.errors import Busy
 from kvd.limits import BATCH_BYTES_MAX, WAL_BYTES_MAX
-from kvd.storage import throttle
-from kvd.storage import upkeep as upkeep_module
-from kvd.storage.throttle import BATCH_DELAY_S, DELAY_S_MAX, EASY, LIMIT, RATE, RATE_MIN, WEIGHT, Throttle, weight
+from kvd.storage.maintenance import maintenance as upkeep_module
+from kvd.storage.maintenance import throttle
+from kvd.storage.maintenance.throttle import (
+    BATCH_DELAY_S,
+    DELAY_S_MAX,
+    EASY,
+    LIMIT,
+    RATE,
+    RATE_MIN,
+    WEIGHT,
+    Throttle,
+    weight,
+)
 
 
 def test_nobody_waits_while_half_of_the_overlay_is_free():
@@ -125,12 +135,12 @@ def test_writes_are_taken_again_after_a_fold(stuck, monkeypatch):
 def test_a_batch_brings_less_while_the_fold_is_behind(drive, monkeypatch):
     assert drive.store.batch_bytes() == BATCH_BYTES_MAX
     monkeypatch.setattr(upkeep_module, "OVERLAY_CHANGES_MAX", 10)
-    monkeypatch.setattr(drive.store.folder, "ask", lambda _: None)
+    monkeypatch.setattr(drive.store.fold_thread, "submit", lambda _: None)
     drive.apply(MultiSet([(b"%d" % number, b"") for number in range(9)]), now=NOW)
     assert drive.store.batch_bytes() == BATCH_BYTES_MAX  # no fold is under way
     drive.store.begin_fold()
     assert 0 < drive.store.batch_bytes() < BATCH_BYTES_MAX
-    drive.store.memory.undo_fold()
+    drive.store.overlays.undo_fold()
 
 
 def test_a_checkpoint_that_does_not_end_holds_no_commit_up_for_long(drive, monkeypatch):

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kvd.cli import main
 from kvd.errors import Busy
-from kvd.storage.upkeep import Upkeep
+from kvd.storage.maintenance.maintenance import Maintenance
 
 PERIOD = 8
 
@@ -23,7 +23,7 @@ def refuse():
         if commits % PERIOD >= PERIOD - refused:
             raise Busy("the disk does not keep up with what is written: try again in a moment")
 
-    Upkeep.wait_for_room = wait_for_room
+    Maintenance.wait_for_overlay_capacity = wait_for_room
 
 
 if __name__ == "__main__":

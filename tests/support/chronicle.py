@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from kvd.gateways.tcp_protocol import NARROW, request_bytes
+from kvd.gateways.tcp.protocol import NARROW, request_bytes
 
 GET, SET, CLEAR, PING = range(4)
 

@@ -12,8 +12,8 @@ from sqlite_utils.utils import sqlite3
 from kvd.commands.values import Clear, Set
 from kvd.errors import Corrupt, Refused, StartError
 from kvd.storage import Store, check, salvage
-from kvd.storage.database import connect_read_only
-from kvd.storage.journal import read_mark
+from kvd.storage.files.journal import read_mark
+from kvd.storage.files.sqlite import connect_read_only
 from support.drives import Drive
 
 FILES = ("journal.db", "journal.db-wal", "table.db", "table.db-wal")

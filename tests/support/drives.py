@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlite_utils.utils import sqlite3
 
 from kvd.commands import Command
-from kvd.engine import Engine
+from kvd.engine.engine import Engine
 from kvd.limits import TRIM_INTERVAL_MS
 from kvd.storage import Store
 
@@ -37,8 +37,8 @@ class Drive:
 
     def settle(self) -> None:
         """Take in what the fold thread has been asked for."""
-        while self.store.memory.folding is not None or self.store.checkpoint_asked:
-            self.store.finish(self.store.folder.done.get())
+        while self.store.overlays.immutable is not None or self.store.checkpoint_asked:
+            self.store.finish(self.store.fold_thread.done.get())
 
     def fold(self) -> "Drive":
         self.settle()  # a checkpoint of a long WAL goes first

@@ -5,9 +5,21 @@ from collections.abc import Iterator
 from msgspec.structs import astuple
 
 from kvd.commands import Command
-from kvd.commands.base import Wait
-from kvd.commands.entry import Change, Entry, Head, Remembered, Row, Sized, Span, Staged, change_of, entry_of, span_of
-from kvd.engine import Engine
+from kvd.commands.base import NotYet
+from kvd.commands.model import (
+    Change,
+    Entry,
+    EntryMeta,
+    OnceRecord,
+    Row,
+    Sized,
+    Span,
+    StagedChanges,
+    change_of,
+    entry_of,
+    make_span,
+)
+from kvd.engine.engine import Engine
 from kvd.errors import Refused
 from kvd.limits import ONCE_KEPT_MS
 
@@ -15,7 +27,7 @@ NOW = 1_000_000
 
 
 class Memory:
-    """`kvd.staging.Committed`, in plain dicts and lists."""
+    """`kvd.engine.staging.Committed`, in plain dicts and lists."""
 
     def __init__(self) -> None:
         self.revision = self.compacted = 0
@@ -23,12 +35,12 @@ class Memory:
         self.is_partial = False  # whether it says that some are better read alone
         self.entries: dict[bytes, Entry] = {}
         self.rows: list[Row] = []
-        self.tokens: dict[bytes, Remembered] = {}
+        self.tokens: dict[bytes, OnceRecord] = {}
 
     def get(self, key: bytes) -> Entry | None:
         return self.entries.get(key)
 
-    head = get
+    meta = get
 
     def get_many(self, keys: list[bytes]) -> tuple[list[Entry | None], bool]:
         return [self.entries.get(key) for key in keys], self.is_partial
@@ -45,14 +57,14 @@ class Memory:
         keys = sorted([key for key in self.entries if key in span], reverse=span.is_reverse)
         return iter([self.entries[key] for key in keys])
 
-    def heads(self, span: Span) -> Iterator[Head]:
-        return (Head(entry.key, entry.revision, entry.created, entry.expires) for entry in self.scan(span))
+    def metas(self, span: Span) -> Iterator[EntryMeta]:
+        return (EntryMeta(entry.key, entry.revision, entry.created, entry.expires) for entry in self.scan(span))
 
     def sizes(self, span: Span) -> Iterator[Sized]:
-        return (Sized(*astuple(head), len(self.entries[head.key].value)) for head in self.heads(span))
+        return (Sized(*astuple(head), len(self.entries[head.key].value)) for head in self.metas(span))
 
     def count(self, prefix: bytes, now: int) -> int:
-        return sum(entry.is_live(now) for entry in self.scan(span_of(prefix)))
+        return sum(entry.is_live(now) for entry in self.scan(make_span(prefix)))
 
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
         found = [change_of(row) for row in self.rows if row[0] > since and row[2].startswith(prefix)]
@@ -62,19 +74,19 @@ class Memory:
         found = [change_of(row) for row in reversed(self.rows) if row[2] == key and floor < row[0] < before]
         return found[:limit], found[limit - 1].revision if len(found) > limit else None
 
-    def remembered(self, token: bytes) -> Remembered | None:
+    def find_once(self, token: bytes) -> OnceRecord | None:
         return self.tokens.get(token)
 
-    def remembered_count(self, now: int) -> int:
+    def once_count(self, now: int) -> int:
         return sum(kept.time > now - ONCE_KEPT_MS for kept in self.tokens.values())
 
-    def commit(self, staged: Staged) -> None:
+    def commit(self, staged: StagedChanges) -> None:
         self.rows += staged.rows
         for row in staged.rows:
             self.entries.pop(row[2], None)
             if (entry := entry_of(row)) is not None:
                 self.entries[row[2]] = entry
-        self.tokens.update({kept.token: kept for kept in staged.remembered})
+        self.tokens.update({kept.token: kept for kept in staged.once})
         self.compacted = self.compacted if staged.compacted is None else staged.compacted
         self.revision = staged.rows[-1][0] if staged.rows else self.revision
 
@@ -110,7 +122,7 @@ class Bench:
             reply = self.reply(command)
         except Refused as error:
             return error.code, error.message, error.details
-        return reply if isinstance(reply, Wait) else reply.result
+        return reply if isinstance(reply, NotYet) else reply.result
 
     def given(self, *commands: Command) -> "Bench":
         for command in commands:

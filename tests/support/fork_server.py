@@ -17,20 +17,20 @@ import time
 from typing import Any, NoReturn
 
 PRELOADED = (
-    "kvd.cli.directory",
+    "kvd.cli.offline",
     "kvd.cli.gateway",
     "kvd.cli.keygen",
     "kvd.cli.metrics",
     "kvd.cli.serve",
     "kvd.cli.transfer",
     "kvd.gateways.http.server",
-    "kvd.gateways.nats",
-    "kvd.gateways.tcp",
+    "kvd.gateways.nats.bridge",
+    "kvd.gateways.tcp.gateway",
     "kvd.server",
     "kvd.storage",
     "kvsh.cli.app",
     "kvsh.cli.oneshot",
-    "kvsh.cli.piped",
+    "kvsh.cli.script",
     "kvsh.repl.prompt",
 )
 REQUEST_BYTES_MAX = 1 << 20

@@ -3,18 +3,18 @@
 import pytest
 from msgspec import Raw
 
-from kvd import core
-from kvd.commands.entry import SET, Entry, Row
-from kvd.storage.records import MISSING, PlainRecords
+from kvd import native
+from kvd.commands.model import SET, Entry, Row
+from kvd.storage.memory.key_cache import NOT_CACHED, PlainKeyCache
 
-built = pytest.mark.skipif(core.module is None, reason="kvd.core._core was not built: is there a C compiler?")
+built = pytest.mark.skipif(native.module is None, reason="kvd.native._core was not built: is there a C compiler?")
 
 
 def compiled_records():
-    return core.module.Records(Entry, MISSING, Raw)
+    return native.module.Records(Entry, NOT_CACHED, Raw)
 
 
-FORMS = [pytest.param(PlainRecords, id="plain"), pytest.param(compiled_records, id="compiled", marks=built)]
+FORMS = [pytest.param(PlainKeyCache, id="plain"), pytest.param(compiled_records, id="compiled", marks=built)]
 
 
 def row(key, value=b"", revision=1, *, previous=0, created=None, expires=None) -> Row:

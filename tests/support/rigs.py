@@ -4,7 +4,7 @@ import msgspec
 import zmq
 
 from kvd.server import Server
-from kvd.server.endpoints import Endpoints
+from kvd.server.sockets.endpoints import Endpoints
 from kvd.storage import Store
 
 encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode

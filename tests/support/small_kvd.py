@@ -7,19 +7,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kvd.cli import main
 from kvd.server import loop
-from kvd.storage import folder, journal, retention, upkeep
+from kvd.storage.files import journal
+from kvd.storage.maintenance import fold_thread, maintenance, retention
 
 LIMITS = [
     (journal, "WAL_PRESIZED_BYTES", 1 << 18),
     (retention, "TRIMMED_PER_COMMIT_MAX", 3),
-    (upkeep, "FOLD_CHANGES", 12),
-    (upkeep, "FOLD_AGE_MS", 200),
-    (upkeep, "OVERLAY_CHANGES_MAX", 40),
-    (upkeep, "WAL_CHECKPOINT_BYTES", 1 << 17),
-    (upkeep, "TRIM_INTERVAL_MS", 20),
-    (folder, "TABLE_WAL_BYTES_MAX", 40_000),
-    (folder, "TABLE_PORTION_BYTES", 20_000),
-    (folder, "TABLE_CHECKPOINT_CHANGES", 30),
+    (maintenance, "FOLD_CHANGES", 12),
+    (maintenance, "FOLD_AGE_MS", 200),
+    (maintenance, "OVERLAY_CHANGES_MAX", 40),
+    (maintenance, "WAL_CHECKPOINT_BYTES", 1 << 17),
+    (maintenance, "TRIM_INTERVAL_MS", 20),
+    (fold_thread, "TABLE_WAL_BYTES_MAX", 40_000),
+    (fold_thread, "FOLD_CHUNK_BYTES", 20_000),
+    (fold_thread, "TABLE_CHECKPOINT_CHANGES", 30),
     (loop, "FSYNC_INTERVAL_MS", 10),
 ]
 

@@ -14,7 +14,7 @@ import zmq
 
 from kvd import wire
 from kvd.client import Client
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import Compacted
 
 END = b"end"

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from kvd.errors import KvdError, ShuttingDown
+from kvd.gateways.common.tokens import bearer
+from kvd.gateways.common.upstream import NotKnown, Upstream, UpstreamPool
 from kvd.gateways.grpc.status import metadata_of, sentence_of, status_of
-from kvd.gateways.link import Link, Links, NotKnown
-from kvd.gateways.tokens import bearer
 
 
-def link_of(links: Links, context: Any) -> Link:
+def upstream_of(links: UpstreamPool, context: Any) -> Upstream:
     """Return the link of who calls. Raises NotKnown."""
-    return links.own if links.tokens is None else links.of(token_in(context))
+    return links.own if links.tokens is None else links.upstream_of(token_in(context))
 
 
 def token_in(context: Any) -> str | None:
@@ -33,17 +33,17 @@ class Streams:
     """The calls that have no end of their own. They are ended when we stop, or when the token is taken back."""
 
     def __init__(self) -> None:
-        self.running: dict[asyncio.Task[Any], Link | None] = {}
+        self.running: dict[asyncio.Task[Any], Upstream | None] = {}
         self.reasons: dict[asyncio.Task[Any], KvdError] = {}
         self.is_over = False
 
     @contextmanager
-    def endable(self, link: Link | None) -> Iterator[None]:
+    def endable(self, link: Upstream | None) -> Iterator[None]:
         """Run the body until it is ended: then raise why, as a KvdError. Also while a write waits for its reader."""
         task = asyncio.current_task()
         assert task is not None
         if self.is_over:
-            raise ending()
+            raise end_on_reload()
         self.running[task] = link
         try:
             yield
@@ -61,7 +61,7 @@ class Streams:
         """We stop."""
         self.is_over = True
         for task in self.running:
-            self.end(task, ending())
+            self.end(task, end_on_reload())
 
     def end_revoked(self) -> None:
         """End those whose token was taken back."""
@@ -76,6 +76,6 @@ class Streams:
             task.cancel()
 
 
-def ending() -> KvdError:
+def end_on_reload() -> KvdError:
     """Return what a stream is told when we stop."""
     return ShuttingDown("the gateway is about to end: call again")

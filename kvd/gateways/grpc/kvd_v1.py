@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from kvd.commands import COMMANDS, Command
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import BadArgument, Busy, KvdError, TooLarge
+from kvd.gateways.common.upstream import Upstream, UpstreamPool, watches_max
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
-from kvd.gateways.grpc.calls import Streams, link_of, refuse
+from kvd.gateways.grpc.calls import Streams, refuse, upstream_of
 from kvd.gateways.grpc.schema import rpc_of
-from kvd.gateways.grpc.translate import STILL, change_of, parsed, reader_of, reply_of
-from kvd.gateways.link import Link, Links, watches_max
-from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCHES_MAX, INTEGER_MAX, WATCH_SIGN_MS
+from kvd.gateways.grpc.translate import STILL, change_of, parse, reader_of, reply_of
+from kvd.limits import GRPC_PREFIXES_MAX, GRPC_WATCHES_MAX, INTEGER_MAX, WATCH_HEARTBEAT_MS
 
 SERVICE = "kvd.v1.Kvd"
 
@@ -22,8 +22,8 @@ Call = Callable[[bytes, Any], Awaitable[bytes]]
 class Kvd:
     """The calls. Bytes come in and go out."""
 
-    def __init__(self, links: Links, streams: Streams) -> None:
-        self.links = links
+    def __init__(self, links: UpstreamPool, streams: Streams) -> None:
+        self.upstreams = links
         self.streams = streams
         self.watches = 0
         self.watches_max = watches_max(GRPC_WATCHES_MAX)
@@ -39,7 +39,7 @@ class Kvd:
         async def call(body: bytes, context: Any) -> bytes:
             """Return the bytes of a Reply, or end the call with an error."""
             try:
-                link = link_of(self.links, context)
+                link = upstream_of(self.upstreams, context)
                 return reply_of(await link.answer(read(body)))
             except KvdError as error:
                 await refuse(context, error)
@@ -49,8 +49,8 @@ class Kvd:
     async def watch(self, body: bytes, context: Any) -> None:
         """Write changes until the client leaves, or end the call with an error."""
         try:
-            link = link_of(self.links, context)
-            request = parsed(pb.WatchRequest, body)
+            link = upstream_of(self.upstreams, context)
+            request = parse(pb.WatchRequest, body)
             check(request)
             if self.watches >= self.watches_max:
                 raise Busy(f"{self.watches} watches are open here: one more is too many")
@@ -72,18 +72,18 @@ def check(request: Any) -> None:
         raise BadArgument(f"since is a revision, at most {INTEGER_MAX}")
 
 
-async def follow(link: Link, request: Any, context: Any) -> None:
+async def follow(link: Upstream, request: Any, context: Any) -> None:
     """Write changes without end. Each waits until the one before is under way: a slow reader holds up itself alone.
 
     Raises KvdError.
     """
     since = request.since if request.HasField("since") else None
-    async with link.following(request.prefixes, since, request.history or None) as watch:
+    async with link.watching(request.prefixes, since, request.history or None) as watch:
         told = (("kvd-history", watch.inner.history), ("kvd-revision", str(watch.revision)))
         await context.send_initial_metadata(told)
         while True:
             try:
-                async with asyncio.timeout(WATCH_SIGN_MS / 1000):
+                async with asyncio.timeout(WATCH_HEARTBEAT_MS / 1000):
                     changes = await watch.take()
             except TimeoutError:
                 changes = [Change(STILL, watch.revision, b"", None, 0, None, 0)]

@@ -12,11 +12,11 @@ from grpc import StatusCode
 from kvd.commands import Command
 from kvd.commands.values import Get, MultiGet, Set
 from kvd.errors import BadArgument, BadRequest, ClientError, Denied, KvdError, TooLarge
+from kvd.gateways.common.upstream import ANSWER_S, NotKnown, UpstreamPool
 from kvd.gateways.grpc import kvs2_pb2 as pb
-from kvd.gateways.grpc.calls import link_of
+from kvd.gateways.grpc.calls import upstream_of
 from kvd.gateways.grpc.status import metadata_of, sentence_of, status_of
-from kvd.gateways.grpc.translate import parsed
-from kvd.gateways.link import ANSWER_S, Links, NotKnown
+from kvd.gateways.grpc.translate import parse
 from kvd.limits import KEYS_MAX
 
 SERVICE = "kvs2.Kvs2"
@@ -26,8 +26,8 @@ ITS_OWN = (BadRequest, BadArgument, TooLarge, Denied, NotKnown)  # the caller's 
 class Kvs2:
     """The three calls. Bytes come in and go out."""
 
-    def __init__(self, links: Links) -> None:
-        self.links = links
+    def __init__(self, links: UpstreamPool) -> None:
+        self.upstreams = links
 
     async def get(self, body: bytes, context: Any) -> bytes:
         """Return a GetReply."""
@@ -64,8 +64,8 @@ class Kvs2:
         """Run what a request asks for; return the result, or end the call with an error."""
         begun = time.monotonic()
         try:
-            link = link_of(self.links, context)
-            command = command_of(parsed(message, body))
+            link = upstream_of(self.upstreams, context)
+            command = command_of(parse(message, body))
             return None if command is None else (await link.answer(command)).result
         except KvdError as error:
             await fail(context, error, time.monotonic() - begun)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from kvd.commands import COMMANDS, Command, syntax_of
 from kvd.gateways.grpc.numbers import NUMBERS
-from kvd.gateways.grpc.schema import NESTED, Field, fields_of, nested, request_of, rpc_of
+from kvd.gateways.grpc.schema import NESTED, Field, fields_of, nested_commands, request_of, rpc_of
 
 UNITS = ("milliseconds", "unix-ms", "revision")
 
@@ -112,7 +112,7 @@ WATCH = """\
 
 def text() -> str:
     """Return the whole file."""
-    return "\n".join([HEAD, service(), *map(message_of, COMMANDS.values()), nesting(), REST])
+    return "\n".join([HEAD, service(), *map(message_of, COMMANDS.values()), messages(), REST])
 
 
 def service() -> str:
@@ -148,19 +148,19 @@ def line_of(field: Field, kind: str) -> str:
     return f"{label}{field.kind} {field.name} = {field.number};{remark}"
 
 
-def nesting() -> str:
+def messages() -> str:
     """Return the message of a command inside of another."""
-    return "// A command inside of TRANSACTION or ONCE.\nmessage Command {\n" + "".join(nesting_lines()) + "}\n"
+    return "// A command inside of TRANSACTION or ONCE.\nmessage Command {\n" + "".join(message_lines()) + "}\n"
 
 
-def nesting_lines() -> Iterator[str]:
+def message_lines() -> Iterator[str]:
     """Yield the lines of that message; the numbers of commands that are no more stay theirs."""
-    known = {number for number, _ in nested()}
+    known = {number for number, _ in nested_commands()}
     gone = sorted(set(NUMBERS.values()) - known)
     if gone:
         yield f"  reserved {', '.join(map(str, gone))};\n"
     yield "  oneof command {\n"
-    for number, command in nested():
+    for number, command in nested_commands():
         yield f"    {request_of(command)} {command.command_name().lower()} = {number};\n"
     yield "  }\n"
 

@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
 from kvd.commands import COMMANDS, Command
-from kvd.commands.syntax import unwrapped
+from kvd.commands.syntax import unwrap
 from kvd.gateways.grpc.numbers import NUMBERS
 
 NESTED = "Command"
@@ -55,14 +55,14 @@ def fields_of(command: type[Command]) -> tuple[Field, ...]:
 
 def kind_of(hint: Any, *, is_required: bool) -> tuple[str, bool, bool, int | None, tuple[type[Command], ...]]:
     """Return what follows the number in a Field. Raises TypeError."""
-    plain, said = unwrapped(hint)
+    plain, said = unwrap(hint)
     is_repeated = getattr(plain, "__origin__", None) is list
     bounds = [extra for extra in said if isinstance(extra, Meta)]
     most = next((meta.max_length for meta in bounds if meta.max_length is not None), None) if is_repeated else None
     if is_repeated:
-        plain, said = unwrapped(get_args(plain)[0])
+        plain, said = unwrap(get_args(plain)[0])
         bounds = [extra for extra in said if isinstance(extra, Meta)]
-    parts = tuple(unwrapped(part)[0] for part in get_args(plain))
+    parts = tuple(unwrap(part)[0] for part in get_args(plain))
     if parts and all(isinstance(part, type) and issubclass(part, Command) for part in parts):
         return NESTED, is_repeated, is_required, most, parts
     if plain is int:
@@ -76,7 +76,7 @@ def kind_of(hint: Any, *, is_required: bool) -> tuple[str, bool, bool, int | Non
 
 
 @cache
-def nested() -> tuple[tuple[int, type[Command]], ...]:
+def nested_commands() -> tuple[tuple[int, type[Command]], ...]:
     """Return the commands that may stand inside of another, with their numbers. Raises LookupError for one without."""
     found = {member for command in COMMANDS.values() for field in fields_of(command) for member in field.members}
     names = {member.command_name() for member in found}

@@ -9,24 +9,24 @@ import grpc
 from grpc_reflection.v1alpha import reflection
 
 from kvd.errors import BadConfiguration, InUse
-from kvd.gateways.door import Door
+from kvd.gateways.common.listeners import UNIX, Address, bind, parse_address
+from kvd.gateways.common.options import GatewayOptions
+from kvd.gateways.common.upstream import UpstreamPool
 from kvd.gateways.grpc import health, kvd_v1, kvs2
 from kvd.gateways.grpc.calls import Streams
 from kvd.gateways.grpc.symbols import Symbols
-from kvd.gateways.link import Links
-from kvd.gateways.listen import UNIX, Place, bound, place_of
 from kvd.limits import (
     COMMAND_BYTES_MAX,
     GRPC_CALLS_MAX,
     GRPC_CONNECTION_CALLS_MAX,
     GRPC_DRAIN_MS,
+    GRPC_HEARTBEAT_MS,
+    GRPC_HEARTBEAT_WAIT_MS,
     GRPC_OVERHEAD_BYTES,
     GRPC_PING_MS_MIN,
-    GRPC_SIGN_MS,
-    GRPC_SIGN_WAIT_MS,
     REPLY_BYTES_MAX,
 )
-from kvd.systemd import passed_descriptors
+from kvd.systemd import socket_descriptors
 
 DEFAULT = "127.0.0.1:50051"
 CHANNEL_OPTIONS = (
@@ -34,34 +34,34 @@ CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", COMMAND_BYTES_MAX + GRPC_OVERHEAD_BYTES),
     ("grpc.max_send_message_length", REPLY_BYTES_MAX + GRPC_OVERHEAD_BYTES),
     ("grpc.max_concurrent_streams", GRPC_CONNECTION_CALLS_MAX),
-    ("grpc.keepalive_time_ms", GRPC_SIGN_MS),
-    ("grpc.keepalive_timeout_ms", GRPC_SIGN_WAIT_MS),
+    ("grpc.keepalive_time_ms", GRPC_HEARTBEAT_MS),
+    ("grpc.keepalive_timeout_ms", GRPC_HEARTBEAT_WAIT_MS),
     ("grpc.http2.min_ping_interval_without_data_ms", GRPC_PING_MS_MIN),
 )
 
 
 class Gateway:
-    """See `kvd.gateways.life.Gateway`. To be made within the loop."""
+    """See `kvd.gateways.common.runner.Gateway`. To be made within the loop."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: GatewayOptions) -> None:
         """Raise BadConfiguration for options that cannot be used."""
-        self.door = door
-        self.places = places_of(door)
+        self.options = door
+        self.places = addresses_of(door)
         self.credentials = credentials_of(door)
-        self.links = door.links()
+        self.upstreams = door.make_upstreams()
         self.streams = Streams()
         self.stopped = asyncio.Event()
         self.server: Any = None
-        self.bound: list[Place] = []
+        self.bound: list[Address] = []
 
     async def open(self) -> str:
         """Begin to listen; return where. Raises InUse."""
         self.server = grpc.aio.server(options=CHANNEL_OPTIONS, maximum_concurrent_rpcs=GRPC_CALLS_MAX)
-        self.server.add_generic_rpc_handlers(handlers(self.links, self.streams))
+        self.server.add_generic_rpc_handlers(handlers(self.upstreams, self.streams))
         services = [kvs2.SERVICE, kvd_v1.SERVICE, health.SERVICE, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(services, self.server, pool=Symbols())
         for place in self.places:
-            self.bound.append(bind(self.server, place, self.credentials))
+            self.bound.append(add_port(self.server, place, self.credentials))
         await self.server.start()
         return " ".join(f"grpc://{place}" if place.path is None else str(place) for place in self.bound)
 
@@ -71,7 +71,7 @@ class Gateway:
 
     async def reload(self) -> None:
         """Read the token file again. Raises BadConfiguration."""
-        await self.door.read_again(self.links)
+        await self.options.reload(self.upstreams)
         self.streams.end_revoked()
 
     async def close(self) -> None:
@@ -79,24 +79,24 @@ class Gateway:
         self.streams.end_all()
         if self.server is not None:
             await self.server.stop(GRPC_DRAIN_MS / 1000)
-        await self.links.close()
+        await self.upstreams.close()
         for place in self.bound:
             if place.path is not None:
                 place.path.unlink(missing_ok=True)
         self.stopped.set()
 
 
-def places_of(door: Door) -> list[Place]:
+def addresses_of(door: GatewayOptions) -> list[Address]:
     """Return where to listen. Raises BadConfiguration, also for sockets of systemd's: gRPC's library binds its own."""
-    if passed_descriptors():
+    if socket_descriptors():
         raise BadConfiguration("gRPC's library takes no sockets from systemd: use --listen instead of a .socket unit")
-    places = [place_of(text) for text in door.listen or (DEFAULT,)]
+    places = [parse_address(text) for text in door.listen or (DEFAULT,)]
     for place in places:
-        door.check_place(place)
+        door.check_address(place)
     return places
 
 
-def credentials_of(door: Door) -> Any:
+def credentials_of(door: GatewayOptions) -> Any:
     """Return the server's TLS, None without. Raises BadConfiguration: the library would only write to its log."""
     door.check_certificate()
     if door.certificate is None or door.certificate_key is None:
@@ -104,10 +104,10 @@ def credentials_of(door: Door) -> Any:
     return grpc.ssl_server_credentials([(door.certificate_key.read_bytes(), door.certificate.read_bytes())])
 
 
-def bind(server: Any, place: Place, credentials: Any) -> Place:
+def add_port(server: Any, place: Address, credentials: Any) -> Address:
     """Listen at a place; return it with the port that it has. A unix socket is its owner's alone. Raises InUse."""
     # The library binds by itself: it would take a unix socket from another program, and has no sentence for a port.
-    bound(place).close()
+    bind(place).close()
     before = os.umask(0o177)
     try:
         if place.path is not None:
@@ -122,7 +122,7 @@ def bind(server: Any, place: Place, credentials: Any) -> Place:
         os.umask(before)
 
 
-def handlers(links: Links, streams: Streams) -> tuple[Any, ...]:
+def handlers(links: UpstreamPool, streams: Streams) -> tuple[Any, ...]:
     """Return what serves each service. Bytes come in and go out: what is no message is told as any other fault is."""
     first, own = kvs2.Kvs2(links), kvd_v1.Kvd(links, streams)
     signs = health.Health(links.own, streams, frozenset({"", kvs2.SERVICE, kvd_v1.SERVICE}))

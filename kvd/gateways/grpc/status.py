@@ -14,10 +14,10 @@ from grpc import StatusCode
 
 from kvd import errors
 from kvd.errors import KvdError
-from kvd.gateways.faults import fault_of
-from kvd.gateways.link import NotKnown
+from kvd.gateways.common.error_body import error_body_of
+from kvd.gateways.common.upstream import NotKnown
+from kvd.json_bytes import to_json
 from kvd.limits import GRPC_DETAILS_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX
-from kvd.texts import shown
 
 STATUS: dict[type[KvdError], StatusCode] = {
     errors.BadRequest: StatusCode.INVALID_ARGUMENT,
@@ -50,12 +50,12 @@ def status_of(error: KvdError) -> StatusCode:
 
 def sentence_of(error: KvdError) -> str:
     """Return the sentence, without the code."""
-    return fault_of(error).message.encode()[:GRPC_MESSAGE_BYTES_MAX].decode(errors="ignore")
+    return error_body_of(error).message.encode()[:GRPC_MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 
 def metadata_of(error: KvdError) -> tuple[tuple[str, str], ...]:
     """Return the trailing metadata."""
-    fault = fault_of(error)
+    fault = error_body_of(error)
     details = details_of(fault.details)
     said = (("kvd-code", fault.code), ("kvd-outcome", fault.outcome))
     return (*said, ("kvd-details", details)) if details else said
@@ -64,7 +64,7 @@ def metadata_of(error: KvdError) -> tuple[tuple[str, str], ...]:
 def details_of(details: dict[str, Any]) -> str:
     """Return details as JSON in ASCII, which headers are; what makes them too long for one is left out."""
     text, kept = "", dict[str, Any]()
-    for name, value in shown(details).items():
+    for name, value in to_json(details).items():
         longer = json.dumps({**kept, name: value})
         if len(longer) <= GRPC_DETAILS_BYTES_MAX:
             text, kept[name] = longer, value

@@ -8,10 +8,10 @@ from google.protobuf.message import DecodeError
 from kvd import wire
 from kvd.commands import COMMANDS, Command
 from kvd.commands.base import Ok
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import BadArgument, BadRequest, TooLarge
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
-from kvd.gateways.grpc.schema import NESTED, PAIRS, Field, fields_of, nested, request_of
+from kvd.gateways.grpc.schema import NESTED, PAIRS, Field, fields_of, nested_commands, request_of
 from kvd.limits import COMMAND_BYTES_MAX, MIB
 
 # A command may take three times as many bytes on kvd's wire as here: what may be beyond a bound there is looked at.
@@ -29,7 +29,7 @@ SCALARS = {bool: "bool", int: "integer", float: "number", bytes: "bytes", str: "
 Take = Callable[[Any], Any]  # a message to the value of an argument
 
 
-def parsed(message: Any, body: bytes) -> Any:
+def parse(message: Any, body: bytes) -> Any:
     """Return a message. Raises BadRequest."""
     try:
         return message.FromString(body)
@@ -43,7 +43,7 @@ def reader_of(command: type[Command]) -> Callable[[bytes], Command]:
 
     def read(body: bytes) -> Command:
         """Return the command."""
-        built = build(parsed(message, body))
+        built = build(parse(message, body))
         if len(body) > UNSURE_BYTES and (size := len(wire.encode_command(built))) > COMMAND_BYTES_MAX:
             # The daemon would break the connection, which others use too.
             raise TooLarge(f"the command is {size} bytes; at most {COMMAND_BYTES_MAX} are allowed")
@@ -54,7 +54,7 @@ def reader_of(command: type[Command]) -> Callable[[bytes], Command]:
 
 def builder_of(command: type[Command]) -> Callable[[Any], Command]:
     """Return what makes a command of its message."""
-    takes = [take_of(command, field) for field in fields_of(command)]
+    takes = [reader_of_field(command, field) for field in fields_of(command)]
 
     def build(message: Any) -> Command:
         """Return the command."""
@@ -63,12 +63,12 @@ def builder_of(command: type[Command]) -> Callable[[Any], Command]:
     return build
 
 
-def take_of(command: type[Command], field: Field) -> Take:
+def reader_of_field(command: type[Command], field: Field) -> Take:
     """Return what takes an argument out of a message: None where an optional one is missing."""
     name, place = field.name, f"{command.command_name()}: argument {field.number} ({field.name})"
     if field.is_repeated:
-        return take_many(field, place)
-    convert = built_inside if field.kind == NESTED else None
+        return repeated_reader(field, place)
+    convert = build_inner if field.kind == NESTED else None
 
     def take(message: Any) -> Any:
         """Return the argument. Raises BadArgument."""
@@ -82,10 +82,10 @@ def take_of(command: type[Command], field: Field) -> Take:
     return take
 
 
-def take_many(field: Field, place: str) -> Take:
+def repeated_reader(field: Field, place: str) -> Take:
     """Return what takes a repeated field. Its bound is kept here too: it is memory that many small parts take."""
     name, most = field.name, field.most
-    convert = built_inside if field.kind == NESTED else pair_of if field.kind in PAIRS.values() else None
+    convert = build_inner if field.kind == NESTED else pair_of if field.kind in PAIRS.values() else None
 
     def take(message: Any) -> Any:
         """Return a list. Raises BadArgument, TooLarge."""
@@ -105,7 +105,7 @@ def pair_of(message: Any) -> tuple[Any, Any]:
     return parts[0][1], parts[1][1]
 
 
-def built_inside(message: Any) -> Command:
+def build_inner(message: Any) -> Command:
     """Return the command that stands inside of another. Raises BadArgument."""
     name = message.WhichOneof("command")
     if name is None:
@@ -114,7 +114,7 @@ def built_inside(message: Any) -> Command:
 
 
 BUILDERS = {command: builder_of(command) for command in COMMANDS.values()}
-INSIDE = {command.command_name().lower(): BUILDERS[command] for _, command in nested()}
+INSIDE = {command.command_name().lower(): BUILDERS[command] for _, command in nested_commands()}
 
 
 def reply_of(answer: Ok) -> bytes:

@@ -11,12 +11,12 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from kvd.errors import KvdError
-from kvd.gateways.http import commands, json_first, json_second, openapi, pages, rest, watch
-from kvd.gateways.http.bodies import Room
-from kvd.gateways.http.failures import on_defect, on_gone, on_http_error, on_kvd_error
+from kvd.gateways.common.upstream import UpstreamPool
+from kvd.gateways.http import admin, commands, kafka_dialect, nats_dialect, openapi, rest, watch
+from kvd.gateways.http.auth import Authenticator, Rules
+from kvd.gateways.http.errors import on_disconnect, on_http_error, on_kvd_error, on_unexpected_error
 from kvd.gateways.http.feeds import Feeds
-from kvd.gateways.http.guard import Guard, Rules
-from kvd.gateways.link import Links
+from kvd.gateways.http.request_data import BodyBudget
 
 REQUEST_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Last-Event-ID", "Range")
 RESPONSE_HEADERS = (
@@ -54,23 +54,23 @@ ROUTES: Sequence[BaseRoute] = (
     Route("/v1/commands", commands.run, methods=["POST"]),
     Route("/v1/watch", watch.events),
     WebSocketRoute("/v1/watch", watch.websocket),
-    Route("/get", json_second.either_get, methods=["GET", "POST"]),
-    Route("/set", json_second.either_set, methods=["POST"]),
-    Route("/getall", json_first.get_all),
-    WebSocketRoute("/subscribe", json_first.subscribe),
-    Route("/", json_second.up),
-    Route("/rm", json_second.remove, methods=["DELETE", "POST"]),
+    Route("/get", nats_dialect.either_get, methods=["GET", "POST"]),
+    Route("/set", nats_dialect.either_set, methods=["POST"]),
+    Route("/getall", kafka_dialect.get_all),
+    WebSocketRoute("/subscribe", kafka_dialect.subscribe),
+    Route("/", nats_dialect.up),
+    Route("/rm", nats_dialect.remove, methods=["DELETE", "POST"]),
     Route("/openapi.json", openapi.document),
-    Route("/livez", pages.live),
-    Route("/readyz", pages.ready),
-    Route("/metrics", pages.metrics),
+    Route("/livez", admin.live),
+    Route("/readyz", admin.ready),
+    Route("/metrics", admin.metrics),
 )
 
 
-def application(links: Links, rules: Rules) -> Starlette:
+def application(links: UpstreamPool, rules: Rules) -> Starlette:
     """Return the application of a gateway."""
-    room = Room()
-    around = [Middleware(Guard, links=links, rules=rules, room=room)]
+    room = BodyBudget()
+    around = [Middleware(Authenticator, links=links, rules=rules, room=room)]
     if rules.origins:  # outside, for a browser's preflight brings no token
         cors = Middleware(
             CORSMiddleware,
@@ -81,13 +81,13 @@ def application(links: Links, rules: Rules) -> Starlette:
         )
         around.insert(0, cors)
     app = Starlette(
-        routes=[*ROUTES, *pages.page_routes(), WebSocketRoute("/{path:key}", watch.nowhere)],
+        routes=[*ROUTES, *admin.page_routes(), WebSocketRoute("/{path:key}", watch.unknown_path)],
         middleware=around,
         exception_handlers={
             KvdError: on_kvd_error,
             HTTPException: on_http_error,
-            ClientDisconnect: on_gone,
-            Exception: on_defect,
+            ClientDisconnect: on_disconnect,
+            Exception: on_unexpected_error,
         },
     )
     app.router.redirect_slashes = False

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kvd.errors import KvdError, TooLarge
-from kvd.gateways.http.bodies import json_body, query
-from kvd.gateways.http.encoding import encoded, run_apart
-from kvd.gateways.http.failures import body_of, encode, result_response
-from kvd.gateways.http.shapes import command_of
-from kvd.gateways.link import Link
+from kvd.gateways.common.upstream import Upstream
+from kvd.gateways.http.encoding import encode_reply, run_apart
+from kvd.gateways.http.errors import body_of, encode, result_response
+from kvd.gateways.http.json_commands import command_of
+from kvd.gateways.http.request_data import json_body, query
 from kvd.limits import IN_FLIGHT_MAX, REPLY_BYTES_MAX
 
 AT_ONCE = 8  # large results of so many are held at once
@@ -19,7 +19,7 @@ AT_ONCE = 8  # large results of so many are held at once
 
 async def run(request: Request) -> Response:
     """Run one command; or several, in order and each for itself: an error of one is in its place in the array."""
-    link: Link = request.scope["link"]
+    link: Upstream = request.scope["link"]
     query(request)
     found = await json_body(request)
     if not isinstance(found, list):
@@ -29,7 +29,7 @@ async def run(request: Request) -> Response:
     return Response(b"[%s]" % b",".join(await results_of(link, found)), media_type="application/json")
 
 
-async def results_of(link: Link, found: list[Any]) -> list[bytes]:
+async def results_of(link: Upstream, found: list[Any]) -> list[bytes]:
     """Return what commands give, each as JSON. Beyond what one reply may carry the others are not run."""
     told: list[bytes] = []
     room = REPLY_BYTES_MAX
@@ -39,23 +39,23 @@ async def results_of(link: Link, found: list[Any]) -> list[bytes]:
             full = TooLarge(f"the results before are more than {REPLY_BYTES_MAX} bytes together: ask for fewer at once")
             told += [encode({"error": body_of(full)})] * len(some)
             continue
-        told += await asyncio.gather(*[encoded_outcome(link, each) for each in some])
+        told += await asyncio.gather(*[encode_outcome(link, each) for each in some])
         room -= sum(map(len, told[first:]))
     return told
 
 
-async def result_of(link: Link, found: Any) -> dict[str, Any]:
+async def result_of(link: Upstream, found: Any) -> dict[str, Any]:
     """Return what a command gives, its bytes as they are. Raises KvdError."""
     reply = await link.answer(await run_apart(command_of, found))
     return {"revision": reply.revision, "result": reply.result}
 
 
-async def encoded_outcome(link: Link, found: Any) -> bytes:
+async def encode_outcome(link: Upstream, found: Any) -> bytes:
     """Return what a command gives, or its error, as JSON."""
-    return await encoded(await outcome_of(link, found))
+    return await encode_reply(await outcome_of(link, found))
 
 
-async def outcome_of(link: Link, found: Any) -> dict[str, Any]:
+async def outcome_of(link: Upstream, found: Any) -> dict[str, Any]:
     """Return what a command gives, or its error."""
     try:
         return await result_of(link, found)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from kvd.gateways.json_pieces import encode, gathered, pieces_of, to_json, weight
+from kvd.gateways.common.json_pieces import encode, join_small, pieces_of, to_json, weight
 from kvd.limits import HTTP_LARGE_BYTES
 
 Result = TypeVar("Result")
@@ -16,7 +16,7 @@ PAUSE_S = 0.0001
 _thread = ThreadPoolExecutor(1, "json")
 
 
-async def encoded(content: Any) -> bytes:
+async def encode_reply(content: Any) -> bytes:
     """Return the JSON of a result, whose bytes may be anywhere in it."""
     if weight(content, HTTP_LARGE_BYTES) < HTTP_LARGE_BYTES:
         return encode(to_json(content))
@@ -30,7 +30,7 @@ async def run_apart(work: Callable[[Any], Result], content: Any) -> Result:
     return await asyncio.get_running_loop().run_in_executor(_thread, work, content)
 
 
-async def encoded_in_pieces(content: Any) -> list[bytes]:
+async def encode_in_pieces(content: Any) -> list[bytes]:
     """Return the JSON of a large result in pieces."""
     return await asyncio.get_running_loop().run_in_executor(_thread, make_pieces, content)
 
@@ -38,7 +38,7 @@ async def encoded_in_pieces(content: Any) -> list[bytes]:
 def make_pieces(content: Any) -> list[bytes]:
     """Return the JSON of a result in pieces, and give up Python's lock after each."""
     pieces = []
-    for piece in gathered(pieces_of(content)):
+    for piece in join_small(pieces_of(content)):
         pieces.append(piece)
         time.sleep(PAUSE_S)
     return pieces

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from kvd.client.async_watch import AsyncWatch
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import Busy
-from kvd.gateways.http.records import Form, Record, Records
-from kvd.gateways.link import Link, NotKnown, watches_max
-from kvd.limits import HTTP_WATCHERS_MAX, WATCH_SIGN_MS
+from kvd.gateways.common.upstream import NotKnown, Upstream, watches_max
+from kvd.gateways.http.change_cache import ChangeCache, EncodedChange, Form
+from kvd.limits import HTTP_WATCHERS_MAX, WATCH_HEARTBEAT_MS
 
 LAST_WORDS_S = 1.0
 
@@ -18,9 +18,9 @@ LAST_WORDS_S = 1.0
 class Feed:
     """A watch that has begun: what it follows is there, or it has been refused."""
 
-    def __init__(self, feeds: "Feeds", link: Link, watch: AsyncWatch) -> None:
+    def __init__(self, feeds: "Feeds", link: Upstream, watch: AsyncWatch) -> None:
         self.feeds = feeds
-        self.link = link
+        self.upstream = link
         self.watch = watch
 
     @property
@@ -33,12 +33,12 @@ class Feed:
 
         Raises KvdError when there is no going on, NotKnown when the token is taken away.
         """
-        ending = asyncio.ensure_future(self.ended())
+        ending = asyncio.ensure_future(self.end_error())
         taking = asyncio.ensure_future(self.watch.take())
         try:
             while True:
                 waits = (taking, ending)
-                await asyncio.wait(waits, timeout=WATCH_SIGN_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(waits, timeout=WATCH_HEARTBEAT_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
                 if ending.done():
                     ending.result()
                     return
@@ -49,33 +49,33 @@ class Feed:
                 taking = asyncio.ensure_future(self.watch.take())
                 yield changes
         finally:
-            await dropped(taking, ending)
+            await dropped_error(taking, ending)
 
-    async def record(self, form: Form, change: Change) -> Record:
+    async def record(self, form: Form, change: Change) -> EncodedChange:
         """Return a large change in a form, encoded once for all watchers."""
         return await self.feeds.records.record(form, self.watch.inner.history, change)
 
-    async def ended(self) -> None:
+    async def end_error(self) -> None:
         """Return when the gateway ends; raise NotKnown when the token is taken away."""
-        ends = [asyncio.ensure_future(event.wait()) for event in (self.link.revoked, self.feeds.ending)]
+        ends = [asyncio.ensure_future(event.wait()) for event in (self.upstream.revoked, self.feeds.ending)]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await dropped(*ends)
-        if self.link.revoked.is_set():
+            await dropped_error(*ends)
+        if self.upstream.revoked.is_set():
             raise NotKnown("the token was taken away")
 
     async def within(self, sending: Coroutine[Any, Any, None]) -> None:
         """Send until that is done; a moment after the feed has ended it is cut off, for a client may take nothing."""
-        tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(self.ended())]
+        tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(self.end_error())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(tasks[:1], timeout=LAST_WORDS_S)
         finally:
-            await dropped(*tasks)
+            await dropped_error(*tasks)
 
 
-async def dropped(*tasks: asyncio.Future[Any]) -> None:
+async def dropped_error(*tasks: asyncio.Future[Any]) -> None:
     """End tasks, whatever becomes of them."""
     for task in tasks:
         task.cancel()
@@ -90,18 +90,18 @@ class Feeds:
         self.ending = asyncio.Event()
         self.count = 0
         self.most = watches_max(HTTP_WATCHERS_MAX)
-        self.records = Records()
+        self.records = ChangeCache()
 
     @asynccontextmanager
     async def feed(
-        self, link: Link, prefixes: Sequence[bytes], since: int | None, history: str | None = None
+        self, link: Upstream, prefixes: Sequence[bytes], since: int | None, history: str | None = None
     ) -> AsyncIterator[Feed]:
         """Give a feed that has begun. Raises Busy, Compacted, HistoryChanged and what else a watch raises."""
         if self.count >= self.most:
             raise Busy(f"this gateway has {self.most} watchers already: try another, or again")
         self.count += 1
         try:
-            async with link.following(prefixes, since, history) as watch:
+            async with link.watching(prefixes, since, history) as watch:
                 yield Feed(self, link, watch)
         finally:
             self.count -= 1

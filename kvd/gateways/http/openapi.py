@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kvd.commands import COMMANDS
-from kvd.gateways.http.failures import encode
-from kvd.gateways.http.shapes import BYTES, KEY, schema_of
+from kvd.gateways.http.errors import encode
+from kvd.gateways.http.json_commands import BYTES, KEY, schema_of
 from kvd.limits import IN_FLIGHT_MAX, INTEGER_MAX, KEY_BYTES_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX
 from kvd.version import VERSION
 
@@ -69,7 +69,7 @@ def operation(name: str, summary: str, responses: Schema, *parameters: Schema, b
     return found
 
 
-def reading_a_value() -> Schema:
+def get_parameters() -> Schema:
     """Return the responses of GET /kv/{key}."""
     part = {"description": "the bytes of the Range; Content-Range says which", "content": OCTETS}
     return {**answers(OCTETS, "404", "416"), "206": part}
@@ -91,7 +91,7 @@ def key_paths() -> Schema:
     reading = "The value, or a Range of it; its ETag is the revision"
     return {
         "/kv/{key}": {
-            "get": operation("getValue", reading, reading_a_value(), key, part, only_of),
+            "get": operation("getValue", reading, get_parameters(), key, part, only_of),
             "put": operation("setValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
             "post": operation("postValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
             "delete": operation("clearKey", "Clear a key", answers(PLAIN, "412", "507"), key, match),

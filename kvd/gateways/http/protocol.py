@@ -6,9 +6,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from kvd.gateways.http.failures import raw_refusal
-from kvd.gateways.http.records import Record
-from kvd.limits import HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS, HTTP_LAST_BYTES_MAX, HTTP_LAST_MS
+from kvd.gateways.http.change_cache import EncodedChange
+from kvd.gateways.http.errors import raw_refusal
+from kvd.limits import HTTP_CONNECTIONS_MAX, HTTP_HEADER_BYTES_MAX, HTTP_HEADER_MS, HTTP_LAST_BYTES_MAX, HTTP_LAST_MS
 
 # A client may offer another protocol, as h2c, and is answered in this one if we do not take the offer (RFC 9110, 7.8).
 # The parser would end the request at its head, and take the body for the next one.
@@ -28,7 +28,7 @@ class Protocol(HttpToolsProtocol):
     is_refused = False
     running: Any = None  # what is being answered; `cycle` is the last that has come
     head_timer: asyncio.TimerHandle | None = None
-    record: Record | None = None  # what is being sent
+    record: EncodedChange | None = None  # what is being sent
     drained = 0  # how often the client has taken what was written, so that more may be
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -65,7 +65,7 @@ class Protocol(HttpToolsProtocol):
     def wait_for_head(self) -> None:
         """Give a head its time."""
         if self.head_timer is None:
-            self.head_timer = self.loop.call_later(HTTP_HEAD_MS / 1000, self.transport.close)
+            self.head_timer = self.loop.call_later(HTTP_HEADER_MS / 1000, self.transport.close)
 
     def head_is_there(self) -> None:
         """Take the time away."""
@@ -88,13 +88,13 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self.is_in_head:  # mostly it has come as one, and costs no timer
             self.wait_for_head()
-        if self.unused_bytes > HTTP_HEAD_BYTES_MAX:
+        if self.unused_bytes > HTTP_HEADER_BYTES_MAX:
             self.refuse_length()
 
     def refuse_length(self) -> None:
-        """Refuse a head, or trailers, of more than HTTP_HEAD_BYTES_MAX."""
+        """Refuse a head, or trailers, of more than HTTP_HEADER_BYTES_MAX."""
         what = "the head of the request" if self.is_in_head else "what stands beside the body"
-        self.refuse(431, f"{what} has more than {HTTP_HEAD_BYTES_MAX} bytes")
+        self.refuse(431, f"{what} has more than {HTTP_HEADER_BYTES_MAX} bytes")
 
     def refuse(self, status: int, message: str) -> None:
         """Take nothing more in, and end; a request before this one is answered first."""
@@ -144,7 +144,7 @@ class Protocol(HttpToolsProtocol):
         if self.is_refused:
             return
         self.head_bytes += len(name) + len(value) + HEADER_FRAME_BYTES
-        if self.head_bytes > HTTP_HEAD_BYTES_MAX:
+        if self.head_bytes > HTTP_HEADER_BYTES_MAX:
             self.refuse_length()
         elif self.is_in_head:
             super().on_header(name, value)
@@ -163,7 +163,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Its head is there."""
-        if self.head_bytes + len(self.url) > HTTP_HEAD_BYTES_MAX:
+        if self.head_bytes + len(self.url) > HTTP_HEADER_BYTES_MAX:
             self.refuse_length()
         if self.parser.should_upgrade():
             self.check_upgrade()

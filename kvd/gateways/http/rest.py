@@ -14,10 +14,10 @@ from kvd.commands.atomic import Transaction
 from kvd.commands.keys import EntryOf, Scan
 from kvd.commands.values import Clear, Set
 from kvd.errors import BadArgument, Conflict, TooLarge
-from kvd.gateways.http.bodies import body, flag, key_of, number, one, query
-from kvd.gateways.http.failures import PRECONDITION_FAILED, failed, refused, result_response
+from kvd.gateways.common.upstream import Upstream
+from kvd.gateways.http.errors import PRECONDITION_FAILED, error_response, refusal_response, result_response
 from kvd.gateways.http.ranges import Range, range_in
-from kvd.gateways.link import Link
+from kvd.gateways.http.request_data import body, flag, key_of, number, one, query
 from kvd.limits import KEY_BYTES_MAX, SCAN_LIMIT_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
 
 BEGIN = b"/kv/"
@@ -34,10 +34,10 @@ def key_in(request: Request) -> bytes:
     key = key_of(request, BEGIN)
     if not key:
         raise BadArgument("a key has at least 1 byte")
-    return fitting(key)
+    return check_name(key)
 
 
-def fitting(name: bytes) -> bytes:
+def check_name(name: bytes) -> bytes:
     """Return a key or prefix; raises TooLarge."""
     if len(name) > KEY_BYTES_MAX:
         raise TooLarge(f"a key has at most {KEY_BYTES_MAX} bytes, this one {len(name)}")
@@ -53,7 +53,7 @@ async def get(request: Request) -> Response:
         part = None
         facts = await entry(request, key, part)
     if facts is None:
-        return refused(404, "there is no such key")
+        return refusal_response(404, "there is no such key")
     headers = headers_of(facts)
     if is_known(headers["ETag"], request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
@@ -66,7 +66,7 @@ async def get(request: Request) -> Response:
 
 async def entry(request: Request, key: bytes, part: Range | None) -> dict[str, Any] | None:
     """Return what ENTRY says of a key: of a GET with the value, or a part of it."""
-    link: Link = request.scope["link"]
+    link: Upstream = request.scope["link"]
     has_value = None if request.method == "HEAD" else True
     command = EntryOf(key, has_value) if part is None else EntryOf(key, has_value, part.start, part.end)
     facts: dict[str, Any] | None = (await link.answer(command)).result
@@ -91,7 +91,7 @@ def partial(facts: dict[str, Any], part: Range, headers: dict[str, str]) -> Resp
     size, first, value = facts["size"], part.first(facts["size"]), facts["value"]
     if not value:
         message = f"the range lies outside the value, which has {size} bytes"
-        return refused(416, message, {**headers, CONTENT_RANGE: f"bytes */{size}"})
+        return refusal_response(416, message, {**headers, CONTENT_RANGE: f"bytes */{size}"})
     headers[CONTENT_RANGE] = f"bytes {first}-{first + len(value) - 1}/{size}"
     return Response(value, 206, headers, OCTETS)
 
@@ -105,7 +105,7 @@ def is_known(etag: str, known: str | None) -> bool:
 
 async def put(request: Request) -> Response:
     """PUT, POST: the body becomes the value."""
-    link: Link = request.scope["link"]
+    link: Upstream = request.scope["link"]
     key = key_in(request)
     wanted = condition(request)
     seconds = one(query(request, "ttl"), "ttl")
@@ -113,13 +113,13 @@ async def put(request: Request) -> Response:
     try:
         revision = (await link.answer(command)).revision
     except Conflict as error:
-        return failed(error, PRECONDITION_FAILED)
+        return error_response(error, PRECONDITION_FAILED)
     return Response(DONE, headers={"ETag": f'"{revision}"'}, media_type="text/plain")
 
 
 async def delete(request: Request) -> Response:
     """DELETE: the key ends, also where there was none."""
-    link: Link = request.scope["link"]
+    link: Upstream = request.scope["link"]
     key = key_in(request)
     query(request)
     wanted = condition(request)
@@ -131,7 +131,7 @@ async def delete(request: Request) -> Response:
     try:
         await link.answer(command)
     except Conflict as error:
-        return failed(error, PRECONDITION_FAILED)
+        return error_response(error, PRECONDITION_FAILED)
     return Response(DONE, media_type="text/plain")
 
 
@@ -186,15 +186,15 @@ def milliseconds(seconds: bytes | None) -> int | None:
 
 async def pages(request: Request) -> Response:
     """GET /kv: a page of keys, or with values=1 or sizes=1 of entries, in byte order."""
-    link: Link = request.scope["link"]
+    link: Upstream = request.scope["link"]
     found = query(request, "prefix", "after", "limit", "values", "sizes")
     limit, after, prefix = number(found, "limit"), one(found, "after"), one(found, "prefix")
     if limit is not None and not 1 <= limit <= SCAN_LIMIT_MAX:
         raise BadArgument(f"limit is 1 to {SCAN_LIMIT_MAX}")
     if after == b"":
         raise BadArgument("after is a key, of at least 1 byte")
-    fitting(prefix or b"")
-    fitting(after or b"")
+    check_name(prefix or b"")
+    check_name(after or b"")
     has_values, has_sizes = flag(found, "values"), flag(found, "sizes")
     reply = await link.answer(Scan(prefix, after, limit, values=has_values or None, sizes=has_sizes or None))
     items, following, *_ = reply.result

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 from uvloop import new_event_loop
 
-from kvd.gateways.door import Door
+from kvd.gateways.common.listeners import bound_address, close_listeners, open_listeners
+from kvd.gateways.common.options import GatewayOptions
 from kvd.gateways.http.app import application
-from kvd.gateways.http.debts import look_after
-from kvd.gateways.http.guard import LOCALHOST, Rules
+from kvd.gateways.http.auth import LOCALHOST, Rules
 from kvd.gateways.http.protocol import Protocol
+from kvd.gateways.http.slow_clients import check_regularly
 from kvd.gateways.http.websocket import WebSocketProtocol
-from kvd.gateways.listen import close_places, open_places, place_bound
 from kvd.limits import HTTP_DRAIN_MS, HTTP_IDLE_MS, HTTP_WEBSOCKET_BYTES_MAX
 
 __all__ = ["DEFAULT", "Gateway", "new_event_loop"]
@@ -35,20 +35,20 @@ class Server(uvicorn.Server):
 
 
 class Gateway:
-    """See `kvd.gateways.life.Gateway`."""
+    """See `kvd.gateways.common.runner.Gateway`."""
 
-    def __init__(self, door: Door, *, hosts: Sequence[str], origins: Sequence[str], drain_s: float) -> None:
+    def __init__(self, door: GatewayOptions, *, hosts: Sequence[str], origins: Sequence[str], drain_s: float) -> None:
         """Raise BadConfiguration, InUse."""
-        self.door = door
+        self.options = door
         self.drain_s = drain_s
         door.check_certificate()
-        self.links = door.links()
-        self.sockets = open_places(door.listen, DEFAULT, door.check_place)
-        self.app = application(self.links, rules_of(door, hosts, origins, self.sockets))
-        self.server = self.made()
+        self.upstreams = door.make_upstreams()
+        self.sockets = open_listeners(door.listen, DEFAULT, door.check_address)
+        self.app = application(self.upstreams, rules_of(door, hosts, origins, self.sockets))
+        self.server = self.make()
         self.is_over = asyncio.Event()
 
-    def made(self) -> Server:
+    def make(self) -> Server:
         """Return the server, which has not begun."""
         config = uvicorn.Config(
             self.app,
@@ -66,8 +66,8 @@ class Gateway:
             headers=[("X-Content-Type-Options", "nosniff")],
             timeout_keep_alive=HTTP_IDLE_MS // 1000,
             timeout_graceful_shutdown=HTTP_DRAIN_MS // 1000,
-            ssl_certfile=self.door.certificate,
-            ssl_keyfile=self.door.certificate_key,
+            ssl_certfile=self.options.certificate,
+            ssl_keyfile=self.options.certificate_key,
         )
         config.load()
         return Server(config)
@@ -75,12 +75,12 @@ class Gateway:
     async def open(self) -> str:
         """Return where we listen: the sockets do already."""
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
-        scheme = "http" if self.door.certificate is None else "https"
-        return " ".join(f"{scheme}://{place_bound(sock)}" for sock in self.sockets)
+        scheme = "http" if self.options.certificate is None else "https"
+        return " ".join(f"{scheme}://{bound_address(sock)}" for sock in self.sockets)
 
     async def serve(self) -> None:
         """Serve until closed."""
-        looking = asyncio.ensure_future(look_after(self.server.server_state))
+        looking = asyncio.ensure_future(check_regularly(self.server.server_state))
         try:
             await self.server.serve(self.sockets)
         finally:
@@ -89,7 +89,7 @@ class Gateway:
 
     async def reload(self) -> None:
         """Read the token file again; raises BadConfiguration."""
-        await self.door.read_again(self.links)
+        await self.options.reload(self.upstreams)
 
     async def close(self) -> None:
         """Say that we are not ready, for as long as a balancer takes to see it; then end watches and finish."""
@@ -99,15 +99,17 @@ class Gateway:
         self.server.should_exit = True
         if self.server.started:
             await self.is_over.wait()
-        await self.links.close()
-        close_places(self.sockets)
+        await self.upstreams.close()
+        close_listeners(self.sockets)
 
 
-def rules_of(door: Door, hosts: Sequence[str], origins: Sequence[str], sockets: Sequence[socket.socket]) -> Rules:
+def rules_of(
+    door: GatewayOptions, hosts: Sequence[str], origins: Sequence[str], sockets: Sequence[socket.socket]
+) -> Rules:
     """Return which names are ours. Where a token is asked for any is right, for no page of others has one."""
     if hosts:
         return Rules(frozenset({LOCALHOST, *map(str.lower, hosts)}), origins)
     if door.token_file is not None:
         return Rules(None, origins)
-    is_local = all(place_bound(sock).is_local for sock in sockets)
+    is_local = all(bound_address(sock).is_local for sock in sockets)
     return Rules(frozenset({LOCALHOST, socket.gethostname().lower()}), origins, are_addresses_right=not is_local)

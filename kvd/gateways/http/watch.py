@@ -14,13 +14,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from kvd.commands.entry import Change
+from kvd.commands.model import Change
 from kvd.errors import BadArgument, KvdError
-from kvd.gateways.http.bodies import number, one, query
-from kvd.gateways.http.failures import body_of, encode, failed, refused, status_of
-from kvd.gateways.http.feeds import Feed, Feeds, dropped, record
-from kvd.gateways.http.records import Form, is_large, text_of
-from kvd.gateways.link import Link
+from kvd.gateways.common.upstream import Upstream
+from kvd.gateways.http.change_cache import Form, is_large, text_of
+from kvd.gateways.http.errors import body_of, encode, error_response, refusal_response, status_of
+from kvd.gateways.http.feeds import Feed, Feeds, dropped_error, record
+from kvd.gateways.http.request_data import number, one, query
 from kvd.limits import HTTP_LARGE_BYTES, INTEGER_MAX
 
 FIELDS = ("prefix", "since", "history")
@@ -32,9 +32,9 @@ DIGITS_MAX = 19
 EVENT_END = b"\n\n"
 
 
-async def asked(request: HTTPConnection, stack: AsyncExitStack) -> Feed:
+async def parse_watch(request: HTTPConnection, stack: AsyncExitStack) -> Feed:
     """Return the feed that a request asks for; raises KvdError."""
-    link: Link = request.scope["link"]
+    link: Upstream = request.scope["link"]
     feeds: Feeds = request.scope["app"].state.feeds
     found = query(request, *FIELDS)
     since, history = number(found, "since"), one(found, "history")
@@ -68,7 +68,7 @@ async def events(request: Request) -> Response:
     if request.method == "HEAD":
         raise HTTPException(405, headers={"Allow": "GET"})
     async with AsyncExitStack() as stack:
-        feed = await asked(request, stack)
+        feed = await parse_watch(request, stack)
         return Events(feed, request.scope["connection"], stack.pop_all())
     raise AssertionError  # what `with` swallows: nothing
 
@@ -84,14 +84,14 @@ async def lines(feed: Feed, connection: Any) -> AsyncGenerator[bytes, None]:
         async for changes in feed.batches():
             if not changes:
                 yield b"id: %d\n\n" % feed.watch.revision
-            for portion in portions(changes):
+            for portion in chunks(changes):
                 async for part in events_of(feed, connection, portion):
                     yield part
     except KvdError as error:
         yield b"event: error\ndata: %s\n\n" % encode(body_of(error))
 
 
-def portions(changes: list[Change]) -> Iterator[list[Change]]:
+def chunks(changes: list[Change]) -> Iterator[list[Change]]:
     """Yield changes in portions of a bounded size, or a large one alone; the list is empty in the end."""
     changes.reverse()
     while changes:
@@ -111,7 +111,7 @@ async def events_of(feed: Feed, connection: Any, portion: list[Change]) -> Async
     yield head_of(change)
     shared = await feed.record(record, change)
     del change  # its value is large
-    with shared.held(connection) as pieces:
+    with shared.hold(connection) as pieces:
         for piece in pieces:
             yield piece
             await asyncio.sleep(0)  # else a reader that is fast holds up all others
@@ -128,30 +128,30 @@ async def websocket(socket: WebSocket) -> None:
     await follow(socket, record, lambda revision: {"revision": revision})
 
 
-async def nowhere(socket: WebSocket) -> None:
+async def unknown_path(socket: WebSocket) -> None:
     """Refuse: there is no WebSocket at this path."""
-    await socket.send_denial_response(refused(404, "there are WebSockets at /v1/watch and /subscribe"))
+    await socket.send_denial_response(refusal_response(404, "there are WebSockets at /v1/watch and /subscribe"))
 
 
 async def follow(socket: WebSocket, form: Form, sign: Callable[[int], Any] | None = None) -> None:
     """Tell changes in a form, and signs of life; what cannot be told is refused before the first."""
     async with AsyncExitStack() as stack:
         try:
-            feed = await asked(socket, stack)
+            feed = await parse_watch(socket, stack)
         except KvdError as error:
-            await socket.send_denial_response(failed(error))
+            await socket.send_denial_response(error_response(error))
             return
         await socket.accept(headers=[(name.lower().encode(), text.encode()) for name, text in feed.headers.items()])
-        await while_open(socket, feed.within(tell(socket, feed, form, sign)))
+        await while_open(socket, feed.within(send_changes(socket, feed, form, sign)))
 
 
-async def tell(socket: WebSocket, feed: Feed, form: Form, sign: Callable[[int], Any] | None) -> None:
+async def send_changes(socket: WebSocket, feed: Feed, form: Form, sign: Callable[[int], Any] | None) -> None:
     """Send changes until the gateway ends, or there is no going on."""
     try:
         async for changes in feed.batches():
             if not changes and sign is not None:
                 await socket.send_text(encode(sign(feed.watch.revision)).decode())
-            for portion in portions(changes):
+            for portion in chunks(changes):
                 await send(socket, feed, form, portion)
     except KvdError as error:
         await socket.close(PRIVATE + status_of(error), str(error)[:REASON_BYTES_MAX])
@@ -166,20 +166,20 @@ async def send(socket: WebSocket, feed: Feed, form: Form, portion: list[Change])
             await socket.send_text(text_of(form, change).decode())
         return
     shared = await feed.record(form, portion.pop())
-    with shared.held(socket.scope["connection"]) as pieces:
+    with shared.hold(socket.scope["connection"]) as pieces:
         await socket.send({"type": "websocket.send", "pieces": pieces})
 
 
 async def while_open(socket: WebSocket, sending: Coroutine[Any, Any, None]) -> None:
     """Send until that is done or the client goes away. What it says is read and means nothing."""
-    tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(closed(socket))]
+    tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(wait_closed(socket))]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await dropped(*tasks)
+        await dropped_error(*tasks)
 
 
-async def closed(socket: WebSocket) -> None:
+async def wait_closed(socket: WebSocket) -> None:
     """Return when the client has gone."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass

@@ -12,8 +12,8 @@ from websockets.http11 import Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from kvd.gateways.http.failures import raw_refusal, refused
-from kvd.gateways.http.records import Record
+from kvd.gateways.http.change_cache import EncodedChange
+from kvd.gateways.http.errors import raw_refusal, refusal_response
 
 INVALID_DATA = 1007
 
@@ -24,7 +24,7 @@ class Handshake(ServerProtocol):
     def reject(self, status: int, text: str) -> Response:
         """Return the response to a handshake that is none."""
         response = super().reject(status, text)
-        told = refused(status, text.strip())
+        told = refusal_response(status, text.strip())
         response.body = bytes(told.body)
         for name, value in told.headers.items():
             del response.headers[name]
@@ -35,7 +35,7 @@ class Handshake(ServerProtocol):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
-    record: Record | None = None  # what is being sent
+    record: EncodedChange | None = None  # what is being sent
     drained = 0  # as of the HTTP protocol
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **options: Any) -> None:

@@ -14,13 +14,13 @@ from kvd.commands import COMMANDS
 from kvd.commands.atomic import Once, Transaction
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import CODES, BadArgument, ClientError, LockLost, LockNotAcquired, UnknownCommand
-from kvd.gateways.faults import fault_of
-from kvd.gateways.http.failures import STATUS, body_of, status_of
+from kvd.gateways.common.error_body import error_body_of
+from kvd.gateways.common.upstream import NotKnown
+from kvd.gateways.http.errors import STATUS, body_of, status_of
+from kvd.gateways.http.json_commands import command_of, schema_of
 from kvd.gateways.http.openapi import text
-from kvd.gateways.http.shapes import command_of, schema_of
-from kvd.gateways.link import NotKnown
+from kvd.json_bytes import SLICE, decode_bytes, encode_bytes, to_json
 from kvd.limits import HTTP_JSON_VALUES_MAX, IN_FLIGHT_MAX
-from kvd.texts import SLICE, meant, said, shown
 
 DOCUMENT = json.loads(text())
 
@@ -172,10 +172,10 @@ def test_more_values_than_commands_have_are_refused_before_they_are_decoded(web,
 def test_base64_of_any_length_is_decoded(size):
     data = bytes(range(256)) * (size // 256 + 1)
     text = base64.b64encode(data[:size]).decode()
-    assert meant({"base64": text}) == data[:size]
+    assert decode_bytes({"base64": text}) == data[:size]
     for bad in (text + "QQ==" + text + "QQ==", text + "!", text[:-1] + "\n") if size else ():
         with pytest.raises(BadArgument):
-            meant({"base64": bad})
+            decode_bytes({"base64": bad})
 
 
 def test_an_array_runs_in_order_and_each_for_itself(web):
@@ -211,9 +211,9 @@ def test_each_error_has_a_status():
     for cls in classes:
         error = cls("why")
         body = body_of(error)
-        assert (body["message"], body["code"]) == ("why", fault_of(error).code)
+        assert (body["message"], body["code"]) == ("why", error_body_of(error).code)
         assert 400 <= status_of(error) < 600
-    assert fault_of(NotKnown("x")) == ("NOT_KNOWN", "x", "not executed", {})
+    assert error_body_of(NotKnown("x")) == ("NOT_KNOWN", "x", "not executed", {})
 
 
 # What the pure parts say
@@ -223,18 +223,18 @@ ANY = st.binary(max_size=8)
 
 @given(ANY)
 def test_bytes_come_back_from_json(data):
-    assert meant(json.loads(json.dumps(said(data)))) == data
+    assert decode_bytes(json.loads(json.dumps(encode_bytes(data)))) == data
 
 
 @given(ANY, ANY, st.integers(1, 2**40))
 def test_a_command_from_json_is_the_command(key, value, ttl):
     key = key or b"k"
-    found = {"command": "SET", "key": said(key), "value": said(value), "ttl": ttl}
+    found = {"command": "SET", "key": encode_bytes(key), "value": encode_bytes(value), "ttl": ttl}
     assert command_of(found) == Set(key, value, ttl=ttl)
-    pairs = {"command": "MULTISET", "pairs": [[said(key), said(value)]]}
+    pairs = {"command": "MULTISET", "pairs": [[encode_bytes(key), encode_bytes(value)]]}
     assert command_of(pairs) == MultiSet([(key, value)])
-    inner = [{"command": "SET", "key": said(key), "value": said(value)}]
-    both = {"command": "TRANSACTION", "conditions": [[said(key), 7]], "commands": inner}
+    inner = [{"command": "SET", "key": encode_bytes(key), "value": encode_bytes(value)}]
+    both = {"command": "TRANSACTION", "conditions": [[encode_bytes(key), 7]], "commands": inner}
     assert command_of(both) == Transaction([(key, 7)], [Set(key, value)])
     assert command_of({"command": "ONCE", "token": "12345678", "write": both}) == Once(b"12345678", command_of(both))
 
@@ -252,7 +252,7 @@ def test_whatever_json_says_is_a_command_or_a_sentence(found):
 
 
 def test_results_are_shown_in_depth():
-    assert shown({"a": [b"x", (b"\xff", None)], "b": {"c": 1.5}}) == {
+    assert to_json({"a": [b"x", (b"\xff", None)], "b": {"c": 1.5}}) == {
         "a": ["x", [{"base64": "/w=="}, None]],
         "b": {"c": 1.5},
     }

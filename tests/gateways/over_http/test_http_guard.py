@@ -14,7 +14,7 @@ from support.web import Events, Web
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from kvd.gateways.tokens import digest, new_token
+from kvd.gateways.common.tokens import digest, new_token
 
 
 @pytest.mark.parametrize(

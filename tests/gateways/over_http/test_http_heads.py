@@ -8,11 +8,11 @@ import socket
 import pytest
 from support.web import Events
 
-from kvd.gateways.tokens import digest, new_token
-from kvd.limits import HTTP_HEAD_BYTES_MAX
+from kvd.gateways.common.tokens import digest, new_token
+from kvd.limits import HTTP_HEADER_BYTES_MAX
 
 HOST = b"Host: localhost\r\n"
-LONG = b"y" * (HTTP_HEAD_BYTES_MAX + 1)
+LONG = b"y" * (HTTP_HEADER_BYTES_MAX + 1)
 UPGRADE = (b"Upgrade: websocket\r\nConnection: Upgrade\r\n", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
 VERSION = b"Sec-WebSocket-Version: 13\r\n"
 
@@ -52,7 +52,7 @@ def error_in(told):
     [
         head(b"/livez", b"X: %s\r\n" % LONG),
         head(b"/livez?%s" % LONG),
-        head(b"/livez", *[b"X%d: y\r\n" % number for number in range(HTTP_HEAD_BYTES_MAX // 8)]),
+        head(b"/livez", *[b"X%d: y\r\n" % number for number in range(HTTP_HEADER_BYTES_MAX // 8)]),
         head(b"/v1/watch", *UPGRADE, VERSION, b"X: %s\r\n" % LONG),
     ],
 )
@@ -60,7 +60,7 @@ def test_a_head_that_is_too_long_is_431_in_one_segment_and_in_parts(web, data):
     parts = [data[at : at + 5_000] for at in range(0, len(data), 5_000)]
     for sent in ([data], parts):
         assert error_in(answered(web.gateway, *sent)) == (431, "TOO_LARGE")
-    assert web.get("/livez", X="y" * (HTTP_HEAD_BYTES_MAX - 1_000)).status == 200
+    assert web.get("/livez", X="y" * (HTTP_HEADER_BYTES_MAX - 1_000)).status == 200
 
 
 def test_what_is_no_request_is_told_in_json(web):
@@ -70,7 +70,7 @@ def test_what_is_no_request_is_told_in_json(web):
 
 def test_trailers_that_are_too_long_are_431(web):
     begin = b"PUT /kv/a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
-    told = answered(web.gateway, begin, *[b"X: %s\r\n" % (b"y" * 10_000)] * (HTTP_HEAD_BYTES_MAX // 5_000))
+    told = answered(web.gateway, begin, *[b"X: %s\r\n" % (b"y" * 10_000)] * (HTTP_HEADER_BYTES_MAX // 5_000))
     assert error_in(told) == (431, "TOO_LARGE")
 
 

@@ -14,10 +14,10 @@ from support.web import Web
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from kvd.gateways.http.debts import Debts
+from kvd.gateways.http.slow_clients import SlowClients
 from kvd.limits import (
     HTTP_BODIES_BYTES_MAX,
-    HTTP_HEAD_BYTES_MAX,
+    HTTP_HEADER_BYTES_MAX,
     HTTP_UNSENT_BYTES_MAX,
     HTTP_WATCHERS_MAX,
     MIB,
@@ -237,7 +237,7 @@ def test_a_head_that_is_too_long_does_not_take_the_answer_before_it(daemon, make
 
 
 def test_a_head_within_the_limit_is_taken(web):
-    assert web.get("/livez", X="x" * (HTTP_HEAD_BYTES_MAX - 1_000)).status == 200
+    assert web.get("/livez", X="x" * (HTTP_HEADER_BYTES_MAX - 1_000)).status == 200
 
 
 def test_requests_in_a_row_on_one_connection_are_answered_in_order(web, kv):
@@ -359,23 +359,23 @@ class Owed:
 
 
 def test_who_takes_nothing_is_ended_and_who_takes_a_little_is_not():
-    debts, deaf, slow, done = Debts(), Owed(100), Owed(1_000), Owed(0)
+    debts, deaf, slow, done = SlowClients(), Owed(100), Owed(1_000), Owed(0)
     for second in range(30):
         slow.size -= 1
-        assert debts.look([deaf, slow, done], second) == []
-    assert debts.look([deaf, slow, done], 30) == [deaf]
+        assert debts.check([deaf, slow, done], second) == []
+    assert debts.check([deaf, slow, done], 30) == [deaf]
 
 
 def test_who_takes_what_is_written_piece_by_piece_is_not_ended_though_as_much_waits():
-    debts, reader, deaf = Debts(), Owed(65_536), Owed(65_536)
+    debts, reader, deaf = SlowClients(), Owed(65_536), Owed(65_536)
     for second in range(30):
-        assert debts.look([reader, deaf], second, {}, {reader: second, deaf: 5}) == []
-    assert debts.look([reader, deaf], 30, {}, {reader: 30, deaf: 5}) == [deaf]
+        assert debts.check([reader, deaf], second, {}, {reader: second, deaf: 5}) == []
+    assert debts.check([reader, deaf], 30, {}, {reader: 30, deaf: 5}) == [deaf]
 
 
 def test_of_too_much_those_who_are_owed_most_are_ended():
     large = [Owed(HTTP_UNSENT_BYTES_MAX // 4 + number) for number in range(6)]
-    assert Debts().look([Owed(5), *large], 0) == [large[5], large[4], large[3]]
+    assert SlowClients().check([Owed(5), *large], 0) == [large[5], large[4], large[3]]
 
 
 @pytest.mark.long

@@ -17,13 +17,13 @@ from support.running import eventually
 from support.web import Events, Web
 from websockets.sync.client import connect
 
-from kvd.commands.entry import Change
-from kvd.gateways.http import records
-from kvd.gateways.http.debts import Debts
-from kvd.gateways.http.encoding import encoded
+from kvd.commands.model import Change
+from kvd.gateways.http import change_cache
+from kvd.gateways.http.change_cache import ChangeCache, EncodedChange
+from kvd.gateways.http.encoding import encode_reply
 from kvd.gateways.http.feeds import record
-from kvd.gateways.http.records import Record, Records
-from kvd.limits import HTTP_LARGE_BYTES, HTTP_RECORDS_BYTES_MAX, HTTP_UNSENT_BYTES_MAX, MIB, VALUE_BYTES_MAX
+from kvd.gateways.http.slow_clients import SlowClients
+from kvd.limits import HTTP_CHANGE_CACHE_BYTES_MAX, HTTP_LARGE_BYTES, HTTP_UNSENT_BYTES_MAX, MIB, VALUE_BYTES_MAX
 
 UPGRADE = (
     b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -112,22 +112,22 @@ def change(revision, size=HTTP_LARGE_BYTES):
 
 def test_a_large_change_is_encoded_once_in_a_thread(monkeypatch):
     threads = []
-    make_pieces = records.encoded_in_pieces.__globals__["make_pieces"]
+    make_pieces = change_cache.encode_in_pieces.__globals__["make_pieces"]
     monkeypatch.setitem(
-        records.encoded_in_pieces.__globals__,
+        change_cache.encode_in_pieces.__globals__,
         "make_pieces",
         lambda content: threads.append(threading.current_thread()) or make_pieces(content),
     )
 
     async def main():
-        made = Records()
+        made = ChangeCache()
         first, second = await asyncio.gather(*[made.record(record, "history", change(7)) for _ in range(2)])
         assert first is second
         assert await made.record(record, "history", change(7)) is first
         assert json.loads(b"".join(first.pieces))["revision"] == 7
         for other in (made.record(record, "other", change(7)), made.record(record, "history", change(8))):
             assert await other is not first
-        assert json.loads(await encoded([b"x" * HTTP_LARGE_BYTES])) == ["x" * HTTP_LARGE_BYTES]
+        assert json.loads(await encode_reply([b"x" * HTTP_LARGE_BYTES])) == ["x" * HTTP_LARGE_BYTES]
 
     asyncio.run(main())
     assert len(threads) == 4
@@ -136,28 +136,28 @@ def test_a_large_change_is_encoded_once_in_a_thread(monkeypatch):
 
 def test_records_that_nobody_is_sent_are_bounded():
     async def main():
-        made = Records()
+        made = ChangeCache()
         for revision in range(12):
             await made.record(record, None, change(revision, VALUE_BYTES_MAX // 2))
         kept = [task.result().size for task in made._making.values()]
-        assert sum(kept) <= HTTP_RECORDS_BYTES_MAX
+        assert sum(kept) <= HTTP_CHANGE_CACHE_BYTES_MAX
         assert len(kept) >= 4
 
     asyncio.run(main())
 
 
 def test_those_who_share_a_record_account_for_a_part_of_it():
-    shared = Record([b"x" * (HTTP_UNSENT_BYTES_MAX // 2)])
+    shared = EncodedChange([b"x" * (HTTP_UNSENT_BYTES_MAX // 2)])
     connections = [SimpleNamespace(record=None, get_write_buffer_size=lambda: 100) for _ in range(20)]
     with contextlib.ExitStack() as stack:
         for each in connections:
-            assert stack.enter_context(shared.held(each)) is shared.pieces
+            assert stack.enter_context(shared.hold(each)) is shared.pieces
         shares = {each: each.record.share for each in map(Hashed, connections)}
         assert sum(shares.values()) <= shared.size
-        assert Debts().look([*shares], 0, shares) == []
+        assert SlowClients().check([*shares], 0, shares) == []
         alone = Hashed(SimpleNamespace(get_write_buffer_size=lambda: 100))
         shares[alone] = HTTP_UNSENT_BYTES_MAX * 3 // 4
-        assert Debts().look([*shares], 0, shares) == [alone]
+        assert SlowClients().check([*shares], 0, shares) == [alone]
     assert {each.record for each in connections} == {None}
     assert shared.holders == 0
 

@@ -13,7 +13,7 @@ from support.web import Events, Web
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
-from kvd.gateways.link import OTHER_DESCRIPTORS, WATCH_DESCRIPTORS
+from kvd.gateways.common.upstream import OTHER_DESCRIPTORS, WATCH_DESCRIPTORS
 
 
 def revisions(events):
@@ -198,7 +198,7 @@ def test_a_daemon_that_goes_and_comes_is_not_noticed(daemon, make_gateway):
 
 
 def test_a_watch_of_what_rests_is_told_from_where_to_resume(daemon, make_gateway):
-    quick = "from kvd.gateways.http import feeds; feeds.WATCH_SIGN_MS = 100; from kvd.cli import main; main()"
+    quick = "from kvd.gateways.http import feeds; feeds.WATCH_HEARTBEAT_MS = 100; from kvd.cli import main; main()"
     gateway = make_gateway("http", daemon.commands, program=(sys.executable, "-c", quick))
     path = "/v1/watch?prefix=quiet"
     with Events(gateway, "prefix=quiet") as events, connect(f"ws://{gateway.address}{path}") as wire:

@@ -9,7 +9,7 @@ from support import browser
 from support.browser import clear, expect, keys, save, see
 
 from kvd.errors import KvdError
-from kvd.gateways.tokens import new_token, table_of
+from kvd.gateways.common.tokens import new_token, table_of
 
 pytestmark = pytest.mark.browser
 MARKUP = '<img src=x onerror="window.ran=1"><script>window.ran=2</script>'

@@ -1,0 +1,117 @@
+"""`kvd check`, `kvd backup`, `kvd restore`: what is done with a data directory, beside a daemon or without one."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import click
+
+from kvd.errors import Corrupt, InUse, StartError
+from kvd.storage import Damage, at_rest, back_up, check, report_if_whole, restore, salvage
+
+DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
+FILE = click.Path(path_type=Path, dir_okay=False)
+DAMAGED = 74
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """End with a sentence and the exit code of an error. What is made meanwhile is its owner's alone."""
+    os.umask(0o077)
+    try:
+        yield
+    except (StartError, Corrupt) as error:
+        click.echo(f"kvd: {error}", err=True)
+        sys.exit(error.exit_code if isinstance(error, StartError) else DAMAGED)
+
+
+@click.command("check")
+@click.argument("directory", type=DIRECTORY)
+@click.option("--repair", is_flag=True, help="Keep what is whole, move the damaged files aside. Stop the daemon first.")
+def check_command(directory: Path, *, repair: bool) -> None:
+    """Read everything in a data directory and tell what is damaged.
+
+    It may be in use; it changes nothing, unless --repair is given and something is damaged: then what is whole is put
+    together anew, the files as they were are moved into a folder beside them, and what was lost is told. Exit code 74:
+    something is damaged.
+
+    Example: kvd check /var/lib/kvd
+    """
+    with report_errors():
+        if repair and (whole := report_if_whole(directory, check_interrupted)) is not None:
+            click.echo(f"nothing to repair: {whole.entries:,} entries and {whole.changes:,} changes are whole")
+            return
+        if repair:
+            repair_directory(directory)
+        with in_any_state(directory):
+            report = check(directory, check_interrupted)
+    for damage in report.damages:
+        click.echo(line_of(damage))
+    click.echo(f"{report.entries:,} entries and {report.changes:,} changes are whole, {len(report.damages)} damages")
+    if report.damages:
+        click.echo(f"kvd: to keep what is whole, stop the daemon and: kvd check --repair {directory}", err=True)
+        sys.exit(DAMAGED)
+
+
+def repair_directory(directory: Path) -> None:
+    """Put together what is whole, and say what is not."""
+    found = salvage(directory, time.strftime("damaged-%Y%m%dT%H%M%S"))
+    for loss in found.losses:
+        click.echo(loss)
+    click.echo(
+        f"repaired: {found.entries:,} entries, up to revision {found.revision}; the history is a new one, so watchers "
+        f"are told to read anew, and what ran under ONCE is forgotten. The files as they were: {found.aside}"
+    )
+
+
+def line_of(damage: Damage) -> str:
+    """Return a damage as a line."""
+    place = "" if damage.key is None else f" key {damage.key!r}:"
+    return f"{damage.file}:{place} {damage.message}"
+
+
+@click.command("backup")
+@click.argument("directory", type=DIRECTORY)
+@click.argument("destination", type=FILE)
+def backup_command(directory: Path, destination: Path) -> None:
+    """Copy a data directory, in use or not, into one new file.
+
+    The file has all entries, as of one commit.
+
+    Example: kvd backup /var/lib/kvd /backup/monday.kvd
+    """
+    with report_errors(), in_any_state(directory):
+        made = back_up(directory, destination, check_interrupted)
+    click.echo(f"{destination}: {made.entries:,} entries as of revision {made.revision}, {made.bytes:,} bytes")
+
+
+@click.command("restore")
+@click.argument("source", type=FILE)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+def restore_command(source: Path, directory: Path) -> None:
+    """Make a data directory of a backup. It must not exist, or be empty.
+
+    The restored store has a history of its own: whoever watched the old one is told to read everything anew.
+
+    Example: kvd restore /backup/monday.kvd /var/lib/kvd
+    """
+    with report_errors():
+        made = restore(source, directory)
+    click.echo(f"{directory}: {made.entries:,} entries as of revision {made.revision}")
+
+
+@contextmanager
+def in_any_state(directory: Path) -> Iterator[None]:
+    """Hold a directory that nobody serves; one that a daemon serves may be read beside it."""
+    with ExitStack() as stack:
+        with suppress(InUse):
+            for note in stack.enter_context(at_rest(directory)):
+                click.echo(f"kvd: {note}", err=True)
+        yield
+
+
+def check_interrupted() -> None:
+    """Nobody else waits in this process."""

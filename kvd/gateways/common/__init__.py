@@ -1,0 +1,1 @@
+"""What all gateways share: options, listeners, the daemon's connections, tokens, metrics."""

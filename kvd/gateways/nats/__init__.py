@@ -1,0 +1,1 @@
+"""The bridge that publishes changes to NATS JetStream."""

@@ -1,0 +1,1 @@
+"""The gateway for a small length-prefixed TCP protocol."""

@@ -1,0 +1,20 @@
+/* kvd.native._core: what the loop does for each command, in C. See kvd/native/__init__.py. */
+#include "sums.h"
+
+static PyMethodDef functions[] = {
+    {"load", load, METH_VARARGS, load_doc},
+    {"connect", opened, METH_VARARGS, opened_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "kvd.native._core", .m_size = -1,
+                                        .m_methods = functions};
+
+PyMODINIT_FUNC PyInit__core(void) {
+    PyObject *module = PyModule_Create(&definition);
+    make_crc_table();
+    PyTypeObject *types[] = {&Records_type, &Staging_type, &Rows_type, &Plan_type, &Table_type};
+    for (size_t at = 0; module && at < sizeof types / sizeof *types; at++)
+        if (PyModule_AddType(module, types[at]) < 0) Py_CLEAR(module);
+    return module;
+}

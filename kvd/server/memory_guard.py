@@ -1,0 +1,65 @@
+"""How much memory the process takes: libzmq counts the replies and changes it holds for others, but not their bytes.
+
+10,000 replies of 16 MiB would be 160 GB. Beyond a bound, replies that are large are not given, and watchers are cut
+off, which frees what is held for them; they come back and go on by CHANGES.
+"""
+
+import ctypes
+import logging
+import os
+from pathlib import Path
+
+from kvd.commands.model import Milliseconds
+from kvd.limits import MEMORY_CHECK_BYTES, MEMORY_CHECK_MS, MEMORY_PRESSURE_BYTES, MEMORY_TRIM_MS
+
+log = logging.getLogger("kvd")
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+STATM = Path("/proc/self/statm")
+
+
+class MemoryGuard:
+    """Looks at the memory of this process now and then, and sooner when much was answered."""
+
+    def __init__(self) -> None:
+        self.under_pressure = False
+        self.next_check: Milliseconds = 0
+        self.next_trim: Milliseconds = 0
+        self.answered = 0
+
+    def tick(self, answered: int, now: Milliseconds) -> bool:
+        """Look, if it is time; return whether it has just become tight. `answered`: bytes of replies up to now."""
+        if now < self.next_check and answered - self.answered < MEMORY_CHECK_BYTES:
+            return False
+        self.next_check, self.answered = now + MEMORY_CHECK_MS, answered
+        was_tight, resident = self.under_pressure, resident_bytes()
+        if resident > MEMORY_PRESSURE_BYTES // 2 and now >= self.next_trim:
+            self.next_trim = now + MEMORY_TRIM_MS
+            release_memory()
+            resident = resident_bytes()
+        self.under_pressure = resident > MEMORY_PRESSURE_BYTES
+        if self.under_pressure != was_tight:
+            self.log_pressure(resident)
+        return self.under_pressure and not was_tight
+
+    def log_pressure(self, resident: int) -> None:
+        """Log that memory has become tight, or is so no longer."""
+        if self.under_pressure:
+            log.warning("event=memory_tight bytes=%d large replies are refused, watchers are cut off", resident)
+        else:
+            log.warning("event=memory_eased bytes=%d", resident)
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process; 0 where the system does not tell. It takes 5 us."""
+    try:
+        return int(STATM.read_bytes().split()[1]) * PAGE_BYTES
+    except OSError:
+        return 0
+
+
+def release_memory() -> None:
+    """Let the C library give back to the system what is free: what was held for a client that left."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

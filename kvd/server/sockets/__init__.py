@@ -1,0 +1,1 @@
+"""The daemon's ZeroMQ sockets: commands, changes, authentication. Nothing here imports the rest of server/."""

@@ -1,0 +1,239 @@
+"""Binding: what is safe to bind, and what is somebody else's; or the sockets that systemd has bound for us.
+
+libzmq unlinks a live unix socket when it binds the same path, so a lock and a trial connection come first.
+"""
+
+import fcntl
+import grp
+import ipaddress
+import os
+import socket
+import stat
+from collections.abc import Iterator, MutableMapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import zmq
+
+from kvd.errors import BadConfiguration, InUse
+from kvd.systemd import listening_socket, socket_descriptors
+
+UNIX_PATH_BYTES_MAX = 107
+CHANGES = "changes"  # how the name of a socket for changes begins (FileDescriptorName=); the others are for commands
+
+
+class PassedSocket(NamedTuple):
+    """A listening socket that is bound already: its name, its descriptor, its endpoint."""
+
+    name: str
+    fd: int
+    endpoint: str
+
+    @property
+    def is_for_changes(self) -> bool:
+        """Return whether changes are to be published there."""
+        return self.name.startswith(CHANGES)
+
+
+def socket_path(endpoint: str) -> Path:
+    """Return the path of a unix socket, also where the encoding of the locale does not have its characters."""
+    return Path(os.fsdecode(endpoint.removeprefix("ipc://").encode()))
+
+
+class BoundEndpoint:
+    """An endpoint that is ours until `close`."""
+
+    def __init__(
+        self, sock: zmq.Socket[bytes], endpoint: str, *, is_guarded: bool = False, group: str | None = None
+    ) -> None:
+        """Bind; raises BadConfiguration or InUse with a sentence. Without keys, only what is of this machine.
+
+        A unix socket is its owner's alone, or may be used by a group too.
+        """
+        self.sock = sock
+        self.group = group_id(group)
+        self.lock_fd: int | None = None
+        self.endpoint = ""
+        if endpoint.startswith("ipc://"):
+            self.lock_fd = self.prepare_ipc(socket_path(endpoint))
+        else:
+            check_tcp(endpoint, is_guarded=is_guarded)
+            check_netlink()
+        self.bind(endpoint)
+        if self.group is not None and self.lock_fd is not None:
+            share(socket_path(endpoint), self.group, 0o660)
+        self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def bind(self, endpoint: str) -> None:
+        """Bind with a umask under which a unix socket is made 0600."""
+        before = os.umask(0o177)
+        try:
+            self.sock.setsockopt(zmq.IPV6, int("[" in endpoint))
+            self.sock.bind(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            if error.errno == zmq.EADDRINUSE:
+                raise InUse(f"{endpoint} is in use by another program: is a kvd running already?") from error
+            raise BadConfiguration(f"cannot bind {endpoint}: {error.strerror}") from error
+        finally:
+            os.umask(before)
+
+    def prepare_ipc(self, path: Path) -> int:
+        """Lock the path of a unix socket and make sure that nobody answers there; return the lock's descriptor."""
+        if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX or not path.name:
+            raise BadConfiguration(f"ipc://{path}: the path of a unix socket has 1 to {UNIX_PATH_BYTES_MAX} bytes")
+        try:
+            make_directory(path.parent, self.group)
+            fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BadConfiguration(f"cannot use ipc://{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            check_stale(path)
+        except OSError as error:
+            os.close(fd)
+            raise InUse(f"ipc://{path} is in use by another kvd") from error
+        except (InUse, BadConfiguration):
+            os.close(fd)
+            raise
+        return fd
+
+    def close(self) -> None:
+        """Let the path of a unix socket go, once the socket itself is closed."""
+        if self.lock_fd is not None:
+            if self.endpoint:
+                socket_path(self.endpoint).unlink(missing_ok=True)
+            os.close(self.lock_fd)
+            self.lock_fd = None
+
+
+class AdoptedEndpoint:
+    """An endpoint that systemd has bound, and keeps when we end: who connects meanwhile is answered after a restart."""
+
+    def __init__(self, sock: zmq.Socket[bytes], given: PassedSocket, *, is_guarded: bool) -> None:
+        """Listen on it; raises BadConfiguration."""
+        if given.endpoint.startswith("tcp:"):
+            check_tcp(given.endpoint, is_guarded=is_guarded)
+        sock.setsockopt(zmq.USE_FD, given.fd)
+        try:
+            sock.bind(given.endpoint)
+        except zmq.ZMQError as error:
+            raise BadConfiguration(
+                f"cannot use the socket {given.name} that systemd passed: {error.strerror}"
+            ) from error
+        finally:
+            sock.setsockopt(zmq.USE_FD, -1)
+        self.endpoint = given.endpoint
+
+    def close(self) -> None:
+        """Leave it to systemd."""
+
+
+class Endpoints(NamedTuple):
+    """Where a server is: what it binds for commands and for changes, what was bound for it, the group let in there."""
+
+    listen: Sequence[str]
+    publish: Sequence[str]
+    passed: Sequence[PassedSocket] = ()
+    group: str | None = None
+
+    def bind(
+        self, sock: zmq.Socket[bytes], *, is_for_changes: bool, is_guarded: bool
+    ) -> Iterator["BoundEndpoint | AdoptedEndpoint"]:
+        """Bind what is for a socket, and yield each; raises BadConfiguration or InUse."""
+        for given in self.passed:
+            if given.is_for_changes == is_for_changes:
+                yield AdoptedEndpoint(sock, given, is_guarded=is_guarded)
+        for endpoint in self.publish if is_for_changes else self.listen:
+            yield BoundEndpoint(sock, endpoint, is_guarded=is_guarded, group=self.group)
+
+
+def group_id(name: str | None) -> int | None:
+    """Return the number of a group; raises BadConfiguration."""
+    try:
+        return None if name is None else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise BadConfiguration(f"there is no group {name}: groupadd --system {name}") from None
+
+
+def make_directory(directory: Path, group: int | None) -> None:
+    """Make the directory of a unix socket unless it is there, for its owner or a group too. Raises OSError."""
+    if not directory.exists():
+        directory.mkdir(mode=0o700, parents=True)
+        if group is not None:
+            share(directory, group, 0o710)
+
+
+def share(path: Path, group: int, mode: int) -> None:
+    """Give a path to a group; raises BadConfiguration."""
+    try:
+        os.chown(path, -1, group)
+        path.chmod(mode)
+    except OSError as error:
+        raise BadConfiguration(f"cannot give {path} to the group: {error.strerror}; is kvd's user in it?") from error
+
+
+def check_stale(path: Path) -> None:
+    """Raise InUse when somebody answers at a unix socket, BadConfiguration when the path is not a socket."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise BadConfiguration(f"ipc://{path}: there is a file that is not a socket: move it away")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        try:
+            trial.connect(str(path))
+        except ConnectionRefusedError:
+            return  # left behind by a daemon that was killed; libzmq unlinks it
+    raise InUse(f"ipc://{path} is in use by another program")
+
+
+def sockets_from(environment: MutableMapping[str, str] = os.environ) -> list[PassedSocket]:
+    """Return the sockets that systemd passed. Raises BadConfiguration when one is none that ZeroMQ can listen on."""
+    return [passed_socket(name, fd) for name, fd in socket_descriptors(environment)]
+
+
+def passed_socket(name: str, fd: int) -> PassedSocket:
+    """Return what a descriptor is; raises BadConfiguration."""
+    with listening_socket(name, fd) as sock:
+        return PassedSocket(name, fd, endpoint_of(sock))
+
+
+def endpoint_of(sock: socket.socket) -> str:
+    """Return the endpoint of a listening socket as ZeroMQ names it."""
+    if sock.family == socket.AF_UNIX:
+        return f"ipc://{sock.getsockname()}"
+    host, port = sock.getsockname()[:2]
+    return f"tcp://[{host}]:{port}" if sock.family == socket.AF_INET6 else f"tcp://{host}:{port}"
+
+
+def check_netlink() -> None:
+    """Raise BadConfiguration where libzmq would end the process: it asks for the network's interfaces, and must."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
+    except OSError as error:
+        raise BadConfiguration(
+            f"TCP cannot be listened on, for AF_NETLINK is refused ({error.strerror}): let systemd pass the socket "
+            "(kvd-tcp.socket), or let the service have RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"
+        ) from error
+
+
+def check_tcp(endpoint: str, *, is_guarded: bool) -> None:
+    """Raise BadConfiguration unless the endpoint is TCP, and on this machine only if clients have no keys."""
+    parts = urlsplit(endpoint)
+    if parts.scheme != "tcp" or ":" not in endpoint.removeprefix("tcp://"):
+        raise BadConfiguration(f"{endpoint}: an endpoint is tcp://ADDRESS:PORT or ipc://PATH")
+    if is_guarded:
+        return
+    host = parts.hostname or ""
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise BadConfiguration(
+            f"{endpoint}: whoever reaches this address could read and write everything. Make keys with `kvd keygen "
+            "daemon` and `kvd keygen NAME` for each client, put what it prints into a file access.toml, and type: "
+            f"kvd serve --key daemon.key_secret --access access.toml --listen {endpoint} (with your other options)"
+        )

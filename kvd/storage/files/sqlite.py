@@ -1,0 +1,239 @@
+"""Connections to SQLite: which library, which pragmas, which schema, and what its errors mean to us."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlite_utils import Database, Migrations
+from sqlite_utils.utils import sqlite3
+
+from kvd import native
+from kvd.errors import Busy, Corrupt, Full, Internal, NewerDatabase, Refused, StorageFailed, UnfitSQLite
+from kvd.limits import BUSY_TIMEOUT_MS
+
+PROGRESS_STEPS = 100_000  # of SQLite's virtual machine: some ms
+STRUCTURE = "PRAGMA integrity_check(20)"  # rows of what does not fit together, or one that says ok
+PAGE_BYTES = 4096  # SQLite's default
+WAL_FRAME_HEAD_BYTES = 24
+Connection = Any  # pysqlite3 carries no types
+
+# SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write or checkpoint at the same
+# time, as the loop and the fold do (https://sqlite.org/wal.html#walresetbug; fixed in 3.51.3).
+SQLITE_FIXED = (3, 51, 3)
+PYSQLITE3_WHEELS = frozenset({("linux", "x86_64")})  # as in pyproject.toml
+BUSY, LOCKED, CORRUPT, FULL, CONSTRAINT, NOT_A_DATABASE = 5, 6, 11, 13, 19, 26
+
+# The module asks every bytes and None it binds how to adapt itself, and makes two AttributeErrors of the answer:
+# 0.75 us each. An adapter that gives the same object back ends that: a row of the journal takes 2.1 us, not 4.5.
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(type(None), {}.get)  # type: ignore[arg-type]  # it gives None for None
+
+
+def check_library() -> None:
+    """Raise UnfitSQLite when the library has the WAL-reset bug."""
+    if sqlite3.sqlite_version_info < SQLITE_FIXED:
+        raise UnfitSQLite(
+            f"SQLite {sqlite3.sqlite_version}, which {sqlite3.__name__} brings, can corrupt data "
+            f"(WAL-reset bug, fixed in 3.51.3): {how_to_install_sqlite()}"
+        )
+
+
+def how_to_install_sqlite() -> str:
+    """Return how to get an SQLite without the bug on this platform."""
+    if (sys.platform, platform.machine()) in PYSQLITE3_WHEELS:
+        return "pip install --upgrade pysqlite3, whose wheel brings a newer one"
+    return (
+        f"run a Python whose sqlite3 module has 3.51.3 or newer, or build the package pysqlite3 with one; "
+        f"it has no wheel for {sys.platform} on {platform.machine()}. Clients need no SQLite"
+    )
+
+
+def library_path() -> str:
+    """Return the file that SQLite was loaded with: the module's own part in C. Raises OSError if there is none."""
+    module = sys.modules.get(f"{sqlite3.__name__}._sqlite3") or sys.modules.get("_sqlite3")
+    path = getattr(module, "__file__", None)
+    if path is None:
+        raise OSError("SQLite is not loaded from a file of its own")
+    return str(path)
+
+
+def connect_native(connect: Callable[[], Connection]) -> tuple[Connection, int]:
+    """Return a new connection and its address in C; 0 when nothing is compiled, or it does not find SQLite."""
+    try:
+        native.module.load(library_path())
+    except (AttributeError, OSError):
+        return connect(), 0
+    return native.module.connect(connect)  # type: ignore[no-any-return]
+
+
+def sqlite_error(code: int, sentence: str) -> Exception:
+    """Return the error that the module would have raised for one of SQLite's codes."""
+    kind = sqlite3.IntegrityError if code & 0xFF == CONSTRAINT else sqlite3.OperationalError
+    error: Exception = kind(sentence)
+    error.sqlite_errorcode, error.sqlite_errorname = code, f"SQLite's code {code}"  # type: ignore[attr-defined]
+    return error
+
+
+def connect(path: Path, *, synchronous: str = "NORMAL") -> Connection:
+    """Return a connection in WAL mode that never checkpoints by itself; transactions are ours to begin."""
+    with start_errors(path, f" `kvd check --repair {path.parent}` keeps what is left"), ExitStack() as undo:
+        db = sqlite3.connect(
+            str(path),
+            isolation_level=None,
+            timeout=BUSY_TIMEOUT_MS / 1000,
+            check_same_thread=False,
+            cached_statements=64,
+        )
+        undo.callback(db.close)  # now: what is raised would keep it, and it would remove a WAL whenever it is closed
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("PRAGMA journal_size_limit = -1")
+        undo.pop_all()
+    return db
+
+
+def connect_migrated(path: Path, migrations: Migrations, *, synchronous: str = "NORMAL") -> Connection:
+    """Return such a connection to a file whose schema is brought up to date, or made. Raises NewerDatabase too."""
+    with ExitStack() as undo:
+        db = connect(path, synchronous=synchronous)
+        undo.callback(db.close)
+        migrate(db, migrations, path)
+        undo.pop_all()
+    return db
+
+
+def connect_read_only(path: Path, *, without_wal: bool = False) -> Connection:
+    """Return a connection that changes nothing: when it is closed the WAL stays as it is.
+
+    While it is open, that holds for the other connections of this process too: none is the last to be closed.
+    `without_wal`: what is read is the file alone. It has opened the files only when it has read something.
+    """
+    with start_errors(path):
+        option = "immutable=1" if without_wal else "mode=ro"
+        return sqlite3.connect(f"file:{quote(os.fsencode(path))}?{option}", uri=True, isolation_level=None)
+
+
+def open_files(db: Connection, path: Path) -> None:
+    """Let a connection read something. Raises StorageFailed when it cannot."""
+    with start_errors(path):
+        db.execute("PRAGMA schema_version")
+
+
+def migrate(db: Connection, migrations: Migrations, path: Path) -> None:
+    """Bring the schema up to date; raise NewerDatabase when it is ahead of this version."""
+    with start_errors(path):
+        database = Database(db, execute_plugins=False)
+        known = {migration.name for migration in migrations.applied(database) + migrations.pending(database)}
+        ours = {migration.name for migration in migrations._migrations}  # noqa: SLF001  # no public list of names
+        newer = sorted(known - ours)
+        if newer:
+            raise NewerDatabase(
+                f"{path} was written by a newer kvd (it has {newer[-1]}): install that version or later"
+            )
+        migrations.apply(database)
+
+
+def run_checkpoint(db: Connection, how: str, name: str = "main") -> tuple[int, int]:
+    """Checkpoint a database so (NOOP: just look); return how many frames its WAL has, and how many are in its file."""
+    _, frames, done = db.execute(f"PRAGMA {name}.wal_checkpoint({how})").fetchone()
+    return frames, done
+
+
+def wal_used(db: Connection) -> int:
+    """Return how many bytes of a WAL are not checkpointed, or are but cannot be used again yet. It takes 5 us."""
+    frames, done = run_checkpoint(db, "NOOP")
+    return 0 if frames == done else frames * (PAGE_BYTES + WAL_FRAME_HEAD_BYTES)
+
+
+def on_progress(db: Connection, breathe: Callable[[], None]) -> list[BaseException]:
+    """Call something now and then while statements run. When it raises, the statement ends with SQLite's error.
+
+    What it raised is in the list then.
+    """
+    raised: list[BaseException] = []
+
+    def progress() -> int:
+        try:
+            breathe()
+        except BaseException as error:  # noqa: BLE001  # SQLite would drop it
+            raised.append(error)
+        return len(raised)
+
+    db.set_progress_handler(progress, PROGRESS_STEPS)
+    return raised
+
+
+def free_bytes(db: Connection) -> int:
+    """Return how many bytes of a database's file can be used again. It takes 3 us."""
+    return int(db.execute("PRAGMA freelist_count").fetchone()[0]) * PAGE_BYTES
+
+
+def sync_path(path: Path) -> None:
+    """Make a file durable, or which files a directory has. SQLite does the latter and does not look how it went."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def bytes_of(path: Path) -> int:
+    """Return how long a file is; 0 if it is not there."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+@contextmanager
+def start_errors(path: Path, advice: str = "") -> Iterator[None]:
+    """Turn SQLite's errors into StorageFailed with a sentence. The advice is for what is damaged."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        what = f"is it a kvd database, whole and readable?{advice}" if is_damage(error) else how_to_open(path)
+        raise StorageFailed(f"{path}: {error}; {what}") from error
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether an error says that a file is damaged, or no database: nothing else is to be repaired."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return isinstance(error, Corrupt) or code in (CORRUPT, NOT_A_DATABASE)
+
+
+def advice(directory: Path, error: Exception) -> str:
+    """Return what to do about files that cannot be opened."""
+    if is_damage(error):
+        return f"is it a kvd data directory, whole and readable? `kvd check {directory}` tells what is damaged"
+    return how_to_open(directory / "journal.db")
+
+
+def how_to_open(path: Path) -> str:
+    """Return where to look when a file that may be whole cannot be used."""
+    return f"look at its owner and permissions (ls -l {path.parent}), and at the disk"
+
+
+@contextmanager
+def with_translated_errors() -> Iterator[None]:
+    """Turn SQLite's errors, while serving, into what they mean to a client."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise to_refusal(error) from error
+
+
+def to_refusal(error: Exception) -> Refused:
+    """Return what an error of SQLite means to a client. After INTERNAL nothing is to be trusted any more."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == FULL:
+        return Full("there is no room left on the disk of the data directory: CLEAR and COMPACT, or make room")
+    if code in (BUSY, LOCKED):
+        return Busy(f"another program holds the database for more than {BUSY_TIMEOUT_MS} ms: try again")
+    if code in (CORRUPT, NOT_A_DATABASE):
+        return Corrupt(f"the database is damaged: {error}")
+    return Internal(f"the storage failed: {error} ({getattr(error, 'sqlite_errorname', type(error).__name__)})")

@@ -1,0 +1,1 @@
+"""What keeps a store small and its disk usable: folding, checkpoints, trimming, the ballast."""

@@ -1,0 +1,1 @@
+"""What works on a data directory as a whole: backup, check, salvage, recovery."""

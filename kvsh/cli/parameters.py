@@ -1,0 +1,204 @@
+"""What the options mean beyond their types: profiles, options that stand after the command, settings."""
+
+import math
+import os
+import sys
+from collections.abc import Collection, Iterable
+from importlib import import_module
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from kvd.client.endpoints import parse_endpoints
+from kvsh.ui.settings import Settings
+from kvsh.words import Word
+
+SECONDS_MAX = 86_400
+FORMS = ("terminal", "pretty", "raw", "json", "csv", "nul")
+NO_ENV: dict[str, Any] = {"allow_from_autoenv": False}  # what is said of one run only
+# What may also stand after the command, where no argument of it could: the option's name and its value.
+TRAILING: dict[str, tuple[str, Any]] = {
+    "-n": ("no_newline", True),
+    "-q": ("quiet", True),
+    "-0": ("shortcut", "nul"),
+    **{f"--{form}": ("shortcut", form) for form in FORMS},
+}
+
+
+EXEC = "--exec"  # it stands at the end of WATCH, with its command line
+
+
+class Seconds(click.FloatRange):
+    """A time in seconds, at most a day."""
+
+    name = "seconds"
+
+    def __init__(self, min: float) -> None:  # noqa: A002  # the name is click's
+        super().__init__(min=min, max=SECONDS_MAX)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; nan is none."""
+        try:
+            number = float(value)
+        except (ValueError, OverflowError):  # an integer may have 400 digits
+            number = math.nan
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return super().convert(number, param, ctx)
+
+
+def config_path() -> str:
+    """Return where the configuration file is, if there is one."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # pathlib is not loaded here
+    return os.path.join(home, "kvsh", "config.toml")  # noqa: PTH118
+
+
+def load_profile(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
+    """Make the configuration file the defaults of the other options; return the profile's name."""
+    path = config_path()
+    if os.path.lexists(path):
+        return import_module("kvsh.cli.profile").load(context, path, name)  # type: ignore[no-any-return]  # tomllib costs 4 ms
+    if name is not None:
+        raise click.UsageError(f"there is no profile {name!r}: {path} does not exist")
+    return None
+
+
+def as_words(texts: Iterable[str]) -> list[Word]:
+    """Return arguments as words, byte for byte."""
+    return [Word(os.fsencode(text)) for text in texts]
+
+
+def word(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Return what completes a word of the command, for the shells' completion."""
+    return import_module("kvsh.cli.completion").word(context, parameter, incomplete)  # type: ignore[no-any-return]
+
+
+def split_trailing(
+    words: tuple[str, ...], options: dict[str, Any]
+) -> tuple[tuple[str, ...], dict[str, Any], frozenset[str]]:
+    """Take options from the end of the words, where no argument of the command could stand; return also their names.
+
+    `-x` there stands for the argument that it reads. After `--` all words are the command's.
+    """
+    is_marked = sys.argv[-len(words) - 1 :][:1] == ["--"]
+    if not words or is_marked or not (words[-1] in {"-x", *TRAILING} or EXEC in words):
+        return words, options, frozenset()
+    rest, found = import_module("kvsh.cli.trailing_options").split_options(words, options)
+    return rest, found, frozenset(name for name, value in found.items() if value != options[name])
+
+
+def one_daemon(context: click.Context, options: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Return the options, of which only one says where the daemon is: a flag goes before all else, then `--local`.
+
+    Raises UsageError for the keys of a daemon that `--local` starts: it has none.
+    """
+    options = {**options, **profile_options(context, given)}
+    if options["local"] is None:
+        return options
+    is_profiled = "profile" in given and context.get_parameter_source("url") is ParameterSource.DEFAULT_MAP
+    if "local" not in given and ("url" in given or is_profiled):
+        return {**options, "local": None}
+    if "key" in given or "server_key" in given:
+        raise click.UsageError("--key is for the daemon at --url, and KVSH_LOCAL starts one that has no keys")
+    return {**options, "key": None, "server_key": None}
+
+
+def profile_options(context: click.Context, given: Collection[str]) -> dict[str, Any]:
+    """Return what the profile that `--profile` names sets: it goes before the environment."""
+    found = {}
+    for each in context.command.params if "profile" in given else ():
+        name = str(each.name)
+        is_hidden = context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
+        if is_hidden and name in context.obj["profile"]:
+            found[name] = each.type_cast_value(context, context.obj["profile"][name])
+            context.set_parameter_source(name, ParameterSource.DEFAULT_MAP)
+    return found
+
+
+def preferences_of(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the preferences of the prompt: its name, colour and questions are not a profile's at another daemon."""
+    found: dict[str, Any] = (context.obj or {}).get("preferences", {})
+    source = context.get_parameter_source("url")
+    if options["local"] is not None or source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
+        return {**found, "profile": None, "prompt_color": None, "confirm": True}
+    return found
+
+
+def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
+    """Return the settings that the options mean. Raises UsageError."""
+    check_url(context, options)
+    keys = keys_of(context, options)
+    default = "terminal" if os.isatty(1) else "raw"
+    named = set(Settings._fields) & set(options)
+    return Settings(
+        **{
+            **{name: options[name] for name in named},
+            "form": options["shortcut"] or options["form"] or default,
+            "color": not (options["no_color"] or os.environ.get("NO_COLOR")),
+            "keys": keys,
+            **preferences_of(context, options),
+        }
+    )
+
+
+def check_url(context: click.Context, options: dict[str, Any]) -> None:
+    """Raise ValueError, with the place where it was set, for a URL that is none."""
+    try:
+        if options["local"] is None:
+            parse_endpoints(options["url"])
+    except ValueError as error:
+        raise ValueError(f"{error} ({origin(context, 'url')})") from None
+
+
+def keys_of(context: click.Context, options: dict[str, Any]) -> Any:
+    """Return the CURVE keys that the options name, or None. Raises UsageError."""
+    own, server = options["key"], options["server_key"]
+    if own is None and server is None:
+        return None
+    if own is None or server is None:
+        raise click.UsageError(
+            explain_lone_key(context, *(("key", "server-key") if server is None else ("server-key", "key")))
+        )
+    try:
+        return import_module("kvd.client.keys").read_keys(own, server)
+    except ValueError as error:
+        name = "key" if own in str(error) else "server-key"
+        raise click.UsageError(f"{error} ({origin(context, name)})") from None
+
+
+def explain_lone_key(context: click.Context, given: str, other: str) -> str:
+    """Return the sentence for one key without the other."""
+    meaning = "key is who we are, server-key whom we trust"
+    match context.get_parameter_source(given.replace("-", "_")):
+        case ParameterSource.ENVIRONMENT:
+            return f"{variable(given)} needs {variable(other)} beside it: {meaning}"
+        case ParameterSource.DEFAULT_MAP:
+            return f"{origin(context, given)} needs {other} beside it: {meaning}"
+        case _:
+            return f"--{given} needs --{other} beside it: {meaning}"
+
+
+def origin(context: click.Context, name: str) -> str:
+    """Return where an option was set: `--key`, `KVSH_KEY`, or `config.toml:3: key`."""
+    parameter = name.replace("-", "_")
+    source = context.get_parameter_source(parameter)
+    if source is ParameterSource.ENVIRONMENT:
+        return variable(name)
+    if source is ParameterSource.DEFAULT_MAP:
+        return f"{context.obj['places'][parameter]}: {name}"
+    return f"--{name}"
+
+
+def variable(name: str) -> str:
+    """Return the variable of the environment that sets an option."""
+    return f"KVSH_{name.replace('-', '_').upper()}"
+
+
+def name_variable(error: click.BadParameter) -> None:
+    """Let an error about a value of the environment name the variable: click names the option, which nobody typed."""
+    context, parameter = error.ctx, error.param
+    if context is not None and parameter is not None:
+        name = str(parameter.name)
+        if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
+            error.param_hint = parameter.envvar if isinstance(parameter.envvar, str) else variable(name)

@@ -1,0 +1,1 @@
+"""What every way into the shell shares: settings, output, outcomes, the pager, progress."""

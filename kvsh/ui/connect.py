@@ -1,0 +1,11 @@
+"""Whether a daemon is there, asked before a client waits for one."""
+
+from kvd.client.stream import Stream
+from kvd.commands.server import Ping
+from kvsh.ui.settings import Settings
+
+
+def require_daemon(settings: Settings) -> None:
+    """Return if a daemon answers. Raises KvdError, soon if none is there."""
+    with Stream(**settings.stream) as stream:
+        stream.answer(Ping())

@@ -1,0 +1,50 @@
+"""Colours of what is written to a terminal outside prompt-toolkit: pretty results, and the changes of WATCH."""
+
+import os
+import time
+from collections.abc import Iterable
+
+from kvd.commands.model import Change
+from kvsh.render.changes import change_line
+from kvsh.render.pretty import Line
+from kvsh.ui.settings import POOR_TERMINALS
+
+# Styles as the parameter of SGR (ECMA-48); one that is not here has no colour.
+COLORS = {
+    "name": "34",
+    "string": "32",
+    "number": "36",
+    "literal": "35",
+    "offset": "90",
+    "time": "90",
+    "SET": "32",
+    "CLEAR": "31",
+    "EXPIRED": "33",
+}
+
+
+def has_colors(fd: int) -> bool:
+    """Return whether a descriptor is a terminal that knows colours."""
+    return os.isatty(fd) and os.environ.get("TERM", "") not in POOR_TERMINALS
+
+
+def paint(text: str, style: str) -> str:
+    """Return a text in the colour of its style."""
+    color = COLORS.get(style)
+    return text if color is None else f"\x1b[{color}m{text}\x1b[0m"
+
+
+def paint_lines(lines: Iterable[Line]) -> bytes:
+    """Return lines with their colours, each with a newline."""
+    return "".join([f"{''.join([paint(text, style) for style, text in line])}\n" for line in lines]).encode()
+
+
+def change_text(change: Change, *, color: bool) -> str:
+    """Return a change on a line with the time of day at which it happened, and the day if that is another one."""
+    at = time.localtime(change.time / 1000)
+    is_today = at[:3] == time.localtime()[:3]
+    clock = time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", at)
+    line = change_line(change)
+    if not color:
+        return f"{clock} {line}"
+    return f"{paint(clock, 'time')} {line.replace(change.kind, paint(change.kind, change.kind), 1)}"

@@ -1,0 +1,64 @@
+"""Standard output and standard error. Data is buffered and goes out before any message, so the two stay in order."""
+
+import os
+
+from kvsh.ui.progress import Progress
+from kvsh.words import display_pieces
+
+BUFFER_BYTES = 64 * 1024
+
+
+class Output:
+    """Where data and messages go, as descriptors. With `is_terminal` nothing in raw data acts on the terminal."""
+
+    def __init__(self, data_fd: int = 1, message_fd: int = 2, *, is_terminal: bool = False) -> None:
+        self.data_fd = data_fd
+        self.message_fd = message_fd
+        self.is_terminal = is_terminal
+        self.progress: Progress | None = None
+        self.parts: list[bytes] = []
+        self.size = 0
+
+    def data(self, data: bytes) -> None:
+        """Write data, now or with the next flush."""
+        if not self.is_terminal:
+            self.safe_data(data)
+            return
+        for piece in display_pieces(data.replace(b"\r\n", b"\n")):
+            self.safe_data(piece.encode())
+
+    def safe_data(self, data: bytes) -> None:
+        """Write data in which nothing acts on a terminal, now or with the next flush."""
+        self.parts.append(data)
+        self.size += len(data)
+        if self.size >= BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        if self.parts:
+            data = b"".join(self.parts)
+            self.parts, self.size = [], 0
+            if self.progress is not None and self.progress.length and os.isatty(self.data_fd):
+                self.progress.clear()
+            write_all(self.data_fd, data)
+
+    def message(self, text: str) -> None:
+        """Write a line for the person, after all data so far."""
+        self.flush()
+        if self.progress is not None:
+            self.progress.clear()
+        write_all(self.message_fd, text.encode(errors="backslashreplace") + b"\n")
+
+    def end(self) -> None:
+        """Write what is left; no line of progress stays."""
+        self.flush()
+        if self.progress is not None:
+            self.progress.clear()
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write bytes to a descriptor, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
