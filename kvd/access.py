@@ -50,9 +50,9 @@ class Access(NamedTuple):
         """Raise Denied unless the client with this key may run the command, and each one inside it."""
         client = self.client(key)
         for each in walk_commands(command):
-            self.check_power(client, each)
+            self._check_power(client, each)
             if client.prefixes and not isinstance(each, ServerCommand):
-                self.check_names(client, each)
+                self._check_names(client, each)
 
     def client(self, key: str) -> Client:
         """Return the client with a key; Denied if there is none, any more."""
@@ -61,7 +61,7 @@ class Access(NamedTuple):
             raise Denied(f"the key {key or 'of this client'} is not, or no longer, in {self.file}")
         return client
 
-    def check_power(self, client: Client, command: Command) -> None:
+    def _check_power(self, client: Client, command: Command) -> None:
         """Raise Denied unless the role is enough for a command."""
         if POWERS.index(command.role) > POWERS.index(client.role):
             raise Denied(
@@ -69,18 +69,18 @@ class Access(NamedTuple):
                 f"(see [{client.name}] in {self.file})"
             )
 
-    def check_names(self, client: Client, command: Command) -> None:
+    def _check_names(self, client: Client, command: Command) -> None:
         """Raise Denied unless all that a command names begins with one of the client's prefixes."""
         is_named = False
         for name in keys_of(command):
             is_named = True
             if not client.allows(name):
-                raise self.denied_name(client, command, display_name(name) if name else "all keys")
+                raise self._denied_name(client, command, display_name(name) if name else "all keys")
         # What works on entries and names none reaches all of them, but for a command that is others together.
         if not is_named and not key_spec_of(type(command)).commands:
-            raise self.denied_name(client, command, "without a key")
+            raise self._denied_name(client, command, "without a key")
 
-    def denied_name(self, client: Client, command: Command, what: str) -> Denied:
+    def _denied_name(self, client: Client, command: Command, what: str) -> Denied:
         """Return the error of a client who reaches beyond what is its own."""
         own = ", ".join(map(display_name, client.prefixes))
         return Denied(
@@ -118,17 +118,17 @@ def parse_access(text: str, file: str) -> Access:
     wrong = [
         f"{location(text, file, name)}: [{name}] {what}"
         for name, table in tables.items()
-        for what in problems(name, table)
+        for what in _problems(name, table)
     ]
-    wrong += [f"{location(text, file, name)}: [{name}] {what}" for name, what in duplicates(tables)]
+    wrong += [f"{location(text, file, name)}: [{name}] {what}" for name, what in _duplicates(tables)]
     if not tables:
         wrong = [f"{file}: it names nobody: add what `kvd keygen NAME` prints"]
     if wrong:
         raise BadConfiguration("\n".join(wrong))
-    return Access({table["key"]: client_of(name, table) for name, table in tables.items()}, file)
+    return Access({table["key"]: _client_of(name, table) for name, table in tables.items()}, file)
 
 
-def client_of(name: str, table: dict[str, Any]) -> Client:
+def _client_of(name: str, table: dict[str, Any]) -> Client:
     """Return the client that a table without faults tells of."""
     return Client(name, table["role"], tuple(prefix.encode() for prefix in table.get("prefixes", ())))
 
@@ -139,7 +139,7 @@ def location(text: str, file: str, name: str) -> str:
     return f"{file}:{text.count(chr(10), 0, head.start()) + 1}" if head else file
 
 
-def problems(name: str, table: Any) -> Iterator[str]:
+def _problems(name: str, table: Any) -> Iterator[str]:
     """Yield what is wrong with a client's table."""
     if not isinstance(table, dict):
         yield "is no table: a client is [NAME], then key = ... and role = ..."
@@ -150,15 +150,15 @@ def problems(name: str, table: Any) -> Iterator[str]:
         if option not in OPTIONS:
             near = get_close_matches(option, OPTIONS, 1)
             yield f"has no option {option}" + (f": is it {near[0]}?" if near else f": there are {', '.join(OPTIONS)}")
-    yield from key_faults(table.get("key"))
+    yield from _key_faults(table.get("key"))
     role = table.get("role")
     if role not in POWERS:
         yield f"needs a role: {', '.join(POWERS[:-1])} or {POWERS[-1]}" + (f", not {role!r}" if role else "")
     if "prefixes" in table:
-        yield from prefixes_faults(table["prefixes"], role)
+        yield from _prefixes_faults(table["prefixes"], role)
 
 
-def key_faults(key: Any) -> Iterator[str]:
+def _key_faults(key: Any) -> Iterator[str]:
     """Yield what is wrong with a public key."""
     if key is None:
         yield "needs a key: the 40 characters that `kvd keygen` prints"
@@ -181,7 +181,7 @@ def digits(text: str) -> int:
     return number
 
 
-def prefixes_faults(prefixes: Any, role: Any) -> Iterator[str]:
+def _prefixes_faults(prefixes: Any, role: Any) -> Iterator[str]:
     """Yield what is wrong with a client's prefixes."""
     if not isinstance(prefixes, list) or not all(isinstance(prefix, str) for prefix in prefixes):
         yield 'has prefixes that are no array of strings: prefixes = ["user:"]'
@@ -193,7 +193,7 @@ def prefixes_faults(prefixes: Any, role: Any) -> Iterator[str]:
         yield "has prefixes and the role admin, which is everything: leave one out"
 
 
-def duplicates(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _duplicates(tables: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the names whose key is another's already: nobody could tell who it is."""
     seen: dict[str, str] = {}
     for name, table in tables.items():

@@ -107,7 +107,7 @@ class Option(NamedTuple):
         return f"KVD_{self.name.upper()}"
 
 
-def option_of(info: msgspec.structs.FieldInfo) -> Option:
+def _option_of(info: msgspec.structs.FieldInfo) -> Option:
     """Return the option that a field is."""
     kind, meta = get_args(info.type)
     return Option(
@@ -122,7 +122,7 @@ def option_of(info: msgspec.structs.FieldInfo) -> Option:
 
 
 FIELDS = {info.name: info for info in msgspec.structs.fields(Config)}
-OPTIONS = {name: option_of(info) for name, info in FIELDS.items()}
+OPTIONS = {name: _option_of(info) for name, info in FIELDS.items()}
 
 
 class Settings(NamedTuple):
@@ -150,7 +150,7 @@ def settings(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     mistakes: list[str] = []
-    for source, name, found in (*in_file(file, mistakes), *in_environment(environment)):
+    for source, name, found in (*_in_file(file, mistakes), *_in_environment(environment)):
         values.pop(name, None)
         try:
             values[name] = convert(name, found, strict=not source.startswith("KVD_"))
@@ -162,18 +162,18 @@ def settings(
             values[name], sources[name] = found, OPTIONS[name].flag
     for name in ("listen", "publish"):
         try:
-            values[name] = tuple(map(in_utf8, values.get(name, OPTIONS[name].default)))
+            values[name] = tuple(map(_in_utf8, values.get(name, OPTIONS[name].default)))
         except Unfit as error:
             values.pop(name, None)
             mistakes.append(f"{sources[name]}: {name}: {error}")
     config = Config(**values)
     mistakes += config.mistakes()
     if mistakes:
-        raise BadConfiguration("\n".join(sorted(mistakes, key=line_first)[:MISTAKES_MAX]))
+        raise BadConfiguration("\n".join(sorted(mistakes, key=_line_first)[:MISTAKES_MAX]))
     return Settings(config, sources)
 
 
-def in_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
+def _in_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
     """Yield source, option and value; several endpoints are separated by blanks."""
     for name, option in OPTIONS.items():
         found = environment.get(option.variable)
@@ -181,7 +181,7 @@ def in_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, A
             yield option.variable, name, found.split() if option.is_many else found
 
 
-def in_file(path: Path | None, mistakes: list[str]) -> list[tuple[str, str, Any]]:
+def _in_file(path: Path | None, mistakes: list[str]) -> list[tuple[str, str, Any]]:
     """Return source (path and line), option and value for each option in a file; what is wrong goes to `mistakes`."""
     if path is None:
         return []
@@ -194,27 +194,27 @@ def in_file(path: Path | None, mistakes: list[str]) -> list[tuple[str, str, Any]
         mistakes.append(f"{path} is no UTF-8")
     except tomllib.TOMLDecodeError as error:
         what = str(error).partition(" (at")[0].replace("Invalid value", "invalid value; text stands in quotes")
-        mistakes.append(f"{path}:{line_of_error(str(error), text)}: {what}")
+        mistakes.append(f"{path}:{_line_of_error(str(error), text)}: {what}")
     else:
         lines = text.splitlines()
-        mistakes += [f"{path}:{line_of(name, lines)}: {unknown(name)}" for name in read if name not in OPTIONS]
-        return [(f"{path}:{line_of(name, lines)}", name, found) for name, found in read.items() if name in OPTIONS]
+        mistakes += [f"{path}:{_line_of(name, lines)}: {unknown(name)}" for name in read if name not in OPTIONS]
+        return [(f"{path}:{_line_of(name, lines)}", name, found) for name, found in read.items() if name in OPTIONS]
     return []
 
 
-def line_of_error(message: str, text: str) -> int:
+def _line_of_error(message: str, text: str) -> int:
     """Return the line that a message of tomllib names; the last one if it says that the document ended."""
     found = re.search(r"at line (\d+)", message)
     return int(found[1]) if found else max(1, len(text.splitlines()))
 
 
-def line_of(name: str, lines: list[str]) -> int:
+def _line_of(name: str, lines: list[str]) -> int:
     """Return the line in which an option stands, or the head of a table. tomllib tells no places."""
     start = re.compile(rf"""\s*\[*\s*["']?{re.escape(name)}["']?\s*[=.\]]""")
     return next((number for number, line in enumerate(lines, 1) if start.match(line)), 1)
 
 
-def line_first(mistake: str) -> tuple[bool, int]:
+def _line_first(mistake: str) -> tuple[bool, int]:
     """Return by what mistakes are sorted: those of the file in the order of its lines, then the others."""
     found = re.match(r"\S+:(\d+): ", mistake)
     return found is None, int(found[1]) if found else 0
@@ -234,37 +234,37 @@ class Unfit(ValueError):
 def convert(name: str, found: Any, *, strict: bool) -> Any:
     """Return a value as its field's type; raises Unfit. A value that is not strict is text, of whatever it means."""
     if Path in (OPTIONS[name].type, *get_args(OPTIONS[name].type)):
-        return path_of(found)
+        return _path_of(found)
     try:
         value = msgspec.convert(found, FIELDS[name].type, strict=strict)
     except msgspec.ValidationError:
-        raise Unfit(misfit(found if strict else number_or_text(found), OPTIONS[name])) from None
+        raise Unfit(_misfit(found if strict else _number_or_text(found), OPTIONS[name])) from None
     if value == "":
         raise Unfit("it is empty")
     return value
 
 
-def path_of(found: Any) -> Path:
+def _path_of(found: Any) -> Path:
     """Return a path for a text; raises Unfit."""
     if isinstance(found, str) and found:
         return Path(found)
     raise Unfit("it has to be a path in quotes")
 
 
-def in_utf8(endpoint: str) -> str:
+def _in_utf8(endpoint: str) -> str:
     """Return an endpoint as libzmq takes it, whatever the encoding of the locale; raises Unfit."""
     try:
         return os.fsencode(endpoint).decode("utf-8")
     except UnicodeDecodeError:
-        raise Unfit(f"{printable(endpoint)} is not UTF-8, which an endpoint has to be") from None
+        raise Unfit(f"{_printable(endpoint)} is not UTF-8, which an endpoint has to be") from None
 
 
-def printable(path: str | Path) -> str:
+def _printable(path: str | Path) -> str:
     r"""Return a path as text: bytes that are no UTF-8 as \xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def number_or_text(found: Any) -> Any:
+def _number_or_text(found: Any) -> Any:
     """Return the number that a text of the environment is, or the text."""
     return int(found) if isinstance(found, str) and re.fullmatch(r"-?[0-9]{1,30}", found) else found
 
@@ -273,7 +273,7 @@ WANTED: dict[type, str] = {str: "text in quotes", int: "a whole number", list: f
 GOT: dict[type, str] = {**WANTED, bool: "true or false", dict: "a table", list: "a list"}
 
 
-def misfit(found: Any, option: Option) -> str:
+def _misfit(found: Any, option: Option) -> str:
     """Return what a value has to be, which msgspec has refused."""
     if option.choices:
         return f"it has to be one of {', '.join(option.choices)}"
@@ -289,7 +289,7 @@ def misfit(found: Any, option: Option) -> str:
 
 def plain(value: Any) -> Any:
     """Return a value as TOML and MessagePack have it."""
-    return msgspec.to_builtins(value, enc_hook=printable)
+    return msgspec.to_builtins(value, enc_hook=_printable)
 
 
 def as_toml(value: Any) -> str:

@@ -75,11 +75,11 @@ def event_of(record: logging.LogRecord) -> Event:
         return Event(OTHER, {}, record.getMessage())
     name, forms, sentence = template
     values = record.args or ()
-    fields = {field: number_or(form % value, value) for (field, form), value in zip(forms, values, strict=False)}
+    fields = {field: _number_or(form % value, value) for (field, form), value in zip(forms, values, strict=False)}
     return Event(name, fields, sentence % values[len(forms) :] if values else sentence)
 
 
-def number_or(text: str, value: Any) -> Any:
+def _number_or(text: str, value: Any) -> Any:
     """Return a value as it is told: a number as it was rounded, else text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return text
@@ -123,18 +123,18 @@ class Logfmt(Line):
         if self.with_priority:
             del items["time"]
             head = f"<{PRIORITIES.get(record.levelno, 6)}>"
-        return head + " ".join(f"{name}={logfmt_value(value)}" for name, value in items.items())
+        return head + " ".join(f"{name}={_logfmt_value(value)}" for name, value in items.items())
 
 
-def logfmt_value(value: Any) -> str:
+def _logfmt_value(value: Any) -> str:
     """Return a value of logfmt: in quotes if it has blanks, or anything that could be mistaken."""
     text = str(value)
     if BARE.fullmatch(text) and text.isprintable():
         return text
-    return '"' + "".join(map(escape, text)) + '"'
+    return '"' + "".join(map(_escape, text)) + '"'
 
 
-def escape(character: str) -> str:
+def _escape(character: str) -> str:
     """Return a character within quotes; none that acts on a terminal or ends a line is left."""
     if character in ESCAPES:
         return ESCAPES[character]

@@ -52,28 +52,28 @@ Fit = Callable[[View, Left], View]
 def convert_strings(body: bytes) -> bytes:
     """Return a body with strings of the kinds that its command has; as it is when it is no command."""
     try:
-        return bytes(command_among(COMMANDS)(body, Left()))
+        return bytes(_command_among(COMMANDS)(body, Left()))
     except (TooMany, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body
 
 
-def command_among(known: Mapping[str, type[Struct]]) -> Fit:
+def _command_among(known: Mapping[str, type[Struct]]) -> Fit:
     """Return what makes one of these commands fit: its name is a `str`, and each argument of its kind."""
 
     def fit(body: View, left: Left) -> View:
-        items = items_of(body, left)
+        items = _items_of(body, left)
         if not items:
             return body
-        name = as_str(items[0], left)
+        name = _as_str(items[0], left)
         text = str(msgpack.decode(name)) if name[0] in FIXED_STR else ""  # no name is longer
-        fits = fits_of(known[text]) if text in known else ()
+        fits = _fits_of(known[text]) if text in known else ()
         arguments = [fit_item(item, left) for fit_item, item in zip(fits, items[1:], strict=False)]
-        return with_replaced_items(body, items, [name, *arguments])
+        return _with_replaced_items(body, items, [name, *arguments])
 
     return fit
 
 
-def as_bin(item: View, left: Left) -> View:  # noqa: ARG001  # as every Fit
+def _as_bin(item: View, left: Left) -> View:  # noqa: ARG001  # as every Fit
     """Return a string as a `bin`."""
     head = item[0]
     if head in FIXED_STR:
@@ -81,7 +81,7 @@ def as_bin(item: View, left: Left) -> View:  # noqa: ARG001  # as every Fit
     return b"".join((bytes((BIN_OF[head],)), item[1:])) if head in BIN_OF else item
 
 
-def as_str(item: View, left: Left) -> View:  # noqa: ARG001  # as every Fit
+def _as_str(item: View, left: Left) -> View:  # noqa: ARG001  # as every Fit
     """Return a string as a `str`. Raises UnicodeDecodeError when it is no UTF-8."""
     head = item[0]
     if head not in STR_OF:
@@ -93,62 +93,62 @@ def as_str(item: View, left: Left) -> View:  # noqa: ARG001  # as every Fit
     return found
 
 
-def as_it_is(item: View, left: Left) -> View:  # noqa: ARG001  # as every Fit
+def _as_it_is(item: View, left: Left) -> View:  # noqa: ARG001  # as every Fit
     """Return a value that is no string."""
     return item
 
 
 @cache
-def fits_of(command: type[Struct]) -> tuple[Fit, ...]:
+def _fits_of(command: type[Struct]) -> tuple[Fit, ...]:
     """Return what makes each argument of a command fit, by the types of its fields."""
     struct = type_of(command)
     assert isinstance(struct, inspect.StructType)
-    return tuple(fit_of(field.type) for field in struct.fields)
+    return tuple(_fit_of(field.type) for field in struct.fields)
 
 
-def fit_of(expected: inspect.Type) -> Fit:
+def _fit_of(expected: inspect.Type) -> Fit:
     """Return what makes a value fit a type."""
     match bare(expected):
         case inspect.UnionType(types=members):
             wanted = [each for each in map(bare, members) if not isinstance(each, inspect.NoneType)]
             commands = {str(each.tag): each.cls for each in wanted if isinstance(each, inspect.StructType)}
-            return command_among(commands) if commands else fit_of(wanted[0])
+            return _command_among(commands) if commands else _fit_of(wanted[0])
         case inspect.ListType(item_type=item):
-            return list_of(fit_of(item))
+            return _list_of(_fit_of(item))
         case inspect.TupleType(item_types=parts):
-            return tuple_of([fit_of(part) for part in parts])
+            return _tuple_of([_fit_of(part) for part in parts])
         case single:
-            return SCALARS.get(type(single), as_it_is)
+            return SCALARS.get(type(single), _as_it_is)
 
 
-SCALARS: dict[type[inspect.Type], Fit] = {inspect.BytesType: as_bin, inspect.StrType: as_str}
+SCALARS: dict[type[inspect.Type], Fit] = {inspect.BytesType: _as_bin, inspect.StrType: _as_str}
 
 
-def list_of(fit_item: Fit) -> Fit:
+def _list_of(fit_item: Fit) -> Fit:
     """Return what makes the items of a list fit."""
 
     def fit(body: View, left: Left) -> View:
-        items = items_of(body, left)
-        return body if items is None else with_replaced_items(body, items, [fit_item(item, left) for item in items])
+        items = _items_of(body, left)
+        return body if items is None else _with_replaced_items(body, items, [fit_item(item, left) for item in items])
 
     return fit
 
 
-def tuple_of(fits: Sequence[Fit]) -> Fit:
+def _tuple_of(fits: Sequence[Fit]) -> Fit:
     """Return what makes the items of a tuple fit, each for itself."""
 
     def fit(body: View, left: Left) -> View:
-        items = items_of(body, left)
+        items = _items_of(body, left)
         if items is None:
             return body
-        return with_replaced_items(
+        return _with_replaced_items(
             body, items, [fit_item(item, left) for fit_item, item in zip(fits, items, strict=False)]
         )
 
     return fit
 
 
-def items_of(body: View, left: Left) -> list[View] | None:
+def _items_of(body: View, left: Left) -> list[View] | None:
     """Return the items of an array, None if it is none. Raises TooMany, msgspec.DecodeError."""
     head = body[0] if len(body) else 0
     if head in FIXED_ARRAY:
@@ -160,7 +160,7 @@ def items_of(body: View, left: Left) -> list[View] | None:
     return [memoryview(item) for item in _items(body)]
 
 
-def with_replaced_items(body: View, items: list[View], first: Iterable[View]) -> View:
+def _with_replaced_items(body: View, items: list[View], first: Iterable[View]) -> View:
     """Return an array with others in place of its first items. As it is when they are the same: nothing is copied."""
     found = [*first]
     if all(map(is_, found, items)):

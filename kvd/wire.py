@@ -89,10 +89,10 @@ def changes_in(result: Any) -> list[Change]:
     try:
         return msgspec.convert(result, list[Change])
     except msgspec.ValidationError:
-        return list(map(change_in, result))
+        return list(map(_change_in, result))
 
 
-def change_in(items: list[Any]) -> Change:
+def _change_in(items: list[Any]) -> Change:
     """Return a change from its items. Of a kind that we do not know only kind, revision and key are looked at."""
     kind, revision, key, *_ = items
     if kind in CHANGE_KINDS:
@@ -115,7 +115,7 @@ def decode_change(body: bytes) -> Change:
     try:
         return _decode_change(body)
     except msgspec.ValidationError:  # of a later release perhaps
-        return change_in(_decode_control(body))
+        return _change_in(_decode_control(body))
 
 
 def decode_control(body: bytes) -> list[Any]:

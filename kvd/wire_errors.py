@@ -47,12 +47,12 @@ def explain(body: bytes) -> Refused:
         command = COMMANDS.get(name)
         if command is None:
             return UnknownCommand(f"there is no command {name[:64]!r}: COMMANDS lists them")
-        return explain_arguments(command, fault_of(command, body))
+        return _explain_arguments(command, _fault_of(command, body))
     except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:  # TypeError: a map's key is a map
         return BadRequest(f"the body is not msgpack: {error}")
 
 
-def fault_of(command: type[Command], body: bytes) -> Finding | None:
+def _fault_of(command: type[Command], body: bytes) -> Finding | None:
     """Return the first thing in a body that does not fit a command, None if it lies too far behind."""
     try:
         return first_fault(body, type_of(command), Lens())
@@ -60,19 +60,19 @@ def fault_of(command: type[Command], body: bytes) -> Finding | None:
         return None
 
 
-def explain_arguments(command: type[Command], found: Finding | None) -> Refused:
+def _explain_arguments(command: type[Command], found: Finding | None) -> Refused:
     """Return the error for a known command with arguments that do not fit."""
     if not isinstance(found, Inside):
         syntax = syntax_of(command)
         return BadArgument(f"{syntax.name}: one of its many arguments does not fit: the syntax is {syntax.usage()}")
-    fault = innermost(found)
+    fault = _innermost(found)
     is_too_large = fault.problem is Problem.MAX and fault.expected is not int
     return (TooLarge if is_too_large else BadArgument)(sentence(found))
 
 
-def innermost(found: Finding) -> Fault:
+def _innermost(found: Finding) -> Fault:
     """Return the fault itself, without the structs around it."""
-    return innermost(found.fault) if isinstance(found, Inside) else found
+    return _innermost(found.fault) if isinstance(found, Inside) else found
 
 
 def sentence(found: Inside) -> str:
@@ -83,11 +83,11 @@ def sentence(found: Inside) -> str:
         return f"{syntax.name}: wrong number of arguments: the syntax is {syntax.usage()}"
     place, *steps = fault.path
     name = syntax.parameters[int(place) - 1].field + "".join(f"[{step}]" for step in steps)
-    what = sentence(fault) if isinstance(fault, Inside) else departure(fault, syntax.name)
+    what = sentence(fault) if isinstance(fault, Inside) else _departure(fault, syntax.name)
     return f"{syntax.name}: argument {place} ({name}): {what}"
 
 
-def departure(fault: Fault, outer: str) -> str:
+def _departure(fault: Fault, outer: str) -> str:
     """Return what is wrong with a value; `outer` is the command that it stands in."""
     expected = f"expected `{NAMES.get(fault.expected, fault.expected.__name__)}{' | nil' if fault.is_optional else ''}`"
     unit = "" if fault.expected is int else "of length "
@@ -102,10 +102,10 @@ def departure(fault: Fault, outer: str) -> str:
             got = f", got {fault.got}" if fault.got <= OPENED_ITEMS_MAX else ""
             return f"{expected} of length {fault.bound}{got}"
         case _:
-            return inner_command(fault.got, outer)
+            return _inner_command(fault.got, outer)
 
 
-def inner_command(name: Any, outer: str) -> str:
+def _inner_command(name: Any, outer: str) -> str:
     """Return why a command cannot stand inside another one."""
     if not isinstance(name, str):
         return "expected a command, an array that begins with its name"
@@ -115,7 +115,7 @@ def inner_command(name: Any, outer: str) -> str:
 def decode_items(body: bytes | Raw) -> Any:
     """Return a value one level deep: the items of an array as they came, a map as an empty one."""
     view = memoryview(body)
-    length = array_length(view)
+    length = _array_length(view)
     if length is None:
         return {} if view and view[0] in MAPS else msgpack.decode(view)
     if length <= OPENED_ITEMS_MAX:
@@ -125,7 +125,7 @@ def decode_items(body: bytes | Raw) -> Any:
     return [Raw(name), *[NIL] * OPENED_ITEMS_MAX]
 
 
-def array_length(body: memoryview) -> int | None:
+def _array_length(body: memoryview) -> int | None:
     """Return how many items an array has by its head, None if it is no array."""
     kind = body[0] if body else 0
     if kind in FIXED_ARRAY:

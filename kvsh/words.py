@@ -74,24 +74,24 @@ def split(line: bytes) -> list[Word]:
     """Return the words of a line; raises Unbalanced, TooManyWords."""
     if b'"' not in line and b"'" not in line:
         some = islice(BARE.finditer(line), WORDS_MAX + 1)
-        return bounded([Word._make((found[0], False, *found.span())) for found in some])
+        return _bounded([Word._make((found[0], False, *found.span())) for found in some])
     words: list[Word] = []
     position, end = 0, len(line.rstrip())
     while position < end and len(words) <= WORDS_MAX:
-        word = word_at(line, position)
+        word = _word_at(line, position)
         words.append(word)
         position = word.end
-    return bounded(words)
+    return _bounded(words)
 
 
-def bounded(words: list[Word]) -> list[Word]:
+def _bounded(words: list[Word]) -> list[Word]:
     """Return the words; raises TooManyWords. All 50 million of a line of 100 MB take a minute and more than 6 GB."""
     if len(words) > WORDS_MAX:
         raise TooManyWords(words[WORDS_MAX].start)
     return words
 
 
-def word_at(line: bytes, position: int) -> Word:
+def _word_at(line: bytes, position: int) -> Word:
     """Return the word that begins at or after a position; raises Unbalanced."""
     found = WORD.match(line, position)
     assert found  # every part of it may be empty
@@ -100,18 +100,18 @@ def word_at(line: bytes, position: int) -> Word:
         raise Unbalanced(f"this quote is not closed: {line[found.end() :][:20].decode(errors='replace')}", found.end())
     if after.strip():
         raise Unbalanced("a closing quote is followed by a blank or the end of the line", found.end())
-    value = found["bare"] + unquote(quoted) if quoted else found["bare"]
+    value = found["bare"] + _unquote(quoted) if quoted else found["bare"]
     return Word(value, quoted is not None, found.start("bare"), found.end())
 
 
-def unquote(text: bytes) -> bytes:
+def _unquote(text: bytes) -> bytes:
     """Return what a quoted text, its quotes included, stands for."""
     if text.startswith(b"'"):
         return text[1:-1].replace(b"\\'", b"'")
-    return ESCAPE.sub(unescape_byte, text[1:-1])
+    return ESCAPE.sub(_unescape_byte, text[1:-1])
 
 
-def unescape_byte(found: re.Match[bytes]) -> bytes:
+def _unescape_byte(found: re.Match[bytes]) -> bytes:
     """Return what an escape stands for."""
     name = found[1]
     return bytes([int(name[1:], 16)]) if len(name) > 1 else ESCAPED.get(name, name)
@@ -125,20 +125,20 @@ def cut(line: bytes) -> Cut:
     try:
         words = split(line)
     except Unbalanced as error:
-        return cut_open(line, error)
+        return _cut_open(line, error)
     if words and words[-1].end == len(line):
         return Cut(words[:-1], words[-1])
     return Cut(words, Word(b"", start=len(line), end=len(line)))
 
 
-def cut_open(line: bytes, error: Unbalanced) -> Cut:
+def _cut_open(line: bytes, error: Unbalanced) -> Cut:
     """Return the cut of a line that ends within quotes."""
     position = error.position
     quote = line[position : position + 1]
     if quote not in (b'"', b"'"):
         raise error
     start = position - len(BARE_END.findall(line[:position])[0])
-    value = unquote(quote + HALF_ESCAPE.sub(b"", line[position + 1 :]) + quote)
+    value = _unquote(quote + HALF_ESCAPE.sub(b"", line[position + 1 :]) + quote)
     return Cut(split(line[:start]), Word(line[start:position] + value, quoted=True, start=start, end=len(line)))
 
 
@@ -150,7 +150,7 @@ class Escapes(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         """Return what a character is shown as that has no name."""
-        self[code] = text = visible(chr(code))
+        self[code] = text = _visible(chr(code))
         return text
 
 
@@ -160,7 +160,7 @@ SHOWN = Escapes({"\n": "\n", "\t": "\t"})
 
 def quote(value: bytes) -> str:
     """Return a value in double quotes, with nothing in it that moves a cursor; pasted back it is the same bytes."""
-    return f'"{escape(value, PRINTED)}"'
+    return f'"{_escape(value, PRINTED)}"'
 
 
 def as_word(value: bytes, reserved: frozenset[bytes] = frozenset()) -> str:
@@ -177,21 +177,21 @@ def as_word(value: bytes, reserved: frozenset[bytes] = frozenset()) -> str:
 
 def display_form(value: bytes) -> str:
     """Return a text for a terminal: lines stay lines, whatever else would act on the terminal is escaped."""
-    return escape(value, SHOWN)
+    return _escape(value, SHOWN)
 
 
 def quote_pieces(value: bytes) -> Iterator[str]:
     """Yield what `printed` returns, piece by piece: of 16 MiB the first is there at once."""
     yield '"'
     for piece in pieces(value):
-        yield escape(piece, PRINTED)
+        yield _escape(piece, PRINTED)
     yield '"'
 
 
 def display_pieces(value: bytes) -> Iterator[str]:
     """Yield what `shown` returns, piece by piece."""
     for piece in pieces(value):
-        yield escape(piece, SHOWN)
+        yield _escape(piece, SHOWN)
 
 
 def pieces(value: bytes, size: int = PIECE) -> Iterator[bytes]:
@@ -199,28 +199,28 @@ def pieces(value: bytes, size: int = PIECE) -> Iterator[bytes]:
     start = 0
     while len(value) - start > size:
         end = start + size
-        while end > start + size - CHARACTER_BYTES_MAX and (is_within_character(value, end) or value[end] == LF):
+        while end > start + size - CHARACTER_BYTES_MAX and (_is_within_character(value, end) or value[end] == LF):
             end -= 1
         yield value[start:end]
         start = end
     yield value[start:]
 
 
-def is_within_character(value: bytes, position: int) -> bool:
+def _is_within_character(value: bytes, position: int) -> bool:
     """Return whether a byte may belong to a character of UTF-8 that begins before it."""
     return value[position] & 0xC0 == CONTINUATION
 
 
-def escape(value: bytes, escapes: Escapes) -> str:
+def _escape(value: bytes, escapes: Escapes) -> str:
     r"""Return bytes as text: characters that have a name by it, printable ones as they are, others as `\xHH`."""
     text = value.decode(errors="surrogateescape")
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
     # Piece by piece: one call for 16 MiB would let no other thread run for a second.
-    return "".join([escape_part(text[at : at + PIECE], escapes) for at in range(0, len(text), PIECE)])
+    return "".join([_escape_part(text[at : at + PIECE], escapes) for at in range(0, len(text), PIECE)])
 
 
-def escape_part(text: str, escapes: Escapes) -> str:
+def _escape_part(text: str, escapes: Escapes) -> str:
     """Return a text with its characters escaped, but for joiners between letters."""
     parts = split_at_joiners(text)
     parts[::2] = [part.translate(escapes) for part in parts[::2]]
@@ -235,7 +235,7 @@ def split_at_joiners(text: str) -> list[str]:
     found: list[str] = []
     run = parts[:1]
     for joiner, after in zip(parts[1::2], parts[2::2], strict=True):
-        if joins(run[-1][-1:], after[:1]):
+        if _joins(run[-1][-1:], after[:1]):
             found += ["".join(run), joiner]
             run = [after]
         else:
@@ -243,13 +243,13 @@ def split_at_joiners(text: str) -> list[str]:
     return [*found, "".join(run)]
 
 
-def joins(before: str, after: str) -> bool:
+def _joins(before: str, after: str) -> bool:
     """Return whether a joiner has a letter on each side, one of them beyond ASCII: else it is a hidden character."""
     sides = before + after
     return len(sides) == 2 and sides.isprintable() and " " not in sides and not sides.isascii()  # noqa: PLR2004
 
 
-def visible(character: str) -> str:
+def _visible(character: str) -> str:
     r"""Return a character if it prints, else its bytes as `\xHH`."""
     if character.isprintable():
         return character

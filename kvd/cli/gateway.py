@@ -26,7 +26,7 @@ def gateway() -> None:
     """
 
 
-def with_listen(default: str, passed: str = "Sockets that systemd passes are served too. ") -> Callable[..., Any]:
+def _with_listen(default: str, passed: str = "Sockets that systemd passes are served too. ") -> Callable[..., Any]:
     """Give a command --listen."""
     return click.option(
         "--listen",
@@ -40,7 +40,7 @@ with_insecure = click.option(
 )
 
 
-def with_gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _with_gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command what a door is made of; it is called with the `door`."""
 
     @wraps(command)
@@ -54,7 +54,7 @@ def with_gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **rest: Any,
     ) -> None:
         own = {name: rest.pop(name) for name in ("url", "listen", "token_file")}
-        with report_errors():
+        with _report_errors():
             gateway_options = import_module("kvd.gateways.common.options").GatewayOptions(
                 keys=own_keys(key, server_key),
                 server_key=server_key,
@@ -76,7 +76,7 @@ def with_gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def report_errors() -> Iterator[None]:
+def _report_errors() -> Iterator[None]:
     """End with a sentence and an exit code."""
     set_up("info", "auto")
     try:
@@ -89,7 +89,7 @@ def report_errors() -> Iterator[None]:
         sys.exit(UNAVAILABLE)
 
 
-def load_gateway(name: str, extra: str) -> Any:
+def _load_gateway(name: str, extra: str) -> Any:
     """Return a gateway's module; without its extra, end with the sentence that names it."""
     try:
         return import_module(f"kvd.gateways.{name}")
@@ -116,7 +116,7 @@ def token_command(name: str) -> None:
 
 
 @gateway.command("http")
-@with_listen("127.0.0.1:7480")
+@_with_listen("127.0.0.1:7480")
 @click.option("--host", "hosts", multiple=True, help="A name of this gateway, as in Host:; may be repeated.")
 @click.option("--origin", "origins", multiple=True, help="Pages of this origin may use it (CORS); may be repeated.")
 @click.option(
@@ -126,7 +126,7 @@ def token_command(name: str) -> None:
     default=0.0,
     help="At the end, seconds of not being ready first.",
 )
-@with_gateway_options
+@_with_gateway_options
 def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...], drain_s: float) -> None:
     """Serve HTTP: REST, JSON, changes, metrics, and a page.
 
@@ -136,14 +136,14 @@ def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...],
 
     Example: kvd gateway http --url tcp://127.0.0.1:7411 --listen 127.0.0.1:7480
     """
-    server = load_gateway("http.server", "http")
+    server = _load_gateway("http.server", "http")
     made = partial(server.Gateway, door, hosts=hosts, origins=origins, drain_s=drain_s)
-    load_gateway("common.runner", "http").run(made, server.new_event_loop)
+    _load_gateway("common.runner", "http").run(made, server.new_event_loop)
 
 
 @gateway.command("grpc")
-@with_listen("127.0.0.1:50051", passed="")
-@with_gateway_options
+@_with_listen("127.0.0.1:50051", passed="")
+@_with_gateway_options
 def grpc_command(door: Any) -> None:
     """Serve gRPC: kvs2.Kvs2, and kvd.v1.Kvd with all commands and Watch.
 
@@ -151,12 +151,12 @@ def grpc_command(door: Any) -> None:
 
     Example: kvd gateway grpc --url tcp://127.0.0.1:7411 --listen 127.0.0.1:50051
     """
-    load_gateway("common.runner", "grpc").run(partial(load_gateway("grpc.server", "grpc").Gateway, door))
+    _load_gateway("common.runner", "grpc").run(partial(_load_gateway("grpc.server", "grpc").Gateway, door))
 
 
 @gateway.command("tcp")
 @with_daemon
-@with_listen("127.0.0.1:7413")
+@_with_listen("127.0.0.1:7413")
 @with_insecure
 @click.option(
     "--width", type=click.Choice(["u16", "u32"]), default="u16", show_default=True, help="Of the command's number."
@@ -179,11 +179,11 @@ def tcp_command(  # its options
     connections: int,
 ) -> None:
     """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See kvd-gateway(8)."""
-    with report_errors():
-        keys, tcp = own_keys(key, server_key), load_gateway("tcp.gateway", "tcp")
-        wide = load_gateway("tcp.protocol", "tcp").WIDTHS[width]
+    with _report_errors():
+        keys, tcp = own_keys(key, server_key), _load_gateway("tcp.gateway", "tcp")
+        wide = _load_gateway("tcp.protocol", "tcp").WIDTHS[width]
         made = partial(tcp.TcpGateway, url, keys, listen, width=wide, connections=connections, is_insecure=insecure)
-        load_gateway("common.runner", "tcp").run(made, tcp.fast_loop())
+        _load_gateway("common.runner", "tcp").run(made, tcp.fast_loop())
 
 
 @gateway.command("nats")
@@ -213,8 +213,8 @@ def nats_command(  # noqa: PLR0913  # its options
     """Publish every change to a NATS server, at least once, in order. See kvd-gateway(8)."""
     if not (since in (None, "start", "now") or (since.isascii() and since.isdigit())):
         raise click.BadParameter("a revision, start or now", param_hint="--since")
-    with report_errors():
-        keys, nats = own_keys(key, server_key), load_gateway("nats.bridge", "nats")
+    with _report_errors():
+        keys, nats = own_keys(key, server_key), _load_gateway("nats.bridge", "nats")
         made = partial(
             nats.Bridge,
             url,
@@ -225,4 +225,4 @@ def nats_command(  # noqa: PLR0913  # its options
             with_changes=changes,
             since=since,
         )
-        load_gateway("common.runner", "nats").run(made)
+        _load_gateway("common.runner", "nats").run(made)

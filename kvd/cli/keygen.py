@@ -70,7 +70,7 @@ def keygen(name: str, directory: Path, *, daemon: bool, table: bool) -> None:
         raise click.BadParameter("1 to 64 letters, digits, - and _", param_hint="NAME")
     files = [directory / f"{name}.key_secret", directory / f"{name}.key"]
     if table:
-        click.echo(TABLE.format(name=name, public=public_in(files[1])), nl=False)
+        click.echo(TABLE.format(name=name, public=_public_in(files[1])), nl=False)
         return
     public, secret = (key.decode() for key in zmq.curve_keypair())
     texts = [
@@ -78,9 +78,9 @@ def keygen(name: str, directory: Path, *, daemon: bool, table: bool) -> None:
         CERTIFICATE.format(name=name, public=public, about=GIVE_AWAY.format(name=name)),
     ]
     try:
-        write_new(files, texts)
+        _write_new(files, texts)
     except OSError as error:
-        end(f"{error.filename}: {why_not(error, name)}")
+        end(f"{error.filename}: {_why_not(error, name)}")
     is_daemons = daemon or name == DAEMON
     told = f"{MADE}\n\n{TO_THE_DAEMON if is_daemons else TO_A_CLIENT}"
     click.echo(told.format(name=name, secret_file=files[0], public_file=files[1]), err=True)
@@ -88,14 +88,14 @@ def keygen(name: str, directory: Path, *, daemon: bool, table: bool) -> None:
         click.echo(TABLE.format(name=name, public=public), nl=False)
 
 
-def why_not(error: OSError, name: str) -> str | None:
+def _why_not(error: OSError, name: str) -> str | None:
     """Return why a file was not made, and how to get the table of keys that are there."""
     if not isinstance(error, FileExistsError):
         return error.strerror
     return f"is there already, and is not overwritten. Its table again: kvd keygen --table {name} >> access.toml"
 
 
-def public_in(path: Path) -> str:
+def _public_in(path: Path) -> str:
     """Return the public key in a certificate; ends with a sentence when there is none."""
     try:
         return zmq_auth.load_certificate(path)[0].decode()
@@ -109,7 +109,7 @@ def end(why: str) -> NoReturn:
     sys.exit(EXISTS)
 
 
-def write_new(files: list[Path], texts: list[str]) -> None:
+def _write_new(files: list[Path], texts: list[str]) -> None:
     """Write files that are not there yet, all or none, the first one for its owner alone. Raises OSError."""
     made: list[Path] = []
     try:

@@ -41,14 +41,14 @@ def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_k
         with pages.listen_on(listen, is_insecure=insecure) as server:
             server.pages = pages.Pages(look)
             click.echo(f"kvd: metrics of {url} at {pages.listen_text(server)}", err=True)
-            end_on_signals()
+            _end_on_signals()
             server.serve_forever()
     except StartError as error:
         click.echo(f"kvd: {error}", err=True)
         sys.exit(error.exit_code)
 
 
-def end_on_signals() -> None:
+def _end_on_signals() -> None:
     """Let SIGTERM and SIGINT end the process well, so that a unix socket is removed."""
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

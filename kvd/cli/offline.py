@@ -18,7 +18,7 @@ DAMAGED = 74
 
 
 @contextmanager
-def report_errors() -> Iterator[None]:
+def _report_errors() -> Iterator[None]:
     """End with a sentence and the exit code of an error. What is made meanwhile is its owner's alone."""
     os.umask(0o077)
     try:
@@ -40,23 +40,23 @@ def check_command(directory: Path, *, repair: bool) -> None:
 
     Example: kvd check /var/lib/kvd
     """
-    with report_errors():
-        if repair and (whole := report_if_whole(directory, check_interrupted)) is not None:
+    with _report_errors():
+        if repair and (whole := report_if_whole(directory, _check_interrupted)) is not None:
             click.echo(f"nothing to repair: {whole.entries:,} entries and {whole.changes:,} changes are whole")
             return
         if repair:
-            repair_directory(directory)
-        with in_any_state(directory):
-            report = check(directory, check_interrupted)
+            _repair_directory(directory)
+        with _in_any_state(directory):
+            report = check(directory, _check_interrupted)
     for damage in report.damages:
-        click.echo(line_of(damage))
+        click.echo(_line_of(damage))
     click.echo(f"{report.entries:,} entries and {report.changes:,} changes are whole, {len(report.damages)} damages")
     if report.damages:
         click.echo(f"kvd: to keep what is whole, stop the daemon and: kvd check --repair {directory}", err=True)
         sys.exit(DAMAGED)
 
 
-def repair_directory(directory: Path) -> None:
+def _repair_directory(directory: Path) -> None:
     """Put together what is whole, and say what is not."""
     found = salvage(directory, time.strftime("damaged-%Y%m%dT%H%M%S"))
     for loss in found.losses:
@@ -67,7 +67,7 @@ def repair_directory(directory: Path) -> None:
     )
 
 
-def line_of(damage: Damage) -> str:
+def _line_of(damage: Damage) -> str:
     """Return a damage as a line."""
     place = "" if damage.key is None else f" key {damage.key!r}:"
     return f"{damage.file}:{place} {damage.message}"
@@ -83,8 +83,8 @@ def backup_command(directory: Path, destination: Path) -> None:
 
     Example: kvd backup /var/lib/kvd /backup/monday.kvd
     """
-    with report_errors(), in_any_state(directory):
-        made = back_up(directory, destination, check_interrupted)
+    with _report_errors(), _in_any_state(directory):
+        made = back_up(directory, destination, _check_interrupted)
     click.echo(f"{destination}: {made.entries:,} entries as of revision {made.revision}, {made.bytes:,} bytes")
 
 
@@ -98,13 +98,13 @@ def restore_command(source: Path, directory: Path) -> None:
 
     Example: kvd restore /backup/monday.kvd /var/lib/kvd
     """
-    with report_errors():
+    with _report_errors():
         made = restore(source, directory)
     click.echo(f"{directory}: {made.entries:,} entries as of revision {made.revision}")
 
 
 @contextmanager
-def in_any_state(directory: Path) -> Iterator[None]:
+def _in_any_state(directory: Path) -> Iterator[None]:
     """Hold a directory that nobody serves; one that a daemon serves may be read beside it."""
     with ExitStack() as stack:
         with suppress(InUse):
@@ -113,5 +113,5 @@ def in_any_state(directory: Path) -> Iterator[None]:
         yield
 
 
-def check_interrupted() -> None:
+def _check_interrupted() -> None:
     """Nobody else waits in this process."""

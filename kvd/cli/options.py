@@ -17,14 +17,14 @@ def with_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option(
             option.flag,
             option.name,
-            type=type_of(option),
+            type=_type_of(option),
             multiple=option.is_many,
-            help=f"{option.help}{default_of(option)}",
+            help=f"{option.help}{_default_of(option)}",
         )(command)
     return command
 
 
-def type_of(option: Option) -> Any:
+def _type_of(option: Option) -> Any:
     """Return what click makes of a flag's value."""
     if option.choices:
         return click.Choice(option.choices)
@@ -33,7 +33,7 @@ def type_of(option: Option) -> Any:
     return int if option.type is int else str
 
 
-def default_of(option: Option) -> str:
+def _default_of(option: Option) -> str:
     """Return how the help ends."""
     if option.default is None:
         return ""

@@ -59,11 +59,11 @@ def serve(*, file: Path | None, check_config: bool, print_config: bool, end_with
         if print_config:
             click.echo("\n".join(to_toml(found)))
         elif check_config:
-            server_keys(found.config)
+            _server_keys(found.config)
             click.echo(f"{file or 'the configuration'}: all is well")
         else:
             if end_with is not None:
-                end_with_parent(end_with)
+                _end_with_parent(end_with)
             run(found, partial(settings, flags, os.environ, file))
     except StorageFailed as error:
         report(error)
@@ -80,14 +80,14 @@ def report(error: StartError) -> None:
         click.echo(f"kvd: {line}", err=True)
 
 
-def end_with_parent(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     """Let the kernel send SIGTERM when the process that started us ends, however it does (Linux)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         sys.exit(0)  # it ended before
 
 
-def make_directory(backups: Path) -> Path:
+def _make_directory(backups: Path) -> Path:
     """Make the folder for backups, for its owner alone; raises BadConfiguration."""
     try:
         backups.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def make_directory(backups: Path) -> Path:
     return backups.resolve()
 
 
-def server_keys(config: Config) -> ServerKeys | None:
+def _server_keys(config: Config) -> ServerKeys | None:
     """Return the keys of a daemon that lets in only whom it knows. Raises BadConfiguration."""
     if config.key is None or config.access is None:
         return None
@@ -112,7 +112,7 @@ def server_keys(config: Config) -> ServerKeys | None:
     return ServerKeys(public, secret, config.access)
 
 
-def check_scheduling() -> None:
+def _check_scheduling() -> None:
     """Raise BadConfiguration where libzmq would end the process: each of its threads asks for what it has already."""
     try:
         os.sched_setscheduler(0, os.sched_getscheduler(0), os.sched_getparam(0))
@@ -123,7 +123,7 @@ def check_scheduling() -> None:
         ) from error
 
 
-def check_descriptors(limit: int) -> None:
+def _check_descriptors(limit: int) -> None:
     """Raise BadConfiguration when the process may not open enough files: what fails then says something else."""
     if 0 <= limit < DESCRIPTORS_MIN:  # -1 is no limit
         raise BadConfiguration(
@@ -132,7 +132,7 @@ def check_descriptors(limit: int) -> None:
         )
 
 
-def endpoints_of(found: Settings) -> Endpoints:
+def _endpoints_of(found: Settings) -> Endpoints:
     """Return where to serve: what is configured, and the sockets that systemd passed, which replace the defaults."""
     passed = sockets_from(os.environ)
     config, chosen = found.config, found.sources
@@ -185,10 +185,10 @@ def run(found: Settings, read: Callable[[], Settings]) -> None:
     """Open the store, bind the endpoints, serve; raises StartError. `read` reads the options again."""
     set_up(found.config.log_level, found.config.log_format)
     notifier = Notifier(os.environ)
-    endpoints = endpoints_of(found)
-    keys = server_keys(found.config)
-    check_scheduling()
-    check_descriptors(raise_descriptor_limit())
+    endpoints = _endpoints_of(found)
+    keys = _server_keys(found.config)
+    _check_scheduling()
+    _check_descriptors(raise_descriptor_limit())
     config = found.config
     store = Store(config.data, fsync=config.fsync)
     for note in store.notes:
@@ -197,7 +197,7 @@ def run(found: Settings, read: Callable[[], Settings]) -> None:
         reloader = Reloader(found, read, store)
         reloader.take_up()
         service = Service(notifier, options=reloader.options, reload=reloader.reload)
-        backups = make_directory(config.backups or config.data / "backups")
+        backups = _make_directory(config.backups or config.data / "backups")
         server = Server(
             store, endpoints=endpoints, backups=backups, keys=keys, service=service, slowlog=reloader.slowlog
         )

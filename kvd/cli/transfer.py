@@ -83,7 +83,7 @@ OPTIONS = (
 )
 
 
-def with_transfer_options(command: Callable[..., None]) -> Callable[..., None]:
+def _with_transfer_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the arguments and options that both have."""
     for option in reversed(OPTIONS):
         command = option(command)
@@ -91,7 +91,7 @@ def with_transfer_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("export")
-@with_transfer_options
+@_with_transfer_options
 def export_command(file: Path, form: str | None, prefix: str, **connection: Any) -> None:
     """Write all entries of a running daemon to FILE.
 
@@ -107,7 +107,7 @@ def export_command(file: Path, form: str | None, prefix: str, **connection: Any)
     chosen = FORMATS[form or guess_format(str(file))]
     start = os.fsencode(prefix)
     progress = Progress(is_shown=is_watched(data_fd=STDOUT if is_stdout else None))
-    with report_errors(progress, connection["url"]), Signals() as signals, connect(**connection) as client:
+    with _report_errors(progress, connection["url"]), Signals() as signals, connect(**connection) as client:
         with ExitStack() as stack:
             fd = STDOUT if is_stdout else stack.enter_context(new_file(file))
             with signals.interruptible():
@@ -120,7 +120,7 @@ def export_command(file: Path, form: str | None, prefix: str, **connection: Any)
 
 
 @click.command("import")
-@with_transfer_options
+@_with_transfer_options
 @click.option("--skip-lines", type=click.IntRange(min=0), default=0, help="Go on after so many lines of FILE.")
 @click.pass_context
 def import_command(
@@ -137,11 +137,11 @@ def import_command(
     chosen = FORMATS[form or guess_format(str(file))]
     progress = Progress(is_shown=is_watched())
     with ExitStack() as stack:
-        stack.enter_context(report_errors(progress, connection["url"]))
-        fd = STDIN if str(file) == "-" else stack.enter_context(open_input(file))
+        stack.enter_context(_report_errors(progress, connection["url"]))
+        fd = STDIN if str(file) == "-" else stack.enter_context(_open_input(file))
         signals = stack.enter_context(Signals(second_is_urgent=True))
         client = stack.enter_context(connect(**connection))
-        progress.total = size_of(fd)
+        progress.total = _size_of(fd)
 
         lines = Lines(lambda size: importer.read(fd, size))
         importer = Importer(
@@ -155,12 +155,12 @@ def import_command(
             importer.run(parse_records(lines, chosen, skip_lines))
         except (BadLine, Refused, Interrupted, OSError) as error:
             progress.clear()
-            report_failure(error, importer, file, resume_command(context, file), connection["url"])
+            _report_failure(error, importer, file, _resume_command(context, file), connection["url"])
         progress.clear()
-        click.echo(duration_text(importer.entries, progress.seconds) + skipped_text(importer), err=True)
+        click.echo(duration_text(importer.entries, progress.seconds) + _skipped_text(importer), err=True)
 
 
-def report_failure(
+def _report_failure(
     error: Exception, importer: Importer, file: Path, resume: Callable[[int], str], url: str
 ) -> NoReturn:
     """Tell why an import ends early, how far it came, and how to go on."""
@@ -169,29 +169,29 @@ def report_failure(
     if isinstance(error, BadLine):
         done, code, why = error.number - 1, DATA_ERROR, f"{name}:{error.number}: {error}"
     elif isinstance(error, Refused):
-        code, why = exit_code(error.error), f"{name}, {lines_of(error.batch)}: {sentence(error.error, url)}"
+        code, why = exit_code(error.error), f"{name}, {_lines_of(error.batch)}: {sentence(error.error, url)}"
     elif isinstance(error, Interrupted):
         code, why = SIGNALLED + error.number, f"interrupted by {error}"
     else:
         assert isinstance(error, OSError)
         code, why = IO_ERROR, f"cannot read {name}: {error.strerror}"
     report(f"kvd: {why}")
-    report(f"{done:,} lines of {name} are applied and durable{skipped_text(importer)}. To go on: {resume(done)}")
+    report(f"{done:,} lines of {name} are applied and durable{_skipped_text(importer)}. To go on: {resume(done)}")
     sys.exit(code)
 
 
-def lines_of(batch: Batch) -> str:
+def _lines_of(batch: Batch) -> str:
     """Return which lines a batch is."""
     return f"line {batch.first}" if batch.first == batch.last else f"lines {batch.first} to {batch.last}"
 
 
-def skipped_text(importer: Importer) -> str:
+def _skipped_text(importer: Importer) -> str:
     """Return how many entries were read and not set, if any."""
     expired = f"; {importer.expired:,} left out, since their time is over" if importer.expired else ""
     return expired + (f"; {importer.others:,} left out, since they have another prefix" if importer.others else "")
 
 
-def resume_command(context: click.Context, file: Path) -> Callable[[int], str]:
+def _resume_command(context: click.Context, file: Path) -> Callable[[int], str]:
     """Return what makes the command that goes on after so many lines: this one, with what was typed."""
     words = ["kvd", "import"]
     for name, option in (("form", "format"), ("prefix",) * 2, ("url",) * 2, ("key",) * 2, ("server_key", "server-key")):
@@ -206,7 +206,7 @@ def resume_command(context: click.Context, file: Path) -> Callable[[int], str]:
 
 
 @contextmanager
-def open_input(file: Path) -> Iterator[int]:
+def _open_input(file: Path) -> Iterator[int]:
     """Open a file to read, for as long as it is needed; one that cannot be is told."""
     try:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -219,7 +219,7 @@ def open_input(file: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def size_of(fd: int) -> int | None:
+def _size_of(fd: int) -> int | None:
     """Return how much there is to read in a file; None for a pipe or a terminal."""
     facts = os.fstat(fd)
     return facts.st_size - os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(facts.st_mode) else None
@@ -237,7 +237,7 @@ def connect(url: str, key: str | None, server_key: str | None) -> Client:
 
 
 @contextmanager
-def report_errors(progress: Progress, url: str) -> Iterator[None]:
+def _report_errors(progress: Progress, url: str) -> Iterator[None]:
     """End with a sentence and the exit code of what went wrong."""
     try:
         yield

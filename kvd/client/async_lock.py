@@ -130,7 +130,7 @@ def stop(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
         loop.call_soon_threadsafe(task.cancel)
 
 
-async def answer_within(answer: Answer, command: Command, timeout_s: float) -> Ok:
+async def _answer_within(answer: Answer, command: Command, timeout_s: float) -> Ok:
     """Run a command within a time. Raises NoReply when it takes longer."""
     try:
         return await asyncio.wait_for(answer(command), timeout_s)
@@ -142,7 +142,7 @@ async def clear(lease: Lease, answer: Answer) -> bool:
     """Clear the entry if it is ours; return whether the daemon said so. Raises Refused."""
     while True:
         try:
-            found = await answer_within(answer, lease.release(new_token()), lease.ttl_s / REPLY_WAIT_PART)
+            found = await _answer_within(answer, lease.release(new_token()), lease.ttl_s / REPLY_WAIT_PART)
         except ClientError:
             return False
         except KvdError as error:
@@ -159,17 +159,17 @@ async def keep(lease: Lease, answer: Answer, on_lost: OnLost) -> None:
     while True:
         await asyncio.sleep(min(pause_s, max(0.0, lease.until - now_s())))
         if lease.problem(now_s()) is None:
-            pause_s = await renew(lease, answer)
+            pause_s = await _renew(lease, answer)
         if lease.lost is not None and not lease.is_released:
             on_lost(lease.lost)
             return
 
 
-async def renew(lease: Lease, answer: Answer) -> float:
+async def _renew(lease: Lease, answer: Answer) -> float:
     """Renew a lease; return how long to pause until the next time."""
     sent_at = now_s()
     try:
-        found = await answer_within(answer, lease.renewal(new_token()), lease.ttl_s / REPLY_WAIT_PART)
+        found = await _answer_within(answer, lease.renewal(new_token()), lease.ttl_s / REPLY_WAIT_PART)
     except KvdError as error:
         return 0.0 if lease.on_error(error) else lease.ttl_s / RETRIES_PER_TTL
     return lease.ttl_s / RENEWALS_PER_TTL if lease.on_answer(found, sent_at) else 0.0

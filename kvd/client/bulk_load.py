@@ -93,7 +93,7 @@ class BulkLoad:
         """The outcome of the first that is under way came; the first error is kept."""
         portion = self.sent.popleft()
         self.bytes -= portion.bytes
-        self.adapt(now - self.sent_at.popleft())
+        self._adapt(now - self.sent_at.popleft())
         if self.error is None and self.refusals.keeps(portion, outcome, now):
             return
         try:
@@ -103,7 +103,7 @@ class BulkLoad:
         else:
             self.count += len(portion.command.pairs)
 
-    def adapt(self, seconds: float) -> None:
+    def _adapt(self, seconds: float) -> None:
         """Put less in flight after a late reply, and more after those that come soon."""
         if seconds > LATE_S:
             self.most = max(1, self.most // 2)

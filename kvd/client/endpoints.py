@@ -46,7 +46,7 @@ class Endpoint(NamedTuple):
             target = "\0" + self.path[1:] if self.path.startswith("@") else self.path
             return [Address(socket.AF_UNIX, target, self.path)]
         found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        return [Address(family, target, label_of(target)) for family, _, _, _, target in found]
+        return [Address(family, target, _label_of(target)) for family, _, _, _, target in found]
 
     @property
     def is_numeric(self) -> bool:
@@ -54,7 +54,7 @@ class Endpoint(NamedTuple):
         return self.is_unix or self.host.replace(".", "").isdigit() or ":" in self.host
 
 
-def label_of(target: Any) -> str:
+def _label_of(target: Any) -> str:
     """Return how an error names an address of TCP."""
     host, port = str(target[0]), target[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -59,7 +59,7 @@ class Follower:
         if self.position is None:
             self.position = revision
         self.seen = max(self.seen or 0, revision)
-        self.reach(revision)
+        self._reach(revision)
 
     def change(self, change: Change) -> list[Change]:
         """A change came; return what is to be delivered."""
@@ -68,30 +68,30 @@ class Follower:
         self.seen = max(self.seen, change.revision)
         if change.revision <= self.position:
             return []
-        if not self.has_gap and self.is_provable(change.revision):
+        if not self.has_gap and self._is_provable(change.revision):
             self.position = change.revision
             return [change]
         self.has_gap = True
-        self.hold(change)
+        self._hold(change)
         return []
 
-    def hold(self, change: Change) -> None:
+    def _hold(self, change: Change) -> None:
         """Keep a change that is not proven yet; when there are too many, the next probe will bring them."""
         if len(self.unconfirmed) >= UNCONFIRMED_CHANGES_MAX:
             self.has_overflowed = True
         if not self.has_overflowed:
             self.unconfirmed.append(change)
 
-    def reach(self, revision: int) -> None:
+    def _reach(self, revision: int) -> None:
         """All up to the revision has been published: move there if that proves anything."""
         assert self.position is not None
         if revision > self.position:
-            if not self.has_gap and self.is_provable(revision):
+            if not self.has_gap and self._is_provable(revision):
                 self.position = revision
             else:
                 self.has_gap = True
 
-    def is_provable(self, revision: int) -> bool:
+    def _is_provable(self, revision: int) -> bool:
         """Return whether nothing before a message of this revision can have been dropped."""
         return self.anchor is not None and revision - self.anchor + self.controls < self.provable
 
@@ -99,7 +99,7 @@ class Follower:
         """Return since when to ask, if a probe is due: PING, then CHANGES. Tell the answer to `probed`."""
         if self.is_probing or self.seen is None or self.position is None:
             return None
-        if not self.has_gap and self.is_provable(self.seen + self.provable // 2):
+        if not self.has_gap and self._is_provable(self.seen + self.provable // 2):
             return None
         self.is_probing = True
         self.probe_seen = self.seen
@@ -131,12 +131,12 @@ class Follower:
         for change in waiting:
             if change.revision <= self.position:
                 continue
-            if not self.has_gap and self.is_provable(change.revision):
+            if not self.has_gap and self._is_provable(change.revision):
                 self.position = change.revision
                 delivered.append(change)
             else:
                 self.has_gap = True
-                self.hold(change)
+                self._hold(change)
         return delivered
 
     def probe_failed(self) -> None:

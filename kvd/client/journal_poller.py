@@ -50,16 +50,16 @@ class JournalPoller:
             if len(self.prefixes) > 1:
                 self.is_due = True
                 return []
-            return self.finish_span(upto, changes)
+            return self._finish_span(upto, changes)
         assert self.span is not None
         whole = self.span.on_result(upto, changes)
         if whole is None:
             return []
         self.span = None
         self.is_complete = True
-        return self.finish_span(*whole)
+        return self._finish_span(*whole)
 
-    def finish_span(self, upto: int, changes: list[Change]) -> list[Change]:
+    def _finish_span(self, upto: int, changes: list[Change]) -> list[Change]:
         """Move to where the answers are complete."""
         self.position = max(self.position, upto)
         return changes

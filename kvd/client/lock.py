@@ -44,7 +44,7 @@ def new_token() -> bytes:
     return os.urandom(16)
 
 
-def wait_limit(timeout: Seconds | None) -> float | None:
+def _wait_limit(timeout: Seconds | None) -> float | None:
     """Return how long to wait in seconds; None: as long as it takes. Raises ValueError."""
     return timeout if timeout is None or timeout == 0 else check_seconds("timeout", timeout)  # type: ignore[return-value]
 
@@ -55,7 +55,7 @@ class LockState:
     def __init__(self, name: Text, ttl: Seconds, timeout: Seconds | None, on_lost: OnLost | None) -> None:
         self._key = key_bytes(name)
         self._ttl_ms = milliseconds("ttl", ttl) or 1
-        self._timeout = wait_limit(timeout)
+        self._timeout = _wait_limit(timeout)
         self._on_lost = on_lost or (lambda _: None)
         self._lease: Lease | None = None
         self._pid = os.getpid()
@@ -237,15 +237,15 @@ def keep(lease: Lease, pool: Pool, bell: "SimpleQueue[None]", on_lost: OnLost) -
     """Renew a lease until the bell rings or it is lost."""
     pause_s = lease.ttl_s / RENEWALS_PER_TTL
     with contextlib.closing(pool):
-        while not has_rung(bell, min(pause_s, max(0.0, lease.until - now_s()))):
+        while not _has_rung(bell, min(pause_s, max(0.0, lease.until - now_s()))):
             if lease.problem(now_s()) is None:
-                pause_s = renew(lease, pool.answer)
+                pause_s = _renew(lease, pool.answer)
             if lease.lost is not None and not lease.is_released:
                 on_lost(lease.lost)
                 return
 
 
-def renew(lease: Lease, answer: Answer) -> float:
+def _renew(lease: Lease, answer: Answer) -> float:
     """Renew a lease; return how long to pause until the next time."""
     sent_at = now_s()
     try:
@@ -255,7 +255,7 @@ def renew(lease: Lease, answer: Answer) -> float:
     return lease.ttl_s / RENEWALS_PER_TTL if is_done else 0.0
 
 
-def has_rung(bell: "SimpleQueue[None]", wait_s: float) -> bool:
+def _has_rung(bell: "SimpleQueue[None]", wait_s: float) -> bool:
     """Wait so long, and return whether the bell rang."""
     try:
         bell.get(timeout=wait_s)

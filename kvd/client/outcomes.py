@@ -51,10 +51,10 @@ def decode(traits: Traits, body: bytes) -> Outcome:
     try:
         return wire.decode_reply(body)
     except DecodeError as error:
-        return unreadable(traits, str(error))
+        return _unreadable(traits, str(error))
 
 
-def unreadable(traits: Traits, problem: str) -> ClientError:
+def _unreadable(traits: Traits, problem: str) -> ClientError:
     """Return the error of a command whose reply cannot be understood."""
     if traits.is_read:
         return NoReply(f"{traits.name}: the reply is not one of kvd's: {problem}")

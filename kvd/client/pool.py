@@ -70,9 +70,9 @@ class Pool:
                 if was_sent and not traits.is_safe:
                     raise connection_broke(traits, f" ({connection.endpoint}: {lost})") from lost
                 if time.monotonic() >= until:
-                    raise out_of_time(traits, f" ({connection.endpoint}: {lost})", was_sent=was_sent) from lost
+                    raise _out_of_time(traits, f" ({connection.endpoint}: {lost})", was_sent=was_sent) from lost
                 time.sleep(min(pause_s, max(0.0, until - time.monotonic())))
-                pause_s = next_pause(pause_s)
+                pause_s = _next_pause(pause_s)
             except DeadlineExceeded:
                 connection.close()
                 raise reply_missing(traits, f" ({connection.endpoint})") from None
@@ -147,7 +147,7 @@ class Pool:
                 connection = self._try_endpoint(endpoint, until, failures.setdefault(endpoint.text, []), traits)
                 if connection is not None:
                     return connection
-            pause_s = next_pause(pause_s)
+            pause_s = _next_pause(pause_s)
             if time.monotonic() + pause_s >= until:
                 problem = (
                     failures_text(failures)
@@ -171,13 +171,15 @@ class Pool:
             return None
         for position, address in enumerate(addresses):
             try:
-                connection = Connection.open(address, endpoint.text, self.keys, share(until, len(addresses) - position))
+                connection = Connection.open(
+                    address, endpoint.text, self.keys, _share(until, len(addresses) - position)
+                )
             except (OSError, ProtocolError) as error:
                 if isinstance(error, OSError):
                     reraise_foreign(error)
                     if error.errno in _NO_DESCRIPTORS:
                         raise
-                failed.append((address.label, explain(error, endpoint, traits)))
+                failed.append((address.label, _explain(error, endpoint, traits)))
             else:
                 if self.endpoints[0] is not endpoint:
                     self.endpoints = [endpoint, *[each for each in self.endpoints if each is not endpoint]]
@@ -185,7 +187,7 @@ class Pool:
         return None
 
 
-def explain(error: OSError | ProtocolError, endpoint: Endpoint, traits: Traits) -> str:
+def _explain(error: OSError | ProtocolError, endpoint: Endpoint, traits: Traits) -> str:
     """Return why a connection could not be opened. Raises NotLetIn where waiting does not help."""
     if isinstance(error, Rejected):
         raise not_sent(traits, f"the daemon at {endpoint.text} does not let in our key") from error
@@ -198,17 +200,17 @@ def explain(error: OSError | ProtocolError, endpoint: Endpoint, traits: Traits) 
     return (socket_access_problem(endpoint) if error.errno == errno.EACCES else "") or reason_of(error)
 
 
-def out_of_time(traits: Traits, where: str, *, was_sent: bool) -> ClientError:
+def _out_of_time(traits: Traits, where: str, *, was_sent: bool) -> ClientError:
     """Return the error of a command whose connections broke until its time was over."""
     return reply_missing(traits, where) if was_sent else not_sent(traits, where=where)
 
 
-def share(until: float, count: int) -> float:
+def _share(until: float, count: int) -> float:
     """Return until when one of so many attempts may take, so that the others get their turn."""
     now = time.monotonic()
     return now + min(SILENCE_S, max(0.05, (until - now) / count))
 
 
-def next_pause(pause_s: float) -> float:
+def _next_pause(pause_s: float) -> float:
     """Return how long to wait before the next attempt: twice as long each time, within bounds."""
     return min(max(RECONNECT_MS / 1000, 2 * pause_s), RECONNECT_MS_MAX / 1000)

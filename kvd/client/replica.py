@@ -45,9 +45,9 @@ class Replica:
         gone = [
             Change("CLEAR", revision, key, None, before[key].revision, None, 0) for key in sorted({*before} - {*after})
         ]
-        return gone + [change for key, change in after.items() if is_different(before.get(key), change)]
+        return gone + [change for key, change in after.items() if _is_different(before.get(key), change)]
 
 
-def is_different(before: Change | None, after: Change) -> bool:
+def _is_different(before: Change | None, after: Change) -> bool:
     """Return whether two entries of a key differ. In another history a revision may have another value."""
     return before is None or (before.revision, before.value) != (after.revision, after.value)

@@ -112,14 +112,14 @@ class Subscription:
         self.stream.advance()
         outcomes = list(self.stream.pending.take())
         if self.polling is not None and self.stream.breaks != self.breaks:
-            self.on_loss()  # what answers now may be another store
+            self._on_loss()  # what answers now may be another store
         for (tag, connection), outcome in outcomes:
             if self.follower is None or connection in (None, self.follower.connection):
-                changes += self.on_outcome(tag, outcome)
+                changes += self._on_outcome(tag, outcome)
         if self._is_subscription_due:
             self.subscribe()
         if self.channel is not None:
-            changes += self.receive_published(self.channel)
+            changes += self._receive_published(self.channel)
         if self.retry_at is not None and time.monotonic() >= self.retry_at:
             self.retry_at = None
             self.ask_info()
@@ -154,33 +154,33 @@ class Subscription:
         self.breaks = self.stream.breaks
         self.stream.send(Info("server"), ("info", None))
 
-    def on_outcome(self, tag: str, outcome: Outcome) -> list[Change]:
+    def _on_outcome(self, tag: str, outcome: Outcome) -> list[Change]:
         """Process the outcome of a command of ours."""
         if isinstance(outcome, ClientError):
             if self.history is None:
                 raise outcome
-            self.on_loss()
+            self._on_loss()
             return []
         if isinstance(outcome, Error):
             self.on_error(tag, outcome)
             return []
-        return self.on_result(tag, outcome)
+        return self._on_result(tag, outcome)
 
-    def on_result(self, tag: str, outcome: Ok) -> list[Change]:
+    def _on_result(self, tag: str, outcome: Ok) -> list[Change]:
         """Process the answer to a command of ours."""
         if tag.startswith((SPAN, WAIT)):
-            return self.on_polled(tag, outcome)
+            return self._on_polled(tag, outcome)
         if tag == "info":
-            return self.on_info(outcome.result)
+            return self._on_info(outcome.result)
         if tag == "page":
-            return self.on_page(outcome.revision, outcome.result)
+            return self._on_page(outcome.revision, outcome.result)
         if tag == "head":
             self.head = outcome.revision
             return []
         assert self.follower is not None
         return self.follower.on_probed(self.head, outcome.revision, wire.changes_in(outcome.result))
 
-    def on_polled(self, tag: str, outcome: Ok) -> list[Change]:
+    def _on_polled(self, tag: str, outcome: Ok) -> list[Change]:
         """Process changes that were asked for without the changes socket."""
         assert self.polling is not None
         assert self.follower is not None
@@ -188,7 +188,7 @@ class Subscription:
         changes = self.polling.on_result(kind, bytes.fromhex(prefix), outcome.revision, wire.changes_in(outcome.result))
         self.follower.position = self.polling.position
         if self.polling.is_complete:
-            self.on_complete()
+            self._on_complete()
         return changes
 
     def on_error(self, tag: str, error: Error) -> None:
@@ -207,9 +207,9 @@ class Subscription:
         except Refused as refusal:
             if refusal.code not in ("BUSY", "SHUTTING_DOWN"):
                 raise
-            self.on_loss()
+            self._on_loss()
 
-    def on_info(self, info: dict[str, dict[str, Any]]) -> list[Change]:
+    def _on_info(self, info: dict[str, dict[str, Any]]) -> list[Change]:
         """INFO came: check that it is the same store, and subscribe (or read the snapshot first)."""
         history, facts = info["server"]["history"], info["server"]
         self.told_revision = facts["revision"]
@@ -226,13 +226,13 @@ class Subscription:
             if self.snapshot is not None:
                 if is_first or self.since is None:
                     self.since = facts["revision"]
-                self.ask_page()
+                self._ask_page()
                 return []
             self.follower = Follower(self.prefixes, self.since, self.queue_max)
         self.subscribe()
         return []
 
-    def ask_page(self) -> None:
+    def _ask_page(self) -> None:
         """Ask for the next page of the snapshot, or begin to follow when there is none."""
         assert self.snapshot is not None
         command = self.snapshot.next_command()
@@ -243,11 +243,11 @@ class Subscription:
             self._is_mark_due = self.selection.has_mark
             self.subscribe()
 
-    def on_page(self, revision: int, result: list[Any]) -> list[Change]:
+    def _on_page(self, revision: int, result: list[Any]) -> list[Change]:
         """Process a page of the snapshot."""
         assert self.snapshot is not None
         entries = self.snapshot.on_result(revision, result)
-        self.ask_page()
+        self._ask_page()
         return entries
 
     # The changes socket
@@ -278,7 +278,7 @@ class Subscription:
             self.channel.close()
             self.channel = None
 
-    def receive_published(self, channel: Channel) -> list[Change]:
+    def _receive_published(self, channel: Channel) -> list[Change]:
         """Process what was published, and the end of the connection."""
         assert self.follower is not None
         delivered: list[Change] = []
@@ -290,21 +290,21 @@ class Subscription:
             if topic.startswith(wire.CHANGE_TOPIC):
                 delivered += self.follower.change(wire.decode_change(body))
             else:
-                self.on_control(wire.decode_control(body))
+                self._on_control(wire.decode_control(body))
         if isinstance(channel.problem, Rejected):
             self.poll()
         elif channel.is_lost or time.monotonic() > self.heard_at + SUBSCRIBER_DEAD_MS / 1000:
-            self.on_loss()
+            self._on_loss()
         return delivered
 
-    def on_control(self, control: list[Any]) -> None:
+    def _on_control(self, control: list[Any]) -> None:
         """Process a control body."""
         assert self.follower is not None
         if control[0] == "HEARTBEAT":
             self.follower.heartbeat(control[1])
-            self.on_complete()
+            self._on_complete()
 
-    def on_complete(self) -> None:
+    def _on_complete(self) -> None:
         """Nothing is missing but what is asked for."""
         self.retry_ms = RECONNECT_MS
         if not self.is_connected:
@@ -321,7 +321,7 @@ class Subscription:
         position = self.follower.position
         self.polling = JournalPoller(self.prefixes, self.told_revision if position is None else position)
 
-    def on_loss(self) -> None:
+    def _on_loss(self) -> None:
         """The daemon is gone: begin anew soon, from the position reached."""
         self.polling = None
         if self.is_connected:

@@ -15,7 +15,7 @@ def url_options(url: str) -> dict[str, Any]:
         raise ValueError("key and server_key go together: who we are, and which daemon we trust")
     for name, text in texts.items():
         if name in ("timeout", "connect_timeout"):
-            options[name] = number_of(name, text)
+            options[name] = _number_of(name, text)
         elif name == "decode":
             options[name] = text
         elif name == "key":
@@ -25,7 +25,7 @@ def url_options(url: str) -> dict[str, Any]:
     return options
 
 
-def number_of(name: str, text: str) -> float:
+def _number_of(name: str, text: str) -> float:
     """Return a number of seconds. Raises ValueError that names the option."""
     try:
         return check_seconds(name, float(text))

@@ -225,14 +225,14 @@ class Session:
         seal = self.mechanism.seal
         if self._is_plain and len(parts[last]) >= LARGE_BYTES:
             return b"".join(
-                [*[frame(MORE, part) for part in parts[:last]], frame_header(0, len(parts[last])), parts[last]]
+                [*[frame(MORE, part) for part in parts[:last]], _frame_header(0, len(parts[last])), parts[last]]
             )
         return b"".join([seal(MORE if at < last else 0, part) for at, part in enumerate(parts)])
 
     def _greet(self, data: bytes) -> bytes:
         """Take in the peer's greeting; return what follows it. Raises ProtocolError."""
         self._greeting += data
-        check_greeting(self._greeting, self.mechanism.name)
+        _check_greeting(self._greeting, self.mechanism.name)
         if len(self._greeting) < GREETING_BYTES:
             return b""
         rest = self._greeting[GREETING_BYTES:]
@@ -298,7 +298,7 @@ def make_greeting(mechanism: bytes) -> bytes:
     return (SIGNATURE + b"\x03\x01" + mechanism.ljust(MECHANISM_BYTES, b"\0")).ljust(GREETING_BYTES, b"\0")
 
 
-def check_greeting(start: bytes, mechanism: bytes) -> None:
+def _check_greeting(start: bytes, mechanism: bytes) -> None:
     """Raise ProtocolError when a greeting, as far as it is here, is not one of a peer with this mechanism."""
     if start[:1] != b"\xff" or (len(start) >= len(SIGNATURE) and start[9:10] != b"\x7f"):
         raise ProtocolError("what answers does not speak ZeroMQ")
@@ -321,10 +321,10 @@ def frame(flags: int, body: bytes) -> bytes:
     size = len(body)
     if size <= SHORT_BYTES_MAX:
         return bytes((flags, size)) + body
-    return frame_header(flags, size) + body
+    return _frame_header(flags, size) + body
 
 
-def frame_header(flags: int, size: int) -> bytes:
+def _frame_header(flags: int, size: int) -> bytes:
     """Return what comes before the body of a long frame."""
     return bytes((flags | LONG,)) + size.to_bytes(8, "big")
 

@@ -57,7 +57,7 @@ class BackgroundCommands:
         except Refused as error:
             outcome = error
         except StorageFailed as error:
-            outcome = refusal_of_failure(error)
+            outcome = _refusal_of_failure(error)
         except Exception:
             log.exception("event=defect a task raised")
             outcome = Internal("a defect of kvd; the log tells more")
@@ -111,7 +111,7 @@ class AdminTasks:
         return made._asdict()
 
 
-def refusal_of_failure(error: StorageFailed) -> Refused:
+def _refusal_of_failure(error: StorageFailed) -> Refused:
     """Return what a failure of a task means to a client. It has changed nothing."""
     cause = error.__cause__
     is_full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -79,12 +79,12 @@ class Introspection:
 def sections(server: "Server") -> dict[str, Section]:
     """Return what tells each section of INFO."""
     return {
-        "server": partial(server_facts, server),
+        "server": partial(_server_facts, server),
         "store": server.store.facts,
-        "traffic": partial(traffic_facts, server),
+        "traffic": partial(_traffic_facts, server),
         "commands": lambda: server.executor.timed_calls,
-        "latency": partial(latency_facts, server),
-        "process": partial(process_section, server),
+        "latency": partial(_latency_facts, server),
+        "process": partial(_process_section, server),
     }
 
 
@@ -97,16 +97,16 @@ def clients_of(server: "Server") -> list[dict[str, Any]]:
     ]
 
 
-def process_facts() -> dict[str, Any]:
+def _process_facts() -> dict[str, Any]:
     """Return what is true of this process as long as it runs."""
     return {"pid": os.getpid(), "python": platform.python_version()}
 
 
-def process_section(server: "Server") -> dict[str, Any]:
+def _process_section(server: "Server") -> dict[str, Any]:
     """Return the section `process`. `started` is Unix ms, `cpu_ms` of all threads."""
     return {
         "version": VERSION,
-        **process_facts(),
+        **_process_facts(),
         "libzmq": zmq.zmq_version(),
         "started": server.started,
         "cpu_ms": process_time_ns() // 1_000_000,
@@ -117,7 +117,7 @@ def process_section(server: "Server") -> dict[str, Any]:
     }
 
 
-def latency_facts(server: "Server") -> dict[str, Any]:
+def _latency_facts(server: "Server") -> dict[str, Any]:
     """Return the section `latency`: of requests inside the daemon, and of the commits of their batches."""
     executor = server.executor
     commits = {
@@ -129,13 +129,13 @@ def latency_facts(server: "Server") -> dict[str, Any]:
     return {**server.latency.facts(), **commits, **slow}
 
 
-def server_facts(server: "Server") -> dict[str, Any]:
+def _server_facts(server: "Server") -> dict[str, Any]:
     """Return the section `server`."""
     return {
         "version": VERSION,
         "protocol": wire.VERSION,
         "features": list(FEATURES),
-        **process_facts(),
+        **_process_facts(),
         "memory_bytes": resident_bytes(),
         "uptime_ms": server.clock.now() - server.started,
         "commands": [bound.endpoint for bound in server.listening],
@@ -153,7 +153,7 @@ def server_facts(server: "Server") -> dict[str, Any]:
     }
 
 
-def traffic_facts(server: "Server") -> dict[str, Any]:
+def _traffic_facts(server: "Server") -> dict[str, Any]:
     """Return the section `traffic`."""
     return {
         "calls": server.executor.calls,

@@ -80,7 +80,7 @@ class Server:
         self.executor = Executor(store, self.clock, self.facts, self.background)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self.open_sockets(keys)
+            self._open_sockets(keys)
             self.listening: list[BoundEndpoint | AdoptedEndpoint] = []
             self.publishing: list[BoundEndpoint | AdoptedEndpoint] = []
             bind = partial(endpoints.bind, is_guarded=keys is not None)
@@ -89,9 +89,9 @@ class Server:
         except BaseException:
             self.context.destroy(linger=0)
             raise
-        self.waits = Waits(self.executor, self.command_socket, fail=self.fail, after_commit=self.after_commit)
+        self.waits = Waits(self.executor, self.command_socket, fail=self.fail, after_commit=self._after_commit)
         self.batches = 0
-        self.sweep = Sweep(self.executor, self.after_commit)
+        self.sweep = Sweep(self.executor, self._after_commit)
         self.started = self.clock.now()
         self.next_sync = self.published_compacted = 0
         self.stopping = self.is_busy = self.is_single_client = self.reload_requested = False
@@ -101,7 +101,7 @@ class Server:
         self.next_poll_others: Milliseconds = 0
         self.signals: socket.socket | None = None  # readable after a signal
 
-    def open_sockets(self, keys: ServerKeys | None) -> None:
+    def _open_sockets(self, keys: ServerKeys | None) -> None:
         """Make the sockets, and what has to be there before they are bound. Raises BadConfiguration."""
         self.authenticator = None if keys is None else ZapAuthenticator(self.context, keys)
         self.command_socket = CommandSocket(self.context, self.authenticator)
@@ -133,7 +133,7 @@ class Server:
     def turn(self, wait_ms: int) -> None:
         """Wait for what comes, serve it, and do what is due."""
         now = self.clock.now()
-        batch = self.spin_for_requests()
+        batch = self._spin_for_requests()
         if not batch or now >= self.next_poll_others:
             self.next_poll_others = now + POLL_OTHERS_MS
             events = dict(self.poller.poll(0 if batch else wait_ms))
@@ -157,10 +157,10 @@ class Server:
         if batch:
             self.latency.note(len(batch), self.answered - began)
             if log.isEnabledFor(logging.DEBUG):
-                self.log_batch(len(batch), began, commits, commit_ns)
+                self._log_batch(len(batch), began, commits, commit_ns)
         self.tick(now)
 
-    def log_batch(self, count: int, began: float, commits: int, commit_ns: int) -> None:
+    def _log_batch(self, count: int, began: float, commits: int, commit_ns: int) -> None:
         """Log a batch that has been answered; `commits` and `commit_ns` are as they were before it."""
         log.debug(
             "event=batch commands=%d us=%d commits=%d commit_us=%d",
@@ -170,7 +170,7 @@ class Server:
             (self.executor.commit_ns - commit_ns) // 1_000,
         )
 
-    def spin_for_requests(self) -> list[Request]:
+    def _spin_for_requests(self) -> list[Request]:
         """Return what has come since the last batch without a poll and its system calls, where that is likely.
 
         While many ask, more have come by the time a batch is answered. Who asks alone, and soon after each answer, is
@@ -199,19 +199,19 @@ class Server:
     def tick(self, now: Milliseconds) -> None:
         """Do what is due: heartbeats, waits that are over, and what writes, as long as that can be."""
         self.waits.end_expired(now)
-        self.end_tasks()
-        self.maintain_memory(now)
+        self._end_tasks()
+        self._maintain_memory(now)
         if self.reload_requested:
             self.reload()
         self.change_socket.tick(self.store.revision, now)
         if self.read_only is None:
             try:
-                self.maintain_storage(now)
+                self._maintain_storage(now)
             except Refused as error:
                 self.end_writes(self.store.diagnose(error).message)
         self.service.tick(self.status, now)
 
-    def maintain_storage(self, now: Milliseconds) -> None:
+    def _maintain_storage(self, now: Milliseconds) -> None:
         """Do what is due in the storage: expiries, the sync of an interval, its own. Raises Refused when it failed."""
         if self.sweep.is_due(now):
             self.sweep.run(now)
@@ -222,7 +222,7 @@ class Server:
         if self.service.is_due(now):
             self.store.probe_disk()
 
-    def maintain_memory(self, now: Milliseconds) -> None:
+    def _maintain_memory(self, now: Milliseconds) -> None:
         """Look whether the process takes too much memory, and free what can be."""
         if self.memory_guard.tick(self.executor.answered, now):
             self.watchers.disconnect_all()
@@ -253,16 +253,16 @@ class Server:
                 rows = self.executor.commit()
             except PASSING:
                 for request in part:
-                    self.run_alone(request, now)
+                    self._run_alone(request, now)
                 continue
             except Refused as error:
                 rows, replies = [], [self.fail(error)] * len(part)
             self.command_socket.send(part, replies)
-            self.after_commit(rows, now)
+            self._after_commit(rows, now)
             if batch:
                 self.tick(now)
 
-    def run_alone(self, request: Request, now: Milliseconds) -> None:
+    def _run_alone(self, request: Request, now: Milliseconds) -> None:
         """Run one command as a batch of its own, because together they failed: reads and CLEAR may still work."""
         replies = self.executor.run_batch([request], now)
         rows: list[Row] = []
@@ -273,14 +273,14 @@ class Server:
         except Refused as error:
             replies = [self.fail(error)]
         self.command_socket.send([request], replies)
-        self.after_commit(rows, now)
+        self._after_commit(rows, now)
 
     def fail(self, error: Refused) -> bytes:
         """The commit failed and may or may not be on disk: return what its batch is told. Never OK."""
         self.end_writes(f"a commit failed: {error.message}")
         return self.executor.refuse(Internal(f"the commit failed, its outcome is unknown: {error.message}"))
 
-    def after_commit(self, rows: list[Row], now: Milliseconds) -> None:
+    def _after_commit(self, rows: list[Row], now: Milliseconds) -> None:
         """Publish changes, and answer those who waited for them."""
         if rows:
             self.change_socket.publish(rows)
@@ -291,7 +291,7 @@ class Server:
 
     # Beside the batches
 
-    def end_tasks(self) -> None:
+    def _end_tasks(self) -> None:
         """Tell what became of tasks that are done."""
         for envelope, outcome in self.background.pop_finished():
             self.command_socket.reply(envelope, self.executor.outcome_of(outcome))
@@ -334,13 +334,13 @@ class Server:
         ending = ShuttingDown("the daemon is about to end; ask again")
         self.waits.refuse_all(ending)
         self.background.stop()
-        self.end_tasks()
-        self.last_sync()
+        self._end_tasks()
+        self._last_sync()
         self.command_socket.socket.set(zmq.LINGER, STOP_DRAIN_MS)
         # libzmq loses, at the client, what has come just before the end of a connection: 1 of 15 on a busy machine.
         sleep(STOP_GRACE_MS / 1000)
 
-    def last_sync(self) -> None:
+    def _last_sync(self) -> None:
         """Make durable what an interval has left."""
         try:
             if self.read_only is None:

@@ -35,14 +35,14 @@ class MemoryGuard:
         was_tight, resident = self.under_pressure, resident_bytes()
         if resident > MEMORY_PRESSURE_BYTES // 2 and now >= self.next_trim:
             self.next_trim = now + MEMORY_TRIM_MS
-            release_memory()
+            _release_memory()
             resident = resident_bytes()
         self.under_pressure = resident > MEMORY_PRESSURE_BYTES
         if self.under_pressure != was_tight:
-            self.log_pressure(resident)
+            self._log_pressure(resident)
         return self.under_pressure and not was_tight
 
-    def log_pressure(self, resident: int) -> None:
+    def _log_pressure(self, resident: int) -> None:
         """Log that memory has become tight, or is so no longer."""
         if self.under_pressure:
             log.warning("event=memory_tight bytes=%d large replies are refused, watchers are cut off", resident)
@@ -58,7 +58,7 @@ def resident_bytes() -> int:
         return 0
 
 
-def release_memory() -> None:
+def _release_memory() -> None:
     """Let the C library give back to the system what is free: what was held for a client that left."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -73,12 +73,12 @@ class Waits:
         given = 0
         while keys and given < DELIVERIES_PER_TURN_MAX and self.executor.read_only is None:
             taker = self.takers.next_of(keys[0])
-            taken = None if taker is None else self.deliver(taker, now)
+            taken = None if taker is None else self._deliver(taker, now)
             given += taken is not None
             if taken is None or keys[0] in taken:
                 keys.popleft()
 
-    def deliver(self, taker: Taker, now: Milliseconds) -> list[bytes] | None:
+    def _deliver(self, taker: Taker, now: Milliseconds) -> list[bytes] | None:
         """Give the first key there is to a client.
 
         Returns what was taken: nothing when the client is gone or gets an error. None: there is no key, it waits on.
@@ -90,12 +90,12 @@ class Waits:
         if isinstance(reply, Refused):
             self.command_socket.reply(taker.envelope, self.executor.refuse(reply))
         elif self.command_socket.is_begun(taker.envelope):
-            return self.end_reply(taker, reply, now)
+            return self._end_reply(taker, reply, now)
         else:
             self.executor.engine.staging.drop()
         return []
 
-    def end_reply(self, taker: Taker, reply: Ok, now: Milliseconds) -> list[bytes]:
+    def _end_reply(self, taker: Taker, reply: Ok, now: Milliseconds) -> list[bytes]:
         """Commit what a client takes, and send it; return what was taken."""
         rows: list[Row] = []
         try:
@@ -123,14 +123,14 @@ class Waits:
     def end_expired(self, now: Milliseconds) -> None:
         """Tell those whose time is over that nothing has come, and those who want to write that they may not."""
         if self.executor.read_only is not None:
-            self.refuse_writes()
-        self.answer_empty(self.waiters.pop_expired(now), self.takers.pop_expired(now))
+            self._refuse_writes()
+        self._answer_empty(self.waiters.pop_expired(now), self.takers.pop_expired(now))
 
     def end_all(self) -> None:
         """Tell all that nothing has come."""
-        self.answer_empty(self.waiters.pop_all(), self.takers.pop_all())
+        self._answer_empty(self.waiters.pop_all(), self.takers.pop_all())
 
-    def answer_empty(self, parked: Iterable[Waiter], takers: Iterable[Taker]) -> None:
+    def _answer_empty(self, parked: Iterable[Waiter], takers: Iterable[Taker]) -> None:
         """Tell those who wait that nothing has come."""
         revision = self.executor.store.revision
         for one in parked:
@@ -138,7 +138,7 @@ class Waits:
         for taker in takers:
             self.command_socket.reply(taker.envelope, wire.encode(Ok(revision, None)))
 
-    def refuse_writes(self) -> None:
+    def _refuse_writes(self) -> None:
         """Tell those who wait for a key that the daemon takes no writes."""
         self.takers.keys.clear()
         for taker in self.takers.pop_all():

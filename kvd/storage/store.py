@@ -93,11 +93,11 @@ class Store(Maintenance):
                 self.open(directory, keeping)
                 self.load()
             except (sqlite3.Error, Refused, OSError) as error:
-                self.close_unrecovered()
+                self._close_unrecovered()
                 notes = "".join(f"{note}. " for note in self.notes)
                 raise StorageFailed(f"{directory}: {notes}{error}; {advice(directory, error)}") from error
             except StartError:
-                self.close_unrecovered()
+                self._close_unrecovered()
                 raise
         self.fold_thread = FoldThread(directory, 0, sync_journal=fsync != "always")
         self.fold_thread.start()
@@ -147,12 +147,12 @@ class Store(Maintenance):
         self.search = Due(self.overlays, self.table)
         self.records.upper_bound = self.table.end()
         self.misses = 0
-        self.load_overlay(mark, head.last)
+        self._load_overlay(mark, head.last)
         self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)
         self.next_token = self.journal.next_token()
         self.unsynced = False
 
-    def load_overlay(self, mark: FoldMark, last: int) -> None:
+    def _load_overlay(self, mark: FoldMark, last: int) -> None:
         """Take in the changes that are not folded. 1 us each, of OVERLAY_CHANGES_MAX at most."""
         revision = mark.revision
         for rows in self.journal.chunks_after(revision):
@@ -196,7 +196,7 @@ class Store(Maintenance):
         """
         missing = list(dict.fromkeys(self.records.uncached(keys)))
         with suppress(Refused):
-            self.read_many(missing)
+            self._read_many(missing)
         if missing:
             self.records.hits -= len(missing) - len(
                 self.records.uncached(missing)
@@ -212,14 +212,14 @@ class Store(Maintenance):
         if not missing:
             return found, False
         wanted = [keys[at] for at in missing]
-        self.read_many(list(dict.fromkeys(wanted)))
+        self._read_many(list(dict.fromkeys(wanted)))
         hits = self.records.hits
         for at, entry in zip(missing, self.records.get_many(wanted), strict=True):
             found[at] = entry
         self.records.hits = hits  # they were misses
         return found, NOT_CACHED in found
 
-    def read_many(self, keys: list[bytes]) -> None:
+    def _read_many(self, keys: list[bytes]) -> None:
         """Keep in memory what the table says of keys that are not there, but large values. Raises Corrupt."""
         if keys:
             self.misses += len(keys)
@@ -397,7 +397,7 @@ class Store(Maintenance):
             self.opened.pop().close()
         self.lock.close()
 
-    def close_unrecovered(self) -> None:
+    def _close_unrecovered(self) -> None:
         """Let the directory go after a start that was refused.
 
         What an end that was not clean has left stays as it is, the lock's mark too: the next start is refused as well.

@@ -55,13 +55,13 @@ def new_file(path: Path) -> Iterator[int]:
             os.fsync(fd)
         finally:
             os.close(fd)
-        give_name(partial, path)
+        _give_name(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    _sync_directory(path.parent)
 
 
-def give_name(partial: Path, path: Path) -> None:
+def _give_name(partial: Path, path: Path) -> None:
     """Let a file have its name, unless another has it by now. Raises FileExistsError."""
     try:
         os.link(partial, path)  # unlike a rename it never replaces a file
@@ -73,7 +73,7 @@ def give_name(partial: Path, path: Path) -> None:
         partial.rename(path)
 
 
-def sync_directory(directory: Path) -> None:
+def _sync_directory(directory: Path) -> None:
     """Make durable which files a directory has."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -57,7 +57,7 @@ DECODER = msgspec.json.Decoder(Line)
 BASE64 = ("key64", "value64")
 
 
-def text_of(data: bytes) -> str | None:
+def _text_of(data: bytes) -> str | None:
     """Return bytes as text, or None when they are not UTF-8."""
     try:
         return data.decode()
@@ -65,11 +65,11 @@ def text_of(data: bytes) -> str | None:
         return None
 
 
-def encode_jsonl(items: Iterable[Sequence[object]]) -> bytes:
+def _encode_jsonl(items: Iterable[Sequence[object]]) -> bytes:
     """Return the lines of a page's items."""
     lines = []
     for key, value, _, expires in items:
-        key_text, value_text = text_of(key), text_of(value)  # type: ignore[arg-type]  # as the wire has it
+        key_text, value_text = _text_of(key), _text_of(value)  # type: ignore[arg-type]  # as the wire has it
         lines.append(
             Line(
                 key_text,
@@ -86,12 +86,12 @@ def decode_jsonl(record: bytes) -> Entry:
     """Return the entry of a line. Raises Malformed."""
     try:
         line = DECODER.decode(record)
-        key = one_of(line.key, line.key64, "key")
-        return check_entry(key, one_of(line.value, line.value64, "value"), line.expires)
+        key = _one_of(line.key, line.key64, "key")
+        return _check_entry(key, _one_of(line.value, line.value64, "value"), line.expires)
     except Malformed:
         raise
     except msgspec.ValidationError:
-        raise Malformed(line_problem(record)) from None
+        raise Malformed(_line_problem(record)) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Malformed(f"is not JSON: {error}") from None
 
@@ -100,14 +100,14 @@ NAMES: dict[type, str] = {str: "text", int: "a whole number", bytes: "base64", d
 GOT: dict[type, str] = {**NAMES, float: "a fraction", bool: "true or false", list: "an array", NoneType: "null"}
 
 
-def line_problem(record: bytes) -> str:
+def _line_problem(record: bytes) -> str:
     """Return why a line is not a Line."""
     try:
         found = msgspec.json.decode(record)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:  # further on
         return f"is not JSON: {error}"
     if isinstance(found, dict):
-        found = {name: data_of(value) if name in BASE64 else value for name, value in found.items()}
+        found = {name: _data_of(value) if name in BASE64 else value for name, value in found.items()}
     fault = first_fault(found, type_of(Line))
     return sentence(fault.fault if isinstance(fault, Inside) else fault)
 
@@ -124,7 +124,7 @@ def sentence(fault: Finding | None) -> str:
     return f"{name} has to be at {'least' if fault.problem is Problem.MIN else 'most'} {fault.bound}"
 
 
-def data_of(value: Any) -> Any:
+def _data_of(value: Any) -> Any:
     """Return the bytes that base64 is; what is none stays text."""
     try:
         return b64decode(value, validate=True) if isinstance(value, str) else value
@@ -132,7 +132,7 @@ def data_of(value: Any) -> Any:
         return value
 
 
-def one_of(text: str | None, data: bytes | None, name: str) -> bytes:
+def _one_of(text: str | None, data: bytes | None, name: str) -> bytes:
     """Return a key or a value, of which one form has to be there. Raises ValueError."""
     if data is None:
         if text is None:
@@ -143,12 +143,12 @@ def one_of(text: str | None, data: bytes | None, name: str) -> bytes:
     return data
 
 
-def encode_csv(items: Iterable[Sequence[object]]) -> bytes:
+def _encode_csv(items: Iterable[Sequence[object]]) -> bytes:
     """Return the rows of a page's items."""
     rows = StringIO()
     write = csv.writer(rows, lineterminator="\r\n").writerow
     for key, value, _, expires in items:
-        key_text, value_text = text_of(key), text_of(value)  # type: ignore[arg-type]
+        key_text, value_text = _text_of(key), _text_of(value)  # type: ignore[arg-type]
         if key_text is None or value_text is None:
             write([b64encode(key).decode(), b64encode(value).decode(), expires, "base64"])  # type: ignore[arg-type]
         else:
@@ -172,16 +172,16 @@ def decode_csv(record: bytes) -> Entry:
         raise Malformed(f"encoding is {encoding[:40]!r}; it has to be empty or base64")
     until = int(expires) if expires else None
     if not encoding:
-        return check_entry(key.encode(), value.encode(), until)
+        return _check_entry(key.encode(), value.encode(), until)
     try:
-        return check_entry(b64decode(key, validate=True), b64decode(value, validate=True), until)
+        return _check_entry(b64decode(key, validate=True), b64decode(value, validate=True), until)
     except Malformed:
         raise
     except ValueError as error:
         raise Malformed(f"its base64 cannot be read: {error}") from None
 
 
-def check_entry(key: bytes, value: bytes, expires: int | None) -> Entry:
+def _check_entry(key: bytes, value: bytes, expires: int | None) -> Entry:
     """Return an entry that the daemon will take. Raises Malformed."""
     if not key:
         raise Malformed("the key is empty")
@@ -193,8 +193,8 @@ def check_entry(key: bytes, value: bytes, expires: int | None) -> Entry:
 
 
 FORMATS = {
-    "jsonl": Format(b"", encode_jsonl, decode_jsonl, is_quoted=False),
-    "csv": Format(CSV_HEADER, encode_csv, decode_csv, is_quoted=True),
+    "jsonl": Format(b"", _encode_jsonl, decode_jsonl, is_quoted=False),
+    "csv": Format(CSV_HEADER, _encode_csv, decode_csv, is_quoted=True),
 }
 
 

@@ -74,13 +74,13 @@ class Importer:
             for record in records:
                 self.add(record)
         except (BadLine, OSError):
-            self.finish()  # the lines before it are whole
+            self._finish()  # the lines before it are whole
             raise
         except Interrupted as signal:
             if not signal.is_urgent:
                 self.settle(0, 0)
             raise
-        self.finish()
+        self._finish()
 
     def add(self, record: Record) -> None:
         """Gather an entry; one that expires goes alone, after those before it."""
@@ -127,7 +127,7 @@ class Importer:
         self.entries_in_flight += batch.entries
         self.bytes_in_flight += batch.bytes
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Send what is gathered and wait for all of it. Raises Refused."""
         self.release()
         self.settle(0, 0)

@@ -62,9 +62,9 @@ def parse_records(lines: Lines, form: Format, skip: int) -> Iterator[Record]:
     """
     numbered = iter(lines)
     if form.header:
-        check_header(next(numbered, (1, b""))[1], form.header)
+        _check_header(next(numbered, (1, b""))[1], form.header)
     kept = ((number, line) for number, line in numbered if number > skip)
-    whole = join_quoted(kept, lines) if form.is_quoted else ((number, number, line) for number, line in kept)
+    whole = _join_quoted(kept, lines) if form.is_quoted else ((number, number, line) for number, line in kept)
     for first, last, record in whole:
         if record and not record.isspace():
             try:
@@ -73,13 +73,13 @@ def parse_records(lines: Lines, form: Format, skip: int) -> Iterator[Record]:
                 raise BadLine(first, str(error)) from None
 
 
-def check_header(line: bytes, header: bytes) -> None:
+def _check_header(line: bytes, header: bytes) -> None:
     """Raise BadLine when the first line is not the header."""
     if line.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r") != header:
         raise BadLine(1, f"the first line is not {header.decode()}")
 
 
-def join_quoted(numbered: Iterable[tuple[int, bytes]], lines: Lines) -> Iterator[tuple[int, int, bytes]]:
+def _join_quoted(numbered: Iterable[tuple[int, bytes]], lines: Lines) -> Iterator[tuple[int, int, bytes]]:
     """Yield (first, last, record): a line end inside of quotes belongs to the record. Raises BadLine."""
     begun = bytearray()
     first = 0  # where what is begun begins; 0: nothing is

@@ -48,11 +48,11 @@ def bar(entries: int, done: int, total: int | None, seconds: float) -> str:
         return rate
     part = min(1.0, done / total)
     full = round(part * BAR_LENGTH)
-    left = f"  {clock(seconds / part - seconds)} left" if part else ""
+    left = f"  {_clock(seconds / part - seconds)} left" if part else ""
     return f"{part:4.0%} [{'#' * full}{'-' * (BAR_LENGTH - full)}]  {rate}{left}"
 
 
-def clock(seconds: float) -> str:
+def _clock(seconds: float) -> str:
     """Return a time as 0:07 or 1:02:03."""
     whole = round(seconds)
     minutes, hours = whole // MINUTE_S % MINUTE_S, whole // HOUR_S

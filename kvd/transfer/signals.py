@@ -34,7 +34,7 @@ class Signals:
         """Take the signals over, but for those that whoever started us wants ignored (nohup)."""
         for number in NUMBERS:
             if signal.getsignal(number) != signal.SIG_IGN:
-                self.before[number] = signal.signal(number, self.on_signal)
+                self.before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -44,7 +44,7 @@ class Signals:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def on_signal(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         """A signal came."""
         is_urgent = self.second_is_urgent and self.number != 0
         self.number = self.number or number

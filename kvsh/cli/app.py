@@ -144,7 +144,7 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 
     Examples: kvsh set city Ahmedabad; kvsh get city; kvsh < commands.kv; kvsh --local .data
     """
-    hear_interrupts()
+    _hear_interrupts()
     given = ways.flag_names(context)
     words, options, trailing = parameters.split_trailing(words, options)
     way = ways.choose(words, options)
@@ -161,9 +161,9 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
                 settings = settings._replace(url=stack.enter_context(local_daemon(options["local"])))
             return enter(way, words, options, settings, output)
         except Conflict as failure:
-            return CONFLICT if settings.quiet else report_failure(failure, settings, output)
+            return CONFLICT if settings.quiet else _report_failure(failure, settings, output)
         except (Mistake, KvdError) as failure:
-            return report_failure(failure, settings, output)
+            return _report_failure(failure, settings, output)
         except KeyboardInterrupt:  # click would write a newline, also where no ^C is echoed
             return INTERRUPTED
 
@@ -184,7 +184,7 @@ def enter(way: str, words: tuple[str, ...], options: dict[str, Any], settings: S
     return int(import_module(f"kvsh.modes.{mode}").run(settings, output, options[mode]))
 
 
-def report_failure(failure: Failure, settings: Settings, output: Output) -> int:
+def _report_failure(failure: Failure, settings: Settings, output: Output) -> int:
     """Tell a failure; return its exit code."""
     if settings.form == "json":
         output.data(failure_document(failure, settings.url))
@@ -192,13 +192,13 @@ def report_failure(failure: Failure, settings: Settings, output: Output) -> int:
     return exit_code(failure)
 
 
-def hear_interrupts() -> None:
+def _hear_interrupts() -> None:
     """Let Ctrl-C raise KeyboardInterrupt from here on: until now nothing was done, and it ended kvsh at once."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup asks
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def fill_descriptors() -> None:
+def _fill_descriptors() -> None:
     """See to it that no socket takes the number of a closed standard stream. Raises OSError for the output's."""
     os.fstat(1)
     for fd in (0, 2):
@@ -212,7 +212,7 @@ def main() -> int:
     """Run kvsh; return the exit code. A closed pipe ends it as it ends every filter (141); Ctrl-C gives 130."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        fill_descriptors()
+        _fill_descriptors()
         if "_KVSH_COMPLETE" in os.environ:  # click asks for the class of the shell before it reads any option
             import_module("kvsh.cli.completion")
         code = int(command.main(standalone_mode=False) or 0)

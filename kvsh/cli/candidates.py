@@ -48,32 +48,32 @@ def command_items(context: click.Context, args: Sequence[str], incomplete: str) 
         return [item for item in choices if item.value.upper() not in NOT_ALONE]
     if place.kind == "file":
         return [CompletionItem(incomplete, "file")]
-    options = [] if is_marked else option_candidates(context, words, incomplete)
-    stemmed, keys = live_items(context, place)
-    offered = [key for key in keys if key not in place.taken and is_value(key, place, words, is_marked=is_marked)]
-    return [*choices, *options, *key_items(stemmed, offered)]
+    options = [] if is_marked else _option_candidates(context, words, incomplete)
+    stemmed, keys = _live_items(context, place)
+    offered = [key for key in keys if key not in place.taken and _is_value(key, place, words, is_marked=is_marked)]
+    return [*choices, *options, *_key_items(stemmed, offered)]
 
 
-def key_items(stemmed: Sequence[bytes], keys: Sequence[bytes]) -> list[Item]:
+def _key_items(stemmed: Sequence[bytes], keys: Sequence[bytes]) -> list[Item]:
     """Return beginnings of keys, and keys, as items."""
     kinds = [(stem, "stem") for stem in stemmed] + [(key, "key") for key in keys]
     return [CompletionItem(os.fsdecode(value), kind) for value, kind in kinds]
 
 
-def live_items(context: click.Context, place: Place) -> tuple[list[bytes], list[bytes]]:
+def _live_items(context: click.Context, place: Place) -> tuple[list[bytes], list[bytes]]:
     """Return what several of the keys that fit begin with if the place is a prefix's, and the keys."""
     if place.kind not in ("key", "prefix", *NAMED):
         return [], []
     try:
         if place.kind in NAMED:
-            return [], live_names(context, NAMED[place.kind], place.typed.value)
-        keys = live_keys(context, place.typed.value)
+            return [], _live_names(context, NAMED[place.kind], place.typed.value)
+        keys = _live_keys(context, place.typed.value)
     except (KvdError, ValueError, OSError, click.UsageError):  # no answer, no endpoint, no certificate, no pair of them
         return [], []
     return common_prefixes(keys, len(place.typed.value)) if place.kind == "prefix" else [], keys
 
 
-def is_value(key: bytes, place: Place, words: Sequence[str], *, is_marked: bool) -> bool:
+def _is_value(key: bytes, place: Place, words: Sequence[str], *, is_marked: bool) -> bool:
     """Return whether a key is read as one at a place: it may be an option's name."""
     text = os.fsdecode(key)
     if not is_marked and text in {"-x", *TRAILING} and split_options((*words, text), {})[0] == words:
@@ -84,16 +84,16 @@ def is_value(key: bytes, place: Place, words: Sequence[str], *, is_marked: bool)
     return Walk(lookup(before[0].value)).take_all(before[1:]).innermost.needs_word()
 
 
-def option_candidates(context: click.Context, words: Sequence[str], incomplete: str) -> list[Item]:
+def _option_candidates(context: click.Context, words: Sequence[str], incomplete: str) -> list[Item]:
     """Return the options that may stand after the words, where no argument could."""
     names = [name for name in TRAILING if is_command(words) and not is_command([*words, name])]
     if lacks_word(words):
         names.append("-x")
     fitting = [name for name in names if incomplete.startswith("-") and name.startswith(incomplete)]
-    return [CompletionItem(name, "word", help=option_named(context, name).help) for name in fitting]
+    return [CompletionItem(name, "word", help=_option_named(context, name).help) for name in fitting]
 
 
-def option_named(context: click.Context, name: str) -> click.Option:
+def _option_named(context: click.Context, name: str) -> click.Option:
     """Return the option of a name."""
     return next(each for each in context.command.params if isinstance(each, click.Option) and name in each.opts)
 
@@ -113,17 +113,17 @@ def option_items(context: click.Context, option: click.Option, incomplete: str) 
         profiles = import_module("kvsh.cli.profile").read(path).profiles
         return [CompletionItem(name) for name in profiles if name.startswith(incomplete)]
     if option.name == "scan":
-        return key_items(*live_items(context, Place(Word(os.fsencode(incomplete)), kind="prefix")))
+        return _key_items(*_live_items(context, Place(Word(os.fsencode(incomplete)), kind="prefix")))
     return option.shell_complete(context, incomplete)
 
 
-def live_keys(context: click.Context, prefix: bytes) -> list[bytes]:
+def _live_keys(context: click.Context, prefix: bytes) -> list[bytes]:
     """Return the first keys that begin with a prefix. Raises KvdError when the daemon does not answer in time.
 
     If there are more, so many of the later ones that all these keys have in common what all keys have: a shell
     inserts that.
     """
-    connection = connection_of(context)
+    connection = _connection_of(context)
     if connection is None:
         return []
     wait = wait_s()
@@ -140,9 +140,9 @@ def live_keys(context: click.Context, prefix: bytes) -> list[bytes]:
     return found
 
 
-def live_names(context: click.Context, command: Command, start: bytes) -> list[bytes]:
+def _live_names(context: click.Context, command: Command, start: bytes) -> list[bytes]:
     """Return the names that begin so of a map that a command returns. Raises KvdError as `live_keys` does."""
-    connection = connection_of(context)
+    connection = _connection_of(context)
     if connection is None:
         return []
     with Stream(timeout=wait_s(), **connection) as stream:
@@ -152,10 +152,10 @@ def live_names(context: click.Context, command: Command, start: bytes) -> list[b
 
 def wait_s() -> float:
     """Return how long to wait for the daemon."""
-    return min(max(WAIT_S_MIN, ANSWERED_S - process_age_s()), WAIT_S_MAX)
+    return min(max(WAIT_S_MIN, ANSWERED_S - _process_age_s()), WAIT_S_MAX)
 
 
-def process_age_s() -> float:
+def _process_age_s() -> float:
     """Return how long ago this process began, to 10 ms; 0 where the system does not tell."""
     try:
         with open("/proc/self/stat", "rb") as file:  # noqa: PTH123
@@ -165,9 +165,9 @@ def process_age_s() -> float:
         return 0.0
 
 
-def connection_of(context: click.Context) -> dict[str, Any] | None:
+def _connection_of(context: click.Context) -> dict[str, Any] | None:
     """Return where the daemon is that the line means, and with which keys; None if that is wrong."""
-    if is_misconfigured(context):
+    if _is_misconfigured(context):
         return None
     settings = parameters.settings_of(context, context.params)
     directory = context.params["local"]
@@ -176,14 +176,14 @@ def connection_of(context: click.Context) -> dict[str, Any] | None:
     return {"endpoint": f"ipc://{os.path.realpath(directory)}/kvd.sock"}  # if no daemon is there, none answers
 
 
-def is_misconfigured(context: click.Context) -> bool:
+def _is_misconfigured(context: click.Context) -> bool:
     """Return whether the profile or its file is wrong: while completing, click then goes on with the defaults."""
     if context.params["profile"] is not None:
         return False
     if context.get_parameter_source("profile") is not ParameterSource.DEFAULT:
         return True
     try:
-        parameters.load_profile(context, option_named(context, "--profile"), None)
+        parameters.load_profile(context, _option_named(context, "--profile"), None)
     except click.UsageError:
         return True
     return False

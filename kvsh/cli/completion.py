@@ -31,7 +31,7 @@ class KvshComplete(ShellComplete):
 
     def source(self) -> str:
         """Return the shell's script."""
-        return script_of(type(self)).decode()
+        return _script_of(type(self)).decode()
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """Return the words after `kvsh` up to the one that is typed, and that."""
@@ -60,11 +60,11 @@ class KvshComplete(ShellComplete):
             items = self.get_completions(*self.get_completion_args())
         except (Mistake, ValueError, click.ClickException):
             return ""
-        return "\n".join(self.answer([item for item in items if self.is_sayable(item)]))
+        return "\n".join(self.answer([item for item in items if self._is_sayable(item)]))
 
-    def is_sayable(self, item: Item) -> bool:
+    def _is_sayable(self, item: Item) -> bool:
         """Return whether an item can stand where the cursor is."""
-        return is_path(item) or (self.typed.is_known and self.text(item) is not None)
+        return _is_path(item) or (self.typed.is_known and self.text(item) is not None)
 
     def answer(self, items: list[Item]) -> list[str]:
         """Return the lines of the answer: of each item what it is, its text, and what is said of it."""
@@ -73,7 +73,7 @@ class KvshComplete(ShellComplete):
     def format_completion(self, item: Item) -> str:
         """Return the line of an item."""
         kind = "word" if item.type == "plain" else item.type  # click's own items are options and choices
-        return kind if is_path(item) else f"{kind}\t{self.text(item)}\t{item.help or ''}"
+        return kind if _is_path(item) else f"{kind}\t{self.text(item)}\t{item.help or ''}"
 
     def text(self, item: Item) -> str | None:
         """Return the value as the shell reads it; None when it has no way to say it."""
@@ -105,7 +105,7 @@ class BashComplete(KvshComplete):
         if kind in PATHS.values():
             return [kind]
         if os.environ.get("COMP_TYPE") == LISTING:
-            return [kind, *without_duplicates(items)]
+            return [kind, *_without_duplicates(items)]
         texts = [str(self.text(item)) for item in items]
         common = self.text(CompletionItem(shared_prefix([item.value for item in items]))) if items else None
         if common is not None and shared_prefix(texts) != common:
@@ -129,7 +129,7 @@ class ZshComplete(KvshComplete):
 
     def answer(self, items: list[Item]) -> list[str]:
         """Return the lines; what is said of an item is its name too, in a column."""
-        shown = dict(zip([item.value for item in items], without_duplicates(items), strict=True))
+        shown = dict(zip([item.value for item in items], _without_duplicates(items), strict=True))
         return super().answer(
             [CompletionItem(item.value, item.type, item.help and shown[item.value]) for item in items]
         )
@@ -153,11 +153,11 @@ SHELLS: dict[str, type[KvshComplete]] = {each.name: each for each in (BashComple
 
 def print_source(shell: str) -> int:
     """Write the script that a shell has to run once; return the exit code."""
-    click.echo(script_of(SHELLS[shell]), nl=False)
+    click.echo(_script_of(SHELLS[shell]), nl=False)
     return 0
 
 
-def script_of(shell: type[KvshComplete]) -> bytes:
+def _script_of(shell: type[KvshComplete]) -> bytes:
     """Return a shell's script."""
     with open(os.path.join(SCRIPTS, shell.script), "rb") as file:  # noqa: PTH118, PTH123
         return file.read()
@@ -168,12 +168,12 @@ def word(context: click.Context, _: click.Parameter, incomplete: str) -> list[It
     return command_items(context, [], incomplete)
 
 
-def is_path(item: Item) -> bool:
+def _is_path(item: Item) -> bool:
     """Return whether an item stands for all files, which the shell knows better."""
     return item.type in PATHS.values()
 
 
-def without_duplicates(items: Sequence[Item]) -> list[str]:
+def _without_duplicates(items: Sequence[Item]) -> list[str]:
     """Return items for reading: those of which something is said in two columns."""
     texts = [str(posix_text(os.fsencode(item.value))) for item in items]
     width = max([len(text) for text, item in zip(texts, items, strict=True) if item.help], default=0)

@@ -41,12 +41,12 @@ def variables(change: Change) -> dict[bytes, bytes]:
     found = {PREFIX + name.encode(): str(fact).encode() for name, fact in facts.items() if fact is not None}
     for name, value in (("KEY", change.key), ("VALUE", change.value)):
         if value is not None:
-            variable, text = variable_of(name, value)
+            variable, text = _variable_of(name, value)
             found[PREFIX + variable.encode()] = text
     return found
 
 
-def variable_of(name: str, value: bytes) -> tuple[str, bytes]:
+def _variable_of(name: str, value: bytes) -> tuple[str, bytes]:
     """Return the variable for bytes: in base64 if there is a NUL byte in them; of what is too long, the size alone."""
     text = b64encode(value) if b"\0" in value else value
     if len(text) > VARIABLE_BYTES_MAX:

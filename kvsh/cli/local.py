@@ -38,13 +38,13 @@ class NotStarted(KvdError):
 def local_daemon(directory: str) -> Iterator[str]:
     """Run a daemon on a directory; yield its endpoint. Raises NotStarted."""
     data = Path(directory).resolve()
-    sockets, is_private = socket_directory(data)
+    sockets, is_private = _socket_directory(data)
     endpoint = f"ipc://{sockets / 'kvd.sock'}"
     try:
         with tempfile.TemporaryFile() as log:
             keeper = Keeper(data, sockets, log)
             try:
-                wait_ready(keeper.child, endpoint, log)
+                _wait_ready(keeper.child, endpoint, log)
                 keeper.start()
                 yield endpoint
             finally:
@@ -111,14 +111,14 @@ def is_free(lock: Path) -> bool:
     return True
 
 
-def socket_directory(data: Path) -> tuple[Path, bool]:
+def _socket_directory(data: Path) -> tuple[Path, bool]:
     """Return where the sockets are, and whether that is a directory made for them as the data's path is too long."""
     if len(os.fsencode(data / "changes.sock")) <= SOCKET_PATH_BYTES_MAX:
         return data, False
     return Path(tempfile.mkdtemp(prefix="kvsh-")), True
 
 
-def wait_ready(child: "subprocess.Popen[bytes]", endpoint: str, log: IO[bytes]) -> None:
+def _wait_ready(child: "subprocess.Popen[bytes]", endpoint: str, log: IO[bytes]) -> None:
     """Return when the daemon, or the one that was there before, answers; raises NotStarted."""
     until = time.monotonic() + READY_S
     while not is_answered(endpoint):

@@ -33,16 +33,16 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
     if settings.last_from_stdin:
         if os.isatty(0):
             output.message(READING)
-        words.append(Word(read_all(0), quoted=True))
-    command = command_in(words)
+        words.append(Word(_read_all(0), quoted=True))
+    command = _command_in(words)
     if settings.hook is not None and not isinstance(command, shell.Watch):
         raise Mistake(f"--exec belongs to WATCH, and this is {command.command_name()}")
     if isinstance(command, shell.ShellWord):
-        return act(command, settings, output)
-    return OK if settings.dry_run else run_repeated(command, settings, output)
+        return _act(command, settings, output)
+    return OK if settings.dry_run else _run_repeated(command, settings, output)
 
 
-def command_in(words: Sequence[Word]) -> Command:
+def _command_in(words: Sequence[Word]) -> Command:
     """Return the command that words are; raises Mistake, about the option that does not exist if one is the cause."""
     try:
         return command_of(words)
@@ -55,7 +55,7 @@ def command_in(words: Sequence[Word]) -> Command:
         raise Mistake(f"{name} has no place for {shown}, and no option is called so", mistake.usage) from None
 
 
-def run_repeated(command: Command, settings: Settings, output: Output) -> int:
+def _run_repeated(command: Command, settings: Settings, output: Output) -> int:
     """Run a command of the daemon's as often as asked; return the last exit code. Raises KvdError."""
     with Stream(**settings.stream) as stream:
         try:
@@ -64,7 +64,7 @@ def run_repeated(command: Command, settings: Settings, output: Output) -> int:
                 time.sleep(settings.interval or 0)
                 code = run(stream, command, settings, output)
         except KeyboardInterrupt:
-            return report_interrupt(stream, command, settings, output)
+            return _report_interrupt(stream, command, settings, output)
     return code
 
 
@@ -73,10 +73,10 @@ def run(stream: Stream, command: Command, settings: Settings, output: Output) ->
     result = stream.answer(command).result
     if not settings.quiet:
         write(command, result, settings, output)
-    return NOT_FOUND if command.command_name() in FINDERS and not_found(result) else OK
+    return NOT_FOUND if command.command_name() in FINDERS and _not_found(result) else OK
 
 
-def report_interrupt(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
+def _report_interrupt(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
     """Report what Ctrl-C means for a write that was under way; return the exit code."""
     text = ""
     if isinstance(command, Write) and stream.in_flight:
@@ -90,16 +90,16 @@ def report_interrupt(stream: Stream, command: Command, settings: Settings, outpu
     return INTERRUPTED
 
 
-def not_found(result: object) -> bool:
+def _not_found(result: object) -> bool:
     """Return whether a result says that there is no such key."""
     return result is None or (isinstance(result, int) and result == 0)
 
 
-def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
+def _act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
     """Do what a word of the shell says, for the few that mean something on their own; raises Mistake, KvdError."""
     if not isinstance(command, shell.Watch | shell.Help):
         raise Mistake(f"{command.command_name()} works in a script or at the prompt")
-    check_options(command, settings)
+    _check_options(command, settings)
     if settings.dry_run:
         return OK
     if isinstance(command, shell.Watch):
@@ -109,7 +109,7 @@ def act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
     return OK
 
 
-def check_options(command: shell.ShellWord, settings: Settings) -> None:
+def _check_options(command: shell.ShellWord, settings: Settings) -> None:
     """Raise Mistake for an option that has no effect on a word of the shell."""
     has_result = isinstance(command, shell.Help)
     asked = {
@@ -125,19 +125,19 @@ def check_options(command: shell.ShellWord, settings: Settings) -> None:
 def write(command: Command, result: Any, settings: Settings, output: Output) -> None:
     """Write a result; at a terminal piece by piece, and a long one through the pager."""
     if not os.isatty(output.data_fd):
-        output.data(FORMATS[settings.form](command, result).removesuffix(end_of(settings)))
-    elif not (settings.pager and is_paged(lambda: pieces(command, result, settings), settings)):
+        output.data(FORMATS[settings.form](command, result).removesuffix(_end_of(settings)))
+    elif not (settings.pager and _is_paged(lambda: pieces(command, result, settings), settings)):
         for piece in pieces(command, result, settings):
             output.safe_data(piece)
     output.flush()
 
 
-def is_paged(make: Callable[[], Iterator[bytes]], settings: Settings) -> bool:
+def _is_paged(make: Callable[[], Iterator[bytes]], settings: Settings) -> bool:
     """Show a text through the pager if it is longer than the screen; return whether that was done."""
     return bool(import_module("kvsh.ui.pager").show_long(make, settings.pager_command))
 
 
-def end_of(settings: Settings) -> bytes:
+def _end_of(settings: Settings) -> bytes:
     """Return what is left out at the end of a result."""
     return (b"\0" if settings.form == "nul" else b"\n") if settings.no_newline else b""
 
@@ -153,10 +153,10 @@ def pieces(command: Command, result: Any, settings: Settings) -> Iterator[bytes]
     for piece in found:
         yield last
         last = piece
-    yield last.removesuffix(end_of(settings))
+    yield last.removesuffix(_end_of(settings))
 
 
-def read_all(fd: int) -> bytes:
+def _read_all(fd: int) -> bytes:
     """Return all bytes of a descriptor."""
     parts = []
     while chunk := os.read(fd, CHUNK_BYTES):

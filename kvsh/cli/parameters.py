@@ -93,7 +93,7 @@ def one_daemon(context: click.Context, options: dict[str, Any], given: Collectio
 
     Raises UsageError for the keys of a daemon that `--local` starts: it has none.
     """
-    options = {**options, **profile_options(context, given)}
+    options = {**options, **_profile_options(context, given)}
     if options["local"] is None:
         return options
     is_profiled = "profile" in given and context.get_parameter_source("url") is ParameterSource.DEFAULT_MAP
@@ -104,7 +104,7 @@ def one_daemon(context: click.Context, options: dict[str, Any], given: Collectio
     return {**options, "key": None, "server_key": None}
 
 
-def profile_options(context: click.Context, given: Collection[str]) -> dict[str, Any]:
+def _profile_options(context: click.Context, given: Collection[str]) -> dict[str, Any]:
     """Return what the profile that `--profile` names sets: it goes before the environment."""
     found = {}
     for each in context.command.params if "profile" in given else ():
@@ -116,7 +116,7 @@ def profile_options(context: click.Context, given: Collection[str]) -> dict[str,
     return found
 
 
-def preferences_of(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+def _preferences_of(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """Return the preferences of the prompt: its name, colour and questions are not a profile's at another daemon."""
     found: dict[str, Any] = (context.obj or {}).get("preferences", {})
     source = context.get_parameter_source("url")
@@ -127,8 +127,8 @@ def preferences_of(context: click.Context, options: dict[str, Any]) -> dict[str,
 
 def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
     """Return the settings that the options mean. Raises UsageError."""
-    check_url(context, options)
-    keys = keys_of(context, options)
+    _check_url(context, options)
+    keys = _keys_of(context, options)
     default = "terminal" if os.isatty(1) else "raw"
     named = set(Settings._fields) & set(options)
     return Settings(
@@ -137,12 +137,12 @@ def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
             "form": options["shortcut"] or options["form"] or default,
             "color": not (options["no_color"] or os.environ.get("NO_COLOR")),
             "keys": keys,
-            **preferences_of(context, options),
+            **_preferences_of(context, options),
         }
     )
 
 
-def check_url(context: click.Context, options: dict[str, Any]) -> None:
+def _check_url(context: click.Context, options: dict[str, Any]) -> None:
     """Raise ValueError, with the place where it was set, for a URL that is none."""
     try:
         if options["local"] is None:
@@ -151,14 +151,14 @@ def check_url(context: click.Context, options: dict[str, Any]) -> None:
         raise ValueError(f"{error} ({origin(context, 'url')})") from None
 
 
-def keys_of(context: click.Context, options: dict[str, Any]) -> Any:
+def _keys_of(context: click.Context, options: dict[str, Any]) -> Any:
     """Return the CURVE keys that the options name, or None. Raises UsageError."""
     own, server = options["key"], options["server_key"]
     if own is None and server is None:
         return None
     if own is None or server is None:
         raise click.UsageError(
-            explain_lone_key(context, *(("key", "server-key") if server is None else ("server-key", "key")))
+            _explain_lone_key(context, *(("key", "server-key") if server is None else ("server-key", "key")))
         )
     try:
         return import_module("kvd.client.keys").read_keys(own, server)
@@ -167,7 +167,7 @@ def keys_of(context: click.Context, options: dict[str, Any]) -> Any:
         raise click.UsageError(f"{error} ({origin(context, name)})") from None
 
 
-def explain_lone_key(context: click.Context, given: str, other: str) -> str:
+def _explain_lone_key(context: click.Context, given: str, other: str) -> str:
     """Return the sentence for one key without the other."""
     meaning = "key is who we are, server-key whom we trust"
     match context.get_parameter_source(given.replace("-", "_")):

@@ -17,18 +17,18 @@ def wrong_preference(key: str, value: Any) -> Iterator[Complaint]:
         yield (), f"color is one of {', '.join(COLORS)}"
     elif key == "confirm" and not isinstance(value, bool):
         yield (), "confirm is true or false"
-    elif key == "startup" and not is_texts(value):
+    elif key == "startup" and not _is_texts(value):
         yield (), 'startup is a list of commands in quotes: startup = ["FORMAT PRETTY"]'
     elif key == "aliases":
-        yield from wrong_aliases(value)
+        yield from _wrong_aliases(value)
 
 
-def is_texts(value: Any) -> bool:
+def _is_texts(value: Any) -> bool:
     """Return whether a value is a list of lines."""
     return isinstance(value, list) and all(isinstance(each, str) and "\n" not in each for each in value)
 
 
-def wrong_aliases(value: Any) -> Iterator[Complaint]:
+def _wrong_aliases(value: Any) -> Iterator[Complaint]:
     """Yield what is wrong with the table of aliases."""
     if not isinstance(value, dict):
         yield (), 'aliases are a table: [aliases], and in it lines such as users = "SCAN user:"'

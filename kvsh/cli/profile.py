@@ -50,27 +50,27 @@ class File(NamedTuple):
 
     def where(self, *keys: str) -> str:
         """Return the place of a setting as `path:line`."""
-        return f"{self.path}:{line_of(self.text, keys)}"
+        return f"{self.path}:{_line_of(self.text, keys)}"
 
 
 def load(context: click.Context, path: str, name: str | None) -> str | None:
     """Make a file's settings the defaults of the options; return the profile's name. Raises UsageError."""
     file = read(path)
-    if wrong := [*wrong_tables(file), *wrong_settings(context, file)]:
+    if wrong := [*_wrong_tables(file), *_wrong_settings(context, file)]:
         raise click.UsageError("\n".join(wrong))
     name = name or file.top.get("profile")
     if name is not None and name not in file.profiles:
-        raise click.UsageError(f"{file.where('profile')}: {no_profile(name, list(file.profiles))}")
+        raise click.UsageError(f"{file.where('profile')}: {_no_profile(name, list(file.profiles))}")
     profile = file.profiles[name] if name else {}
     top = {key: value for key, value in file.top.items() if key not in TABLES}
     chosen = {key: value for key, value in {**top, **profile}.items() if key not in PREFERENCES}
     places = {key: file.where(*(("profiles", str(name), key) if key in profile else (key,))) for key in chosen}
     context.obj = {
         "preferences": preferences_in(top, profile),
-        "profile": options_of(path, profile),
-        "places": {parameter_of(key): place for key, place in places.items()},
+        "profile": _options_of(path, profile),
+        "places": {_parameter_of(key): place for key, place in places.items()},
     }
-    context.default_map = options_of(path, chosen)
+    context.default_map = _options_of(path, chosen)
     return name
 
 
@@ -93,7 +93,7 @@ def read(path: str) -> File:
         raise click.UsageError(f"{path}: brackets are nested too deeply: a line is such as {EXAMPLE}") from None
 
 
-def wrong_tables(file: File) -> Iterator[str]:
+def _wrong_tables(file: File) -> Iterator[str]:
     """Yield what is wrong with the tables and with the name of the default profile."""
     default, profiles = file.top.get("profile", ""), file.top.get("profiles", {})
     if isinstance(default, dict):
@@ -108,52 +108,52 @@ def wrong_tables(file: File) -> Iterator[str]:
         yield f"{file.where('profiles', name)}: profiles are tables: [profiles.{name}]"
 
 
-def wrong_settings(context: click.Context, file: File) -> Iterator[str]:
+def _wrong_settings(context: click.Context, file: File) -> Iterator[str]:
     """Yield what is wrong with the settings, those of the profiles too."""
     top = {key: value for key, value in file.top.items() if key not in TABLES}
     tables = [((), top), *[(("profiles", name), each) for name, each in file.profiles.items()]]
     for within, table in tables:
         for key, value in table.items():
-            for inner, complaint in wrong_about(context, key, value):
+            for inner, complaint in _wrong_about(context, key, value):
                 yield f"{file.where(*within, key, *inner)}: {complaint}"
 
 
-def no_profile(name: str, names: Sequence[str]) -> str:
+def _no_profile(name: str, names: Sequence[str]) -> str:
     """Return the sentence for a profile that does not exist."""
     close = get_close_matches(name, names, n=1)
     suggestion = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(names) or 'none'}"
     return f"there is no profile {name!r} in this file: {suggestion}"
 
 
-def wrong_about(context: click.Context, key: str, value: Any) -> Iterator[Complaint]:
+def _wrong_about(context: click.Context, key: str, value: Any) -> Iterator[Complaint]:
     """Yield what is wrong with a setting: the keys that lead to the place within it, and a sentence."""
     if key in PREFERENCES:
         yield from wrong_preference(key, value)
-    elif complaint := wrong_option(context, key, value) if key in LASTING else no_setting(key):
+    elif complaint := _wrong_option(context, key, value) if key in LASTING else _no_setting(key):
         yield (), complaint
 
 
-def no_setting(key: str) -> str:
+def _no_setting(key: str) -> str:
     """Return the sentence for a setting that does not exist."""
     close = get_close_matches(key, SETTINGS, n=1)
     suggestion = f"did you mean {close[0]!r}?" if close else f"the settings are {', '.join(SETTINGS)}"
     return f"there is no setting {key!r}: {suggestion}"
 
 
-def wrong_option(context: click.Context, key: str, value: Any) -> str | None:
+def _wrong_option(context: click.Context, key: str, value: Any) -> str | None:
     """Return what is wrong with a setting that is an option, or None."""
     if key == "pager" and isinstance(value, str):
         return None if "\0" not in value else "pager is a command line"
-    option = next(each for each in context.command.params if each.name == parameter_of(key))
+    option = next(each for each in context.command.params if each.name == _parameter_of(key))
     kind = {click.types.BoolParamType: bool, Seconds: int | float}.get(type(option.type), str)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         return f"{key} is {NAMED[kind]}" + (", or a command line in quotes" if key == "pager" else "")
     if key in FILES and (not value or "\0" in str(value)):
         return f"{key} is the name of a file"
-    return wrong_value(context, option, key, value)
+    return _wrong_value(context, option, key, value)
 
 
-def wrong_value(context: click.Context, option: click.Parameter, key: str, value: Any) -> str | None:
+def _wrong_value(context: click.Context, option: click.Parameter, key: str, value: Any) -> str | None:
     """Return what is wrong with a setting whose kind is right, or None."""
     try:
         option.type_cast_value(context, value)
@@ -166,41 +166,41 @@ def wrong_value(context: click.Context, option: click.Parameter, key: str, value
     return None
 
 
-def line_of(text: str, keys: Sequence[str]) -> int:
+def _line_of(text: str, keys: Sequence[str]) -> int:
     """Return the number of the line that sets a key, which its tables lead to, or of the table that it names."""
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         if header := HEADER.match(line):
-            table = names_in(header[1])
+            table = _names_in(header[1])
             is_found = table[: len(keys)] == tuple(keys)
         else:
             setting = SETTING.match(line)
-            path = (*table, *names_in(setting[0])) if setting else ()
+            path = (*table, *_names_in(setting[0])) if setting else ()
             is_found = bool(path) and all(map(eq, path, keys))
         if is_found:
             return number
     return 1
 
 
-def names_in(text: str) -> tuple[str, ...]:
+def _names_in(text: str) -> tuple[str, ...]:
     """Return the names of a dotted key."""
     return tuple(bare or quoted[1:-1] for quoted, bare in NAME.findall(text))
 
 
-def parameter_of(key: str) -> str:
+def _parameter_of(key: str) -> str:
     """Return the name of the option that a setting is."""
     return PARAMETERS.get(key, key.replace("-", "_"))
 
 
-def options_of(path: str, table: dict[str, Any]) -> dict[str, Any]:
+def _options_of(path: str, table: dict[str, Any]) -> dict[str, Any]:
     """Return the options that a table sets, by name. A command line for the pager says that there is one."""
     return {
-        parameter_of(key): locate(path, key, value) if key != "pager" else bool(value)
+        _parameter_of(key): _locate(path, key, value) if key != "pager" else bool(value)
         for key, value in table.items()
         if key not in PREFERENCES
     }
 
 
-def locate(path: str, key: str, value: Any) -> Any:
+def _locate(path: str, key: str, value: Any) -> Any:
     """Return a value; a file is found from where the configuration is."""
     return str(Path(path).parent / os.path.expanduser(value)) if key in FILES else value  # noqa: PTH111  # it never raises

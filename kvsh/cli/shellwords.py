@@ -142,14 +142,14 @@ def posix_text(value: bytes, quote: bytes = b"") -> str | None:
     """Return a value as bash and zsh read it, bare or after an open quote; None if it cannot be said there."""
     if b"\0" in value:
         return None
-    said = [posix_character(character, quote) for character in value.decode(errors="surrogateescape")]
+    said = [_posix_character(character, quote) for character in value.decode(errors="surrogateescape")]
     if None in said:
         return None
     text = "".join(filter(None, said))
     return f"\\{text}" if text.startswith("=") and not quote else text  # or zsh would look for a program
 
 
-def posix_character(character: str, quote: bytes) -> str | None:
+def _posix_character(character: str, quote: bytes) -> str | None:
     """Return one character of `posix_text`. Each by itself, so what values have in common, their texts have too."""
     if not character.isprintable():
         codes = NAMES.get(character) or "".join(
@@ -171,10 +171,10 @@ def fish_text(value: bytes) -> str | None:
     """Return a value as fish reads it bare; None if it cannot be said: fish ends a completion at a tab or newline."""
     if re.search(rb"[\0\t\n]", value):
         return None
-    return "".join([fish_character(character) for character in value.decode(errors="surrogateescape")])
+    return "".join([_fish_character(character) for character in value.decode(errors="surrogateescape")])
 
 
-def fish_character(character: str) -> str:
+def _fish_character(character: str) -> str:
     """Return one character of `fish_text`."""
     if not character.isprintable():
         return "".join([f"\\X{byte:02x}" for byte in character.encode(errors="surrogateescape")])

@@ -18,8 +18,8 @@ from kvsh.grammar.walk import Walk
 
 def split_options(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Return the words without the options at their end, and the options with those."""
-    if EXEC in words and is_watch(words[0]):
-        return split_exec(words, options)
+    if EXEC in words and _is_watch(words[0]):
+        return _split_exec(words, options)
     if words[-1] == "-x":
         return (words[:-1], {**options, "last_from_stdin": True}) if lacks_word(words[:-1]) else (words, options)
     rest, found = words, dict(options)
@@ -29,14 +29,14 @@ def split_options(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tupl
     return (rest, found) if is_command(rest) else (words, options)
 
 
-def split_exec(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+def _split_exec(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Return the words of WATCH without the command line at their end, and the options with that; raises UsageError."""
     if words[-2] != EXEC or words.count(EXEC) > 1:
         raise click.UsageError("--exec is the last option of WATCH: one word follows it, a command line in quotes")
     return words[:-2], {**options, "hook": words[-1]}
 
 
-def is_watch(name: str) -> bool:
+def _is_watch(name: str) -> bool:
     """Return whether a name is that of WATCH."""
     return name.upper() == Watch.command_name()
 

@@ -32,16 +32,16 @@ def watch(command: Watch, settings: Settings, output: Output) -> int:
                 on_state=lambda state: output.message(f"kvsh: {state}"),
             ) as changes,
         ):
-            write_until_interrupted(changes, command, settings, output)
+            _write_until_interrupted(changes, command, settings, output)
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-def write_until_interrupted(changes: Changes, command: Watch, settings: Settings, output: Output) -> NoReturn:
+def _write_until_interrupted(changes: Changes, command: Watch, settings: Settings, output: Output) -> NoReturn:
     """Write changes; at the end, say where to resume."""
     revision = changes.ready()
     history = changes.position.history
-    output.message(f"kvsh: {watching_text(command.prefixes or [], revision)}")
+    output.message(f"kvsh: {_watching_text(command.prefixes or [], revision)}")
     try:
         while True:
             for change in changes.take():
@@ -64,7 +64,7 @@ def report(change: Change, history: str | None, settings: Settings, output: Outp
         output.data(change_document(change, history))
 
 
-def watching_text(prefixes: list[bytes], revision: int) -> str:
+def _watching_text(prefixes: list[bytes], revision: int) -> str:
     """Return the sentence that says what is watched: said only when nothing can be missed any more."""
     names = " ".join(quote(prefix) for prefix in prefixes) or "all keys"
     return f"watching {names} from revision {revision}"

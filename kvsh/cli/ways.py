@@ -76,8 +76,8 @@ def check(context: click.Context, way: str, given: Collection[str], options: dic
     for name in sorted(given):
         if (name, options[name]) == NUL and way not in LISTS:
             raise click.UsageError(f"-0 belongs to a list: a command, a script or --scan, and this is {way}")
-        if not is_effective(way, name, options[name]):
-            belongs = f"belongs to {one_of(BELONGS[name])}" if name in BELONGS else "has no effect here"
+        if not _is_effective(way, name, options[name]):
+            belongs = f"belongs to {_one_of(BELONGS[name])}" if name in BELONGS else "has no effect here"
             raise click.UsageError(f"{flag(context, name)} {belongs}, and this is {way}")
     for one, other in EXCLUDE:
         if one in given and other in given:
@@ -86,14 +86,14 @@ def check(context: click.Context, way: str, given: Collection[str], options: dic
         raise click.UsageError("-i is the time between the runs of a command: it needs -r N")
 
 
-def is_effective(way: str, name: str, value: Any) -> bool:
+def _is_effective(way: str, name: str, value: Any) -> bool:
     """Return whether an option has an effect at a way, or asks only for what is so there anyway."""
     if (name, value) in HOLDS_ANYWAY or way == f"--{name}":
         return True
     return way != COMPLETION and way in BELONGS.get(name, (way,))
 
 
-def one_of(names: Sequence[str]) -> str:
+def _one_of(names: Sequence[str]) -> str:
     """Return `a`, `a or b`, `a, b or c`."""
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last

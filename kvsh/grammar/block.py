@@ -40,7 +40,7 @@ def statements(text: bytes) -> Iterator[Statement]:
     """Yield the statements of a text, comments and blank lines among them; there is at least one."""
     start, line = 0, 1
     while True:
-        end, is_open = end_of(text, start)
+        end, is_open = _end_of(text, start)
         last = line + text.count(b"\n", start, end)
         yield Statement(text[start:end], start, line, last, is_open)
         if end == len(text):
@@ -48,7 +48,7 @@ def statements(text: bytes) -> Iterator[Statement]:
         start, line = end + 1, last + 1
 
 
-def end_of(text: bytes, start: int) -> tuple[int, bool]:
+def _end_of(text: bytes, start: int) -> tuple[int, bool]:
     """Return where the statement ends that begins at a position, and whether a quote is open there."""
     if comment := COMMENT.match(text, start):
         return comment.end(), False

@@ -44,18 +44,18 @@ def place(line: bytes, aliases: Aliases = NO_ALIASES) -> Place:
         before, typed = cut(line)
         if not before:
             found = command_place(typed)
-            return found._replace(choices=(*found.choices, *own_names(typed, aliases)))
+            return found._replace(choices=(*found.choices, *_own_names(typed, aliases)))
         whole = expand(line, aliases)
-        found = after_name(whole, *cut(whole))
+        found = _after_name(whole, *cut(whole))
     except Unbalanced:
         return Place(Word(b"", start=len(line), end=len(line)))
     shift = len(line) - len(whole)
     return found._replace(typed=found.typed._replace(start=found.typed.start + shift, end=found.typed.end + shift))
 
 
-def after_name(line: bytes, before: list[Word], typed: Word) -> Place:
+def _after_name(line: bytes, before: list[Word], typed: Word) -> Place:
     """Return the place behind the name of a command."""
-    if (sink := sink_place(line, before, typed)) is not None:
+    if (sink := _sink_place(line, before, typed)) is not None:
         return sink
     try:
         return argument_place(before, typed)
@@ -63,13 +63,13 @@ def after_name(line: bytes, before: list[Word], typed: Word) -> Place:
         return Place(typed)
 
 
-def own_names(typed: Word, aliases: Aliases) -> tuple[Choice, ...]:
+def _own_names(typed: Word, aliases: Aliases) -> tuple[Choice, ...]:
     """Return the aliases that begin as the typed word does."""
     names = [] if typed.quoted else [name for name in aliases if name.startswith(typed.value.upper())]
     return tuple(Choice(name.decode().lower(), aliases[name].decode()) for name in names)
 
 
-def sink_place(line: bytes, before: list[Word], typed: Word) -> Place | None:
+def _sink_place(line: bytes, before: list[Word], typed: Word) -> Place | None:
     """Return the place where a result goes: a file after `>` or `>>`, nothing of ours after `|`. None before these."""
     at = next((at for at, word in enumerate([*before, typed]) if at and sign_of(line, word)), None)
     if at is None:
@@ -112,15 +112,15 @@ def topics(typed: Word, walk: Walk) -> tuple[Choice, ...]:
 def argument_place(before: list[Word], typed: Word) -> Place:
     """Return the place of an argument; raises Mistake when the words before it are wrong."""
     walk = Walk(lookup(before[0].value)).take_all(before[1:]).innermost
-    kind, taken = expected_place(walk)
-    options = () if typed.quoted else option_choices(walk, typed)
+    kind, taken = _expected_place(walk)
+    options = () if typed.quoted else _option_choices(walk, typed)
     within = walk.place is not None and walk.place.shape is Shape.COMMAND
     choices = (*names(typed, within=within), *topics(typed, walk)) if kind == "command" else options
     reserved = frozenset(option.word.encode() for parameter in walk.syntax.parameters for option in parameter.options)
     return Place(typed, choices, kind, taken, reserved)
 
 
-def expected_place(walk: Walk) -> tuple[str | None, frozenset[bytes]]:
+def _expected_place(walk: Walk) -> tuple[str | None, frozenset[bytes]]:
     """Return the kind of word that may come next, and those of the same parameter that are there."""
     parameter = walk.waiting.parameter if walk.waiting else walk.place
     if parameter is None:
@@ -133,7 +133,7 @@ def expected_place(walk: Walk) -> tuple[str | None, frozenset[bytes]]:
     return kind, frozenset(word.value for word in words)
 
 
-def option_choices(walk: Walk, typed: Word) -> tuple[Choice, ...]:
+def _option_choices(walk: Walk, typed: Word) -> tuple[Choice, ...]:
     """Return the options that begin as the typed word does."""
     start = typed.value.upper().decode(errors="replace")
     found = [option for _, option in walk.options() if option.word.startswith(start)]

@@ -11,26 +11,26 @@ def hint(line: bytes) -> str:
         before, typed = cut(line)
         if typed.quoted and line[-1:] not in (b'"', b"'"):
             return ""
-        return hint_of(before, typed)
+        return _hint_of(before, typed)
     except (Mistake, Unbalanced):
         return ""
 
 
-def hint_of(before: list[Word], typed: Word) -> str:
+def _hint_of(before: list[Word], typed: Word) -> str:
     """Return the hint; raises Mistake where the line is wrong."""
     if not before:
-        return name_hint(typed)
+        return _name_hint(typed)
     walk = Walk(lookup(before[0].value)).take_all(before[1:])
     if not typed.end > typed.start:
         return walk.parameters_left()
-    rest = keyword_rest(walk.innermost, typed)
+    rest = _keyword_rest(walk.innermost, typed)
     if rest:
         typed = typed._replace(value=typed.value + rest.encode())
     walk.take(typed)
     return f"{rest} {walk.parameters_left()}".rstrip()
 
 
-def name_hint(typed: Word) -> str:
+def _name_hint(typed: Word) -> str:
     """Return the hint while a command's name is typed: its end too, when only one name begins so."""
     name = typed.value.upper()
     if not name:
@@ -42,7 +42,7 @@ def name_hint(typed: Word) -> str:
     return f"{rest} {Walk(lookup(names[0])).parameters_left()}".rstrip()
 
 
-def keyword_rest(walk: Walk, typed: Word) -> str:
+def _keyword_rest(walk: Walk, typed: Word) -> str:
     """Return the end of the option that a word half typed can only be."""
     name = typed.value.upper().decode(errors="replace")
     if typed.quoted or walk.place is not None:

@@ -40,17 +40,17 @@ def without_count(line: bytes) -> bytes:
 def split_prompt_line(line: bytes) -> Line:
     """Return what a line says; raises Mistake."""
     count = COUNT.match(line)
-    times = times_of(count[0].lstrip()) if count else 1
+    times = _times_of(count[0].lstrip()) if count else 1
     line = without_count(line)
     try:
-        words = split(before_sink(line))
+        words = split(_before_sink(line))
     except Unbalanced as error:
         raise Mistake(str(error), position=error.position) from None
     at = next((at for at, word in enumerate(words) if sign_of(line, word)), None)
     if at is None:
         return Line(times, words, None)
     sign = sign_of(line, words[at])
-    return Line(times, words[:at], Sink(sign.decode(), target_of(line, words, at)))
+    return Line(times, words[:at], Sink(sign.decode(), _target_of(line, words, at)))
 
 
 def sign_of(line: bytes, word: Word) -> bytes:
@@ -60,7 +60,7 @@ def sign_of(line: bytes, word: Word) -> bytes:
     return next((sign for sign in SINKS if line.startswith(sign, word.start)), b"")
 
 
-def times_of(count: bytes) -> int:
+def _times_of(count: bytes) -> int:
     """Return how often to run a command; raises Mistake."""
     digits = count.lstrip(b"0")
     if not 0 < len(digits) <= len(str(TIMES_MAX)):
@@ -68,14 +68,14 @@ def times_of(count: bytes) -> int:
     return int(digits)
 
 
-def before_sink(line: bytes) -> bytes:
+def _before_sink(line: bytes) -> bytes:
     """Return the line up to a `|`, included: what follows is another shell's, with quoting of its own."""
     found = BEFORE_PIPE.match(line)
     assert found  # it may be empty
     return line[: found.end() + 1] if line[found.end() : found.end() + 1] == b"|" else line
 
 
-def target_of(line: bytes, words: list[Word], at: int) -> bytes:
+def _target_of(line: bytes, words: list[Word], at: int) -> bytes:
     """Return the program or the file after a sign; raises Mistake."""
     sign, word = sign_of(line, words[at]), words[at]
     if sign == b"|":

@@ -54,7 +54,7 @@ def argument(walk: Walk, given: Given, end: int) -> Any:
     """Return the value of a parameter: what the wire carries."""
     match given.parameter.shape:
         case Shape.ONE:
-            return scalar(walk.syntax, given, given.words[0])
+            return _scalar(walk.syntax, given, given.words[0])
         case Shape.FLAG:
             return True
         case Shape.MANY:
@@ -66,7 +66,7 @@ def argument(walk: Walk, given: Given, end: int) -> Any:
             return build(walk.inner, end)
 
 
-def scalar(syntax: Syntax, given: Given, word: Word) -> bytes | str | int:
+def _scalar(syntax: Syntax, given: Given, word: Word) -> bytes | str | int:
     """Return one word as its parameter's type; raises Mistake."""
     if given.parameter.scalar is bytes:
         return word.value
@@ -101,10 +101,10 @@ def convert(known: CommandInfo, values: list[Any]) -> Command:
     try:
         return msgspec.convert([known.syntax.name, *values], known.command)
     except msgspec.ValidationError:
-        raise Mistake(explain(known, values), known.syntax.usage()) from None
+        raise Mistake(_explain(known, values), known.syntax.usage()) from None
 
 
-def explain(known: CommandInfo, values: list[Any]) -> str:
+def _explain(known: CommandInfo, values: list[Any]) -> str:
     """Return the sentence for the value that is out of bounds."""
     syntax = known.syntax
     found = first_fault([syntax.name, *values], type_of(known.command))
@@ -128,29 +128,29 @@ def line_of(command: Command) -> str:
     syntax = info_of(type(command)).syntax
     values = asdict(command)
     reserved = frozenset(option.word.encode() for parameter in syntax.parameters for option in parameter.options)
-    parts = [text_of(parameter, values[parameter.field], reserved) for parameter in syntax.parameters]
+    parts = [_text_of(parameter, values[parameter.field], reserved) for parameter in syntax.parameters]
     return " ".join([syntax.name, *filter(None, parts)])
 
 
-def text_of(parameter: Parameter, value: Any, reserved: frozenset[bytes]) -> str:
+def _text_of(parameter: Parameter, value: Any, reserved: frozenset[bytes]) -> str:
     """Return how a parameter's value is typed; nothing when it is absent."""
     if not is_given(value):
         return ""
     if parameter.options:
         option = min(parameter.options, key=lambda option: option.scale)
-        return " ".join([option.word, *words_of(value, reserved)]) if option.placeholder else option.word
-    return " ".join(words_of(number_text(value, parameter.scale), reserved))
+        return " ".join([option.word, *_words_of(value, reserved)]) if option.placeholder else option.word
+    return " ".join(_words_of(_number_text(value, parameter.scale), reserved))
 
 
-def number_text(value: Any, scale: int) -> Any:
+def _number_text(value: Any, scale: int) -> Any:
     """Return a number in the unit in which it is typed."""
     return str(Decimal(value) / scale) if scale > 1 else value
 
 
-def words_of(value: Any, reserved: frozenset[bytes]) -> list[str]:
+def _words_of(value: Any, reserved: frozenset[bytes]) -> list[str]:
     """Return a value as words."""
     if isinstance(value, Command):
         return [line_of(value)]
     if isinstance(value, list | tuple):
-        return [word for item in value for word in words_of(item, reserved)]
+        return [word for item in value for word in _words_of(item, reserved)]
     return [as_word(value if isinstance(value, bytes) else str(value).encode(), reserved)]

@@ -14,7 +14,7 @@ class OpenTransaction:
     """A transaction in the making."""
 
     def __init__(self, begin: Begin) -> None:
-        self.conditions = [(key, condition_revision(text)) for key, text in begin.conditions or ()]
+        self.conditions = [(key, _condition_revision(text)) for key, text in begin.conditions or ()]
         self.commands: list[Command] = []
         self.has_failed = False
 
@@ -64,7 +64,7 @@ def require(gatherer: HasTransaction) -> OpenTransaction:
     return gatherer.open_transaction
 
 
-def condition_revision(text: bytes) -> int:
+def _condition_revision(text: bytes) -> int:
     """Return the revision of a condition; raises Mistake."""
     revision = scale_number(text, 1)
     if revision is None or not 0 <= revision <= INTEGER_MAX:

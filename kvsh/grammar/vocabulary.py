@@ -52,7 +52,7 @@ def info_of(command: type[Command]) -> CommandInfo:
 def vocabulary() -> dict[bytes, CommandInfo]:
     """Return all names in upper case that can be typed: those whose every needed argument is a word."""
     every = {name: info_of(command) for name, command in classes().items()}
-    return {name: known for name, known in every.items() if is_typed(known.syntax)}
+    return {name: known for name, known in every.items() if _is_typed(known.syntax)}
 
 
 @cache
@@ -61,7 +61,7 @@ def usage_lines() -> dict[bytes, CommandInfo]:
     return {name: info_of(command) for name, command in classes().items()}
 
 
-def is_typed(syntax: Syntax) -> bool:
+def _is_typed(syntax: Syntax) -> bool:
     """Return whether a command can be told in words; a structure cannot."""
     return all(parameter.shape.value != "structure" for parameter in syntax.parameters)
 
@@ -69,7 +69,7 @@ def is_typed(syntax: Syntax) -> bool:
 def lookup(name: bytes, position: int = 0) -> CommandInfo:
     """Return what a name in any case means; raises Mistake with what was perhaps meant."""
     command = classes().get(name) or classes().get(name.upper())
-    if command is None or not is_typed((known := info_of(command)).syntax):
+    if command is None or not _is_typed((known := info_of(command)).syntax):
         raise Mistake(f"there is no command {name_shown(name)}{advice(name)}", position=position)
     return known
 

@@ -70,7 +70,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
     with Client(**settings.connection) as client:
         bench = Bench(client, settings, output)
         try:
-            with with_raised_signals():
+            with _with_raised_signals():
                 bench.run()
         except Stopped as stopped:
             number = stopped.number
@@ -84,7 +84,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
 
 
 @contextmanager
-def with_raised_signals() -> Iterator[None]:
+def _with_raised_signals() -> Iterator[None]:
     """Let signals that end a process raise Stopped, and a closed pipe BrokenPipeError; what is ignored stays so."""
     taken = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in taken}
@@ -98,11 +98,11 @@ def with_raised_signals() -> Iterator[None]:
 
 def stop(number: int, _: FrameType | None) -> None:
     """A signal came: one is enough, clearing is not interrupted by the next."""
-    ignore_signals()
+    _ignore_signals()
     raise Stopped(number)
 
 
-def ignore_signals() -> None:
+def _ignore_signals() -> None:
     """Let no signal interrupt what follows."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -124,17 +124,17 @@ class Bench:
 
     def run(self) -> None:
         """Measure, and leave nothing behind. Raises KvdError, Stopped, BrokenPipeError."""
-        self.check_stopped()
+        self._check_stopped()
         try:
-            self.print_conditions()
+            self._print_conditions()
             self.fill()
-            self.measure()
+            self._measure()
         finally:
-            ignore_signals()
+            _ignore_signals()
             self.clear()
             self.progress.clear()
 
-    def check_stopped(self) -> None:
+    def _check_stopped(self) -> None:
         """Ask what is measured. Raises KvdError."""
         info = self.client.info()
         self.facts = {
@@ -149,7 +149,7 @@ class Bench:
             "same_machine": is_same_machine(self.settings.url),
         }
 
-    def print_conditions(self) -> None:
+    def _print_conditions(self) -> None:
         """Write what the figures are of: above a table for reading, else as a message."""
         is_read = self.settings.form == "terminal"
         told = conditions(self.facts)
@@ -167,7 +167,7 @@ class Bench:
         for at in range(0, KEYS, FILL_KEYS):
             self.client.multiset(dict.fromkeys(keys[at : at + FILL_KEYS], VALUE))
 
-    def measure(self) -> None:
+    def _measure(self) -> None:
         """Measure one after the other. Raises KvdError."""
         keys = self.settings.keys
         task = Task(
@@ -184,9 +184,9 @@ class Bench:
                 self.progress.draw(f"{number} of {len(MEASURES)}: {measure.work}, {measure.connections} at a time")
                 outcome = crew.run(Phase(measure.work, measure.connections, self.seconds))
                 self.progress.clear()
-                self.on_outcome(measure, outcome)
+                self._on_outcome(measure, outcome)
 
-    def on_outcome(self, measure: Measure, outcome: Outcome) -> None:
+    def _on_outcome(self, measure: Measure, outcome: Outcome) -> None:
         """Keep what was measured, and write its line."""
         found = figures(outcome.times)
         rate = round(found["count"] / outcome.seconds, 1)

@@ -88,9 +88,9 @@ class Load:
             if not ready:
                 raise NoReply(f"{phase.work}: no reply in time")
             for fd in ready:
-                self.take_replies(connections[fd], phase, times, until)
+                self._take_replies(connections[fd], phase, times, until)
 
-    def take_replies(self, connection: Connection, phase: Phase, times: dict[int, int], until: float) -> None:
+    def _take_replies(self, connection: Connection, phase: Phase, times: dict[int, int], until: float) -> None:
         """Count the reply that is there, and send the next command. Raises KvdError."""
         replies = connection.receive_available()
         if not replies:
@@ -128,7 +128,7 @@ def failure_of(error: KvdError) -> Outcome:
     return Outcome(code=type(error).__name__, message=str(error))
 
 
-def write_outcome(outcome: Outcome) -> None:
+def _write_outcome(outcome: Outcome) -> None:
     """Write an outcome for the one who waits for it."""
     sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
     sys.stdout.buffer.flush()
@@ -139,9 +139,9 @@ def main() -> None:
     load = Load(msgspec.json.decode(sys.stdin.buffer.readline(), type=Task))
     signal.signal(signal.SIGTERM, load.stop)
     try:
-        write_outcome(load.connect())
+        _write_outcome(load.connect())
         while not load.is_stopped and (line := sys.stdin.buffer.readline()):
-            write_outcome(load.run(msgspec.json.decode(line, type=Phase)))
+            _write_outcome(load.run(msgspec.json.decode(line, type=Phase)))
     finally:
         load.close()
 

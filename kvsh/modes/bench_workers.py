@@ -22,7 +22,7 @@ class LoadFailed(KvdError):
     """A client process ended by itself."""
 
 
-def exit_reason(child: "subprocess.Popen[bytes]") -> LoadFailed:
+def _exit_reason(child: "subprocess.Popen[bytes]") -> LoadFailed:
     """Return the error that tells with which status a process has ended."""
     return LoadFailed(f"a client process has ended by itself, with {child.wait()}")
 
@@ -48,7 +48,7 @@ class WorkerPool:
                 msgspec.structs.replace(self.task, connections=share, seed=seed)
                 for seed, share in enumerate(shares(self.task.connections, self.processes))
             ]
-            self.run_phase(tasks)
+            self._run_phase(tasks)
         except BaseException:
             self.close()
             raise
@@ -59,9 +59,9 @@ class WorkerPool:
         phases = [
             msgspec.structs.replace(phase, connections=share) for share in shares(phase.connections, self.processes)
         ]
-        return combine(self.run_phase(phases))
+        return combine(self._run_phase(phases))
 
-    def run_phase(self, questions: Iterable[Task | Phase]) -> list[Outcome]:
+    def _run_phase(self, questions: Iterable[Task | Phase]) -> list[Outcome]:
         """Tell each process its own, then wait for the answers of all. Raises KvdError."""
         for child, question in zip(self.children, questions, strict=True):
             assert child.stdin
@@ -69,19 +69,19 @@ class WorkerPool:
                 child.stdin.write(msgspec.json.encode(question) + b"\n")
                 child.stdin.flush()
             except BrokenPipeError:
-                raise exit_reason(child) from None
-        outcomes = [self.outcome_of(child) for child in self.children]
+                raise _exit_reason(child) from None
+        outcomes = [self._outcome_of(child) for child in self.children]
         for outcome in outcomes:
             if outcome.code is not None:
                 raise error_of(outcome)
         return outcomes
 
-    def outcome_of(self, child: "subprocess.Popen[bytes]") -> Outcome:
+    def _outcome_of(self, child: "subprocess.Popen[bytes]") -> Outcome:
         """Wait for what a process has to tell. Raises LoadFailed."""
         assert child.stdout
         line = child.stdout.readline()
         if not line:
-            raise exit_reason(child)
+            raise _exit_reason(child)
         return msgspec.json.decode(line, type=Outcome)
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
         output.message(f"kvsh: interrupted: this is of the first {sizes.keys:,} keys only")
     if not settings.quiet:
         found = {"complete": code == OK, **sizes.document()}
-        output.data(TEXTS.get(settings.form, machine_text)(found, settings.form))
+        output.data(TEXTS.get(settings.form, _machine_text)(found, settings.form))
         output.flush()
     return code
 
@@ -54,7 +54,7 @@ def walk(stream: Stream, sizes: Sizes, progress: Progress) -> None:
             progress.draw(f"{sizes.keys:,} of {total:,} keys, {size_text(sizes.key_bytes + sizes.value_bytes)}")
 
 
-def terminal_text(found: dict[str, Any], _: str) -> bytes:
+def _terminal_text(found: dict[str, Any], _: str) -> bytes:
     """Return it for reading."""
     held = f"{size_text(found['key_bytes'])} in keys and {size_text(found['value_bytes'])} in values"
     lines = [f"{found['keys']:,} keys hold {held}"]
@@ -63,18 +63,18 @@ def terminal_text(found: dict[str, Any], _: str) -> bytes:
         lines += ["", "largest values"]
         lines += [f"{size_text(each['bytes']):>11}  {as_word(each['key'])}" for each in found["largest"]]
         lines += ["", "prefixes that hold most, in keys and values"]
-        lines += [prefix_line(each) for each in found["prefixes"]]
-        lines += ["", "values by size in bytes", *size_lines(found["sizes"])]
+        lines += [_prefix_line(each) for each in found["prefixes"]]
+        lines += ["", "values by size in bytes", *_size_lines(found["sizes"])]
     return "\n".join([*lines, ""]).encode()
 
 
-def prefix_line(group: dict[str, Any]) -> str:
+def _prefix_line(group: dict[str, Any]) -> str:
     """Return the line of a prefix."""
     name = "(keys without : or /)" if group["prefix"] is None else as_word(group["prefix"])
     return f"{size_text(group['bytes']):>11}  {group['keys']:>13,} keys  {name}"
 
 
-def size_lines(sizes: list[dict[str, int]]) -> list[str]:
+def _size_lines(sizes: list[dict[str, int]]) -> list[str]:
     """Return the histogram of sizes, as wide as the terminal."""
     labels = [f"{each['from']:>10,} - {each['to']:<10,}  {each['keys']:>13,}  " for each in sizes]
     most = max(each["keys"] for each in sizes)
@@ -82,12 +82,12 @@ def size_lines(sizes: list[dict[str, int]]) -> list[str]:
     return [(label + bar(each["keys"], most, room)).rstrip() for label, each in zip(labels, sizes, strict=True)]
 
 
-def json_text(found: dict[str, Any], _: str) -> bytes:
+def _json_text(found: dict[str, Any], _: str) -> bytes:
     """Return it as one document."""
     return document(found)
 
 
-def machine_text(found: dict[str, Any], form: str) -> bytes:
+def _machine_text(found: dict[str, Any], form: str) -> bytes:
     """Return rows: `name value`, `largest bytes key`, `prefix bytes keys prefix`, `size from to keys`.
 
     The prefix of keys without separator is `-` in raw (no prefix is: it ends with a separator) and empty in CSV.
@@ -99,4 +99,4 @@ def machine_text(found: dict[str, Any], form: str) -> bytes:
     return b"".join([row_text(form, fields) for fields in rows])
 
 
-TEXTS = {"terminal": terminal_text, "json": json_text}
+TEXTS = {"terminal": _terminal_text, "json": _json_text}

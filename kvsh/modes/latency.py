@@ -33,18 +33,18 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
     code = OK
     try:
         with Stream(**settings.stream, window=IN_FLIGHT_MAX) as stream:
-            measure(stream, times, settings, progress)
+            _measure(stream, times, settings, progress)
     except KeyboardInterrupt:
         code = INTERRUPTED
     finally:
         progress.clear()
         if not settings.quiet and (times or code == INTERRUPTED):  # what was measured before a daemon went is shown too
-            output.data(TEXTS.get(settings.form, machine_text)(times, settings))
+            output.data(TEXTS.get(settings.form, _machine_text)(times, settings))
             output.flush()
     return code
 
 
-def measure(stream: Stream, times: Times, settings: Settings, progress: Progress) -> None:
+def _measure(stream: Stream, times: Times, settings: Settings, progress: Progress) -> None:
     """Count round trips in microseconds. Raises KvdError.
 
     A PING leaves when its time has come whether those before are back or not: one that waited for them would see one
@@ -82,7 +82,7 @@ def figures_text(times: Times) -> str:
 def terminal_text(times: Times, settings: Settings) -> bytes:
     """Return the figures and a histogram as wide as the terminal."""
     found = buckets(times)
-    labels = [bucket_label(bucket) for bucket in found]
+    labels = [_bucket_label(bucket) for bucket in found]
     most = max([bucket.times for bucket in found], default=0)
     room = columns(1) - 1 - max(map(len, labels), default=0) - len(f"  {most:,} ")
     lines = [
@@ -92,12 +92,12 @@ def terminal_text(times: Times, settings: Settings) -> bytes:
     return "\n".join([f"PING to {settings.url}", figures_text(times), *lines, ""]).encode(errors="backslashreplace")
 
 
-def bucket_label(bucket: Bucket) -> str:
+def _bucket_label(bucket: Bucket) -> str:
     """Return the bounds of a bucket in milliseconds."""
     return f"{bucket.low / US_PER_MS:>8.3f} - {bucket.high / US_PER_MS:>8.3f} ms"
 
 
-def json_text(times: Times, settings: Settings) -> bytes:  # noqa: ARG001  # every form is given both
+def _json_text(times: Times, settings: Settings) -> bytes:  # noqa: ARG001  # every form is given both
     """Return one document of the figures and the buckets."""
     found = [
         {"from_ms": bucket.low / US_PER_MS, "to_ms": bucket.high / US_PER_MS, "count": bucket.times}
@@ -106,11 +106,11 @@ def json_text(times: Times, settings: Settings) -> bytes:  # noqa: ARG001  # eve
     return document({**figures(times), "buckets": found})
 
 
-def machine_text(times: Times, settings: Settings) -> bytes:
+def _machine_text(times: Times, settings: Settings) -> bytes:
     """Return a row for each figure, `name value`, and for each bucket, `bucket from_ms to_ms count`."""
     rows: list[list[Any]] = [[name, value] for name, value in figures(times).items()]
     rows += [["bucket", low / US_PER_MS, high / US_PER_MS, count] for low, high, count in buckets(times)]
     return b"".join([row_text(settings.form, fields) for fields in rows])
 
 
-TEXTS = {"terminal": terminal_text, "json": json_text}
+TEXTS = {"terminal": terminal_text, "json": _json_text}

@@ -20,7 +20,7 @@ def run(settings: Settings, output: Output, argument: str) -> int:
     """Write the keys that begin with `argument`; return the exit code. Raises KvdError."""
     text = TEXTS[settings.form]
     count = 0
-    progress = output.progress = scan_progress(settings)
+    progress = output.progress = _scan_progress(settings)
     try:
         with Stream(**settings.stream) as stream:
             for page in pages(stream, os.fsencode(argument)):
@@ -38,7 +38,7 @@ def run(settings: Settings, output: Output, argument: str) -> int:
     return OK
 
 
-def scan_progress(settings: Settings) -> Progress:
+def _scan_progress(settings: Settings) -> Progress:
     """Return the line of progress: not where the keys are shown themselves, unless it is asked for."""
     is_usual = settings.progress is None and os.isatty(DATA_FD)
     return progress_of(settings._replace(progress=False) if is_usual else settings)
@@ -54,12 +54,12 @@ def lines(keys: list[bytes]) -> bytes:
     return b"\n".join(keys) + b"\n" if keys else b""
 
 
-def with_newlines(keys: list[bytes]) -> bytes:
+def _with_newlines(keys: list[bytes]) -> bytes:
     """Return keys as they are, each with a NUL byte."""
     return b"".join([key + b"\0" for key in keys])
 
 
-def documents(keys: list[bytes]) -> bytes:
+def _documents(keys: list[bytes]) -> bytes:
     """Return each key as a JSON document on a line."""
     return b"".join([document(key) for key in keys])
 
@@ -72,7 +72,7 @@ def rows(keys: list[bytes]) -> bytes:
 TEXTS: dict[str, Callable[[list[bytes]], bytes]] = {
     "terminal": words,
     "raw": lines,
-    "nul": with_newlines,
-    "json": documents,
+    "nul": _with_newlines,
+    "json": _documents,
     "csv": rows,
 }

@@ -67,9 +67,9 @@ class Sizes:
             self.value_bytes += size
             self.digits[len(str(size)) if size else 0] += 1
             self.largest.offer(size, key)
-            self.add_to_group(key, len(key) + size)
+            self._add_to_group(key, len(key) + size)
 
-    def add_to_group(self, key: bytes, size: int) -> None:
+    def _add_to_group(self, key: bytes, size: int) -> None:
         """Sum up a prefix; when another begins, the one at hand is over."""
         prefix, keys, total = self.group
         if prefix is not None and key.startswith(prefix):

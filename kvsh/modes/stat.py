@@ -72,7 +72,7 @@ class Stat:
 
     def follow(self) -> None:
         """Write lines until there are enough. Raises KvdError when there is no daemon at the start."""
-        self.first = self.last = sample(self.client)
+        self.first = self.last = _sample(self.client)
         interval = INTERVAL_S if self.settings.interval is None else self.settings.interval
         due = self.last.at
         self.head()
@@ -85,14 +85,14 @@ class Stat:
     def sample(self) -> None:
         """Write what has been done since the last look, or tell that the daemon is away, or back."""
         try:
-            now = sample(self.client)
+            now = _sample(self.client)
         except ClientError as error:
             if self.away_since is None:
                 self.away_since = time.monotonic()
                 self.output.message(f"kvsh: disconnected: {error}")
             return
         assert self.last is not None
-        is_restarted = now.info["server"]["pid"] != self.last.info["server"]["pid"] or uptime(now) < uptime(self.last)
+        is_restarted = now.info["server"]["pid"] != self.last.info["server"]["pid"] or _uptime(now) < _uptime(self.last)
         if self.away_since is not None or is_restarted:
             self.back(now, is_restarted=is_restarted)
             return
@@ -136,13 +136,13 @@ class Stat:
         after_interrupt(self.output, f"kvsh: in {self.last.at - self.first.at:.1f} s on average {', '.join(rates)}")
 
 
-def sample(client: Client) -> Sample:
+def _sample(client: Client) -> Sample:
     """Return what the daemon says now. Raises KvdError."""
     info = client.run(Info())
     return Sample(time.monotonic(), time.time_ns() // 1_000_000, info)
 
 
-def uptime(sample: Sample) -> int:
+def _uptime(sample: Sample) -> int:
     """Return how long the daemon runs, in ms."""
     return int(sample.info["server"]["uptime_ms"])
 

@@ -13,13 +13,13 @@ def change_line(change: Change) -> str:
     """Return a change for reading: `42  SET user:1 "Ada"`; a long value is cut, and says so."""
     words = [f"{change.revision:>6}  {change.kind}", as_word(change.key)]
     if change.value is not None:
-        words.append(value_text(change.value))
+        words.append(_value_text(change.value))
     if change.expires is not None and change.value is not None:
         words.append(f"({(change.expires - change.time) / 1000:.15g} s to live)")
     return " ".join(words)
 
 
-def value_text(value: bytes) -> str:
+def _value_text(value: bytes) -> str:
     """Return a value, or its beginning and its size."""
     if len(value) <= VALUE_SHOWN_BYTES:
         return quote(value)

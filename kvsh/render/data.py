@@ -22,28 +22,28 @@ NEEDS_QUOTES = re.compile(rb'[",\r\n]|^$|^[ \t]|[ \t]$')
 
 def raw(command: Command, result: Any) -> bytes:
     """Return a result as its bytes."""
-    return b"".join(raw_lines(displayed_result(command, result), b"\n"))
+    return b"".join(_raw_lines(displayed_result(command, result), b"\n"))
 
 
 def nul(command: Command, result: Any) -> bytes:
     """Return a result as its bytes, each item ended by a NUL byte."""
-    return b"".join(raw_lines(displayed_result(command, result), b"\0"))
+    return b"".join(_raw_lines(displayed_result(command, result), b"\0"))
 
 
-def raw_lines(value: Any, end: bytes) -> list[bytes]:
+def _raw_lines(value: Any, end: bytes) -> list[bytes]:
     """Return a value as lines, each with its end; what is nested is flattened."""
     if isinstance(value, dict):
-        return [line for name, item in value.items() for line in named(str(name).encode(), item, end)]
+        return [line for name, item in value.items() for line in _named(str(name).encode(), item, end)]
     if isinstance(value, list | tuple):
-        return [line for item in value for line in raw_lines(item, end)]
+        return [line for item in value for line in _raw_lines(item, end)]
     return [plain(value) + end]
 
 
-def named(name: bytes, value: Any, end: bytes) -> list[bytes]:
+def _named(name: bytes, value: Any, end: bytes) -> list[bytes]:
     """Return the lines of one item of a map: a map within it says `name.inner value`."""
     if isinstance(value, dict):
-        return [name + b"." + line for line in raw_lines(value, end)]
-    return [name + b" " + line for line in raw_lines(value, end)]
+        return [name + b"." + line for line in _raw_lines(value, end)]
+    return [name + b" " + line for line in _raw_lines(value, end)]
 
 
 def plain(value: Any) -> bytes:
@@ -81,25 +81,25 @@ def escape(character: str) -> str:
 
 def csv(command: Command, result: Any) -> bytes:
     """Return a result as rows."""
-    return b"".join([row(each) for each in rows_of(displayed_result(command, result))])
+    return b"".join([row(each) for each in _rows_of(displayed_result(command, result))])
 
 
-def rows_of(value: Any) -> list[list[Any]]:
+def _rows_of(value: Any) -> list[list[Any]]:
     """Return a value as rows of fields."""
     if isinstance(value, dict):
-        return [[name, *flat(item)] for name, item in value.items()]
+        return [[name, *_flat(item)] for name, item in value.items()]
     if not isinstance(value, list | tuple):
         return [[value]]
     if any(isinstance(item, list | tuple | dict) for item in value):
-        return [row for item in value for row in rows_of(item)]
+        return [row for item in value for row in _rows_of(item)]
     return [list(value)]
 
 
-def flat(value: Any) -> list[Any]:
+def _flat(value: Any) -> list[Any]:
     """Return what is within a value as fields of one row."""
     if isinstance(value, dict):
-        return [field for name, item in value.items() for field in (name, *flat(item))]
-    return [field for item in value for field in flat(item)] if isinstance(value, list | tuple) else [value]
+        return [field for name, item in value.items() for field in (name, *_flat(item))]
+    return [field for item in value for field in _flat(item)] if isinstance(value, list | tuple) else [value]
 
 
 def row(fields: list[Any]) -> bytes:

@@ -41,59 +41,61 @@ def pretty_lines(command: Command, result: Any) -> list[Line]:
     """Return a result as lines."""
     value = name_columns(command, displayed_result(command, result))
     if isinstance(value, int) and command.result_unit:
-        return plain_lines(terminal(command, result).decode().splitlines())
+        return _plain_lines(terminal(command, result).decode().splitlines())
     return block(value)
 
 
 def block(value: Any) -> list[Line]:
     """Return a value as lines."""
     if isinstance(value, bytes):
-        return value_lines(value)
+        return _value_lines(value)
     if isinstance(value, dict) and value:
-        return [line for name, item in value.items() for line in item_lines(name, item, name_width(value))]
+        return [line for name, item in value.items() for line in _item_lines(name, item, _name_width(value))]
     if isinstance(value, list | tuple) and value and not is_table(value):
         width = len(str(len(value)))
         labels = [f"{number:>{width}}) " for number in range(1, len(value) + 1)]
-        return [line for each in starmap(label_lines, zip(labels, map(block, value), strict=True)) for line in each]
-    return plain_lines(lines(value))
+        return [line for each in starmap(_label_lines, zip(labels, map(block, value), strict=True)) for line in each]
+    return _plain_lines(lines(value))
 
 
-def label_lines(label: str, found: list[Line]) -> list[Line]:
+def _label_lines(label: str, found: list[Line]) -> list[Line]:
     """Return lines with a label before the first."""
     return [[("", label if at == 0 else " " * len(label)), *line] for at, line in enumerate(found)]
 
 
-def name_width(values: dict[Any, Any]) -> int:
+def _name_width(values: dict[Any, Any]) -> int:
     """Return the width of the column of names, of values that stand on the same line."""
     return max(
         (len(str(name)) for name, item in values.items() if not isinstance(item, dict | list | tuple)), default=0
     )
 
 
-def item_lines(name: Any, item: Any, width: int) -> list[Line]:
+def _item_lines(name: Any, item: Any, width: int) -> list[Line]:
     """Return the lines of one item of a map: what takes several stands below its name."""
     title = display_form(str(name).encode())
     is_nested = isinstance(item, dict | list | tuple)
     if is_nested and not item:
         return [[("", f"{title:<{width}}  (empty)")]]
-    found = block(item) if is_nested or isinstance(item, bytes) else plain_lines([named_cell(name, item)])
+    found = block(item) if is_nested or isinstance(item, bytes) else _plain_lines([named_cell(name, item)])
     if len(found) == 1 and not is_nested:
         return [[("", f"{title:<{width}}  "), *found[0]]]
     return [[("", title)], *([("", "  "), *line] for line in found)]
 
 
-def plain_lines(texts: list[str]) -> list[Line]:
+def _plain_lines(texts: list[str]) -> list[Line]:
     """Return texts as lines without styles."""
     return [[("", text)] for text in texts]
 
 
-def value_lines(value: bytes) -> list[Line]:
+def _value_lines(value: bytes) -> list[Line]:
     """Return the bytes of a value as lines."""
     if value.lstrip()[:1] in (b"{", b"[") and (text := indent_json(value)) is not None:
-        return json_lines(text)
+        return _json_lines(text)
     if not is_text(value):
-        return dump_lines(value)
-    return plain_lines(display_form(value).split("\n")) if b"\n" in value.rstrip(b"\n") else plain_lines([quote(value)])
+        return _dump_lines(value)
+    return (
+        _plain_lines(display_form(value).split("\n")) if b"\n" in value.rstrip(b"\n") else _plain_lines([quote(value)])
+    )
 
 
 def indent_json(value: bytes) -> str | None:
@@ -102,17 +104,17 @@ def indent_json(value: bytes) -> str | None:
         text = msgspec.json.format(value, indent=INDENT).decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return text if text.replace("\n", "").isprintable() else "\n".join(map(harmless, text.split("\n")))
+    return text if text.replace("\n", "").isprintable() else "\n".join(map(_harmless, text.split("\n")))
 
 
-def harmless(line: str) -> str:
+def _harmless(line: str) -> str:
     """Return a line of JSON with what does not print escaped, but for joiners between letters."""
     parts = split_at_joiners(line)
     parts[::2] = ["".join([each if each.isprintable() else escape(each) for each in part]) for part in parts[::2]]
     return "".join(parts)
 
 
-def json_lines(text: str) -> list[Line]:
+def _json_lines(text: str) -> list[Line]:
     """Return an indented JSON text as lines with a style for each kind of token."""
     if len(text) > STYLED_BYTES_MAX:
         return [[("", text)]]  # 16 MiB as lines take 4 s, as one text 0.3
@@ -128,14 +130,14 @@ def is_text(value: bytes) -> bool:
     return not CONTROL.search(value)
 
 
-def dump_lines(value: bytes) -> list[Line]:
+def _dump_lines(value: bytes) -> list[Line]:
     """Return the hex dump of a value, or of its beginning."""
-    found = [dump_line(value, at) for at in range(0, min(len(value), DUMPED_BYTES_MAX), ROW_BYTES)]
+    found = [_dump_line(value, at) for at in range(0, min(len(value), DUMPED_BYTES_MAX), ROW_BYTES)]
     left = len(value) - DUMPED_BYTES_MAX
-    return [*found, *plain_lines([f"... {left:,} bytes more, which the form raw has"] if left > 0 else [])]
+    return [*found, *_plain_lines([f"... {left:,} bytes more, which the form raw has"] if left > 0 else [])]
 
 
-def dump_line(value: bytes, at: int) -> Line:
+def _dump_line(value: bytes, at: int) -> Line:
     """Return one row: its offset, its bytes in hex, and those that are ASCII."""
     row = value[at : at + ROW_BYTES]
     halves = f"{row[:HALF_ROW_BYTES].hex(' '):<23}  {row[HALF_ROW_BYTES:].hex(' '):<23}"

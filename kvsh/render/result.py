@@ -22,10 +22,10 @@ def displayed_result(command: Command, result: Any) -> Any:
         return [displayed_result(each, its) for each, its in zip(inner, result, strict=True)]
     if isinstance(command, Once):
         return displayed_result(command.write, result)
-    return OK if result is None and is_done_by_nil(command) else result
+    return OK if result is None and _is_done_by_nil(command) else result
 
 
-def is_done_by_nil(command: Command) -> bool:
+def _is_done_by_nil(command: Command) -> bool:
     """Return whether nil means that it was done: for a write that was given values and not asked for the one before."""
     if not isinstance(command, Write) or getattr(command, "previous", None):
         return False

@@ -21,22 +21,22 @@ def name_columns(command: Command, value: Any) -> Any:
     if not isinstance(value, list | tuple) or not value:
         return value
     if all(isinstance(each, dict) for each in value):
-        return of_maps(value)
+        return _of_maps(value)
     columns = command.column_names()
-    if are_rows(value, columns):
+    if _are_rows(value, columns):
         return Table(value, columns)
     first, *others = value
-    return [Table(first, columns), *others] if are_rows(first, columns) else value
+    return [Table(first, columns), *others] if _are_rows(first, columns) else value
 
 
-def are_rows(value: Any, columns: Sequence[str]) -> bool:
+def _are_rows(value: Any, columns: Sequence[str]) -> bool:
     """Return whether a value is rows with one field for each column."""
     if not columns or not isinstance(value, list | tuple) or not value:
         return False
     return all(isinstance(row, list | tuple) and len(row) == len(columns) for row in value)
 
 
-def of_maps(maps: Sequence[dict[str, Any]]) -> Sequence[Any]:
+def _of_maps(maps: Sequence[dict[str, Any]]) -> Sequence[Any]:
     """Return maps as the rows of one table, if they are flat and have few names together."""
     columns = list(dict.fromkeys(name for each in maps for name in each))
     is_flat = not any(isinstance(item, dict | list | tuple) for each in maps for item in each.values())

@@ -23,31 +23,31 @@ def terminal_pieces(command: Command, result: Any) -> Iterator[bytes]:
     """Yield what `terminal` returns in pieces, so that the beginning of a long result is there at once."""
     value = displayed_result(command, result)
     if isinstance(value, bytes):
-        yield from line_pieces("", value)
-    elif isinstance(value, list | tuple) and value and not any(map(is_nested, value)):
+        yield from _line_pieces("", value)
+    elif isinstance(value, list | tuple) and value and not any(map(_is_nested, value)):
         width = len(str(len(value)))
         for number, item in enumerate(value, 1):
-            yield from line_pieces(f"{number:>{width}}) ", item)
-    elif isinstance(value, dict) and value and not any(map(is_nested, value.values())):
+            yield from _line_pieces(f"{number:>{width}}) ", item)
+    elif isinstance(value, dict) and value and not any(map(_is_nested, value.values())):
         titles = [display_form(str(name).encode()) for name in value]
         width = max(len(str(name)) for name in value)
         for title, (name, item) in zip(titles, value.items(), strict=True):
-            yield from line_pieces(f"{title:<{width}}  ", item, text=partial(named_cell, name))
+            yield from _line_pieces(f"{title:<{width}}  ", item, text=partial(named_cell, name))
     else:
         yield terminal(command, result)
 
 
-def line_pieces(label: str, value: Any, text: Callable[[Any], str] | None = None) -> Iterator[bytes]:
+def _line_pieces(label: str, value: Any, text: Callable[[Any], str] | None = None) -> Iterator[bytes]:
     """Yield a line of one value behind a label."""
     yield label.encode()
     if isinstance(value, bytes):
         yield from map(str.encode, quote_pieces(value))
     else:
-        yield (text or scalar)(value).encode()
+        yield (text or _scalar)(value).encode()
     yield b"\n"
 
 
-def is_nested(value: Any) -> bool:
+def _is_nested(value: Any) -> bool:
     """Return whether a value has values of its own."""
     return isinstance(value, dict | list | tuple)
 
@@ -55,13 +55,13 @@ def is_nested(value: Any) -> bool:
 def lines(value: Any) -> list[str]:
     """Return a value as lines."""
     if isinstance(value, dict):
-        return map_lines(value)
+        return _map_lines(value)
     if isinstance(value, list | tuple):
-        return list_lines(value)
-    return [scalar(value)]
+        return _list_lines(value)
+    return [_scalar(value)]
 
 
-def scalar(value: Any) -> str:
+def _scalar(value: Any) -> str:
     """Return one value that stands alone: an integer is told from a text of digits."""
     return f"(integer) {value}" if type(value) is int else cell(value)
 
@@ -80,22 +80,22 @@ def named_cell(name: Any, value: Any) -> str:
     return figure_text(str(name), value) or cell(value)
 
 
-def list_lines(values: list[Any] | tuple[Any, ...]) -> list[str]:
+def _list_lines(values: list[Any] | tuple[Any, ...]) -> list[str]:
     """Return a numbered list; a list of rows has their columns aligned."""
     if not values:
         return ["(empty)"]
     columns = values.columns if isinstance(values, Table) else ()
-    texts = align(values, columns) if is_table(values) else []
+    texts = _align(values, columns) if is_table(values) else []
     blocks = [[text] for text in texts[bool(columns) :]] or [lines(value) for value in values]
     width = len(str(len(blocks)))
     head = [" " * (width + len(") ")) + texts[0]] if columns else []
     return [
         *head,
-        *(line for number, block in enumerate(blocks, 1) for line in with_label(f"{number:>{width}}) ", block)),
+        *(line for number, block in enumerate(blocks, 1) for line in _with_label(f"{number:>{width}}) ", block)),
     ]
 
 
-def with_label(label: str, block: list[str]) -> list[str]:
+def _with_label(label: str, block: list[str]) -> list[str]:
     """Return lines with a label before the first."""
     return [label + block[0], *(" " * len(label) + line for line in block[1:])]
 
@@ -109,7 +109,7 @@ def is_table(values: list[Any] | tuple[Any, ...]) -> bool:
     )
 
 
-def align(rows: list[Any] | tuple[Any, ...], columns: Sequence[str] = ()) -> list[str]:
+def _align(rows: list[Any] | tuple[Any, ...], columns: Sequence[str] = ()) -> list[str]:
     """Return rows with their columns one under the other, their names above them if they have any."""
     names = columns or [""] * len(rows[0])
     texts = [[named_cell(name, item) for name, item in zip(names, row, strict=True)] for row in rows]
@@ -118,7 +118,7 @@ def align(rows: list[Any] | tuple[Any, ...], columns: Sequence[str] = ()) -> lis
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def map_lines(value: dict[Any, Any]) -> list[str]:
+def _map_lines(value: dict[Any, Any]) -> list[str]:
     """Return a map: names and values in two columns, maps within it indented."""
     if not value:
         return ["(empty)"]
@@ -130,5 +130,5 @@ def map_lines(value: dict[Any, Any]) -> list[str]:
         if isinstance(item, dict | list | tuple) and item:
             found += [title, *(f"  {line}" for line in lines(item))]
         else:
-            found.append(f"{title:<{width}}  {named_cell(name, item) if not is_nested(item) else '(empty)'}")
+            found.append(f"{title:<{width}}  {named_cell(name, item) if not _is_nested(item) else '(empty)'}")
     return found

@@ -98,11 +98,11 @@ class Actions:
             shell.Begin: self.begin,
             shell.Discard: self.discard,
             shell.Watch: self.watch,
-            shell.Unwatch: self.end_watch,
+            shell.Unwatch: self._end_watch,
             shell.Source: self.source,
-            shell.Format: self.choose_format,
-            shell.Timing: self.choose_timing,
-            shell.ClearScreen: self.clear_screen,
+            shell.Format: self._choose_format,
+            shell.Timing: self._choose_timing,
+            shell.ClearScreen: self._clear_screen,
             shell.Quit: self.leave,
             shell.Exit: self.leave,
         }
@@ -117,7 +117,7 @@ class Actions:
                 await self.repeat(command, said)
                 return True
             for _ in range(said.times):
-                await self.run_command(command, said.sink)
+                await self._run_command(command, said.sink)
         except AlreadyReported:
             return False
         except (Mistake, KvdError) as failure:
@@ -133,10 +133,10 @@ class Actions:
         said = split_prompt_line(expand(line, self.front.settings.aliases))
         return said, command_of(said.words)
 
-    async def run_command(self, command: Command, sink: Sink | None) -> None:
+    async def _run_command(self, command: Command, sink: Sink | None) -> None:
         """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError, AlreadyReported."""
         if isinstance(command, shell.Help):
-            await self.show_help(f"{help_text(command)}\n".encode(), sink)
+            await self._show_help(f"{help_text(command)}\n".encode(), sink)
         elif isinstance(command, shell.Commit):
             await self.commit(sink)
         elif self.front.open_transaction is None and not isinstance(command, shell.ShellWord):
@@ -201,7 +201,7 @@ class Actions:
 
     # Words of the shell
 
-    async def show_help(self, text: bytes, sink: Sink | None) -> None:
+    async def _show_help(self, text: bytes, sink: Sink | None) -> None:
         """Show a page of help, or pour it where the line says; raises Mistake."""
         await (self.put(text, sink) if sink else self.front.show(lambda: iter([text])))
 
@@ -234,10 +234,10 @@ class Actions:
             for number in count(1):
                 if said.sink is None:
                     self.front.show_note(time.strftime("%H:%M:%S"))
-                await self.run_command(command.again, said.sink)
+                await self._run_command(command.again, said.sink)
                 if number == said.times != 1:
                     return
-                if await is_interrupted(command.pause_ms / 1000):
+                if await _is_interrupted(command.pause_ms / 1000):
                     self.front.write("\n")  # the terminal has echoed ^C
                     return
         finally:
@@ -263,7 +263,7 @@ class Actions:
             raise
         self.front.watcher = watcher
 
-    async def end_watch(self, _: shell.Unwatch) -> None:
+    async def _end_watch(self, _: shell.Unwatch) -> None:
         """Show changes no more; say where a later watch resumes."""
         if self.front.watcher is not None and self.front.watcher.end is None:
             self.front.write(self.front.watcher.resume + "\n")
@@ -287,18 +287,18 @@ class Actions:
         if code != OK:
             raise AlreadyReported
 
-    async def choose_format(self, command: shell.Format) -> None:
+    async def _choose_format(self, command: shell.Format) -> None:
         """Change the format, or tell it."""
         self.front.form = format_of(command) or self.front.form
         self.front.write(f"format is {self.front.form.upper()}\n")
 
-    async def choose_timing(self, command: shell.Timing) -> None:
+    async def _choose_timing(self, command: shell.Timing) -> None:
         """Change when times are told, or tell it."""
         if command.on or command.off:
             self.front.always_timed = bool(command.on)
         self.front.write(f"timing is {'ON' if self.front.always_timed else 'OFF'}\n")
 
-    async def clear_screen(self, _: shell.ClearScreen) -> None:
+    async def _clear_screen(self, _: shell.ClearScreen) -> None:
         """Clear the screen."""
         clear()
 
@@ -307,7 +307,7 @@ class Actions:
         self.front.is_left = True
 
 
-async def is_interrupted(pause_s: float) -> bool:
+async def _is_interrupted(pause_s: float) -> bool:
     """Wait between two runs of a command; return whether Ctrl-C came meanwhile. Nothing was under way then."""
     try:
         await asyncio.sleep(pause_s)

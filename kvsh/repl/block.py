@@ -62,10 +62,10 @@ class Block:
             if runner.is_left:
                 return
             if not is_well:
-                runner.show_error(self.stop_message(statement, len(self.statements) - done))
+                runner.show_error(self._stop_message(statement, len(self.statements) - done))
                 return
 
-    def stop_message(self, statement: Statement, left: int) -> str:
+    def _stop_message(self, statement: Statement, left: int) -> str:
         """Return the sentence for a block that ends before its end."""
         after = f"{left} {'command' if left == 1 else 'commands'} after it not run"
         return f"stopped at line {statement.numbers()} of {self.line_count}: {after}"

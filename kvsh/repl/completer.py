@@ -41,13 +41,13 @@ class LiveKeys:
 
     async def keys_with(self, prefix: bytes) -> list[bytes]:
         """Return the first keys that begin with a prefix, else those that resemble it."""
-        return await self.recall(prefix, lambda: self.find(prefix))
+        return await self._recall(prefix, lambda: self.find(prefix))
 
     async def names(self, kind: str | None) -> list[bytes]:
         """Return the sections of INFO or the options of CONFIG."""
-        return await self.recall(kind, lambda: self.names_in(NAMED[kind]))
+        return await self._recall(kind, lambda: self._names_in(NAMED[kind]))
 
-    async def recall(self, name: bytes | str | None, look: Callable[[], Awaitable[list[bytes]]]) -> list[bytes]:
+    async def _recall(self, name: bytes | str | None, look: Callable[[], Awaitable[list[bytes]]]) -> list[bytes]:
         """Return what a look gives, or gave a moment ago; nothing when the daemon does not answer in time."""
         now = time.monotonic()
         asked_at, found = self.cache.get(name, (-CACHE_S, []))
@@ -73,7 +73,7 @@ class LiveKeys:
         found: list[bytes] = (await self.client.run(Scan(prefix, limit=limit)))[0]
         return found
 
-    async def names_in(self, command: Command) -> list[bytes]:
+    async def _names_in(self, command: Command) -> list[bytes]:
         """Return the names of what a command returns as a map; raises KvdError."""
         found: dict[str, Any] = (await self.client.answer(command)).result
         return [name.encode() for name in found]
@@ -88,7 +88,7 @@ class PlaceCompleter(Completer):
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:  # noqa: ARG002
         """Return what needs no daemon."""
-        return completions(document, place_at(document, self.aliases), [])
+        return completions(document, _place_at(document, self.aliases), [])
 
     async def get_completions_async(
         self,
@@ -96,12 +96,12 @@ class PlaceCompleter(Completer):
         complete_event: CompleteEvent,  # noqa: ARG002
     ) -> AsyncGenerator[Completion, None]:
         """Yield what fits the place before the cursor."""
-        found = place_at(document, self.aliases)
-        looked_up = await self.live_completions(found)
+        found = _place_at(document, self.aliases)
+        looked_up = await self._live_completions(found)
         for completion in completions(document, found, looked_up):
             yield completion
 
-    async def live_completions(self, found: Place) -> list[bytes]:
+    async def _live_completions(self, found: Place) -> list[bytes]:
         """Return the values that fit by their kind."""
         if found.kind == "file":
             return files(found.typed.value)
@@ -114,28 +114,28 @@ class PlaceCompleter(Completer):
         return keys if found.kind == "key" else [*common_prefixes(keys, len(found.typed.value)), *keys]
 
 
-def line_at(document: Document) -> bytes:
+def _line_at(document: Document) -> bytes:
     """Return the statement that the cursor is in, up to it."""
     return last_statement(as_bytes(document.text_before_cursor))
 
 
-def place_at(document: Document, aliases: Aliases) -> Place:
+def _place_at(document: Document, aliases: Aliases) -> Place:
     """Return the place of the cursor."""
-    return place(without_count(line_at(document)), aliases)
+    return place(without_count(_line_at(document)), aliases)
 
 
 def completions(document: Document, found: Place, values: list[bytes]) -> list[Completion]:
     """Return all that is offered at a place: known words first."""
-    line = line_at(document)
+    line = _line_at(document)
     back = -len(as_text(line[found.typed.start :]))
     words = [
         Completion(f"{choice.word} ", back, display=choice.word, display_meta=choice.about) for choice in found.choices
     ]
     offered = [value for value in dict.fromkeys(values) if value not in found.taken]
-    return [*words, *(Completion(text_of(value, found), back, display=as_word(value)) for value in offered)]
+    return [*words, *(Completion(_text_of(value, found), back, display=as_word(value)) for value in offered)]
 
 
-def text_of(value: bytes, found: Place) -> str:
+def _text_of(value: bytes, found: Place) -> str:
     """Return a value as the word to insert: in quotes if it needs them, or if the person began with one.
 
     A blank follows, unless more of the word may be to come.

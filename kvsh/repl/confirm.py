@@ -30,12 +30,12 @@ class Deletions(NamedTuple):
 def deletions_of(command: Command, *, confirm: bool) -> Deletions:
     """Return what a command ends, itself or within. Without `confirm` only the end of all keys counts."""
     every = list(walk_commands(command))
-    prefixes = [each for each in every if isinstance(each, ClearPrefix) and (confirm or deletes_all(each))]
+    prefixes = [each for each in every if isinstance(each, ClearPrefix) and (confirm or _deletes_all(each))]
     named = sum([len(each.keys) for each in every if isinstance(each, Clear)]) if confirm else 0
     return Deletions(prefixes, named)
 
 
-def deletes_all(command: ClearPrefix) -> bool:
+def _deletes_all(command: ClearPrefix) -> bool:
     """Return whether it ends all keys that there are."""
     return command.prefix == b"" and command.limit is None
 
@@ -44,6 +44,6 @@ def part(command: ClearPrefix, count: int | None) -> str:
     """Return what a question says of one prefix."""
     ended = count if count is None or command.limit is None else min(count, command.limit)
     number = "all keys" if ended is None else f"{ended:,} {'key' if ended == 1 else 'keys'}"
-    if deletes_all(command):
+    if _deletes_all(command):
         return "ALL keys" if ended is None else f"ALL keys ({number})"
     return f"{number} with the prefix {quote(command.prefix)}"

@@ -56,16 +56,16 @@ class DumbShell(Script):
 
     def send(self, command: Command, where: SourceLine) -> None:
         """Send a command; what ends many keys only if the person agrees."""
-        if self.depth or self.is_wanted(command):
+        if self.depth or self._is_wanted(command):
             super().send(command, where)
 
-    def is_wanted(self, command: Command) -> bool:
+    def _is_wanted(self, command: Command) -> bool:
         """Return whether the person wants a command that ends many keys; any other is not asked about."""
         lost = deletions_of(command, confirm=self.confirm)
-        question = lost.question([self.count_of(each.prefix) for each in lost.prefixes])
+        question = lost.question([self._count_of(each.prefix) for each in lost.prefixes])
         return question is None or self.is_agreed(question)
 
-    def count_of(self, prefix: bytes) -> int | None:
+    def _count_of(self, prefix: bytes) -> int | None:
         """Return how many keys begin with a prefix; None when the daemon does not say."""
         try:
             count: int | None = self.stream.answer(Count(prefix)).result
@@ -75,7 +75,7 @@ class DumbShell(Script):
 
     def is_agreed(self, question: str) -> bool:
         """Ask; return whether the answer is yes."""
-        read_answer(self.output, f"{question} [y/N] ".encode())
+        _read_answer(self.output, f"{question} [y/N] ".encode())
         return sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")
 
     def run_command(self, command: Command, where: SourceLine) -> None:
@@ -107,39 +107,39 @@ def run(settings: Settings, output: Output) -> int:
         talk.aliases = settings.aliases
         with suppress(Stop):
             talk.start(settings.startup)
-            while turn(talk, settings.profile or "kvd"):
+            while _turn(talk, settings.profile or "kvd"):
                 pass
     return OK
 
 
-def read_answer(output: Output, text: bytes) -> None:
+def _read_answer(output: Output, text: bytes) -> None:
     """Write a prompt, a question or the end of its line, after all results so far."""
     output.flush()
     write_all(output.data_fd if os.isatty(output.data_fd) else output.message_fd, text)
 
 
-def read_statement(output: Output) -> bytes:
+def _read_statement(output: Output) -> bytes:
     """Return a line and, while a quote is open, those after it; nothing at the end of the input."""
     lines = line = sys.stdin.buffer.readline()
     while line and is_open(lines.removesuffix(b"\n")):
-        read_answer(output, CONTINUATION)
+        _read_answer(output, CONTINUATION)
         line = sys.stdin.buffer.readline()
         lines += line
     return lines
 
 
-def turn(talk: DumbShell, name: str) -> bool:
+def _turn(talk: DumbShell, name: str) -> bool:
     """Read and run one line; return whether to go on."""
     gathered = f"(tx:{len(talk.open_transaction.commands)})" if talk.open_transaction else ""
     try:
-        read_answer(talk.output, f"{name}{gathered}> ".encode())
-        line = read_statement(talk.output)
+        _read_answer(talk.output, f"{name}{gathered}> ".encode())
+        line = _read_statement(talk.output)
         if not line:
-            read_answer(talk.output, b"\n")
+            _read_answer(talk.output, b"\n")
             return False
         talk.run_text(line.rstrip(b"\r\n"))
     except KeyboardInterrupt:
-        read_answer(talk.output, b"\n")
+        _read_answer(talk.output, b"\n")
     finally:
         talk.output.flush()
     return True

@@ -26,7 +26,7 @@ class HintProcessor(Processor):
         control, document = transformation_input.buffer_control, transformation_input.document
         is_last = transformation_input.lineno == document.line_count - 1
         room = transformation_input.width - self.prompt_width() - get_cwidth(document.lines[-1]) - 1
-        shown = cut(hint_behind(control, self.aliases), room) if is_last and document.is_cursor_at_the_end else ""
+        shown = cut(_hint_behind(control, self.aliases), room) if is_last and document.is_cursor_at_the_end else ""
         return Transformation([*transformation_input.fragments, ("class:hint", shown)])
 
 
@@ -35,7 +35,7 @@ def cut(text: str, room: int) -> str:
     return text if len(text) <= room else text[: max(0, room - 1)] + "…" * (room > 0)
 
 
-def hint_behind(control: BufferControl, aliases: Aliases) -> str:
+def _hint_behind(control: BufferControl, aliases: Aliases) -> str:
     """Return the hint, unless a suggestion stands in its place."""
     return "" if has_suggestion(control.buffer) else hint_for(control.buffer.text, aliases)
 

@@ -33,10 +33,10 @@ class History(AnyHistory):
         super().__init__()
         self.path = path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(self.open_file())
+        os.close(self._open_file())
         path.chmod(0o600)
 
-    def open_file(self) -> int:
+    def _open_file(self) -> int:
         """Return a descriptor to append with."""
         return os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
@@ -55,7 +55,7 @@ class History(AnyHistory):
         lines = "".join(f"+{line}\n" for line in string.split("\n"))
         entry = f"\n# {time.strftime('%Y-%m-%d %H:%M:%S')}\n{lines}".encode(errors="surrogateescape")
         with suppress(OSError):
-            fd = self.open_file()
+            fd = self._open_file()
             try:
                 write_all(fd, entry)
             finally:
@@ -64,7 +64,7 @@ class History(AnyHistory):
     def load_history_strings(self) -> Iterable[str]:
         """Return the entries, newest first, each once."""
         try:
-            data, is_whole = self.tail()
+            data, is_whole = self._tail()
         except OSError:
             return []
         groups = groupby(data.split(b"\n"), key=lambda line: line.startswith(b"+"))
@@ -72,7 +72,7 @@ class History(AnyHistory):
         texts = [entry.decode(errors="surrogateescape") for entry in entries]
         return dict.fromkeys(reversed(texts if is_whole else texts[1:]))
 
-    def tail(self) -> tuple[bytes, bool]:
+    def _tail(self) -> tuple[bytes, bool]:
         """Return the end of the file, and whether that is all of it."""
         with self.path.open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - READ_BYTES_MAX)

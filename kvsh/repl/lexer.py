@@ -65,25 +65,25 @@ def fragments(text: str, aliases: Aliases = NO_ALIASES) -> StyleAndTextTuples:
         words, end = split(command[: error.position]), error.position
     found: StyleAndTextTuples = []
     position = 0
-    for style, word in zip(styles(words, end_typed=end, aliases=aliases), words, strict=True):
+    for style, word in zip(_styles(words, end_typed=end, aliases=aliases), words, strict=True):
         found += [("", as_text(line[position : word.start])), (style, as_text(line[word.start : word.end]))]
         position = word.end
     return [*found, ("", as_text(line[position:end])), ("class:quoted", as_text(line[end:]))]
 
 
-def styles(words: list[Word], end_typed: int, aliases: Aliases) -> list[str]:
+def _styles(words: list[Word], end_typed: int, aliases: Aliases) -> list[str]:
     """Return the style of each word."""
     if not words:
         return []
     first = words[0]
     known = vocabulary().get(first.value.upper())
-    rest = [style_of(word, known) for word in words[1:]]
+    rest = [_style_of(word, known) for word in words[1:]]
     if first.value.upper() in aliases and not first.quoted:
         return ["class:command", *rest]
-    return [name_style(first, known, is_typed=first.end == end_typed), *rest]
+    return [_name_style(first, known, is_typed=first.end == end_typed), *rest]
 
 
-def name_style(word: Word, known: CommandInfo | None, *, is_typed: bool) -> str:
+def _name_style(word: Word, known: CommandInfo | None, *, is_typed: bool) -> str:
     """Return the style of a name: one that may become a command is not yet wrong."""
     if known is not None:
         return "class:command"
@@ -91,7 +91,7 @@ def name_style(word: Word, known: CommandInfo | None, *, is_typed: bool) -> str:
     return "" if is_typed and any(each.startswith(name) for each in vocabulary()) else "class:unknown"
 
 
-def style_of(word: Word, known: CommandInfo | None) -> str:
+def _style_of(word: Word, known: CommandInfo | None) -> str:
     """Return the style of an argument."""
     if word.quoted:
         return "class:quoted"

@@ -73,7 +73,7 @@ class Shell:
         self.lookup = AsyncClient(**{**settings.connection, **lookups})
         completer = PlaceCompleter(LiveKeys(self.lookup), settings.aliases)
         self.session = new_session(
-            settings, completer, self.prompt_width, self.toolbar, self.begin_edit, self.begin_explain
+            settings, completer, self.prompt_width, self._toolbar, self._begin_edit, self._begin_explain
         )
         self.actions = Actions(self)
 
@@ -90,7 +90,7 @@ class Shell:
         """Return how many columns the prompt takes."""
         return fragment_list_width(self.prompt())
 
-    def toolbar(self) -> StyleAndTextTuples:
+    def _toolbar(self) -> StyleAndTextTuples:
         """Return the line below: what is watched, and the hint that a suggestion hides."""
         buffer = self.session.default_buffer
         hidden = hint_for(buffer.text, self.settings.aliases).strip() if has_suggestion(buffer) else ""
@@ -105,13 +105,13 @@ class Shell:
 
     def show_error(self, text: str) -> None:
         """Write an error."""
-        self.report_outcome("class:error", f"(error) {text}")
+        self._report_outcome("class:error", f"(error) {text}")
 
     def show_note(self, text: str) -> None:
         """Write something by the way."""
-        self.report_outcome("class:note", text)
+        self._report_outcome("class:note", text)
 
-    def report_outcome(self, style: str, text: str) -> None:
+    def _report_outcome(self, style: str, text: str) -> None:
         """Write a line in a style."""
         print_formatted_text(FormattedText([(style, text)]), style=STYLE, output=self.session.output)
 
@@ -173,7 +173,7 @@ class Shell:
     async def run(self) -> int:
         """Prompt and run lines until the person leaves."""
         hear_interrupts(lambda: None if self.is_lent else self.task)
-        checks = asyncio.create_task(self.check_state())
+        checks = asyncio.create_task(self._check_state())
         self.write(WELCOME)
         try:
             await self.start()
@@ -200,7 +200,7 @@ class Shell:
         except KeyboardInterrupt:
             return
         except EOFError:
-            self.is_left = await self.may_leave()
+            self.is_left = await self._may_leave()
             return
         block = Block(as_bytes(text.rstrip("\n")))
         if len(block.statements) > 1:
@@ -228,7 +228,7 @@ class Shell:
         finally:
             self.task = None
 
-    def begin_edit(self) -> None:
+    def _begin_edit(self) -> None:
         """Open the editor on the line being typed."""
         self.session.app.create_background_task(self.edit())
 
@@ -237,12 +237,12 @@ class Shell:
         async with self.terminal:
             await edit(self.session.default_buffer)
 
-    def begin_explain(self) -> None:
+    def _begin_explain(self) -> None:
         """Show help on what is being typed, above it."""
         page = help_on_line(last_statement(as_bytes(self.session.default_buffer.text)))
         self.session.app.create_background_task(self.write_above(page))
 
-    async def may_leave(self) -> bool:
+    async def _may_leave(self) -> bool:
         """Return whether to leave: asked when something was gathered and not sent. A second Ctrl-D is a yes."""
         if self.open_transaction is None:
             return True
@@ -267,7 +267,7 @@ class Shell:
         """Return if a daemon answers; raises KvdError, after a third of a second if none is there."""
         await self.lookup.run(Ping())
 
-    async def check_state(self) -> None:
+    async def _check_state(self) -> None:
         """Keep the prompt's word on the connection true."""
         while True:
             was = self.is_connected

@@ -70,14 +70,14 @@ def new_session(
         auto_suggest=AutoSuggestFromHistory(),
         input_processors=[ConditionalProcessor(HintProcessor(prompt_width, settings.aliases), ~is_done)],
         style=STYLE,
-        output=output(settings),
+        output=_output(settings),
         complete_while_typing=False,
         enable_history_search=True,
         enable_suspend=True,
         editing_mode=EditingMode.VI if settings.vi else EditingMode.EMACS,
         cursor=ModalCursorShapeConfig() if settings.vi and settings.color else None,
         key_bindings=keys(edit, explain),
-        prompt_continuation=continuation,
+        prompt_continuation=_continuation,
         bottom_toolbar=toolbar,
     )
     session.app.ttimeoutlen = ESCAPE_S
@@ -85,26 +85,26 @@ def new_session(
     return session
 
 
-def continuation(width: int, number: int, wrap_count: int) -> StyleAndTextTuples:
+def _continuation(width: int, number: int, wrap_count: int) -> StyleAndTextTuples:
     """Return what stands before a later line, in the columns that the prompt takes: its number, or an open quote."""
     if wrap_count:
         return []
-    begins = number + 1 in first_lines(get_app().current_buffer.text)
+    begins = number + 1 in _first_lines(get_app().current_buffer.text)
     return [("class:note", (f"{number + 1}> " if begins else '"> ').rjust(width))]
 
 
 @lru_cache(maxsize=1)
-def first_lines(text: str) -> frozenset[int]:
+def _first_lines(text: str) -> frozenset[int]:
     """Return the numbers of the lines at which statements begin."""
     return frozenset(statement.first for statement in statements(as_bytes(text)))
 
 
-def is_quote_open() -> bool:
+def _is_quote_open() -> bool:
     """Return whether the text being typed ends within quotes, so that Enter continues it."""
     return is_open(as_bytes(get_app().current_buffer.text))
 
 
-def output(settings: Settings) -> Output | None:
+def _output(settings: Settings) -> Output | None:
     """Return the terminal to write to; None: prompt-toolkit's own."""
     return None if settings.color else Colorless.from_pty(sys.stdout, term=os.environ.get("TERM"))
 
@@ -117,7 +117,7 @@ def history(profile: str | None) -> AnyHistory:
         return InMemoryHistory()
 
 
-def is_choice() -> bool:
+def _is_choice() -> bool:
     """Return whether the menu offers more than one word: the only one is taken by Tab alone."""
     state = get_app().current_buffer.complete_state
     return state is not None and len(state.completions) > 1
@@ -127,12 +127,12 @@ def keys(edit: Callable[[], None], explain: Callable[[], None]) -> KeyBindings:
     """Return the keys that are ours."""
     bindings = KeyBindings()
 
-    @bindings.add("enter", filter=has_focus(DEFAULT_BUFFER) & Condition(is_quote_open))
+    @bindings.add("enter", filter=has_focus(DEFAULT_BUFFER) & Condition(_is_quote_open))
     def _continue(event: KeyPressEvent) -> None:
         """Begin another line of the value."""
         event.current_buffer.newline(copy_margin=False)
 
-    @bindings.add("enter", filter=completion_is_selected & Condition(is_choice))
+    @bindings.add("enter", filter=completion_is_selected & Condition(_is_choice))
     def _take(event: KeyPressEvent) -> None:
         """Take what is chosen from the menu; the next Enter runs the line."""
         event.current_buffer.complete_state = None

@@ -20,7 +20,7 @@ Scan = Callable[[bytes, int], Awaitable[list[bytes]]]
 
 async def similar(scan: Scan, typed: bytes, limit: int) -> list[bytes]:
     """Return the keys that begin as `typed` in another case, else those that resemble it."""
-    heads, is_whole = await other_cases(scan, as_text(typed))
+    heads, is_whole = await _other_cases(scan, as_text(typed))
     if is_whole:
         pages = await asyncio.gather(*[scan(head, limit) for head in heads])
         return sorted({key for page in pages for key in page})[:limit]
@@ -30,7 +30,7 @@ async def similar(scan: Scan, typed: bytes, limit: int) -> list[bytes]:
     return find_loosely(near, as_text(typed)) or find_loosely(await scan(b"", LOOSE_KEYS_MAX), as_text(typed))
 
 
-async def other_cases(scan: Scan, typed: str) -> tuple[list[bytes], bool]:
+async def _other_cases(scan: Scan, typed: str) -> tuple[list[bytes], bool]:
     """Return the beginnings that exist of a text in any case, and whether they are the whole text."""
     heads = [b""]
     for character in typed:

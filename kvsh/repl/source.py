@@ -39,11 +39,11 @@ class Source:
     async def run(self, name: str) -> int:
         """Run a file; return its exit code. Raises Mistake when it cannot be read."""
         try:
-            return await in_thread(lambda: self.run_file(os.path.expanduser(name)))  # noqa: PTH111  # names may be no text
+            return await in_thread(lambda: self._run_file(os.path.expanduser(name)))  # noqa: PTH111  # names may be no text
         finally:
             self.cut()
 
-    def run_file(self, name: str) -> int:
+    def _run_file(self, name: str) -> int:
         """Run a file; raises Mistake."""
         with opened(name) as fd, Stream(**self.settings.stream) as stream:
             self.script = Script(stream, self.output, form=self.form)

@@ -52,9 +52,9 @@ class Backlog:
         hidden = self.count - len(shown)
         self.last.clear()
         self.count = 0
-        return [*([skipped_text(hidden)] if hidden else []), *map(self.line_of, shown)]
+        return [*([_skipped_text(hidden)] if hidden else []), *map(self.line_of, shown)]
 
 
-def skipped_text(count: int) -> str:
+def _skipped_text(count: int) -> str:
     """Return the line for changes that are not shown."""
     return f"        ... {count} {'change' if count == 1 else 'changes'} not shown"

@@ -42,7 +42,7 @@ class Watcher:
         self.end: str | None = None
         self.arrived = asyncio.Event()
         self.changes: AsyncWatch = with_sigint_blocked(
-            lambda: client.watch(*self.prefixes, since=command.since, history=command.history, on_state=self.on_state)
+            lambda: client.watch(*self.prefixes, since=command.since, history=command.history, on_state=self._on_state)
         )
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -89,7 +89,7 @@ class Watcher:
         self.allowance.spend(len(lines))
         return [*news, *lines]
 
-    def on_state(self, state: str) -> None:
+    def _on_state(self, state: str) -> None:
         """Take note that the daemon is gone: the toolbar says so. When it is back, one line tells of both."""
         if state == "disconnected":
             self.lost_at, self.state = time.monotonic(), " · disconnected"

@@ -49,14 +49,14 @@ def discard(script: "Script", _: shell.Discard, __: SourceLine) -> None:
     script.open_transaction = None
 
 
-def show_help(script: "Script", command: shell.Help, _: SourceLine) -> None:
+def _show_help(script: "Script", command: shell.Help, _: SourceLine) -> None:
     """Write help."""
     text = help_text(command)
     if not script.quiet:
         script.output.data(FORMATS[script.form](command, text))
 
 
-def choose_format(script: "Script", command: shell.Format, _: SourceLine) -> None:
+def _choose_format(script: "Script", command: shell.Format, _: SourceLine) -> None:
     """Change the format."""
     script.form = format_of(command) or script.form
 
@@ -72,7 +72,7 @@ def source(script: "Script", command: shell.Source, _: SourceLine) -> None:
         script.depth -= 1
 
 
-def leave(script: "Script", _: shell.Quit | shell.Exit, __: SourceLine) -> None:  # noqa: ARG001
+def _leave(script: "Script", _: shell.Quit | shell.Exit, __: SourceLine) -> None:  # noqa: ARG001
     """End."""
     raise Stop
 
@@ -81,11 +81,11 @@ ACTIONS: dict[type, Callable[["Script", Any, SourceLine], None]] = {
     shell.Begin: begin,
     shell.Commit: commit,
     shell.Discard: discard,
-    shell.Help: show_help,
-    shell.Format: choose_format,
+    shell.Help: _show_help,
+    shell.Format: _choose_format,
     shell.Source: source,
-    shell.Quit: leave,
-    shell.Exit: leave,
+    shell.Quit: _leave,
+    shell.Exit: _leave,
 }
 
 

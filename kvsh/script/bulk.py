@@ -84,7 +84,7 @@ def plain_set(line: bytes) -> Pair | None:
 
 def plain_sets(lines: Sequence[bytes]) -> list[Pair] | None:
     """Return the pairs of lines that are all plain SETs; None when one is not, or has to be looked at alone."""
-    if plain_set(lines[0]) is None or max(map(len, lines)) > VALUE_BYTES_MAX or not is_bare(lines):
+    if plain_set(lines[0]) is None or max(map(len, lines)) > VALUE_BYTES_MAX or not _is_bare(lines):
         return None
     words = list(map(bytes.split, lines))
     if set(map(len, words)) != WORDS:
@@ -100,7 +100,7 @@ def pair_of(where: SourceLine) -> Pair:
     return pair
 
 
-def is_bare(lines: Sequence[bytes]) -> bool:
+def _is_bare(lines: Sequence[bytes]) -> bool:
     """Return whether there is no quote in lines."""
     text = b"\n".join(lines)
     return b'"' not in text and b"'" not in text

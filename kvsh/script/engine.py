@@ -94,7 +94,7 @@ class Script:
     def run_file(self, fd: int, name: str) -> None:
         """Run the lines of a descriptor, also from within a script; raises Stop."""
         lines, number = Lines(), 0
-        size = size_of(fd)
+        size = _size_of(fd)
         while True:
             self.sender.wait_for(fd)
             chunk = os.read(fd, CHUNK_BYTES)
@@ -110,8 +110,8 @@ class Script:
                 break
             if self.depth == 0:
                 self.bytes_read += len(chunk)
-                self.tell_progress(size)
-        self.check_committed()
+                self._tell_progress(size)
+        self._check_committed()
 
     def take_run(self, run: LineBlock) -> None:
         """Run some lines; raises Stop. Where not all of them are plain SETs a half of them may be."""
@@ -140,12 +140,12 @@ class Script:
                 self.run_command(parse(where.line), where)
             except Mistake as mistake:
                 self.drain()
-                self.check_script(where)
+                self._check_script(where)
                 self.fail(mistake, where)
 
-    def check_script(self, where: SourceLine) -> None:
+    def _check_script(self, where: SourceLine) -> None:
         """Fail, and raise Stop, where a file begins with binary data: a line of an image may happen to be a command."""
-        if self.failures == self.count - 1 and is_binary(where.line):
+        if self.failures == self.count - 1 and _is_binary(where.line):
             self.fail(Mistake(NO_SCRIPT), where._replace(line=b""))
             raise Stop
 
@@ -229,7 +229,7 @@ class Script:
             )
         self.output.end()
 
-    def tell_progress(self, size: int | None) -> None:
+    def _tell_progress(self, size: int | None) -> None:
         """Tell how far it is, if asked: lines, rate, errors, and the share of a file."""
         progress = self.output.progress
         if progress is not None and progress.is_due():
@@ -237,7 +237,7 @@ class Script:
             share = f"{100 * self.bytes_read // max(size, 1)} %  " if size is not None else ""
             progress.draw(f"{share}{self.count:,} commands  {rate:,.0f}/s  {self.failures:,} errors")
 
-    def check_committed(self) -> None:
+    def _check_committed(self) -> None:
         """Tell a BEGIN that nothing ended; what it gathered is dropped."""
         if self.open_transaction is not None and self.begun and self.depth == 0:
             self.drain()
@@ -245,13 +245,13 @@ class Script:
             self.fail(Mistake("this BEGIN has no COMMIT: what it gathered is discarded"), self.begun)
 
 
-def is_binary(line: bytes) -> bool:
+def _is_binary(line: bytes) -> bool:
     """Return whether the word that begins a line is no text."""
     name = line.lstrip()[:NAME_BYTES].split(None, 1)[0]
     return not name.decode(errors="surrogateescape").isprintable()
 
 
-def size_of(fd: int) -> int | None:
+def _size_of(fd: int) -> int | None:
     """Return the size of a regular file; None for anything else."""
     status = os.fstat(fd)
     return status.st_size if stat.S_ISREG(status.st_mode) else None

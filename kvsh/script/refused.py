@@ -46,27 +46,27 @@ def repeated(outcomes: Sequence[tuple[Sent, Outcome]]) -> set[int]:
     """Return the places of the commands to send again, of those that begin with a refused one."""
     again: dict[int, Sent] = {}
     for place, (sent, outcome) in enumerate(outcomes):
-        if is_lasting(sent, outcome):
-            names = list(names_of(sent))
-            again = {each: before for each, before in again.items() if not meet(names_of(before), names)}
+        if _is_lasting(sent, outcome):
+            names = list(_names_of(sent))
+            again = {each: before for each, before in again.items() if not _meet(_names_of(before), names)}
         else:
             again[place] = sent
     return set(again)
 
 
-def is_lasting(sent: Sent, outcome: Outcome) -> bool:
+def _is_lasting(sent: Sent, outcome: Outcome) -> bool:
     """Return whether a command may have had an effect that a second run would change."""
     is_undone = isinstance(outcome, Error) and outcome.details.get("outcome", UNKNOWN) != UNKNOWN
     return not (is_undone or sent.command is EXAMPLE or isinstance(sent.command, Read))
 
 
-def names_of(sent: Sent) -> Iterator[Name]:
+def _names_of(sent: Sent) -> Iterator[Name]:
     """Yield the keys and prefixes that a command names."""
     for command in walk_commands(command_of(sent)):
         is_prefix = hasattr(command, "prefix")
         yield from (Name(text, is_prefix) for text in keys_of(command))
 
 
-def meet(names: Iterator[Name], others: Sequence[Name]) -> bool:
+def _meet(names: Iterator[Name], others: Sequence[Name]) -> bool:
     """Return whether two commands may name the same key."""
     return any(name.covers(other) or other.covers(name) for name in names for other in others)

@@ -41,10 +41,10 @@ class Sender:
     def send(self, command: Command, where: SourceLine) -> None:
         """Send a command, when there is room."""
         self.release()
-        self.wait_for_capacity(self.window - 1)
-        self.give(command, Sent([where], command))
+        self._wait_for_capacity(self.window - 1)
+        self._give(command, Sent([where], command))
         if self.window == 1:
-            self.wait_for_capacity(0)
+            self._wait_for_capacity(0)
 
     def gather(self, pairs: Sequence[Pair], run: LineBlock | SourceLine) -> None:
         """Send SETs, together with those that follow at once."""
@@ -56,28 +56,28 @@ class Sender:
     def release(self) -> None:
         """Send what is gathered."""
         if self.bulk.pairs:
-            self.wait_for_capacity(self.window - 1, LINES_IN_FLIGHT_MAX - len(self.bulk.pairs))
+            self._wait_for_capacity(self.window - 1, LINES_IN_FLIGHT_MAX - len(self.bulk.pairs))
             command, sent = self.bulk.taken()
             if self.is_apart:
-                self.give_apart(sent)
+                self._give_apart(sent)
             else:
-                self.give(command, sent)
+                self._give(command, sent)
 
-    def give(self, command: Command, sent: Sent) -> None:
+    def _give(self, command: Command, sent: Sent) -> None:
         """Give a command to the stream."""
         self.awaited += sent.size
         self.stream.send(command, sent)
 
-    def give_apart(self, sent: Sent) -> None:
+    def _give_apart(self, sent: Sent) -> None:
         """Send plain SETs one by one."""
         for where in sent.each():
-            self.wait_for_capacity(self.window - 1)
-            self.give(Set(*pair_of(where)), Sent([where], EXAMPLE))
+            self._wait_for_capacity(self.window - 1)
+            self._give(Set(*pair_of(where)), Sent([where], EXAMPLE))
 
     def drain(self) -> None:
         """Send what is gathered and take the outcomes of all that is under way."""
         self.release()
-        self.wait_for_capacity(0)
+        self._wait_for_capacity(0)
 
     def drain_for(self, seconds: float) -> None:
         """Take the outcomes that come within a time; nothing more is sent."""
@@ -86,7 +86,7 @@ class Sender:
         while self.stream.in_flight and (left := until - time.monotonic()) > 0:
             self.take(left)
 
-    def wait_for_capacity(self, in_flight: int, lines: int | None = None) -> None:
+    def _wait_for_capacity(self, in_flight: int, lines: int | None = None) -> None:
         """Take outcomes until no more than so many commands are awaited, and, if said, no more than so many lines."""
         while self.stream.in_flight > in_flight or (
             lines is not None and self.stream.in_flight and self.awaited > lines
@@ -99,14 +99,14 @@ class Sender:
         while outcomes:
             sent, outcome = outcomes.popleft()
             if is_refused(sent, outcome) and not self.is_ending:
-                outcomes = deque(self.repeated([(sent, outcome), *outcomes, *self.all_received()]))
+                outcomes = deque(self._repeated([(sent, outcome), *outcomes, *self._all_received()]))
                 sent, outcome = outcomes.popleft()
             if can_be_split(sent, outcome) and not self.is_ending:
                 self.is_apart = True
-                outcomes += self.all_received()
+                outcomes += self._all_received()
                 self.part(sent, outcome, keys_of([behind for behind, _ in outcomes]))
             else:
-                self.tell(sent, outcome)
+                self._tell(sent, outcome)
 
     def receive(self, wait_s: float | None) -> list[tuple[Sent, Outcome]]:
         """Return the outcomes that are there; wait for the first."""
@@ -116,17 +116,17 @@ class Sender:
             outcomes = self.stream.receive(wait_s)
         return outcomes
 
-    def all_received(self) -> Iterator[tuple[Sent, Outcome]]:
+    def _all_received(self) -> Iterator[tuple[Sent, Outcome]]:
         """Yield the outcomes of all that is under way, as they come."""
         while self.stream.in_flight:
             yield from self.receive(None)
 
-    def tell(self, sent: Sent, outcome: Outcome) -> None:
+    def _tell(self, sent: Sent, outcome: Outcome) -> None:
         """Give an outcome to who wants it."""
         self.awaited -= sent.size
         self.took(sent, as_set_outcome(outcome) if sent.command is EXAMPLE else outcome)
 
-    def repeated(self, outcomes: Sequence[tuple[Sent, Outcome]]) -> Iterator[tuple[Sent, Outcome]]:
+    def _repeated(self, outcomes: Sequence[tuple[Sent, Outcome]]) -> Iterator[tuple[Sent, Outcome]]:
         """Yield the outcomes in their order; what got BUSY is sent again, and what has to follow it."""
         again = repeated(outcomes)
         for place, (sent, outcome) in enumerate(outcomes):
@@ -154,7 +154,7 @@ class Sender:
         again = [] if behind is None else [line for line in lines if pair_of(line.first)[0] not in behind]
         outcomes = deque(self.answers(again))
         for line in lines:
-            self.tell(line, outcomes.popleft()[1] if outcomes and outcomes[0][0] is line else refusal)
+            self._tell(line, outcomes.popleft()[1] if outcomes and outcomes[0][0] is line else refusal)
 
     def answers(self, lines: Sequence[Sent]) -> Iterator[tuple[Sent, Outcome]]:
         """Send plain SETs one by one, with nothing else under way, and yield their outcomes."""

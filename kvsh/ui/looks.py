@@ -28,7 +28,7 @@ def has_colors(fd: int) -> bool:
     return os.isatty(fd) and os.environ.get("TERM", "") not in POOR_TERMINALS
 
 
-def paint(text: str, style: str) -> str:
+def _paint(text: str, style: str) -> str:
     """Return a text in the colour of its style."""
     color = COLORS.get(style)
     return text if color is None else f"\x1b[{color}m{text}\x1b[0m"
@@ -36,7 +36,7 @@ def paint(text: str, style: str) -> str:
 
 def paint_lines(lines: Iterable[Line]) -> bytes:
     """Return lines with their colours, each with a newline."""
-    return "".join([f"{''.join([paint(text, style) for style, text in line])}\n" for line in lines]).encode()
+    return "".join([f"{''.join([_paint(text, style) for style, text in line])}\n" for line in lines]).encode()
 
 
 def change_text(change: Change, *, color: bool) -> str:
@@ -47,4 +47,4 @@ def change_text(change: Change, *, color: bool) -> str:
     line = change_line(change)
     if not color:
         return f"{clock} {line}"
-    return f"{paint(clock, 'time')} {line.replace(change.kind, paint(change.kind, change.kind), 1)}"
+    return f"{_paint(clock, 'time')} {line.replace(change.kind, _paint(change.kind, change.kind), 1)}"

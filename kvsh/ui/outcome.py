@@ -80,7 +80,7 @@ def sentence(failure: Failure, endpoint: str) -> str:
         return f"{text}: see --key and --server-key ({endpoint})"
     if isinstance(failure, Unreachable) and not isinstance(failure, NotLetIn):
         where = failure.where or f" at {endpoint}"
-        return f"{text.removesuffix(where)}{where}: {remedy(endpoint, where)}"
+        return f"{text.removesuffix(where)}{where}: {_remedy(endpoint, where)}"
     if isinstance(failure, HistoryChanged):
         return f"{text} ({endpoint})"
     if isinstance(failure, ClientError):
@@ -89,7 +89,7 @@ def sentence(failure: Failure, endpoint: str) -> str:
     return text
 
 
-def remedy(endpoint: str, where: str) -> str:
+def _remedy(endpoint: str, where: str) -> str:
     """Return what to do when no daemon answers; `where` has the reason."""
     for reason, advice in REMEDIES.items():
         if reason in where:
@@ -104,9 +104,9 @@ def failure_document(failure: Failure, endpoint: str) -> bytes:
     if isinstance(failure, Refused):
         return json_error(failure.code, failure.message, failure.outcome, **failure.details)
     outcome = failure.outcome if isinstance(failure, ClientError) else "not executed"
-    return json_error(camel_to_code(type(failure).__name__), sentence(failure, endpoint), outcome)
+    return json_error(_camel_to_code(type(failure).__name__), sentence(failure, endpoint), outcome)
 
 
-def camel_to_code(name: str) -> str:
+def _camel_to_code(name: str) -> str:
     """Return `OUTCOME_UNKNOWN` for `OutcomeUnknown`."""
     return "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in name).lstrip("_")

@@ -28,12 +28,12 @@ encode = msgspec.json.encode
 
 def bytes_to_json(data: bytes) -> str | dict[str, str]:
     """Return bytes as JSON has them."""
-    if is_shorter_in_base64(len(data), len(data) - len(data.translate(None, CONTROLS))):
+    if _is_shorter_in_base64(len(data), len(data) - len(data.translate(None, CONTROLS))):
         return {BASE64: binascii.b2a_base64(data, newline=False).decode()}
     return encode_bytes(data)
 
 
-def is_shorter_in_base64(size: int, controls: int) -> bool:
+def _is_shorter_in_base64(size: int, controls: int) -> bool:
     """Return whether base64 takes less room than a string in which so many control characters are escaped."""
     return size + 5 * controls > (size + 2) // 3 * 4 + BASE64_FRAME_BYTES
 
@@ -54,13 +54,13 @@ def weight(value: Any, enough: int) -> int:
     if isinstance(value, bytes | str):
         return LEAF_BYTES + len(value)
     if isinstance(value, dict):
-        return weight_of_all([*value.values()], enough)
+        return _weight_of_all([*value.values()], enough)
     if isinstance(value, list | tuple):
-        return weight_of_all(value, enough)
+        return _weight_of_all(value, enough)
     return LEAF_BYTES
 
 
-def weight_of_all(values: Sequence[Any], enough: int) -> int:
+def _weight_of_all(values: Sequence[Any], enough: int) -> int:
     """Return the weight of several values together."""
     total = 0
     for value in values:
@@ -75,11 +75,11 @@ def pieces_of(value: Any) -> Iterator[bytes]:
     if weight(value, PIECE_BYTES) < PIECE_BYTES:
         yield encode(to_json(value))
     elif isinstance(value, bytes):
-        yield from pieces_of_bytes(value)
+        yield from _pieces_of_bytes(value)
     elif isinstance(value, list | tuple):
-        yield from pieces_of_array(value)
+        yield from _pieces_of_array(value)
     elif isinstance(value, dict):
-        yield from pieces_of_object(value)
+        yield from _pieces_of_object(value)
     else:
         yield encode(value)
 
@@ -99,7 +99,7 @@ def join_small(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def pieces_of_array(values: Sequence[Any]) -> Iterator[bytes]:
+def _pieces_of_array(values: Sequence[Any]) -> Iterator[bytes]:
     """Yield the JSON of an array: small elements together, large ones each in pieces of their own."""
     yield b"["
     separator = b""
@@ -125,7 +125,7 @@ def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     yield values[begin:]
 
 
-def pieces_of_object(members: dict[str, Any]) -> Iterator[bytes]:
+def _pieces_of_object(members: dict[str, Any]) -> Iterator[bytes]:
     """Yield the JSON of an object."""
     begin = b"{"
     for name, value in members.items():
@@ -135,10 +135,10 @@ def pieces_of_object(members: dict[str, Any]) -> Iterator[bytes]:
     yield b"}" if members else b"{}"
 
 
-def pieces_of_bytes(data: bytes) -> Iterator[bytes]:
+def _pieces_of_bytes(data: bytes) -> Iterator[bytes]:
     """Yield the JSON of bytes."""
     slices = [memoryview(data)[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
-    if is_string(slices):
+    if _is_string(slices):
         yield b'"'
         decoder = codecs.getincrementaldecoder("utf-8")()
         for each in slices:
@@ -151,7 +151,7 @@ def pieces_of_bytes(data: bytes) -> Iterator[bytes]:
         yield b'"}'
 
 
-def is_string(slices: Sequence[memoryview]) -> bool:
+def _is_string(slices: Sequence[memoryview]) -> bool:
     """Return whether bytes are a string in JSON."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     size = controls = 0
@@ -164,4 +164,4 @@ def is_string(slices: Sequence[memoryview]) -> bool:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
-    return not is_shorter_in_base64(size, controls)
+    return not _is_shorter_in_base64(size, controls)

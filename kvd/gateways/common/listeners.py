@@ -42,16 +42,16 @@ class UnixSocket(socket.socket):
 
     def own(self, path: Path) -> None:
         """Keep in mind which file is ours."""
-        self.path, self.file = path, file_at(path)
+        self.path, self.file = path, _file_at(path)
 
     def remove(self) -> None:
         """Remove our file, unless it is gone, or another has taken the place since."""
         with contextlib.suppress(FileNotFoundError):
-            if file_at(self.path) == self.file:
+            if _file_at(self.path) == self.file:
                 self.path.unlink()
 
 
-def file_at(path: Path) -> tuple[int, ...]:
+def _file_at(path: Path) -> tuple[int, ...]:
     """Return what tells a file from others that had or will have its path. Raises OSError."""
     found = path.lstat()
     return found.st_dev, found.st_ino, found.st_mtime_ns
@@ -73,12 +73,12 @@ def parse_address(text: str) -> Address:
 def bind(place: Address) -> socket.socket:
     """Return a socket that listens. A unix socket is its owner's alone. Raises InUse."""
     try:
-        return bind_unix(place.path) if place.path is not None else bind_tcp(place)
+        return _bind_unix(place.path) if place.path is not None else _bind_tcp(place)
     except OSError as error:
         raise InUse(f"cannot listen on {place}: {error.strerror or error}") from error
 
 
-def bind_tcp(place: Address) -> socket.socket:
+def _bind_tcp(place: Address) -> socket.socket:
     """Return a TCP socket that listens. Raises OSError."""
     sock = socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET)
     try:
@@ -91,9 +91,9 @@ def bind_tcp(place: Address) -> socket.socket:
     return sock
 
 
-def bind_unix(path: Path) -> socket.socket:
+def _bind_unix(path: Path) -> socket.socket:
     """Return a unix socket that listens, in the place of one that nobody answers at. Raises InUse, OSError."""
-    remove_stale_socket(path)
+    _remove_stale_socket(path)
     sock = UnixSocket(socket.AF_UNIX)
     before = os.umask(0o177)
     try:
@@ -108,7 +108,7 @@ def bind_unix(path: Path) -> socket.socket:
     return sock
 
 
-def remove_stale_socket(path: Path) -> None:
+def _remove_stale_socket(path: Path) -> None:
     """Remove the unix socket of one that was killed. Raises InUse."""
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as trial:
         trial.connect(str(path))

@@ -103,14 +103,14 @@ class InfoCollector(Collector):
         yield GaugeMetricFamily(*UP, value=float(self.info is not None))
         if self.info is None:
             return
-        yield from metric_families(self.info)
-        yield build_of(self.info)
-        yield from commands_of(self.info.get("commands", {}))
+        yield from _metric_families(self.info)
+        yield _build_of(self.info)
+        yield from _commands_of(self.info.get("commands", {}))
         if "latency" in self.info:
-            yield durations_of(self.info["latency"])
+            yield _durations_of(self.info["latency"])
 
 
-def metric_families(info: Info) -> Iterable[Metric]:
+def _metric_families(info: Info) -> Iterable[Metric]:
     """Return what the table says."""
     families: dict[str, Metric] = {}
     for measure in MEASURES:
@@ -139,7 +139,7 @@ def number_of(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else float(value is not None)
 
 
-def build_of(info: Info) -> Metric:
+def _build_of(info: Info) -> Metric:
     """Return what is a text and does not change."""
     labels = {field: str(info.get(section, {}).get(field, "")) for section, fields in BUILD for field in fields}
     family = GaugeMetricFamily(*BUILD_INFO, labels=list(labels))
@@ -147,7 +147,7 @@ def build_of(info: Info) -> Metric:
     return family
 
 
-def commands_of(commands: dict[str, dict[str, float]]) -> Iterator[Metric]:
+def _commands_of(commands: dict[str, dict[str, float]]) -> Iterator[Metric]:
     """Yield how often each command ran, and how long."""
     calls = CounterMetricFamily(*CALLS, labels=["command"])
     spent = CounterMetricFamily(*SPENT, labels=["command"])
@@ -158,7 +158,7 @@ def commands_of(commands: dict[str, dict[str, float]]) -> Iterator[Metric]:
     yield spent
 
 
-def durations_of(latency: dict[str, int]) -> Metric:
+def _durations_of(latency: dict[str, int]) -> Metric:
     """Return the histogram of requests."""
     bounds = [(found[1], count) for field, count in latency.items() if (found := BELOW.fullmatch(field))]
     buckets = [(str(int(bound) / US), float(count)) for bound, count in bounds]

@@ -13,10 +13,10 @@ from kvd.gateways.grpc.status import metadata_of, sentence_of, status_of
 
 def upstream_of(links: UpstreamPool, context: Any) -> Upstream:
     """Return the link of who calls. Raises NotKnown."""
-    return links.own if links.tokens is None else links.upstream_of(token_in(context))
+    return links.own if links.tokens is None else links.upstream_of(_token_in(context))
 
 
-def token_in(context: Any) -> str | None:
+def _token_in(context: Any) -> str | None:
     """Return the token that a call brings, if it brings one."""
     found = (bearer(value) for name, value in context.invocation_metadata() or () if name == "authorization")
     return next((token for token in found if token is not None), None)
@@ -43,7 +43,7 @@ class Streams:
         task = asyncio.current_task()
         assert task is not None
         if self.is_over:
-            raise end_on_reload()
+            raise _end_on_reload()
         self.running[task] = link
         try:
             yield
@@ -61,7 +61,7 @@ class Streams:
         """We stop."""
         self.is_over = True
         for task in self.running:
-            self.end(task, end_on_reload())
+            self.end(task, _end_on_reload())
 
     def end_revoked(self) -> None:
         """End those whose token was taken back."""
@@ -76,6 +76,6 @@ class Streams:
             task.cancel()
 
 
-def end_on_reload() -> KvdError:
+def _end_on_reload() -> KvdError:
     """Return what a stream is told when we stop."""
     return ShuttingDown("the gateway is about to end: call again")

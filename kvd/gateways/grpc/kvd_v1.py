@@ -30,9 +30,9 @@ class Kvd:
 
     def commands(self) -> dict[str, Call]:
         """Return the call of each command, by the name of its rpc."""
-        return {rpc_of(command): self.call_of(command) for command in COMMANDS.values()}
+        return {rpc_of(command): self._call_of(command) for command in COMMANDS.values()}
 
-    def call_of(self, command: type[Command]) -> Call:
+    def _call_of(self, command: type[Command]) -> Call:
         """Return a command's call."""
         read = reader_of(command)
 
@@ -57,7 +57,7 @@ class Kvd:
             self.watches += 1
             try:
                 with self.streams.endable(link):
-                    await follow(link, request, context)
+                    await _follow(link, request, context)
             finally:
                 self.watches -= 1
         except KvdError as error:
@@ -72,7 +72,7 @@ def check(request: Any) -> None:
         raise BadArgument(f"since is a revision, at most {INTEGER_MAX}")
 
 
-async def follow(link: Upstream, request: Any, context: Any) -> None:
+async def _follow(link: Upstream, request: Any, context: Any) -> None:
     """Write changes without end. Each waits until the one before is under way: a slow reader holds up itself alone.
 
     Raises KvdError.

@@ -31,13 +31,13 @@ class Kvs2:
 
     async def get(self, body: bytes, context: Any) -> bytes:
         """Return a GetReply."""
-        value = await self.run(body, context, pb.GetRequest, get_of)
+        value = await self.run(body, context, pb.GetRequest, _get_of)
         reply = pb.GetReply(status=pb.NOT_FOUND) if value is None else pb.GetReply(data=value)
         return reply.SerializeToString()  # type: ignore[no-any-return]
 
     async def set(self, body: bytes, context: Any) -> bytes:
         """Return a SetReply: it is durable."""
-        await self.run(body, context, pb.SetRequest, set_of)
+        await self.run(body, context, pb.SetRequest, _set_of)
         return pb.SetReply(status=pb.PUBLISHED).SerializeToString()  # type: ignore[no-any-return]
 
     async def multi_get(self, body: bytes, context: Any) -> bytes:
@@ -71,12 +71,12 @@ class Kvs2:
             await fail(context, error, time.monotonic() - begun)
 
 
-def get_of(request: Any) -> Command:
+def _get_of(request: Any) -> Command:
     """Return the command of a GetRequest."""
     return Get(request.key)
 
 
-def set_of(request: Any) -> Command:
+def _set_of(request: Any) -> Command:
     """Return the command of a SetRequest."""
     return Set(request.key, request.value)
 

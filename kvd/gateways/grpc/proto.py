@@ -112,7 +112,7 @@ WATCH = """\
 
 def text() -> str:
     """Return the whole file."""
-    return "\n".join([HEAD, service(), *map(message_of, COMMANDS.values()), messages(), REST])
+    return "\n".join([HEAD, service(), *map(_message_of, COMMANDS.values()), messages(), REST])
 
 
 def service() -> str:
@@ -130,16 +130,16 @@ def comment(command: type[Command]) -> str:
     return "".join(f"  // {line}".rstrip() + "\n" for line in lines)
 
 
-def message_of(command: type[Command]) -> str:
+def _message_of(command: type[Command]) -> str:
     """Return a command's message."""
     kinds = [parameter.kind for parameter in syntax_of(command).parameters]
-    lines = [f"  {line_of(field, kind)}\n" for field, kind in zip(fields_of(command), kinds, strict=True)]
+    lines = [f"  {_line_of(field, kind)}\n" for field, kind in zip(fields_of(command), kinds, strict=True)]
     return (
         f"message {request_of(command)} {{\n{''.join(lines)}}}\n" if lines else f"message {request_of(command)} {{}}\n"
     )
 
 
-def line_of(field: Field, kind: str) -> str:
+def _line_of(field: Field, kind: str) -> str:
     """Return a field's line, with its unit and whether it is needed. A message has presence anyway."""
     label = "repeated " if field.is_repeated else "" if field.kind == NESTED else "optional "
     remarks = [kind] if kind in UNITS else []
@@ -150,10 +150,10 @@ def line_of(field: Field, kind: str) -> str:
 
 def messages() -> str:
     """Return the message of a command inside of another."""
-    return "// A command inside of TRANSACTION or ONCE.\nmessage Command {\n" + "".join(message_lines()) + "}\n"
+    return "// A command inside of TRANSACTION or ONCE.\nmessage Command {\n" + "".join(_message_lines()) + "}\n"
 
 
-def message_lines() -> Iterator[str]:
+def _message_lines() -> Iterator[str]:
     """Yield the lines of that message; the numbers of commands that are no more stay theirs."""
     known = {number for number, _ in nested_commands()}
     gone = sorted(set(NUMBERS.values()) - known)

@@ -46,8 +46,8 @@ class Gateway:
     def __init__(self, door: GatewayOptions) -> None:
         """Raise BadConfiguration for options that cannot be used."""
         self.options = door
-        self.places = addresses_of(door)
-        self.credentials = credentials_of(door)
+        self.places = _addresses_of(door)
+        self.credentials = _credentials_of(door)
         self.upstreams = door.make_upstreams()
         self.streams = Streams()
         self.stopped = asyncio.Event()
@@ -57,11 +57,11 @@ class Gateway:
     async def open(self) -> str:
         """Begin to listen; return where. Raises InUse."""
         self.server = grpc.aio.server(options=CHANNEL_OPTIONS, maximum_concurrent_rpcs=GRPC_CALLS_MAX)
-        self.server.add_generic_rpc_handlers(handlers(self.upstreams, self.streams))
+        self.server.add_generic_rpc_handlers(_handlers(self.upstreams, self.streams))
         services = [kvs2.SERVICE, kvd_v1.SERVICE, health.SERVICE, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(services, self.server, pool=Symbols())
         for place in self.places:
-            self.bound.append(add_port(self.server, place, self.credentials))
+            self.bound.append(_add_port(self.server, place, self.credentials))
         await self.server.start()
         return " ".join(f"grpc://{place}" if place.path is None else str(place) for place in self.bound)
 
@@ -86,7 +86,7 @@ class Gateway:
         self.stopped.set()
 
 
-def addresses_of(door: GatewayOptions) -> list[Address]:
+def _addresses_of(door: GatewayOptions) -> list[Address]:
     """Return where to listen. Raises BadConfiguration, also for sockets of systemd's: gRPC's library binds its own."""
     if socket_descriptors():
         raise BadConfiguration("gRPC's library takes no sockets from systemd: use --listen instead of a .socket unit")
@@ -96,7 +96,7 @@ def addresses_of(door: GatewayOptions) -> list[Address]:
     return places
 
 
-def credentials_of(door: GatewayOptions) -> Any:
+def _credentials_of(door: GatewayOptions) -> Any:
     """Return the server's TLS, None without. Raises BadConfiguration: the library would only write to its log."""
     door.check_certificate()
     if door.certificate is None or door.certificate_key is None:
@@ -104,7 +104,7 @@ def credentials_of(door: GatewayOptions) -> Any:
     return grpc.ssl_server_credentials([(door.certificate_key.read_bytes(), door.certificate.read_bytes())])
 
 
-def add_port(server: Any, place: Address, credentials: Any) -> Address:
+def _add_port(server: Any, place: Address, credentials: Any) -> Address:
     """Listen at a place; return it with the port that it has. A unix socket is its owner's alone. Raises InUse."""
     # The library binds by itself: it would take a unix socket from another program, and has no sentence for a port.
     bind(place).close()
@@ -122,7 +122,7 @@ def add_port(server: Any, place: Address, credentials: Any) -> Address:
         os.umask(before)
 
 
-def handlers(links: UpstreamPool, streams: Streams) -> tuple[Any, ...]:
+def _handlers(links: UpstreamPool, streams: Streams) -> tuple[Any, ...]:
     """Return what serves each service. Bytes come in and go out: what is no message is told as any other fault is."""
     first, own = kvs2.Kvs2(links), kvd_v1.Kvd(links, streams)
     signs = health.Health(links.own, streams, frozenset({"", kvs2.SERVICE, kvd_v1.SERVICE}))

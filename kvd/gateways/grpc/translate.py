@@ -52,9 +52,9 @@ def reader_of(command: type[Command]) -> Callable[[bytes], Command]:
     return read
 
 
-def builder_of(command: type[Command]) -> Callable[[Any], Command]:
+def _builder_of(command: type[Command]) -> Callable[[Any], Command]:
     """Return what makes a command of its message."""
-    takes = [reader_of_field(command, field) for field in fields_of(command)]
+    takes = [_reader_of_field(command, field) for field in fields_of(command)]
 
     def build(message: Any) -> Command:
         """Return the command."""
@@ -63,12 +63,12 @@ def builder_of(command: type[Command]) -> Callable[[Any], Command]:
     return build
 
 
-def reader_of_field(command: type[Command], field: Field) -> Take:
+def _reader_of_field(command: type[Command], field: Field) -> Take:
     """Return what takes an argument out of a message: None where an optional one is missing."""
     name, place = field.name, f"{command.command_name()}: argument {field.number} ({field.name})"
     if field.is_repeated:
-        return repeated_reader(field, place)
-    convert = build_inner if field.kind == NESTED else None
+        return _repeated_reader(field, place)
+    convert = _build_inner if field.kind == NESTED else None
 
     def take(message: Any) -> Any:
         """Return the argument. Raises BadArgument."""
@@ -82,10 +82,10 @@ def reader_of_field(command: type[Command], field: Field) -> Take:
     return take
 
 
-def repeated_reader(field: Field, place: str) -> Take:
+def _repeated_reader(field: Field, place: str) -> Take:
     """Return what takes a repeated field. Its bound is kept here too: it is memory that many small parts take."""
     name, most = field.name, field.most
-    convert = build_inner if field.kind == NESTED else pair_of if field.kind in PAIRS.values() else None
+    convert = _build_inner if field.kind == NESTED else _pair_of if field.kind in PAIRS.values() else None
 
     def take(message: Any) -> Any:
         """Return a list. Raises BadArgument, TooLarge."""
@@ -97,7 +97,7 @@ def repeated_reader(field: Field, place: str) -> Take:
     return take
 
 
-def pair_of(message: Any) -> tuple[Any, Any]:
+def _pair_of(message: Any) -> tuple[Any, Any]:
     """Return the parts of a Pair or a Condition. Raises BadArgument."""
     parts = message.ListFields()
     if len(parts) != 2:  # noqa: PLR2004  # a pair's
@@ -105,7 +105,7 @@ def pair_of(message: Any) -> tuple[Any, Any]:
     return parts[0][1], parts[1][1]
 
 
-def build_inner(message: Any) -> Command:
+def _build_inner(message: Any) -> Command:
     """Return the command that stands inside of another. Raises BadArgument."""
     name = message.WhichOneof("command")
     if name is None:
@@ -113,7 +113,7 @@ def build_inner(message: Any) -> Command:
     return INSIDE[name](getattr(message, name))
 
 
-BUILDERS = {command: builder_of(command) for command in COMMANDS.values()}
+BUILDERS = {command: _builder_of(command) for command in COMMANDS.values()}
 INSIDE = {command.command_name().lower(): BUILDERS[command] for _, command in nested_commands()}
 
 

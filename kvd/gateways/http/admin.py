@@ -66,11 +66,11 @@ def page(file: Traversable) -> Route:
     return Route("/ui" if file.name == INDEX else f"/ui/{file.name}", show)
 
 
-async def to_page(request: Request) -> Response:  # noqa: ARG001
+async def _to_page(request: Request) -> Response:  # noqa: ARG001
     """GET /ui/: the page is at /ui."""
     return RedirectResponse("/ui")
 
 
 def page_routes() -> list[Route]:
     """Return the routes of the page."""
-    return [*map(page, files(__package__).joinpath("ui").iterdir()), Route("/ui/", to_page)]
+    return [*map(page, files(__package__).joinpath("ui").iterdir()), Route("/ui/", _to_page)]

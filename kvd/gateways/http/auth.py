@@ -36,9 +36,9 @@ class Rules(NamedTuple):
 
     def knows(self, host: str) -> bool:
         """Return whether a Host header means us."""
-        if self.hosts is None or name_of(host) in self.hosts:
+        if self.hosts is None or _name_of(host) in self.hosts:
             return True
-        address = address_of(name_of(host))
+        address = _address_of(_name_of(host))
         return address is not None and (self.are_addresses_right or address.is_loopback or address.is_unspecified)
 
 
@@ -53,7 +53,7 @@ class Authenticator:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
-        if scope["type"] != "lifespan" and (response := self.authenticate(scope)) is not None:
+        if scope["type"] != "lifespan" and (response := self._authenticate(scope)) is not None:
             if scope["type"] == "websocket":
                 await WebSocket(scope, receive, send).send_denial_response(response)
             else:
@@ -64,7 +64,7 @@ class Authenticator:
         finally:
             self.room.release(scope)
 
-    def authenticate(self, scope: Scope) -> Response | None:
+    def _authenticate(self, scope: Scope) -> Response | None:
         """Return why a request is refused; None when it is let in, with its link in the scope."""
         headers = dict(scope["headers"])
         host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
@@ -75,7 +75,7 @@ class Authenticator:
             return refusal_response(
                 403, f"this gateway is not {host[:255]!r}: start it with --host for each name it has"
             )
-        if origin is not None and not self.is_origin_allowed(origin.decode("latin-1"), host, scope):
+        if origin is not None and not self._is_origin_allowed(origin.decode("latin-1"), host, scope):
             return refusal_response(
                 403, f"pages of {origin[:255]!r} may not: start the gateway with --origin to let them"
             )
@@ -87,7 +87,7 @@ class Authenticator:
             return error_response(error)
         return None
 
-    def is_origin_allowed(self, origin: str, host: str, scope: Scope) -> bool:
+    def _is_origin_allowed(self, origin: str, host: str, scope: Scope) -> bool:
         """Return whether a page of an origin may ask this. To read is the browser's to allow (CORS), and off."""
         if origin in self.rules.origins or origin.partition("://")[2] == host:
             return True
@@ -95,7 +95,7 @@ class Authenticator:
 
 
 @lru_cache(64)
-def name_of(host: str) -> str:
+def _name_of(host: str) -> str:
     """Return the name in a Host header, without port and brackets."""
     try:
         return urlsplit(f"//{host}").hostname or ""
@@ -104,7 +104,7 @@ def name_of(host: str) -> str:
 
 
 @lru_cache(64)
-def address_of(name: str) -> IPv4Address | IPv6Address | None:
+def _address_of(name: str) -> IPv4Address | IPv6Address | None:
     """Return the address that a name in digits is; an IPv4 address that is written as one of IPv6 is that."""
     try:
         address = ip_address(name)

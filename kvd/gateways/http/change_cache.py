@@ -48,7 +48,7 @@ class ChangeCache:
         """Return a large change in a form. The first watcher that comes to it has it encoded."""
         name = (form, history, change.revision)  # a daemon has one change of each revision of a history
         if name not in self._making:
-            self._making[name] = asyncio.ensure_future(encode_change(form, change))
+            self._making[name] = asyncio.ensure_future(_encode_change(form, change))
             asyncio.get_running_loop().call_later(HTTP_CHANGE_CACHE_MS / 1000, self._making.pop, name, None)
         record = await asyncio.shield(self._making[name])
         self._forget_oldest()
@@ -65,7 +65,7 @@ class ChangeCache:
             del self._making[name]
 
 
-async def encode_change(form: Form, change: Change) -> EncodedChange:
+async def _encode_change(form: Form, change: Change) -> EncodedChange:
     """Encode a change."""
     return EncodedChange(await encode_in_pieces(form(change)))
 

@@ -23,13 +23,13 @@ async def run(request: Request) -> Response:
     query(request)
     found = await json_body(request)
     if not isinstance(found, list):
-        return await result_response(await result_of(link, found))
+        return await result_response(await _result_of(link, found))
     if len(found) > IN_FLIGHT_MAX:
         raise TooLarge(f"{len(found)} commands are too many at once: at most {IN_FLIGHT_MAX}")
-    return Response(b"[%s]" % b",".join(await results_of(link, found)), media_type="application/json")
+    return Response(b"[%s]" % b",".join(await _results_of(link, found)), media_type="application/json")
 
 
-async def results_of(link: Upstream, found: list[Any]) -> list[bytes]:
+async def _results_of(link: Upstream, found: list[Any]) -> list[bytes]:
     """Return what commands give, each as JSON. Beyond what one reply may carry the others are not run."""
     told: list[bytes] = []
     room = REPLY_BYTES_MAX
@@ -39,25 +39,25 @@ async def results_of(link: Upstream, found: list[Any]) -> list[bytes]:
             full = TooLarge(f"the results before are more than {REPLY_BYTES_MAX} bytes together: ask for fewer at once")
             told += [encode({"error": body_of(full)})] * len(some)
             continue
-        told += await asyncio.gather(*[encode_outcome(link, each) for each in some])
+        told += await asyncio.gather(*[_encode_outcome(link, each) for each in some])
         room -= sum(map(len, told[first:]))
     return told
 
 
-async def result_of(link: Upstream, found: Any) -> dict[str, Any]:
+async def _result_of(link: Upstream, found: Any) -> dict[str, Any]:
     """Return what a command gives, its bytes as they are. Raises KvdError."""
     reply = await link.answer(await run_apart(command_of, found))
     return {"revision": reply.revision, "result": reply.result}
 
 
-async def encode_outcome(link: Upstream, found: Any) -> bytes:
+async def _encode_outcome(link: Upstream, found: Any) -> bytes:
     """Return what a command gives, or its error, as JSON."""
-    return await encode_reply(await outcome_of(link, found))
+    return await encode_reply(await _outcome_of(link, found))
 
 
-async def outcome_of(link: Upstream, found: Any) -> dict[str, Any]:
+async def _outcome_of(link: Upstream, found: Any) -> dict[str, Any]:
     """Return what a command gives, or its error."""
     try:
-        return await result_of(link, found)
+        return await _result_of(link, found)
     except KvdError as error:
         return {"error": body_of(error)}

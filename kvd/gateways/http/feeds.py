@@ -33,7 +33,7 @@ class Feed:
 
         Raises KvdError when there is no going on, NotKnown when the token is taken away.
         """
-        ending = asyncio.ensure_future(self.end_error())
+        ending = asyncio.ensure_future(self._end_error())
         taking = asyncio.ensure_future(self.watch.take())
         try:
             while True:
@@ -55,7 +55,7 @@ class Feed:
         """Return a large change in a form, encoded once for all watchers."""
         return await self.feeds.records.record(form, self.watch.inner.history, change)
 
-    async def end_error(self) -> None:
+    async def _end_error(self) -> None:
         """Return when the gateway ends; raise NotKnown when the token is taken away."""
         ends = [asyncio.ensure_future(event.wait()) for event in (self.upstream.revoked, self.feeds.ending)]
         try:
@@ -67,7 +67,7 @@ class Feed:
 
     async def within(self, sending: Coroutine[Any, Any, None]) -> None:
         """Send until that is done; a moment after the feed has ended it is cut off, for a client may take nothing."""
-        tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(self.end_error())]
+        tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(self._end_error())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait(tasks[:1], timeout=LAST_WORDS_S)

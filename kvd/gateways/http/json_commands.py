@@ -43,35 +43,35 @@ ARRAY_BOUNDS = {"min_length": "minItems", "max_length": "maxItems"}
 def command_of(found: Any) -> Command:
     """Return the command that JSON says; raises BadArgument, UnknownCommand or TooLarge."""
     try:
-        body = wire.encode(wire_of(found))
+        body = wire.encode(_wire_of(found))
     except (OverflowError, MsgspecError, ValueError, RecursionError):
         raise BadArgument("a number of more than 64 bits, or a text that is not UTF-8: no command takes them") from None
     try:
         return wire.decode_command(body)
     except (BadArgument, TooLarge) as error:
-        raise type(error)(in_words_of_json(error.message)) from None
+        raise type(error)(_in_words_of_json(error.message)) from None
 
 
-def in_words_of_json(sentence: str) -> str:
+def _in_words_of_json(sentence: str) -> str:
     """Return a sentence about the wire's array of a command as one about the object that it was made of."""
     named = PLACE.sub(r"\1", sentence)
     return TYPE.sub(lambda found: WORDS.get(found[1], found[1]) + (" or null" if found[2] else ""), named)
 
 
-def unknown_command(name: str) -> UnknownCommand:
+def _unknown_command(name: str) -> UnknownCommand:
     """Return the error for a name that no command has."""
     cut = name[:SHOWN_CHARACTERS]
     near = get_close_matches(cut.upper(), COMMANDS, 1)
     return UnknownCommand(f"there is no command {cut!r}: " + (f"is it {near[0]}?" if near else "see /openapi.json"))
 
 
-def wire_of(found: Any) -> list[Any]:
+def _wire_of(found: Any) -> list[Any]:
     """Return the wire's array of a command; what is of the wrong type is left for the wire to explain."""
     if not isinstance(found, dict) or not isinstance(found.get(NAME), str):
         raise BadArgument(f'a command is an object such as {{"{NAME}": "GET", "key": "city"}}')
     command = COMMANDS.get(found[NAME])
     if command is None:
-        raise unknown_command(found[NAME])
+        raise _unknown_command(found[NAME])
     known = {field.name: field for field in fields(command)}
     for name in found.keys() - known.keys() - {NAME}:
         near = get_close_matches(name[:SHOWN_CHARACTERS], known, 1)
@@ -84,56 +84,56 @@ def argument(found: dict[str, Any], field: FieldInfo) -> Any:
     """Return a field of a command for the wire. Raises BadArgument, with the field's name."""
     value = found.get(field.name)
     if value is None:
-        if is_empty_list_default(field):
+        if _is_empty_list_default(field):
             return []
         if field.default is NODEFAULT:
             raise BadArgument(f"{found[NAME]} needs {field.name!r}")
         return None
     try:
-        return wire_form(field.type, value)
+        return _wire_form(field.type, value)
     except (BadArgument, TooLarge) as error:
         raise type(error)(f"{found[NAME]}: {field.name}: {error.message}") from None
 
 
-def is_empty_list_default(field: FieldInfo) -> bool:
+def _is_empty_list_default(field: FieldInfo) -> bool:
     """Return whether a field may be left out though the wire needs it: a list that may be empty."""
     kind, extras = unwrap(field.type)
     is_filled = any(isinstance(extra, Meta) and extra.min_length for extra in extras)
     return field.default is NODEFAULT and get_origin(kind) is list and not is_filled
 
 
-def is_needed(field: FieldInfo) -> bool:
+def _is_needed(field: FieldInfo) -> bool:
     """Return whether a command needs a field."""
-    return field.default is NODEFAULT and not is_empty_list_default(field)
+    return field.default is NODEFAULT and not _is_empty_list_default(field)
 
 
-def wire_form(hint: Any, value: Any) -> Any:
+def _wire_form(hint: Any, value: Any) -> Any:
     """Return a value of JSON as the wire has it, by the type it should be of."""
     kind, extras = unwrap(hint)
     if kind is bytes:
         return decode_bytes(value)
     parts = get_args(kind)
     if get_origin(kind) is list and isinstance(value, list):
-        check_length(extras, value)
-        return [wire_form(parts[0], each) for each in value]
+        _check_length(extras, value)
+        return [_wire_form(parts[0], each) for each in value]
     if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(parts):
-        return [wire_form(part, each) for part, each in zip(parts, value, strict=True)]
-    return wire_of(value) if is_command(kind) else value
+        return [_wire_form(part, each) for part, each in zip(parts, value, strict=True)]
+    return _wire_of(value) if _is_command(kind) else value
 
 
-def check_length(extras: list[Any], value: list[Any]) -> None:
+def _check_length(extras: list[Any], value: list[Any]) -> None:
     """Raise TooLarge for more than a type allows: to convert millions that are refused then would take seconds."""
     for extra in extras:
         if isinstance(extra, Meta) and extra.max_length is not None and len(value) > extra.max_length:
             raise TooLarge(f"{len(value)} are too many: at most {extra.max_length}")
 
 
-def is_command(kind: Any) -> bool:
+def _is_command(kind: Any) -> bool:
     """Return whether a type is a command, or one of some."""
     return any(isinstance(each, type) and issubclass(each, Command) for each in (kind, *get_args(kind)))
 
 
-def commands_in(kind: Any) -> list[type[Command]]:
+def _commands_in(kind: Any) -> list[type[Command]]:
     """Return the commands that a type allows."""
     return [each for each in (get_args(kind) or (kind,)) if isinstance(each, type) and issubclass(each, Command)]
 
@@ -153,7 +153,7 @@ def schema_of(command: type[Command]) -> dict[str, Any]:
             NAME: {"const": command.command_name()},
             **{field.name: schema(hints[field.name]) for field in known},
         },
-        "required": [NAME, *(field.name for field in known if is_needed(field))],
+        "required": [NAME, *(field.name for field in known if _is_needed(field))],
         "additionalProperties": False,
     }
 
@@ -166,27 +166,27 @@ def schema(hint: Any, bounds: Meta | None = None) -> dict[str, Any]:
     members = get_args(hint)
     if type(None) in members:
         return {"anyOf": [schema(each, bounds) for each in members]}
-    return nested_schema(hint, bounds) if members or is_command(hint) else plain(hint, bounds)
+    return _nested_schema(hint, bounds) if members or _is_command(hint) else plain(hint, bounds)
 
 
-def nested_schema(hint: Any, bounds: Meta | None) -> dict[str, Any]:
+def _nested_schema(hint: Any, bounds: Meta | None) -> dict[str, Any]:
     """Return the JSON Schema of a type that has others in it."""
     members = get_args(hint)
     if get_origin(hint) is list:
-        return {"type": "array", "items": schema(members[0]), **limits(bounds, ARRAY_BOUNDS)}
+        return {"type": "array", "items": schema(members[0]), **_limits(bounds, ARRAY_BOUNDS)}
     if get_origin(hint) is tuple:
         parts = [schema(each) for each in members]
         return {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
-    return {"oneOf": [{"$ref": f"#/components/schemas/{each.command_name()}"} for each in commands_in(hint)]}
+    return {"oneOf": [{"$ref": f"#/components/schemas/{each.command_name()}"} for each in _commands_in(hint)]}
 
 
 def plain(hint: Any, bounds: Meta | None) -> dict[str, Any]:
     """Return the JSON Schema of a type that has none in it."""
     if hint is bytes:
         return KEY if bounds is not None and bounds.min_length else BYTES
-    return {"type": SCALARS[hint], **limits(bounds, NUMBER_BOUNDS)}
+    return {"type": SCALARS[hint], **_limits(bounds, NUMBER_BOUNDS)}
 
 
-def limits(bounds: Meta | None, names: dict[str, str]) -> dict[str, Any]:
+def _limits(bounds: Meta | None, names: dict[str, str]) -> dict[str, Any]:
     """Return the bounds of a type as JSON Schema says them."""
     return {said: value for name, said in names.items() if (value := getattr(bounds, name, None)) is not None}

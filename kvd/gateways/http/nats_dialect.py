@@ -44,7 +44,7 @@ async def get(request: Request) -> Response:
 async def remove(request: Request) -> Response:
     """DELETE or POST /rm {"key"}: whether it was there, and what."""
     link: Upstream = request.scope["link"]
-    before = (await link.answer(Take(part(await members(request), "key")))).result
+    before = (await link.answer(Take(part(await _members(request), "key")))).result
     is_found = before is not None
     return await result_response({"found": is_found, "removed": is_found, "ejected_val": before})
 
@@ -52,7 +52,7 @@ async def remove(request: Request) -> Response:
 # Where both dialects meet: the method tells which /get it is, the names in the body which /set.
 
 
-async def members(request: Request) -> dict[str, Any]:
+async def _members(request: Request) -> dict[str, Any]:
     """Return a body that is an object; raises BadArgument."""
     query(request)
     found = await json_body(request)
@@ -64,13 +64,13 @@ async def members(request: Request) -> dict[str, Any]:
 async def either_get(request: Request) -> Response:
     """GET is the second dialect's, POST the first's."""
     if request.method == "POST":
-        return await kafka_dialect.get(request, await members(request))
+        return await kafka_dialect.get(request, await _members(request))
     return await get(request)
 
 
 async def either_set(request: Request) -> Response:
     """The first dialect has a Value, in any case, and the second a val."""
-    found = await members(request)
+    found = await _members(request)
     if "val" in found and "Key" not in found:
         return await put(request, found)
     if not kafka_dialect.in_any_case(found).keys() & {"Value"} and "Key" not in found:

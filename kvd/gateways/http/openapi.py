@@ -38,7 +38,7 @@ ERRORS = {
 ALWAYS = ("400", "401", "403", "413", "429", "500", "503")
 
 
-def json_of(schema: Schema) -> Schema:
+def _json_of(schema: Schema) -> Schema:
     """Return a body of JSON."""
     return {"application/json": {"schema": schema}}
 
@@ -48,18 +48,18 @@ def of(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def answers(content: Schema, *more: str, status: str = "200", what: str = "done") -> Schema:
+def _answers(content: Schema, *more: str, status: str = "200", what: str = "done") -> Schema:
     """Return the responses of an operation."""
     known = {number: {"$ref": f"#/components/responses/E{number}"} for number in (*ALWAYS, *more)}
     return {status: {"description": what, "content": content}, **known}
 
 
-def asks(name: str, schema: Schema, *, where: str = "query", **more: Any) -> Schema:
+def _asks(name: str, schema: Schema, *, where: str = "query", **more: Any) -> Schema:
     """Return a parameter."""
     return {"name": name, "in": where, "schema": schema, "required": where == "path", **more}
 
 
-def operation(name: str, summary: str, responses: Schema, *parameters: Schema, body: Schema | None = None) -> Schema:
+def _operation(name: str, summary: str, responses: Schema, *parameters: Schema, body: Schema | None = None) -> Schema:
     """Return an operation. Generated clients have a function of its name."""
     found: Schema = {"operationId": name, "summary": summary, "responses": responses}
     if parameters:
@@ -69,21 +69,23 @@ def operation(name: str, summary: str, responses: Schema, *parameters: Schema, b
     return found
 
 
-def get_parameters() -> Schema:
+def _get_parameters() -> Schema:
     """Return the responses of GET /kv/{key}."""
     part = {"description": "the bytes of the Range; Content-Range says which", "content": OCTETS}
-    return {**answers(OCTETS, "404", "416"), "206": part}
+    return {**_answers(OCTETS, "404", "416"), "206": part}
 
 
-def key_paths() -> Schema:
+def _key_paths() -> Schema:
     """Return the paths of /kv."""
-    key = asks("key", NAME, where="path", description="percent-encoded, any bytes")
-    match = asks("If-Match", {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'}, where="header")
-    none = asks("If-None-Match", {"type": "string", "pattern": r"^\*$"}, where="header")
-    part = asks("Range", {"type": "string"}, where="header", description="bytes=FIRST-LAST, bytes=FIRST-, bytes=-COUNT")
-    only_of = asks("If-Range", {"type": "string"}, where="header", description="an ETag: else the whole value comes")
-    ttl = asks("ttl", {"type": "number", "minimum": 0.001, "maximum": TTL_MS_MAX // 1000}, description="seconds")
-    written = answers(PLAIN, "412", "507")
+    key = _asks("key", NAME, where="path", description="percent-encoded, any bytes")
+    match = _asks("If-Match", {"type": "string", "pattern": r'^(\*|"[0-9]{1,18}")$'}, where="header")
+    none = _asks("If-None-Match", {"type": "string", "pattern": r"^\*$"}, where="header")
+    part = _asks(
+        "Range", {"type": "string"}, where="header", description="bytes=FIRST-LAST, bytes=FIRST-, bytes=-COUNT"
+    )
+    only_of = _asks("If-Range", {"type": "string"}, where="header", description="an ETag: else the whole value comes")
+    ttl = _asks("ttl", {"type": "number", "minimum": 0.001, "maximum": TTL_MS_MAX // 1000}, description="seconds")
+    written = _answers(PLAIN, "412", "507")
     about = {"revision": REVISION, "expires": {"type": ["integer", "null"]}}
     entry, sized = of(key=BYTES, value=BYTES, **about), of(key=BYTES, size=REVISION, **about)
     items = {"type": "array", "items": {"anyOf": [BYTES, entry, sized]}}
@@ -91,27 +93,27 @@ def key_paths() -> Schema:
     reading = "The value, or a Range of it; its ETag is the revision"
     return {
         "/kv/{key}": {
-            "get": operation("getValue", reading, get_parameters(), key, part, only_of),
-            "put": operation("setValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
-            "post": operation("postValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
-            "delete": operation("clearKey", "Clear a key", answers(PLAIN, "412", "507"), key, match),
+            "get": _operation("getValue", reading, _get_parameters(), key, part, only_of),
+            "put": _operation("setValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
+            "post": _operation("postValue", "Set a key", written, key, match, none, ttl, body=OCTETS),
+            "delete": _operation("clearKey", "Clear a key", _answers(PLAIN, "412", "507"), key, match),
         },
         "/kv": {
-            "get": operation(
+            "get": _operation(
                 "listKeys",
                 "A page of keys in byte order; `after` the `next` of one comes the next",
-                answers(json_of(page)),
-                asks("prefix", TEXT),
-                asks("after", NAME),
-                asks("limit", {"type": "integer", "minimum": 1, "maximum": SCAN_LIMIT_MAX}),
-                asks("values", FLAG),
-                asks("sizes", FLAG),
+                _answers(_json_of(page)),
+                _asks("prefix", TEXT),
+                _asks("after", NAME),
+                _asks("limit", {"type": "integer", "minimum": 1, "maximum": SCAN_LIMIT_MAX}),
+                _asks("values", FLAG),
+                _asks("sizes", FLAG),
             )
         },
     }
 
 
-def command_paths() -> Schema:
+def _command_paths() -> Schema:
     """Return the paths of commands and changes."""
     one = {"$ref": "#/components/schemas/Command"}
     many = {"type": "array", "items": one, "maxItems": IN_FLIGHT_MAX}
@@ -120,66 +122,68 @@ def command_paths() -> Schema:
     replies = {"anyOf": [reply, {"type": "array", "items": {"anyOf": [reply, failure]}}]}
     return {
         "/v1/commands": {
-            "post": operation(
+            "post": _operation(
                 "runCommands",
                 "Run a command, or an array of them in order",
-                answers(json_of(replies), "409", "410", "507"),
-                body=json_of({"anyOf": [one, many]}),
+                _answers(_json_of(replies), "409", "410", "507"),
+                body=_json_of({"anyOf": [one, many]}),
             )
         },
         "/v1/watch": {
-            "get": operation(
+            "get": _operation(
                 "watchChanges",
                 "Changes as server-sent events, without end; the same as a WebSocket",
-                answers({"text/event-stream": {"schema": TEXT}}, "410"),
-                asks("prefix", TEXT),
-                asks("since", REVISION),
-                asks("history", TEXT),
-                asks("Last-Event-ID", {"type": "string", "pattern": "^[0-9]{1,18}$"}, where="header"),
+                _answers({"text/event-stream": {"schema": TEXT}}, "410"),
+                _asks("prefix", TEXT),
+                _asks("since", REVISION),
+                _asks("history", TEXT),
+                _asks("Last-Event-ID", {"type": "string", "pattern": "^[0-9]{1,18}$"}, where="header"),
             )
         },
     }
 
 
-def dialect_paths() -> Schema:
+def _dialect_paths() -> Schema:
     """Return the paths of the two older JSON dialects."""
     missing = {"description": "there is no such key", "content": PLAIN}
     text_or_null = {"anyOf": [BYTES, {"type": "null"}]}
     pair, first, key = of(Key=KEY, Value=BYTES), of(Key=KEY), of(key=KEY)
     inserted = of(inserted={"type": "boolean"}, ejected_val=text_or_null)
-    setting = answers(json_of({"anyOf": [{"const": "SUCCESS"}, inserted]}), "507")
+    setting = _answers(_json_of({"anyOf": [{"const": "SUCCESS"}, inserted]}), "507")
     setting["201"] = setting["200"]
     removed = of(found={"type": "boolean"}, removed={"type": "boolean"}, ejected_val=text_or_null)
-    gone = answers(json_of(removed), "507")
-    needed_key = {**asks("key", NAME), "required": True}
+    gone = _answers(_json_of(removed), "507")
+    needed_key = {**_asks("key", NAME), "required": True}
     found = of(found={"type": "boolean"}, val=text_or_null, inserted_val=text_or_null)
     return {
-        "/": {"get": operation("isUp", "Whether it is up", answers(json_of(of(up={"const": True}))))},
+        "/": {"get": _operation("isUp", "Whether it is up", _answers(_json_of(of(up={"const": True}))))},
         "/get": {
-            "get": operation("getVal", "The value of a key", answers(json_of(found)), needed_key),
-            "post": operation(
-                "getPair", "The pair of a key", {**answers(json_of(pair)), "404": missing}, body=json_of(first)
+            "get": _operation("getVal", "The value of a key", _answers(_json_of(found)), needed_key),
+            "post": _operation(
+                "getPair", "The pair of a key", {**_answers(_json_of(pair)), "404": missing}, body=_json_of(first)
             ),
         },
         "/set": {
-            "post": operation("setPair", "Set a key", setting, body=json_of({"anyOf": [pair, of(key=KEY, val=BYTES)]})),
+            "post": _operation(
+                "setPair", "Set a key", setting, body=_json_of({"anyOf": [pair, of(key=KEY, val=BYTES)]})
+            ),
         },
-        "/getall": {"get": operation("getAll", "All pairs", answers(json_of({"type": "object"})))},
+        "/getall": {"get": _operation("getAll", "All pairs", _answers(_json_of({"type": "object"})))},
         "/rm": {
-            "delete": operation("removeKey", "Clear a key", gone, body=json_of(key)),
-            "post": operation("postRemoveKey", "Clear a key", gone, body=json_of(key)),
+            "delete": _operation("removeKey", "Clear a key", gone, body=_json_of(key)),
+            "post": _operation("postRemoveKey", "Clear a key", gone, body=_json_of(key)),
         },
     }
 
 
-def own_paths() -> Schema:
+def _own_paths() -> Schema:
     """Return the paths that are about the gateway."""
     away = {"503": {"description": "the daemon does not answer, or takes no writes", "content": PLAIN}}
     return {
-        "/livez": {"get": operation("isLive", "Whether the gateway answers", answers(PLAIN))},
-        "/readyz": {"get": operation("isReady", "Whether the daemon answers, too", {**answers(PLAIN), **away})},
-        "/metrics": {"get": operation("getMetrics", "For Prometheus", answers(PLAIN))},
-        "/openapi.json": {"get": operation("getDocument", "This document", answers(json_of({"type": "object"})))},
+        "/livez": {"get": _operation("isLive", "Whether the gateway answers", _answers(PLAIN))},
+        "/readyz": {"get": _operation("isReady", "Whether the daemon answers, too", {**_answers(PLAIN), **away})},
+        "/metrics": {"get": _operation("getMetrics", "For Prometheus", _answers(PLAIN))},
+        "/openapi.json": {"get": _operation("getDocument", "This document", _answers(_json_of({"type": "object"})))},
     }
 
 
@@ -203,7 +207,7 @@ def text() -> bytes:
         },
         **commands,
     }
-    told = json_of({"$ref": "#/components/schemas/Error"})
+    told = _json_of({"$ref": "#/components/schemas/Error"})
     responses = {f"E{number}": {"description": what, "content": told} for number, what in ERRORS.items()}
     bearer = {"bearer": {"type": "http", "scheme": "bearer"}}
     return encode(
@@ -216,7 +220,7 @@ def text() -> bytes:
                 "license": {"name": "MIT", "identifier": "MIT"},
             },
             "servers": [{"url": "/", "description": "the gateway that this document comes from"}],
-            "paths": {**key_paths(), **command_paths(), **dialect_paths(), **own_paths()},
+            "paths": {**_key_paths(), **_command_paths(), **_dialect_paths(), **_own_paths()},
             "components": {"schemas": schemas, "responses": responses, "securitySchemes": bearer},
             "security": [{}, {"bearer": []}],
         }

@@ -37,15 +37,15 @@ class Protocol(HttpToolsProtocol):
         if len(self.connections) > HTTP_CONNECTIONS_MAX:
             transport.close()
             return
-        self.wait_for_head()
+        self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
-        self.head_is_there()
-        self.drop_requests()
+        self._head_is_there()
+        self._drop_requests()
         super().connection_lost(exc)
 
-    def drop_requests(self) -> None:
+    def _drop_requests(self) -> None:
         """Let those end that answer requests: nothing more goes to the client."""
         for cycle in (self.running, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None:
@@ -62,12 +62,12 @@ class Protocol(HttpToolsProtocol):
         self.drained += 1
         super().resume_writing()
 
-    def wait_for_head(self) -> None:
+    def _wait_for_head(self) -> None:
         """Give a head its time."""
         if self.head_timer is None:
             self.head_timer = self.loop.call_later(HTTP_HEADER_MS / 1000, self.transport.close)
 
-    def head_is_there(self) -> None:
+    def _head_is_there(self) -> None:
         """Take the time away."""
         self.is_in_head = False
         if self.head_timer is not None:
@@ -87,37 +87,37 @@ class Protocol(HttpToolsProtocol):
             self.is_between = False
         super().data_received(data)
         if self.is_in_head:  # mostly it has come as one, and costs no timer
-            self.wait_for_head()
+            self._wait_for_head()
         if self.unused_bytes > HTTP_HEADER_BYTES_MAX:
-            self.refuse_length()
+            self._refuse_length()
 
-    def refuse_length(self) -> None:
+    def _refuse_length(self) -> None:
         """Refuse a head, or trailers, of more than HTTP_HEADER_BYTES_MAX."""
         what = "the head of the request" if self.is_in_head else "what stands beside the body"
-        self.refuse(431, f"{what} has more than {HTTP_HEADER_BYTES_MAX} bytes")
+        self._refuse(431, f"{what} has more than {HTTP_HEADER_BYTES_MAX} bytes")
 
-    def refuse(self, status: int, message: str) -> None:
+    def _refuse(self, status: int, message: str) -> None:
         """Take nothing more in, and end; a request before this one is answered first."""
         if self.is_refused:
             return
         self.is_refused = True
-        if self.is_answering and (self.is_in_head or not self.cycle.more_body):
+        if self._is_answering and (self.is_in_head or not self.cycle.more_body):
             self.cycle.keep_alive = False
             self.flow.pause_reading()
         elif not self.transport.is_closing():
-            self.end_with(raw_refusal(status, message, self.server_state.default_headers))
+            self._end_with(raw_refusal(status, message, self.server_state.default_headers))
 
     @property
-    def is_answering(self) -> bool:
+    def _is_answering(self) -> bool:
         """Return whether a request before this one is not answered yet."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    def end_with(self, response: bytes) -> None:
+    def _end_with(self, response: bytes) -> None:
         """Send a response, and close a moment later: bytes that come after the end would take it from the client."""
         self.is_refused = True
         self.unused_bytes = 0
-        self.head_is_there()
-        self.drop_requests()
+        self._head_is_there()
+        self._drop_requests()
         self.transport.write(response)
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -125,7 +125,7 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request, in the form of all errors."""
-        self.refuse(400, msg)
+        self._refuse(400, msg)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: it is refused."""
@@ -145,7 +145,7 @@ class Protocol(HttpToolsProtocol):
             return
         self.head_bytes += len(name) + len(value) + HEADER_FRAME_BYTES
         if self.head_bytes > HTTP_HEADER_BYTES_MAX:
-            self.refuse_length()
+            self._refuse_length()
         elif self.is_in_head:
             super().on_header(name, value)
 
@@ -164,10 +164,10 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is there."""
         if self.head_bytes + len(self.url) > HTTP_HEADER_BYTES_MAX:
-            self.refuse_length()
+            self._refuse_length()
         if self.parser.should_upgrade():
-            self.check_upgrade()
-        self.head_is_there()
+            self._check_upgrade()
+        self._head_is_there()
         if self.is_refused:
             return
         super().on_headers_complete()
@@ -177,12 +177,12 @@ class Protocol(HttpToolsProtocol):
         if self.app.state.is_ending and self.cycle is not None:
             self.cycle.keep_alive = False  # which tells the client to ask elsewhere, or again
 
-    def check_upgrade(self) -> None:
+    def _check_upgrade(self) -> None:
         """Refuse an upgrade that cannot be."""
         if not self._should_upgrade():
-            self.refuse(400, "an upgrade is possible to websocket only")  # an offer that came in parts, or CONNECT
-        elif self.is_answering:
-            self.refuse(400, "a WebSocket cannot begin before the requests before it are answered")
+            self._refuse(400, "an upgrade is possible to websocket only")  # an offer that came in parts, or CONNECT
+        elif self._is_answering:
+            self._refuse(400, "a WebSocket cannot begin before the requests before it are answered")
 
     def end_after_answer(self) -> None:
         """Do not keep the connection for HTTP/1.0, which has no chunks: the answer ends with it."""
@@ -192,17 +192,17 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """End with the answer to what is under way; if nothing is, let a request come that has been sent already."""
         if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(HTTP_LAST_MS / 1000, self.end_idle)
+            self.loop.call_later(HTTP_LAST_MS / 1000, self._end_idle)
         else:
             super().shutdown()
 
-    def end_idle(self) -> None:
+    def _end_idle(self) -> None:
         """End, unless a head is coming, or it is a WebSocket by now."""
         if self.unused_bytes == 0 and self in self.connections:
             super().shutdown()
 
     def handle_websocket_upgrade(self) -> None:
         """From here on it is a WebSocket, which has bounds of its own."""
-        self.head_is_there()
+        self._head_is_there()
         if not self.is_refused:
             super().handle_websocket_upgrade()

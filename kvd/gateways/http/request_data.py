@@ -77,25 +77,25 @@ async def pause_after(size: int) -> None:
 async def json_body(request: Request) -> Any:
     """Return a body of JSON, whatever its Content-Type says: curl -d names another. Raises BadRequest, TooLarge."""
     content = await body(request, HTTP_JSON_BYTES_MAX, JSON_COPIES)
-    await run_apart(check_values, content)
+    await run_apart(_check_values, content)
     try:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from None
 
 
-def check_values(content: bytes) -> None:
+def _check_values(content: bytes) -> None:
     """Raise TooLarge for JSON of more than HTTP_JSON_VALUES_MAX values: to decode 7 million takes 2 s, all at once."""
-    if len(content) <= HTTP_JSON_VALUES_MAX or count_separators(content) <= HTTP_JSON_VALUES_MAX:
+    if len(content) <= HTTP_JSON_VALUES_MAX or _count_separators(content) <= HTTP_JSON_VALUES_MAX:
         return
     plain = content.replace(rb"\\", b"").replace(rb"\"", b"")  # a quote now begins or ends a string
     if plain.count(b'"') > 2 * HTTP_JSON_VALUES_MAX or (
-        sum(map(count_separators, plain.split(b'"')[::2])) > HTTP_JSON_VALUES_MAX
+        sum(map(_count_separators, plain.split(b'"')[::2])) > HTTP_JSON_VALUES_MAX
     ):
         raise TooLarge(f"the body has more than {HTTP_JSON_VALUES_MAX} values")
 
 
-def count_separators(text: bytes) -> int:
+def _count_separators(text: bytes) -> int:
     """Return how many values text of JSON has at most, but for one; what is within strings counts too."""
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 

@@ -29,15 +29,15 @@ CONTENT_RANGE = "Content-Range"
 DONE = b"OK"
 
 
-def key_in(request: Request) -> bytes:
+def _key_in(request: Request) -> bytes:
     """Return the key of a path; raises BadArgument, TooLarge."""
     key = key_of(request, BEGIN)
     if not key:
         raise BadArgument("a key has at least 1 byte")
-    return check_name(key)
+    return _check_name(key)
 
 
-def check_name(name: bytes) -> bytes:
+def _check_name(name: bytes) -> bytes:
     """Return a key or prefix; raises TooLarge."""
     if len(name) > KEY_BYTES_MAX:
         raise TooLarge(f"a key has at most {KEY_BYTES_MAX} bytes, this one {len(name)}")
@@ -46,16 +46,16 @@ def check_name(name: bytes) -> bytes:
 
 async def get(request: Request) -> Response:
     """GET, HEAD: the value's bytes, or a range of them; the revision is the ETag."""
-    key = key_in(request)
+    key = _key_in(request)
     part = None if request.method == "HEAD" else range_in(request.headers.get("range"))
     facts = await entry(request, key, part)
-    if part is not None and facts is not None and not is_unchanged(facts, request.headers.get("if-range")):
+    if part is not None and facts is not None and not _is_unchanged(facts, request.headers.get("if-range")):
         part = None
         facts = await entry(request, key, part)
     if facts is None:
         return refusal_response(404, "there is no such key")
-    headers = headers_of(facts)
-    if is_known(headers["ETag"], request.headers.get("if-none-match")):
+    headers = _headers_of(facts)
+    if _is_known(headers["ETag"], request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
     if part is not None:
         return partial(facts, part, headers)
@@ -73,7 +73,7 @@ async def entry(request: Request, key: bytes, part: Range | None) -> dict[str, A
     return facts
 
 
-def headers_of(facts: dict[str, Any]) -> dict[str, str]:
+def _headers_of(facts: dict[str, Any]) -> dict[str, str]:
     """Return the headers that tell of an entry."""
     headers = {"ETag": f'"{facts["revision"]}"', "Accept-Ranges": "bytes"}
     if facts["expires"] is not None:
@@ -81,9 +81,9 @@ def headers_of(facts: dict[str, Any]) -> dict[str, str]:
     return headers
 
 
-def is_unchanged(facts: dict[str, Any], wanted: str | None) -> bool:
+def _is_unchanged(facts: dict[str, Any], wanted: str | None) -> bool:
     """Return whether If-Range allows a part: it is left out, or the ETag of the entry."""
-    return wanted is None or wanted.strip() == headers_of(facts)["ETag"]
+    return wanted is None or wanted.strip() == _headers_of(facts)["ETag"]
 
 
 def partial(facts: dict[str, Any], part: Range, headers: dict[str, str]) -> Response:
@@ -96,7 +96,7 @@ def partial(facts: dict[str, Any], part: Range, headers: dict[str, str]) -> Resp
     return Response(value, 206, headers, OCTETS)
 
 
-def is_known(etag: str, known: str | None) -> bool:
+def _is_known(etag: str, known: str | None) -> bool:
     """Return whether an ETag is among those that If-None-Match names."""
     if known is None:
         return False
@@ -106,7 +106,7 @@ def is_known(etag: str, known: str | None) -> bool:
 async def put(request: Request) -> Response:
     """PUT, POST: the body becomes the value."""
     link: Upstream = request.scope["link"]
-    key = key_in(request)
+    key = _key_in(request)
     wanted = condition(request)
     seconds = one(query(request, "ttl"), "ttl")
     command = Set(key, await body(request, VALUE_BYTES_MAX), ttl=milliseconds(seconds), **wanted)
@@ -120,7 +120,7 @@ async def put(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """DELETE: the key ends, also where there was none."""
     link: Upstream = request.scope["link"]
-    key = key_in(request)
+    key = _key_in(request)
     query(request)
     wanted = condition(request)
     if wanted.get("xx"):
@@ -193,8 +193,8 @@ async def pages(request: Request) -> Response:
         raise BadArgument(f"limit is 1 to {SCAN_LIMIT_MAX}")
     if after == b"":
         raise BadArgument("after is a key, of at least 1 byte")
-    check_name(prefix or b"")
-    check_name(after or b"")
+    _check_name(prefix or b"")
+    _check_name(after or b"")
     has_values, has_sizes = flag(found, "values"), flag(found, "sizes")
     reply = await link.answer(Scan(prefix, after, limit, values=has_values or None, sizes=has_sizes or None))
     items, following, *_ = reply.result

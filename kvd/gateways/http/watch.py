@@ -32,7 +32,7 @@ DIGITS_MAX = 19
 EVENT_END = b"\n\n"
 
 
-async def parse_watch(request: HTTPConnection, stack: AsyncExitStack) -> Feed:
+async def _parse_watch(request: HTTPConnection, stack: AsyncExitStack) -> Feed:
     """Return the feed that a request asks for; raises KvdError."""
     link: Upstream = request.scope["link"]
     feeds: Feeds = request.scope["app"].state.feeds
@@ -68,7 +68,7 @@ async def events(request: Request) -> Response:
     if request.method == "HEAD":
         raise HTTPException(405, headers={"Allow": "GET"})
     async with AsyncExitStack() as stack:
-        feed = await parse_watch(request, stack)
+        feed = await _parse_watch(request, stack)
         return Events(feed, request.scope["connection"], stack.pop_all())
     raise AssertionError  # what `with` swallows: nothing
 
@@ -85,7 +85,7 @@ async def lines(feed: Feed, connection: Any) -> AsyncGenerator[bytes, None]:
             if not changes:
                 yield b"id: %d\n\n" % feed.watch.revision
             for portion in chunks(changes):
-                async for part in events_of(feed, connection, portion):
+                async for part in _events_of(feed, connection, portion):
                     yield part
     except KvdError as error:
         yield b"event: error\ndata: %s\n\n" % encode(body_of(error))
@@ -102,13 +102,13 @@ def chunks(changes: list[Change]) -> Iterator[list[Change]]:
         yield portion
 
 
-async def events_of(feed: Feed, connection: Any, portion: list[Change]) -> AsyncGenerator[bytes, None]:
+async def _events_of(feed: Feed, connection: Any, portion: list[Change]) -> AsyncGenerator[bytes, None]:
     """Yield changes as events: small ones together, a large one in pieces."""
     if not is_large(portion[0]):
-        yield b"".join([head_of(change) + text_of(record, change) + EVENT_END for change in portion])
+        yield b"".join([_head_of(change) + text_of(record, change) + EVENT_END for change in portion])
         return
     change = portion.pop()
-    yield head_of(change)
+    yield _head_of(change)
     shared = await feed.record(record, change)
     del change  # its value is large
     with shared.hold(connection) as pieces:
@@ -118,7 +118,7 @@ async def events_of(feed: Feed, connection: Any, portion: list[Change]) -> Async
     yield EVENT_END
 
 
-def head_of(change: Change) -> bytes:
+def _head_of(change: Change) -> bytes:
     """Return the beginning of an event; its id is the revision, so that Last-Event-ID resumes."""
     return b"id: %d\nevent: %s\ndata: " % (change.revision, change.kind.lower().encode())
 
@@ -137,15 +137,15 @@ async def follow(socket: WebSocket, form: Form, sign: Callable[[int], Any] | Non
     """Tell changes in a form, and signs of life; what cannot be told is refused before the first."""
     async with AsyncExitStack() as stack:
         try:
-            feed = await parse_watch(socket, stack)
+            feed = await _parse_watch(socket, stack)
         except KvdError as error:
             await socket.send_denial_response(error_response(error))
             return
         await socket.accept(headers=[(name.lower().encode(), text.encode()) for name, text in feed.headers.items()])
-        await while_open(socket, feed.within(send_changes(socket, feed, form, sign)))
+        await _while_open(socket, feed.within(_send_changes(socket, feed, form, sign)))
 
 
-async def send_changes(socket: WebSocket, feed: Feed, form: Form, sign: Callable[[int], Any] | None) -> None:
+async def _send_changes(socket: WebSocket, feed: Feed, form: Form, sign: Callable[[int], Any] | None) -> None:
     """Send changes until the gateway ends, or there is no going on."""
     try:
         async for changes in feed.batches():
@@ -170,16 +170,16 @@ async def send(socket: WebSocket, feed: Feed, form: Form, portion: list[Change])
         await socket.send({"type": "websocket.send", "pieces": pieces})
 
 
-async def while_open(socket: WebSocket, sending: Coroutine[Any, Any, None]) -> None:
+async def _while_open(socket: WebSocket, sending: Coroutine[Any, Any, None]) -> None:
     """Send until that is done or the client goes away. What it says is read and means nothing."""
-    tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(wait_closed(socket))]
+    tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(_wait_closed(socket))]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await dropped_error(*tasks)
 
 
-async def wait_closed(socket: WebSocket) -> None:
+async def _wait_closed(socket: WebSocket) -> None:
     """Return when the client has gone."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass

@@ -58,7 +58,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Pass a message on. uvicorn would log a text that is not UTF-8 as an error."""
-        if self.curr_msg_data_type != "text" or is_utf8(self.frames):
+        if self.curr_msg_data_type != "text" or _is_utf8(self.frames):
             super().send_receive_event_to_app()
         elif self.conn.state is OPEN:
             self.conn.send_close(INVALID_DATA)
@@ -94,7 +94,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             await asyncio.sleep(0)  # else a client that is fast holds up all others
 
 
-def is_utf8(parts: list[bytes]) -> bool:
+def _is_utf8(parts: list[bytes]) -> bool:
     """Return whether a message is UTF-8."""
     try:
         b"".join(parts).decode()

@@ -74,7 +74,7 @@ class Bridge:
         try:
             await self.begin()
         except MENDED as error:
-            self.log_waiting(error, RETRY_S)
+            self._log_waiting(error, RETRY_S)
             return f"{self.target.place} for {self.upstream.url}"
         return f"{self.target.place} from revision {self.position} of {self.upstream.url}"
 
@@ -96,7 +96,7 @@ class Bridge:
         await self.cursor_store.write(history, position)
         self.history, self.position = history, position
 
-    async def start_revision(self) -> None:
+    async def _start_revision(self) -> None:
         """Begin, as soon as the daemon is there. Raises BadConfiguration, KvdError."""
         wait_s = RETRY_S
         while not self.history:
@@ -105,16 +105,16 @@ class Bridge:
                 await self.begin()
             except MENDED as error:
                 wait_s = min(2 * wait_s, RETRY_S_MAX)
-                self.log_waiting(error, wait_s)
+                self._log_waiting(error, wait_s)
 
-    def log_waiting(self, error: Exception, wait_s: float) -> None:
+    def _log_waiting(self, error: Exception, wait_s: float) -> None:
         """Log that somebody is away."""
         log.warning("event=bridge_waits %s", f"{type(error).__name__} {error}: trying again in {wait_s:g} s")
 
     async def serve(self) -> None:
         """Wait for the daemon, and bridge until there is no going on. Raises BadConfiguration, KvdError."""
-        await self.start_revision()
-        tasks = [asyncio.create_task(self.follow()), asyncio.create_task(self.save_on_interval())]
+        await self._start_revision()
+        tasks = [asyncio.create_task(self.follow()), asyncio.create_task(self._save_on_interval())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -138,7 +138,7 @@ class Bridge:
                 if isinstance(error, HistoryChanged):
                     raise BridgeEnded(f"{error}: {ANEW}") from error
                 wait_s = RETRY_S if self.published != begun else min(2 * wait_s, RETRY_S_MAX)
-                self.log_waiting(error, wait_s)
+                self._log_waiting(error, wait_s)
             except Compacted as error:
                 raise BridgeEnded(f"{error}: {ANEW}") from error
             finally:
@@ -178,20 +178,20 @@ class Bridge:
         if not self.is_closing:
             self.position = max(self.position, upto)
 
-    async def save_on_interval(self) -> None:
+    async def _save_on_interval(self) -> None:
         """Keep the position, at most each second. Raises BridgeEnded, KvdError."""
         is_told = False
         while True:
             await asyncio.sleep(SAVE_S)
             try:
-                await self.save()
+                await self._save()
                 is_told = False
             except MENDED as error:
                 if not is_told:
                     log.warning("event=position_not_kept %s", str(error))
                 is_told = True
 
-    async def save(self) -> None:
+    async def _save(self) -> None:
         """Keep the position if there is a reason to. Raises KvdError."""
         kept = 0 if self.cursor_store.kept is None else self.cursor_store.kept.revision
         if self.published > kept or self.position >= kept + SKIPPED_MAX:
@@ -208,7 +208,7 @@ class Bridge:
                 async with self.publishing:
                     pass
                 if self.history:
-                    await self.save()
+                    await self._save()
         except (TimeoutError, KvdError) as error:
             log.warning("event=position_not_kept %s", f"some changes will be published again: {error}")
         with contextlib.suppress(Exception):

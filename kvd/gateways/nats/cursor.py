@@ -32,17 +32,17 @@ class CursorStore:
     async def write(self, history: str, revision: int) -> None:
         """Keep a position. Raises BridgeEnded when another bridge has written, KvdError."""
         if self.is_taken_over:
-            await self.check_owner()
+            await self._check_owner()
         position = Position(history, revision, self.writer)
         try:
             answer = await self.upstream.answer(Set(self.key, position_bytes(position), revision=self.entry_revision))
         except Conflict:
-            await self.check_owner()
+            await self._check_owner()
             answer = await self.upstream.answer(Set(self.key, position_bytes(position), revision=self.entry_revision))
         self.entry_revision = answer.revision
         self.kept = position
 
-    async def check_owner(self) -> None:
+    async def _check_owner(self) -> None:
         """A write of ours whose reply was lost is no conflict; raise BridgeEnded for one of another bridge."""
         found = await self.read()
         if found is None or found.writer != self.writer:

@@ -86,7 +86,7 @@ def key_of(subject: str) -> bytes | None:
     return escaped.sub(lambda found: bytes([int(found[1], 16)]), text.encode())
 
 
-def encode_facts(facts: dict[str, Any]) -> bytes:
+def _encode_facts(facts: dict[str, Any]) -> bytes:
     """Return JSON."""
     return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -106,10 +106,10 @@ def message(subject: str, facts: dict[str, Any], name: str, change: Change, numb
     """Return a message with a value; without it, and marked, where the server would not take it. Raises BridgeEnded."""
     most, value = payload_max - HEADERS_BYTES, change.value
     if value is None or len(value) <= most:
-        body = encode_facts(facts if value is None else {**facts, name: bytes_to_json(value)})
+        body = _encode_facts(facts if value is None else {**facts, name: bytes_to_json(value)})
         if len(body) <= most:
             return Message(subject, body, number, change.key)
-    body = encode_facts({**facts, name: None, "too_large": True, "bytes": len(value or b"")})
+    body = _encode_facts({**facts, name: None, "too_large": True, "bytes": len(value or b"")})
     if len(body) > most:
         raise BridgeEnded(
             f"the NATS server takes {payload_max} bytes a message: a change of the key "
@@ -127,7 +127,7 @@ def position_key(name: str) -> bytes:
 
 def position_bytes(position: Position) -> bytes:
     """Return a position as it is kept."""
-    return encode_facts(position._asdict())
+    return _encode_facts(position._asdict())
 
 
 def position_in(value: bytes) -> Position | None:

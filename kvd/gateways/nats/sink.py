@@ -97,9 +97,9 @@ class NatsSink:
             )
             is_connecting = False
             operator.index(self.client.max_payload)
-            await self.refresh_streams()
+            await self._refresh_streams()
 
-    async def refresh_streams(self) -> None:
+    async def _refresh_streams(self) -> None:
         """See which subjects go to streams. Without JetStream there are none."""
         self.looked = time.monotonic()
         found: list[Any] = []
@@ -125,7 +125,7 @@ class NatsSink:
         """
         if time.monotonic() > self.looked + STREAMS_S:
             with with_wrapped_errors():
-                await self.refresh_streams()
+                await self._refresh_streams()
         for each in messages:
             headers = {"Nats-Msg-Id": each.id}
             if each.left_out_bytes is not None:

@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
         """No more will come; what came is answered first."""
         self.is_ended = True
         if self.is_waiting:
-            self.want_more()
+            self._want_more()
         return not self.is_closing
 
     def pause_writing(self) -> None:
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
     def parse_buffered(self) -> None:
         """Begin what has come whole, as far as there is room; read on when nothing has."""
         gateway, slots = self.gateway, self.pending
-        while not (self.is_finished or self.write_paused or len(slots) >= TCP_CONNECTION_REQUESTS_MAX or self.is_full):
+        while not (self.is_finished or self.write_paused or len(slots) >= TCP_CONNECTION_REQUESTS_MAX or self._is_full):
             if not gateway.has_capacity:
                 gateway.waiting_for_budget[self] = None
                 break
@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
                 self.fail(str(error))
                 return
             if request is None:
-                self.want_more()
+                self._want_more()
                 return
             self.held = request if self.coalesced and isinstance(request, WRITES) else None
             if self.held is not None:
@@ -208,7 +208,7 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     @property
-    def is_full(self) -> bool:
+    def _is_full(self) -> bool:
         """Return whether the bytes of what is under way are enough."""
         return self.bytes >= TCP_CONNECTION_VALUES_BYTES_MAX or self.output_budget.is_full
 
@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
         gateway.in_flight += 1
         if isinstance(request, WRITES):
             self.writes += 1
-            self.count_bytes(size_of(request))
+            self._count_bytes(_size_of(request))
         elif isinstance(request, Get) and request.key and not self.writes and self.output_budget.seen <= GATHERED_BYTES:
             slot.is_coalesced = True
             self.coalesced += 1
@@ -232,12 +232,12 @@ class Connection(asyncio.Protocol):
             return
         gateway.submit(request, slot)
 
-    def count_bytes(self, size: int) -> None:
+    def _count_bytes(self, size: int) -> None:
         """Count what is under way, here and of all."""
         self.bytes += size
         self.gateway.bytes += size
 
-    def want_more(self) -> None:
+    def _want_more(self) -> None:
         """Read on, if there is room for the string that has begun."""
         wanted = self.parser.wanted
         if wanted > TCP_LARGE_BYTES and not self.reserved:
@@ -285,7 +285,7 @@ class Connection(asyncio.Protocol):
             self.coalesced -= 1
         elif isinstance(slot.request, WRITES):
             self.writes -= 1
-            self.count_bytes(-size_of(slot.request))
+            self._count_bytes(-_size_of(slot.request))
         if not self.is_dirty:
             self.is_dirty = True
             self.gateway.write_soon(self)
@@ -337,6 +337,6 @@ class Connection(asyncio.Protocol):
         self.gateway.loop.call_later(LINGER_S, self.transport.close)
 
 
-def size_of(request: Set | Take) -> int:
+def _size_of(request: Set | Take) -> int:
     """Return the bytes of the value that a request carries."""
     return len(request.value) if isinstance(request, Set) else 0

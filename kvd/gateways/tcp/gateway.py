@@ -69,7 +69,7 @@ class TcpGateway:
 
     async def open(self) -> str:
         """Begin to listen; return where. Raises StartError."""
-        self.sockets = open_listeners(self.listen, DEFAULT, self.check_address)
+        self.sockets = open_listeners(self.listen, DEFAULT, self._check_address)
         places = " ".join(str(bound_address(sock)) for sock in self.sockets)
         for sock in self.sockets:
             create: Callable[..., Any] = self.loop.create_server
@@ -80,7 +80,7 @@ class TcpGateway:
             self.servers.append(await create(lambda: Connection(self), sock=sock))
         return places
 
-    def check_address(self, place: Address) -> None:
+    def _check_address(self, place: Address) -> None:
         """Raise BadConfiguration for a place that others reach."""
         if not (place.is_local or self.is_insecure):
             raise BadConfiguration(f"{place}: whoever reaches this address could read and write all. {ADVICE}")
@@ -144,7 +144,7 @@ class TcpGateway:
         """A client has taken bytes of his replies, or is gone: others may go on."""
         self.charged -= size
         if self.waiting_for_budget:
-            self.wake()
+            self._wake()
 
     def reserve(self, size: int) -> bool:
         """Keep room for a string that comes; return whether there is enough. Negative: give it back."""
@@ -156,10 +156,10 @@ class TcpGateway:
     def coalesce(self, slot: PendingReply) -> None:
         """Ask for the value of a slot's GET, with others."""
         if not self.coalesced:
-            self.loop.call_soon(self.send_gets)
+            self.loop.call_soon(self._send_gets)
         self.coalesced.append(slot)
 
-    def send_gets(self) -> None:
+    def _send_gets(self) -> None:
         """Send the GETs that have been gathered in this turn."""
         gathered, self.coalesced = self.coalesced, []
         for first in range(0, len(gathered), GATHERED_MAX):
@@ -173,9 +173,9 @@ class TcpGateway:
     def write_soon(self, connection: Connection) -> None:
         """Write a connection's replies at the end of this turn."""
         self.dirty.append(connection)
-        self.wake()
+        self._wake()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Write at the end of this turn."""
         if not self.is_due:
             self.is_due = True

@@ -76,13 +76,13 @@ class OutputBudget:
 
     def is_stalled(self, transport: asyncio.Transport, now: float) -> bool:
         """Return whether replies wait, and the client has taken nothing for SILENCE_S. To be asked again and again."""
-        untaken = unread_bytes(transport)
+        untaken = _unread_bytes(transport)
         if untaken != self.unread or not untaken:
             self.unread, self.since = untaken, now
         return now - self.since >= SILENCE_S
 
 
-def unread_bytes(transport: asyncio.Transport) -> int:
+def _unread_bytes(transport: asyncio.Transport) -> int:
     """Return how many bytes of replies wait, those in the kernel too: a slow client takes them from there for long."""
     waiting = transport.get_write_buffer_size()
     if waiting:

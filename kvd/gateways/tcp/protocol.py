@@ -92,7 +92,7 @@ class Parser:
         beginning = bytes(data[at:start])
         form, at = self.forms.get(beginning), start
         if form is None:
-            self.check_prefix(beginning)
+            self._check_prefix(beginning)
             return None
         strings = []
         for name, most in form.strings:
@@ -110,7 +110,7 @@ class Parser:
         self.at, self.wanted = at, 0
         return form.make(*strings)
 
-    def check_prefix(self, beginning: bytes) -> None:
+    def _check_prefix(self, beginning: bytes) -> None:
         """Raise Malformed unless a request may begin so."""
         if any(each.startswith(beginning) for each in self.forms):
             return

@@ -95,21 +95,21 @@ class ZapAuthenticator:
             for _ in range(HANDSHAKES_PER_TURN_MAX):
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
                 peer, empty, version, number, domain, address, _identity, mechanism, *credentials = frames
-                key = key_of(mechanism, credentials)
-                if self.is_allowed(key, domain):
+                key = _key_of(mechanism, credentials)
+                if self._is_allowed(key, domain):
                     verdict = [b"200", b"OK", key.encode(), b""]
                 else:
                     verdict = [b"400", b"this key is not let in", b"", b""]
-                    self.log_refused(now, key, address.decode(errors="replace"))
+                    self._log_refused(now, key, address.decode(errors="replace"))
                 self.socket.send_multipart([peer, empty, version, number, *verdict])
         except zmq.Again:
             pass
 
-    def is_allowed(self, key: str, domain: bytes) -> bool:
+    def _is_allowed(self, key: str, domain: bytes) -> bool:
         """Return whether who has a key may connect to the sockets of a domain."""
         return key in self.access.clients if domain == ANY_KEYS else self.access.may_watch(key, b"")
 
-    def log_refused(self, now: Milliseconds, key: str, address: str) -> None:
+    def _log_refused(self, now: Milliseconds, key: str, address: str) -> None:
         """Log a refusal; one who is let in elsewhere is no stranger, and its watches try this first."""
         if key not in self.access.clients:
             self.refused += 1
@@ -136,7 +136,7 @@ class ZapAuthenticator:
         return True
 
 
-def key_of(mechanism: bytes, credentials: list[bytes]) -> str:
+def _key_of(mechanism: bytes, credentials: list[bytes]) -> str:
     """Return the public key that a client proved to have, in Z85; empty if it proved none."""
     if mechanism != b"CURVE" or len(credentials) != 1 or len(credentials[0]) != KEY_BYTES:
         return ""

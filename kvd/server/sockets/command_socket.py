@@ -57,10 +57,10 @@ class CommandSocket:
         """Return what has arrived, within the bounds of a batch."""
         requests, others = self.frames.receive(BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, FRAMES_MAX)
         for frames in others:
-            self.refuse(frames)
+            self._refuse(frames)
         return requests
 
-    def refuse(self, frames: list[bytes]) -> None:
+    def _refuse(self, frames: list[bytes]) -> None:
         """Count a message that is no request; answer it if it is clear to whom."""
         self.malformed += 1
         at = frames.index(b"", 1) if b"" in frames[1:] else ENVELOPE_FRAMES_MAX + 2

@@ -38,13 +38,13 @@ class Capacity:
         self.is_full = False
 
     @property
-    def in_use(self) -> int:
+    def _in_use(self) -> int:
         """Return how many there are."""
         return sum(connections.count for connections in self.sockets)
 
     def has(self) -> bool:
         """Return whether there is room for those who are there; log when it becomes too small, and counts who goes."""
-        if self.in_use <= self.limit:
+        if self._in_use <= self.limit:
             return True
         self.refused += 1
         if not self.is_full:
@@ -54,7 +54,7 @@ class Capacity:
 
     def check(self) -> None:
         """Log when there is room again."""
-        if self.is_full and self.in_use <= self.limit * ROOM_AGAIN:
+        if self.is_full and self._in_use <= self.limit * ROOM_AGAIN:
             self.is_full = False
             log.info("event=connections_room refused=%d", self.refused)
 

@@ -36,7 +36,7 @@ class PassedSocket(NamedTuple):
         return self.name.startswith(CHANGES)
 
 
-def socket_path(endpoint: str) -> Path:
+def _socket_path(endpoint: str) -> Path:
     """Return the path of a unix socket, also where the encoding of the locale does not have its characters."""
     return Path(os.fsdecode(endpoint.removeprefix("ipc://").encode()))
 
@@ -52,17 +52,17 @@ class BoundEndpoint:
         A unix socket is its owner's alone, or may be used by a group too.
         """
         self.sock = sock
-        self.group = group_id(group)
+        self.group = _group_id(group)
         self.lock_fd: int | None = None
         self.endpoint = ""
         if endpoint.startswith("ipc://"):
-            self.lock_fd = self.prepare_ipc(socket_path(endpoint))
+            self.lock_fd = self._prepare_ipc(_socket_path(endpoint))
         else:
-            check_tcp(endpoint, is_guarded=is_guarded)
-            check_netlink()
+            _check_tcp(endpoint, is_guarded=is_guarded)
+            _check_netlink()
         self.bind(endpoint)
         if self.group is not None and self.lock_fd is not None:
-            share(socket_path(endpoint), self.group, 0o660)
+            _share(_socket_path(endpoint), self.group, 0o660)
         self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def bind(self, endpoint: str) -> None:
@@ -79,18 +79,18 @@ class BoundEndpoint:
         finally:
             os.umask(before)
 
-    def prepare_ipc(self, path: Path) -> int:
+    def _prepare_ipc(self, path: Path) -> int:
         """Lock the path of a unix socket and make sure that nobody answers there; return the lock's descriptor."""
         if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX or not path.name:
             raise BadConfiguration(f"ipc://{path}: the path of a unix socket has 1 to {UNIX_PATH_BYTES_MAX} bytes")
         try:
-            make_directory(path.parent, self.group)
+            _make_directory(path.parent, self.group)
             fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise BadConfiguration(f"cannot use ipc://{path}: {error.strerror}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            check_stale(path)
+            _check_stale(path)
         except OSError as error:
             os.close(fd)
             raise InUse(f"ipc://{path} is in use by another kvd") from error
@@ -103,7 +103,7 @@ class BoundEndpoint:
         """Let the path of a unix socket go, once the socket itself is closed."""
         if self.lock_fd is not None:
             if self.endpoint:
-                socket_path(self.endpoint).unlink(missing_ok=True)
+                _socket_path(self.endpoint).unlink(missing_ok=True)
             os.close(self.lock_fd)
             self.lock_fd = None
 
@@ -114,7 +114,7 @@ class AdoptedEndpoint:
     def __init__(self, sock: zmq.Socket[bytes], given: PassedSocket, *, is_guarded: bool) -> None:
         """Listen on it; raises BadConfiguration."""
         if given.endpoint.startswith("tcp:"):
-            check_tcp(given.endpoint, is_guarded=is_guarded)
+            _check_tcp(given.endpoint, is_guarded=is_guarded)
         sock.setsockopt(zmq.USE_FD, given.fd)
         try:
             sock.bind(given.endpoint)
@@ -149,7 +149,7 @@ class Endpoints(NamedTuple):
             yield BoundEndpoint(sock, endpoint, is_guarded=is_guarded, group=self.group)
 
 
-def group_id(name: str | None) -> int | None:
+def _group_id(name: str | None) -> int | None:
     """Return the number of a group; raises BadConfiguration."""
     try:
         return None if name is None else grp.getgrnam(name).gr_gid
@@ -157,15 +157,15 @@ def group_id(name: str | None) -> int | None:
         raise BadConfiguration(f"there is no group {name}: groupadd --system {name}") from None
 
 
-def make_directory(directory: Path, group: int | None) -> None:
+def _make_directory(directory: Path, group: int | None) -> None:
     """Make the directory of a unix socket unless it is there, for its owner or a group too. Raises OSError."""
     if not directory.exists():
         directory.mkdir(mode=0o700, parents=True)
         if group is not None:
-            share(directory, group, 0o710)
+            _share(directory, group, 0o710)
 
 
-def share(path: Path, group: int, mode: int) -> None:
+def _share(path: Path, group: int, mode: int) -> None:
     """Give a path to a group; raises BadConfiguration."""
     try:
         os.chown(path, -1, group)
@@ -174,7 +174,7 @@ def share(path: Path, group: int, mode: int) -> None:
         raise BadConfiguration(f"cannot give {path} to the group: {error.strerror}; is kvd's user in it?") from error
 
 
-def check_stale(path: Path) -> None:
+def _check_stale(path: Path) -> None:
     """Raise InUse when somebody answers at a unix socket, BadConfiguration when the path is not a socket."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
@@ -191,16 +191,16 @@ def check_stale(path: Path) -> None:
 
 def sockets_from(environment: MutableMapping[str, str] = os.environ) -> list[PassedSocket]:
     """Return the sockets that systemd passed. Raises BadConfiguration when one is none that ZeroMQ can listen on."""
-    return [passed_socket(name, fd) for name, fd in socket_descriptors(environment)]
+    return [_passed_socket(name, fd) for name, fd in socket_descriptors(environment)]
 
 
-def passed_socket(name: str, fd: int) -> PassedSocket:
+def _passed_socket(name: str, fd: int) -> PassedSocket:
     """Return what a descriptor is; raises BadConfiguration."""
     with listening_socket(name, fd) as sock:
-        return PassedSocket(name, fd, endpoint_of(sock))
+        return PassedSocket(name, fd, _endpoint_of(sock))
 
 
-def endpoint_of(sock: socket.socket) -> str:
+def _endpoint_of(sock: socket.socket) -> str:
     """Return the endpoint of a listening socket as ZeroMQ names it."""
     if sock.family == socket.AF_UNIX:
         return f"ipc://{sock.getsockname()}"
@@ -208,7 +208,7 @@ def endpoint_of(sock: socket.socket) -> str:
     return f"tcp://[{host}]:{port}" if sock.family == socket.AF_INET6 else f"tcp://{host}:{port}"
 
 
-def check_netlink() -> None:
+def _check_netlink() -> None:
     """Raise BadConfiguration where libzmq would end the process: it asks for the network's interfaces, and must."""
     try:
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
@@ -219,7 +219,7 @@ def check_netlink() -> None:
         ) from error
 
 
-def check_tcp(endpoint: str, *, is_guarded: bool) -> None:
+def _check_tcp(endpoint: str, *, is_guarded: bool) -> None:
     """Raise BadConfiguration unless the endpoint is TCP, and on this machine only if clients have no keys."""
     parts = urlsplit(endpoint)
     if parts.scheme != "tcp" or ":" not in endpoint.removeprefix("tcp://"):

@@ -181,7 +181,7 @@ class Journal:
         upto = min(head, since + CHANGES_ROWS_MAX)
         if not prefix:
             rows = self.rows.between(since, upto, limit, REPLY_BYTES_MAX)
-            check_contiguous(rows, since, upto)
+            _check_contiguous(rows, since, upto)
             return rows[-1][0] if rows else upto, list(map(change_of, rows))
         end = prefix_end(prefix)
         span = (since, upto, prefix) if end is None else (since, upto, prefix, end)
@@ -321,7 +321,7 @@ def read_mark(db: Connection) -> tuple[str, int]:
     return history, compacted
 
 
-def check_contiguous(rows: list[Row], since: int, upto: int) -> None:
+def _check_contiguous(rows: list[Row], since: int, upto: int) -> None:
     """Raise Corrupt when rows do not follow on a revision one by one. A damaged page may hide some from a search."""
     if rows and (rows[0][0], rows[-1][0]) == (since + 1, since + len(rows)):
         return

@@ -15,19 +15,19 @@ READ_WRITE = os.R_OK | os.W_OK
 
 def check_permissions(directory: Path) -> None:
     """Raise StorageFailed when the directory, or a file of it, cannot be read and written by this process."""
-    check_one(directory, directory, READ_WRITE | os.X_OK)
+    _check_one(directory, directory, READ_WRITE | os.X_OK)
     for path in (directory / "lock", *sorted(directory.glob("*.db*"))):
         if path.is_file():
-            check_one(path, directory, READ_WRITE)
+            _check_one(path, directory, READ_WRITE)
 
 
-def check_one(path: Path, directory: Path, wanted: int) -> None:
+def _check_one(path: Path, directory: Path, wanted: int) -> None:
     """Raise StorageFailed when this process may not do that to a file."""
     if os.access(path, wanted):
         return
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         raise StorageFailed(f"{path} is on a file system that is mounted read-only: mount it for writing")
-    owner, user = user_name(path.stat().st_uid), user_name(os.geteuid())
+    owner, user = _user_name(path.stat().st_uid), _user_name(os.geteuid())
     if owner == user:
         raise StorageFailed(f"{path} cannot be read and written by {user}, its owner: chmod -R u+rwX {directory}")
     raise StorageFailed(
@@ -35,7 +35,7 @@ def check_one(path: Path, directory: Path, wanted: int) -> None:
     )
 
 
-def user_name(number: int) -> str:
+def _user_name(number: int) -> str:
     """Return the name of a user, or the number where there is none."""
     try:
         return pwd.getpwuid(number).pw_name

@@ -39,11 +39,11 @@ def check_library() -> None:
     if sqlite3.sqlite_version_info < SQLITE_FIXED:
         raise UnfitSQLite(
             f"SQLite {sqlite3.sqlite_version}, which {sqlite3.__name__} brings, can corrupt data "
-            f"(WAL-reset bug, fixed in 3.51.3): {how_to_install_sqlite()}"
+            f"(WAL-reset bug, fixed in 3.51.3): {_how_to_install_sqlite()}"
         )
 
 
-def how_to_install_sqlite() -> str:
+def _how_to_install_sqlite() -> str:
     """Return how to get an SQLite without the bug on this platform."""
     if (sys.platform, platform.machine()) in PYSQLITE3_WHEELS:
         return "pip install --upgrade pysqlite3, whose wheel brings a newer one"
@@ -103,7 +103,7 @@ def connect_migrated(path: Path, migrations: Migrations, *, synchronous: str = "
     with ExitStack() as undo:
         db = connect(path, synchronous=synchronous)
         undo.callback(db.close)
-        migrate(db, migrations, path)
+        _migrate(db, migrations, path)
         undo.pop_all()
     return db
 
@@ -125,7 +125,7 @@ def open_files(db: Connection, path: Path) -> None:
         db.execute("PRAGMA schema_version")
 
 
-def migrate(db: Connection, migrations: Migrations, path: Path) -> None:
+def _migrate(db: Connection, migrations: Migrations, path: Path) -> None:
     """Bring the schema up to date; raise NewerDatabase when it is ahead of this version."""
     with start_errors(path):
         database = Database(db, execute_plugins=False)
@@ -196,11 +196,11 @@ def start_errors(path: Path, advice: str = "") -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        what = f"is it a kvd database, whole and readable?{advice}" if is_damage(error) else how_to_open(path)
+        what = f"is it a kvd database, whole and readable?{advice}" if _is_damage(error) else _how_to_open(path)
         raise StorageFailed(f"{path}: {error}; {what}") from error
 
 
-def is_damage(error: Exception) -> bool:
+def _is_damage(error: Exception) -> bool:
     """Return whether an error says that a file is damaged, or no database: nothing else is to be repaired."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return isinstance(error, Corrupt) or code in (CORRUPT, NOT_A_DATABASE)
@@ -208,12 +208,12 @@ def is_damage(error: Exception) -> bool:
 
 def advice(directory: Path, error: Exception) -> str:
     """Return what to do about files that cannot be opened."""
-    if is_damage(error):
+    if _is_damage(error):
         return f"is it a kvd data directory, whole and readable? `kvd check {directory}` tells what is damaged"
-    return how_to_open(directory / "journal.db")
+    return _how_to_open(directory / "journal.db")
 
 
-def how_to_open(path: Path) -> str:
+def _how_to_open(path: Path) -> str:
     """Return where to look when a file that may be whole cannot be used."""
     return f"look at its owner and permissions (ls -l {path.parent}), and at the disk"
 

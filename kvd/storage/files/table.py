@@ -62,7 +62,7 @@ def m001_table(db: Database) -> None:
         "CREATE TABLE fold(history TEXT NOT NULL, revision INTEGER NOT NULL, entries INTEGER NOT NULL,"
         " upto INTEGER NOT NULL, through BLOB NOT NULL, seal INTEGER NOT NULL)"
     )
-    db.execute("INSERT INTO fold VALUES ('', 0, 0, 0, x'', ?)", (seal_of("", 0, 0, 0, b""),))
+    db.execute("INSERT INTO fold VALUES ('', 0, 0, 0, x'', ?)", (_seal_of("", 0, 0, 0, b""),))
 
 
 class FoldMark(NamedTuple):
@@ -108,7 +108,7 @@ class Table:
     def meta(self, key: bytes) -> EntryMeta | None:
         """Return the entry of a key without its value, which is not read; raises Corrupt when it is damaged."""
         row = self.db.execute(SELECT_HEAD, (key,)).fetchone()
-        return None if row is None else verify_meta(row)
+        return None if row is None else _verify_meta(row)
 
     def read_into(self, known: KeyCache, keys: list[bytes]) -> None:
         """Take what the table says of keys into what is known, but large values. Raises Corrupt."""
@@ -145,11 +145,11 @@ class Table:
 
     def metas(self, span: Span) -> Iterator[EntryMeta]:
         """Yield entries without their values, which are not read, as `scan` does."""
-        return map(verify_meta, self.walk(HEAD_COLUMNS, span))
+        return map(_verify_meta, self.walk(HEAD_COLUMNS, span))
 
     def sizes(self, span: Span) -> Iterator[Sized]:
         """Yield entries with the sizes of their values, which are not read, as `scan` does."""
-        return map(verify_size, self.walk(SIZE_COLUMNS, span))
+        return map(_verify_size, self.walk(SIZE_COLUMNS, span))
 
     def walk(self, columns: str, span: Span) -> Iterator[Any]:
         """Yield the rows of a span, in its order. The key is the first column."""
@@ -181,7 +181,7 @@ class Table:
         """Return the first key that is after all there are; None when that cannot be told: it is damaged."""
         try:
             last = self.db.execute(SELECT_LAST).fetchone()
-            return b"" if last is None else verify_meta(last).key + b"\0"
+            return b"" if last is None else _verify_meta(last).key + b"\0"
         except (Corrupt, sqlite3.Error):
             return None
 
@@ -205,7 +205,7 @@ def read_mark(db: Connection) -> FoldMark:
     """Return how far the fold of a table has come; raises Corrupt."""
     *mark, seal = db.execute("SELECT history, revision, entries, upto, through, seal FROM fold").fetchone()
     try:
-        is_intact = seal_of(*mark) == seal
+        is_intact = _seal_of(*mark) == seal
     except (TypeError, AttributeError):
         is_intact = False
     if not is_intact:
@@ -217,11 +217,11 @@ def write_mark(db: Connection, mark: FoldMark) -> None:
     """Write how far the fold has come."""
     db.execute(
         "UPDATE fold SET history = ?, revision = ?, entries = ?, upto = ?, through = ?, seal = ?",
-        (*mark, seal_of(*mark)),
+        (*mark, _seal_of(*mark)),
     )
 
 
-def seal_of(history: str, revision: int, entries: int, upto: int, through: bytes) -> int:
+def _seal_of(history: str, revision: int, entries: int, upto: int, through: bytes) -> int:
     """Return what protects a mark."""
     return mark_seal(history, revision, entries, upto, crc32(through))
 
@@ -230,25 +230,25 @@ def verify(row: tuple[bytes, bytes, int, int, int | None, int, int]) -> Entry:
     """Return the entry in a row; raise Corrupt when the checksums do not fit."""
     key, value, revision, created, expires, head, found = row
     if not is_whole(head, found, revision, SET, key, value, created, expires):
-        raise corrupt_entry(key)
+        raise _corrupt_entry(key)
     return Entry(key, revision, created, expires, value)
 
 
-def verify_meta(row: tuple[bytes, int, int, int | None, int]) -> EntryMeta:
+def _verify_meta(row: tuple[bytes, int, int, int | None, int]) -> EntryMeta:
     """Return the entry in a row that was read without its value; raise Corrupt when the checksum does not fit."""
     key, revision, created, expires, head = row
     if not is_whole_head(head, revision, SET, key, created, expires):
-        raise corrupt_entry(key)
+        raise _corrupt_entry(key)
     return EntryMeta(key, revision, created, expires)
 
 
-def verify_size(row: tuple[bytes, int, int, int | None, int, int]) -> Sized:
+def _verify_size(row: tuple[bytes, int, int, int | None, int, int]) -> Sized:
     """Return the entry in a row that was read with the size of its value; raise Corrupt as `verify_meta` does."""
     *head, size = row
-    found = verify_meta(tuple(head))  # type: ignore[arg-type]  # of the same columns
+    found = _verify_meta(tuple(head))  # type: ignore[arg-type]  # of the same columns
     return Sized(found.key, found.revision, found.created, found.expires, size)
 
 
-def corrupt_entry(key: bytes) -> Corrupt:
+def _corrupt_entry(key: bytes) -> Corrupt:
     """Return the error for an entry whose checksums do not fit."""
     return Corrupt("the entry of this key is damaged on disk", key=key)

@@ -30,14 +30,14 @@ def scan_wal(wal: Path, index: Path) -> WalExtent:
 
     The index is right after a kill; after a power loss it may be old, and then tells of fewer frames.
     """
-    head = first_bytes(wal, HEADER.size)
+    head = _first_bytes(wal, HEADER.size)
     is_whole = is_header_whole(head)
-    found = by_frames(wal, HEADER.unpack(head)[4:6] if is_whole else None) if head else WalExtent(0, 0)
-    last = by_index(index, head[16:24] if is_whole else None)
+    found = _by_frames(wal, HEADER.unpack(head)[4:6] if is_whole else None) if head else WalExtent(0, 0)
+    last = _by_index(index, head[16:24] if is_whole else None)
     return WalExtent(max(found.frames, last), max(found.committed, last))
 
 
-def by_frames(wal: Path, salts: Salts | None) -> WalExtent:
+def _by_frames(wal: Path, salts: Salts | None) -> WalExtent:
     """Return what the frames tell. `salts`: of those that count; None when the header is damaged, then all count."""
     frames = committed = 0
     with wal.open("rb") as file:
@@ -50,19 +50,19 @@ def by_frames(wal: Path, salts: Salts | None) -> WalExtent:
                 committed = number if pages else committed
         file.seek(HEADER.size + frames * (FRAME.size + PAGE_BYTES))
         after = file.read(FRAME.size + PAGE_BYTES)
-    if salts is not None and any(after) and not is_older(after, salts):
+    if salts is not None and any(after) and not _is_older(after, salts):
         frames = committed = frames + 1  # there is something, and no frame begins so: its header is damaged
     return WalExtent(frames, committed)
 
 
-def is_older(frame: bytes, salts: Salts) -> bool:
+def _is_older(frame: bytes, salts: Salts) -> bool:
     """Return whether a frame is left from before the WAL was begun anew."""
     return len(frame) > FRAME.size and 0 < (salts[0] - FRAME.unpack_from(frame)[2]) % (1 << 32) < GENERATIONS_MAX
 
 
-def by_index(index: Path, salts: bytes | None) -> int:
+def _by_index(index: Path, salts: bytes | None) -> int:
     """Return the last frame of the last commit as the wal-index has it; 0 if it tells of another WAL, or nothing."""
-    halves = first_bytes(index, 2 * 48)
+    halves = _first_bytes(index, 2 * 48)
     if len(halves) < 2 * 48 or halves[:48] != halves[48:] or not halves[12]:
         return 0
     last, found = INDEX.unpack_from(halves)
@@ -82,7 +82,7 @@ def is_header_whole(head: bytes) -> bool:
     return (first, second) == HEADER.unpack(head)[6:]
 
 
-def first_bytes(path: Path, count: int) -> bytes:
+def _first_bytes(path: Path, count: int) -> bytes:
     """Return what a file begins with; nothing if it is not there."""
     if not path.exists():
         return b""

@@ -83,7 +83,7 @@ class Fold:
 
     def step(self, bytes_max: int) -> None:
         """Fold some more keys in one transaction that touches no more bytes of pages, about, but one key at least."""
-        portion = self.next_chunk(bytes_max)
+        portion = self._next_chunk(bytes_max)
         # Not IMMEDIATE: that would lock the attached journal as well, and every commit would wait for the fold.
         self.db.execute("BEGIN")
         try:
@@ -95,7 +95,7 @@ class Fold:
             raise
         self.number, self.mark = portion.after + portion.keys, mark
 
-    def next_chunk(self, bytes_max: int) -> FoldChunk:
+    def _next_chunk(self, bytes_max: int) -> FoldChunk:
         """Return the next keys that touch no more bytes together, but one at least unless there is none."""
         count = bytes_max // PAGE_BYTES + 1
         while True:

@@ -97,13 +97,13 @@ class FoldThread(threading.Thread):
 
     def run(self) -> None:
         """Do jobs until told to stop."""
-        yield_processor()
+        _yield_processor()
         while (job := self.jobs.get()) is not None:
-            self.run_job(job)
+            self._run_job(job)
         if self.db is not None:
             self.db.close()
 
-    def run_job(self, job: FoldJob | CheckpointJob) -> None:
+    def _run_job(self, job: FoldJob | CheckpointJob) -> None:
         """Do a job; an error is handed to the loop, which decides."""
         error: Exception | None = None
         began = perf_counter()
@@ -113,7 +113,7 @@ class FoldThread(threading.Thread):
         except Exception as caught:  # noqa: BLE001  # whatever it is, the loop must hear of it
             error = caught
             if isinstance(to_refusal(caught), Full):
-                error = self.release_memory() or caught
+                error = self._release_memory() or caught
         with suppress(sqlite3.Error):
             self.wal = wal_used(self.db) if self.db is not None else self.wal
         self.may_read.clear()
@@ -137,7 +137,7 @@ class FoldThread(threading.Thread):
         if self.sync_journal:
             self.sync()
         self.failed, self.skipped, self.portion_bytes = 0, 0, FOLD_CHUNK_BYTES
-        step = self.step_if_space if job.is_short else self.step
+        step = self._step_if_space if job.is_short else self.step
         at = fold.Fold(db, job.upto, job.plan, self.address)
         since = at.mark.revision
         while at.mark.revision < job.upto:
@@ -161,9 +161,9 @@ class FoldThread(threading.Thread):
         at.step(self.portion_bytes)
         if not (at.is_over or self.jobs.empty()):
             job = self.jobs.get()
-            self.jobs.put(None) if job is None else self.run_job(job)
+            self.jobs.put(None) if job is None else self._run_job(job)
 
-    def step_if_space(self, at: fold.Fold) -> None:
+    def _step_if_space(self, at: fold.Fold) -> None:
         """Fold as much at once as the disk has room for, and let the table's WAL give its room back.
 
         A transaction needs room for each page it touches: to fold what was cleared all at once may take more than is
@@ -175,7 +175,7 @@ class FoldThread(threading.Thread):
             self.portion_bytes //= 4
             if self.portion_bytes < PAGE_BYTES or not isinstance(to_refusal(error), Full):
                 raise
-            if worse := self.release_memory():
+            if worse := self._release_memory():
                 raise worse from error
         self.checkpoint(at.db, at.mark.revision, "TRUNCATE")
 
@@ -192,7 +192,7 @@ class FoldThread(threading.Thread):
             self.skipped = self.failed
             self.failed = 2 * self.failed + 1
 
-    def release_memory(self) -> Exception | None:
+    def _release_memory(self) -> Exception | None:
         """Give back what a fold that found the disk full wrote of its WAL; return what went wrong but a full disk."""
         try:
             if self.db is not None:
@@ -210,7 +210,7 @@ class FoldThread(threading.Thread):
             os.close(fd)
 
 
-def yield_processor() -> None:
+def _yield_processor() -> None:
     """Let other threads go first. Linux has a priority for each thread; a sandbox may forbid it."""
     if sys.platform == "linux":
         with suppress(OSError):

@@ -81,22 +81,22 @@ class Maintenance:
         self.fold_began = 0.0  # on the monotonic clock
         self.is_refusing = False  # since a wait for the fold was in vain
         files = (self.journal.path, self.table.path)
-        self.places = {path: inode_of(path) for file in files for path in (file, file.with_name(f"{file.name}-wal"))}
+        self.places = {path: _inode_of(path) for file in files for path in (file, file.with_name(f"{file.name}-wal"))}
 
     # Folds
 
-    def measure_wal(self) -> None:
+    def _measure_wal(self) -> None:
         """Ask SQLite how long the journal's WAL is. Rows of 2 KB have a page each, so it may be twice the estimate."""
         self.wal_bytes = self.journal.wal_used()
         self.wal_unseen = 0
 
     def plan(self, written: int) -> None:
         """Ask for a fold or a checkpoint when enough has come together, after a commit of so many bytes."""
-        added = wal_bytes_of(written)
+        added = _wal_bytes_of(written)
         self.wal_bytes += added
         self.wal_unseen += added
         if self.wal_unseen > WAL_CHECK_BYTES:
-            self.measure_wal()
+            self._measure_wal()
         if self.wal_bytes > self.checkpoint_bytes:
             self.begin_checkpoint()
         fresh = self.overlays.active
@@ -131,12 +131,12 @@ class Maintenance:
             if fill >= 1 and self.fold_error is not None:
                 raise Full(f"the table cannot take more: {self.fold_error}")
             self.fold_waits += fill >= 1  # it does not keep up
-            self.wait_for_fold(self.throttle.delay_s(fill, size / OVERLAY_BYTES_MAX, self.fold_rate()))
-            self.expect_overlay_capacity()
+            self.wait_for_fold(self.throttle.delay_s(fill, size / OVERLAY_BYTES_MAX, self._fold_rate()))
+            self._expect_overlay_capacity()
         if self.wal_bytes > self.wal_bytes_max:
             self.wait_for_checkpoint()
 
-    def expect_overlay_capacity(self) -> None:
+    def _expect_overlay_capacity(self) -> None:
         """Raise Busy when the overlay is far beyond its bound, after a wait: but one, until a fold is over."""
         if self.fill() >= throttle.LIMIT and not self.is_refusing:
             self.wait_for_fold(throttle.DELAY_S_MAX)
@@ -148,11 +148,11 @@ class Maintenance:
         """Wait until a fold is over, so long at most."""
         until = monotonic() + seconds
         while (left := until - monotonic()) > 0:
-            done = self.next_done(left)
+            done = self._next_done(left)
             if done is None or isinstance(done.job, FoldJob):
                 return
 
-    def next_done(self, seconds: float) -> JobResult | None:
+    def _next_done(self, seconds: float) -> JobResult | None:
         """Take note of the next job that is over; None when none is within that time."""
         try:
             done = self.fold_thread.done.get(timeout=seconds)
@@ -170,18 +170,18 @@ class Maintenance:
         is_small = self.wal_bytes_least < WAL_BYTES_MAX  # the disk: there the fold needs the room
         until = monotonic() + (LONG_S if is_small else throttle.DELAY_S_MAX)
         while self.checkpoint_asked and (left := until - monotonic()) > 0:
-            self.next_done(left)
+            self._next_done(left)
         if not self.checkpoint_asked:
             self.wal_bytes_max = max(self.wal_bytes_least, self.wal_bytes + self.checkpoint_bytes)
 
     def fill(self) -> float:
         """Return how full the overlay is: 1 at its bound."""
-        return sum([fill_of(overlay) for overlay in self.overlays.overlays()])
+        return sum([_fill_of(overlay) for overlay in self.overlays.overlays()])
 
-    def fold_rate(self) -> float:
+    def _fold_rate(self) -> float:
         """Return how much of the overlay's bound the fold takes away in a second."""
         folding = self.overlays.immutable
-        return self.throttle.rate_now(0.0 if folding is None else fill_of(folding), monotonic() - self.fold_began)
+        return self.throttle.rate_now(0.0 if folding is None else _fill_of(folding), monotonic() - self.fold_began)
 
     def batch_bytes(self) -> int:
         """Return how many bytes a batch may stage, so that it does not wait long for the fold. Asked for each batch."""
@@ -189,7 +189,7 @@ class Maintenance:
             return self.disk_space.bytes // 4  # see fit_ballast
         if self.overlays.immutable is None or (fill := self.fill()) <= throttle.EASY:
             return BATCH_BYTES_MAX
-        return min(BATCH_BYTES_MAX, int(self.throttle.batch(fill, self.fold_rate()) * OVERLAY_BYTES_MAX))
+        return min(BATCH_BYTES_MAX, int(self.throttle.batch(fill, self._fold_rate()) * OVERLAY_BYTES_MAX))
 
     # Room on the disk
 
@@ -197,21 +197,21 @@ class Maintenance:
         """Raise Full when the disk is short for so many bytes in so many rows; what is not folded needs room too."""
         more = size + ROW_BYTES_MAX * rows
         # While there is plenty, what was so at the last look, less what came since: to look at each commit takes 4 us.
-        self.room_left -= 2 * (more + wal_bytes_of(size))
+        self.room_left -= 2 * (more + _wal_bytes_of(size))
         if self.room_left > 0:
             return
         if self.disk_space.is_near_end():
-            self.fit_ballast(more + wal_bytes_of(size))
-        if self.has_space_for(more, size):
+            self._fit_ballast(more + _wal_bytes_of(size))
+        if self._has_space_for(more, size):
             self.room_left = self.disk_space.headroom() - 2 * (self.pending() + more)
             return
-        self.fold_now()
+        self._fold_now()
         more = max(more, self.disk_space.minimum_free // 2)  # or the last writes would wait for a fold each
-        if not (self.has_space_for(more, size) or self.has_reusable_pages(more)):
+        if not (self._has_space_for(more, size) or self._has_reusable_pages(more)):
             self.disk_space.release_ballast()
             raise Full(NO_SPACE)
 
-    def fit_ballast(self, more: int) -> None:
+    def _fit_ballast(self, more: int) -> None:
         """Fold and checkpoint all there is before it exceeds half of the ballast: another program may take the room.
 
         The ballast is then all that the fold, the checkpoint and COMPACT have, and without these CLEAR frees nothing.
@@ -222,27 +222,27 @@ class Maintenance:
             self.fold_all()
             self.held_back = self.pending() + self.wal_bytes
 
-    def has_space_for(self, more: int, size: int) -> bool:
+    def _has_space_for(self, more: int, size: int) -> bool:
         """Return whether there is room to fold so much more, and for the journal to take so many bytes.
 
         Both files take what is in their WALs, and the journal's may grow.
         """
         return self.disk_space.is_enough_for(
-            self.pending() + more, self.table_wal + self.wal_bytes + 2 * wal_bytes_of(size)
+            self.pending() + more, self.table_wal + self.wal_bytes + 2 * _wal_bytes_of(size)
         )
 
     def pending(self) -> int:
         """Return how many bytes the fold has yet to write at most."""
         return sum([overlay.payload + ROW_BYTES_MAX * overlay.changes for overlay in self.overlays.overlays()])
 
-    def has_reusable_pages(self, more: int) -> bool:
+    def _has_reusable_pages(self, more: int) -> bool:
         """Return whether what was cleared and compacted left room for so many bytes in both files."""
         return (
             min(self.journal.free_bytes(), self.table.free_bytes())
             >= self.disk_space.minimum_free + self.pending() + more
         )
 
-    def fold_now(self) -> None:
+    def _fold_now(self) -> None:
         """Fold and checkpoint all there is, unless that was done, and wait for it."""
         if self.pending() or not self.disk_space.is_short:
             self.fold_all()
@@ -266,7 +266,7 @@ class Maintenance:
         while self.overlays.immutable is not None or self.checkpoint_asked:
             self.finish(self.fold_thread.done.get())
 
-    def check_disk_space(self) -> None:
+    def _check_disk_space(self) -> None:
         """Look at the disk. While it is short, what was cleared is folded at once, and the ballast taken back."""
         self.room_left = 0
         if not self.disk_space.is_short:
@@ -288,23 +288,23 @@ class Maintenance:
             self.fold_error = None
             self.begin_fold()
             self.forget_tokens()
-            self.check_files_in_place()
+            self._check_files_in_place()
         if now - self.trimmed_at >= TRIM_INTERVAL_MS:
-            self.check_disk_space()
+            self._check_disk_space()
             is_idle, self.trimmed_at, self.seen = self.seen == self.revision, now, self.revision
             if is_idle:
-                self.trim_idle()
+                self._trim_idle()
 
-    def check_files_in_place(self) -> None:
+    def _check_files_in_place(self) -> None:
         """Raise Corrupt when a file is no longer where a restart would look for it."""
         for path, inode in self.places.items():
-            if inode_of(path) != inode:
+            if _inode_of(path) != inode:
                 raise Corrupt(f"{path} was moved or removed while it was in use: what is written now would be lost")
 
     def diagnose(self, error: Refused) -> Refused:
         """Return why the storage failed: that a file is gone explains whatever SQLite found."""
         try:
-            self.check_files_in_place()
+            self._check_files_in_place()
         except Corrupt as gone:
             return gone
         return error
@@ -317,16 +317,16 @@ class Maintenance:
         elif done.error is None:
             self.folded, self.folds, self.fold_ms = done.job.upto, self.folds + 1, done.ms
             if self.overlays.immutable is not None:
-                self.throttle.on_fold(fill_of(self.overlays.immutable), monotonic() - self.fold_began)
+                self.throttle.on_fold(_fill_of(self.overlays.immutable), monotonic() - self.fold_began)
             self.overlays.records.upper_bound = self.table.end()  # before what was folded may be forgotten
             self.overlays.end_fold()
-            self.plan_trim()
+            self._plan_trim()
             log.debug("event=fold revision=%d ms=%d", self.folded, self.fold_ms)
         else:
             log.debug("event=fold_failed %s", done.error)
             self.overlays.undo_fold()
             self.fold_error = done.error
-            raise_lasting(done.error)
+            _raise_lasting(done.error)
             if isinstance(to_refusal(done.error), Full):
                 self.disk_space.release_ballast()
 
@@ -334,7 +334,7 @@ class Maintenance:
         """Copy what came into the WAL meanwhile, so that it is used from its start again."""
         self.checkpoint_asked = False
         if done.error is not None:
-            raise_lasting(done.error)
+            _raise_lasting(done.error)
         elif self.if_possible(self.journal.finish_checkpoint):
             log.debug("event=checkpoint bytes=%d ms=%d", self.wal_bytes, done.ms)
             self.wal_bytes = 0
@@ -348,7 +348,7 @@ class Maintenance:
         except (Full, Busy):
             return None
 
-    def plan_trim(self) -> None:
+    def _plan_trim(self) -> None:
         """Decide up to where old changes may go."""
         with with_translated_errors():
             self.retention.plan(self.revision, self.journal.used_bytes())
@@ -357,7 +357,7 @@ class Maintenance:
         """Return up to where a commit deletes rows, if it is to. The last row stays: the head revision is its own."""
         return self.retention.target(min(self.durable, self.revision - 1), least, most)
 
-    def trim_idle(self) -> None:
+    def _trim_idle(self) -> None:
         """Delete some of the forgotten changes also when nobody writes."""
         trim = self.trim_target(least=1, most=self.retention.clamp(TRIMMED_PER_IDLE_COMMIT_MAX, 0))
         if trim is not None and self.if_possible(partial(self.journal.trim, trim)):
@@ -366,7 +366,7 @@ class Maintenance:
     def note_trimmed(self, upto: int) -> None:
         """Take note that rows were deleted. What that wrote to the WAL cannot be told from their number."""
         self.retention.on_trimmed(upto)
-        self.measure_wal()
+        self._measure_wal()
         if self.wal_bytes > self.checkpoint_bytes:
             self.begin_checkpoint()
 
@@ -376,12 +376,12 @@ class Maintenance:
         self.if_possible(partial(self.journal.forget_tokens, oldest))
 
 
-def fill_of(overlay: Overlay) -> float:
+def _fill_of(overlay: Overlay) -> float:
     """Return how much of the overlay's bound a part of it takes."""
     return max(overlay.changes / OVERLAY_CHANGES_MAX, overlay.size / OVERLAY_BYTES_MAX)
 
 
-def wal_bytes_of(written: int) -> int:
+def _wal_bytes_of(written: int) -> int:
     """Return what a commit of so many bytes adds to the journal's WAL: the end of the journal and its parents.
 
     Estimated in whole pages.
@@ -389,7 +389,7 @@ def wal_bytes_of(written: int) -> int:
     return (3 + written * 21 // 20 // PAGE_BYTES) * PAGE_BYTES
 
 
-def inode_of(path: Path) -> int | None:
+def _inode_of(path: Path) -> int | None:
     """Return the number of a file, None if there is none."""
     try:
         return path.stat().st_ino
@@ -397,7 +397,7 @@ def inode_of(path: Path) -> int | None:
         return None
 
 
-def raise_lasting(error: Exception) -> None:
+def _raise_lasting(error: Exception) -> None:
     """Raise what an error means, unless it may pass by itself."""
     refusal = to_refusal(error)
     if not isinstance(refusal, Full | Busy):

@@ -92,12 +92,12 @@ class PlainKeyCache:
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key, MISSING when nothing is known of it."""
         found = self.found.get(key)
-        if found is None and not self.is_above_all(key):
+        if found is None and not self._is_above_all(key):
             return NOT_CACHED  # type: ignore[no-any-return]
         self.hits += 1
         return found if type(found) is Entry else None
 
-    def is_above_all(self, key: bytes) -> bool:
+    def _is_above_all(self, key: bytes) -> bool:
         """Return whether a key is beyond all that the table has."""
         return self.upper_bound is not None and key >= self.upper_bound
 
@@ -107,7 +107,7 @@ class PlainKeyCache:
 
     def uncached(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return those of the keys of which nothing is known."""
-        return [key for key in keys if key not in self.found and not self.is_above_all(key)]
+        return [key for key in keys if key not in self.found and not self._is_above_all(key)]
 
     def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> list[bytes | None] | None:
         """Return the values of keys that are live; None when something is not known, or they are too large."""

@@ -109,25 +109,25 @@ class Overlay:
         A key is taken from the heap when it is its turn: to take 200,000 at once would take 0.3 s.
         """
         for key, expires in list(self.overdue.items()):
-            if self.expires_at(key) == expires:
+            if self._expires_at(key) == expires:
                 yield key
             else:
                 del self.overdue[key]
                 yield None
         while self.expiring and self.expiring[0][0] <= now:
             expires, key = heappop(self.expiring)
-            is_due = key not in self.overdue and self.expires_at(key) == expires
+            is_due = key not in self.overdue and self._expires_at(key) == expires
             if is_due:  # else its expiry was replaced, by an earlier one perhaps
                 self.overdue[key] = expires
             yield key if is_due else None
 
     def all_due(self, now: Milliseconds) -> Iterator[bytes]:
         """Yield the keys that are due, some perhaps more than once, in no order; none is taken from the heap."""
-        for key, expires in chain(self.overdue.items(), lowest(self.expiring, now)):
-            if self.expires_at(key) == expires:
+        for key, expires in chain(self.overdue.items(), _lowest(self.expiring, now)):
+            if self._expires_at(key) == expires:
                 yield key
 
-    def expires_at(self, key: bytes) -> Milliseconds | None:
+    def _expires_at(self, key: bytes) -> Milliseconds | None:
         """Return when the entry of a key expires, None if it does not or there is none."""
         entry = self.records.get(key)
         return None if entry is None else entry.expires
@@ -146,7 +146,7 @@ class Overlay:
         self.changes += newer.changes
 
 
-def lowest(heap: list[tuple[Milliseconds, bytes]], now: Milliseconds) -> Iterator[tuple[bytes, Milliseconds]]:
+def _lowest(heap: list[tuple[Milliseconds, bytes]], now: Milliseconds) -> Iterator[tuple[bytes, Milliseconds]]:
     """Yield the key and the time of what is due in a heap, without a look at most of the others."""
     places = [0]
     while places:

@@ -59,7 +59,7 @@ def back_up(directory: Path, destination: Path, check_cancelled: Callable[[], No
             raise StorageFailed(
                 f"{destination}: what ends in {PARTIAL} is a backup that is not whole: choose another name"
             )
-        with claim(aside):
+        with _claim(aside):
             with start_errors(aside):
                 backup = copy(directory, aside, check_cancelled)
             sync_path(aside)
@@ -71,11 +71,11 @@ def back_up(directory: Path, destination: Path, check_cancelled: Callable[[], No
 
 
 @contextmanager
-def claim(aside: Path) -> Iterator[None]:
+def _claim(aside: Path) -> Iterator[None]:
     """Make an empty file that is ours until it is removed at the end. Raises StorageFailed when it is another's."""
-    with suppress(FileNotFoundError), lock_file(aside, os.O_RDONLY):
+    with suppress(FileNotFoundError), _lock_file(aside, os.O_RDONLY):
         aside.unlink()  # of one that was interrupted; it may be the same file as a backup that has its name
-    with lock_file(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL):
+    with _lock_file(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL):
         try:
             yield
         finally:
@@ -83,18 +83,18 @@ def claim(aside: Path) -> Iterator[None]:
 
 
 @contextmanager
-def lock_file(aside: Path, flags: int) -> Iterator[None]:
+def _lock_file(aside: Path, flags: int) -> Iterator[None]:
     """Hold a file that has this name. Raises StorageFailed when another process does."""
     fd = os.open(aside, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        if not is_ours(fd, aside):
+        if not _is_ours(fd, aside):
             raise StorageFailed(f"{aside} is written by another process: wait for it, or choose another name")
         yield
     finally:
         os.close(fd)
 
 
-def is_ours(fd: int, aside: Path) -> bool:
+def _is_ours(fd: int, aside: Path) -> bool:
     """Lock an open file; return whether that went well, and it still has this name."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,11 +106,11 @@ def is_ours(fd: int, aside: Path) -> bool:
 def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
     """Copy until both files were caught at moments that fit together."""
     for _ in range(ATTEMPTS_MAX):
-        with attach(directory / table.FILE, aside, breathe) as entries:
+        with _attach(directory / table.FILE, aside, breathe) as entries:
             entries.executescript(SCHEMA)
             entries.execute("BEGIN")
             mark = table.read_mark(entries)  # from here on the table stands still for us
-            with attach(directory / journal.FILE, aside, breathe) as changes:
+            with _attach(directory / journal.FILE, aside, breathe) as changes:
                 history, _ = journal.read_mark(changes)
                 changes.execute(COPY_CHANGES, (mark.revision,))
             count, last, time = entries.execute(
@@ -118,7 +118,7 @@ def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
             ).fetchone()
             if count == max(last - mark.revision, int(last > 0)):  # else changes were trimmed that a later fold has
                 entries.execute(COPY_ENTRIES)
-                total = mark.entries + net(entries, mark)
+                total = mark.entries + _net(entries, mark)
                 about = (mark.revision, last, time, total)
                 seal = mark_seal(history, *about)
                 entries.execute(
@@ -131,14 +131,14 @@ def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
     raise StorageFailed(f"{directory}: the journal was trimmed faster than it could be read: try again")
 
 
-def net(db: Connection, mark: table.FoldMark) -> int:
+def _net(db: Connection, mark: table.FoldMark) -> int:
     """Return how many more entries there are after the changes of a backup than the table had."""
     sql = f"SELECT {journal.NET} FROM backup.changes WHERE {journal.NOT_FOLDED}"  # noqa: S608  # constants
     return int(db.execute(sql, (mark.revision, mark.target_revision, mark.last_key)).fetchone()[0])
 
 
 @contextmanager
-def attach(path: Path, backup: Path, breathe: Callable[[], None]) -> Iterator[Connection]:
+def _attach(path: Path, backup: Path, breathe: Callable[[], None]) -> Iterator[Connection]:
     """Give a connection to a database with a backup beside it, not journaled: it is thrown away if it fails."""
     with closing(connect(path)) as db:
         db.execute("ATTACH ? AS backup", (os.fsencode(backup),))
@@ -163,12 +163,12 @@ def restore(source: Path, directory: Path) -> Backup:
         with start_errors(source):
             db.execute("ATTACH ? AS backup", (os.fsencode(source),))
             db.execute("BEGIN")
-            rows, folded, expected = read_changes(db, source)
+            rows, folded, expected = _read_changes(db, source)
             db.execute(RESTORE_ENTRIES)
         for row in rows:
             if row[0] > folded:
                 new_directory.take_change(db, row)
-        check_entries(db)
+        _check_entries(db)
         (count,) = db.execute("SELECT count(*) FROM main.entry").fetchone()
         if count != expected:
             raise Corrupt(f"{source} is damaged: {count} of {expected} entries are there")
@@ -182,7 +182,7 @@ def restore(source: Path, directory: Path) -> Backup:
     return found[0]
 
 
-def read_changes(db: Connection, source: Path) -> tuple[list[Row], int, int]:
+def _read_changes(db: Connection, source: Path) -> tuple[list[Row], int, int]:
     """Return the changes of a backup, checked; the revision that its entries reflect; how many there are in the end."""
     (version,) = db.execute("SELECT version FROM backup.about").fetchone()
     if version != VERSION:
@@ -198,7 +198,7 @@ def read_changes(db: Connection, source: Path) -> tuple[list[Row], int, int]:
     return rows, folded, entries
 
 
-def check_entries(db: Connection) -> None:
+def _check_entries(db: Connection) -> None:
     """Raise Corrupt unless every entry of a table is whole."""
     for row in db.execute(f"SELECT {table.COLUMNS} FROM main.entry"):  # noqa: S608  # constants
         table.verify(row)

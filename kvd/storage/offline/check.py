@@ -57,11 +57,11 @@ class Check:
         for file in FILES:
             if not (self.directory / file).exists():  # a connection would make it
                 raise StorageFailed(f"{self.directory / file} is missing: is it a kvd data directory, and whole?")
-        with self.open_file(journal.FILE) as db:
+        with self._open_file(journal.FILE) as db:
             self.pages(journal.FILE, db)
             changes = self.changes(db)
             self.tokens(db)
-        with self.open_file(table.FILE) as db:
+        with self._open_file(table.FILE) as db:
             self.pages(table.FILE, db)
             entries = self.entries(db)
             self.count(db)
@@ -69,13 +69,13 @@ class Check:
         return Report(entries, changes, self.damages)
 
     @contextmanager
-    def open_file(self, file: str) -> Iterator[Connection]:
+    def _open_file(self, file: str) -> Iterator[Connection]:
         """Give a connection. What ends one of its statements ends the check at the next breath."""
         with closing(connect(self.directory / file)) as db:
             on_progress(db, self.breathe)
             yield db
 
-    def on_damage(self, file: str, message: str, key: bytes | None = None, revision: int | None = None) -> None:
+    def _on_damage(self, file: str, message: str, key: bytes | None = None, revision: int | None = None) -> None:
         """Take note of a damage."""
         if len(self.damages) < DAMAGES_MAX:
             self.damages.append(Damage(file, key, revision, message))
@@ -85,9 +85,9 @@ class Check:
         try:
             for (message,) in db.execute(STRUCTURE):
                 if message != "ok":
-                    self.on_damage(file, message)
+                    self._on_damage(file, message)
         except sqlite3.DatabaseError as error:
-            self.on_damage(file, str(error))
+            self._on_damage(file, str(error))
         self.breathe()
 
     def chunks(self, file: str, db: Connection, sql: str, first: Any) -> Iterator[list[Any]]:
@@ -96,14 +96,14 @@ class Check:
             try:
                 rows = db.execute(sql, (first, ROWS_AT_ONCE)).fetchall()
             except sqlite3.DatabaseError as error:
-                self.on_damage(file, f"after {first!r} nothing can be read: {error}")
+                self._on_damage(file, f"after {first!r} nothing can be read: {error}")
                 return
             if not rows:
                 return
             yield rows
             self.breathe()
             if type(rows[-1][0]) is not type(first) or rows[-1][0] <= first:
-                self.on_damage(file, f"after {first!r} the rows have lost their order")
+                self._on_damage(file, f"after {first!r} the rows have lost their order")
                 return
             first = rows[-1][0]
 
@@ -113,8 +113,8 @@ class Check:
         last: int | None = None
         for rows in self.chunks(journal.FILE, db, ROWS, 0):
             for row in rows:
-                if last is not None and row[0] != last + 1 and self.is_kept(db, row[0] - 1):
-                    self.on_damage(
+                if last is not None and row[0] != last + 1 and self._is_kept(db, row[0] - 1):
+                    self._on_damage(
                         journal.FILE, f"the changes {last + 1} to {row[0] - 1} are missing", revision=last + 1
                     )
                 last = row[0]
@@ -122,10 +122,10 @@ class Check:
                     journal.verify(row)
                     count += 1
                 except Corrupt as error:
-                    self.on_damage(journal.FILE, error.message, revision=row[0])
+                    self._on_damage(journal.FILE, error.message, revision=row[0])
         return count
 
-    def is_kept(self, db: Connection, revision: int) -> bool:
+    def _is_kept(self, db: Connection, revision: int) -> bool:
         """Return whether a change should be there now: it may have been trimmed since the check began."""
         try:
             return bool(db.execute("SELECT min(revision) FROM journal").fetchone()[0] <= revision)
@@ -137,13 +137,13 @@ class Check:
         try:
             journal.read_mark(db)
         except (Corrupt, sqlite3.DatabaseError, TypeError) as error:
-            self.on_damage(journal.FILE, str(error))
+            self._on_damage(journal.FILE, str(error))
         for rows in self.chunks(journal.FILE, db, TOKENS, 0):
             for row in rows:
                 try:
                     journal.verify_token(row[1:])
                 except Corrupt as error:
-                    self.on_damage(journal.FILE, error.message)
+                    self._on_damage(journal.FILE, error.message)
 
     def entries(self, db: Connection) -> int:
         """Read the table; return how many entries are whole."""
@@ -154,7 +154,7 @@ class Check:
                     table.verify(row)
                     count += 1
                 except Corrupt as error:
-                    self.on_damage(table.FILE, error.message, key=row[0] if isinstance(row[0], bytes) else None)
+                    self._on_damage(table.FILE, error.message, key=row[0] if isinstance(row[0], bytes) else None)
         return count
 
     def count(self, db: Connection) -> None:
@@ -164,11 +164,11 @@ class Check:
             expected = table.read_mark(db).entries
             found, lost = db.execute(COUNTS).fetchone()
             if lost:
-                self.on_damage(table.FILE, f"the keys of {lost} entries are no keys any more")
+                self._on_damage(table.FILE, f"the keys of {lost} entries are no keys any more")
             if found != expected:
-                self.on_damage(table.FILE, f"there are {found} entries where {expected} should be")
+                self._on_damage(table.FILE, f"there are {found} entries where {expected} should be")
         except (Corrupt, sqlite3.DatabaseError, TypeError) as error:
-            self.on_damage(table.FILE, str(error))
+            self._on_damage(table.FILE, str(error))
         finally:
             db.rollback()
 
@@ -183,9 +183,9 @@ class Check:
         except (Corrupt, sqlite3.DatabaseError, TypeError):
             return  # told already
         if before.history not in ("", history):
-            self.on_damage(table.FILE, f"it is not of the same store as {journal.FILE}")
+            self._on_damage(table.FILE, f"it is not of the same store as {journal.FILE}")
         elif last < before.target_revision or first > after.revision + 1:
-            self.on_damage(
+            self._on_damage(
                 journal.FILE,
                 f"it has the changes {first} to {last}, and the table those up to {before.target_revision}",
             )

@@ -47,7 +47,7 @@ def rows_around_damage(
         low, high, below, barren = segments.pop()
         count = 0
         for order in ("ASC", "DESC"):
-            for row in readable(db, select, (key, below, order), low, high):
+            for row in _readable(db, select, (key, below, order), low, high):
                 if row is None:
                     break
                 count += 1
@@ -63,10 +63,10 @@ def rows_around_damage(
                 gaps.append((low, high))
             else:
                 segments += [(middle, high, below, barren), (low, middle, "<=", barren)]
-    yield from map(describe, join_ranges(gaps))
+    yield from map(_describe, _join_ranges(gaps))
 
 
-def readable(
+def _readable(
     db: Connection, select: str, words: tuple[str, str, str], low: Any, high: Any
 ) -> Iterator[tuple[Any, ...] | None]:
     """Yield the rows of a segment; None, and nothing more, where a damaged page comes.
@@ -81,7 +81,7 @@ def readable(
         yield None
 
 
-def join_ranges(gaps: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+def _join_ranges(gaps: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
     """Yield gaps in order, those that touch as one."""
     before: tuple[Any, Any] | None = None
     for gap in sorted(gaps, key=lambda ends: ends[0]):
@@ -95,7 +95,7 @@ def join_ranges(gaps: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
         yield before
 
 
-def describe(gap: tuple[Any, Any]) -> str:
+def _describe(gap: tuple[Any, Any]) -> str:
     """Return what to say of a gap."""
     low, high = gap
     return f"what lay after {low!r} " + ("cannot be read" if high is None else f"and before {high!r} cannot be read")

@@ -33,7 +33,7 @@ def build(directory: Path, fill: Fill) -> None:
         shutil.rmtree(aside, ignore_errors=True)  # of one that was interrupted
         aside.mkdir(mode=0o700, parents=True)
         with start_errors(aside):
-            make_files(aside, fill)
+            _make_files(aside, fill)
         sync_path(aside)
         aside.rename(directory)
         sync_path(directory.parent)
@@ -41,7 +41,7 @@ def build(directory: Path, fill: Fill) -> None:
         raise StorageFailed(f"cannot make {directory}: {error.strerror}") from error
 
 
-def make_files(directory: Path, fill: Fill) -> None:
+def _make_files(directory: Path, fill: Fill) -> None:
     """Make both files, durable."""
     journal_path, table_path = directory / journal.FILE, directory / table.FILE
     with (

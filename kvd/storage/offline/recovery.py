@@ -66,15 +66,15 @@ class Recovery:
         self.wals = {file: directory / f"{file}-wal" for file in FILES}
         for path in (*(directory / file for file in FILES), *self.wals.values()):
             if not path.exists():
-                self.refuse(f"{path} is missing, though kvd did not end cleanly")
+                self._refuse(f"{path} is missing, though kvd did not end cleanly")
         if journal_wal_bytes and not self.wals[journal.FILE].stat().st_size:  # it would be made anew
-            self.refuse(f"{self.wals[journal.FILE]} was cut from {journal_wal_bytes} to 0 bytes")
+            self._refuse(f"{self.wals[journal.FILE]} was cut from {journal_wal_bytes} to 0 bytes")
         self.written = {file: scan_wal(wal, directory / f"{file}-shm") for file, wal in self.wals.items()}
         journal_wal = self.wals[journal.FILE]
         if (found := journal_wal.stat().st_size) < journal_wal_bytes:
             self.notes.append(f"{journal_wal} was cut from {journal_wal_bytes} to {found} bytes")
 
-    def refuse(self, reason: str) -> NoReturn:
+    def _refuse(self, reason: str) -> NoReturn:
         """Raise StorageFailed."""
         raise StorageFailed(
             f"{reason}: what it held would be lost. Put it back; "
@@ -102,12 +102,12 @@ class Recovery:
             )
         # After a mere kill all commits are whole; else the file itself may have got pages of later ones already.
         if whole < committed or (self.notes and file == journal.FILE):
-            check_structure(file, db)
+            _check_structure(file, db)
         if is_ahead(self.directory, file, db):
             raise Corrupt(f"{file} has got changes of which its WAL, as it is now, knows nothing")
 
 
-def check_structure(file: str, db: Connection) -> None:
+def _check_structure(file: str, db: Connection) -> None:
     """Raise Corrupt when a database's pages do not fit together, or it has not the rows it should have."""
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
@@ -121,13 +121,13 @@ def is_ahead(directory: Path, file: str, db: Connection) -> bool:
     """Return whether a file alone tells more than with its WAL: then the WAL has lost what was copied from it."""
     try:
         with closing(connect_read_only(directory / file, without_wal=True)) as alone:
-            copied = last_revision(file, alone)
-        return copied > last_revision(file, db)
+            copied = _last_revision(file, alone)
+        return copied > _last_revision(file, db)
     except (sqlite3.DatabaseError, StorageFailed, Corrupt, TypeError):
         return False  # not all of it is there yet, so nothing was lost; or it is damaged, which others tell
 
 
-def last_revision(file: str, db: Connection) -> tuple[Any, ...]:
+def _last_revision(file: str, db: Connection) -> tuple[Any, ...]:
     """Return how far a file has come, to be compared. Raises Corrupt when that is damaged.
 
     Where a power loss has torn a page in the middle of a checkpoint, the file alone tells nonsense: hence the checks.

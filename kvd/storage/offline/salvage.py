@@ -51,7 +51,7 @@ def at_rest(directory: Path) -> Iterator[list[str]]:
 
     It stays as it was found, for the next start to recover. Raises InUse, or StorageFailed when a file is missing.
     """
-    expect_files(directory)
+    _expect_files(directory)
     lock = DirectoryLock(directory)
     notes: list[str] = []
     try:
@@ -61,12 +61,12 @@ def at_rest(directory: Path) -> Iterator[list[str]]:
                 notes += recovery.damages(dbs)
             yield notes
         if recovery is None:
-            leave_clean(directory, lock)
+            _leave_clean(directory, lock)
     finally:
         lock.close()
 
 
-def leave_clean(directory: Path, lock: DirectoryLock) -> None:
+def _leave_clean(directory: Path, lock: DirectoryLock) -> None:
     """Take away what reading has left where there was nothing to recover."""
     for file in FILES:
         wal = directory / f"{file}-wal"
@@ -76,7 +76,7 @@ def leave_clean(directory: Path, lock: DirectoryLock) -> None:
     lock.mark_clean()
 
 
-def expect_files(directory: Path) -> None:
+def _expect_files(directory: Path) -> None:
     """Raise StorageFailed when there is nothing of kvd in a directory."""
     if not any((directory / file).exists() for file in FILES):
         raise StorageFailed(f"{directory} has neither {journal.FILE} nor {table.FILE}: is it a kvd data directory?")
@@ -96,18 +96,18 @@ def report_if_whole(directory: Path, breathe: Callable[[], None]) -> Report | No
 
 def salvage(directory: Path, name: str) -> Salvage:
     """Put together what is whole; the files as they were go into a folder of this name. Raises StartError."""
-    expect_files(directory)
+    _expect_files(directory)
     lock = DirectoryLock(directory)
     try:
-        losses = finish_moving(directory) + lost_with_wals(directory, lock.left_wal_bytes)
+        losses = _finish_moving(directory) + _lost_with_wals(directory, lock.left_wal_bytes)
         shutil.rmtree(directory / MADE, ignore_errors=True)  # of one that was interrupted
         entries, revision, found = Salvager(directory).run(directory / MADE)
-        aside = link_aside(directory, name)
+        aside = _link_aside(directory, name)
         losses += found
         (aside / LOSSES).write_text("".join(f"{loss}\n" for loss in losses))
         sync_path(aside)
         (directory / MADE).rename(directory / MOVING)
-        finish_moving(directory)
+        _finish_moving(directory)
         lock.mark_clean()
     except OSError as error:
         raise StorageFailed(f"{directory}: {error.strerror}") from error
@@ -116,7 +116,7 @@ def salvage(directory: Path, name: str) -> Salvage:
     return Salvage(entries, revision, losses, aside)
 
 
-def lost_with_wals(directory: Path, journal_wal_bytes: int | None) -> list[str]:
+def _lost_with_wals(directory: Path, journal_wal_bytes: int | None) -> list[str]:
     """Return what SQLite would pass over in silence after an end that was not clean."""
     losses: list[str] = []
     if journal_wal_bytes is not None:
@@ -129,7 +129,7 @@ def lost_with_wals(directory: Path, journal_wal_bytes: int | None) -> list[str]:
     return losses
 
 
-def link_aside(directory: Path, name: str) -> Path:
+def _link_aside(directory: Path, name: str) -> Path:
     """Give the files as they are a second place, in a new folder: so they are in one place at any time."""
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
     aside = next(path for each in names if not (path := directory / each).exists())
@@ -140,7 +140,7 @@ def link_aside(directory: Path, name: str) -> Path:
     return aside
 
 
-def finish_moving(directory: Path) -> list[str]:
+def _finish_moving(directory: Path) -> list[str]:
     """Put what was made into its place, if a repair has come so far; return what there is to say of it.
 
     No store opens meanwhile. A WAL goes first, for beside another file it would be applied to that.
@@ -179,7 +179,7 @@ class Salvager:
             db.executemany(INSERT_NEWER, self.entries())
             self.apply(db, rows)
             newest = db.execute(NEWEST).fetchone()
-            last = max([*rows[-1:], *([row_of(newest)] if newest else [])], key=itemgetter(0), default=None)
+            last = max([*rows[-1:], *([_row_of(newest)] if newest else [])], key=itemgetter(0), default=None)
             kept.extend([*db.execute("SELECT count(*) FROM entry").fetchone(), last[0] if last else 0])
             db.execute("COMMIT")
             return last
@@ -190,7 +190,7 @@ class Salvager:
 
     def structure(self, file: str) -> None:
         """Note how pages do not fit together: SQLite may pass over rows for that, and say nothing."""
-        with self.open_source(file) as db:
+        with self._open_source(file) as db:
             try:
                 self.losses += [f"{file}: {found}" for (found,) in db.execute(STRUCTURE) if found != "ok"]
             except sqlite3.DatabaseError as error:
@@ -207,13 +207,13 @@ class Salvager:
         """Return the changes of the journal that are whole, in order."""
         kept: dict[int, Row] = {}
         damaged: dict[int, str] = {}
-        with self.open_source(journal.FILE) as db:
-            self.take_changes(db, kept, damaged)
+        with self._open_source(journal.FILE) as db:
+            self._take_changes(db, kept, damaged)
             is_mixed = is_ahead(self.directory, journal.FILE, db)
         if damaged or is_mixed or len(kept) != 1 + max(kept, default=0) - min(kept, default=1):
             # A change is the same wherever it is found, so what is copied already is taken without its WAL.
-            with self.open_source(journal.FILE, without_wal=True) as db:
-                self.take_changes(db, kept, {})
+            with self._open_source(journal.FILE, without_wal=True) as db:
+                self._take_changes(db, kept, {})
         self.last = max(kept, default=0)
         self.losses += [loss for revision, loss in sorted(damaged.items()) if revision not in kept]
         for before, after in pairwise(sorted(kept)):
@@ -221,21 +221,21 @@ class Salvager:
                 self.losses.append(f"{journal.FILE}: the changes {before + 1} to {after - 1} are lost")
         return [kept[revision] for revision in sorted(kept)]
 
-    def take_changes(self, db: Connection, kept: dict[int, Row], damaged: dict[int, str]) -> None:
+    def _take_changes(self, db: Connection, kept: dict[int, Row], damaged: dict[int, str]) -> None:
         """Take in the changes that are whole, and those that are not."""
         for found in self.rows(journal.FILE, db, ("journal", "revision", journal.COLUMNS), -1, between_numbers):
             try:
                 kept[found[0]] = journal.verify(found)
             except Corrupt as error:
-                damaged[found[0]] = f"{journal.FILE}: {error.message}{key_of(found)}"
+                damaged[found[0]] = f"{journal.FILE}: {error.message}{_key_of(found)}"
 
     def entries(self) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of the table that are whole."""
         whole = 0
-        with self.open_source(table.FILE) as db:
+        with self._open_source(table.FILE) as db:
             # What is copied already is whole, and mixed with an older WAL it is not.
             is_mixed = is_ahead(self.directory, table.FILE, db)
-        with self.open_source(table.FILE, without_wal=is_mixed) as db:
+        with self._open_source(table.FILE, without_wal=is_mixed) as db:
             for found in self.rows(table.FILE, db, ("entry", "key", table.COLUMNS), b"", between_keys):
                 try:
                     table.verify(found)
@@ -255,7 +255,7 @@ class Salvager:
             except (sqlite3.Error, Corrupt, TypeError):
                 self.losses.append(f"{table.FILE}: {whole} entries are whole; how many there were cannot be told")
 
-    def open_source(self, file: str, *, without_wal: bool = False) -> "closing[Connection]":
+    def _open_source(self, file: str, *, without_wal: bool = False) -> "closing[Connection]":
         """Return a connection; one to nothing when the file cannot be opened."""
         path = self.directory / file
         try:
@@ -281,13 +281,13 @@ class Salvager:
                 yield found
 
 
-def key_of(found: tuple[Any, ...]) -> str:
+def _key_of(found: tuple[Any, ...]) -> str:
     """Return whose change a damaged row was, if that much of it is whole."""
     revision, kind, key, _, _, created, expires, _, head, *_ = found
     return f" (key {key!r})" if is_whole_head(head, revision, kind, key, created, expires) else ""
 
 
-def row_of(found: tuple[Any, ...]) -> Row:
+def _row_of(found: tuple[Any, ...]) -> Row:
     """Return a row of the table as the change that made it."""
     key, value, revision, created, expires, _, _ = found
     return revision, SET, key, value, 0, created, expires, 0
