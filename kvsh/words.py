@@ -27,7 +27,7 @@ SAFE_BARE = re.compile(r"""[^\s"'#|>][^\s"']*""")
 WORDS_MAX = 100_000  # a command has 10,000 keys or pairs at most
 PIECE = 64 * 1024
 CHARACTER_BYTES_MAX = 4
-CONTINUATION, LF = 0x80, 0x0A
+CONTINUATION, CRLF = 0x80, b"\r\n"
 # They join or part the letters of Persian, of Hindi and of many emoji, and show nothing of their own.
 JOINER = re.compile("([\u200c\u200d])")
 SURROGATES = range(0xDC80, 0xDD00)
@@ -199,7 +199,9 @@ def pieces(value: bytes, size: int = PIECE) -> Iterator[bytes]:
     start = 0
     while len(value) - start > size:
         end = start + size
-        while end > start + size - CHARACTER_BYTES_MAX and (_is_within_character(value, end) or value[end] == LF):
+        while end > start + size - CHARACTER_BYTES_MAX and (
+            _is_within_character(value, end) or value[end - 1 : end + 1] == CRLF
+        ):
             end -= 1
         yield value[start:end]
         start = end

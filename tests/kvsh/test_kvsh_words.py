@@ -198,6 +198,7 @@ def test_hidden_joiners_are_escaped(text):
     assert values(quote(text.encode()).encode()) == [text.encode()]
 
 
+@example(b"\xc2\x80\n\n\n\x80", 5)
 @given(st.binary() | st.text(f'é{ZWJ}{ZWNJ}a \r\n"').map(str.encode), st.integers(5, 9))
 def test_pieces_are_the_value_and_cut_no_character(value, size):
     found = list(pieces(value, size))
