@@ -273,7 +273,7 @@ def test_a_token_file_that_is_wrong_is_told_with_its_place(tmp_path, content, sa
 
 def test_a_token_is_told_once_and_its_lines_let_it_in(tmp_path, daemon, make_gateway):
     done = run_kvd("gateway", "token", "ada")
-    token = re.fullmatch(r"the token of ada, told this once: (\S{43})\n", done.stderr)[1]
+    token = re.fullmatch(r"the token of ada, shown only now: (\S{43})\n", done.stderr)[1]
     file = tmp_path / "tokens.toml"
     file.write_text(done.stdout)
     assert token not in done.stdout

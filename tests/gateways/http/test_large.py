@@ -125,10 +125,7 @@ def test_a_large_change_is_encoded_once_in_a_thread(monkeypatch):
         assert first is second
         assert await cache.encode(change_record, "history", change(7)) is first
         assert json.loads(b"".join(first.pieces))["revision"] == 7
-        for other in (
-            cache.encode(change_record, "other", change(7)),
-            cache.encode(change_record, "history", change(8)),
-        ):
+        for history, revision in (("other", 7), ("history", 8)):
             assert await cache.encode(change_record, history, change(revision)) is not first
         assert json.loads(await encode_reply([b"x" * HTTP_LARGE_BYTES])) == ["x" * HTTP_LARGE_BYTES]
 
