@@ -165,7 +165,7 @@ def number_of(value: Any) -> float:
 
 
 def _build_of(info: Info) -> Metric:
-    """Return the metric whose labels are the constant texts of INFO."""
+    """Return the metric with the constant texts of INFO as labels."""
     labels = {field: str(info.get(section, {}).get(field, "")) for section, fields in BUILD for field in fields}
     family = GaugeMetricFamily(*BUILD_INFO, labels=list(labels))
     family.add_metric(list(labels.values()), 1)

@@ -63,7 +63,7 @@ class Upstream:
     async def watching(
         self, prefixes: Sequence[bytes], since: int | None, history: str | None
     ) -> AsyncIterator[AsyncWatch]:
-        """Yield a watch that has started, and whose history is `history` unless that is None. Raises KvdError."""
+        """Yield a started watch. Raises KvdError, and HistoryChanged if the daemon's history is not `history`."""
         longest = max(map(len, prefixes), default=0)
         if longest > KEY_BYTES_MAX:
             raise TooLarge(f"a prefix has {longest} bytes; at most {KEY_BYTES_MAX} are allowed")

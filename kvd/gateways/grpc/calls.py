@@ -43,7 +43,7 @@ class Streams:
         task = asyncio.current_task()
         assert task is not None
         if self.is_over:
-            raise _shutting_down()
+            raise _stop_error()
         self.running[task] = upstream
         try:
             yield
@@ -61,7 +61,7 @@ class Streams:
         """End all streams, and refuse new ones."""
         self.is_over = True
         for task in self.running:
-            self._end(task, _shutting_down())
+            self._end(task, _stop_error())
 
     def end_revoked(self) -> None:
         """End the streams with a revoked token."""
@@ -76,6 +76,6 @@ class Streams:
             task.cancel()
 
 
-def _shutting_down() -> KvdError:
+def _stop_error() -> KvdError:
     """Return the error that ends streams when the gateway stops."""
     return ShuttingDown("the gateway is shutting down: call again")

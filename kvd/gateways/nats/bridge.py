@@ -175,7 +175,7 @@ class Bridge:
                 size += sum(len(each.body) for each in new_messages)
             if number == len(changes) or len(messages) >= NATS_CHUNK_CHANGES or size >= NATS_CHUNK_BYTES:
                 if self.is_closing:
-                    return  # publish nothing whose position would not be stored
+                    return  # the position of further messages would not be stored
                 if messages:
                     await sink.publish(messages)
                     self.published = change.revision
