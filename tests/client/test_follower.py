@@ -221,7 +221,7 @@ class Hasty(Follower):
 class Forgetful(Follower):
     """Does not count heartbeats."""
 
-    def heartbeat(self, revision):
+    def on_heartbeat(self, revision):
         super().on_heartbeat(revision)
         self.controls = 0
 
