@@ -70,7 +70,7 @@ class Upstream:
         await self.answer(Ping())  # raises at once without a daemon; a watch would wait for it
         async with self.watch(*prefixes, since=since) as watch:
             # Wait for the start only: to wait until it is caught up would collect all changes since `since` in memory.
-            await watch.started()
+            await watch.wait_for_start()
             if history not in (None, watch.inner.history):
                 raise HistoryChanged("the daemon has another history, since it was restored: read all keys again")
             yield watch
