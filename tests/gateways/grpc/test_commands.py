@@ -1,4 +1,4 @@
-"""kvd.v1 over sockets: each command, and how each fault is told."""
+"""kvd.v1 over sockets: each command, and each error."""
 
 import json
 
@@ -95,7 +95,7 @@ CASES = {
 }
 
 
-def failed(call, *arguments, **fields):
+def rpc_error(call, *arguments, **fields):
     with pytest.raises(grpc.RpcError) as caught:
         call(*arguments, **fields)
     return caught.value
@@ -121,7 +121,7 @@ def test_an_argument_that_is_needed_is_asked_for(rpcs):
     asked = set()
     for command in COMMANDS.values():
         if syntax_of(command).parameters and syntax_of(command).parameters[0].required:
-            error = failed(rpcs.kvd, rpc_of(command), getattr(pb, request_of(command))())
+            error = rpc_error(rpcs.kvd, rpc_of(command), getattr(pb, request_of(command))())
             assert (error.code(), said(error)["kvd-code"]) == (grpc.StatusCode.INVALID_ARGUMENT, "BAD_ARGUMENT")
             assert command.command_name() in error.details()
             assert said(error)["kvd-outcome"] == "not executed"
@@ -131,10 +131,10 @@ def test_an_argument_that_is_needed_is_asked_for(rpcs):
 
 def test_a_conflict_tells_the_revision(rpcs):
     rpcs.kvd("Set", key=b"k", value=b"v")
-    error = failed(rpcs.kvd, "Set", key=b"k", value=b"w", revision=0)
+    error = rpc_error(rpcs.kvd, "Set", key=b"k", value=b"w", revision=0)
     assert error.code() is grpc.StatusCode.ABORTED
     assert error.details() == "the key exists, at revision 1"
-    assert said(error) == {"kvd-code": "CONFLICT", "kvd-outcome": "failed", "kvd-details": '{"revision": 1}'}
+    assert said(error) == {"kvd-code": "CONFLICT", "kvd-outcome": "rpc_error", "kvd-details": '{"revision": 1}'}
 
 
 def test_a_transaction_tells_which_command_it_was(rpcs):
@@ -142,13 +142,13 @@ def test_a_transaction_tells_which_command_it_was(rpcs):
         pb.Command(set=SET(key=b"k", value=b"v")),
         pb.Command(incr=pb.IncrRequest(key=b"k")),
     ]
-    error = failed(rpcs.kvd, "Transaction", commands=commands)
+    error = rpc_error(rpcs.kvd, "Transaction", commands=commands)
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert json.loads(said(error)["kvd-details"])["index"] == 1
     assert plain(rpcs.kvd("Get", key=b"k").result) is None
     nested = pb.Command(transaction=pb.TransactionRequest(commands=commands))
-    assert failed(rpcs.kvd, "Transaction", commands=[nested]).code() is grpc.StatusCode.INVALID_ARGUMENT
-    error = failed(rpcs.kvd, "Transaction", conditions=[pb.Condition(key=b"k", revision=9)], commands=commands[:1])
+    assert rpc_error(rpcs.kvd, "Transaction", commands=[nested]).code() is grpc.StatusCode.INVALID_ARGUMENT
+    error = rpc_error(rpcs.kvd, "Transaction", conditions=[pb.Condition(key=b"k", revision=9)], commands=commands[:1])
     assert json.loads(said(error)["kvd-details"]) == {"revision": 0, "condition": 0}
 
 
@@ -168,5 +168,5 @@ def test_what_is_refused(rpcs):
     rpcs.kvd("Set", key=b"text", value=b"y")
     rpcs.kvd("Compact", revision=1)
     for rpc, fields, status, code in REFUSED:
-        error = failed(rpcs.kvd, rpc, **fields)
+        error = rpc_error(rpcs.kvd, rpc, **fields)
         assert (rpc, error.code().name, said(error)["kvd-code"]) == (rpc, status, code)

@@ -1,4 +1,4 @@
-"""What kvd.v1 is made of: the files are current, the numbers stand, each error has its status."""
+"""The schema of kvd.v1: the files are current, numbers do not change, and each error has a status."""
 
 from importlib.resources import files
 from typing import Annotated
