@@ -10,7 +10,7 @@ from kvsh.ui.output import Output
 from kvsh.ui.progress import Progress
 from kvsh.ui.settings import Settings
 
-LONG_S = 1.0  # what a file has to take to be worth a line of progress
+LONG_S = 1.0  # a shorter script shows no progress
 
 
 def run_script(file: str | None, settings: Settings, output: Output) -> int:

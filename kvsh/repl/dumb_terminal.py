@@ -1,6 +1,7 @@
-"""A plain line reader, for terminals on which a cursor cannot be moved, and for `kvsh >file` at a terminal.
+"""A plain line reader, for terminals without cursor movement, and for `kvsh >file` at a terminal.
 
-The script engine does the work. Prompts and questions go to the terminal: to standard error if the output is elsewhere.
+It runs lines with the script engine. Prompts and questions go to the terminal: to standard error if standard output is
+redirected.
 """
 
 import os
@@ -29,7 +30,7 @@ CONTINUATION = b'"> '
 
 
 class DumbShell(Script):
-    """A script whose lines a person types: a failure is told and forgotten."""
+    """A script with typed lines: a failure is reported, and the next line runs."""
 
     def __init__(self, stream: Stream, output: Output, *, form: str, confirm: bool = True) -> None:
         super().__init__(stream, output, form=form)
@@ -39,7 +40,7 @@ class DumbShell(Script):
         self.failed: list[Failure] = []
 
     def start(self, lines: Iterable[str]) -> None:
-        """Run the commands that the person's file has for the start, up to the first that fails; raises Stop."""
+        """Run the `startup` commands of the configuration file, up to the first that fails. Raises Stop."""
         for line in lines:
             self.failed.clear()
             self.run_text(line.encode())
@@ -50,96 +51,96 @@ class DumbShell(Script):
                 return
 
     def run_text(self, text: bytes) -> None:
-        """Run what was typed; raises Stop."""
+        """Run a typed line. Raises Stop."""
         self.take(SourceLine("", 0, expand(text, self.aliases)))
         self.drain()
 
     def send(self, command: Command, where: SourceLine) -> None:
-        """Send a command; what ends many keys only if the person agrees."""
-        if self.depth or self._is_wanted(command):
+        """Send a command. A command that deletes many keys is sent only if the user confirms."""
+        if self.depth or self._is_confirmed(command):
             super().send(command, where)
 
-    def _is_wanted(self, command: Command) -> bool:
-        """Return whether the person wants a command that ends many keys; any other is not asked about."""
-        lost = deletions_of(command, confirm=self.confirm)
-        question = lost.question([self._count_of(each.prefix) for each in lost.prefixes])
-        return question is None or self.is_agreed(question)
+    def _is_confirmed(self, command: Command) -> bool:
+        """Return whether the user confirms a command that deletes many keys; others need no confirmation."""
+        deletions = deletions_of(command, confirm=self.confirm)
+        question = deletions.question([self._count_of(each.prefix) for each in deletions.prefixes])
+        return question is None or self.ask(question)
 
     def _count_of(self, prefix: bytes) -> int | None:
-        """Return how many keys begin with a prefix; None when the daemon does not say."""
+        """Return how many keys begin with a prefix; None when the daemon does not answer COUNT."""
         try:
             count: int | None = self.stream.answer(Count(prefix)).result
         except KvdError:
             return None
         return count
 
-    def is_agreed(self, question: str) -> bool:
+    def ask(self, question: str) -> bool:
         """Ask; return whether the answer is yes."""
-        _read_answer(self.output, f"{question} [y/N] ".encode())
+        _write_prompt(self.output, f"{question} [y/N] ".encode())
         return sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")
 
     def run_command(self, command: Command, where: SourceLine) -> None:
-        """Do what a line says. What COMMIT could not send stays gathered. Raises Mistake, Stop."""
+        """Run a command. A transaction stays open if it could not be sent. Raises Mistake, Stop."""
         gathering = self.open_transaction
         self.failed.clear()
         super().run_command(command, where)
         self.drain()
         if isinstance(command, shell.Commit) and any(isinstance(failure, Unreachable) for failure in self.failed):
             self.open_transaction = gathering
-            self.output.message("still gathered: COMMIT again or DISCARD")
+            self.output.message("the transaction is still open: COMMIT again, or DISCARD")
 
     def fail(self, failure: Failure, where: SourceLine) -> None:
-        """Tell a failure, and the line of the file that SOURCE runs."""
+        """Report a failure, with the line of the file that SOURCE runs."""
         self.failed.append(failure)
         place = f"{where.name}:{where.number}: " if where.name else ""
         self.output.message(f"(error) {place}{sentence(failure, self.endpoint)}")
 
-    def lost(self, error: ClientError, sent: Sent) -> None:
-        """Tell that no reply came, and go on."""
+    def on_lost_reply(self, error: ClientError, sent: Sent) -> None:
+        """Report that no reply came; the next line runs."""
         self.fail(error, sent.first)
 
 
 def run(settings: Settings, output: Output) -> int:
-    """Prompt, read, run, until the input ends or QUIT."""
+    """Prompt, read and run, until the input ends or QUIT."""
     output.is_terminal = os.isatty(output.data_fd)
     with Stream(**settings.stream) as stream:
-        talk = DumbShell(stream, output, form=settings.form, confirm=settings.confirm)
-        talk.aliases = settings.aliases
+        reader = DumbShell(stream, output, form=settings.form, confirm=settings.confirm)
+        reader.aliases = settings.aliases
         with suppress(Stop):
-            talk.start(settings.startup)
-            while _turn(talk, settings.profile or "kvd"):
+            reader.start(settings.startup)
+            while _turn(reader, settings.profile or "kvd"):
                 pass
     return OK
 
 
-def _read_answer(output: Output, text: bytes) -> None:
-    """Write a prompt, a question or the end of its line, after all results so far."""
+def _write_prompt(output: Output, text: bytes) -> None:
+    """Write a prompt, a question or a newline, after all results so far."""
     output.flush()
     write_all(output.data_fd if os.isatty(output.data_fd) else output.message_fd, text)
 
 
 def _read_statement(output: Output) -> bytes:
-    """Return a line and, while a quote is open, those after it; nothing at the end of the input."""
+    """Return a line, and more lines while a quote is open; empty at the end of the input."""
     lines = line = sys.stdin.buffer.readline()
     while line and is_open(lines.removesuffix(b"\n")):
-        _read_answer(output, CONTINUATION)
+        _write_prompt(output, CONTINUATION)
         line = sys.stdin.buffer.readline()
         lines += line
     return lines
 
 
-def _turn(talk: DumbShell, name: str) -> bool:
-    """Read and run one line; return whether to go on."""
-    gathered = f"(tx:{len(talk.open_transaction.commands)})" if talk.open_transaction else ""
+def _turn(reader: DumbShell, name: str) -> bool:
+    """Read and run one line; return whether to continue."""
+    transaction = f"(tx:{len(reader.open_transaction.commands)})" if reader.open_transaction else ""
     try:
-        _read_answer(talk.output, f"{name}{gathered}> ".encode())
-        line = _read_statement(talk.output)
+        _write_prompt(reader.output, f"{name}{transaction}> ".encode())
+        line = _read_statement(reader.output)
         if not line:
-            _read_answer(talk.output, b"\n")
+            _write_prompt(reader.output, b"\n")
             return False
-        talk.run_text(line.rstrip(b"\r\n"))
+        reader.run_text(line.rstrip(b"\r\n"))
     except KeyboardInterrupt:
-        _read_answer(talk.output, b"\n")
+        _write_prompt(reader.output, b"\n")
     finally:
-        talk.output.flush()
+        reader.output.flush()
     return True

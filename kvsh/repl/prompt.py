@@ -1,6 +1,6 @@
-"""The shell a person types into: one event loop, one prompt, commands as tasks that Ctrl-C ends.
+"""The prompt: one event loop, one session, each line a task that Ctrl-C cancels.
 
-Whatever is written while the prompt is shown goes through `write_above`; the rest is written where the cursor is.
+While the prompt is shown, output goes through `write_above`; at other times it is written at the cursor.
 """
 
 import asyncio
@@ -45,14 +45,14 @@ from kvsh.words import display_form
 
 STATE_CHECK_S = 1.0
 LOOKUP_TIMEOUT_S = 1.0
-LOOKUP_CONNECT_S = 0.3  # so soon the first prompt says that no daemon is there
-CHUNK_BYTES = 64 * 1024  # so much is written before Ctrl-C is heard
-QUOTE_OPEN = "a quote is open: Enter adds a line, Ctrl-C drops all"
+LOOKUP_CONNECT_S = 0.3  # the first prompt reports an absent daemon after this time
+CHUNK_BYTES = 64 * 1024  # written between two checks for Ctrl-C
+QUOTE_OPEN = "a quote is open: Enter adds a line, Ctrl-C drops all lines"
 WELCOME = "kvsh: HELP lists the commands, Tab completes, Ctrl-D leaves.\n"
 
 
 class Shell:
-    """The state of one prompt. `Actions` runs the lines."""
+    """A prompt. `Actions` runs its lines."""
 
     def __init__(self, settings: Settings, output: Output) -> None:
         self.settings = settings
@@ -66,7 +66,7 @@ class Shell:
         self.is_left = False
         self.is_paging = True
         self.is_lent = False
-        self.terminal = asyncio.Lock()  # held by the program, the editor or the lines above the prompt that have it
+        self.terminal = asyncio.Lock()  # held by a program, the editor or lines written above the prompt
         self.task: asyncio.Task[bool] | None = None
         self.client = AsyncClient(**settings.connection)
         lookups = {"timeout": LOOKUP_TIMEOUT_S, "connect_timeout": LOOKUP_CONNECT_S}
@@ -77,21 +77,21 @@ class Shell:
         )
         self.actions = Actions(self)
 
-    # What is seen
+    # Display
 
     def prompt(self) -> StyleAndTextTuples:
-        """Return the prompt: where we are connected, and what is being gathered."""
+        """Return the prompt: the daemon, and the size of an open transaction."""
         color = f"ansi{self.settings.prompt_color}" if self.settings.prompt_color else ""
         place = (color, self.name) if self.is_connected else ("class:prompt.lost", "not connected")
-        gathered = f"(tx:{len(self.open_transaction.commands)})" if self.open_transaction is not None else ""
-        return [place, ("class:prompt.state", gathered), ("", "> ")]
+        transaction = f"(tx:{len(self.open_transaction.commands)})" if self.open_transaction is not None else ""
+        return [place, ("class:prompt.state", transaction), ("", "> ")]
 
     def prompt_width(self) -> int:
-        """Return how many columns the prompt takes."""
+        """Return the number of columns of the prompt."""
         return fragment_list_width(self.prompt())
 
     def _toolbar(self) -> StyleAndTextTuples:
-        """Return the line below: what is watched, and the hint that a suggestion hides."""
+        """Return the line at the bottom: the watch, and a hint hidden by a suggestion."""
         buffer = self.session.default_buffer
         hidden = hint_for(buffer.text, self.settings.aliases).strip() if has_suggestion(buffer) else ""
         watched = [("class:watch", f"{self.watcher.status}  ")] if self.watcher is not None else []
@@ -99,24 +99,22 @@ class Shell:
         return [*watched, ("class:hint", hidden or continued)]
 
     def write(self, text: str) -> None:
-        """Write text where no prompt is shown."""
+        """Write text while no prompt is shown."""
         self.output.data(text.encode(errors="backslashreplace"))
         self.output.flush()
 
     def show_error(self, text: str) -> None:
-        """Write an error."""
-        self._report_outcome("class:error", f"(error) {text}")
+        self._write_styled("class:error", f"(error) {text}")
 
     def show_note(self, text: str) -> None:
-        """Write something by the way."""
-        self._report_outcome("class:note", text)
+        self._write_styled("class:note", text)
 
-    def _report_outcome(self, style: str, text: str) -> None:
+    def _write_styled(self, style: str, text: str) -> None:
         """Write a line in a style."""
         print_formatted_text(FormattedText([(style, text)]), style=STYLE, output=self.session.output)
 
     async def show(self, make: Callable[[], Iterator[bytes]]) -> None:
-        """Write a result, through the pager if it is longer than the screen. `make` begins it."""
+        """Write a result, through the pager if it is longer than the screen. `make` starts it."""
         text = make()
         head = await in_thread(lambda: head_of(text))
         is_paged = self.settings.pager and self.is_paging
@@ -132,7 +130,7 @@ class Shell:
             head = b""
 
     async def lend(self, program: str, text: Iterable[bytes]) -> int:
-        """Give the terminal to a program until it ends: Ctrl-C is its, what is watched waits. Return its exit code."""
+        """Give the terminal to a program until it exits; return its exit code. Ctrl-C goes to it, and changes wait."""
         async with self.terminal:
             modes = termios.tcgetattr(0)
             self.is_lent = True
@@ -148,13 +146,13 @@ class Shell:
     async def write_above(self, text: str) -> None:
         """Write whole lines above the line being typed, which stays as it is.
 
-        Not `run_in_terminal`: that one lets the terminal echo for a moment, and a key that is hit then makes a mess;
-        and when Enter was hit it shows the prompt once more.
+        Not `run_in_terminal`: it lets the terminal echo for a moment, so a key pressed then appears among the output;
+        and after Enter it shows the prompt once more.
         """
         async with self.terminal:
             app = get_app_or_none()
             if app is not None and app.renderer.waiting_for_cpr:
-                await app.renderer.wait_for_cpr_responses()  # what is on its way tells of a place that is no more
+                await app.renderer.wait_for_cpr_responses()  # a late answer would report an old position
             is_shown = app is not None and app.is_running and not app.is_done
             if app is not None and is_shown:
                 app.renderer.erase()
@@ -164,14 +162,14 @@ class Shell:
                 app.invalidate()
 
     def redraw(self) -> None:
-        """Show the prompt and the toolbar as they are now."""
+        """Show the prompt and the toolbar in their current state."""
         if self.session.app.is_running:
             self.session.app.invalidate()
 
-    # What happens
+    # Lines
 
     async def run(self) -> int:
-        """Prompt and run lines until the person leaves."""
+        """Prompt and run lines until the user leaves."""
         hear_interrupts(lambda: None if self.is_lent else self.task)
         checks = asyncio.create_task(self._check_state())
         self.write(WELCOME)
@@ -187,14 +185,14 @@ class Shell:
         return OK
 
     async def start(self) -> None:
-        """Run the commands that the person's file has for the start, up to the first that fails."""
+        """Run the `startup` commands of the configuration file, up to the first that fails."""
         for line in self.settings.startup:
             if not await self.run_line(line):
                 self.show_error(f"startup stopped at this line of config.toml: {display_form(line.encode())}")
                 return
 
     async def turn(self) -> None:
-        """Prompt once and run what was typed, or pasted."""
+        """Prompt once, and run the line or the pasted block."""
         try:
             text = await self.session.prompt_async(self.prompt, handle_sigint=False)
         except KeyboardInterrupt:
@@ -211,16 +209,16 @@ class Shell:
             await self.run_line(as_text(block.statements[0].text))
 
     def command_of(self, line: bytes) -> Command:
-        """Return the command of a line; raises Mistake."""
+        """Return the command of a line. Raises Mistake."""
         return self.actions.read(line)[1]
 
     async def run_line(self, line: str) -> bool:
-        """Run a line as a task that Ctrl-C ends. Return whether all went well."""
+        """Run a line as a task that Ctrl-C cancels; return whether it succeeded."""
         self.task = asyncio.create_task(self.actions.run_line(as_bytes(line)))
         try:
             return await self.task
         except asyncio.CancelledError:
-            # A new connection: what was not sent yet never is, and nothing has to wait behind a long reply.
+            # A new connection: unsent commands are dropped, and nothing waits behind a long reply.
             await self.client.close()
             self.client = with_sigint_blocked(lambda: AsyncClient(**self.settings.connection))
             self.write("\n(interrupted: what was sent may still be executed)\n")
@@ -233,23 +231,23 @@ class Shell:
         self.session.app.create_background_task(self.edit())
 
     async def edit(self) -> None:
-        """Let the person edit the line; what is watched waits."""
+        """Edit the line in the editor; changes wait."""
         async with self.terminal:
             await edit(self.session.default_buffer)
 
     def _begin_explain(self) -> None:
-        """Show help on what is being typed, above it."""
+        """Show help on the line being typed, above it."""
         page = help_on_line(last_statement(as_bytes(self.session.default_buffer.text)))
         self.session.app.create_background_task(self.write_above(page))
 
     async def _may_leave(self) -> bool:
-        """Return whether to leave: asked when something was gathered and not sent. A second Ctrl-D is a yes."""
+        """Return whether to leave. An open transaction needs confirmation; a second Ctrl-D confirms."""
         if self.open_transaction is None:
             return True
-        return await self.is_agreed("leave, and discard what was gathered since BEGIN?", at_end=True)
+        return await self.ask("leave, and discard the commands since BEGIN?", at_end=True)
 
-    async def is_agreed(self, question: str, *, at_end: bool = False) -> bool:
-        """Ask; return whether the answer is yes. `at_end` is what it means that there is no answer to come."""
+    async def ask(self, question: str, *, at_end: bool = False) -> bool:
+        """Ask; return whether the answer is yes. `at_end` is the answer at the end of the input."""
         asking: PromptSession[str] = PromptSession(history=InMemoryHistory(), output=self.session.output)
         asking.app.renderer.cpr_support = self.session.app.renderer.cpr_support
         tolerate_silence(asking.app)
@@ -264,11 +262,11 @@ class Shell:
             return at_end
 
     async def require_daemon(self) -> None:
-        """Return if a daemon answers; raises KvdError, after a third of a second if none is there."""
+        """Return if a daemon answers. Raises KvdError, after a third of a second if none is there."""
         await self.lookup.run(Ping())
 
     async def _check_state(self) -> None:
-        """Keep the prompt's word on the connection true."""
+        """Keep the prompt's connection state up to date."""
         while True:
             was = self.is_connected
             try:
@@ -282,7 +280,7 @@ class Shell:
 
 
 def place_name(url: str) -> str:
-    """Return what the prompt calls the daemon."""
+    """Return the name of the daemon for the prompt."""
     scheme, _, rest = url.partition("://")
     if scheme != "ipc":
         return rest

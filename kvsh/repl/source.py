@@ -1,4 +1,4 @@
-"""SOURCE: a file through the script engine, in a thread with a connection of its own, that Ctrl-C cuts off."""
+"""SOURCE: runs a file with the script engine, in a thread with its own connection, until Ctrl-C."""
 
 import os
 
@@ -16,7 +16,7 @@ class CancellableOutput(Output):
     is_cut = False
 
     def flush(self) -> None:
-        """Write what is buffered, or drop it."""
+        """Write buffered data, or drop it."""
         if self.is_cut:
             self.parts = []
         super().flush()
@@ -28,7 +28,7 @@ class CancellableOutput(Output):
 
 
 class Source:
-    """One SOURCE."""
+    """A run of SOURCE."""
 
     def __init__(self, settings: Settings, form: str) -> None:
         self.settings = settings
@@ -39,18 +39,18 @@ class Source:
     async def run(self, name: str) -> int:
         """Run a file; return its exit code. Raises Mistake when it cannot be read."""
         try:
-            return await in_thread(lambda: self._run_file(os.path.expanduser(name)))  # noqa: PTH111  # names may be no text
+            return await in_thread(lambda: self._run_file(os.path.expanduser(name)))  # noqa: PTH111  # names may not be text
         finally:
             self.cut()
 
     def _run_file(self, name: str) -> int:
-        """Run a file; raises Mistake."""
+        """Run a file. Raises Mistake."""
         with opened(name) as fd, Stream(**self.settings.stream) as stream:
             self.script = Script(stream, self.output, form=self.form)
             return self.script.run(fd, name)
 
     def cut(self) -> None:
-        """See to it that nothing more is sent or written."""
+        """Send and write nothing more."""
         self.output.is_cut = True
         if self.script is not None:
             self.script.is_stopped = True

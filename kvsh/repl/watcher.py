@@ -20,7 +20,7 @@ Write = Callable[[str], Awaitable[None]]
 
 
 class Watcher:
-    """One WATCH. `write` puts whole lines above the prompt; it may take long, while a program has the terminal."""
+    """A run of WATCH. `write` puts lines above the prompt; it may wait long, while a program has the terminal."""
 
     def __init__(
         self,
@@ -48,17 +48,17 @@ class Watcher:
 
     @property
     def status(self) -> str:
-        """Return what the toolbar says."""
+        """Return the text for the toolbar."""
         return f"watching {self.names} · revision {self.changes.revision}{self.state}"
 
     async def start(self) -> str:
-        """Begin; return the sentence for when nothing can be missed any more. Raises KvdError."""
+        """Start; return the sentence to write once no change can be missed. Raises KvdError."""
         revision = await self.changes.ready()
         self.tasks = [asyncio.create_task(self.take()), asyncio.create_task(self.show())]
         return f"watching {self.names} from revision {revision} (UNWATCH ends it)"
 
     async def take(self) -> None:
-        """Take changes as they come, until there can be no more."""
+        """Take changes as they come, until the watch fails."""
         try:
             while True:
                 self.backlog.add(await self.changes.take())
@@ -68,7 +68,7 @@ class Watcher:
             self.arrived.set()
 
     async def show(self) -> None:
-        """Write what has come: at once if little has, else as much as may be written in this time."""
+        """Write the changes: at once if they are few, else as many as the token bucket allows."""
         while True:
             await self.arrived.wait()
             self.allowance.pass_time(time.monotonic())
@@ -90,7 +90,7 @@ class Watcher:
         return [*news, *lines]
 
     def _on_state(self, state: str) -> None:
-        """Take note that the daemon is gone: the toolbar says so. When it is back, one line tells of both."""
+        """Show a lost connection in the toolbar, and report the reconnection on a line."""
         if state == "disconnected":
             self.lost_at, self.state = time.monotonic(), " · disconnected"
         else:
@@ -102,11 +102,10 @@ class Watcher:
 
     @property
     def resume(self) -> str:
-        """Return the sentence that says how a later watch resumes where this one ends."""
+        """Return the sentence about where a later watch resumes."""
         return resume_text(*self.changes.position)
 
     async def stop(self) -> None:
-        """End it."""
         for task in self.tasks:
             task.cancel()
         await self.changes.close()

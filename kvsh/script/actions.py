@@ -1,4 +1,4 @@
-"""What the words of the shell do in a script."""
+"""The words of the shell in a script."""
 
 import os
 from collections.abc import Callable
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 SOURCE_DEPTH_MAX = 16
 
 
-class Stop(Exception):  # it is no error
-    """The script is over before its end."""
+class Stop(Exception):  # not an error
+    """Ends the script before its last line."""
 
 
 def act(script: "Script", command: shell.ShellWord, where: SourceLine) -> None:
-    """Do what a word of the shell says; raises Mistake, and Stop when it ends the script."""
+    """Act on a word of the shell. Raises Mistake, and Stop when it ends the script."""
     action = ACTIONS.get(type(command))
     if action is None:
         only = ", and as `kvsh watch`" if isinstance(command, shell.Watch) else " only"
@@ -31,38 +31,33 @@ def act(script: "Script", command: shell.ShellWord, where: SourceLine) -> None:
 
 
 def begin(script: "Script", command: shell.Begin, where: SourceLine) -> None:
-    """Begin to gather."""
     transaction.begin(script, command)
     script.begun = where
 
 
 def commit(script: "Script", _: shell.Commit, where: SourceLine) -> None:
-    """Send what was gathered."""
     gathering = transaction.require(script)
     script.open_transaction = None
     script.send(gathering.transaction(), where)
 
 
 def discard(script: "Script", _: shell.Discard, __: SourceLine) -> None:
-    """Drop what was gathered."""
     transaction.require(script)
     script.open_transaction = None
 
 
 def _show_help(script: "Script", command: shell.Help, _: SourceLine) -> None:
-    """Write help."""
     text = help_text(command)
     if not script.quiet:
         script.output.data(FORMATS[script.form](command, text))
 
 
 def _choose_format(script: "Script", command: shell.Format, _: SourceLine) -> None:
-    """Change the format."""
     script.form = format_of(command) or script.form
 
 
 def source(script: "Script", command: shell.Source, _: SourceLine) -> None:
-    """Run another file."""
+    """Run another file. Raises Mistake, Stop."""
     if script.depth == SOURCE_DEPTH_MAX:
         raise Mistake(f"SOURCE within SOURCE, more than {SOURCE_DEPTH_MAX} deep")
     name = os.fsdecode(command.file)
@@ -73,7 +68,6 @@ def source(script: "Script", command: shell.Source, _: SourceLine) -> None:
 
 
 def _leave(script: "Script", _: shell.Quit | shell.Exit, __: SourceLine) -> None:  # noqa: ARG001
-    """End."""
     raise Stop
 
 
@@ -90,5 +84,5 @@ ACTIONS: dict[type, Callable[["Script", Any, SourceLine], None]] = {
 
 
 def format_of(command: shell.Format) -> str | None:
-    """Return the format that FORMAT names."""
+    """Return the format that FORMAT names, or None."""
     return next((name for name in FORMATS if getattr(command, name)), None)

@@ -1,7 +1,7 @@
-"""A script: lines in, replies out in the same order, many commands in flight between.
+"""A run of a script: lines in, replies out in the same order, many commands in flight.
 
-No line is held back: what is whole is sent, and when the input pauses what is there is written. A line that
-is no command, and a word of the shell, wait until all before them are answered, so the order is the script's.
+No line is held back: complete lines are sent, and replies are written when the input pauses. A line that is not a
+command, and a word of the shell, wait until everything before them is answered, so the order is the script's.
 """
 
 import os
@@ -42,11 +42,11 @@ CHUNK_BYTES = 64 * 1024
 LINE_SHOWN_BYTES = 200
 DRAIN_S = 1.0
 NAME_BYTES = 40
-NO_SCRIPT = "this is binary data and no script (a script is UTF-8): `kvsh set KEY -x <FILE` stores a file"
+NO_SCRIPT = "this is binary data, not a script (a script is UTF-8): `kvsh set KEY -x <FILE` stores a file"
 
 
 class Script:
-    """A run of a script. `code` is its exit code so far; `stop_on_error` runs nothing after a line that fails."""
+    """A run of a script. `code` is its exit code so far; with `stop_on_error` nothing runs after a line that fails."""
 
     def __init__(
         self,
@@ -87,12 +87,12 @@ class Script:
         except Stop:
             pass
         except KeyboardInterrupt:
-            self.interrupted()
+            self.on_interrupt()
         self.end()
         return self.code
 
     def run_file(self, fd: int, name: str) -> None:
-        """Run the lines of a descriptor, also from within a script; raises Stop."""
+        """Run the lines of a descriptor, also from within a script. Raises Stop."""
         lines, number = Lines(), 0
         size = _size_of(fd)
         while True:
@@ -104,17 +104,17 @@ class Script:
                 self.fail(Mistake(str(error)), SourceLine(name, number + 1, b""))
                 raise Stop from None
             for run in LineBlock(name, number + 1, whole).parts(BLOCK_LINES):
-                self.take_run(run)
+                self.run_block(run)
             number += len(whole)
             if not chunk:
                 break
             if self.depth == 0:
                 self.bytes_read += len(chunk)
-                self._tell_progress(size)
+                self._draw_progress(size)
         self._check_committed()
 
-    def take_run(self, run: LineBlock) -> None:
-        """Run some lines; raises Stop. Where not all of them are plain SETs a half of them may be."""
+    def run_block(self, run: LineBlock) -> None:
+        """Run a block of lines. Raises Stop. If the lines are not all plain SETs, try each half."""
         if self.is_stopped:
             raise Stop
         if self.is_bulky and self.open_transaction is None and (pairs := plain_sets(run.lines)):
@@ -122,13 +122,13 @@ class Script:
             self.sender.gather(pairs, run)
         elif self.is_bulky and len(run.lines) > BLOCK_LINES_MIN:
             for half in run.parts((len(run.lines) + 1) // 2):
-                self.take_run(half)
+                self.run_block(half)
         else:
             for where in run.each():
                 self.take(where)
 
     def take(self, where: SourceLine) -> None:
-        """Run one line; raises Stop."""
+        """Run one line. Raises Stop."""
         if self.is_stopped:
             raise Stop
         if self.is_bulky and self.open_transaction is None and (pair := plain_set(where.line)):
@@ -144,13 +144,13 @@ class Script:
                 self.fail(mistake, where)
 
     def _check_script(self, where: SourceLine) -> None:
-        """Fail, and raise Stop, where a file begins with binary data: a line of an image may happen to be a command."""
+        """Raise Stop if a file begins with binary data: a line of an image may be a valid command."""
         if self.failures == self.count - 1 and _is_binary(where.line):
             self.fail(Mistake(NO_SCRIPT), where._replace(line=b""))
             raise Stop
 
     def run_command(self, command: Command, where: SourceLine) -> None:
-        """Send a command, gather it, or do what a word of the shell says; raises Mistake, Stop."""
+        """Send a command, add it to the transaction, or act on a word of the shell. Raises Mistake, Stop."""
         if self.echo:
             self.drain()
             self.output.data(display_form(where.line).encode() + b"\n")
@@ -163,20 +163,18 @@ class Script:
             self.send(command, where)
 
     def send(self, command: Command, where: SourceLine) -> None:
-        """Send a command, when there is room."""
         if not self.dry_run:
             self.sender.send(command, where)
 
     def drain(self) -> None:
-        """Take the outcomes of all that is under way."""
         self.sender.drain()
 
     def on_outcome(self, sent: Sent, outcome: Outcome) -> None:
-        """Write an outcome; raises Stop at one that never came, or after a failure if so asked."""
+        """Write an outcome. Raises Stop when no reply came, or after a failure with `stop_on_error`."""
         if isinstance(sent.command, Transaction) and isinstance(outcome, Error):
             outcome = as_typed(outcome, "TRANSACTION", "COMMIT")
         if isinstance(outcome, ClientError):
-            self.lost(outcome, sent)
+            self.on_lost_reply(outcome, sent)
         elif isinstance(outcome, Error):
             failure = failure_of(outcome)
             for where in sent.each():
@@ -188,7 +186,7 @@ class Script:
             self.output.data(FORMATS[self.form](sent.command, outcome.result) * sent.size)
 
     def fail(self, failure: Failure, where: SourceLine) -> None:
-        """Count and tell a failure."""
+        """Count and report a failure. Raises Stop with `stop_on_error`."""
         self.failures += 1
         self.code = self.code or exit_code(failure)
         self.first = self.first or where
@@ -203,8 +201,8 @@ class Script:
         if self.stop_on_error:
             raise Stop
 
-    def lost(self, error: ClientError, sent: Sent) -> None:
-        """Tell that an outcome never came, and what that means for those after it; raises Stop."""
+    def on_lost_reply(self, error: ClientError, sent: Sent) -> None:
+        """Report a missing reply, and how many later commands have no known outcome either. Raises Stop."""
         after = self.sender.awaited + sent.size - 1
         self.stop_on_error = False
         self.code = UNREACHABLE
@@ -213,8 +211,8 @@ class Script:
             self.output.message(f"kvsh: stopped; {after} commands sent after it have no known outcome either")
         raise Stop
 
-    def interrupted(self) -> None:
-        """Ctrl-C: send no more, give what is under way a second, tell where it ended."""
+    def on_interrupt(self) -> None:
+        """Handle Ctrl-C: send nothing more, wait a second for outcomes, report where the script stopped."""
         with suppress(Stop, KeyboardInterrupt):
             self.sender.drain_for(DRAIN_S)
         unknown = f"; {self.sender.awaited} have no known outcome" if self.sender.awaited else ""
@@ -222,15 +220,15 @@ class Script:
         self.code = INTERRUPTED
 
     def end(self) -> None:
-        """Write what is left, and the summary if something failed."""
+        """Write buffered output, and a summary if a command failed."""
         if self.failures and self.first and self.count > 1:
             self.output.message(
                 f"kvsh: {self.failures} of {self.count} commands failed (first at line {self.first.number})"
             )
         self.output.end()
 
-    def _tell_progress(self, size: int | None) -> None:
-        """Tell how far it is, if asked: lines, rate, errors, and the share of a file."""
+    def _draw_progress(self, size: int | None) -> None:
+        """Draw the progress, if enabled: commands, rate, errors, and the share of a file."""
         progress = self.output.progress
         if progress is not None and progress.is_due():
             rate = self.count / (time.monotonic() - self.started)
@@ -238,15 +236,15 @@ class Script:
             progress.draw(f"{share}{self.count:,} commands  {rate:,.0f}/s  {self.failures:,} errors")
 
     def _check_committed(self) -> None:
-        """Tell a BEGIN that nothing ended; what it gathered is dropped."""
+        """Report a BEGIN without COMMIT or DISCARD, and drop its commands."""
         if self.open_transaction is not None and self.begun and self.depth == 0:
             self.drain()
             self.open_transaction = None
-            self.fail(Mistake("this BEGIN has no COMMIT: what it gathered is discarded"), self.begun)
+            self.fail(Mistake("this BEGIN has no COMMIT: its commands are discarded"), self.begun)
 
 
 def _is_binary(line: bytes) -> bool:
-    """Return whether the word that begins a line is no text."""
+    """Return whether the first word of a line is not text."""
     name = line.lstrip()[:NAME_BYTES].split(None, 1)[0]
     return not name.decode(errors="surrogateescape").isprintable()
 

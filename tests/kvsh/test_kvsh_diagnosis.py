@@ -74,16 +74,16 @@ def test_the_publish_endpoint_and_another_program_are_recognised(kvsh, daemon):
                 code, _, messages = kvsh("--url", f"tcp://127.0.0.1:{server.getsockname()[1]}", "get", "k")
             finally:
                 other.kill()
-    assert (code, "another program listens there" in messages) == (3, True)
+    assert (code, "another program listens on that port" in messages) == (3, True)
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("get", "k", "--json", "--perty"), 'GET has no place for "--perty", and no option is called so'),
-        (("get", "k", "--perty"), 'GET has no place for "--perty", and no option is called so'),
-        (("set", "k", "v", "-q", "--foo"), 'SET has no place for "--foo", and no option is called so'),
-        (("get", "k", "--json", "-z"), 'GET has no place for "-z", and no option is called so'),
+        (("get", "k", "--json", "--perty"), 'GET has no place for "--perty", and there is no such option'),
+        (("get", "k", "--perty"), 'GET has no place for "--perty", and there is no such option'),
+        (("set", "k", "v", "-q", "--foo"), 'SET has no place for "--foo", and there is no such option'),
+        (("get", "k", "--json", "-z"), 'GET has no place for "-z", and there is no such option'),
         (("get", "k", "more", "--json"), 'GET has no place for "more"; the syntax'),
         (("set", "k", "--", "-5"), '"--" is an argument here, and a word that begins with - needs none before it'),
         (("set", "--", "k", "-5"), '"--" is an argument here, and a word that begins with - needs none before it'),

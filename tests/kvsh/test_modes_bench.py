@@ -147,7 +147,7 @@ def test_a_client_process_that_ends_is_told(running, kv):
     os.kill(workers_of(child)[0], signal.SIGKILL)
     _, messages = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 3
-    assert b"kvsh: a client process has ended by itself, with -9" in messages
+    assert b"kvsh: a client process exited by itself, with -9" in messages
     assert list(kv.scan()) == []
 
 
@@ -156,33 +156,33 @@ def task(url, **changed):
     return Task(endpoint=url, **{**given, **changed})
 
 
-def test_a_crew_shares_the_connections(kv, daemon):
-    with WorkerPool(task(daemon), 2) as crew:
-        outcome = crew.run(Phase("INCR", 3, 0.01))
-        alone = crew.run(Phase("GET", 1, 0.01))
+def test_a_pool_shares_the_connections(kv, daemon):
+    with WorkerPool(task(daemon), 2) as pool:
+        outcome = pool.run(Phase("INCR", 3, 0.01))
+        alone = pool.run(Phase("GET", 1, 0.01))
     assert sum(outcome.times.values()) == sum(int(value) for _, value in kv.items("p:n"))
     assert sum(alone.times.values()) > 0
     assert outcome.seconds >= 0.01
-    assert [child.poll() is not None for child in crew.children] == [True, True]
+    assert [child.poll() is not None for child in pool.children] == [True, True]
 
 
-def test_a_crew_whose_process_is_gone(kv, daemon):
-    with WorkerPool(task(daemon), 2) as crew:
-        crew.children[1].kill()
-        crew.children[1].wait()
-        with pytest.raises(LoadFailed, match="ended by itself"):
-            crew.run(Phase("GET", 3, 0.01))
+def test_a_pool_whose_process_is_gone(kv, daemon):
+    with WorkerPool(task(daemon), 2) as pool:
+        pool.children[1].kill()
+        pool.children[1].wait()
+        with pytest.raises(LoadFailed, match="exited by itself"):
+            pool.run(Phase("GET", 3, 0.01))
 
 
-def test_a_crew_without_a_daemon():
+def test_a_pool_without_a_daemon():
     with pytest.raises(Unreachable), WorkerPool(task("ipc:///tmp/kvsh-none", connect_timeout=0.05), 1):
         raise AssertionError
 
 
-def test_a_crew_is_told_what_the_daemon_refuses(kv, daemon):
+def test_a_pool_is_told_what_the_daemon_refuses(kv, daemon):
     kv.multiset({b"p:n%05d" % number: b"no number" for number in range(KEYS)})
-    with WorkerPool(task(daemon), 1) as crew, pytest.raises(Exception, match="WRONG_TYPE"):
-        crew.run(Phase("INCR", 3, 5.0))
+    with WorkerPool(task(daemon), 1) as pool, pytest.raises(Exception, match="WRONG_TYPE"):
+        pool.run(Phase("INCR", 3, 5.0))
     kv.clear_prefix("p:")
 
 

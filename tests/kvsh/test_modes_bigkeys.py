@@ -75,7 +75,7 @@ def test_a_terminal_shows_words_and_bars(kvsh, filled):
         "       10 B  user:1",
         "        0 B  user:2",
         "",
-        "prefixes that hold most, in keys and values",
+        "largest prefixes, in keys and values",
         "    2.0 KiB              1 keys  log/",
         "      303 B              1 keys  (keys without : or /)",
         "       22 B              2 keys  user:",
@@ -114,6 +114,6 @@ def test_ctrl_c_shows_what_was_seen(daemon, monkeypatch, capfd):
     settings = Settings(url=daemon, timeout=5, form="json")
     assert bigkeys.run(settings, Output(), True) == 130  # noqa: FBT003
     out, messages = capfd.readouterr()
-    assert messages == "kvsh: interrupted: this is of the first 1 keys only\n"
+    assert messages == "kvsh: interrupted: the figures are those of the first 1 keys\n"
     found = json.loads(out)
     assert (found["complete"], found["largest"]) == (False, [{"key": "a:1", "bytes": 3}])

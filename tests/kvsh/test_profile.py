@@ -59,7 +59,7 @@ def test_all_that_is_wrong_is_told_with_its_line(configured):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("url =", "config.toml:1: this is not TOML: Invalid value (at end of document); a text has quotes: url = "),
+        ("url =", "config.toml:1: this is not TOML: Invalid value (at end of document); a text needs quotes: url = "),
         ("vi = true\nurl = tcp://h:1", "config.toml:2: this is not TOML: Invalid value (at line 2, column 7)"),
         ("vi = " + "[" * 5000, "config.toml: brackets are nested too deeply"),
         ("profiles = 3", "config.toml:1: profiles are tables: [profiles.NAME]"),
@@ -84,8 +84,8 @@ def test_all_that_is_wrong_is_told_with_its_line(configured):
         ('url = "tcp://h:99999"', "the port has to be 1 to 65535, not '99999'"),
         ('key = ""', "config.toml:1: key is the name of a file"),
         ('key = "\\u0000"', "config.toml:1: key is the name of a file"),
-        ('vi = true\nkey = "a"', "config.toml:2: key needs server-key beside it"),
-        ('vi = true\nserver-key = "a"', "config.toml:2: server-key needs key beside it"),
+        ('vi = true\nkey = "a"', "config.toml:2: key needs server-key too"),
+        ('vi = true\nserver-key = "a"', "config.toml:2: server-key needs key too"),
         ('key = "~nobody-here/k"\nserver-key = "s"', "config.toml:1: key)"),
         ("vi = true\nconfirm = 1", "config.toml:2: confirm is true or false"),
         ('startup = "PING"', "config.toml:1: startup is a list of commands in quotes: startup ="),
@@ -194,7 +194,7 @@ def test_a_profile_that_is_not_there_is_an_error(configured, kvsh, tmp_path):
         ("KVSH_VI", "x", "Invalid value for KVSH_VI: 'x' is not a valid boolean"),
         ("KVSH_NO_COLOR", "x", "Invalid value for KVSH_NO_COLOR: 'x' is not a valid boolean"),
         ("KVSH_URL", "x", "(did you mean tcp://x:7411?) (KVSH_URL)"),
-        ("KVSH_KEY", "x", "KVSH_KEY needs KVSH_SERVER_KEY beside it"),
+        ("KVSH_KEY", "x", "KVSH_KEY needs KVSH_SERVER_KEY too"),
         ("KVSH_PROFILE", "x", "there is no profile 'x'"),
     ],
 )
@@ -206,7 +206,7 @@ def test_a_wrong_value_in_the_environment_names_the_variable(kvsh, name, value, 
 
 def test_a_flag_with_a_wrong_value_is_named_itself(kvsh):
     assert "Invalid value for '--timeout'" in kvsh("--timeout", "abc", "ping")[2]
-    assert "--key needs --server-key beside it" in kvsh("--key", "abc", "ping")[2]
+    assert "--key needs --server-key too" in kvsh("--key", "abc", "ping")[2]
     assert "is not an endpoint" in kvsh("--url", "abc", "ping")[2]
     assert "(--url)" in kvsh("--url", "abc", "ping")[2]
 

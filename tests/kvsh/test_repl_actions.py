@@ -84,7 +84,7 @@ class FakeFront(SimpleNamespace):
         if self.is_down:
             raise Unreachable("PING: no daemon answers")
 
-    async def is_agreed(self, question):
+    async def ask(self, question):
         self.told.append(question)
         return self.agrees
 
@@ -108,7 +108,7 @@ def test_what_certainly_was_not_executed_stays_gathered():
     front.client.failure = Unreachable("TRANSACTION: no daemon answers")
     assert run(front, "begin", "set a 1", "commit") == [True, True, False]
     assert gathered(front) == [Set(b"a", b"1")]
-    assert front.told[-1] == "still gathered: COMMIT again or DISCARD"
+    assert front.told[-1] == "the transaction is still open: COMMIT again, or DISCARD"
     assert not front.is_connected
     front.client.failure = None
     assert run(front, "commit") == [True]
@@ -122,14 +122,14 @@ def test_what_may_have_been_executed_or_was_refused_is_dropped_and_said(failure)
     front.client.failure = failure
     run(front, "begin", "set a 1", "incr b", "commit")
     assert gathered(front) is None
-    assert front.told[-1] == "no longer gathered: 2 commands"
+    assert front.told[-1] == "the transaction is closed: 2 commands dropped"
 
 
 def test_what_was_not_agreed_to_stays_gathered():
     front = FakeFront()
     assert run(front, "begin", 'clearprefix ""', "commit") == [True, True, True]
     assert len(gathered(front)) == 1
-    assert front.told == ["end ALL keys?"]
+    assert front.told == ["delete ALL keys?"]
     front.agrees = True
     run(front, "commit")
     assert gathered(front) is None
@@ -235,16 +235,16 @@ def test_the_daemon_is_asked_how_many_keys_would_end():
     front = FakeFront()
     front.client.result = 1234
     assert run(front, "clearprefix user:", "clear " + "k " * 10, "clear k", "takefirst job:") == [True] * 4
-    assert front.told[:2] == ['end 1,234 keys with the prefix "user:"?', "end 10 keys?"]
+    assert front.told[:2] == ['delete 1,234 keys with the prefix "user:"?', "delete 10 keys?"]
     assert [type(command).__name__ for command in front.client.ran] == ["Count", "Clear", "TakeFirst"]
     front = FakeFront(agrees=True)
     front.client.failure = Denied("COUNT needs read")
     run(front, "clearprefix user:")
-    assert front.told[0] == 'end all keys with the prefix "user:"?'
+    assert front.told[0] == 'delete all keys with the prefix "user:"?'
     front = FakeFront()
     front.settings = front.settings._replace(confirm=False)
     run(front, "clearprefix user:", 'clearprefix ""')
-    assert front.told[1:] == ["end ALL keys?"]
+    assert front.told[1:] == ["delete ALL keys?"]
 
 
 def test_numbers_of_things():
@@ -256,4 +256,4 @@ def test_where_no_daemon_was_a_command_does_not_wait_for_one():
     assert run(front, "get k", "begin", "set a 1", "commit") == [False, True, True, False]
     assert front.client.ran == []
     assert front.told[0].startswith("(error) GET: no daemon answers")
-    assert front.told[-1] == "still gathered: COMMIT again or DISCARD"
+    assert front.told[-1] == "the transaction is still open: COMMIT again, or DISCARD"

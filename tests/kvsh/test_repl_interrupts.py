@@ -116,7 +116,7 @@ def test_it_ends_a_pasted_block(shell, kv):
     shell.shows("1/2> changes")
     shell.settle()
     shell.type("\x03")
-    shell.shows("(error) stopped at line 1 of 2: 1 command after it not run")
+    shell.shows("(error) stopped at line 1 of 2: 1 command after it did not run")
     shell.prompts()
     assert kv.get("a") is None
 

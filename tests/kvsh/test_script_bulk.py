@@ -140,7 +140,7 @@ def told_by(chunks, **limits):
     stream.received_at_once = limits.get("at_once")
     script = Script(stream, output, form="raw")
     took = script.on_outcome
-    script.sender.took = lambda sent, outcome: (
+    script.sender.on_outcome = lambda sent, outcome: (
         told.extend((where, outcome) for where in sent.each()),
         took(sent, outcome),
     )
@@ -243,7 +243,7 @@ def test_a_line_that_is_refused_takes_no_other_with_it():
 def test_not_where_another_command_came_between():
     daemon = FakeDaemon()
     script, _, output = run([b"set a 1", b"set x 2", b"get a"], daemon)
-    script.take_run(LineBlock("s", 4, [b"set a 3", b"set x 4"]))  # from now on each goes alone
+    script.run_block(LineBlock("s", 4, [b"set a 3", b"set x 4"]))  # from now on each goes alone
     script.take(SourceLine("s", 6, b"get a"))
     script.drain()
     output.flush()
@@ -264,7 +264,7 @@ def test_what_ctrl_c_found_gathered_was_not_sent_and_is_not_counted():
     script = Script(stream, output, form="raw")
     script.take(SourceLine("s", 1, b"get a"))
     script.take(SourceLine("s", 2, b"set a 1"))
-    script.interrupted()
+    script.on_interrupt()
     assert output.messages == ["kvsh: interrupted after 1 commands"]
 
 
@@ -274,7 +274,7 @@ def test_after_ctrl_c_nothing_is_sent_again():
     for number, line in enumerate([b"set a 1", b"set x 2"], 1):
         script.take(SourceLine("s", number, line))
     script.sender.release()
-    script.interrupted()
+    script.on_interrupt()
     assert [type(command) for command in stream.sent] == [MultiSet]
     assert output.messages[-1] == "kvsh: interrupted after 2 commands"
 

@@ -9,7 +9,7 @@ from kvd.errors import OutcomeUnknown
 from kvsh.grammar.parse import parse
 from kvsh.script.bulk import EXAMPLE, Sent
 from kvsh.script.lines import SourceLine
-from kvsh.script.refused import command_of, is_refused, repeated
+from kvsh.script.refused import command_of, is_refused, select_retries
 
 OK = Ok(1, None)
 BUSY = Error("BUSY", "far behind", {"outcome": "not executed"})
@@ -40,14 +40,14 @@ def sent(*lines):
     ],
 )
 def test_what_is_sent_again(outcomes, expected):
-    assert repeated([(sent(line), outcome) for line, outcome in outcomes]) == expected
+    assert select_retries([(sent(line), outcome) for line, outcome in outcomes]) == expected
 
 
 def test_many_lines_are_sent_again_as_they_were_sent():
     assert command_of(sent("SET a 1")) == Set(b"a", b"1")
     assert command_of(sent("SET a 1", "set b 2")) == MultiSet([(b"a", b"1"), (b"b", b"2")])
     assert command_of(sent("INCR a")) == parse(b"INCR a")
-    assert repeated([(sent("SET a 1", "SET b 1"), BUSY), (sent("INCR b"), OK)]) == set()
+    assert select_retries([(sent("SET a 1", "SET b 1"), BUSY), (sent("INCR b"), OK)]) == set()
 
 
 def test_a_task_that_finds_another_at_work_is_not_sent_again():
