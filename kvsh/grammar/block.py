@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kvd.commands import Command
 from kvsh.grammar import shell
-from kvsh.grammar.transaction import HasTransaction, OpenTransaction, begin, refuse_within, require
+from kvsh.grammar.transaction import OpenTransaction, TransactionState
 from kvsh.words import QUOTED, is_comment
 
 # Matches up to the newline that ends the statement, or up to a quote that is not closed or has no blank after it. The
@@ -83,28 +83,21 @@ class Rehearsal:
     """Checks a block against the rules of BEGIN and COMMIT before any of it runs."""
 
     def __init__(self, open_transaction: OpenTransaction | None, commands: Sequence[Command] = ()) -> None:
-        self.open_transaction: OpenTransaction | None = None
-        if open_transaction is not None:
-            self.open_transaction = OpenTransaction(shell.Begin())
-            self.open_transaction.commands = [*open_transaction.commands]
+        """Start in the state of the prompt: with a copy of its open transaction, if there is one."""
+        copy = None if open_transaction is None else OpenTransaction(shell.Begin(), open_transaction.commands)
+        self.transaction = TransactionState(copy)
         for command in commands:
             self.take(command)
 
     def take(self, command: Command) -> None:
         """Check the next command. Raises Mistake when it could not run at this place."""
         if isinstance(command, shell.Begin):
-            begin(self, command)
-        elif isinstance(command, shell.Commit | shell.Discard):
-            end(self, command)
+            self.transaction.begin(command)
+        elif isinstance(command, shell.Commit):
+            self.transaction.close().transaction()
+        elif isinstance(command, shell.Discard):
+            self.transaction.close()
         elif isinstance(command, shell.Source | shell.Every):
-            refuse_within(self, command)
-        elif self.open_transaction is not None and not isinstance(command, shell.ShellWord):
-            self.open_transaction.add(command)
-
-
-def end(owner: HasTransaction, command: shell.Commit | shell.Discard) -> None:
-    """Close the open transaction. Raises Mistake when there is none, or COMMIT would send nothing."""
-    open_transaction = require(owner)
-    if isinstance(command, shell.Commit):
-        open_transaction.transaction()
-    owner.open_transaction = None
+            self.transaction.refuse_within(command)
+        elif self.transaction.open is not None and not isinstance(command, shell.ShellWord):
+            self.transaction.open.add(command)

@@ -1,6 +1,6 @@
 """BEGIN ... COMMIT: collects commands for one TRANSACTION. The daemon keeps no state per connection; the shell does."""
 
-from typing import Protocol
+from collections.abc import Sequence
 
 from kvd.commands import Command
 from kvd.commands.atomic import PLAIN, Transaction
@@ -13,9 +13,9 @@ from kvsh.grammar.vocabulary import Mistake, name_shown
 class OpenTransaction:
     """The commands collected since BEGIN."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin, commands: Sequence[Command] = ()) -> None:
         self.conditions = [(key, _condition_revision(text)) for key, text in begin.conditions or ()]
-        self.commands: list[Command] = []
+        self.commands: list[Command] = [*commands]
         self.has_failed = False
 
     def add(self, command: Command) -> None:
@@ -39,29 +39,41 @@ class OpenTransaction:
         return Transaction(self.conditions, self.commands)  # type: ignore[arg-type]  # `add` accepts only PLAIN
 
 
-class HasTransaction(Protocol):
-    """A prompt or a script, with or without an open transaction."""
+class TransactionState:
+    """The open transaction of a prompt, a script or a block, if there is one."""
 
-    open_transaction: OpenTransaction | None
+    def __init__(self, open_transaction: OpenTransaction | None = None) -> None:
+        self.open: OpenTransaction | None = open_transaction
 
+    def begin(self, command: Begin) -> None:
+        """Open a transaction. Raises Mistake when one is open."""
+        self.refuse_within(command)
+        self.open = OpenTransaction(command)
 
-def refuse_within(owner: HasTransaction, command: Command) -> None:
-    """Raise Mistake for a word of the shell that cannot stand between BEGIN and COMMIT."""
-    if owner.open_transaction is not None:
-        raise Mistake(f"{command.command_name()} within BEGIN: COMMIT or DISCARD first")
+    def require(self) -> OpenTransaction:
+        """Return the open transaction. Raises Mistake when there is none."""
+        if self.open is None:
+            raise Mistake("there is no BEGIN before this")
+        return self.open
 
+    def close(self) -> OpenTransaction:
+        """Close the open transaction, and return it. Raises Mistake when there is none."""
+        closed = self.require()
+        self.open = None
+        return closed
 
-def begin(owner: HasTransaction, command: Begin) -> None:
-    """Open a transaction. Raises Mistake when one is open."""
-    refuse_within(owner, command)
-    owner.open_transaction = OpenTransaction(command)
+    def reopen(self, transaction: OpenTransaction) -> None:
+        """Open a closed transaction again, with its commands."""
+        self.open = transaction
 
+    def refuse_within(self, command: Command) -> None:
+        """Raise Mistake for a word of the shell that cannot stand between BEGIN and COMMIT."""
+        if self.open is not None:
+            raise Mistake(f"{command.command_name()} within BEGIN: COMMIT or DISCARD first")
 
-def require(owner: HasTransaction) -> OpenTransaction:
-    """Return the open transaction. Raises Mistake when there is none."""
-    if owner.open_transaction is None:
-        raise Mistake("there is no BEGIN before this")
-    return owner.open_transaction
+    def label(self) -> str:
+        """Return the part of a prompt about an open transaction, such as `(tx:3)`."""
+        return "" if self.open is None else f"(tx:{len(self.open.commands)})"
 
 
 def _condition_revision(text: bytes) -> int:

@@ -20,7 +20,8 @@ def run(settings: Settings, output: Output, argument: str) -> int:
     """Write the keys that begin with `argument`; return the exit code. Raises KvdError."""
     text = TEXTS[settings.form]
     count = 0
-    progress = output.progress = _scan_progress(settings)
+    progress = _scan_progress(settings)
+    output.attach(progress)
     try:
         with Stream(**settings.stream) as stream:
             for page in pages(stream, os.fsencode(argument)):

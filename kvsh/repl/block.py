@@ -4,25 +4,26 @@ from typing import Protocol
 
 from kvd.commands import Command
 from kvsh.grammar.block import Rehearsal, Statement, to_run
-from kvsh.grammar.transaction import OpenTransaction
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.repl.encoding import as_text
+from kvsh.repl.state import SessionState
 from kvsh.words import display_form
 
 NOT_RUN = "nothing of this block has run. Put a value of several lines in quotes"
 
 
-class Runner(Protocol):
-    """The part of the prompt that a block uses."""
-
-    open_transaction: OpenTransaction | None
-    is_left: bool
+class Messages(Protocol):
+    """The part of the screen that a block uses."""
 
     def show_error(self, text: str) -> None:
         """Write an error."""
 
     def show_note(self, text: str) -> None:
         """Write a note."""
+
+
+class Runner(Protocol):
+    """The part of the prompt that a block uses."""
 
     def command_of(self, line: bytes) -> Command:
         """Return the command of a line. Raises Mistake."""
@@ -40,9 +41,9 @@ class Block:
         self.statements = to_run(text)
         self.line_count = text.count(b"\n") + 1
 
-    def problem(self, runner: Runner) -> str | None:
+    def problem(self, state: SessionState, runner: Runner) -> str | None:
         """Return the problem with the first statement that could not run, or None."""
-        rehearsal = Rehearsal(runner.open_transaction)
+        rehearsal = Rehearsal(state.transaction.open)
         for statement in self.statements:
             try:
                 rehearsal.take(runner.command_of(statement.text))
@@ -50,19 +51,19 @@ class Block:
                 return f"line {statement.numbers()} of {self.line_count}: {mistake}"
         return None
 
-    async def run(self, runner: Runner) -> None:
+    async def run(self, state: SessionState, screen: Messages, runner: Runner) -> None:
         """Check the block, and run its statements up to the first that fails."""
-        if problem := self.problem(runner):
-            runner.show_error(display_form(problem.encode(errors="replace")).replace("\n", " "))
-            runner.show_error(NOT_RUN)
+        if problem := self.problem(state, runner):
+            screen.show_error(display_form(problem.encode(errors="replace")).replace("\n", " "))
+            screen.show_error(NOT_RUN)
             return
         for done, statement in enumerate(self.statements, 1):
-            runner.show_note(f"{statement.numbers()}/{self.line_count}> {display_form(statement.text)}")
+            screen.show_note(f"{statement.numbers()}/{self.line_count}> {display_form(statement.text)}")
             succeeded = await runner.run_line(as_text(statement.text))
-            if runner.is_left:
+            if state.is_left:
                 return
             if not succeeded:
-                runner.show_error(self._stop_message(statement, len(self.statements) - done))
+                screen.show_error(self._stop_message(statement, len(self.statements) - done))
                 return
 
     def _stop_message(self, statement: Statement, left: int) -> str:

@@ -6,7 +6,6 @@ redirected.
 
 import os
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 
 from kvd.client import Stream
@@ -14,13 +13,14 @@ from kvd.commands import Command
 from kvd.commands.keys import Count
 from kvd.errors import ClientError, KvdError, Unreachable
 from kvsh.grammar import shell
-from kvsh.grammar.aliases import NO_ALIASES, expand
+from kvsh.grammar.aliases import expand
 from kvsh.grammar.block import is_open
 from kvsh.repl.confirm import deletions_of
 from kvsh.script.actions import Stop
 from kvsh.script.bulk import Sent
 from kvsh.script.engine import Script
 from kvsh.script.lines import SourceLine
+from kvsh.script.report import Reporter
 from kvsh.ui.outcome import OK, Failure, sentence
 from kvsh.ui.output import Output, write_all
 from kvsh.ui.settings import Settings
@@ -29,42 +29,19 @@ from kvsh.words import display_form
 CONTINUATION = b'"> '
 
 
-class DumbShell(Script):
-    """A script with typed lines: a failure is reported, and the next line runs."""
+class Questions:
+    """Asks before a command deletes many keys."""
 
-    def __init__(self, stream: Stream, output: Output, *, form: str, confirm: bool = True) -> None:
-        super().__init__(stream, output, form=form)
+    def __init__(self, stream: Stream, output: Output, *, confirm: bool) -> None:
         self.stream = stream
+        self.output = output
         self.confirm = confirm
-        self.aliases = NO_ALIASES
-        self.failed: list[Failure] = []
 
-    def start(self, lines: Iterable[str]) -> None:
-        """Run the `startup` commands of the configuration file, up to the first that fails. Raises Stop."""
-        for line in lines:
-            self.failed.clear()
-            self.run_text(line.encode())
-            if self.failed:
-                self.output.message(
-                    f"(error) startup stopped at this line of config.toml: {display_form(line.encode())}"
-                )
-                return
-
-    def run_text(self, text: bytes) -> None:
-        """Run a typed line. Raises Stop."""
-        self.take(SourceLine("", 0, expand(text, self.aliases)))
-        self.drain()
-
-    def send(self, command: Command, where: SourceLine) -> None:
-        """Send a command. A command that deletes many keys is sent only if the user confirms."""
-        if self.depth or self._is_confirmed(command):
-            super().send(command, where)
-
-    def _is_confirmed(self, command: Command) -> bool:
+    def is_confirmed(self, command: Command) -> bool:
         """Return whether the user confirms a command that deletes many keys; others need no confirmation."""
         deletions = deletions_of(command, confirm=self.confirm)
         question = deletions.question([self._count_of(each.prefix) for each in deletions.prefixes])
-        return question is None or self.ask(question)
+        return question is None or self._ask(question)
 
     def _count_of(self, prefix: bytes) -> int | None:
         """Return how many keys begin with a prefix; None when the daemon does not answer COUNT."""
@@ -74,42 +51,116 @@ class DumbShell(Script):
             return None
         return count
 
-    def ask(self, question: str) -> bool:
+    def _ask(self, question: str) -> bool:
         """Ask; return whether the answer is yes."""
         _write_prompt(self.output, f"{question} [y/N] ".encode())
         return sys.stdin.buffer.readline().strip().lower() in (b"y", b"yes")
 
-    def run_command(self, command: Command, where: SourceLine) -> None:
-        """Run a command. A transaction stays open if it could not be sent. Raises Mistake, Stop."""
-        gathering = self.open_transaction
-        self.failed.clear()
-        super().run_command(command, where)
-        self.drain()
-        if isinstance(command, shell.Commit) and any(isinstance(failure, Unreachable) for failure in self.failed):
-            self.open_transaction = gathering
-            self.output.message("the transaction is still open: COMMIT again, or DISCARD")
 
-    def fail(self, failure: Failure, where: SourceLine) -> None:
+class TypedReporter(Reporter):
+    """Reports failures as the prompt does. `failed` has those since the last `forget`."""
+
+    def __init__(self, output: Output, endpoint: str, *, form: str) -> None:
+        super().__init__(output, endpoint, form=form)
+        self.failed: list[Failure] = []
+
+    def forget(self) -> None:
+        """Forget earlier failures."""
+        self.failed.clear()
+
+    def report(self, failure: Failure, where: SourceLine) -> None:
         """Report a failure, with the line of the file that SOURCE runs."""
         self.failed.append(failure)
         place = f"{where.name}:{where.number}: " if where.name else ""
         self.output.message(f"(error) {place}{sentence(failure, self.endpoint)}")
+
+
+class TypedScript(Script):
+    """A script with typed lines: a failure is reported, and the next line runs."""
+
+    def __init__(self, stream: Stream, reporter: TypedReporter, questions: Questions) -> None:
+        super().__init__(stream, reporter)
+        self.failures = reporter
+        self.questions = questions
+
+    def send(self, command: Command, where: SourceLine) -> None:
+        """Send a command. A command that deletes many keys is sent only if the user confirms."""
+        if self.depth or self.questions.is_confirmed(command):
+            super().send(command, where)
+
+    def run_command(self, command: Command, where: SourceLine) -> None:
+        """Run a command. A transaction stays open if it could not be sent. Raises Mistake, Stop."""
+        before = self.transaction.open
+        self.failures.forget()
+        super().run_command(command, where)
+        self.drain()
+        is_unsent = any(isinstance(failure, Unreachable) for failure in self.failures.failed)
+        if isinstance(command, shell.Commit) and before is not None and is_unsent:
+            self.transaction.reopen(before)
+            self.output.message("the transaction is still open: COMMIT again, or DISCARD")
+
+    def fail(self, failure: Failure, where: SourceLine) -> None:
+        """Report a failure. An open transaction can still be sent, because the user has seen the message."""
+        self.reporter.report(failure, where)
 
     def on_lost_reply(self, error: ClientError, sent: Sent) -> None:
         """Report that no reply came; the next line runs."""
         self.fail(error, sent.first)
 
 
+class DumbShell:
+    """A plain line reader."""
+
+    def __init__(self, stream: Stream, output: Output, settings: Settings) -> None:
+        self.output = output
+        self.settings = settings
+        self.reporter = TypedReporter(output, stream.endpoint, form=settings.form)
+        self.script = TypedScript(stream, self.reporter, Questions(stream, output, confirm=settings.confirm))
+
+    def run(self) -> None:
+        """Prompt, read and run, until the input ends. Raises Stop."""
+        self._start()
+        while self._turn():
+            pass
+
+    def _start(self) -> None:
+        """Run the `startup` commands of the configuration file, up to the first that fails. Raises Stop."""
+        for line in self.settings.startup:
+            self.reporter.forget()
+            self._run_text(line.encode())
+            if self.reporter.failed:
+                self.output.message(
+                    f"(error) startup stopped at this line of config.toml: {display_form(line.encode())}"
+                )
+                return
+
+    def _run_text(self, text: bytes) -> None:
+        """Run a typed line. Raises Stop."""
+        self.script.take(SourceLine("", 0, expand(text, self.settings.aliases)))
+        self.script.drain()
+
+    def _turn(self) -> bool:
+        """Read and run one line; return whether to continue. Raises Stop."""
+        try:
+            _write_prompt(self.output, f"{self.settings.profile or 'kvd'}{self.script.transaction.label()}> ".encode())
+            line = _read_statement(self.output)
+            if not line:
+                _write_prompt(self.output, b"\n")
+                return False
+            self._run_text(line.rstrip(b"\r\n"))
+        except KeyboardInterrupt:
+            _write_prompt(self.output, b"\n")
+        finally:
+            self.output.flush()
+        return True
+
+
 def run(settings: Settings, output: Output) -> int:
-    """Prompt, read and run, until the input ends or QUIT."""
-    output.is_terminal = os.isatty(output.data_fd)
-    with Stream(**settings.stream) as stream:
-        reader = DumbShell(stream, output, form=settings.form, confirm=settings.confirm)
-        reader.aliases = settings.aliases
-        with suppress(Stop):
-            reader.start(settings.startup)
-            while _turn(reader, settings.profile or "kvd"):
-                pass
+    """Prompt, read and run, until the input ends or QUIT; return the exit code."""
+    with Stream(**settings.stream) as stream, suppress(Stop):
+        DumbShell(
+            stream, Output(output.data_fd, output.message_fd, is_terminal=os.isatty(output.data_fd)), settings
+        ).run()
     return OK
 
 
@@ -127,20 +178,3 @@ def _read_statement(output: Output) -> bytes:
         line = sys.stdin.buffer.readline()
         lines += line
     return lines
-
-
-def _turn(reader: DumbShell, name: str) -> bool:
-    """Read and run one line; return whether to continue."""
-    transaction = f"(tx:{len(reader.open_transaction.commands)})" if reader.open_transaction else ""
-    try:
-        _write_prompt(reader.output, f"{name}{transaction}> ".encode())
-        line = _read_statement(reader.output)
-        if not line:
-            _write_prompt(reader.output, b"\n")
-            return False
-        reader.run_text(line.rstrip(b"\r\n"))
-    except KeyboardInterrupt:
-        _write_prompt(reader.output, b"\n")
-    finally:
-        reader.output.flush()
-    return True

@@ -5,6 +5,7 @@ import os
 from kvd.client import Stream
 from kvsh.repl.threads import in_thread
 from kvsh.script.engine import Script
+from kvsh.script.report import Reporter
 from kvsh.ui.files import opened
 from kvsh.ui.output import Output
 from kvsh.ui.settings import Settings
@@ -14,6 +15,10 @@ class CancellableOutput(Output):
     """An output that can be cut off: what a script writes after Ctrl-C is dropped."""
 
     is_cut = False
+
+    def cut(self) -> None:
+        """Drop everything from now on."""
+        self.is_cut = True
 
     def flush(self) -> None:
         """Write buffered data, or drop it."""
@@ -46,14 +51,14 @@ class Source:
     def _run_file(self, name: str) -> int:
         """Run a file. Raises Mistake."""
         with opened(name) as fd, Stream(**self.settings.stream) as stream:
-            self.script = Script(stream, self.output, form=self.form)
+            self.script = Script(stream, Reporter(self.output, stream.endpoint, form=self.form))
             return self.script.run(fd, name)
 
     def cut(self) -> None:
         """Send and write nothing more."""
-        self.output.is_cut = True
+        self.output.cut()
         if self.script is not None:
-            self.script.is_stopped = True
+            self.script.stop()
 
     @property
     def count(self) -> int:

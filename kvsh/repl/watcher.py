@@ -30,8 +30,8 @@ class Watcher:
         watch_changed: Callable[[], None],
         line_of: Callable[[Change], str] = change_line,
     ) -> None:
-        self.prefixes = command.prefixes or []
-        self.names = " ".join(quote(prefix) if prefix else "all keys" for prefix in self.prefixes) or "all keys"
+        prefixes = command.prefixes or []
+        self.names = " ".join(quote(prefix) if prefix else "all keys" for prefix in prefixes) or "all keys"
         self.write = write
         self.watch_changed = watch_changed
         self.backlog = Backlog(line_of)
@@ -42,7 +42,7 @@ class Watcher:
         self.end: str | None = None
         self.arrived = asyncio.Event()
         self.changes: AsyncWatch = with_sigint_blocked(
-            lambda: client.watch(*self.prefixes, since=command.since, history=command.history, on_state=self._on_state)
+            lambda: client.watch(*prefixes, since=command.since, history=command.history, on_state=self._on_state)
         )
         self.tasks: list[asyncio.Task[None]] = []
 

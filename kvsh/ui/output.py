@@ -19,6 +19,10 @@ class Output:
         self.parts: list[bytes] = []
         self.size = 0
 
+    def attach(self, progress: Progress) -> None:
+        """Clear this line of progress before other output."""
+        self.progress = progress
+
     def data(self, data: bytes) -> None:
         """Write data, now or with the next flush."""
         if not self.is_terminal:
