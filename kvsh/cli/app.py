@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
@@ -12,7 +13,18 @@ import click
 from kvd.client.stream import DEFAULT_ENDPOINT
 from kvd.errors import Conflict, KvdError
 from kvd.version import VERSION
-from kvsh.cli import parameters, ways
+from kvsh.cli import ways
+from kvsh.cli.options import (
+    EXEC,
+    FORMS,
+    NO_ENV,
+    TRAILING,
+    Seconds,
+    config_path,
+    name_variable,
+    one_daemon,
+    settings_of,
+)
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.ui.outcome import BROKEN_IO, CONFLICT, INTERRUPTED, USAGE, Failure, exit_code, failure_document, sentence
 from kvsh.ui.output import Output
@@ -29,14 +41,43 @@ unknown, 4 refused, 5 conflict, 74 the output cannot be written, 130 interrupted
 exited. A script exits with the code of its first failure."""
 
 
+def _load_profile(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
+    """Make the configuration file the defaults of the other options; return the profile's name."""
+    path = config_path()
+    if os.path.lexists(path):
+        return import_module("kvsh.cli.profile").load(context, path, name)  # type: ignore[no-any-return]  # tomllib costs 4 ms
+    if name is not None:
+        raise click.UsageError(f"there is no profile {name!r}: {path} does not exist")
+    return None
+
+
+def _complete_word(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """Return the completions of the first word of the command."""
+    return import_module("kvsh.cli.completion").word(context, parameter, incomplete)  # type: ignore[no-any-return]
+
+
+def _split_trailing(
+    words: tuple[str, ...], options: dict[str, Any]
+) -> tuple[tuple[str, ...], dict[str, Any], frozenset[str]]:
+    """Split options off the end of the words, where no argument of the command fits; return their names too.
+
+    `-x` there stands for the argument that it reads. After `--` all words belong to the command.
+    """
+    is_marked = sys.argv[-len(words) - 1 :][:1] == ["--"]
+    if not words or is_marked or not (words[-1] in {"-x", *TRAILING} or EXEC in words):
+        return words, options, frozenset()
+    rest, split = import_module("kvsh.cli.trailing_options").split_options(words, options)
+    return rest, split, frozenset(name for name, value in split.items() if value != options[name])
+
+
 @click.command(context_settings=CONTEXT, epilog=EPILOG)
-@click.argument("words", metavar="[COMMAND [ARG]...]", nargs=-1, type=click.UNPROCESSED, shell_complete=parameters.word)
+@click.argument("words", metavar="[COMMAND [ARG]...]", nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_word)
 @click.option("--url", default=DEFAULT_ENDPOINT, show_default=True, help="The daemon: tcp://HOST:PORT or ipc://PATH.")
 @click.option(
     "--profile",
     metavar="NAME",
     is_eager=True,
-    callback=parameters.load_profile,
+    callback=_load_profile,
     help="Use a profile of the configuration file.",
 )
 @click.option("--local", metavar="DIR", help="Run a daemon on this directory for as long as kvsh runs.")
@@ -44,72 +85,64 @@ exited. A script exits with the code of its first failure."""
 @click.option("--server-key", metavar="FILE", help="The daemon's public CURVE certificate.")
 @click.option(
     "--timeout",
-    type=parameters.Seconds(min=0.001),
+    type=Seconds(min=0.001),
     default=5.0,
     show_default=True,
     help="How long to wait for a reply.",
 )
-@click.option("-f", "--file", metavar="FILE", help="Run the commands in a file.", **parameters.NO_ENV)
-@click.option(
-    "--format", "form", envvar="KVSH_FORMAT", type=click.Choice(parameters.FORMS), help="The format of results."
-)
-@click.option(
-    "--json", "shortcut", flag_value="json", help="One JSON document for each command, errors too.", **parameters.NO_ENV
-)
-@click.option("--csv", "shortcut", flag_value="csv", help="RFC 4180 rows.", **parameters.NO_ENV)
-@click.option(
-    "--raw", "shortcut", flag_value="raw", help="Bytes unchanged (the default in a pipe).", **parameters.NO_ENV
-)
+@click.option("-f", "--file", metavar="FILE", help="Run the commands in a file.", **NO_ENV)
+@click.option("--format", "form", envvar="KVSH_FORMAT", type=click.Choice(FORMS), help="The format of results.")
+@click.option("--json", "shortcut", flag_value="json", help="One JSON document for each command, errors too.", **NO_ENV)
+@click.option("--csv", "shortcut", flag_value="csv", help="RFC 4180 rows.", **NO_ENV)
+@click.option("--raw", "shortcut", flag_value="raw", help="Bytes unchanged (the default in a pipe).", **NO_ENV)
 @click.option(
     "--terminal",
     "shortcut",
     flag_value="terminal",
     help="For reading (the default at a terminal).",
-    **parameters.NO_ENV,
+    **NO_ENV,
 )
 @click.option(
     "--pretty",
     "shortcut",
     flag_value="pretty",
     help="JSON values indented, binary values as a hex dump.",
-    **parameters.NO_ENV,
+    **NO_ENV,
 )
-@click.option(
-    "-0", "--nul", "shortcut", flag_value="nul", help="As --raw, with NUL bytes for newlines.", **parameters.NO_ENV
-)
-@click.option("-n", "no_newline", is_flag=True, help="No newline after the result.", **parameters.NO_ENV)
+@click.option("-0", "--nul", "shortcut", flag_value="nul", help="As --raw, with NUL bytes for newlines.", **NO_ENV)
+@click.option("-n", "no_newline", is_flag=True, help="No newline after the result.", **NO_ENV)
 @click.option(
     "-q",
     "quiet",
     is_flag=True,
     help="Write no result and no message about a CONFLICT; check the exit code.",
-    **parameters.NO_ENV,
+    **NO_ENV,
 )
-@click.option("-e", "stop_on_error", is_flag=True, help="Run nothing after a line that fails.", **parameters.NO_ENV)
+@click.option("-e", "stop_on_error", is_flag=True, help="Run nothing after a line that fails.", **NO_ENV)
 @click.option(
     "-x",
     "last_from_stdin",
     is_flag=True,
     help="Read the last argument from standard input; also as the last word.",
-    **parameters.NO_ENV,
+    **NO_ENV,
 )
 @click.option(
     "--exec",
     "hook",
     metavar="COMMAND",
     help="With WATCH: run a shell's command line for each change.",
-    **parameters.NO_ENV,
+    **NO_ENV,
 )
-@click.option("-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND N times.", **parameters.NO_ENV)
+@click.option("-r", "repeat", type=click.IntRange(min=1), metavar="N", help="Run COMMAND N times.", **NO_ENV)
 @click.option(
     "-i",
     "interval",
-    type=parameters.Seconds(min=0),
+    type=Seconds(min=0),
     help="The time between runs; with --bench, the time of each measurement.",
-    **parameters.NO_ENV,
+    **NO_ENV,
 )
 @click.option("--echo", is_flag=True, help="Write each command of a script before its result.")
-@click.option("--dry-run", is_flag=True, help="Check a command or a script, and send nothing.", **parameters.NO_ENV)
+@click.option("--dry-run", is_flag=True, help="Check a command or a script, and send nothing.", **NO_ENV)
 @click.option(
     "--progress/--no-progress", default=None, help="Show the progress of a script (default: long files at a terminal)."
 )
@@ -119,27 +152,27 @@ exited. A script exits with the code of its first failure."""
     is_flag=False,
     flag_value="",
     help="List the keys that begin with PREFIX.",
-    **parameters.NO_ENV,
+    **NO_ENV,
 )
-@click.option("--stat", is_flag=True, help="Show the daemon's activity every second.", **parameters.NO_ENV)
-@click.option("--latency", is_flag=True, help="Measure round-trip times.", **parameters.NO_ENV)
-@click.option("--bench", is_flag=True, help="Measure the throughput of the daemon.", **parameters.NO_ENV)
-@click.option("--bigkeys", is_flag=True, help="Find the largest values and prefixes.", **parameters.NO_ENV)
+@click.option("--stat", is_flag=True, help="Show the daemon's activity every second.", **NO_ENV)
+@click.option("--latency", is_flag=True, help="Measure round-trip times.", **NO_ENV)
+@click.option("--bench", is_flag=True, help="Measure the throughput of the daemon.", **NO_ENV)
+@click.option("--bigkeys", is_flag=True, help="Find the largest values and prefixes.", **NO_ENV)
 @click.option("--vi", is_flag=True, help="Edit the line with vi keys.")
 @click.option(
     "--pager/--no-pager",
     default=True,
     help="Show long results through $PAGER (at a terminal; the default).",
-    **parameters.NO_ENV,
+    **NO_ENV,
 )
 @click.option("--no-color", is_flag=True, help="No colours and no other escape sequences for appearance.")
 @click.option(
     "--completion",
     type=click.Choice(["bash", "zsh", "fish"]),
     help="Print the completion script for a shell.",
-    **parameters.NO_ENV,
+    **NO_ENV,
 )
-@click.version_option(VERSION, prog_name="kvsh", **parameters.NO_ENV)
+@click.version_option(VERSION, prog_name="kvsh", **NO_ENV)
 @click.pass_context
 def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -> int:
     """Talk to kvd, the key-value daemon.
@@ -148,13 +181,13 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
     """
     _hear_interrupts()
     given = ways.flag_names(context)
-    words, options, trailing = parameters.split_trailing(words, options)
+    words, options, trailing = _split_trailing(words, options)
     way = ways.choose(words, options)
     ways.check(context, way, given | trailing, options)
     if options["completion"]:
         return int(import_module("kvsh.cli.completion").print_source(options["completion"]))
-    options = parameters.one_daemon(context, options, given)
-    settings = parameters.settings_of(context, options)
+    options = one_daemon(context, options, given)
+    settings = settings_of(context, options)
     output = Output(is_terminal=os.isatty(1) and settings.form in ("raw", "csv", "nul"))
     with ExitStack() as stack:
         try:
@@ -220,7 +253,7 @@ def main() -> int:
         code = int(command.main(standalone_mode=False) or 0)
     except click.ClickException as error:
         if isinstance(error, click.BadParameter):
-            parameters.name_variable(error)
+            name_variable(error)
         error.show()
         code = USAGE
     except (click.Abort, KeyboardInterrupt):

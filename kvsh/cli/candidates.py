@@ -17,8 +17,7 @@ from kvd.client.stream import Stream
 from kvd.commands import Command
 from kvd.commands.keys import Scan
 from kvd.errors import KvdError
-from kvsh.cli import parameters
-from kvsh.cli.parameters import TRAILING, as_words
+from kvsh.cli.options import TRAILING, as_words, config_path, settings_of
 from kvsh.cli.trailing_options import is_command, lacks_word, split_options
 from kvsh.grammar.completion import NAMED, Place, argument_place, command_place
 from kvsh.grammar.key_prefixes import common_prefixes, longest_common_prefix
@@ -108,7 +107,7 @@ def option_items(context: click.Context, option: click.Option, incomplete: str) 
     if option.metavar in PATHS:
         return [CompletionItem(incomplete, PATHS[option.metavar])]
     if option.name == "profile":
-        path = parameters.config_path()
+        path = config_path()
         profiles = import_module("kvsh.cli.profile").read(path).profiles
         return [CompletionItem(name) for name in profiles if name.startswith(incomplete)]
     if option.name == "scan":
@@ -168,7 +167,7 @@ def _connection_of(context: click.Context) -> dict[str, Any] | None:
     """Return the endpoint and keys of the command line; None if they are wrong."""
     if _is_misconfigured(context):
         return None
-    settings = parameters.settings_of(context, context.params)
+    settings = settings_of(context, context.params)
     directory = context.params["local"]
     if directory is None:
         return {"endpoint": settings.url, "keys": settings.keys}
@@ -181,8 +180,10 @@ def _is_misconfigured(context: click.Context) -> bool:
         return False
     if context.get_parameter_source("profile") is not ParameterSource.DEFAULT:
         return True
+    path = config_path()
     try:
-        parameters.load_profile(context, _option_named(context, "--profile"), None)
+        if os.path.lexists(path):
+            import_module("kvsh.cli.profile").load(context, path, None)
     except click.UsageError:
         return True
     return False

@@ -9,7 +9,7 @@ from typing import Any
 from kvd.client.stream import Stream
 from kvd.commands import Command, Write
 from kvd.errors import NOT_EXECUTED, UNKNOWN
-from kvsh.cli.parameters import as_words
+from kvsh.cli.options import as_words
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake, name_shown

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import click
 
 from kvd.client.endpoints import parse_endpoints
-from kvsh.cli.parameters import Seconds
+from kvsh.cli.options import Seconds
 from kvsh.cli.preferences import PREFERENCES, Complaint, preferences_in, wrong_preference
 
 # The settings of the file: lasting options, and preferences of the prompt.

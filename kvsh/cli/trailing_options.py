@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from kvsh.cli.parameters import EXEC, TRAILING, as_words
+from kvsh.cli.options import EXEC, TRAILING, as_words
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.shell import Watch
 from kvsh.grammar.vocabulary import Mistake, lookup

@@ -1,8 +1,10 @@
-"""The meaning of options beyond their types: profiles, options at the end of a command, settings."""
+"""The options of kvsh: their types, and the settings of a run that they and the profile make.
+
+The other modules of this package import this one, and it imports none of them.
+"""
 
 import math
 import os
-import sys
 from collections.abc import Collection, Iterable
 from importlib import import_module
 from typing import Any
@@ -24,8 +26,6 @@ TRAILING: dict[str, tuple[str, Any]] = {
     "-0": ("shortcut", "nul"),
     **{f"--{form}": ("shortcut", form) for form in FORMS},
 }
-
-
 EXEC = "--exec"  # at the end of WATCH, followed by its command line
 
 
@@ -54,38 +54,9 @@ def config_path() -> str:
     return os.path.join(home, "kvsh", "config.toml")  # noqa: PTH118
 
 
-def load_profile(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
-    """Make the configuration file the defaults of the other options; return the profile's name."""
-    path = config_path()
-    if os.path.lexists(path):
-        return import_module("kvsh.cli.profile").load(context, path, name)  # type: ignore[no-any-return]  # tomllib costs 4 ms
-    if name is not None:
-        raise click.UsageError(f"there is no profile {name!r}: {path} does not exist")
-    return None
-
-
 def as_words(texts: Iterable[str]) -> list[Word]:
     """Return arguments as words, byte for byte."""
     return [Word(os.fsencode(text)) for text in texts]
-
-
-def word(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Return the completions of the first word of the command."""
-    return import_module("kvsh.cli.completion").word(context, parameter, incomplete)  # type: ignore[no-any-return]
-
-
-def split_trailing(
-    words: tuple[str, ...], options: dict[str, Any]
-) -> tuple[tuple[str, ...], dict[str, Any], frozenset[str]]:
-    """Split options off the end of the words, where no argument of the command fits; return their names too.
-
-    `-x` there stands for the argument that it reads. After `--` all words belong to the command.
-    """
-    is_marked = sys.argv[-len(words) - 1 :][:1] == ["--"]
-    if not words or is_marked or not (words[-1] in {"-x", *TRAILING} or EXEC in words):
-        return words, options, frozenset()
-    rest, found = import_module("kvsh.cli.trailing_options").split_options(words, options)
-    return rest, found, frozenset(name for name, value in found.items() if value != options[name])
 
 
 def one_daemon(context: click.Context, options: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
@@ -105,24 +76,24 @@ def one_daemon(context: click.Context, options: dict[str, Any], given: Collectio
 
 
 def _profile_options(context: click.Context, given: Collection[str]) -> dict[str, Any]:
-    """Return what the profile that `--profile` names sets: it goes before the environment."""
-    found = {}
+    """Return the options of the profile that `--profile` names: they override the environment."""
+    chosen = {}
     for each in context.command.params if "profile" in given else ():
         name = str(each.name)
-        is_hidden = context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
-        if is_hidden and name in context.obj["profile"]:
-            found[name] = each.type_cast_value(context, context.obj["profile"][name])
+        is_overridden = context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
+        if is_overridden and name in context.obj["profile"]:
+            chosen[name] = each.type_cast_value(context, context.obj["profile"][name])
             context.set_parameter_source(name, ParameterSource.DEFAULT_MAP)
-    return found
+    return chosen
 
 
 def _preferences_of(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """Return the preferences of the prompt. The profile's name, colour and questions do not apply to another daemon."""
-    found: dict[str, Any] = (context.obj or {}).get("preferences", {})
+    preferences: dict[str, Any] = (context.obj or {}).get("preferences", {})
     source = context.get_parameter_source("url")
     if options["local"] is not None or source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
-        return {**found, "profile": None, "prompt_color": None, "confirm": True}
-    return found
+        return {**preferences, "profile": None, "prompt_color": None, "confirm": True}
+    return preferences
 
 
 def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
