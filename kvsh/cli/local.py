@@ -66,9 +66,9 @@ class Keeper(threading.Thread):
         self.command += ["--listen", f"ipc://{sockets / 'kvd.sock'}", "--publish", f"ipc://{sockets / 'changes.sock'}"]
         self.command += ["--end-with", str(os.getpid())]
         self.leaving = threading.Event()
-        self.child = self.spawn()
+        self.child = self._spawn()
 
-    def spawn(self) -> "subprocess.Popen[bytes]":
+    def _spawn(self) -> "subprocess.Popen[bytes]":
         """Start a daemon."""
         devnull = subprocess.DEVNULL
         return subprocess.Popen(self.command, stdin=devnull, stdout=devnull, stderr=self.log, start_new_session=True)  # noqa: S603  # our own module
@@ -80,7 +80,7 @@ class Keeper(threading.Thread):
             if self.child.poll() is None or not is_free(self.data / "lock"):
                 pause = CHECK_S
             else:
-                self.child = self.spawn()
+                self.child = self._spawn()
                 pause = min(2 * pause, CHECK_S_MAX)
 
     def stop(self) -> None:

@@ -126,11 +126,11 @@ class Bench:
         self._read_conditions()
         try:
             self._print_conditions()
-            self.fill()
+            self._fill()
             self._measure()
         finally:
             _ignore_signals()
-            self.clear()
+            self._clear()
             self.progress.clear()
 
     def _read_conditions(self) -> None:
@@ -159,7 +159,7 @@ class Bench:
             self.output.data(head if is_read else head_text(self.settings.form, NAMES))
             self.output.flush()
 
-    def fill(self) -> None:
+    def _fill(self) -> None:
         """Set the keys, so that every GET finds one. Raises KvdError."""
         self.progress.draw("setting keys")
         keys = all_keys(self.prefix.encode())
@@ -203,7 +203,7 @@ class Bench:
             self.output.data(line_text(values) if is_read else table_text(self.settings.form, values))
             self.output.flush()
 
-    def clear(self) -> None:
+    def _clear(self) -> None:
         """Clear the keys, including those with unanswered writes. Raises KvdError."""
         try:
             while self.client.clear_prefix(self.prefix, limit=CLEARED_KEYS):

@@ -68,7 +68,7 @@ class Load:
         outcome = Outcome({})
         begun = time.perf_counter()
         try:
-            self.exchange(phase, outcome.times, begun + phase.seconds)
+            self._exchange(phase, outcome.times, begun + phase.seconds)
         except ConnectionLost as lost:
             outcome = failure_of(Unreachable(f"{phase.work}: the connection is gone: {lost}"))
         except KvdError as error:
@@ -76,13 +76,13 @@ class Load:
         outcome.seconds = time.perf_counter() - begun
         return outcome
 
-    def exchange(self, phase: Phase, times: dict[int, int], until: float) -> None:
+    def _exchange(self, phase: Phase, times: dict[int, int], until: float) -> None:
         """Send and receive until a time of the performance counter, and until all is answered. Raises KvdError."""
         make = WORKS[phase.work]
         connections = {each.fileno(): each for each in self.connections[: phase.connections]}
         interests = [Interest(fd) for fd in connections]
         for connection in connections.values():
-            self.send(connection, make)
+            self._send(connection, make)
         while self.begun:
             ready = wait_until_ready(interests, self.task.timeout)
             if not ready:
@@ -100,9 +100,9 @@ class Load:
         microseconds = round((now - self.begun.pop(connection.fileno())) * 1e6)
         times[microseconds] = times.get(microseconds, 0) + 1
         if now < until and not self.is_stopped:
-            self.send(connection, WORKS[phase.work])
+            self._send(connection, WORKS[phase.work])
 
-    def send(self, connection: Connection, make: Any) -> None:
+    def _send(self, connection: Connection, make: Any) -> None:
         """Send a command and record the time. Raises ConnectionLost."""
         body = wire.encode_command(make(self.prefix, self.random))
         self.begun[connection.fileno()] = time.perf_counter()

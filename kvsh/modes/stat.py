@@ -80,9 +80,9 @@ class Stat:
             now = time.monotonic()
             due = max(due + interval, now)  # after a long wait, missed lines are skipped
             time.sleep(due - now if self.away_since is None else min(AWAY_S, interval))
-            self.sample()
+            self._take_sample()
 
-    def sample(self) -> None:
+    def _take_sample(self) -> None:
         """Write the activity since the last sample, or report that the daemon is absent or back."""
         try:
             now = _sample(self.client)
@@ -97,7 +97,7 @@ class Stat:
             self._on_reconnect(now, is_restarted=is_restarted)
             return
         self.samples += 1
-        self.write(figures(self.last, now, own_infos=1))
+        self._write(figures(self.last, now, own_infos=1))
         self.last = now
 
     def _on_reconnect(self, now: Sample, *, is_restarted: bool) -> None:
@@ -116,7 +116,7 @@ class Stat:
             self.output.data(TITLES.encode() + b"\n" if is_read else head_text(self.settings.form, names))
             self.output.flush()
 
-    def write(self, values: dict[str, Any]) -> None:
+    def _write(self, values: dict[str, Any]) -> None:
         """Write a line."""
         self.lines += 1
         if self.settings.quiet:

@@ -94,16 +94,16 @@ class Actions:
         self.daemon = daemon
         self.screen = screen
         self.words: dict[type, Callable[[Any], Awaitable[None]]] = {
-            shell.Begin: self.begin,
-            shell.Discard: self.discard,
-            shell.Watch: self.watch,
+            shell.Begin: self._begin,
+            shell.Discard: self._discard,
+            shell.Watch: self._watch,
             shell.Unwatch: self._end_watch,
-            shell.Source: self.source,
+            shell.Source: self._source,
             shell.Format: self._choose_format,
             shell.Timing: self._choose_timing,
             shell.ClearScreen: self._clear_screen,
-            shell.Quit: self.leave,
-            shell.Exit: self.leave,
+            shell.Quit: self._leave,
+            shell.Exit: self._leave,
         }
 
     async def run_line(self, line: bytes) -> bool:
@@ -113,7 +113,7 @@ class Actions:
         try:
             parts, command = self.read(line)
             if isinstance(command, shell.Every):
-                await self.repeat(command, parts)
+                await self._repeat(command, parts)
                 return True
             for _ in range(parts.times):
                 await self._run_command(command, parts.sink)
@@ -138,9 +138,9 @@ class Actions:
         if isinstance(command, shell.Help):
             await self._show_help(f"{help_text(command)}\n".encode(), sink)
         elif isinstance(command, shell.Commit):
-            await self.commit(sink)
+            await self._commit(sink)
         elif self.state.transaction.open is None and not isinstance(command, shell.ShellWord):
-            await self.run(command, sink)
+            await self._send(command, sink)
         elif sink is not None:
             raise Mistake(f"{command.command_name()} has no result here to {sink.sign}")
         elif isinstance(command, shell.ShellWord):
@@ -148,9 +148,9 @@ class Actions:
         else:
             self.state.transaction.require().add(command)
 
-    async def run(self, command: Command, sink: Sink | None) -> bool:
+    async def _send(self, command: Command, sink: Sink | None) -> bool:
         """Send a command and write its result; return whether it was confirmed. Raises Mistake, KvdError."""
-        if not await self.confirm(command):
+        if not await self._confirm(command):
             return False
         if not self.state.is_connected:
             with typed_as(command.command_name(), "PING"):
@@ -160,27 +160,27 @@ class Actions:
         duration = time.monotonic() - started
         self.state.set_connected(True)
         if sink is None:
-            await self.screen.show(lambda: self.pieces(command, result))
+            await self.screen.show(lambda: self._pieces(command, result))
         else:
             form = "raw" if self.state.form in READ else self.state.form
-            await self.put(await in_thread(lambda: FORMATS[form](command, result)), sink)
+            await self._redirect(await in_thread(lambda: FORMATS[form](command, result)), sink)
         if duration >= SLOW_S or self.state.always_timed:
             self.screen.write(f"({duration:.3f} s)\n")
         return True
 
-    def pieces(self, command: Command, result: Any) -> Iterator[bytes]:
+    def _pieces(self, command: Command, result: Any) -> Iterator[bytes]:
         """Return a result in pieces for the screen."""
         if self.state.form == "pretty" and self.settings.color:
             return iter([paint_lines(pretty_lines(command, result))])
         return safe_pieces(self.state.form, command, result)
 
-    async def confirm(self, command: Command) -> bool:
+    async def _confirm(self, command: Command) -> bool:
         """Return whether the user confirms a command that deletes many keys; others need no confirmation."""
         deletions = deletions_of(command, confirm=self.settings.confirm)
-        question = deletions.question([await self.count(each.prefix) for each in deletions.prefixes])
+        question = deletions.question([await self._count(each.prefix) for each in deletions.prefixes])
         return question is None or await self.screen.ask(question)
 
-    async def count(self, prefix: bytes) -> int | None:
+    async def _count(self, prefix: bytes) -> int | None:
         """Return how many keys begin with a prefix; None when the daemon refuses COUNT."""
         try:
             count: int | None = (await self.daemon.client.answer(Count(prefix))).result
@@ -188,7 +188,7 @@ class Actions:
             return None
         return count
 
-    async def put(self, data: bytes, sink: Sink) -> None:
+    async def _redirect(self, data: bytes, sink: Sink) -> None:
         """Send a result to a program or a file. Raises Mistake."""
         if sink.sign == "|":
             await self.screen.lend(os.fsdecode(sink.target), [data])
@@ -203,18 +203,18 @@ class Actions:
 
     async def _show_help(self, text: bytes, sink: Sink | None) -> None:
         """Show a page of help, or send it to a program or a file. Raises Mistake."""
-        await (self.put(text, sink) if sink else self.screen.show(lambda: iter([text])))
+        await (self._redirect(text, sink) if sink else self.screen.show(lambda: iter([text])))
 
-    async def begin(self, command: shell.Begin) -> None:
+    async def _begin(self, command: shell.Begin) -> None:
         self.state.transaction.begin(command)
 
-    async def commit(self, sink: Sink | None) -> None:
+    async def _commit(self, sink: Sink | None) -> None:
         """Send the transaction. It stays open when it is certain that nothing was sent."""
         command = self.state.transaction.require().transaction()
         open_transaction = self.state.transaction.close()
         try:
             with typed_as("COMMIT", "TRANSACTION"):
-                if not await self.run(command, sink):
+                if not await self._send(command, sink):
                     self.state.transaction.reopen(open_transaction)
         except Unreachable as failure:
             self.state.transaction.reopen(open_transaction)
@@ -226,7 +226,7 @@ class Actions:
             )
             raise
 
-    async def repeat(self, command: shell.Every, parts: Line) -> None:
+    async def _repeat(self, command: shell.Every, parts: Line) -> None:
         """Run a command at intervals until Ctrl-C, or up to the count. Raises as `_run_command` does."""
         self.state.transaction.refuse_within(command)
         with self.state.without_paging():
@@ -240,11 +240,11 @@ class Actions:
                     self.screen.write("\n")  # the terminal has echoed ^C
                     return
 
-    async def discard(self, _: shell.Discard) -> None:
+    async def _discard(self, _: shell.Discard) -> None:
         count = len(self.state.transaction.close().commands)
         self.screen.write(f"discarded {count_text(count, 'command')}\n")
 
-    async def watch(self, command: shell.Watch) -> None:
+    async def _watch(self, command: shell.Watch) -> None:
         """Start to show changes; an earlier watch ends."""
         await self.state.stop_watch()
         line_of = partial(change_text, color=self.settings.color)
@@ -264,7 +264,7 @@ class Actions:
             self.screen.write(watcher.resume + "\n")
         await self.state.stop_watch()
 
-    async def source(self, command: shell.Source) -> None:
+    async def _source(self, command: shell.Source) -> None:
         """Run a file. Raises Mistake, AlreadyReported."""
         self.state.transaction.refuse_within(command)
         source = Source(self.settings, self.state.form)
@@ -291,7 +291,7 @@ class Actions:
     async def _clear_screen(self, _: shell.ClearScreen) -> None:
         clear()
 
-    async def leave(self, _: shell.Quit | shell.Exit) -> None:
+    async def _leave(self, _: shell.Quit | shell.Exit) -> None:
         self.state.leave()
 
 

@@ -41,7 +41,7 @@ class Block:
         self.statements = to_run(text)
         self.line_count = text.count(b"\n") + 1
 
-    def problem(self, state: SessionState, runner: Runner) -> str | None:
+    def _find_problem(self, state: SessionState, runner: Runner) -> str | None:
         """Return the problem with the first statement that could not run, or None."""
         rehearsal = Rehearsal(state.transaction.open)
         for statement in self.statements:
@@ -53,7 +53,7 @@ class Block:
 
     async def run(self, state: SessionState, screen: Messages, runner: Runner) -> None:
         """Check the block, and run its statements up to the first that fails."""
-        if problem := self.problem(state, runner):
+        if problem := self._find_problem(state, runner):
             screen.show_error(display_form(problem.encode(errors="replace")).replace("\n", " "))
             screen.show_error(NOT_RUN)
             return

@@ -41,7 +41,7 @@ class LiveKeys:
 
     async def keys_with(self, prefix: bytes) -> list[bytes]:
         """Return the first keys that begin with a prefix, else similar keys."""
-        return await self._recall(prefix, lambda: self.find(prefix))
+        return await self._recall(prefix, lambda: self._find(prefix))
 
     async def names(self, kind: str | None) -> list[bytes]:
         """Return the sections of INFO or the options of CONFIG."""
@@ -62,13 +62,13 @@ class LiveKeys:
         self.cache[name] = (now, values)
         return values
 
-    async def find(self, prefix: bytes) -> list[bytes]:
+    async def _find(self, prefix: bytes) -> list[bytes]:
         """Return the keys that fit a prefix. Raises KvdError."""
-        return await self.scan(prefix, KEYS_OFFERED) or (
-            await similar(self.scan, prefix, KEYS_OFFERED) if prefix else []
+        return await self._scan(prefix, KEYS_OFFERED) or (
+            await similar(self._scan, prefix, KEYS_OFFERED) if prefix else []
         )
 
-    async def scan(self, prefix: bytes, limit: int) -> list[bytes]:
+    async def _scan(self, prefix: bytes, limit: int) -> list[bytes]:
         """Return the first keys that begin with a prefix. Raises KvdError."""
         keys: list[bytes] = (await self.client.run(Scan(prefix, limit=limit)))[0]
         return keys

@@ -78,9 +78,10 @@ class TypedReporter(Reporter):
 class TypedScript(Script):
     """A script with typed lines: a failure is reported, and the next line runs."""
 
+    reporter: TypedReporter
+
     def __init__(self, stream: Stream, reporter: TypedReporter, questions: Questions) -> None:
         super().__init__(stream, reporter)
-        self.failures = reporter
         self.questions = questions
 
     def send(self, command: Command, where: SourceLine) -> None:
@@ -91,10 +92,10 @@ class TypedScript(Script):
     def run_command(self, command: Command, where: SourceLine) -> None:
         """Run a command. A transaction stays open if it could not be sent. Raises Mistake, Stop."""
         before = self.transaction.open
-        self.failures.forget()
+        self.reporter.forget()
         super().run_command(command, where)
         self.drain()
-        is_unsent = any(isinstance(failure, Unreachable) for failure in self.failures.failed)
+        is_unsent = any(isinstance(failure, Unreachable) for failure in self.reporter.failed)
         if isinstance(command, shell.Commit) and before is not None and is_unsent:
             self.transaction.reopen(before)
             self.output.message("the transaction is still open: COMMIT again, or DISCARD")

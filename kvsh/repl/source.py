@@ -46,7 +46,7 @@ class Source:
         try:
             return await in_thread(lambda: self._run_file(os.path.expanduser(name)))  # noqa: PTH111  # names may not be text
         finally:
-            self.cut()
+            self._stop()
 
     def _run_file(self, name: str) -> int:
         """Run a file. Raises Mistake."""
@@ -54,7 +54,7 @@ class Source:
             self.script = Script(stream, Reporter(self.output, stream.endpoint, form=self.form))
             return self.script.run(fd, name)
 
-    def cut(self) -> None:
+    def _stop(self) -> None:
         """Send and write nothing more."""
         self.output.cut()
         if self.script is not None:

@@ -54,10 +54,10 @@ class Watcher:
     async def start(self) -> str:
         """Start; return the sentence to write once no change can be missed. Raises KvdError."""
         revision = await self.changes.ready()
-        self.tasks = [asyncio.create_task(self.take()), asyncio.create_task(self.show())]
+        self.tasks = [asyncio.create_task(self._take()), asyncio.create_task(self._show())]
         return f"watching {self.names} from revision {revision} (UNWATCH ends it)"
 
-    async def take(self) -> None:
+    async def _take(self) -> None:
         """Take changes as they come, until the watch fails."""
         try:
             while True:
@@ -67,7 +67,7 @@ class Watcher:
             self.state, self.end = " · ended", f"the watch of {self.names} has ended: {error}"
             self.arrived.set()
 
-    async def show(self) -> None:
+    async def _show(self) -> None:
         """Write the changes: at once if they are few, else as many as the token bucket allows."""
         while True:
             await self.arrived.wait()
@@ -77,12 +77,12 @@ class Watcher:
                 continue
             self.arrived.clear()
             end = self.end
-            await self.write("".join(f"{line}\n" for line in [*self.batch(), *([end] if end else [])]))
+            await self.write("".join(f"{line}\n" for line in [*self._batch(), *([end] if end else [])]))
             if end:
                 return
             await asyncio.sleep(BATCH_S)
 
-    def batch(self) -> list[str]:
+    def _batch(self) -> list[str]:
         """Return the lines to write now."""
         news, self.news = self.news, []
         lines = self.backlog.lines(int(self.allowance.lines)) if self.backlog.count else []

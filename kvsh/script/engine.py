@@ -88,7 +88,7 @@ class Script:
     def run(self, fd: int, name: str) -> int:
         """Run all lines of a descriptor; return the exit code."""
         try:
-            self.run_file(fd, name)
+            self._run_file(fd, name)
             self.drain()
         except Stop:
             pass
@@ -97,7 +97,7 @@ class Script:
         self.reporter.end(self.count)
         return self.reporter.code
 
-    def run_file(self, fd: int, name: str) -> None:
+    def _run_file(self, fd: int, name: str) -> None:
         """Run the lines of a descriptor, also from within a script. Raises Stop."""
         lines, number = Lines(), 0
         size = _size_of(fd)
@@ -125,7 +125,7 @@ class Script:
             raise Mistake(f"SOURCE within SOURCE, more than {SOURCE_DEPTH_MAX} deep")
         self.depth += 1
         try:
-            self.run_file(fd, name)
+            self._run_file(fd, name)
         finally:
             self.depth -= 1
 

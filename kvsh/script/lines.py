@@ -69,16 +69,16 @@ class Lines:
             raise LineTooLong(f"a line is longer than {LINE_BYTES_MAX} bytes")
         # Most chunks need no cleaning, and checking each line costs as much as splitting it.
         if whole and (self.is_first or b"\r" in chunk or whole[0].endswith(b"\r")):
-            return [self.clean(line) for line in whole]
+            return [self._clean(line) for line in whole]
         return whole
 
     def finish(self) -> list[bytes]:
         """Return the last line if the input ended without a newline."""
         rest = b"".join(self.parts)
         self.parts = []
-        return [self.clean(rest)] if rest else []
+        return [self._clean(rest)] if rest else []
 
-    def clean(self, line: bytes) -> bytes:
+    def _clean(self, line: bytes) -> bytes:
         """Return a line without its CR and byte order mark."""
         if self.is_first:
             self.is_first = False

@@ -83,16 +83,16 @@ class Sender:
         self.is_ending = True
         until = time.monotonic() + seconds
         while self.stream.in_flight and (left := until - time.monotonic()) > 0:
-            self.take(left)
+            self._take(left)
 
     def _wait_for_capacity(self, in_flight: int, lines: int | None = None) -> None:
         """Take outcomes until at most `in_flight` commands and, if given, at most `lines` lines are in flight."""
         while self.stream.in_flight > in_flight or (
             lines is not None and self.stream.in_flight and self.awaited > lines
         ):
-            self.take(None)
+            self._take(None)
 
-    def take(self, wait_s: float | None) -> None:
+    def _take(self, wait_s: float | None) -> None:
         """Take the available outcomes; wait at most `wait_s` for the first (None: without limit)."""
         outcomes = deque(self._receive(wait_s))
         while outcomes:
@@ -173,5 +173,5 @@ class Sender:
     def _catch_up(self) -> None:
         """Send the collected SETs, and take the available outcomes."""
         self.release()
-        self.take(0)
+        self._take(0)
         self.on_idle()

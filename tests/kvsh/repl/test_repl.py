@@ -126,7 +126,7 @@ def test_clearing_everything_asks_first(shell, kv):
 def test_clearing_many_keys_asks_with_their_count(shell, kv):
     kv.multiset({f"user:{number}": "x" for number in range(12)})
     shell.type("clearprefix user:\r")
-    shell.shows('end 12 keys with the prefix "user:"? [y/N]')
+    shell.shows('delete 12 keys with the prefix "user:"? [y/N]')
     shell.type("n\r")
     shell.prompts()
     assert kv.count("user:") == 12

@@ -124,7 +124,7 @@ def test_without_a_pager_it_is_written(terminal):
         shell = terminal(*options, **variables)
         shell.prompts()
         shell.type("help\r")
-        shell.shows("HELP command tells more of one.")
+        shell.shows("HELP command explains one command.")
         shell.prompts()
         assert b"paged:" not in shell.seen
 
