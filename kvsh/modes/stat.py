@@ -96,9 +96,12 @@ class Stat:
         if self.away_since is not None or is_restarted:
             self._on_reconnect(now, is_restarted=is_restarted)
             return
+        before = self.last
+        self.last = (
+            now  # before the write: Ctrl-C may interrupt it, and the summary divides by the time between samples
+        )
         self.samples += 1
-        self._write(figures(self.last, now, own_infos=1))
-        self.last = now
+        self._write(figures(before, now, own_infos=1))
 
     def _on_reconnect(self, now: Sample, *, is_restarted: bool) -> None:
         """Report that the daemon is back. Its counts during the absence belong to no line."""

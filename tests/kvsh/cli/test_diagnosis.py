@@ -110,7 +110,7 @@ def interrupt(child):
     return child.returncode, messages.decode()
 
 
-def started(environment, *arguments):
+def start_kvsh(environment, *arguments):
     """Start kvsh."""
     return subprocess.Popen([*KVSH, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -125,7 +125,7 @@ def started(environment, *arguments):
 )
 def test_an_interrupted_write_tells_its_outcome(kv, environment, words, told):
     pid = kv.info()["server"]["pid"]
-    with started(environment, "--timeout", "60", "-r", "1000000", *words) as child:
+    with start_kvsh(environment, "--timeout", "60", "-r", "1000000", *words) as child:
         child.stdout.readline()
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -142,7 +142,7 @@ def test_an_interrupted_write_that_was_not_sent_says_so(kv, environment, tmp_pat
         silent.listen()
         environment["KVSH_URL"] = f"ipc://{tmp_path}/s"
         for form, told in [("raw", "kvsh: SET: interrupted: it was not sent\n"), ("json", "kvsh: SET: inter")]:
-            with started(environment, "--timeout", "60", "--format", form, "set", "k", "v") as child:
+            with start_kvsh(environment, "--timeout", "60", "--format", form, "set", "k", "v") as child:
                 silent.accept()[0].close()
                 connection, _ = silent.accept()
                 assert connection.recv(10)

@@ -75,7 +75,7 @@ def test_at_a_terminal_it_tells_how_far_it_is(terminal):
 
 
 @pytest.fixture
-def running(kv, environment):
+def start_bench(kv, environment):
     """Start a bench that takes long; give it once it measures."""
 
     def start(*options, url=None):
@@ -107,8 +107,8 @@ def parent_of(path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGHUP, -1)])
-def test_a_signal_leaves_no_key(running, kv, number, code):
-    child = running("--json")
+def test_a_signal_leaves_no_key(start_bench, kv, number, code):
+    child = start_bench("--json")
     workers = workers_of(child)
     assert kv.count(f"kvsh-bench:{child.pid}:") >= KEYS
     child.send_signal(number)
@@ -133,17 +133,17 @@ def test_a_reader_that_goes_leaves_no_key(kv, environment):
     assert list(kv.scan()) == []
 
 
-def test_a_daemon_that_goes_is_told_and_the_keys_are_named(running, make_daemon):
+def test_a_daemon_that_goes_is_told_and_the_keys_are_named(start_bench, make_daemon):
     daemon = make_daemon().start()
-    child = running("--timeout", "0.5", url=daemon.commands)
+    child = start_bench("--timeout", "0.5", url=daemon.commands)
     daemon.kill()
     _, messages = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 3
     assert f"kvsh: keys may be left; to clear them: kvsh clearprefix kvsh-bench:{child.pid}:" in messages.decode()
 
 
-def test_a_client_process_that_ends_is_told(running, kv):
-    child = running()
+def test_a_client_process_that_ends_is_told(start_bench, kv):
+    child = start_bench()
     os.kill(workers_of(child)[0], signal.SIGKILL)
     _, messages = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 3

@@ -1,4 +1,4 @@
-"""What results, errors, changes and help look like: whole texts, and the properties of each format."""
+"""The text of results, errors, changes and help: whole texts, and the properties of each format."""
 
 import csv as csv_module
 import io

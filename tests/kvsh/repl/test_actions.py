@@ -1,4 +1,4 @@
-"""What a line does, without a prompt: what is gathered and when it stays so, where results go, what is asked."""
+"""Lines without a prompt: transactions and when they stay open, destinations of results, questions."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ class FakeClient:
 
 
 class FailingWatch:
-    """A watch whose daemon does not answer."""
+    """A watch of a daemon that does not answer."""
 
     def __init__(self):
         self.is_closed = False

@@ -1,4 +1,4 @@
-"""What is asked before keys end."""
+"""Questions before keys are deleted."""
 
 import pytest
 

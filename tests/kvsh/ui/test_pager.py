@@ -1,4 +1,4 @@
-"""The pager: what goes through it, which one, and that nothing it does harms whoever called."""
+"""The pager: which results it shows, which program it is, and that its failures do not affect the caller."""
 
 import os
 import signal
