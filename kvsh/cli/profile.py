@@ -45,8 +45,10 @@ class File(NamedTuple):
     @property
     def profiles(self) -> dict[str, dict[str, Any]]:
         """Return the profiles by name, without values that are not tables."""
-        found = self.top.get("profiles")
-        return {name: each for name, each in found.items() if isinstance(each, dict)} if isinstance(found, dict) else {}
+        tables = self.top.get("profiles")
+        return (
+            {name: each for name, each in tables.items() if isinstance(each, dict)} if isinstance(tables, dict) else {}
+        )
 
     def where(self, *keys: str) -> str:
         """Return the place of a setting as `path:line`."""
@@ -86,8 +88,8 @@ def read(path: str) -> File:
         line = data.count(b"\n", 0, error.start) + 1
         raise click.UsageError(f"{path}:{line}: this is not UTF-8: save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
+        match = re.search(r"at line (\d+)", str(error))
+        line = int(match[1]) if match else text.count("\n") + 1
         raise click.UsageError(f"{path}:{line}: this is not TOML: {error}; a text needs quotes: {EXAMPLE}") from None
     except RecursionError:
         raise click.UsageError(f"{path}: brackets are nested too deeply; a line looks like {EXAMPLE}") from None
@@ -172,12 +174,12 @@ def _line_of(text: str, keys: Sequence[str]) -> int:
     for number, line in enumerate(text.splitlines(), 1):
         if header := HEADER.match(line):
             table = _names_in(header[1])
-            is_found = table[: len(keys)] == tuple(keys)
+            is_match = table[: len(keys)] == tuple(keys)
         else:
             setting = SETTING.match(line)
             path = (*table, *_names_in(setting[0])) if setting else ()
-            is_found = bool(path) and all(map(eq, path, keys))
-        if is_found:
+            is_match = bool(path) and all(map(eq, path, keys))
+        if is_match:
             return number
     return 1
 

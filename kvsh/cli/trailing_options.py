@@ -22,11 +22,11 @@ def split_options(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tupl
         return _split_exec(words, options)
     if words[-1] == "-x":
         return (words[:-1], {**options, "last_from_stdin": True}) if lacks_word(words[:-1]) else (words, options)
-    rest, found = words, dict(options)
+    rest, trailing = words, dict(options)
     while rest and rest[-1] in TRAILING and not is_command(rest):
         name, value = TRAILING[rest[-1]]
-        rest, found[name] = rest[:-1], value
-    return (rest, found) if is_command(rest) else (words, options)
+        rest, trailing[name] = rest[:-1], value
+    return (rest, trailing) if is_command(rest) else (words, options)
 
 
 def _split_exec(words: tuple[str, ...], options: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:

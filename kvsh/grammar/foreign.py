@@ -74,7 +74,7 @@ TABLE: dict[str, dict[str, str]] = {
         "LOCK ELECT": "SET key value NX EX seconds (Python: kv.lock)",
         "COMPACTION": "COMPACT revision",
         "SNAPSHOT": "BACKUP name, and `kvd restore`",
-        "DEFRAG": "no command: kvd folds its files by itself",
+        "DEFRAG": "no command (kvd folds its files automatically)",
         "ENDPOINT STATUS HEALTH": "INFO, or PING",
         "MEMBER MOVE-LEADER ALARM": DAEMON,
         "USER USERADD": "the access file of the daemon: see kvd(8)",

@@ -4,7 +4,7 @@ Only this package imports asyncio and prompt_toolkit, and it is loaded only at a
 
     prompt.py         the prompt: reads lines, and runs each as a task
     state.py          the state of a prompt
-    daemon.py         its connections
+    connections.py    its connections
     screen.py         its terminal
     actions.py        runs a line: sends a command, or acts on a word of the shell
     block.py          runs a pasted block

@@ -42,12 +42,12 @@ REDIRECTED = {
 }
 
 
-class DaemonPort(Protocol):
+class ConnectionsPort(Protocol):
     """The part of the daemon's connections that actions use."""
 
     client: AsyncClient
 
-    async def require(self) -> None:
+    async def require_daemon(self) -> None:
         """Return if a daemon answers. Raises KvdError, at once if the connection is refused."""
 
 
@@ -88,10 +88,12 @@ class AlreadyReported(Exception):  # not a defect
 class Actions:
     """Runs lines for a prompt."""
 
-    def __init__(self, settings: Settings, state: SessionState, daemon: DaemonPort, screen: ScreenPort) -> None:
+    def __init__(
+        self, settings: Settings, state: SessionState, connections: ConnectionsPort, screen: ScreenPort
+    ) -> None:
         self.settings = settings
         self.state = state
-        self.daemon = daemon
+        self.connections = connections
         self.screen = screen
         self.words: dict[type, Callable[[Any], Awaitable[None]]] = {
             shell.Begin: self._begin,
@@ -154,9 +156,9 @@ class Actions:
             return False
         if not self.state.is_connected:
             with typed_as(command.command_name(), "PING"):
-                await self.daemon.require()
+                await self.connections.require_daemon()
         started = time.monotonic()
-        result = (await self.daemon.client.answer(command)).result
+        result = (await self.connections.client.answer(command)).result
         duration = time.monotonic() - started
         self.state.set_connected(True)
         if sink is None:
@@ -183,7 +185,7 @@ class Actions:
     async def _count(self, prefix: bytes) -> int | None:
         """Return how many keys begin with a prefix; None when the daemon refuses COUNT."""
         try:
-            count: int | None = (await self.daemon.client.answer(Count(prefix))).result
+            count: int | None = (await self.connections.client.answer(Count(prefix))).result
         except Refused:
             return None
         return count
@@ -248,7 +250,7 @@ class Actions:
         """Start to show changes; an earlier watch ends."""
         await self.state.stop_watch()
         line_of = partial(change_text, color=self.settings.color)
-        watcher = Watcher(self.daemon.client, command, self.screen.write_above, self.screen.redraw, line_of)
+        watcher = Watcher(self.connections.client, command, self.screen.write_above, self.screen.redraw, line_of)
         try:
             with typed_as("WATCH", "CHANGES"):
                 self.screen.write(await watcher.start() + "\n")

@@ -11,7 +11,7 @@ from kvsh.grammar.block import is_open, last_statement
 from kvsh.repl.actions import Actions
 from kvsh.repl.block import Block
 from kvsh.repl.completer import LiveKeys, PlaceCompleter
-from kvsh.repl.daemon import Daemon
+from kvsh.repl.connections import Connections
 from kvsh.repl.encoding import as_bytes, as_text
 from kvsh.repl.hints import has_suggestion, hint_for
 from kvsh.repl.interrupts import hear_interrupts, ignore_signals
@@ -34,13 +34,13 @@ class Shell:
     def __init__(self, settings: Settings, output: Output) -> None:
         self.settings = settings
         self.state = SessionState(settings.form)
-        self.daemon = Daemon(settings)
-        completer = PlaceCompleter(LiveKeys(self.daemon.lookup), settings.aliases)
+        self.connections = Connections(settings)
+        completer = PlaceCompleter(LiveKeys(self.connections.lookup), settings.aliases)
         self.session = new_session(
             settings, completer, self.prompt_width, self._toolbar, self._begin_edit, self._begin_explain
         )
         self.screen = Screen(settings, self.state, output, self.session)
-        self.actions = Actions(settings, self.state, self.daemon, self.screen)
+        self.actions = Actions(settings, self.state, self.connections, self.screen)
         self.task: asyncio.Task[bool] | None = None
 
     def prompt(self) -> StyleAndTextTuples:
@@ -65,7 +65,7 @@ class Shell:
     async def run(self) -> int:
         """Prompt and run lines until the user leaves."""
         hear_interrupts(lambda: None if self.screen.is_lent else self.task)
-        checks = asyncio.create_task(self.daemon.check_forever(self.state, self.screen.redraw))
+        checks = asyncio.create_task(self.connections.check_forever(self.state, self.screen.redraw))
         self.screen.write(WELCOME)
         try:
             await self._start()
@@ -74,7 +74,7 @@ class Shell:
         finally:
             checks.cancel()
             await self.state.stop_watch()
-            await self.daemon.close()
+            await self.connections.close()
         return OK
 
     async def _start(self) -> None:
@@ -111,7 +111,7 @@ class Shell:
         try:
             return await self.task
         except asyncio.CancelledError:
-            await self.daemon.reconnect()
+            await self.connections.reconnect()
             self.screen.write("\n(interrupted: what was sent may still be executed)\n")
             return False
         finally:

@@ -25,7 +25,7 @@ class SessionState:
     def choose_timing(self, *, always: bool) -> None:
         self.always_timed = always
 
-    def set_connected(self, is_connected: bool) -> None:  # noqa: FBT001  # the name says it
+    def set_connected(self, is_connected: bool) -> None:  # noqa: FBT001  # the method's name explains it
         self.is_connected = is_connected
 
     def leave(self) -> None:

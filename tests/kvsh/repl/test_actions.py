@@ -75,7 +75,7 @@ class FakePrompt:
     async def write_above(self, text):
         self.messages.append(text)
 
-    async def require(self):
+    async def require_daemon(self):
         if self.is_down:
             raise Unreachable("PING: no daemon answers")
 

@@ -35,7 +35,7 @@ def run(test, settings=SETTINGS):
             try:
                 await test(shell, written)
             finally:
-                await shell.daemon.close()
+                await shell.connections.close()
 
     asyncio.run(asyncio.wait_for(main(), 20))
 

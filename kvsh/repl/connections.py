@@ -15,7 +15,7 @@ LOOKUP_TIMEOUT_S = 1.0
 LOOKUP_CONNECT_S = 0.3  # the first prompt reports an absent daemon after this time
 
 
-class Daemon:
+class Connections:
     """The connections of a prompt. `client` runs commands, `lookup` serves completion and checks."""
 
     def __init__(self, settings: Settings) -> None:
@@ -24,7 +24,7 @@ class Daemon:
         timeouts = {"timeout": LOOKUP_TIMEOUT_S, "connect_timeout": LOOKUP_CONNECT_S}
         self.lookup = AsyncClient(**{**settings.connection, **timeouts})
 
-    async def require(self) -> None:
+    async def require_daemon(self) -> None:
         """Return if a daemon answers. Raises KvdError, after a third of a second if none is there."""
         await self.lookup.run(Ping())
 
@@ -38,7 +38,7 @@ class Daemon:
         while True:
             was_connected = state.is_connected
             try:
-                await self.require()
+                await self.require_daemon()
                 state.set_connected(True)
             except KvdError:
                 state.set_connected(False)
