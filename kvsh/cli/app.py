@@ -204,7 +204,7 @@ def command(context: click.Context, /, words: tuple[str, ...], **options: Any) -
 
 
 def enter(way: str, words: tuple[str, ...], options: dict[str, Any], settings: Settings, output: Output) -> int:
-    """Run a way and load only what it needs; return the exit code. Raises Mistake, KvdError."""
+    """Run the chosen way, and load only its modules; return the exit code. Raises Mistake, KvdError."""
     if way == ways.COMMAND:
         return int(import_module("kvsh.cli.oneshot").run_words(words, settings, output))
     gc.freeze()
