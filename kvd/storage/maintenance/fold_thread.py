@@ -34,6 +34,7 @@ from kvd.storage.files.sqlite import (
     wal_used,
 )
 from kvd.storage.maintenance import fold
+from kvd.storage.memory.key_cache import FoldPlan
 
 # Lower priority than the loop. Otherwise, with fewer processors than busy threads, the loop would wait for the
 # scheduler (50 connections, two processors: the p99 of SET was 5 times the median, and is 3 times).
@@ -45,7 +46,7 @@ class FoldJob(NamedTuple):
 
     upto: int
     is_short: bool = False
-    plan: fold.FoldPlan | None = None
+    plan: FoldPlan | None = None
 
 
 class CheckpointJob(NamedTuple):
