@@ -68,7 +68,7 @@ class KeyCache(Protocol):
     def peek_many(self, keys: Sequence[bytes]) -> list[Any]:
         """Return what `get_many` returns, but count no hits."""
 
-    def uncached(self, keys: Sequence[bytes]) -> list[bytes]:
+    def find_uncached(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return the keys for which the table must be read."""
 
     def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> Any:
@@ -139,11 +139,11 @@ class PlainKeyCache:
         self.hits = hits
         return entries
 
-    def uncached(self, keys: Sequence[bytes]) -> list[bytes]:
+    def find_uncached(self, keys: Sequence[bytes]) -> list[bytes]:
         return [key for key in keys if key not in self.records and not self._is_above_table(key)]
 
     def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> list[bytes | None] | None:
-        if self.uncached(keys):
+        if self.find_uncached(keys):
             return None
         records = map(self.records.get, keys)
         values = [record.value if type(record) is Entry and record.is_live(now) else None for record in records]
