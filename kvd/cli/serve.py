@@ -15,7 +15,7 @@ import click
 from msgspec.structs import replace
 
 from kvd.cli.options import with_flags
-from kvd.client.keys import certificate
+from kvd.client.keys import read_certificate
 from kvd.config import OPTIONS, Config, Settings, as_toml, settings, to_toml
 from kvd.errors import BadConfiguration, StartError, StorageFailed
 from kvd.limits import DESCRIPTORS_MIN
@@ -101,7 +101,7 @@ def _server_keys(config: Config) -> ServerKeys | None:
     if config.key is None or config.access is None:
         return None
     try:
-        public, secret = certificate(str(config.key))
+        public, secret = read_certificate(str(config.key))
     except ValueError as error:
         raise BadConfiguration(str(error)) from error
     if secret is None:
