@@ -134,7 +134,7 @@ def test_a_conflict_tells_the_revision(rpcs):
     error = rpc_error(rpcs.kvd, "Set", key=b"k", value=b"w", revision=0)
     assert error.code() is grpc.StatusCode.ABORTED
     assert error.details() == "the key exists, at revision 1"
-    assert said(error) == {"kvd-code": "CONFLICT", "kvd-outcome": "rpc_error", "kvd-details": '{"revision": 1}'}
+    assert said(error) == {"kvd-code": "CONFLICT", "kvd-outcome": "failed", "kvd-details": '{"revision": 1}'}
 
 
 def test_a_transaction_tells_which_command_it_was(rpcs):

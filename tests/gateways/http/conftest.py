@@ -2,7 +2,7 @@
 
 import pytest
 from support import browser
-from support.chromium_process import Daemon
+from support.running import Daemon
 from support.processes import Gateway
 from support.web import Web
 
