@@ -2,8 +2,8 @@
 
 import pytest
 from support import browser
-from support.running import Daemon
 from support.processes import Gateway
+from support.running import Daemon
 from support.web import Web
 
 
