@@ -1,4 +1,4 @@
-"""The family `expiry`: entries that end by themselves."""
+"""The family `expiry`: entries with a time to live."""
 
 from typing import Annotated
 
@@ -9,10 +9,10 @@ from kvd.commands.values import check_entry
 
 
 class Expire(Write, tag="EXPIRE"):
-    """Let a key end after so many seconds.
+    """Make a key expire after a number of seconds.
 
-    The result is 1, or 0 if there is no such key. With REVISION the entry has to be the one of that revision (0: it
-    does not exist); else CONFLICT, and nothing is changed.
+    The result is 1, or 0 if there is no such key. With REVISION the entry must be at that revision (0: the key must not
+    exist); otherwise the error is CONFLICT and nothing changes.
     """
 
     examples = ("EXPIRE session 60", "EXPIRE session 60 REVISION 7")
@@ -22,7 +22,7 @@ class Expire(Write, tag="EXPIRE"):
     revision: Annotated[Revision | None, Option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:
-        """Set the expiry; return how many keys got one."""
+        """Set the expiry; return 1, or 0 if there is no such key."""
         entry = entries.get(self.key)
         check_entry(self.revision, entry)
         if entry is None:
@@ -32,10 +32,10 @@ class Expire(Write, tag="EXPIRE"):
 
 
 class Persist(Write, tag="PERSIST"):
-    """Take the expiry from a key.
+    """Remove the expiry of a key.
 
-    The result is 1, or 0 if there is no such key or it stays already. With REVISION the entry has to be the one of
-    that revision (0: it does not exist); else CONFLICT, and nothing is changed.
+    The result is 1, or 0 if there is no such key or it has no expiry. With REVISION the entry must be at that revision
+    (0: the key must not exist); otherwise the error is CONFLICT and nothing changes.
     """
 
     examples = ("PERSIST session", "PERSIST session REVISION 7")
@@ -44,7 +44,7 @@ class Persist(Write, tag="PERSIST"):
     revision: Annotated[Revision | None, Option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
-        """Drop the expiry; return how many keys lost one."""
+        """Remove the expiry; return 1, or 0 if there was none."""
         entry = entries.get(self.key)
         check_entry(self.revision, entry)
         if entry is None or entry.expires is None:
@@ -54,9 +54,9 @@ class Persist(Write, tag="PERSIST"):
 
 
 class Ttl(Read, tag="TTL"):
-    """Return how long a key has to live.
+    """Return the time that a key has to live.
 
-    nil if there is no such key, -1 if it stays.
+    The result is nil if there is no such key, and -1 if it does not expire.
     """
 
     examples = ("TTL session",)
@@ -64,7 +64,7 @@ class Ttl(Read, tag="TTL"):
     key: Key
 
     def run(self, entries: Reader, now: Milliseconds) -> int | None:
-        """Return the time left in milliseconds."""
+        """Return the remaining time in milliseconds."""
         entry = entries.get(self.key)
         if entry is None:
             return None
@@ -74,7 +74,7 @@ class Ttl(Read, tag="TTL"):
 class GetEx(Write, tag="GETEX"):
     """Return the value of a key, or nil, and change its expiry.
 
-    EX, PX and AT make it expire, PERSIST takes its expiry away; without any of them nothing is changed.
+    EX, PX and AT set the expiry, PERSIST removes it; without them nothing changes.
     """
 
     examples = ("GETEX session EX 60", "GETEX session PERSIST")
@@ -85,7 +85,7 @@ class GetEx(Write, tag="GETEX"):
     persist: Annotated[bool | None, Option("PERSIST")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> bytes | None:
-        """Set or drop the expiry; return the value."""
+        """Set or remove the expiry; return the value."""
         self.check_exclusive()
         entry = entries.get(self.key)
         if entry is None:

@@ -1,8 +1,8 @@
-"""The types of a command's arguments: what the wire checks and what the shell calls them.
+"""The types of command arguments.
 
-A field's type carries its bounds (`msgspec.Meta`, checked by the decoder in C) and, where the shell's
-words differ from the wire's array, how they are typed: `Argument` names a positional word,
-`Option` is a keyword such as `EX seconds` or a lone word such as `KEEPTTL`.
+A type has its bounds (`msgspec.Meta`, checked by the decoder in C) and, where the words of the shell differ from the
+array of the wire, how it is typed: `Argument` names a positional word, `Option` is a keyword such as `EX seconds` or
+`KEEPTTL`.
 """
 
 from typing import Annotated, NamedTuple
@@ -13,14 +13,14 @@ from kvd import limits
 
 
 class Argument(NamedTuple):
-    """How a positional argument is called in the shell, and how many wire units one of its units is."""
+    """The name of a positional argument in the shell, and how many units of the wire one of its units is."""
 
     placeholder: str
     scale: int = 1
 
 
 class Option(NamedTuple):
-    """A keyword of the shell that fills a field: followed by an argument, or alone, which means true."""
+    """A keyword of the shell that fills a field: followed by an argument, or alone for true."""
 
     word: str
     placeholder: str | None = None
