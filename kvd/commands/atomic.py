@@ -6,7 +6,7 @@ from msgspec import Meta, Raw, msgpack
 
 from kvd.commands import expiry, keys, values
 from kvd.commands.base import NotYet, Read, ResultAt, Write, commands_in
-from kvd.commands.fields import Argument, Key, Revision, Token
+from kvd.commands.fields import Key, Revision, Token, argument
 from kvd.commands.model import Milliseconds, Writer
 from kvd.commands.values import check_entry
 from kvd.errors import BadArgument, Conflict, Refused, TooLarge
@@ -28,10 +28,11 @@ class Transaction(Write, tag="TRANSACTION"):
     """Run all of the commands or none.
 
     Each key in the conditions must be at its revision (0: the key must not exist). The result is the array of the
-    commands' results. If a condition does not hold or a command is refused, nothing changes, and the details of the error
+    commands' results. If a condition does not hold or a command is refused, nothing changes, and the error's details
     have the number of the command (`index`, from 0).
     """
 
+    grpc_number = 15
     examples = ("BEGIN", "BEGIN IF city 7", "COMMIT")
     conditions: Conditions
     commands: Commands
@@ -89,7 +90,7 @@ class Once(Write, tag="ONCE"):
 
     examples = ("ONCE 5f2c9d1e INCR visits",)
     token: Token
-    write: Annotated[OnceAble, Argument("command")]  # not `command`, which is the name itself in JSON
+    write: Annotated[OnceAble, argument("command")]  # not `command`, which is the name itself in JSON
 
     @property
     def wait_ms(self) -> Milliseconds | None:

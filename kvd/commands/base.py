@@ -29,6 +29,8 @@ class Command(Struct, array_like=True, forbid_unknown_fields=True):
     result_unit: ClassVar[str | None] = None
     # The role that a client with a key needs (see `kvd.access`).
     role: ClassVar[Role] = "admin"
+    # Its number in gRPC's message Command, if it may stand inside another command. Never changed, never reused.
+    grpc_number: ClassVar[int] = 0
     # The number of fields, at the end, that later releases added. They are encoded only if they are given.
     added: ClassVar[int] = 0
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from kvd.commands.base import NotYet, Read, ResultAt, Role, Write
-from kvd.commands.fields import Key, Option, Prefix, Revision
+from kvd.commands.fields import Key, Prefix, Revision, option
 from kvd.commands.fields import Wait as WaitMs
 from kvd.commands.model import Change, Milliseconds, Reader, Writer
 from kvd.limits import CHANGES_LIMIT_DEFAULT, CHANGES_LIMIT_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX
@@ -25,8 +25,8 @@ class Changes(Read, tag="CHANGES"):
     examples = ("CHANGES 0", "CHANGES 41 user: LIMIT 10", "CHANGES 41 WAIT 1000")
     since: Revision
     prefix: Prefix | None = None
-    limit: Annotated[ChangesLimit | None, Option("LIMIT", "n")] = None
-    wait_ms: Annotated[WaitMs | None, Option("WAIT", "ms")] = None
+    limit: Annotated[ChangesLimit | None, option("LIMIT", "n")] = None
+    wait_ms: Annotated[WaitMs | None, option("WAIT", "ms")] = None
 
     def column_names(self) -> tuple[str, ...]:
         return tuple(Change.__struct_fields__)
@@ -50,8 +50,8 @@ class History(Read, tag="HISTORY"):
 
     examples = ("HISTORY city", "HISTORY city BEFORE 41 LIMIT 10")
     key: Key
-    before: Annotated[Revision | None, Option("BEFORE", "n")] = None
-    limit: Annotated[HistoryLimit | None, Option("LIMIT", "n")] = None
+    before: Annotated[Revision | None, option("BEFORE", "n")] = None
+    limit: Annotated[HistoryLimit | None, option("LIMIT", "n")] = None
 
     def column_names(self) -> tuple[str, ...]:
         return tuple(Change.__struct_fields__)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from kvd.commands.base import Read, Write
-from kvd.commands.fields import Argument, Duration, Key, Option, Revision, Time
+from kvd.commands.fields import Duration, Key, Revision, Time, argument, option
 from kvd.commands.model import Milliseconds, Reader, Writer
 from kvd.commands.values import check_entry
 
@@ -15,11 +15,12 @@ class Expire(Write, tag="EXPIRE"):
     exist); otherwise the error is CONFLICT and nothing changes.
     """
 
+    grpc_number = 11
     examples = ("EXPIRE session 60", "EXPIRE session 60 REVISION 7")
     added = 1
     key: Key
-    ttl: Annotated[Duration, Argument("seconds", scale=1000)]
-    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
+    ttl: Annotated[Duration, argument("seconds", scale=1000)]
+    revision: Annotated[Revision | None, option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:
         """Set the expiry; return 1, or 0 if there is no such key."""
@@ -38,10 +39,11 @@ class Persist(Write, tag="PERSIST"):
     (0: the key must not exist); otherwise the error is CONFLICT and nothing changes.
     """
 
+    grpc_number = 12
     examples = ("PERSIST session", "PERSIST session REVISION 7")
     added = 1
     key: Key
-    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
+    revision: Annotated[Revision | None, option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Remove the expiry; return 1, or 0 if there was none."""
@@ -59,6 +61,7 @@ class Ttl(Read, tag="TTL"):
     The result is nil if there is no such key, and -1 if it does not expire.
     """
 
+    grpc_number = 13
     examples = ("TTL session",)
     result_unit = "ms"
     key: Key
@@ -77,12 +80,13 @@ class GetEx(Write, tag="GETEX"):
     EX, PX and AT set the expiry, PERSIST removes it; without them nothing changes.
     """
 
+    grpc_number = 18
     examples = ("GETEX session EX 60", "GETEX session PERSIST")
     exclusive = (("ttl", "at", "persist"),)
     key: Key
-    ttl: Annotated[Duration | None, Option("EX", "seconds", scale=1000), Option("PX", "ms")] = None
-    at: Annotated[Time | None, Option("AT", "unix-ms")] = None
-    persist: Annotated[bool | None, Option("PERSIST")] = None
+    ttl: Annotated[Duration | None, option("EX", "seconds", scale=1000), option("PX", "ms")] = None
+    at: Annotated[Time | None, option("AT", "unix-ms")] = None
+    persist: Annotated[bool | None, option("PERSIST")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> bytes | None:
         """Set or remove the expiry; return the value."""

@@ -1,11 +1,11 @@
 """The types of command arguments.
 
 A type has its bounds (`msgspec.Meta`, checked by the decoder in C) and, where the words of the shell differ from the
-array of the wire, how it is typed: `Argument` names a positional word, `Option` is a keyword such as `EX seconds` or
+array of the wire, how it is typed: `argument` names a positional word, `option` is a keyword such as `EX seconds` or
 `KEEPTTL`.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
@@ -25,6 +25,16 @@ class Option(NamedTuple):
     word: str
     placeholder: str | None = None
     scale: int = 1
+
+
+def argument(placeholder: str, scale: int = 1) -> Any:
+    """Return the annotation of a positional argument."""
+    return Meta(extra={"argument": Argument(placeholder, scale)})
+
+
+def option(word: str, placeholder: str | None = None, scale: int = 1) -> Any:
+    """Return the annotation of an option; a field may have several."""
+    return Meta(extra={word: Option(word, placeholder, scale)})
 
 
 Key = Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_BYTES_MAX, title="key")]

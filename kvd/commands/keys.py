@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from kvd.commands.base import Read, Write
-from kvd.commands.fields import Integer, Key, Keys, Option, Prefix
+from kvd.commands.fields import Integer, Key, Keys, Prefix, option
 from kvd.commands.model import Entry, Milliseconds, Reader, Writer, make_span
 from kvd.commands.values import part_of
 from kvd.errors import TooLarge
@@ -20,6 +20,7 @@ ClearLimit = Annotated[int, Meta(ge=1, le=CLEARED_KEYS_MAX)]
 class Exists(Read, tag="EXISTS"):
     """Return how many of the keys exist."""
 
+    grpc_number = 9
     examples = ("EXISTS city country",)
     keys: Keys
 
@@ -36,12 +37,13 @@ class EntryOf(Read, tag="ENTRY"):
     START and END add only the bytes from START to END, counted as in GETRANGE.
     """
 
+    grpc_number = 10
     examples = ("ENTRY city", "ENTRY city VALUE", "ENTRY log START 0 END 99")
     added = 2
     key: Key
-    value: Annotated[bool | None, Option("VALUE")] = None
-    start: Annotated[Integer | None, Option("START", "n")] = None
-    end: Annotated[Integer | None, Option("END", "n")] = None
+    value: Annotated[bool | None, option("VALUE")] = None
+    start: Annotated[Integer | None, option("START", "n")] = None
+    end: Annotated[Integer | None, option("END", "n")] = None
 
     def run(self, entries: Reader, now: Milliseconds) -> dict[str, int | bytes | None] | None:  # noqa: ARG002
         """Return a map of revision, created, expires, size and, if requested, value."""
@@ -68,6 +70,7 @@ class Scan(Read, tag="SCAN"):
     before it. A key that exists during the whole scan is returned exactly once.
     """
 
+    grpc_number = 16
     examples = (
         "SCAN",
         "SCAN user: LIMIT 2",
@@ -79,13 +82,13 @@ class Scan(Read, tag="SCAN"):
     exclusive = (("values", "sizes"),)
     added = 4
     prefix: Prefix | None = None
-    after: Annotated[Key | None, Option("AFTER", "key")] = None
-    limit: Annotated[ScanLimit | None, Option("LIMIT", "n")] = None
-    values: Annotated[bool | None, Option("VALUES")] = None
-    start: Annotated[Key | None, Option("FROM", "key")] = None
-    stop: Annotated[Key | None, Option("TO", "key")] = None
-    reverse: Annotated[bool | None, Option("REVERSE")] = None
-    sizes: Annotated[bool | None, Option("SIZES")] = None
+    after: Annotated[Key | None, option("AFTER", "key")] = None
+    limit: Annotated[ScanLimit | None, option("LIMIT", "n")] = None
+    values: Annotated[bool | None, option("VALUES")] = None
+    start: Annotated[Key | None, option("FROM", "key")] = None
+    stop: Annotated[Key | None, option("TO", "key")] = None
+    reverse: Annotated[bool | None, option("REVERSE")] = None
+    sizes: Annotated[bool | None, option("SIZES")] = None
 
     def column_names(self) -> tuple[str, ...]:
         """Return the names of an item's parts; a plain key has none."""
@@ -101,7 +104,9 @@ class Scan(Read, tag="SCAN"):
         if self.values:
             return _make_page_with_values(entries.scan(span), limit)
         if self.sizes:
-            rows = [(meta.key, meta.size, meta.revision, meta.expires) for meta in islice(entries.sizes(span), limit + 1)]
+            rows = [
+                (meta.key, meta.size, meta.revision, meta.expires) for meta in islice(entries.sizes(span), limit + 1)
+            ]
             return _make_page(rows, [row[0] for row in rows], limit)
         keys = [meta.key for meta in islice(entries.metas(span), limit + 1)]
         return _make_page(keys, keys, limit)
@@ -133,6 +138,7 @@ class Count(Read, tag="COUNT"):
     With a prefix, all of its keys are read.
     """
 
+    grpc_number = 17
     examples = ("COUNT", "COUNT user:")
     prefix: Prefix | None = None
 
@@ -147,9 +153,10 @@ class ClearPrefix(Write, tag="CLEARPREFIX"):
     With LIMIT, the first n keys in byte order are deleted.
     """
 
+    grpc_number = 14
     examples = ("CLEARPREFIX user:", "CLEARPREFIX user: LIMIT 1000")
     prefix: Prefix
-    limit: Annotated[ClearLimit | None, Option("LIMIT", "n")] = None
+    limit: Annotated[ClearLimit | None, option("LIMIT", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Return how many keys were deleted."""
@@ -157,7 +164,8 @@ class ClearPrefix(Write, tag="CLEARPREFIX"):
         metas = list(islice(entries.metas(make_span(self.prefix)), count_max))
         if len(metas) > CLEARED_KEYS_MAX:
             raise TooLarge(
-                f"more than {CLEARED_KEYS_MAX} keys have this prefix: clear them in parts, with LIMIT {CLEARED_KEYS_MAX}"
+                f"more than {CLEARED_KEYS_MAX} keys have this prefix: "
+                f"clear them in parts, with LIMIT {CLEARED_KEYS_MAX}"
             )
         for meta in metas:
             entries.clear_found(meta)

@@ -63,8 +63,8 @@ class Check(BackgroundCommand, tag="CHECK"):
     """Read everything on the disk and report damage.
 
     The result is the number of entries in the table and of changes in the journal; recent changes are only in the
-    journal. CORRUPT names the first damaged key or revision and lists the others in its details. CHECK runs beside other
-    commands, and takes minutes for many millions of keys.
+    journal. CORRUPT names the first damaged key or revision and lists the others in its details. CHECK runs beside
+    other commands, and takes minutes for many millions of keys.
     """
 
     role: ClassVar[Role] = "admin"

@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 from kvd.commands.base import NotYet, Read, Write
-from kvd.commands.fields import Duration, Integer, Key, Keys, Option, Pairs, Prefix, Revision, Time, Value
+from kvd.commands.fields import Duration, Integer, Key, Keys, Pairs, Prefix, Revision, Time, Value, option
 from kvd.commands.fields import Wait as WaitMs
 from kvd.commands.model import Entry, Milliseconds, Reader, Writer
 from kvd.errors import BadArgument, Conflict, TooLarge, WrongType
@@ -16,6 +16,7 @@ INTEGER = re.compile(rb"-?(0|[1-9][0-9]{0,18})")
 class Get(Read, tag="GET"):
     """Return the value of a key, or nil."""
 
+    grpc_number = 1
     examples = ("GET city",)
     key: Key
 
@@ -27,11 +28,12 @@ class Get(Read, tag="GET"):
 class Set(Write, tag="SET"):
     """Set a key to a value.
 
-    EX, PX and AT set an expiry. Without them the key does not expire; KEEPTTL keeps the earlier expiry. NX requires that
+    EX, PX and AT set an expiry, and KEEPTTL keeps the earlier one; otherwise the key does not expire. NX requires that
     the key does not exist, XX that it exists, and REVISION that its entry is at that revision (0: the key must not
     exist); otherwise the error is CONFLICT and nothing changes. The result is nil, or with PREVIOUS the earlier value.
     """
 
+    grpc_number = 2
     examples = (
         "SET city Ahmedabad",
         "SET session 8f3a EX 60",
@@ -42,13 +44,13 @@ class Set(Write, tag="SET"):
 
     key: Key
     value: Value
-    ttl: Annotated[Duration | None, Option("EX", "seconds", scale=1000), Option("PX", "ms")] = None
-    at: Annotated[Time | None, Option("AT", "unix-ms")] = None
-    keep_ttl: Annotated[bool | None, Option("KEEPTTL")] = None
-    nx: Annotated[bool | None, Option("NX")] = None
-    xx: Annotated[bool | None, Option("XX")] = None
-    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
-    previous: Annotated[bool | None, Option("PREVIOUS")] = None
+    ttl: Annotated[Duration | None, option("EX", "seconds", scale=1000), option("PX", "ms")] = None
+    at: Annotated[Time | None, option("AT", "unix-ms")] = None
+    keep_ttl: Annotated[bool | None, option("KEEPTTL")] = None
+    nx: Annotated[bool | None, option("NX")] = None
+    xx: Annotated[bool | None, option("XX")] = None
+    revision: Annotated[Revision | None, option("REVISION", "n")] = None
+    previous: Annotated[bool | None, option("PREVIOUS")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> bytes | None:
         """Return the earlier value with PREVIOUS; else nil."""
@@ -97,10 +99,11 @@ class Clear(Write, tag="CLEAR"):
     error is CONFLICT and nothing changes.
     """
 
+    grpc_number = 3
     examples = ("CLEAR city", "CLEAR city country", "CLEAR city REVISION 7")
     added = 1
     keys: Keys
-    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
+    revision: Annotated[Revision | None, option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
         """Return how many of the keys existed."""
@@ -113,8 +116,9 @@ class Clear(Write, tag="CLEAR"):
 
 
 class MultiGet(Read, tag="MULTIGET"):
-    """Return the values of many keys in their order, nil for a key that does not exist."""
+    """Return the values of many keys in order, nil for a missing key."""
 
+    grpc_number = 4
     examples = ("MULTIGET city country",)
     keys: Keys
 
@@ -129,12 +133,13 @@ class MultiSet(Write, tag="MULTISET"):
     EX, PX and AT follow the last pair and set the expiry of all keys. Without them the keys do not expire.
     """
 
+    grpc_number = 5
     examples = ("MULTISET city Ahmedabad country India", "MULTISET session:1 8f3a session:2 91bc EX 60")
     exclusive = (("ttl", "at"),)
     added = 2
     pairs: Pairs
-    ttl: Annotated[Duration | None, Option("EX", "seconds", scale=1000), Option("PX", "ms")] = None
-    at: Annotated[Time | None, Option("AT", "unix-ms")] = None
+    ttl: Annotated[Duration | None, option("EX", "seconds", scale=1000), option("PX", "ms")] = None
+    at: Annotated[Time | None, option("AT", "unix-ms")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> None:
         """Set the keys."""
@@ -155,10 +160,11 @@ class Take(Write, tag="TAKE"):
     nothing changes.
     """
 
+    grpc_number = 6
     examples = ("TAKE job:17", "TAKE job:17 REVISION 7")
     added = 1
     key: Key
-    revision: Annotated[Revision | None, Option("REVISION", "n")] = None
+    revision: Annotated[Revision | None, option("REVISION", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> bytes | None:  # noqa: ARG002
         """Delete the key; return the value that it had."""
@@ -173,14 +179,15 @@ class Take(Write, tag="TAKE"):
 class TakeFirst(Write, tag="TAKEFIRST"):
     """Delete the first key of a prefix and return [key, value].
 
-    With WAIT, if there is no key yet, the reply comes with the first one, or with nil after that many milliseconds. Each
-    key goes to one client: to the one that has waited longest. Under ONCE, a command that is sent again returns the same
-    key; without ONCE, the key is lost if the reply is lost.
+    With WAIT, if there is no key yet, the reply comes with the first one, or with nil after that many milliseconds.
+    Each key goes to one client, the one that has waited longest. Under ONCE, a command that is sent again returns the
+    same key; without ONCE, the key is lost if the reply is lost.
     """
 
+    grpc_number = 19
     examples = ("TAKEFIRST job:", "TAKEFIRST job: WAIT 10000")
     prefix: Prefix
-    wait_ms: Annotated[WaitMs | None, Option("WAIT", "ms")] = None
+    wait_ms: Annotated[WaitMs | None, option("WAIT", "ms")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> tuple[bytes, bytes] | NotYet | None:  # noqa: ARG002
         """Return an array of key and value, or nil if there is no key in time."""
@@ -197,6 +204,7 @@ class Incr(Write, tag="INCR"):
     The integer has 64 bits; a missing key counts as 0. The expiry is kept.
     """
 
+    grpc_number = 7
     examples = ("INCR visits", "INCR visits -5")
     key: Key
     by: Integer | None = None
@@ -217,7 +225,7 @@ def _parse_integer(value: bytes) -> int:
     """Return the 64-bit integer that a value contains in decimal. Raises WrongType."""
     number = int(value) if INTEGER.fullmatch(value) else None
     if number is None or not -INTEGER_MAX - 1 <= number <= INTEGER_MAX:
-        raise WrongType(f"the value ({len(value)} bytes) is not a 64-bit integer")
+        raise WrongType(f"the value is not a 64-bit integer ({len(value)} bytes)")
     return number
 
 
@@ -227,6 +235,7 @@ class Append(Write, tag="APPEND"):
     A missing key counts as empty. The expiry is kept.
     """
 
+    grpc_number = 8
     examples = ("APPEND log line",)
     key: Key
     value: Value
@@ -248,6 +257,7 @@ class GetRange(Read, tag="GETRANGE"):
     the end: -1 is the last byte. A range outside the value is empty.
     """
 
+    grpc_number = 20
     examples = ("GETRANGE log 0 99", "GETRANGE log -100 -1")
     key: Key
     start: Integer
@@ -260,7 +270,7 @@ class GetRange(Read, tag="GETRANGE"):
 
 
 def part_of(value: bytes, start: int | None, end: int | None) -> bytes:
-    """Return the bytes from `start` to `end`, both included, counted as in GETRANGE. None is the first or the last byte."""
+    """Return the bytes from `start` to `end`, counted as in GETRANGE. None is the first or the last byte."""
     first = start or 0
     last = -1 if end is None else end
     if first < 0:
@@ -273,6 +283,7 @@ def part_of(value: bytes, start: int | None, end: int | None) -> bytes:
 class StrLen(Read, tag="STRLEN"):
     """Return the length of a value in bytes, or nil."""
 
+    grpc_number = 21
     examples = ("STRLEN log",)
     key: Key
 

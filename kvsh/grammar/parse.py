@@ -10,9 +10,10 @@ from msgspec.structs import asdict
 
 from kvd.commands import Command, Syntax
 from kvd.commands.base import is_given
-from kvd.commands.diagnosis import Fault, Inside, Problem, first_fault, type_of
+from kvd.commands.diagnosis import Fault, Inside, Problem, first_fault
 from kvd.commands.fields import Option
 from kvd.commands.syntax import Parameter, Shape
+from kvd.commands.type_info import struct_of
 from kvsh.grammar.vocabulary import CommandInfo, Mistake, info_of, lookup, name_shown
 from kvsh.grammar.walk import Given, Walk
 from kvsh.words import Unbalanced, Word, as_word, split
@@ -107,7 +108,7 @@ def convert(known: CommandInfo, values: list[Any]) -> Command:
 def _explain(known: CommandInfo, values: list[Any]) -> str:
     """Return the sentence for the value that is out of bounds."""
     syntax = known.syntax
-    found = first_fault([syntax.name, *values], type_of(known.command))
+    found = first_fault([syntax.name, *values], struct_of(known.command))
     assert isinstance(found, Inside)  # msgspec has refused them
     fault = found.fault
     assert isinstance(fault, Fault)  # a command inside was checked before it

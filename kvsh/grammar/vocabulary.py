@@ -5,6 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 from kvd.commands import COMMANDS, Command, Syntax, syntax_of
+from kvd.commands.type_info import load_structs
 from kvsh.grammar.foreign import ours_for
 from kvsh.grammar.shell import SHELL_WORDS
 from kvsh.words import quote
@@ -51,6 +52,7 @@ def info_of(command: type[Command]) -> CommandInfo:
 @cache
 def vocabulary() -> dict[bytes, CommandInfo]:
     """Return all names in upper case that can be typed: those whose every needed argument is a word."""
+    load_structs(classes().values())
     every = {name: info_of(command) for name, command in classes().items()}
     return {name: known for name, known in every.items() if _is_typed(known.syntax)}
 

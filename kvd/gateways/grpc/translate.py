@@ -84,7 +84,7 @@ def _reader_of_field(command: type[Command], field: Field) -> Take:
 
 def _repeated_reader(field: Field, place: str) -> Take:
     """Return what takes a repeated field. Its bound is kept here too: it is memory that many small parts take."""
-    name, most = field.name, field.most
+    name, most = field.name, field.items_max
     convert = _build_inner if field.kind == NESTED else _pair_of if field.kind in PAIRS.values() else None
 
     def take(message: Any) -> Any:
