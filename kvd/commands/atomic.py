@@ -82,7 +82,7 @@ else:
 
 
 class Once(Write, tag="ONCE"):
-    """Run a write once, even if it is sent several times with this token.
+    """Run a write once, even if it is sent again with this token.
 
     Each further time the first reply is returned again. A token has 8 to 64 bytes and is stored for two minutes. A
     refused write changes nothing, and its token is not stored.

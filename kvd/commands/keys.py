@@ -62,7 +62,7 @@ class EntryOf(Read, tag="ENTRY"):
 
 
 class Scan(Read, tag="SCAN"):
-    """Return a page of keys in byte order, and where the next page begins.
+    """Return a page of keys in byte order, and where the next begins.
 
     The second part of the result is the AFTER of the next page, nil on the last page. With VALUES each item is an array
     of key, value, revision and expiry. With SIZES the length of the value replaces the value, which is not read. The
