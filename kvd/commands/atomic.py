@@ -52,7 +52,7 @@ class Transaction(Write, tag="TRANSACTION"):
         bytes_left = REPLY_BYTES_MAX
         for index, command in enumerate(self.commands):
             results.append(_run_step(index, command, entries, now))
-            bytes_left -= _encoded_size(results[-1])
+            bytes_left -= _measure(results[-1])
             if bytes_left < 0:
                 raise TooLarge(f"the results have more than {REPLY_BYTES_MAX} bytes in total: use smaller transactions")
         return results
@@ -70,7 +70,7 @@ def _run_step(index: int, command: Plain, entries: Writer, now: Milliseconds) ->
         ) from None
 
 
-def _encoded_size(result: Any) -> int:
+def _measure(result: Any) -> int:
     """Return the bytes of a result in a reply, whether it is encoded already (Raw) or not."""
     return len(msgpack.encode(result))
 

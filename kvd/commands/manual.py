@@ -1,7 +1,7 @@
 """Writes the manual page kvd-commands(7) from the command classes. See `make generate`.
 
-Everything comes from the classes: the docstring, the fields, the examples, and the docstring of `run`, whose clause
-"Return ..." describes the result.
+Everything comes from the classes: the docstring, the fields, the examples, and the clause
+"Return ..." in the docstring of `run`, which describes the result.
 """
 
 import re

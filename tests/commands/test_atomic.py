@@ -8,7 +8,7 @@ from support.fakes import NOW, Bench
 
 from kvd import wire
 from kvd.commands import atomic
-from kvd.commands.atomic import Once, Transaction, _encoded_size
+from kvd.commands.atomic import Once, Transaction, _measure
 from kvd.commands.base import NotYet, Ok
 from kvd.commands.expiry import Expire, Persist, Ttl
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
@@ -152,7 +152,7 @@ def test_results_of_more_than_a_reply_holds_undo_the_transaction(bench, monkeypa
     [None, 0, -1, b"", b"x" * 1000, [b"x", None], [[b"a" * 50, (b"b", 1)], None], Raw(b"\x91\xc4\x01a")],
 )
 def test_the_size_of_a_result_is_its_size_on_the_wire(result):
-    assert _encoded_size(result) == _encoded_size(Raw(wire.encode(result))) == len(wire.encode(result))
+    assert _measure(result) == _measure(Raw(wire.encode(result))) == len(wire.encode(result))
 
 
 # ONCE
