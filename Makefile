@@ -2,7 +2,7 @@
 # make quick   the tests of pure code, 20 s      make test   the suite, 5 minutes      make long   the rest
 # make check   ruff, mypy, import-linter, clang-format, biome, mandoc
 # make bench   figures of this machine, beside Redis if it is there, and the charts in docs/ (ROUNDS=5 KEYS=1000000)
-# make proto   kvd.v1 of gRPC, from the command classes
+# make generate   the files that are derived from the command classes: gRPC, manual, features, golden lines
 # make bench-gateways   each gateway beside a server of its kind that answers a constant; it needs wrk (ROUNDS=5)
 # make dist    sdist and wheel in dist/   make deb     a Debian package
 # make install-system   as root: kvd in /opt/kvd, its units, manual and configuration; make uninstall-system takes it away
@@ -14,7 +14,6 @@ BIN := $(VENV)/bin
 DATA ?= .data
 ROUNDS ?= 5
 KEYS ?= 1000000
-PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire_errors.py,kvd/wire.py,kvd/engine/engine.py,kvd/engine/floors.py,kvd/engine/staging.py,kvd/client/curve.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/outcomes.py,kvd/client/journal_poller.py,kvd/client/probe.py,kvd/client/refusals.py,kvd/client/replica.py,kvd/client/snapshot.py,kvd/client/zmtp.py,kvd/gateways/common/json_pieces.py,kvsh/words.py,kvsh/script/refused.py,kvsh/grammar/*,kvsh/render/*
 # Tests of it, and of what else starts no process and opens no connection. test-oldest and test-latest run them too.
@@ -32,7 +31,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 # Most tests wait most of the time.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 
-.PHONY: proto run quick test long check bench bench-gateways coverage dist deb install-system uninstall-system clean \
+.PHONY: generate run quick test long check bench bench-gateways coverage dist deb install-system uninstall-system clean \
 	lock test-oldest test-latest python-is-there
 
 run: $(VENV)/installed
@@ -57,6 +56,7 @@ coverage: $(VENV)/installed-dev
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python tools/check_words.py >/dev/null || $(BIN)/python tools/check_words.py
 	@$(BIN)/mypy
 	@$(BIN)/pytest -m types tests/client
 	@$(BIN)/lint-imports
@@ -69,10 +69,9 @@ check: $(VENV)/installed-dev
 	@if command -v mandoc >/dev/null; then mandoc -T lint -W warning man/*.[1578]; \
 	else echo "mandoc is missing, the manual was not looked at: apt-get install mandoc" >&2; fi
 
-# What gRPC's clients are made of, from the command classes; it is committed, and a test says when it is old.
-proto: $(VENV)/installed-dev
-	@$(BIN)/python -m kvd.gateways.grpc.proto >$(PROTO)/kvd_v1.proto
-	@$(BIN)/python -m grpc_tools.protoc -I$(PROTO) --python_out=$(PROTO) kvd_v1.proto kvs2.proto
+# The files are committed, and tests fail when one is out of date.
+generate: $(VENV)/installed-dev
+	@$(BIN)/python tools/generate.py
 
 bench: $(VENV)/installed
 	@$(BIN)/python bench/compare.py $(ROUNDS)

@@ -1,4 +1,4 @@
-"""GET /kv/k through the HTTP gateway, compared with a Starlette route that answers a constant: gateway_http.py [ROUNDS].
+"""GET /kv/k through the HTTP gateway, and a Starlette route that answers a constant: gateway_http.py [ROUNDS].
 
 Both run under uvicorn with uvloop and httptools, in separate processes; wrk has 50 connections. Rounds alternate. It
 prints medians and their ratio, and needs wrk (apt-get install wrk).

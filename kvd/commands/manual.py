@@ -111,7 +111,7 @@ def _entry(command: type[Command]) -> Iterator[str]:
         yield from (".Pp", *IN_THE_SHELL.splitlines())
     yield from (".Pp", '.Bl -tag -width "On the wire" -compact')
     yield from (".It Em On the wire", _escape(_wire_form(syntax)))
-    yield from (".It Em Result", _escape(_result_of(command)))
+    yield from (".It Em Result", _escape(describe_result(command)))
     yield from (".It Em Needs", _escape(command.role), ".El")
     yield from (".Pp", *_literal(list(syntax.examples)))
 
@@ -131,7 +131,7 @@ def _field_form(parameter: Parameter) -> str:
     return forms.get(parameter.shape, parameter.field) + ("" if parameter.required else "?")
 
 
-def _result_of(command: type[Command]) -> str:
+def describe_result(command: type[Command]) -> str:
     """Return the type of the result on the wire, and its description from the docstring of `run`."""
     run = vars(command)["run"]
     clause = re.search(r"\b[Rr]eturn ([^;]*)[;.]", run.__doc__)
