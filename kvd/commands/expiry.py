@@ -56,7 +56,7 @@ class Persist(Write, tag="PERSIST"):
 
 
 class Ttl(Read, tag="TTL"):
-    """Return the time that a key has to live.
+    """Return how long a key has to live.
 
     The result is nil if there is no such key, and -1 if it does not expire.
     """
