@@ -31,6 +31,11 @@ CLEAN = (
     "docs/storage.md",
     "docs/watching.md",
     "kvd/commands",
+    "man/kvd-commands.7",
+    "man/kvd-gateway.8",
+    "man/kvd-protocol.7",
+    "man/kvd.8",
+    "man/kvd.toml.5",
     "tests/commands",
     "tools",
 )
