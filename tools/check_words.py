@@ -36,7 +36,6 @@ CLEAN = (
     "man/kvd-protocol.7",
     "man/kvd.8",
     "man/kvd.toml.5",
-    "tests/commands",
     "tools",
 )
 FOLDERS = ("kvd", "kvsh", "tests", "docs", "man", "tools", "bench", "README.md", "CONTRIBUTING.md")
