@@ -131,9 +131,10 @@ class _Walk:
 
     def _check_arguments(self, values: Sequence[Any], struct: types.StructType) -> Finding | None:
         """Return the first fault in the arguments of a struct that is written as an array."""
-        most, least = len(struct.fields), sum(field.required for field in struct.fields)
-        if not least <= len(values) <= most:
-            return Fault((), Problem.LENGTH, list, bound=least if len(values) < least else most, got=len(values))
+        maximum, minimum = len(struct.fields), sum(field.required for field in struct.fields)
+        if not minimum <= len(values) <= maximum:
+            bound = minimum if len(values) < minimum else maximum
+            return Fault((), Problem.LENGTH, list, bound=bound, got=len(values))
         pairs = enumerate(zip(values, struct.fields, strict=False), 1)
         return _first(_shift(place, self.find(item, field.type)) for place, (item, field) in pairs)
 

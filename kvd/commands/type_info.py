@@ -36,7 +36,7 @@ def load_structs(kinds: Iterable[type[Struct]]) -> None:
     """Look at many struct classes at once: TRANSACTION alone contains most of the others, and costs 2 ms."""
     missing = [kind for kind in kinds if kind not in _structs]
     _structs.update(
-        (found.cls, found) for found in types.multi_type_info(missing) if isinstance(found, types.StructType)
+        (struct.cls, struct) for struct in types.multi_type_info(missing) if isinstance(struct, types.StructType)
     )
 
 
