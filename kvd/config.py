@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from kvd.commands.diagnosis import Fault, Problem, first_fault, type_of
+from kvd.commands.diagnosis import Fault, Problem, first_fault
+from kvd.commands.type_info import type_of
 from kvd.errors import BadConfiguration
 from kvd.limits import JOURNAL_KEPT_BYTES, JOURNAL_KEPT_CHANGES, MIB, SLOW_KEPT, SLOW_LISTED_MAX, SLOW_US
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct, inspect, msgpack
 
 from kvd.commands import COMMANDS
-from kvd.commands.diagnosis import bare, type_of
+from kvd.commands.type_info import struct_of, without_metadata
 
 # A body with more values is left as it is: 30 MB of empty strings would take seconds.
 VALUES_MAX = 100_000
@@ -101,16 +101,14 @@ def _as_it_is(item: View, left: Left) -> View:  # noqa: ARG001  # as every Fit
 @cache
 def _fits_of(command: type[Struct]) -> tuple[Fit, ...]:
     """Return what makes each argument of a command fit, by the types of its fields."""
-    struct = type_of(command)
-    assert isinstance(struct, inspect.StructType)
-    return tuple(_fit_of(field.type) for field in struct.fields)
+    return tuple(_fit_of(field.type) for field in struct_of(command).fields)
 
 
 def _fit_of(expected: inspect.Type) -> Fit:
     """Return what makes a value fit a type."""
-    match bare(expected):
+    match without_metadata(expected):
         case inspect.UnionType(types=members):
-            wanted = [each for each in map(bare, members) if not isinstance(each, inspect.NoneType)]
+            wanted = [each for each in map(without_metadata, members) if not isinstance(each, inspect.NoneType)]
             commands = {str(each.tag): each.cls for each in wanted if isinstance(each, inspect.StructType)}
             return _command_among(commands) if commands else _fit_of(wanted[0])
         case inspect.ListType(item_type=item):

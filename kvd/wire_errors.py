@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Raw, msgpack
 
 from kvd.commands import COMMANDS, Command, syntax_of
-from kvd.commands.diagnosis import Fault, Finding, Inside, Problem, first_fault, type_of
+from kvd.commands.diagnosis import Fault, Finding, Inside, Problem, first_fault
+from kvd.commands.type_info import struct_of
 from kvd.errors import BadArgument, BadRequest, Refused, TooLarge, UnknownCommand
 from kvd.limits import KEYS_MAX, KIB, TRANSACTION_COMMANDS_MAX
 
@@ -55,7 +56,7 @@ def explain(body: bytes) -> Refused:
 def _fault_of(command: type[Command], body: bytes) -> Finding | None:
     """Return the first thing in a body that does not fit a command, None if it lies too far behind."""
     try:
-        return first_fault(body, type_of(command), Lens())
+        return first_fault(body, struct_of(command), Lens())
     except Unseen:
         return None
 

@@ -179,7 +179,7 @@ def test_a_command_that_names_no_key_is_not_for_who_has_prefixes():
 
 @pytest.mark.parametrize("command", [Raw, Mapped])
 def test_a_field_whose_type_does_not_tell_whether_it_names_keys_is_a_defect(command):
-    with pytest.raises(TypeError, match="does not say whether this type names keys"):
+    with pytest.raises(TypeError, match="does not know whether this type names keys"):
         key_spec_of(command)
 
 

@@ -385,7 +385,7 @@ def test_what_keys_have_in_common_is_inserted_and_typing_goes_on(interactive, kv
 def test_commands_are_listed_with_what_they_do(interactive, shell):
     terminal = interactive(shell)
     terminal.type("kvsh clear\t\t")
-    terminal.until(b"End keys; the result is how many existed.")
+    terminal.until(b"Delete keys and return how many existed.")
 
 
 @each_shell
