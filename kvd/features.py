@@ -1,8 +1,8 @@
-"""What was added to version 1 of the wire since its first release: each feature, and the release that brought it.
+"""The features added to version 1 of the wire since its first release, each with the release that added it.
 
-INFO returns the names (`server.features`). A command has its own name, an argument that was added to a command the
-command's and its own. The same table, with explanations, is in docs/protocol.md and kvd-protocol(7). Entries are added
-at the end and never change. This file imports nothing.
+INFO returns the names (`server.features`). A feature is named after its command, or its command and argument. The same
+table, with explanations, is in docs/protocol.md and kvd-protocol(7). Entries are added at the end and never change.
+This file imports nothing.
 """
 
 FEATURES = {

@@ -1,4 +1,4 @@
-"""What the daemon says of itself: counters, kept as plain ints on the hot path, and INFO's sections."""
+"""INFO, CONFIG, COMMANDS and CLIENTS: the answers about the daemon itself."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ since = attrgetter("since")
 
 
 class Introspection:
-    """Answers what commands ask: the `Daemon` of the commands."""
+    """Answers commands about the daemon: the `Daemon` of the commands."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Introspection:
             return {name: tell() for name, tell in self.sections.items()}
         name = section.lower()
         if name not in self.sections:
-            raise BadArgument(f"INFO has no section {section!r}: there are {', '.join(self.sections)}")
+            raise BadArgument(f"INFO has no section {section!r}: the sections are {', '.join(self.sections)}")
         return {name: self.sections[name]()}
 
     def config(self, name: str | None) -> dict[str, dict[str, Any]]:
@@ -63,16 +63,16 @@ class Introspection:
             return options
         wanted = name.lower().replace("-", "_")
         if wanted not in options:
-            raise BadArgument(f"there is no option {name!r}: there are {', '.join(options)}")
+            raise BadArgument(f"no option {name!r} exists: the options are {', '.join(options)}")
         return {wanted: options[wanted]}
 
     def commands(self, name: str | None) -> list[dict[str, Any]]:
-        """Return the table of commands as data, or the row of one."""
+        """Return the table of commands, or the row of one."""
         if name is None:
             return [syntax_of(command).as_map() for command in COMMANDS.values()]
         command = COMMANDS.get(name.upper())
         if command is None:
-            raise UnknownCommand(f"there is no command {name!r}: COMMANDS lists them")
+            raise UnknownCommand(f"no command {name!r} exists: COMMANDS lists them")
         return [syntax_of(command).as_map()]
 
 

@@ -83,7 +83,7 @@ class Server:
             self._open_sockets(keys)
             self.listening: list[BoundEndpoint | AdoptedEndpoint] = []
             self.publishing: list[BoundEndpoint | AdoptedEndpoint] = []
-            bind = partial(endpoints.bind, is_guarded=keys is not None)
+            bind = partial(endpoints.bind, has_keys=keys is not None)
             self.listening.extend(bind(self.command_socket.socket, is_for_changes=False))
             self.publishing.extend(bind(self.change_socket.socket, is_for_changes=True))
         except BaseException:
@@ -287,7 +287,7 @@ class Server:
             self.waits.wake(rows, now)
         if self.store.compacted > self.published_compacted:
             self.published_compacted = self.store.compacted
-            self.change_socket.control(wire.encode_compacted(self.published_compacted))
+            self.change_socket.send_control(wire.encode_compacted(self.published_compacted))
 
     # Beside the batches
 

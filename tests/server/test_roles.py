@@ -68,7 +68,7 @@ KEYS = [b"user:1", b"user:2", b"other:1", b"user"]
 class NoTasks(BackgroundCommands):
     """Tells that a task got through, and does nothing."""
 
-    def begin(self, *_):
+    def start(self, *_):
         raise Busy("through")
 
 

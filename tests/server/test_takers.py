@@ -41,7 +41,7 @@ def numbers(takers):
     ],
 )
 def test_the_longest_waiting_of_all_prefixes_of_a_key_is_next(prefixes, key, expected):
-    taker = waiting(*prefixes).next_of(key)
+    taker = waiting(*prefixes).next_for(key)
     assert (None if taker is None else int(taker.envelope[0])) == expected
 
 
@@ -50,7 +50,7 @@ def test_who_is_answered_waits_no_longer_and_the_others_keep_their_order():
     second = sorted(takers)[2]
     takers.remove(second)
     takers.remove(sorted(takers)[1])
-    assert (numbers(takers.pop_all()), len(takers), takers.next_of(b"a")) == ([0, 3], 0, None)
+    assert (numbers(takers.pop_all()), len(takers), takers.next_for(b"a")) == ([0, 3], 0, None)
 
 
 def test_keys_that_were_set_last_and_that_somebody_waits_for_are_noted():
@@ -85,6 +85,6 @@ def test_beyond_the_bound_the_longest_waiting_are_told_at_once():
 
 def test_those_with_the_same_token_are_found():
     takers = waiting(b"a", b"b", token=TOKEN)
-    assert takers.pop_same(None) == takers.pop_same(b"token--2") == []
-    assert (numbers(takers.pop_same(TOKEN)), len(takers)) == ([0, 1], 0)
-    assert waiting(b"a").pop_same(None) == []
+    assert takers.pop_token(None) == takers.pop_token(b"token--2") == []
+    assert (numbers(takers.pop_token(TOKEN)), len(takers)) == ([0, 1], 0)
+    assert waiting(b"a").pop_token(None) == []
