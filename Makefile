@@ -18,14 +18,14 @@ PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
 PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire_errors.py,kvd/wire.py,kvd/engine/engine.py,kvd/engine/floors.py,kvd/engine/staging.py,kvd/client/curve.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/outcomes.py,kvd/client/journal_poller.py,kvd/client/probe.py,kvd/client/refusals.py,kvd/client/replica.py,kvd/client/snapshot.py,kvd/client/zmtp.py,kvd/gateways/common/json_pieces.py,kvsh/words.py,kvsh/script/refused.py,kvsh/grammar/*,kvsh/render/*
 # Tests of it, and of what else starts no process and opens no connection. test-oldest and test-latest run them too.
-QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight.py tests/client/test_polling.py \
+QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight.py tests/client/test_journal_poller.py \
   tests/client/test_probe.py tests/client/test_snapshot.py tests/client/test_endpoints.py tests/client/test_zmtp.py tests/client/test_outcomes.py \
-  tests/gateways/test_json_pieces.py tests/gateways/test_nats_messages.py tests/gateways/test_tcp_debt.py \
-  tests/gateways/test_tcp_protocol.py tests/kvsh/test_grammar_*.py tests/kvsh/test_kvsh_render.py \
-  tests/kvsh/test_kvsh_words.py tests/kvsh/test_modes_report.py tests/kvsh/test_modes_sizes.py \
-  tests/kvsh/test_modes_spread.py tests/kvsh/test_repl_actions.py tests/kvsh/test_script_lines.py \
-  tests/kvsh/test_script_outcome.py tests/reliability/test_linearizability.py \
-  tests/reliability/test_watch_validators.py tests/test_access.py tests/test_config.py tests/test_engine.py \
+  tests/gateways/common/test_json_pieces.py tests/gateways/nats/test_messages.py tests/gateways/tcp/test_output_budget.py \
+  tests/gateways/tcp/test_protocol.py tests/kvsh/grammar tests/kvsh/render/test_forms.py \
+  tests/kvsh/test_words.py tests/kvsh/modes/test_report.py tests/kvsh/modes/test_sizes.py \
+  tests/kvsh/modes/test_latency_stats.py tests/kvsh/repl/test_actions.py tests/kvsh/script/test_lines.py \
+  tests/kvsh/ui/test_outcome.py tests/reliability/test_linearizability.py \
+  tests/reliability/test_watch_validators.py tests/test_access.py tests/test_config.py tests/engine/test_engine.py \
   tests/test_errors.py tests/test_golden.py tests/test_monitoring.py tests/test_wire.py tests/test_wording.py
 # The tests are compiled once, also where Python is told not to keep that: it takes each worker 6 s.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest

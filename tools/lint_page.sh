@@ -11,4 +11,4 @@ if [ ! -x node_modules/.bin/biome ] || [ package-lock.json -nt node_modules/.pac
         exit 0
     fi
 fi
-node_modules/.bin/biome lint --error-on-warnings kvd/gateways/http/ui tests/gateways/over_http/page
+node_modules/.bin/biome lint --error-on-warnings kvd/gateways/http/ui tests/gateways/http/ui/modules

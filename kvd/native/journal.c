@@ -1,6 +1,6 @@
 /* Rows of the journal, given to SQLite as they are staged and read as they were, checksums and all. The plain form is
- * in storage/files/journal.py: it makes a tuple of eleven of each row and has the module look at each of its items, 1.9 us
- * where this takes 0.9; a row read takes 3.2 us there, and 0.8 here.
+ * in storage/files/journal.py: it makes a tuple of eleven of each row and has the module look at each of its items, 1.9
+ * us where this takes 0.9; a row read takes 3.2 us there, and 0.8 here.
  */
 #include "sqlite.h"
 #include "sums.h"
@@ -62,7 +62,8 @@ static PyObject *bytes_in(sqlite3_stmt *select, int at) {
     return PyBytes_FromStringAndSize(bytes, lite.column_bytes(select, at));
 }
 
-/* Return whether a row has the types and the checksums that it should: what `is_whole` in storage/files/checksum.py says. */
+/* Return whether a row has the types and the checksums that it should: what `is_whole` in storage/files/checksum.py
+ * says. */
 static int is_whole(sqlite3_stmt *select, const Row *row) {
     for (int at = 0; at < COLUMNS; at++) {
         int type = lite.column_type(select, at);

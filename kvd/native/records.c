@@ -277,8 +277,8 @@ static PyMethodDef records_methods[] = {
 static PyMemberDef records_members[] = {{"hits", T_LONGLONG, offsetof(Records, hits), 0, NULL}, {0}};
 static PyGetSetDef records_properties[] = {
     {"size", (getter)records_size, NULL, "Bytes, about.", NULL},
-    {"upper_bound", (getter)records_get_beyond, (setter)records_set_beyond, "A key from which on all is known, or None.",
-     NULL},
+    {"upper_bound", (getter)records_get_beyond, (setter)records_set_beyond,
+     "A key from which on all is known, or None.", NULL},
     {"name", (getter)records_name, NULL, NULL, NULL},
     {"overhead", (getter)records_overhead, NULL, "Bytes of a record besides its key and value, about.", NULL},
     {0},

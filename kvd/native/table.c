@@ -1,5 +1,5 @@
-/* Table: entries read from the table into memory. The plain form is `get_many` in storage/files/table.py: a key at random
- * among a million takes 4.1 us there, on its way through tuples and objects, and 2.7 here.
+/* Table: entries read from the table into memory. The plain form is `get_many` in storage/files/table.py: a key at
+ * random among a million takes 4.1 us there, on its way through tuples and objects, and 2.7 here.
  */
 #include "records.h"
 #include "sqlite.h"

@@ -11,10 +11,19 @@ from pathlib import Path
 import pytest
 import uvloop
 import zmq
-from support.descriptors import Descriptors
-from support.peers import GREETING, FakeDaemon, Peer, frames, message, messages, read_exactly, shake_hands
+from support.descriptors import Descriptors, few_descriptors
+from support.peers import (
+    GREETING,
+    FakeDaemon,
+    Peer,
+    dead_endpoint,
+    frames,
+    message,
+    messages,
+    read_exactly,
+    shake_hands,
+)
 from support.running import eventually
-from test_pool import dead_endpoint, few_descriptors
 
 from kvd.client.aio import AsyncClient
 from kvd.client.keys import Keys

@@ -5,7 +5,6 @@ import contextlib
 import gc
 import multiprocessing
 import os
-import resource
 import signal
 import socket
 import threading
@@ -14,8 +13,8 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
-from support.descriptors import Descriptors
-from support.peers import FakeDaemon, Peer, message, messages, shake_hands
+from support.descriptors import Descriptors, few_descriptors
+from support.peers import FakeDaemon, Peer, dead_endpoint, message, messages, shake_hands
 from support.running import eventually
 
 from kvd import wire
@@ -36,12 +35,6 @@ def fake():
 def kv_fake(fake):
     with Client(fake.endpoint, timeout=20) as client:
         yield client
-
-
-def dead_endpoint():
-    """Return an endpoint on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def test_threads_share_a_client(fake, kv_fake):
@@ -293,23 +286,6 @@ def test_a_connection_is_one_descriptor_and_no_thread(fake):
         kv.get("a")
         eventually(lambda: len(since.opened()) == 2)  # the daemon, which is in this process, has one too
         assert len(set(threading.enumerate()) - threads) == 1  # the daemon's
-
-
-@contextlib.contextmanager
-def few_descriptors():
-    """Leave no descriptor to open."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.open(os.devnull, os.O_RDONLY)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, limits[1]))
-    with contextlib.suppress(OSError):
-        while True:
-            taken.append(os.open(os.devnull, os.O_RDONLY))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for each in taken:
-            os.close(each)
 
 
 def test_without_descriptors_a_client_raises_oserror_at_once(daemon):

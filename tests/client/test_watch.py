@@ -11,10 +11,9 @@ import time
 from itertools import pairwise
 
 import pytest
-from support.descriptors import Descriptors
+from support.descriptors import Descriptors, few_descriptors
 from support.interrupts import Interrupt, interrupt
 from support.running import eventually
-from test_pool import few_descriptors
 
 from kvd import AsyncClient, Client, HistoryChanged
 from kvd.client import Stream

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import resource
 
 
 class Descriptors:
@@ -31,3 +32,20 @@ def descriptors() -> set[tuple[str, str]]:
         with contextlib.suppress(FileNotFoundError):  # the listing's own, and what another thread closes
             found.add((number, os.readlink(f"/proc/self/fd/{number}")))  # noqa: PTH115
     return found
+
+
+@contextlib.contextmanager
+def few_descriptors():
+    """Leave no descriptor to open."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, limits[1]))
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for each in taken:
+            os.close(each)

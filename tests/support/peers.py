@@ -153,3 +153,9 @@ def message(*parts: bytes) -> bytes:
 def ping(context: bytes = b"") -> bytes:
     """Return a PING."""
     return frame(COMMAND, b"\x04PING\0\0" + context)
+
+
+def dead_endpoint():
+    """Return an endpoint on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"tcp://127.0.0.1:{listener.getsockname()[1]}"

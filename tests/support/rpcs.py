@@ -6,9 +6,11 @@ from pathlib import Path
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from grpc_health.v1 import health_pb2
 
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
 
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 LOCAL = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
 
 
@@ -81,3 +83,8 @@ def plain(value):
 def said(error: grpc.RpcError) -> dict[str, str]:
     """Return the trailing metadata of kvd's."""
     return {name: value for name, value in error.trailing_metadata() if name.startswith("kvd-")}
+
+
+def checked(rpcs, service=""):
+    request = health_pb2.HealthCheckRequest(service=service)
+    return rpcs.call("/grpc.health.v1.Health/Check", request, health_pb2.HealthCheckResponse).status

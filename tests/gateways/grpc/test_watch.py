@@ -12,7 +12,7 @@ import grpc
 import pytest
 from support.doors import Doors
 from support.programs import require
-from support.rpcs import Rpcs, plain, said
+from support.rpcs import SERVING, Rpcs, checked, plain, said
 from support.running import eventually
 
 from kvd.gateways.common.tokens import digest
@@ -247,8 +247,6 @@ def test_who_one_is_is_the_tokens_and_what_one_may_the_daemons(guarded):
 
 
 def test_health_and_reflection_need_no_token(guarded):
-    from test_grpc_kvs2 import SERVING, checked  # noqa: PLC0415
-
     assert checked(guarded.rpcs(None)) == SERVING
 
 

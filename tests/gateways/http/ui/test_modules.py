@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 UI = ROOT / "kvd/gateways/http/ui"
 FILES = sorted(path.name for path in UI.iterdir())
 IMPORT = re.compile(r'^(?:import|export) .*?from "(.+)";$', re.MULTILINE)
@@ -68,7 +68,7 @@ def node():
 
 
 def test_the_pure_modules_do_what_their_tests_say():
-    files = sorted(map(str, (Path(__file__).parent / "page").glob("*.test.js")))
+    files = sorted(map(str, (Path(__file__).parent / "modules").glob("*.test.js")))
     done = subprocess.run(
         [node(), "--test", *files], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120
     )

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { encode } from "../../../../kvd/gateways/http/ui/bytes.js";
-import { FORMS, hasLongLine, linesOf } from "../../../../kvd/gateways/http/ui/forms.js";
+import { encode } from "../../../../../kvd/gateways/http/ui/bytes.js";
+import { FORMS, hasLongLine, linesOf } from "../../../../../kvd/gateways/http/ui/forms.js";
 
 const ALL = Uint8Array.from({ length: 256 }, (_, byte) => byte);
 

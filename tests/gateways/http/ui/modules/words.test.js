@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as words from "../../../../kvd/gateways/http/ui/words.js";
+import * as words from "../../../../../kvd/gateways/http/ui/words.js";
 
 test("sizes", () => {
   assert.deepEqual([0, 1, 1023, 1024, 10 * 1024, 2 ** 24, 3 * 2 ** 40].map(words.size), [

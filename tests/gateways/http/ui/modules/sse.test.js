@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { eventParser } from "../../../../kvd/gateways/http/ui/sse.js";
+import { eventParser } from "../../../../../kvd/gateways/http/ui/sse.js";
 
 const STREAM = ': from revision 4 on\n\nid: 5\nevent: set\ndata: {"a":1}\n\nid: 9\r\n\r\ndata: one\ndata: two\n\n';
 const EVENTS = [{ id: "5", event: "set", data: '{"a":1}' }, { id: "9" }, { data: "one\ntwo" }];

@@ -9,7 +9,7 @@ from support.browser import choose, expect, see
 
 pytestmark = pytest.mark.browser
 MARKUP = '<img src=x onerror="window.ran=1">'
-AXE = Path(__file__).resolve().parents[3] / "node_modules/axe-core/axe.min.js"
+AXE = Path(__file__).resolve().parents[4] / "node_modules/axe-core/axe.min.js"
 
 
 def test_the_start_page_shows_first_what_people_look_for(site, kv):

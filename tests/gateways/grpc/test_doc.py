@@ -10,7 +10,7 @@ import pytest
 from kvd.gateways.common.error_body import error_body_of
 from kvd.gateways.grpc.status import STATUS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "grpc.md").read_text(encoding="utf-8")
 PROTO = ROOT / "kvd" / "gateways" / "grpc"
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { encode } from "../../../../kvd/gateways/http/ui/bytes.js";
-import * as values from "../../../../kvd/gateways/http/ui/values.js";
+import { encode } from "../../../../../kvd/gateways/http/ui/bytes.js";
+import * as values from "../../../../../kvd/gateways/http/ui/values.js";
 
 const textOf = (pieces) => Array.from(pieces, ([, text]) => text).join("");
 

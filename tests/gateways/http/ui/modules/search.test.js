@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { encode, idOf } from "../../../../kvd/gateways/http/ui/bytes.js";
-import { matcher, placeOf } from "../../../../kvd/gateways/http/ui/search.js";
+import { encode, idOf } from "../../../../../kvd/gateways/http/ui/bytes.js";
+import { matcher, placeOf } from "../../../../../kvd/gateways/http/ui/search.js";
 
 const id = (text) => idOf(encode(text));
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as bytes from "../../../../kvd/gateways/http/ui/bytes.js";
+import * as bytes from "../../../../../kvd/gateways/http/ui/bytes.js";
 
 const ALL = Uint8Array.from({ length: 256 }, (_, byte) => byte);
 const id = (text) => bytes.idOf(bytes.encode(text));

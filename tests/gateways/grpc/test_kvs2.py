@@ -8,7 +8,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from support.rpcs import Rpcs, compiled, messages_of, plain, said
+from support.rpcs import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Rpcs, checked, compiled, messages_of, plain, said
 from support.running import eventually, run_kvd
 
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
@@ -28,7 +28,6 @@ message MultiGetRequest { repeated bytes keys = 1; }
 message MultiGetResponsePart { bytes key = 1; ReadStatus status = 2; bytes data = 3; }
 message MultiGetReply { repeated MultiGetResponsePart parts = 1; }
 """  # noqa: E501  # as it is given
-SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 SERVICES = ("", "kvs2.Kvs2", "kvd.v1.Kvd")
 OK, NOT_FOUND, PUBLISHED = 0, 1, 0
 UNLIMITED = {"max_receive_message_length": -1, "max_send_message_length": -1}
@@ -55,11 +54,6 @@ def run(rpcs, given):
         return rpcs.call(f"/kvs2.Kvs2/{rpc}", given[f"{rpc}Request"](**fields), given[f"{rpc}Reply"])
 
     return call
-
-
-def checked(rpcs, service=""):
-    request = health_pb2.HealthCheckRequest(service=service)
-    return rpcs.call("/grpc.health.v1.Health/Check", request, health_pb2.HealthCheckResponse).status
 
 
 def failed(call, *arguments, **fields):

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addItems, after, baseOf, nextStart, separatorsIn } from "../../../../kvd/gateways/http/ui/levels.js";
+import { addItems, after, baseOf, nextStart, separatorsIn } from "../../../../../kvd/gateways/http/ui/levels.js";
 
 const COLON = separatorsIn(":");
 const items = (...ids) => ids.map((id) => ({ id }));

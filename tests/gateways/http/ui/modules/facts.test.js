@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as facts from "../../../../kvd/gateways/http/ui/facts.js";
+import * as facts from "../../../../../kvd/gateways/http/ui/facts.js";
 
 test("facts in words", () => {
   assert.equal(facts.describe("memory_bytes", 2 ** 20), "1.0 MiB");

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-DOC = Path(__file__).resolve().parents[2] / "docs/http.md"
+DOC = Path(__file__).resolve().parents[3] / "docs/http.md"
 PROGRAMS = Path(sys.executable).parent
 HERE = "127.0.0.1:7480"
 # What is another each time.

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Refusal, sentence } from "../../../../kvd/gateways/http/ui/gateway.js";
+import { Refusal, sentence } from "../../../../../kvd/gateways/http/ui/gateway.js";
 
 test("an error is a sentence, without the name of the command", () => {
   const said = (message) => sentence(new Refusal(503, { code: "UNREACHABLE", message }));
