@@ -22,7 +22,6 @@ from kvd.limits import DESCRIPTORS_MIN
 from kvd.log import set_up
 from kvd.server import Server
 from kvd.server.service import Options, Service
-from kvd.server.signals import stop_on_signals
 from kvd.server.slow_log import SlowLog
 from kvd.server.sockets.authenticator import ServerKeys, read_access
 from kvd.server.sockets.endpoints import Endpoints, sockets_from
@@ -174,7 +173,7 @@ class Reloader:
         config = self.current.config
         logging.getLogger().setLevel(config.log_level.upper())
         self.store.cache(config.kept_changes, config.kept_bytes)
-        self.slowlog.slow_us = config.slow_us
+        self.slowlog.set_threshold(config.slow_us)
 
     def options(self) -> Options:
         """Return the result of CONFIG."""
@@ -214,7 +213,7 @@ def run(current: Settings, read: Callable[[], Settings]) -> None:
 
 def announce_ready(server: Server, config: Config) -> None:
     """Announce that the daemon is ready."""
-    stop_on_signals(server)
+    server.signals.install()
     # Objects that exist now live until the end: the collector can skip them.
     gc.collect()
     gc.freeze()
@@ -223,10 +222,10 @@ def announce_ready(server: Server, config: Config) -> None:
     log.info(
         "event=ready version=%s commands=%s changes=%s data=%s fsync=%s core=%s revision=%d",
         VERSION,
-        *(" ".join(bound.endpoint for bound in many) for many in (server.listening, server.publishing)),
+        *(" ".join(bound.endpoint for bound in many) for many in (server.sockets.listening, server.sockets.publishing)),
         config.data,
         config.fsync,
         server.store.records.name,
         server.store.revision,
     )
-    server.service.notify("READY=1", f"STATUS={server.status()}")
+    server.service.notify("READY=1", f"STATUS={server.loop.status()}")

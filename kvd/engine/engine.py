@@ -36,5 +36,6 @@ class Engine:
 
     def expire(self, keys: list[bytes], now: Milliseconds) -> int:
         """Stage the expiry of those keys that have expired by `now`; return their number."""
-        self.staging.now = now
-        return sum([self.staging.expire(key) for key in keys])
+        staging = self.staging
+        staging.now = now
+        return sum([staging.expire(key) for key in keys])

@@ -170,23 +170,23 @@ class Staging:
 
     def scan(self, span: Span) -> Iterator[Entry]:
         """Yield the live entries of a span in its order."""
-        staged = self._staged_entries(span)
+        staged = self._entries_staged(span)
         walk = merge_overlay(self.committed.scan(span), staged, staged, is_reverse=span.is_reverse)
         return (entry for entry in walk if entry.is_live(self.now))
 
     def metas(self, span: Span) -> Iterator[EntryMeta]:
         """Yield the result of `scan` without values."""
-        staged = self._staged_entries(span)
+        staged = self._entries_staged(span)
         walk = merge_overlay(self.committed.metas(span), staged, staged, is_reverse=span.is_reverse)
         return (meta for meta in walk if meta.is_live(self.now))
 
     def sizes(self, span: Span) -> Iterator[Sized | Entry]:
         """Yield the result of `metas`, each with the size of its value."""
-        staged = self._staged_entries(span)
+        staged = self._entries_staged(span)
         walk = merge_overlay(self.committed.sizes(span), staged, staged, is_reverse=span.is_reverse)
         return (sized for sized in walk if sized.is_live(self.now))
 
-    def _staged_entries(self, span: Span) -> dict[bytes, Entry | None]:
+    def _entries_staged(self, span: Span) -> dict[bytes, Entry | None]:
         """Return the staged entries of a span in its order, None for a deleted key."""
         keys = sorted([key for key in self.last if key in span], reverse=span.is_reverse)
         return {key: entry_of(self.last[key]) for key in keys}
@@ -200,7 +200,7 @@ class Staging:
 
     def count(self, prefix: bytes) -> int:
         count = self.committed.count(prefix, self.now)
-        for key, entry in self._staged_entries(make_span(prefix)).items():
+        for key, entry in self._entries_staged(make_span(prefix)).items():
             before = self.committed.get(key)
             count -= before is not None and before.is_live(self.now)
             count += entry is not None and entry.is_live(self.now)

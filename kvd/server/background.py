@@ -113,7 +113,7 @@ class AdminTasks:
 
 
 def _refusal_of_failure(error: StorageFailed) -> Refused:
-    """Return the error for a client whose command failed. The command changed nothing."""
+    """Return the client's error for a failed command. The command changed nothing."""
     cause = error.__cause__
     is_full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
     if is_full or (isinstance(cause, Exception) and isinstance(to_refusal(cause), Full)):

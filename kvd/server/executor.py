@@ -1,23 +1,23 @@
-"""The hot path: decodes and runs commands, and commits their changes together. No sockets."""
+"""The hot path: decodes, authorizes and runs commands, and stages their changes. No sockets, no commits."""
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter_ns
 from typing import Any
 
 from kvd import wire
 from kvd.commands import COMMANDS, BackgroundCommand, Command, Read, ServerCommand, Write
 from kvd.commands.atomic import Once
-from kvd.commands.base import NotYet, Ok
-from kvd.commands.model import Milliseconds, Row, StagedChanges
+from kvd.commands.base import Daemon, NotYet, Ok
+from kvd.commands.model import Milliseconds, StagedChanges
 from kvd.engine.engine import Engine
 from kvd.errors import Busy, Denied, Internal, ReadOnly, Refused
 from kvd.limits import BATCH_MS_MAX, PRESSURE_REPLY_BYTES, REPLY_BYTES_MAX
 from kvd.server.background import BackgroundCommands
-from kvd.server.clock import Clock
-from kvd.server.info import Introspection
-from kvd.server.slow_log import COMMIT, READ_AHEAD
+from kvd.server.memory_guard import MemoryGuard
+from kvd.server.slow_log import READ_AHEAD, SlowLog
+from kvd.server.sockets.authenticator import ZapAuthenticator
 from kvd.server.sockets.frames import Request
 from kvd.server.takers import Takers
 from kvd.server.waiters import Waiters
@@ -25,6 +25,7 @@ from kvd.storage import Store
 
 log = logging.getLogger("kvd")
 
+DEFECT = "a defect of kvd: the command changed nothing; see the log for details"
 MEMORY_PRESSURE = "the daemon holds too many replies for clients that do not read: retry later, or request less"
 BATCH_NS_MAX = BATCH_MS_MAX * 1_000_000
 APPLIED = frozenset(command for command in COMMANDS.values() if issubclass(command, Read | Write))
@@ -33,47 +34,75 @@ AHEAD_MIN = 4
 KEYED = frozenset(command for command in COMMANDS.values() if "key" in command.__struct_fields__)
 
 
-class Executor:
-    """Runs batches of commands against a store."""
+class CommandCounts:
+    """Counts commands, errors and bytes of replies. `ns` is the loop's time by command; run_batch adds to it."""
 
-    def __init__(self, store: Store, clock: Clock, facts: Introspection, tasks: BackgroundCommands) -> None:
-        self.store = store
-        self.clock = clock
-        self.facts = facts
-        self.background = tasks
-        self.slow_log = facts.slow_log
-        self.engine = Engine(store)
-        self.waiters = Waiters()
-        self.takers = Takers()
-        self.applied = APPLIED
-        self.read_only: str | None = None
-        self.under_memory_pressure = False  # in memory
-        self.answered = 0  # bytes
+    def __init__(self) -> None:
         self.kinds: Counter[type[Command | Refused]] = Counter()
-        self.spent: dict[type[Command | Refused], int] = defaultdict(int)  # ns
-        self.commits = self.commit_ns = self.commit_max_ns = 0
+        self.ns: dict[type[Command | Refused], int] = defaultdict(int)
+        self.reply_bytes = 0
         self.errors = 0
         self.denied = 0
-        # Raises Denied unless the client with a key may run a command; None where clients have no keys.
-        self.check: Callable[[str, Command], None] | None = None
+
+    def note_batch(self, commands: Iterable[Command | Refused], reply_bytes: int) -> None:
+        self.kinds.update(map(type, commands))
+        self.reply_bytes += reply_bytes
+
+    def note_error(self) -> None:
+        self.errors += 1
+
+    def note_denied(self) -> None:
+        self.denied += 1
 
     @property
     def calls(self) -> dict[str, int]:
         """The number of calls of each command."""
         return {kind.command_name(): count for kind, count in self.kinds.items() if issubclass(kind, Command)}
 
-    @property
+    def facts(self) -> dict[str, Any]:
+        """Return the part of INFO's section `traffic`."""
+        return {"calls": self.calls, "errors": self.errors, "denied": self.denied}
+
     def timed_calls(self) -> dict[str, dict[str, float]]:
-        """For each command its calls, their total time in us, and the mean.
+        """Return for each command its calls, their total time in us, and the mean.
 
         It is the loop's own time: to run a command and encode its reply. The shared work of a batch (receive, decode,
         read ahead, commit, send) is not included, nor the time of a background thread.
         """
-        spent = {kind.command_name(): took for kind, took in self.spent.items() if issubclass(kind, Command)}
+        ns = {kind.command_name(): ns for kind, ns in self.ns.items() if issubclass(kind, Command)}
         return {
-            name: {"calls": count, "us": spent[name] // 1_000, "mean_us": round(spent[name] / count / 1_000, 2)}
+            name: {"calls": count, "us": ns[name] // 1_000, "mean_us": round(ns[name] / count / 1_000, 2)}
             for name, count in self.calls.items()
         }
+
+
+class Executor:
+    """Runs batches of commands against a store. With an authenticator, it checks each command's sender."""
+
+    def __init__(
+        self,
+        store: Store,
+        daemon: Daemon,
+        background: BackgroundCommands,
+        *,
+        slow_log: SlowLog | None = None,
+        memory_guard: MemoryGuard | None = None,
+        authenticator: ZapAuthenticator | None = None,
+    ) -> None:
+        self.store = store
+        self.daemon = daemon
+        self.background = background
+        self.slow_log = slow_log or SlowLog()
+        self.memory_guard = memory_guard or MemoryGuard()
+        self.authenticator = authenticator
+        self.engine = Engine(store)
+        self.waiters = Waiters()
+        self.takers = Takers()
+        self.counts = CommandCounts()
+        self.applied = APPLIED
+        self.read_only: str | None = None  # the reason, once the storage has failed
+
+    # A batch
 
     def run_batch(self, batch: Sequence[Request], now: Milliseconds) -> list[bytes | None]:
         """Run commands up to the limits of a commit; return their replies, None for a command that waits."""
@@ -83,19 +112,20 @@ class Executor:
         if commands is None:
             commands = self._decode_each(bodies)
             batch = batch[: len(commands)]
-        if self.check is not None:
-            users: Iterable[str] = [request[2] for request in batch]  # type: ignore[misc]  # with a check there are three
+        if self.authenticator is not None:
+            users: Iterable[str] = [request[2] for request in batch]  # type: ignore[misc]  # the user id
             commands = list(map(self._authorize, users, commands))
-        self.read_ahead(commands, now)
+        self._read_ahead(commands, now)
         replies: list[bytes | None] = []
         size = 0
+        is_tight = self.memory_guard.under_pressure
         # One clock reading per command (0.04 us; 0.08 with the sum by kind): the next command begins where one ends.
-        spent, slow, tick = self.spent, self.slow_log.slow_ns, perf_counter_ns()
+        spent, slow, tick = self.counts.ns, self.slow_log.slow_ns, perf_counter_ns()
         until, bytes_max = tick + BATCH_NS_MAX, self.store.batch_bytes()
         for request, command in zip(batch, commands, strict=True):
             reply = self._run_one(request[0], command, now)
             if reply is not None:
-                if self.under_memory_pressure and len(reply) > PRESSURE_REPLY_BYTES and isinstance(command, Read):
+                if is_tight and len(reply) > PRESSURE_REPLY_BYTES and isinstance(command, Read):
                     reply = self.refuse(Busy(MEMORY_PRESSURE))
                 size += len(reply)
             replies.append(reply)
@@ -105,8 +135,7 @@ class Executor:
                 self._log_slow(request, command, took, now)
             if size > REPLY_BYTES_MAX or staging.bytes > bytes_max or tick > until:
                 break
-        self.answered += size
-        self.kinds.update(map(type, commands[: len(replies)]))
+        self.counts.note_batch(commands[: len(replies)], size)
         return replies
 
     def _decode_each(self, bodies: Sequence[bytes]) -> list[Command | Refused]:
@@ -117,19 +146,10 @@ class Executor:
         commands: list[Command | Refused] = []
         until = perf_counter_ns() + BATCH_NS_MAX
         for body in bodies:
-            commands.append(self.decode(body))
+            commands.append(_decode(body))
             if perf_counter_ns() > until:
                 break
         return commands
-
-    def decode(self, body: bytes) -> Command | Refused:
-        try:
-            return wire.decode_command(body)
-        except Refused as error:
-            return error
-        except Exception:
-            log.exception("event=defect a command could not be decoded")
-            return Internal("a defect of kvd: the command could not be decoded; see the log for details")
 
     def _authorize(self, user: str, command: Command | Refused) -> Command | Refused:
         """Return a command if its sender may run it, else the error. Every command passes through this check.
@@ -137,10 +157,10 @@ class Executor:
         It runs before any data is read for the command, so that its duration reveals nothing about the data.
         """
         try:
-            if self.check is not None and not isinstance(command, Refused):
-                self.check(user, command)
+            if self.authenticator is not None and not isinstance(command, Refused):
+                self.authenticator.check(user, command)
         except Denied as error:
-            self.denied += 1
+            self.counts.note_denied()
             return error
         except Exception:
             log.exception("event=defect the access check of a command failed; the command was refused")
@@ -150,9 +170,11 @@ class Executor:
     def _log_slow(self, request: Request, command: Command | Refused, took_ns: int, now: Milliseconds) -> None:
         """Add a command to the slow log. Invalid and denied commands are not listed."""
         if not isinstance(command, Refused):
-            self.slow_log.note(command, request[2] if self.check is not None else None, took_ns, now)  # type: ignore[misc]  # with a check there are three
+            has_user = self.authenticator is not None
+            who = self.authenticator.name_of(request[2]) if has_user else None  # type: ignore[misc, union-attr]
+            self.slow_log.note(command, who, took_ns, now)
 
-    def read_ahead(self, commands: Sequence[Command | Refused], now: Milliseconds) -> None:
+    def _read_ahead(self, commands: Sequence[Command | Refused], now: Milliseconds) -> None:
         """Look the keys of a batch up together, and read those that are only on disk together.
 
         A key that is not in the processor's caches costs 0.1 us less, a key on disk 2.7 us instead of 10.
@@ -173,7 +195,7 @@ class Executor:
             else:
                 reply = self._run_server_command(command, now)
             if reply is None:
-                self.background.start(envelope, command, self.facts, now)  # type: ignore[arg-type]
+                self.background.start(envelope, command, self.daemon, now)  # type: ignore[arg-type]
                 return None
             if type(reply) is NotYet:
                 waiting: Waiters | Takers = self.takers if isinstance(command, Write) else self.waiters
@@ -184,17 +206,7 @@ class Executor:
             return self.refuse(error)
         except Exception:
             log.exception("event=defect a command raised; it changed nothing")
-            return self.refuse(Internal("a defect of kvd: the command changed nothing; see the log for details"))
-
-    def outcome(self, command: Write, now: Milliseconds) -> Ok | NotYet | Refused:
-        """Run the write of a waiting client; return its error instead of raising it."""
-        try:
-            return self.engine.apply(command, now)
-        except Refused as error:
-            return error
-        except Exception:
-            log.exception("event=defect a command raised; it changed nothing")
-            return Internal("a defect of kvd: the command changed nothing; see the log for details")
+            return self.refuse(Internal(DEFECT))
 
     def _run_server_command(self, command: Command | Refused, now: Milliseconds) -> Ok | None:
         """Run a command about the daemon, or return None for a background command; raise any other refusal."""
@@ -205,12 +217,59 @@ class Executor:
         if isinstance(command, BackgroundCommand):
             return None
         assert isinstance(command, ServerCommand)
-        return Ok(self.engine.staging.revision, command.run(self.facts, now))
+        return Ok(self.engine.staging.revision, command.run(self.daemon, now))
+
+    def take(self) -> StagedChanges | None:
+        """Return the staged changes, or None if there is nothing to commit."""
+        staging = self.engine.staging
+        return None if staging.is_empty else staging.take()
+
+    def end_batch(self, *, is_committed: bool) -> None:
+        """Discard the staged changes; after a commit, the commands that wait are kept."""
+        if is_committed:
+            self.waiters.commit()
+            self.takers.commit()
+        else:
+            self.waiters.drop()
+            self.takers.drop()
+        self.engine.staging.drop()
+
+    # Outside a batch
+
+    def run_waiting(self, command: Read | Write, now: Milliseconds) -> Ok | NotYet | Refused:
+        """Run the command of a waiting client; return its error instead of raising it."""
+        try:
+            return self.engine.apply(command, now)
+        except Refused as error:
+            return error
+        except Exception:
+            log.exception("event=defect a command raised; it changed nothing")
+            return Internal(DEFECT)
+
+    def encode_outcome(self, outcome: Ok | NotYet | Refused) -> bytes:
+        """Return the reply of a waiting client."""
+        return self.refuse(outcome) if isinstance(outcome, Refused) else wire.encode(outcome)
+
+    def encode_result(self, result: dict[str, Any] | Refused) -> bytes:
+        """Return the reply of a background command."""
+        return self.encode_outcome(result if isinstance(result, Refused) else Ok(self.store.revision, result))
+
+    def refuse(self, error: Refused) -> bytes:
+        """Count an error and encode its reply."""
+        self.counts.note_error()
+        return wire.encode(wire.error_reply(error))
+
+    # Read-only
 
     def end_writes(self, reason: str) -> None:
-        """Refuse all further writes, with this reason."""
-        self.read_only = reason
-        self.applied = READS
+        """Refuse all further writes, because the storage failed. Durable data can still be read.
+
+        After a failed fsync the page cache is unreliable, so a retry is not safe (as PostgreSQL found, 2018).
+        """
+        if self.read_only is None:
+            self.read_only = reason
+            self.applied = READS
+            log.critical("event=read_only %s; no write is accepted until kvd restarts: check the disk first", reason)
 
     def write_refusal(self, command: Write) -> Refused:
         """Return the error for a refused write. A write under ONCE may have run before."""
@@ -218,39 +277,13 @@ class Executor:
             return Internal(f"it is unknown whether this has run, because the daemon is read-only: {self.read_only}")
         return ReadOnly(f"the daemon takes no writes: {self.read_only}")
 
-    def outcome_of(self, result: dict[str, Any] | Refused) -> bytes:
-        """Return the reply of a background command."""
-        if isinstance(result, Refused):
-            return self.refuse(result)
-        return wire.encode(Ok(self.store.revision, result))
 
-    def refuse(self, error: Refused) -> bytes:
-        """Count an error and encode its reply."""
-        self.errors += 1
-        return wire.encode(wire.error_reply(error))
-
-    def commit(self) -> list[Row]:
-        """Commit the staged changes; return their rows. When it fails, the staged changes are discarded."""
-        staging = self.engine.staging
-        try:
-            if not staging.is_empty:
-                self._commit_timed(staging.take())
-            self.waiters.commit()
-            self.takers.commit()
-            return staging.rows
-        finally:
-            self.waiters.drop()
-            self.takers.drop()
-            staging.drop()
-
-    def _commit_timed(self, staged: StagedChanges) -> None:
-        """Commit, and measure the time, also of a commit that fails."""
-        began = perf_counter_ns()
-        try:
-            self.store.commit(staged)
-        finally:
-            took = perf_counter_ns() - began
-            self.commits += 1
-            self.commit_ns += took
-            self.commit_max_ns = max(self.commit_max_ns, took)
-            self.slow_log.note_shared(COMMIT, len(staged.rows), took, self.clock.last)
+def _decode(body: bytes) -> Command | Refused:
+    """Return the command in a body, or the error."""
+    try:
+        return wire.decode_command(body)
+    except Refused as error:
+        return error
+    except Exception:
+        log.exception("event=defect a command could not be decoded")
+        return Internal("a defect of kvd: the command could not be decoded; see the log for details")

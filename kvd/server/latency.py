@@ -9,7 +9,7 @@ BITS_MAX = 64
 class Latency:
     """Measures requests from the receipt of their batch until their replies are handed to libzmq.
 
-    That includes the commit and the other commands of the batch, but not the time before a request was received. A
+    The time includes the commit and the other commands of the batch, but not the time before a request was received. A
     batch that is answered in parts counts as a whole. Costs 0.2 us per batch, and nothing per request.
     """
 

@@ -21,8 +21,7 @@ from kvd.limits import (
     EXPIRY_SWEEP_US,
     EXPIRY_SWEEP_US_MAX,
 )
-from kvd.server.executor import Executor
-from kvd.server.waits import PASSING
+from kvd.server.pipeline import PASSING, BatchPipeline
 
 SMOOTHED_OVER = 8  # sweeps
 CPU_S_MIN = 0.000_001
@@ -60,11 +59,12 @@ class Pace:
 class Sweep:
     """Deletes expired entries."""
 
-    def __init__(self, executor: Executor, after_commit: Callable[[list[Row], Milliseconds], None]) -> None:
+    def __init__(self, pipeline: BatchPipeline, publish: Callable[[list[Row], Milliseconds], None]) -> None:
         self.next: Milliseconds = 0
         self.damaged: set[bytes] = set()
-        self._executor = executor
-        self._after_commit = after_commit
+        self._pipeline = pipeline
+        self._executor = pipeline.executor
+        self._publish = publish
         self._pace = Pace()
         self._free_until = 0.0
 
@@ -79,14 +79,14 @@ class Sweep:
         try:
             keys = store.due(now, self._pace.keys, skip=self.damaged)
             count = self._stage(keys, now, began + self._pace.budget_s(now))
-            rows = self._executor.commit()
+            rows = self._pipeline.commit()
         except (*PASSING, Corrupt) as error:
             # Readers see expired keys as deleted anyway.
             log.warning("event=expiry_delayed %s", error)
             self.next = now + EXPIRY_RETRY_MS
             return
         is_more = store.search.is_cut or count < len(keys)
-        self._after_commit(rows, now)
+        self._publish(rows, now)
         ended = perf_counter()
         self._pace.note(count, ended - began, thread_time() - cpu, now, is_more=is_more)
         if is_more:

@@ -1,7 +1,7 @@
 """Waiting TAKEFIRST commands: one queue for each prefix, the oldest first. No sockets.
 
-A change wakes one client, not all that wait: the loop asks for the next client that a key may be given to, until the
-key is takers or no client waits for it. A client stays in its queue until it is answered.
+A change wakes one client, not every waiting client: the loop asks for the next client that a key may be given to,
+until the key is taken or no client waits for it. A client stays in its queue until it is answered.
 """
 
 from collections import deque
@@ -36,7 +36,7 @@ class Takers:
     def __init__(self) -> None:
         self.queues: dict[bytes, deque[Taker]] = {}
         self.staged: list[Taker] = []
-        self.keys: deque[bytes] = deque()  # set, and not yet offered to all that wait
+        self.keys: deque[bytes] = deque()  # set, and not yet offered to every waiting client
         self.numbers = count()
 
     def __len__(self) -> int:

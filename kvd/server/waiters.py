@@ -48,7 +48,7 @@ class Waiters:
 
     def pop_matching(self, rows: list[Row]) -> list[Waiter]:
         """Remove and return the requests with a prefix of a changed key."""
-        matching = matching_prefixes({waiter.prefix for waiter in self.waiting}, [row[2] for row in rows])
+        matching = find_prefixes({waiter.prefix for waiter in self.waiting}, [row[2] for row in rows])
         return self._pop([waiter.prefix in matching for waiter in self.waiting])
 
     def pop_expired(self, now: Milliseconds) -> list[Waiter]:
@@ -70,7 +70,7 @@ class Waiters:
         return min((waiter.until for waiter in self.waiting), default=None)
 
 
-def matching_prefixes(prefixes: Iterable[bytes], keys: list[bytes]) -> set[bytes]:
+def find_prefixes(prefixes: Iterable[bytes], keys: list[bytes]) -> set[bytes]:
     """Return the prefixes that some key begins with. Costs keys times different lengths, not keys times prefixes."""
     by_length: dict[int, set[bytes]] = defaultdict(set)
     for prefix in prefixes:

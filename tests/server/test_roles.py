@@ -72,6 +72,16 @@ class NoTasks(BackgroundCommands):
         raise Busy("through")
 
 
+class Rights:
+    """An authenticator without a socket."""
+
+    def __init__(self, access):
+        self.check = access.check
+
+    def name_of(self, key):
+        return key
+
+
 @pytest.fixture(scope="module")
 def executor(tmp_path_factory):
     drive = Drive(tmp_path_factory.mktemp("d") / "data")
@@ -80,17 +90,14 @@ def executor(tmp_path_factory):
         f"{role} {bound}": Client(role, role, (b"user:",) if bound else ()) for role in ROLES for bound in (0, 1)
     }
     tasks = NoTasks()
-    made = Executor(
-        drive.store, Clock(0), Introspection({}, AdminTasks(drive.directory, drive.directory, tasks)), tasks
-    )
-    made.check = Access(clients, "access.toml").check
-    yield made
+    daemon = Introspection({}, AdminTasks(drive.directory, drive.directory, tasks))
+    yield Executor(drive.store, daemon, tasks, authenticator=Rights(Access(clients, "access.toml")))
     drive.store.close()
 
 
 def reply_to(executor, command, user):
     """Return the reply to a command, and whether it staged anything; nothing of it is kept."""
-    now = executor.clock.now()
+    now = Clock(0).now()
     staging = executor.engine.staging
     before = staging.revision
     [body] = executor.run_batch([([b"peer", b""], wire.encode(command), user)], now)
@@ -193,13 +200,13 @@ def test_nothing_is_read_for_who_is_denied(executor, monkeypatch):
 
 
 def test_those_who_are_denied_are_counted(executor):
-    before = executor.denied
+    before = executor.counts.denied
     reply_to(executor, ["GET", b"other:1"], "read 1")
-    assert executor.denied == before + 1
+    assert executor.counts.denied == before + 1
 
 
 def test_when_the_rule_itself_breaks_nobody_gets_through(executor, monkeypatch):
-    monkeypatch.setattr(executor, "check", lambda user, command: 1 / 0)
+    monkeypatch.setattr(executor.authenticator, "check", lambda user, command: 1 / 0)
     reply, changed = reply_to(executor, ["SET", b"user:1", b"x"], "admin 0")
     assert (reply.code, changed) == ("INTERNAL", False)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from kvd.commands.base import NotYet
 from kvd.commands.changes import Changes
 from kvd.limits import WAITERS_MAX
-from kvd.server.waiters import Waiters, matching_prefixes
+from kvd.server.waiters import Waiters, find_prefixes
 
 
 def parked(prefix, wait_ms=100, now=1000):
@@ -54,4 +54,4 @@ def test_beyond_the_bound_the_longest_waiting_are_told_at_once():
 
 @given(st.lists(st.binary(max_size=3)), st.lists(st.binary(max_size=4)))
 def test_prefixes_hit_is_startswith(prefixes, keys):
-    assert matching_prefixes(prefixes, keys) == {p for p in prefixes if any(key.startswith(p) for key in keys)}
+    assert find_prefixes(prefixes, keys) == {p for p in prefixes if any(key.startswith(p) for key in keys)}
