@@ -49,14 +49,11 @@ class Takers:
         """Let a request wait once its batch is committed."""
         self.staged.append(Taker(next(self.numbers), envelope, command, wait.prefix, now + wait.wait_ms))
 
-    def commit(self) -> None:
-        """The batch is committed: add the staged requests."""
-        for taker in self.staged:
-            self.queues.setdefault(taker.prefix, deque()).append(taker)
-        self.staged.clear()
-
-    def drop(self) -> None:
-        """The batch failed: discard the staged requests."""
+    def end_batch(self, *, is_committed: bool) -> None:
+        """Let the staged requests wait if their batch is committed, else discard them."""
+        if is_committed:
+            for taker in self.staged:
+                self.queues.setdefault(taker.prefix, deque()).append(taker)
         self.staged.clear()
 
     def note(self, rows: Iterable[Row]) -> None:

@@ -35,16 +35,13 @@ class Waiters:
         """Let a request wait once its batch is committed."""
         self.staged.append(Waiter(envelope, command, wait.prefix, now + wait.wait_ms))
 
-    def commit(self) -> None:
-        """The batch is committed: add the staged requests."""
-        self.waiting += self.staged
+    def end_batch(self, *, is_committed: bool) -> None:
+        """Let the staged requests wait if their batch is committed, else discard them."""
+        if is_committed:
+            self.waiting += self.staged
         self.staged.clear()
         for place in range(len(self.waiting) - WAITERS_MAX):
             self.waiting[place] = self.waiting[place]._replace(until=0)
-
-    def drop(self) -> None:
-        """The batch failed: discard the staged requests."""
-        self.staged.clear()
 
     def pop_matching(self, rows: list[Row]) -> list[Waiter]:
         """Remove and return the requests with a prefix of a changed key."""

@@ -103,7 +103,7 @@ def reply_to(executor, command, user):
     [body] = executor.run_batch([([b"peer", b""], wire.encode(command), user)], now)
     changed = staging.revision != before or not staging.is_empty
     staging.drop()
-    executor.waiters.drop()
+    executor.waiters.end_batch(is_committed=False)
     return wire.decode_reply(body), changed
 
 
@@ -161,7 +161,7 @@ def test_who_is_not_in_the_file_may_nothing(executor, name):
 @pytest.mark.parametrize("command", [["SCAN"], ["COUNT"], ["CHANGES", 0], ["CHANGES", 0, None, 1, 1000]])
 def test_a_prefix_left_out_is_all_keys(executor, command):
     assert is_denied(executor, command, "read 1")
-    executor.waiters.drop()
+    executor.waiters.end_batch(is_committed=False)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def waiting(*prefixes, wait_ms=100, now=1000, token=None):
     for number, prefix in enumerate(prefixes):
         command = TakeFirst(prefix, wait_ms)
         takers.stage([b"%d" % number, b""], Once(token, command) if token else command, NotYet(0, prefix, wait_ms), now)
-    takers.commit()
+    takers.end_batch(is_committed=True)
     return takers
 
 
@@ -72,8 +72,8 @@ def test_time_that_is_over_ends_a_wait_at_its_millisecond():
 def test_a_batch_that_failed_leaves_nobody_waiting():
     takers = Takers()
     takers.stage([b"0", b""], TakeFirst(b"a", 5), NotYet(0, b"a", 5), 1000)
-    takers.drop()
-    takers.commit()
+    takers.end_batch(is_committed=False)
+    takers.end_batch(is_committed=True)
     assert len(takers) == 0
 
 
