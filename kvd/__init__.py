@@ -1,7 +1,7 @@
 """kvd: a key-value daemon. Python programs talk to it with `Client` or `AsyncClient`.
 
-Each name is loaded when it is first asked for: the daemon needs none of them, and asyncio costs a shell 40 ms.
-The errors of starting a daemon (`kvd.errors.StartError`) are not here: no client raises them.
+Each name is loaded at its first use: the daemon needs none of them, and importing asyncio costs a shell 40 ms.
+The errors of starting a daemon (`kvd.errors.StartError`) are not exported: no client raises them.
 """
 
 from importlib import import_module
@@ -135,12 +135,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load the module of a name."""
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'kvd' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Return the names that are loaded and those that can be."""
     return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
-"""The command `kvd`: a file for each of its commands, imported when the command is asked for.
+"""The command `kvd`: a file for each subcommand, imported when it is used.
 
-All of them together take 0.3 s to import, which `kvd --version` and `kvd keygen` need not wait for.
+Importing all of them takes 0.3 s, which `kvd --version` and `kvd keygen` do not need.
 """
 
 import sys
@@ -28,7 +28,7 @@ POSIX_MODULES = frozenset({"fcntl", "grp", "pwd", "resource", "termios"})
 
 
 class Commands(UserDict[str, click.Command]):
-    """The commands by name; each is imported when it is asked for."""
+    """The subcommands by name, imported on access."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
@@ -40,27 +40,27 @@ class Commands(UserDict[str, click.Command]):
         return name in COMMANDS
 
     def __getitem__(self, name: str) -> click.Command:
-        """Import a command. Where a module of POSIX is missing, return one that refuses."""
+        """Import a command. Where it needs a missing module of POSIX, return a command that refuses."""
         module, attribute = COMMANDS[name]
         try:
             command: click.Command = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
             if error.name not in POSIX_MODULES:
                 raise
-            return unavailable(name)
+            return _make_unavailable(name)
         return command
 
 
-def unavailable(name: str) -> click.Command:
-    """Return a command that says that it needs another system."""
+def _make_unavailable(name: str) -> click.Command:
+    """Return a command that reports that it needs Linux."""
 
     def refuse() -> None:
         click.echo(f"kvd: `kvd {name}` needs Linux; the client, `from kvd import Client`, runs here too", err=True)
         sys.exit(UNAVAILABLE)
 
-    anything = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+    any_arguments = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
     return click.Command(
-        name, callback=refuse, context_settings=anything, help="It needs Linux.", add_help_option=False
+        name, callback=refuse, context_settings=any_arguments, help="It needs Linux.", add_help_option=False
     )
 
 

@@ -1,4 +1,4 @@
-"""The options of commands that are clients of a daemon: where it is, and by which keys."""
+"""The options of commands that connect to a daemon: its endpoint, and the keys."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,19 +17,19 @@ def with_daemon(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --url, --key and --server-key."""
     for option in (
         click.option("--server-key", type=FILE, help="The daemon's public certificate."),
-        click.option("--key", type=FILE, help="Who we are: a certificate with its secret key (kvd keygen)."),
-        click.option("--url", default=DEFAULT_ENDPOINT, show_default=True, help="Where the daemon takes commands."),
+        click.option("--key", type=FILE, help="This client's certificate with its secret key (kvd keygen)."),
+        click.option("--url", default=DEFAULT_ENDPOINT, show_default=True, help="The daemon's endpoint for commands."),
     ):
         command = option(command)
     return command
 
 
 def own_keys(key: Path | None, server_key: Path | None) -> Keys | None:
-    """Return the keys to come in by. Raises BadConfiguration."""
+    """Return the keys for the connection, or None without any. Raises BadConfiguration."""
     if key is None and server_key is None:
         return None
     if key is None or server_key is None:
-        raise BadConfiguration("--key and --server-key go together: who we are, and which daemon we mean")
+        raise BadConfiguration("--key and --server-key go together: this client's key and the daemon's public key")
     try:
         return read_keys(str(key), str(server_key))
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""`kvd metrics`: a process of its own that tells Prometheus, and whoever restarts daemons, how a daemon does.
+"""`kvd metrics`: a separate process that reports a daemon's state to Prometheus, and to programs that restart daemons.
 
-It is a client like others and asks INFO at each look, so the daemon has no HTTP and pays for nobody who does not look.
+It is an ordinary client, and sends INFO for each request: the daemon needs no HTTP, and does no work without requests.
 """
 
 import signal
@@ -21,9 +21,9 @@ UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 @click.command()
 @with_daemon
 @click.option("--listen", default=DEFAULT_LISTEN, show_default=True, help="ADDRESS:PORT, or unix:PATH.")
-@click.option("--insecure", is_flag=True, help="Listen on an address that others reach, too: anybody may look.")
+@click.option("--insecure", is_flag=True, help="Accept an address that others reach: anybody can read it.")
 def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_key: Path | None) -> None:
-    """Serve what INFO tells as Prometheus metrics.
+    """Serve the figures of INFO as Prometheus metrics.
 
     The paths are /metrics, /livez and /readyz.
 
@@ -37,9 +37,9 @@ def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_k
         click.echo(f"kvd: metrics need the extra metrics: pip install 'kvd-server[metrics]' ({error})", err=True)
         sys.exit(UNAVAILABLE)
     try:
-        look = pages.InfoCache(url, own_keys(key, server_key))
+        reader = pages.InfoReader(url, own_keys(key, server_key))
         with pages.listen_on(listen, is_insecure=insecure) as server:
-            server.pages = pages.Pages(look)
+            server.pages = pages.Pages(reader)
             click.echo(f"kvd: metrics of {url} at {pages.listen_text(server)}", err=True)
             _end_on_signals()
             server.serve_forever()
@@ -49,10 +49,10 @@ def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_k
 
 
 def _end_on_signals() -> None:
-    """Let SIGTERM and SIGINT end the process well, so that a unix socket is removed."""
+    """Exit normally on SIGTERM and SIGINT, so that a unix socket is removed."""
 
-    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def exit_normally(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise SystemExit(0)
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, exit_normally)
+    signal.signal(signal.SIGINT, exit_normally)

@@ -1,4 +1,4 @@
-"""What `kvd metrics` tells over HTTP, and the HTTP itself."""
+"""The pages of `kvd metrics`, and their HTTP server."""
 
 import contextlib
 import sys
@@ -23,25 +23,25 @@ PATHS = """\
 /readyz   whether the daemon answers and takes writes
 """
 
-# What is told
+# Pages
 
 
-class InfoCache:
-    """Looks at a daemon: one at a time, each with a connection of its own, so none waits for one that is stale."""
+class InfoReader:
+    """Reads INFO from a daemon, one request at a time, each over a new connection: no request waits for a stale one."""
 
     def __init__(self, url: str, keys: Keys | None) -> None:
         self.url = url
         self.keys = keys
-        self.turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def info(self) -> dict[str, dict[str, Any]]:
-        """Return INFO; raises KvdError when it does not come within a second."""
-        with self.turn, Client(self.url, timeout=ANSWER_S, keys=self.keys) as client:
+        """Return INFO. Raises KvdError when it does not arrive within a second."""
+        with self._lock, Client(self.url, timeout=ANSWER_S, keys=self.keys) as client:
             return client.info()
 
 
 class Page(NamedTuple):
-    """An answer over HTTP."""
+    """An HTTP response."""
 
     status: HTTPStatus
     kind: str
@@ -49,34 +49,34 @@ class Page(NamedTuple):
 
 
 class Pages:
-    """What each path says."""
+    """The response for each path."""
 
-    def __init__(self, look: InfoCache) -> None:
-        self.info_cache = look
+    def __init__(self, reader: InfoReader) -> None:
+        self._reader = reader
 
     def page(self, path: str, accept: str) -> Page:
-        """Return what a path says to who accepts what."""
+        """Return the response for a path, in a format that the client accepts."""
         if path == "/metrics":
-            return self.metrics(accept)
+            return self._metrics(accept)
         if path == "/livez":
             return plain(HTTPStatus.OK, "kvd metrics answers\n")
         if path == "/readyz":
-            return self.ready()
+            return self._readiness()
         if path == "/":
             return plain(HTTPStatus.OK, PATHS)
-        return plain(HTTPStatus.NOT_FOUND, f"there is nothing here, but:\n{PATHS}")
+        return plain(HTTPStatus.NOT_FOUND, f"there is no such page; the pages are:\n{PATHS}")
 
-    def metrics(self, accept: str) -> Page:
-        """Return the metrics; of a daemon that does not answer, that it is not up."""
+    def _metrics(self, accept: str) -> Page:
+        """Return the metrics; without an answer of the daemon, report that it is down."""
         info = None
         with contextlib.suppress(KvdError):
-            info = self.info_cache.info()
+            info = self._reader.info()
         return Page(HTTPStatus.OK, *exposition(info, accept))
 
-    def ready(self) -> Page:
+    def _readiness(self) -> Page:
         """Return whether the daemon answers within a second and takes writes."""
         try:
-            reason = self.info_cache.info()["server"]["read_only"]
+            reason = self._reader.info()["server"]["read_only"]
         except KvdError as error:
             return plain(HTTPStatus.SERVICE_UNAVAILABLE, f"the daemon does not answer: {error}\n")
         if reason is not None:
@@ -85,7 +85,6 @@ class Pages:
 
 
 def plain(status: HTTPStatus, text: str) -> Page:
-    """Return a page of plain text."""
     return Page(status, PLAIN, text.encode())
 
 
@@ -96,11 +95,11 @@ class Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD."""
 
     server: "MetricsServer"
-    timeout = SILENT_S  # of who connects and says nothing
+    timeout = SILENT_S  # for a client that connects and sends nothing
     server_version = "kvd"
     sys_version = ""
 
-    def do_GET(self) -> None:  # the base class calls it so
+    def do_GET(self) -> None:  # the name that the base class calls
         """Answer with the page of the path."""
         page = self.server.pages.page(self.path.partition("?")[0], self.headers.get("Accept", ""))
         self.send_response(page.status)
@@ -113,34 +112,34 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing of each look."""
+        """Log no requests."""
 
     def address_string(self) -> str:
-        """Return nothing: over a unix socket there is no address."""
+        """Return an empty text: a unix socket has no address."""
         return ""
 
 
 class MetricsServer(ThreadingHTTPServer):
-    """An HTTP server of pages."""
+    """An HTTP server for the pages."""
 
     pages: Pages
     daemon_threads = True
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of who went away in the middle; anything else is told."""
+        """Ignore clients that disconnect; report any other error."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
 
 @contextlib.contextmanager
 def listen_on(listen: str, *, is_insecure: bool) -> Iterator[MetricsServer]:
-    """Lend a server that listens; raises BadConfiguration or InUse."""
+    """Yield a server that listens. Raises BadConfiguration, InUse."""
     place = parse_address(listen)
     if not (place.is_local or is_insecure):
         raise BadConfiguration(
-            f"{listen}: whoever reaches this address could look. Listen on 127.0.0.1 or unix:PATH, behind what asks "
-            "who comes; or give --insecure"
+            f"{listen}: everybody who reaches this address could read the metrics. Listen on 127.0.0.1 or unix:PATH, "
+            "behind a proxy that authenticates; or give --insecure"
         )
     server = MetricsServer(("", 0), Handler, bind_and_activate=False)
     server.socket.close()
@@ -152,6 +151,6 @@ def listen_on(listen: str, *, is_insecure: bool) -> Iterator[MetricsServer]:
 
 
 def listen_text(server: MetricsServer) -> str:
-    """Return where a server listens, the port as it was given to it."""
+    """Return the server's address, with the actual port."""
     place = bound_address(server.socket)
     return f"http://{place}" if place.path is None else str(place)

@@ -1,4 +1,4 @@
-"""`kvd check`, `kvd backup`, `kvd restore`: what is done with a data directory, beside a daemon or without one."""
+"""`kvd check`, `kvd backup`, `kvd restore`: work on a data directory, beside a daemon or without one."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ DAMAGED = 74
 
 @contextmanager
 def _report_errors() -> Iterator[None]:
-    """End with a sentence and the exit code of an error. What is made meanwhile is its owner's alone."""
+    """Exit with a message and the exit code of an error. New files are readable by their owner alone."""
     os.umask(0o077)
     try:
         yield
@@ -30,13 +30,13 @@ def _report_errors() -> Iterator[None]:
 
 @click.command("check")
 @click.argument("directory", type=DIRECTORY)
-@click.option("--repair", is_flag=True, help="Keep what is whole, move the damaged files aside. Stop the daemon first.")
+@click.option("--repair", is_flag=True, help="Keep the intact data, move the files aside. Stop the daemon first.")
 def check_command(directory: Path, *, repair: bool) -> None:
-    """Read everything in a data directory and tell what is damaged.
+    """Read everything in a data directory and report damage.
 
-    It may be in use; it changes nothing, unless --repair is given and something is damaged: then what is whole is put
-    together anew, the files as they were are moved into a folder beside them, and what was lost is told. Exit code 74:
-    something is damaged.
+    The directory may be in use. Nothing is changed, unless --repair is given and something is damaged: then new files
+    are made of the intact data, the old files are moved into a folder beside them, and the losses are listed. Exit code
+    74: something is damaged.
 
     Example: kvd check /var/lib/kvd
     """
@@ -52,23 +52,22 @@ def check_command(directory: Path, *, repair: bool) -> None:
         click.echo(_line_of(damage))
     click.echo(f"{report.entries:,} entries and {report.changes:,} changes are whole, {len(report.damages)} damages")
     if report.damages:
-        click.echo(f"kvd: to keep what is whole, stop the daemon and: kvd check --repair {directory}", err=True)
+        click.echo(f"kvd: to keep the intact data, stop the daemon and: kvd check --repair {directory}", err=True)
         sys.exit(DAMAGED)
 
 
 def _repair_directory(directory: Path) -> None:
-    """Put together what is whole, and say what is not."""
+    """Make new files of the intact data, and list the losses."""
     found = salvage(directory, time.strftime("damaged-%Y%m%dT%H%M%S"))
     for loss in found.losses:
         click.echo(loss)
     click.echo(
-        f"repaired: {found.entries:,} entries, up to revision {found.revision}; the history is a new one, so watchers "
-        f"are told to read anew, and what ran under ONCE is forgotten. The files as they were: {found.aside}"
+        f"repaired: {found.entries:,} entries, up to revision {found.revision}; the history is new, so watchers have "
+        f"to read everything again, and the ONCE tokens are forgotten. The old files: {found.aside}"
     )
 
 
 def _line_of(damage: Damage) -> str:
-    """Return a damage as a line."""
     place = "" if damage.key is None else f" key {damage.key!r}:"
     return f"{damage.file}:{place} {damage.message}"
 
@@ -84,28 +83,28 @@ def backup_command(directory: Path, destination: Path) -> None:
     Example: kvd backup /var/lib/kvd /backup/monday.kvd
     """
     with _report_errors(), _in_any_state(directory):
-        made = back_up(directory, destination, _check_interrupted)
-    click.echo(f"{destination}: {made.entries:,} entries as of revision {made.revision}, {made.bytes:,} bytes")
+        backup = back_up(directory, destination, _check_interrupted)
+    click.echo(f"{destination}: {backup.entries:,} entries as of revision {backup.revision}, {backup.bytes:,} bytes")
 
 
 @click.command("restore")
 @click.argument("source", type=FILE)
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 def restore_command(source: Path, directory: Path) -> None:
-    """Make a data directory of a backup. It must not exist, or be empty.
+    """Make a data directory from a backup. It must not exist, or be empty.
 
-    The restored store has a history of its own: whoever watched the old one is told to read everything anew.
+    The restored store has a new history: clients that watched the old one have to read everything again.
 
     Example: kvd restore /backup/monday.kvd /var/lib/kvd
     """
     with _report_errors():
-        made = restore(source, directory)
-    click.echo(f"{directory}: {made.entries:,} entries as of revision {made.revision}")
+        restored = restore(source, directory)
+    click.echo(f"{directory}: {restored.entries:,} entries as of revision {restored.revision}")
 
 
 @contextmanager
 def _in_any_state(directory: Path) -> Iterator[None]:
-    """Hold a directory that nobody serves; one that a daemon serves may be read beside it."""
+    """Lock a directory that no daemon serves; one that a daemon serves may be read beside it."""
     with ExitStack() as stack:
         with suppress(InUse):
             for note in stack.enter_context(at_rest(directory)):
@@ -114,4 +113,4 @@ def _in_any_state(directory: Path) -> Iterator[None]:
 
 
 def _check_interrupted() -> None:
-    """Nobody else waits in this process."""
+    """Do nothing: this process has no other work."""

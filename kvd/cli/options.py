@@ -12,7 +12,7 @@ FOLDERS = ("data", "backups")  # the other paths are files
 
 
 def with_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command a flag for each option. One that is not given is None, or empty if it may be repeated."""
+    """Add a flag for each option. A flag that is not given is None, or empty if it may be repeated."""
     for option in reversed(OPTIONS.values()):
         command = click.option(
             option.flag,
@@ -25,7 +25,7 @@ def with_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _type_of(option: Option) -> Any:
-    """Return what click makes of a flag's value."""
+    """Return the click type of a flag's value."""
     if option.choices:
         return click.Choice(option.choices)
     if option.type in (Path, Path | None):
@@ -34,7 +34,7 @@ def _type_of(option: Option) -> Any:
 
 
 def _default_of(option: Option) -> str:
-    """Return how the help ends."""
+    """Return the end of the help text: the default."""
     if option.default is None:
         return ""
     return f"  [default: {' '.join(option.default) if option.is_many else option.default}]"

@@ -15,7 +15,7 @@ import click
 from msgspec.structs import replace
 
 from kvd.cli.options import with_flags
-from kvd.client.keys import certificate
+from kvd.client.keys import read_certificate
 from kvd.config import OPTIONS, Config, Settings, as_toml, settings, to_toml
 from kvd.errors import BadConfiguration, StartError, StorageFailed
 from kvd.limits import DESCRIPTORS_MIN
@@ -100,7 +100,7 @@ def _server_keys(config: Config) -> ServerKeys | None:
     if config.key is None or config.access is None:
         return None
     try:
-        public, secret = certificate(str(config.key))
+        public, secret = read_certificate(str(config.key))
     except ValueError as error:
         raise BadConfiguration(str(error)) from error
     if secret is None:
@@ -172,7 +172,7 @@ class Reloader:
         """Apply the options that may change."""
         config = self.current.config
         logging.getLogger().setLevel(config.log_level.upper())
-        self.store.cache(config.kept_changes, config.kept_bytes)
+        self.store.set_retention(config.kept_changes, config.kept_bytes)
         self.slowlog.set_threshold(config.slow_us)
 
     def options(self) -> Options:
@@ -225,7 +225,7 @@ def announce_ready(server: Server, config: Config) -> None:
         *(" ".join(bound.endpoint for bound in many) for many in (server.sockets.listening, server.sockets.publishing)),
         config.data,
         config.fsync,
-        server.store.records.name,
+        server.store.key_cache.name,
         server.store.revision,
     )
     server.service.notify("READY=1", f"STATUS={server.loop.status()}")

@@ -36,7 +36,7 @@ from kvd.transfer.progress import Progress, duration_text, is_watched
 from kvd.transfer.signals import Interrupted, Signals
 
 STDIN, STDOUT = 0, 1
-REPLY_S, CONNECT_S = 30.0, 5.0  # a daemon that folds much may let a batch wait for seconds
+REPLY_S, CONNECT_S = 30.0, 5.0  # a fold can delay the reply to a batch by seconds
 # sysexits.h
 USAGE, DATA_ERROR, NO_INPUT, UNAVAILABLE, SOFTWARE, CANNOT_CREATE, IO_ERROR, TRY_AGAIN, NO_PERMISSION = (
     64,
@@ -67,7 +67,7 @@ SIGNALLED = 128
 OPTIONS = (
     click.argument("file", default="-", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True)),
     click.option("--format", "form", type=click.Choice(list(FORMATS)), help="Default: csv for *.csv, else jsonl."),
-    click.option("--prefix", default="", help="Only keys that begin so."),
+    click.option("--prefix", default="", help="Only keys with this prefix."),
     click.option(
         "--url",
         envvar="KVSH_URL",
@@ -76,15 +76,15 @@ OPTIONS = (
         show_default=True,
         help="The daemon: tcp://HOST:PORT or ipc://PATH.",
     ),
-    click.option("--key", envvar="KVSH_KEY", show_envvar=True, metavar="FILE", help="Who we are: our secret key."),
+    click.option("--key", envvar="KVSH_KEY", show_envvar=True, metavar="FILE", help="This client's secret key."),
     click.option(
-        "--server-key", envvar="KVSH_SERVER_KEY", show_envvar=True, metavar="FILE", help="Whom we trust: its key."
+        "--server-key", envvar="KVSH_SERVER_KEY", show_envvar=True, metavar="FILE", help="The daemon's public key."
     ),
 )
 
 
 def _with_transfer_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the arguments and options that both have."""
+    """Add the arguments and options of both commands."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
@@ -95,15 +95,15 @@ def _with_transfer_options(command: Callable[..., None]) -> Callable[..., None]:
 def export_command(file: Path, form: str | None, prefix: str, **connection: Any) -> None:
     """Write all entries of a running daemon to FILE.
 
-    Without FILE they go to standard output; their order is the byte order of their keys.
-    FILE has its name when it is whole and durable; until then it is FILE.partial. One that is there is not overwritten.
-    The entries are those of the walk, not of one commit: for that, see kvd backup.
+    Without FILE they go to standard output, in the byte order of their keys.
+    The file is named FILE.partial until it is complete and durable. An existing file is not overwritten.
+    The entries are read page by page, not as of one commit: for that, see kvd backup.
 
     Example: kvd export monday.jsonl
     """
     is_stdout = str(file) == "-"
     if is_stdout:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads no more ends us quietly, like any other filter
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that stops ends us quietly, like any other filter
     chosen = FORMATS[form or guess_format(str(file))]
     start = os.fsencode(prefix)
     progress = Progress(is_shown=is_watched(data_fd=STDOUT if is_stdout else None))
@@ -121,7 +121,7 @@ def export_command(file: Path, form: str | None, prefix: str, **connection: Any)
 
 @click.command("import")
 @_with_transfer_options
-@click.option("--skip-lines", type=click.IntRange(min=0), default=0, help="Go on after so many lines of FILE.")
+@click.option("--skip-lines", type=click.IntRange(min=0), default=0, help="The number of lines of FILE to skip.")
 @click.pass_context
 def import_command(
     context: click.Context, /, file: Path, form: str | None, prefix: str, skip_lines: int, **connection: Any
@@ -129,8 +129,8 @@ def import_command(
     """Set the entries of FILE in a running daemon.
 
     Without FILE they come from standard input.
-    They are applied in order and in batches. What ends an import early says up to which line all is durable, and how to
-    go on; to begin anew is as safe, since all of it is setting keys. Entries whose time is over are left out.
+    They are applied in order and in batches. An import that ends early reports up to which line all is durable, and how
+    to resume; starting over is as safe, since every line sets a key. Entries that have expired are left out.
 
     Example: kvd import monday.jsonl
     """
@@ -157,13 +157,13 @@ def import_command(
             progress.clear()
             _report_failure(error, importer, file, _resume_command(context, file), connection["url"])
         progress.clear()
-        click.echo(duration_text(importer.entries, progress.seconds) + _skipped_text(importer), err=True)
+        click.echo(duration_text(importer.entries, progress.seconds) + _text_of_skipped(importer), err=True)
 
 
 def _report_failure(
     error: Exception, importer: Importer, file: Path, resume: Callable[[int], str], url: str
 ) -> NoReturn:
-    """Tell why an import ends early, how far it came, and how to go on."""
+    """Report why an import ended early, how far it came and how to resume it, and exit."""
     name = "standard input" if str(file) == "-" else str(file)
     done = importer.done
     if isinstance(error, BadLine):
@@ -176,23 +176,22 @@ def _report_failure(
         assert isinstance(error, OSError)
         code, why = IO_ERROR, f"cannot read {name}: {error.strerror}"
     report(f"kvd: {why}")
-    report(f"{done:,} lines of {name} are applied and durable{_skipped_text(importer)}. To go on: {resume(done)}")
+    report(f"{done:,} lines of {name} are applied and durable{_text_of_skipped(importer)}. To resume: {resume(done)}")
     sys.exit(code)
 
 
 def _lines_of(batch: Batch) -> str:
-    """Return which lines a batch is."""
     return f"line {batch.first}" if batch.first == batch.last else f"lines {batch.first} to {batch.last}"
 
 
-def _skipped_text(importer: Importer) -> str:
-    """Return how many entries were read and not set, if any."""
-    expired = f"; {importer.expired:,} left out, since their time is over" if importer.expired else ""
+def _text_of_skipped(importer: Importer) -> str:
+    """Describe the entries that were read and not set, if any."""
+    expired = f"; {importer.expired:,} left out, since they have expired" if importer.expired else ""
     return expired + (f"; {importer.others:,} left out, since they have another prefix" if importer.others else "")
 
 
 def _resume_command(context: click.Context, file: Path) -> Callable[[int], str]:
-    """Return what makes the command that goes on after so many lines: this one, with what was typed."""
+    """Return a function that makes the command to resume after a line: this command, as it was typed."""
     words = ["kvd", "import"]
     for name, option in (("form", "format"), ("prefix",) * 2, ("url",) * 2, ("key",) * 2, ("server_key", "server-key")):
         if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
@@ -207,7 +206,7 @@ def _resume_command(context: click.Context, file: Path) -> Callable[[int], str]:
 
 @contextmanager
 def _open_input(file: Path) -> Iterator[int]:
-    """Open a file to read, for as long as it is needed; one that cannot be is told."""
+    """Open a file for reading; report a file that cannot be opened, and exit."""
     try:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -220,7 +219,7 @@ def _open_input(file: Path) -> Iterator[int]:
 
 
 def _size_of(fd: int) -> int | None:
-    """Return how much there is to read in a file; None for a pipe or a terminal."""
+    """Return how many bytes a file has left; None for a pipe or a terminal."""
     facts = os.fstat(fd)
     return facts.st_size - os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(facts.st_mode) else None
 
@@ -228,7 +227,7 @@ def _size_of(fd: int) -> int | None:
 def connect(url: str, key: str | None, server_key: str | None) -> Client:
     """Return a client of the daemon. Raises UsageError."""
     if (key is None) != (server_key is None):
-        raise click.UsageError("--key and --server-key go together: who we are, and whom we trust")
+        raise click.UsageError("--key and --server-key go together: this client's key and the daemon's public key")
     try:
         keys = None if key is None or server_key is None else read_keys(key, server_key)
         return Client(url, timeout=REPLY_S, connect_timeout=CONNECT_S, keys=keys)
@@ -238,7 +237,7 @@ def connect(url: str, key: str | None, server_key: str | None) -> Client:
 
 @contextmanager
 def _report_errors(progress: Progress, url: str) -> Iterator[None]:
-    """End with a sentence and the exit code of what went wrong."""
+    """Exit with a message and the exit code of an error."""
     try:
         yield
     except KvdError as error:
@@ -258,17 +257,16 @@ def _report_errors(progress: Progress, url: str) -> Iterator[None]:
 
 
 def exit_code(error: KvdError) -> int:
-    """Return the exit code of an error."""
     return next(code for cls, code in EXIT_CODES if isinstance(error, cls))
 
 
 def sentence(error: KvdError, url: str) -> str:
-    """Return what is said of an error."""
+    """Return the message for an error."""
     if isinstance(error, NotLetIn):
         return f"{error}: see --key and --server-key ({url})"
     return f"{error} ({url})" if isinstance(error, ClientError) and not error.where else str(error)
 
 
 def report(text: str) -> None:
-    """Write a line to standard error, with nothing in it that acts on a terminal."""
+    """Write a line to standard error, without characters that act on a terminal."""
     click.echo("".join([letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text]), err=True)

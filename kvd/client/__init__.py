@@ -1,7 +1,7 @@
-"""The client: for Python callers and for kvsh.
+"""The client library, for Python programs and for kvsh.
 
-`Client` (blocking), `AsyncClient` (the same names with await), `Stream` (many commands in flight, for tools).
-Each is loaded when first asked for: asyncio costs 40 ms, and a tool that needs a `Stream` starts 10 ms sooner.
+`Client` (blocking), `AsyncClient` (the same names, awaited), `Stream` (many commands in flight, for tools).
+Each is loaded at its first use: importing asyncio costs 40 ms, and a tool that needs only `Stream` starts 10 ms sooner.
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kvd.client.sync import Client
     from kvd.commands.model import Change
 
-ROOMS = {
+_MODULES = {
     "AsyncClient": "kvd.client.aio",
     "Change": "kvd.commands.model",
     "Client": "kvd.client.sync",
@@ -26,7 +26,6 @@ __all__ = ["DEFAULT_ENDPOINT", "AsyncClient", "Change", "Client", "Stream"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the room of a name."""
-    if name in ROOMS:
-        return getattr(import_module(ROOMS[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'kvd.client' has no attribute {name!r}")

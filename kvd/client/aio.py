@@ -1,7 +1,7 @@
-"""The asyncio client: the same names with await. It drives the same machines as the blocking client.
+"""The asyncio client: the names of `Client`, awaited. It runs the same protocol code as the blocking client.
 
-Commands given in one turn of the loop are sent together at the end of it. Nothing here is cancelled half-way: a
-cancelled caller's reply is dropped when it comes.
+Commands submitted in one turn of the event loop are sent together at the end of the turn. No operation is cancelled
+half-way: the reply to a cancelled caller is dropped when it arrives.
 """
 
 import asyncio
@@ -44,23 +44,20 @@ from kvd.limits import IN_FLIGHT_MAX, TIMEOUT_MS
 
 
 class ResultSink(Protocol):
-    """What takes an outcome: the part of a future that is used."""
+    """Receives the outcome of a command: the part of a future that the client uses."""
 
-    def done(self) -> bool:
-        """Return whether nothing is waited for any more."""
+    def done(self) -> bool: ...
 
-    def set_result(self, result: Any, /) -> None:
-        """Take the outcome."""
+    def set_result(self, result: Any, /) -> None: ...
 
-    def cancel(self) -> object:
-        """There will be none."""
+    def cancel(self) -> object: ...
 
 
 class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
     """A connection to a daemon, for asyncio; many commands are in flight over it.
 
-    It belongs to the event loop in which it is first used; when that loop is closed, the next one may use it.
-    `timeout` and `connect_timeout` in seconds, `endpoint` and `keys` as for `kvd.Client`.
+    The client belongs to the event loop of its first use. After that loop is closed, the next one may use the client.
+    `timeout` and `connect_timeout` are in seconds; `endpoint` and `keys` are those of `kvd.Client`.
     """
 
     @overload
@@ -102,7 +99,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
         decode: str | None = None,
         codec: AnyCodec | None = None,
     ) -> None:
-        """Connect when first used. The arguments are those of `kvd.Client`."""
+        """The connection opens at the first command. The arguments are those of `kvd.Client`."""
         self.codec: Codec[Any, Any] = codec_of(decode, codec)
         self._history: list[str] = []  # the history that the last watch saw
         self._endpoints = [each.text for each in parse_endpoints(endpoint)]
@@ -118,20 +115,19 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
-        """Return a client of a URL, as `Client.from_url`."""
+        """Return a client for a URL, as `Client.from_url`."""
         return cls(**{**url_options(url), **options})
 
     @property
     def endpoint(self) -> str:
-        """Return the endpoint that is in use, or is tried first."""
+        """The endpoint in use, or the first to be tried."""
         return self._endpoints[0] if self._stream is None else self._stream.endpoint
 
     def __repr__(self) -> str:
-        """Return the endpoints."""
         return f"{type(self).__name__}({','.join(self._endpoints)!r})"
 
     async def __getitem__(self, key: Text) -> V:
-        """Return the value of a key: `await kv[key]`. Raises KeyError when there is none."""
+        """Return the value of a key: `await kv[key]`. Raises KeyError when it is missing."""
         value = await self.run(Get(key_bytes(key)))
         if value is None:
             raise KeyError(key)
@@ -141,7 +137,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
         """Yield all keys: `async for key in kv`."""
         return self.scan()
 
-    # Else Python would try `kv[0]`, `kv[1]` and so on, for ever.
+    # Otherwise Python would try `kv[0]`, `kv[1]` and so on, without end.
     __iter__ = None
     __contains__ = None
 
@@ -150,18 +146,18 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
         raise TypeError("an AsyncClient cannot be copied or pickled: make one where it is used")
 
     def pump(self) -> None:
-        """Hand out the outcomes that are there."""
+        """Deliver the outcomes that have arrived."""
         assert self._stream is not None
         try:
             self._stream.advance()
-        except Exception as error:  # noqa: BLE001  # handed on as it is, to all that wait: no descriptors are left
+        except Exception as error:  # noqa: BLE001  # as without descriptors; every command in flight raises it
             self._fail(self._stream.pending, error)
         for future, outcome in self._stream.pending.take():
             if not future.done():
                 future.set_result(outcome)
 
     def _fail(self, in_flight: InFlight, error: Exception) -> None:
-        """End all that are under way: a future raises the error itself, any other taker is given what it means."""
+        """Finish all commands in flight: a future raises `error`, any other sink gets the matching ClientError."""
         for pending in list(in_flight.by_correlation.values()):
             if isinstance(pending.tag, asyncio.Future) and not pending.tag.done():
                 pending.tag.set_exception(error)
@@ -173,25 +169,25 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
         return [] if channel is None or channel.is_lost else [channel]
 
     def due(self) -> float | None:
-        """Return when to pump even if no connection is ready."""
+        """Return when to pump even if no connection is ready, on the monotonic clock."""
         return None if self._stream is None else self._stream.due()
 
-    def submit(self, command: Command, taker: ResultSink) -> None:
-        """Run a command; its outcome becomes the result of a future, or of what is as one, to save the future's turn.
+    def submit(self, command: Command, sink: ResultSink) -> None:
+        """Run a command; its outcome becomes the result of `sink`. A sink other than a future saves a turn of the loop.
 
-        The commands given run in the order given. Raises RuntimeError in another loop than the client's.
+        Commands run in the order of the calls. Raises RuntimeError in another event loop than the client's.
         """
         if self._driver is None or self._driver.loop is not asyncio.get_running_loop() or self._pid != os.getpid():
             self._start()
-        self._stream.send(command, taker)  # type: ignore[union-attr]  # `_begin` made it
+        self._stream.send(command, sink)  # type: ignore[union-attr]  # `_start` set it
         self._driver.wake()  # type: ignore[union-attr]
 
     def _start(self) -> None:
-        """Take up work in the running loop. Raises RuntimeError."""
+        """Start in the running event loop. Raises RuntimeError."""
         if self._is_closed:
             raise KvdError("the client is closed")
         if self._driver is None:
-            self._pid = os.getpid()  # a client that was not used before a fork works in parent and child
+            self._pid = os.getpid()  # a client that is unused before a fork works in parent and child
         if self._pid != os.getpid():
             raise RuntimeError("this client was used before a fork: make one in the child")
         if self._driver is not None and not self._driver.loop.is_closed():
@@ -216,29 +212,28 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
         return ok(await future)
 
     async def run(self, command: Runs[R]) -> R:
-        """Run any command of `kvd.commands`; return its result as the wire has it."""
+        """Run any command of `kvd.commands`; return its result as on the wire."""
         assert isinstance(command, Command)
         return (await self.answer(command)).result  # type: ignore[no-any-return]
 
     async def call(self, call: Call[R]) -> R:
-        """Run a method's call."""
         return call.convert(None if call.command is None else (await self.answer(call.command)).result)
 
     def once(self, token: Text | None = None) -> "AsyncOnce[K, V]":
-        """Return a view whose writes run once however often they are sent."""
+        """Return a view that runs each write once, however often it is sent. As `Client.once`."""
         return AsyncOnce(self, token)
 
     def with_revision(self) -> "AsyncRevisionClient[K, V]":
-        """Return a view whose methods return their result and the revision: of a write, that of its last change."""
+        """Return a view in which each method returns (result, revision). As `Client.with_revision`."""
         return AsyncRevisionClient(self)
 
     def pipeline(self) -> "AsyncPipeline[K, V]":
-        """Return a gatherer: `async with kv.pipeline() as p: p.set(...)`, then `p.results`."""
+        """Return a pipeline: `async with kv.pipeline() as p: p.set(...)`, then `p.results`."""
         self._check_open()
         return AsyncPipeline(self)
 
     def transaction(self, conditions: Mapping[Any, int] | None = None) -> "AsyncTransaction[K, V]":
-        """Return a gatherer whose commands run whole or not at all: `async with kv.transaction() as t: ...`."""
+        """Return a transaction builder: its commands run all or none. `async with kv.transaction() as t: ...`."""
         return AsyncTransaction(self, conditions or {})
 
     async def scan(
@@ -269,7 +264,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
             yield Item(self.codec.key(key), self.codec.value(value), *rest[:2])
 
     async def _walk(self, command: Scan) -> AsyncIterator[Any]:
-        """Yield the items of SCAN's pages, from the one that a command asks for on."""
+        """Yield the items of SCAN's pages, starting with the page of `command`."""
         while True:
             items, after, *_ = await self.run(command)
             for item in items:
@@ -312,12 +307,12 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
     def lock(
         self, name: Text, ttl: Seconds = 10, *, timeout: Seconds | None = None, on_lost: OnLost | None = None
     ) -> AsyncLock:
-        """Return a lock that one client at a time holds: `async with kv.lock(name):`. As `Client.lock`."""
+        """Return a lock that one client holds at a time: `async with kv.lock(name):`. As `Client.lock`."""
         self._check_open()
         return AsyncLock(self.answer, name, ttl, timeout=timeout, on_lost=on_lost)
 
     def mirror(self, *prefixes: Text, on_change: OnChange | None = None) -> AsyncMirror[K, V]:
-        """Return a read-only mapping that is kept up to date: `async with kv.mirror("flag:") as flags:`.
+        """Return a read-only mapping that stays up to date: `async with kv.mirror("flag:") as flags:`.
 
         As `Client.mirror`; `on_change` is called in the event loop.
         """
@@ -331,7 +326,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
         return AsyncMirror(make_watch, self.codec, timeout, on_change)
 
     async def close(self) -> None:
-        """Close the connection; whoever still waits is cancelled."""
+        """Close the connection. Pending calls are cancelled."""
         self._is_closed = True
         if self._stream is not None:
             for pending in list(self._stream.pending.by_correlation.values()):
@@ -339,7 +334,7 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
         self._release()
 
     def __del__(self) -> None:
-        """Warn when nobody closed it, as sockets do."""
+        """Warn about a client that was not closed, as sockets do."""
         if not getattr(self, "_is_closed", True) and self._stream is not None and self._pid == os.getpid():
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self._release()
@@ -350,7 +345,6 @@ class AsyncClient(Methods[K, V], Awaited, AsyncContextManaged):
             raise KvdError("the client is closed")
 
     def _remember_history(self, history: str) -> None:
-        """Remember which history a watch saw."""
         self._history[:] = [history]
 
     def _release(self) -> None:

@@ -1,4 +1,4 @@
-"""The lock of the asyncio client. A task renews it at a third of its time to live; the decisions are in lease.py."""
+"""The lock of the asyncio client. A task renews it at a third of its time to live; lease.py makes the decisions."""
 
 import asyncio
 import contextlib
@@ -26,25 +26,24 @@ from kvd.commands.base import Ok
 from kvd.errors import ClientError, KvdError, NoReply
 
 Answer = Callable[[Command], Awaitable[Ok]]
-_cleanups: set["asyncio.Task[bool]"] = set()  # the loop itself holds its tasks only weakly
+_cleanups: set["asyncio.Task[bool]"] = set()  # the event loop holds its tasks only weakly
 
 
 class AsyncLock(LockState):
-    """A lock that one client at a time holds, of all that ask for its name. `AsyncClient.lock` returns one.
+    """A lock that one client holds at a time. `AsyncClient.lock` returns one.
 
-    It is not reentrant: the holder who acquires it again waits for itself. `on_lost` is called in the event loop.
+    It is not reentrant: a holder that acquires it again waits for itself. `on_lost` is called in the event loop.
     """
 
     def __init__(  # the options of a lock are its arguments
         self, answer: Answer, name: Text, ttl: Seconds, *, timeout: Seconds | None, on_lost: OnLost | None
     ) -> None:
-        """`answer` runs a command."""
         super().__init__(name, ttl, timeout, on_lost)
         self._answer = answer
         self._finalizer: Callable[[], object] = lambda: None
 
     async def acquire(self) -> None:
-        """Wait for the lock. Raises LockNotAcquired when it takes longer than `timeout`, and what a command raises."""
+        """Wait for the lock. Raises LockNotAcquired after `timeout`, or the error of a command."""
         claim = Claim(self._key, new_value(), self._ttl_ms)
         try:
             await self._pursue(claim)
@@ -55,9 +54,9 @@ class AsyncLock(LockState):
         self._begin(Lease(claim))
 
     async def release(self) -> bool:
-        """Give the lock back. Raises LockLost when it was not ours any more.
+        """Release the lock. Raises LockLost when it was already lost.
 
-        Returns False when no daemon answers: the lock then ends by itself, when its time to live is over.
+        Returns False when no daemon answers: the lock then expires by itself.
         """
         lease = self._expect_owner()
         self._finalizer()
@@ -72,7 +71,6 @@ class AsyncLock(LockState):
         return is_cleared
 
     async def __aenter__(self) -> Self:
-        """Acquire it."""
         await self.acquire()
         return self
 
@@ -81,12 +79,12 @@ class AsyncLock(LockState):
     ) -> None:
         """Release it. Raises LockLost when it was lost, unless another error leaves the block."""
         if self._pid != os.getpid():
-            return  # the parent's
+            return  # the lock is the parent's
         with contextlib.suppress(*([] if kind is None else [KvdError])):
             await self.release()
 
     async def _pursue(self, claim: Claim) -> None:
-        """Send what the claim says until the lock is ours. Raises LockNotAcquired, KvdError."""
+        """Send the claim's commands until the lock is ours. Raises LockNotAcquired, KvdError."""
         until = None if self._timeout is None else time.monotonic() + self._timeout
         while not claim.fencing:
             rest_s = None if until is None else until - time.monotonic()
@@ -105,33 +103,33 @@ class AsyncLock(LockState):
     def _begin(self, lease: Lease) -> None:
         """Hold the lock, and renew it from now on."""
         loop = asyncio.get_running_loop()
-        task = loop.create_task(keep(lease, self._answer, self._on_lost), name="kvd lock")
-        # The task does not hold the lock, only what it renews: a lock that is dropped is not renewed for ever.
-        self._finalizer = weakref.finalize(self, stop, loop, task)
+        task = loop.create_task(renew_until_lost(lease, self._answer, self._on_lost), name="kvd lock")
+        # The task refers to the lease, not to the lock: a lock that is dropped is no longer renewed.
+        self._finalizer = weakref.finalize(self, _cancel_task, loop, task)
         self._pid = os.getpid()
         self._lease = lease
 
     def _abandon(self, lease: Lease) -> None:
-        """Give back what a cancelled acquisition may have left; the caller does not wait for it."""
-        lease.on_error(KvdError("look first"))
+        """Release what a cancelled acquisition may have left; the caller does not wait."""
+        lease.on_error(KvdError("the outcome of the claim is unknown"))
         self._clear_later(lease)
 
     def _clear_later(self, lease: Lease) -> "asyncio.Task[bool]":
-        """Clear the entry in a task of its own, so that a caller's cancellation does not stop it."""
+        """Delete the entry in a separate task, which a caller's cancellation does not stop."""
         task = asyncio.get_running_loop().create_task(clear(lease, self._answer))
         _cleanups.add(task)
         task.add_done_callback(_cleanups.discard)
         return task
 
 
-def stop(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
-    """End a task of a loop that may be another thread's, or closed."""
+def _cancel_task(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
+    """Cancel a task of an event loop that may run in another thread, or be closed."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(task.cancel)
 
 
 async def _answer_within(answer: Answer, command: Command, timeout_s: float) -> Ok:
-    """Run a command within a time. Raises NoReply when it takes longer."""
+    """Run a command. Raises NoReply after `timeout_s`."""
     try:
         return await asyncio.wait_for(answer(command), timeout_s)
     except TimeoutError:
@@ -139,21 +137,21 @@ async def _answer_within(answer: Answer, command: Command, timeout_s: float) -> 
 
 
 async def clear(lease: Lease, answer: Answer) -> bool:
-    """Clear the entry if it is ours; return whether the daemon said so. Raises Refused."""
+    """Delete the entry if it is ours; return whether the daemon confirmed it. Raises Refused."""
     while True:
         try:
-            found = await _answer_within(answer, lease.release(new_token()), lease.ttl_s / REPLY_WAIT_PART)
+            reply = await _answer_within(answer, lease.release(new_token()), lease.ttl_s / REPLY_WAIT_PART)
         except ClientError:
             return False
         except KvdError as error:
             if not lease.on_error(error):
                 raise
             continue
-        if lease.on_answer(found, now_s()):
+        if lease.on_answer(reply, now_s()):
             return lease.lost is None
 
 
-async def keep(lease: Lease, answer: Answer, on_lost: OnLost) -> None:
+async def renew_until_lost(lease: Lease, answer: Answer, on_lost: OnLost) -> None:
     """Renew a lease until it is lost."""
     pause_s = lease.ttl_s / RENEWALS_PER_TTL
     while True:
@@ -166,10 +164,10 @@ async def keep(lease: Lease, answer: Answer, on_lost: OnLost) -> None:
 
 
 async def _renew(lease: Lease, answer: Answer) -> float:
-    """Renew a lease; return how long to pause until the next time."""
+    """Renew a lease; return how long to pause before the next renewal."""
     sent_at = now_s()
     try:
-        found = await _answer_within(answer, lease.renewal(new_token()), lease.ttl_s / REPLY_WAIT_PART)
+        reply = await _answer_within(answer, lease.renewal(new_token()), lease.ttl_s / REPLY_WAIT_PART)
     except KvdError as error:
         return 0.0 if lease.on_error(error) else lease.ttl_s / RETRIES_PER_TTL
-    return lease.ttl_s / RENEWALS_PER_TTL if lease.on_answer(found, sent_at) else 0.0
+    return lease.ttl_s / RENEWALS_PER_TTL if lease.on_answer(reply, sent_at) else 0.0

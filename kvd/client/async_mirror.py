@@ -1,53 +1,32 @@
-"""The mirror of the asyncio client: a task keeps it up to date. As in mirror.py."""
+"""The mirror of the asyncio client: a task keeps it up to date. mirror.py explains mirrors."""
 
 import asyncio
 import os
 import weakref
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
+from kvd.client.async_watch import AsyncWatch
 from kvd.client.context import AsyncContextManaged
 from kvd.client.mirror import REASON_WAIT_S, MirrorView, OnChange, is_fatal, notify
 from kvd.client.replica import Replica
 from kvd.client.values import Codec, K, V
-from kvd.commands.model import Change
 from kvd.errors import Compacted, HistoryChanged, KvdError, NoReply
 from kvd.limits import RECONNECT_MS, RECONNECT_MS_MAX
 
-
-class AnyAsyncWatch(Protocol):
-    """The part of `AsyncWatch` that is used; aio.py imports this file."""
-
-    @property
-    def revision(self) -> int:
-        """Return the revision up to which all has been delivered."""
-
-    async def take(self) -> list[Change]:
-        """Return the changes that are there."""
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-
-
-MakeWatch = Callable[[], AnyAsyncWatch]
+MakeWatch = Callable[[], AsyncWatch]
 
 
 class AsyncMirror(MirrorView[K, V], AsyncContextManaged):
     """The entries of some prefixes, kept up to date. `AsyncClient.mirror` returns one.
 
-    `async with kv.mirror(...) as mirror` waits until it is complete; without it, await `ready` before the first read.
+    `async with kv.mirror(...) as mirror` waits until it is complete. Otherwise await `ready` before the first read.
     """
 
     def __init__(
         self, make_watch: MakeWatch, codec: Codec[Any, Any], timeout: float, on_change: OnChange | None
     ) -> None:
-        """`make_watch` returns a watch with a snapshot and its mark, whose values are bytes."""
+        """`make_watch` returns a watch with a snapshot and its mark; its values are bytes."""
         self._codec = codec
         self._timeout = timeout
         self._follower = _Follower(make_watch, codec, on_change)
@@ -56,9 +35,9 @@ class AsyncMirror(MirrorView[K, V], AsyncContextManaged):
         self._pid = os.getpid()
 
     async def ready(self, timeout: float | None = None) -> int:  # noqa: ASYNC109  # as of the blocking mirror
-        """Wait until all entries are there; return the revision. `timeout` in seconds (default: the client's).
+        """Wait until the mirror has all entries; return its revision. `timeout` in seconds (default: the client's).
 
-        Raises what kept it from being ready.
+        Raises the error that prevented it.
         """
         self._check()
         if self._task is None:
@@ -69,11 +48,11 @@ class AsyncMirror(MirrorView[K, V], AsyncContextManaged):
 
     @property
     def revision(self) -> int:
-        """Return the revision up to which all changes are in the mirror."""
+        """The revision up to which the mirror has all changes."""
         return self._follower.revision
 
     async def close(self) -> None:
-        """Follow the daemon no more. Reads raise KvdError then."""
+        """Stop following the daemon. Reads then raise KvdError."""
         self._is_closed = True
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
@@ -81,7 +60,7 @@ class AsyncMirror(MirrorView[K, V], AsyncContextManaged):
             await asyncio.wait([task])
 
     async def __aenter__(self) -> Self:
-        """Wait until all entries are there."""
+        """Wait until the mirror is complete."""
         try:
             await self.ready()
         except BaseException:
@@ -90,7 +69,6 @@ class AsyncMirror(MirrorView[K, V], AsyncContextManaged):
         return self
 
     def __repr__(self) -> str:
-        """Return how far it is."""
         return f"<AsyncMirror at revision {self.revision}>"
 
     def _check(self) -> None:
@@ -101,7 +79,7 @@ class AsyncMirror(MirrorView[K, V], AsyncContextManaged):
             raise RuntimeError("this mirror was made before a fork: make one in the child")
 
     def _replica(self) -> Replica:
-        """Return what is complete. Raises KvdError."""
+        """Return the complete replica. Raises KvdError."""
         self._check()
         if self._follower.error is not None:
             raise self._follower.error
@@ -111,28 +89,28 @@ class AsyncMirror(MirrorView[K, V], AsyncContextManaged):
 
 
 class _Follower:
-    """Keeps a replica up to date in a task. It does not hold the mirror, so a mirror that is dropped ends it."""
+    """Keeps a replica up to date in a task. It does not refer to the mirror, so a mirror that is dropped stops it."""
 
     def __init__(self, make_watch: MakeWatch, codec: Codec[Any, Any], on_change: OnChange | None) -> None:
         self.replica = Replica()
-        self.error: Exception | None = None  # the mirror ended by it
+        self.error: Exception | None = None  # the error that ended the mirror
         self._make_watch = make_watch
         self._codec = codec
         self._on_change = on_change
-        self._problem: Exception | None = None  # it goes on in spite of it
+        self._problem: Exception | None = None  # the last error after which it was retried
         self._settled = asyncio.Event()
-        self._watch: AnyAsyncWatch | None = None
+        self._watch: AsyncWatch | None = None
         self._revision = 0
 
     @property
     def revision(self) -> int:
-        """Return the revision up to which all changes are in the replica."""
+        """The revision up to which the replica has all changes."""
         if self._watch is not None and not self.replica.is_gathering:
             self._revision = self._watch.revision
         return self._revision
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait until the replica is complete. Raises what kept it from that."""
+        """Wait until the replica is complete. Raises the error that prevented it."""
         try:
             await asyncio.wait_for(self._settled.wait(), timeout_s)
         except TimeoutError:
@@ -141,12 +119,12 @@ class _Follower:
             raise self.error
 
     async def run(self) -> None:
-        """Follow, and begin again, until an error that does not pass."""
+        """Follow one watch after another, until an error that a new watch does not cure."""
         pause_s = RECONNECT_MS / 1000
         while True:
             try:
                 await self._follow()
-            except Exception as error:  # noqa: BLE001  # raised to whoever reads
+            except Exception as error:  # noqa: BLE001  # raised to the readers
                 if is_fatal(error):
                     self.error = error
                     self._settled.set()
@@ -156,7 +134,7 @@ class _Follower:
                 await asyncio.sleep(min(pause_s, RECONNECT_MS_MAX / 1000))
 
     async def _follow(self) -> None:
-        """Follow one watch to its end."""
+        """Follow one watch until it fails."""
         async with self._make_watch() as watch:
             self.replica.begin()
             self._watch = watch

@@ -16,21 +16,19 @@ from kvd.limits import IN_FLIGHT_MAX
 
 
 class AsyncAnswering(Protocol):
-    """What a view needs of its client."""
+    """The part of a client that a view needs."""
 
     codec: Codec[Any, Any]
 
     async def answer(self, command: Command) -> Ok:
-        """Run a command; return its result and the revision it reflects."""
         raise NotImplementedError
 
     async def call(self, call: Call[R]) -> R:
-        """Run a method's call."""
         raise NotImplementedError
 
 
 class AsyncOnce(Methods[K, V], Awaited):
-    """An asyncio client's methods, each write under ONCE."""
+    """A client that runs each write under ONCE."""
 
     def __init__(self, client: AsyncAnswering, token: Text | None) -> None:
         self.client = client
@@ -38,15 +36,14 @@ class AsyncOnce(Methods[K, V], Awaited):
         self.token = None if token is None else key_bytes(token)
 
     async def answer(self, command: Command) -> Ok:
-        """Run a write under ONCE, a read as it is; return its result and the revision it reflects."""
+        """Run a write under ONCE and a read as it is; return the result and the revision it reflects."""
         return await self.client.answer(once(command, self.token) if isinstance(command, Write) else command)
 
     async def call(self, call: Call[R]) -> R:
-        """Run a method's call."""
         return call.convert(None if call.command is None else (await self.answer(call.command)).result)
 
     def with_revision(self) -> "AsyncRevisionClient[K, V]":
-        """Return a view whose methods return their result and the revision, as `Client.with_revision`."""
+        """Return a view in which each method returns (result, revision)."""
         return AsyncRevisionClient(self)
 
     async def run(self, command: Runs[R]) -> R:
@@ -56,7 +53,7 @@ class AsyncOnce(Methods[K, V], Awaited):
 
 
 class AsyncRevisionClient(Methods[K, V], AwaitedWithRevision):
-    """An asyncio client's methods, each of which returns its result and a revision."""
+    """A client in which each method returns (result, revision)."""
 
     def __init__(self, client: AsyncAnswering) -> None:
         self.client = client
@@ -71,49 +68,47 @@ class AsyncRevisionClient(Methods[K, V], AwaitedWithRevision):
 
 
 class AsyncPipeline(Gatherer[K, V]):
-    """Gathers commands; sends them, many in flight, at the end of its `async with`."""
+    """Collects commands and sends them, many in flight, at the end of its `async with`."""
 
     def __init__(self, client: AsyncAnswering) -> None:
         super().__init__(client.codec)
         self.client = client
 
     async def __aenter__(self) -> Self:
-        """Return itself."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Send all and wait; raise the first error (the list holds all)."""
+        """Send all commands and wait for them; raise the first error. `results` has all outcomes."""
         if kind is not None:
             return
         window = asyncio.Semaphore(IN_FLIGHT_MAX)
 
-        async def one(call: Call[Any]) -> Any:
+        async def run_call(call: Call[Any]) -> Any:
             async with window:
                 return await self.client.call(call)
 
-        self.results = await asyncio.gather(*map(one, self.calls), return_exceptions=True)
+        self.results = await asyncio.gather(*map(run_call, self.calls), return_exceptions=True)
         failed = next((result for result in self.results if isinstance(result, KvdError)), None)
         if failed is not None:
             raise failed
 
 
 class AsyncTransaction(TransactionBuilder[K, V]):
-    """Gathers commands and sends them as one TRANSACTION at the end of its `async with`."""
+    """Collects commands and sends them as one TRANSACTION at the end of its `async with`."""
 
     def __init__(self, client: AsyncAnswering, conditions: Mapping[Any, int]) -> None:
         super().__init__(client, conditions)  # type: ignore[arg-type]  # `__aexit__` runs it
         self.async_client = client
 
     async def __aenter__(self) -> Self:
-        """Return itself."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Run them, unless an error leaves the block."""
+        """Run the transaction, unless an error leaves the block."""
         if kind is not None:
             return
         command = self.command()

@@ -1,4 +1,4 @@
-"""A watch for asyncio: a `Watch` that a `Driver` steps, with a bound on what waits to be taken."""
+"""A watch for asyncio: a `SocketDriver` steps a `Watch`, and the memory for changes not yet taken is bounded."""
 
 import asyncio
 from collections import deque
@@ -15,14 +15,14 @@ from kvd.limits import WATCHED_BYTES_MAX, WATCHED_MAX
 
 
 class AsyncWatch(AsyncContextManaged):
-    """A `Watch` driven by asyncio. While enough waits to be taken (WATCHED_MAX), nothing more is taken in.
+    """A `Watch` driven by asyncio. It stops reading while WATCHED_MAX changes, or WATCHED_BYTES_MAX, wait to be taken.
 
-    `async for change in kv.watch(...)` closes it when the loop is left, however that happens. Within `async with` it
-    stays open until the end of that.
+    `async for change in kv.watch(...)` closes the watch when the loop ends, for any reason. Within `async with` it
+    stays open until the end of the block.
     """
 
     def __init__(self, endpoints: Sequence[str], selection: Selection, **options: Any) -> None:
-        """`options` as for `Watch`. The watch begins when something is first awaited."""
+        """`options` are those of `Watch`. The watch starts at the first await."""
         self._driver: SocketDriver | None = None
         self.inner = Watch(endpoints, selection, resolve=Resolver(self._wake), **options)
         self.changes: deque[Change] = deque()
@@ -34,7 +34,7 @@ class AsyncWatch(AsyncContextManaged):
 
     @property
     def is_full(self) -> bool:
-        """Return whether enough waits to be taken. What the daemon then drops is asked for afterwards."""
+        """Whether enough changes wait to be taken. The watch fetches later what the daemon drops meanwhile."""
         return self.is_bounded and (len(self.changes) >= WATCHED_MAX or self.held_bytes >= WATCHED_BYTES_MAX)
 
     def channels(self) -> list[Channel]:
@@ -42,22 +42,22 @@ class AsyncWatch(AsyncContextManaged):
         return [] if self.is_full or self.error is not None else self.inner.channels()
 
     def due(self) -> float | None:
-        """Return when to take a step even if no connection is ready."""
+        """Return when to step even if no connection is ready, on the monotonic clock."""
         return None if self.is_full or self.error is not None else self.inner.due()
 
     def pump(self) -> None:
-        """Take one step; an error is raised to whoever waits."""
+        """Take one step. An error is raised by the next call that waits."""
         if self.error is None and not self.is_full and not self._is_stopped:
             try:
-                found = self.inner.step()
-                self.changes += found
-                self.held_bytes += sum([len(change.value or b"") for change in found])
-            except Exception as error:  # noqa: BLE001  # handed on as it is
+                changes = self.inner.step()
+                self.changes += changes
+                self.held_bytes += sum([len(change.value or b"") for change in changes])
+            except Exception as error:  # noqa: BLE001  # `next_pump` raises it
                 self.error = error
         self.event.set()
 
     async def next_pump(self) -> None:
-        """Wait until something may have changed; raise what the watch raised."""
+        """Wait for the next pump. Raises the error of the watch."""
         if self._driver is None:
             self._driver = SocketDriver(self)
             self._driver.wake()
@@ -68,24 +68,24 @@ class AsyncWatch(AsyncContextManaged):
             raise self.error
 
     async def take(self) -> list[Change]:
-        """Return the changes that are there; wait for the first. Returns none once the watch is stopped."""
+        """Return the changes that have arrived; wait for the first. Returns none once the watch is stopped."""
         while not self.changes and not self._is_stopped:
             await self.next_pump()
         self.resume()
-        taken = [*self.changes]
+        changes = [*self.changes]
         self.changes.clear()
         self.held_bytes = 0
-        return taken
+        return changes
 
     def resume(self) -> None:
-        """Take in more, now that something is taken."""
+        """Read on, after changes were taken."""
         if self.is_full and self._driver is not None:
             self._driver.wake()
 
     async def ready(self) -> int:
-        """Wait until nothing can be missed any more; return the revision from which on changes come.
+        """Wait until no change can be missed any more; return the revision after which changes are delivered.
 
-        All that comes before is held meanwhile: with a `since` of long ago, use `begun`.
+        Earlier changes are held in memory meanwhile: with an old `since`, use `wait_for_start`.
         """
         self.is_bounded = False
         while not self.inner.is_ready and not self._is_stopped:
@@ -93,20 +93,20 @@ class AsyncWatch(AsyncContextManaged):
         self.is_bounded = True
         return self.revision
 
-    async def started(self) -> int:
-        """Wait until a change is there or nothing can be missed any more; return the revision to go on from."""
+    async def wait_for_start(self) -> int:
+        """Wait until a change arrives or none can be missed any more; return the revision to resume after."""
         while not self.changes and not self.inner.is_ready and not self._is_stopped:
             await self.next_pump()
         return self.revision
 
     @property
     def revision(self) -> int:
-        """Return the revision up to which all has been delivered."""
+        """The revision up to which all changes have been delivered."""
         return self.inner.revision_before(self.changes)
 
     @property
     def position(self) -> Position:
-        """Return up to where all has been delivered: `watch(since=position)` goes on there, or says that it cannot."""
+        """Where the watch is: `watch(since=position)` resumes there, or raises when it cannot."""
         return Position(self.revision, self.inner.position.history)
 
     def stop(self) -> None:
@@ -116,11 +116,10 @@ class AsyncWatch(AsyncContextManaged):
             self._driver.loop.call_soon_threadsafe(self.event.set)
 
     def __aiter__(self) -> AsyncIterator[Change]:
-        """Return the changes as they come."""
         return self if self._is_entered else self._iterate()
 
     async def _iterate(self) -> AsyncGenerator[Change, None]:
-        """Yield changes; close the watch when that ends."""
+        """Yield the changes; close the watch at the end."""
         try:
             while True:
                 try:
@@ -132,7 +131,6 @@ class AsyncWatch(AsyncContextManaged):
             await self.close()
 
     async def __anext__(self) -> Change:
-        """Return the next change."""
         while not self.changes:
             if self._is_stopped:
                 raise StopAsyncIteration
@@ -143,12 +141,11 @@ class AsyncWatch(AsyncContextManaged):
         return change
 
     async def __aenter__(self) -> Self:
-        """Return itself."""
         self._is_entered = True
         return self
 
     async def close(self) -> None:
-        """Stop watching."""
+        """Stop watching and close the connections."""
         self._is_stopped = True
         self.event.set()
         if self._driver is not None:
@@ -156,6 +153,6 @@ class AsyncWatch(AsyncContextManaged):
         self.inner.close()
 
     def _wake(self) -> None:
-        """Take a step in the next turn of the loop."""
+        """Step in the next turn of the event loop."""
         if self._driver is not None:
             self._driver.wake()

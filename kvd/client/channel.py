@@ -1,7 +1,7 @@
-"""A connection that never blocks: for many commands in flight, for asyncio, and for the changes socket.
+"""A non-blocking connection: for many commands in flight, for asyncio, and for the changes socket.
 
-A `Channel` dials the addresses it is given in turn, shakes hands, and then carries messages until it is lost. It never
-dials again by itself: whoever uses it decides when another channel is due.
+A `Channel` dials the given addresses in turn, runs the handshake, and then carries messages until it is lost. It never
+redials: its owner decides when to open another channel.
 """
 
 import contextlib
@@ -16,12 +16,12 @@ from kvd.client.endpoints import Address
 from kvd.client.zmtp import ProtocolError, Session
 
 _CONNECT_UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK)
-TURN_BYTES_MAX = 4 * 1024 * 1024  # what one turn takes in before others get theirs
+TURN_BYTES_MAX = 4 * 1024 * 1024  # read in one turn, before other connections get theirs
 SENT_AT_ONCE_BYTES = 256 * 1024
 
 
 class Channel:
-    """One connection: `is_open` once the handshake is over, `is_lost` when it is gone. Times on the monotonic clock."""
+    """One connection: `is_open` after the handshake, `is_lost` when it is gone. Times are on the monotonic clock."""
 
     def __init__(
         self,
@@ -32,28 +32,28 @@ class Channel:
         receive_buffer_bytes: int | None = None,
         turn_bytes_max: int = TURN_BYTES_MAX,
     ) -> None:
-        """Start to connect. Raises OSError when there are no descriptors left."""
+        """Start to connect. Raises OSError when no descriptors are left."""
         self.is_open = False
         self.is_lost = False
-        self.is_connected = False  # something took the connection, and has to shake hands
-        self.problem: ProtocolError | None = None  # what the handshake of the last address failed of
-        self.failures: list[tuple[str, str]] = []  # address and reason of each that failed
+        self.is_connected = False  # a peer accepted the connection and has yet to shake hands
+        self.problem: ProtocolError | None = None  # the handshake error of the last address
+        self.failures: list[tuple[str, str]] = []  # (address, reason) of each failed attempt
         self.reason = ""  # why an open connection was lost
-        self.sent_bytes = 0  # what the kernel has taken of what `send` was given
+        self.sent_bytes = 0  # the bytes given to `send` that the kernel has taken
         self.heard_at = time.monotonic()
-        self.before_close: Callable[[], None] | None = None  # for event loops, which have to forget the descriptor
+        self.before_close: Callable[[], None] | None = None  # for event loops, which must forget the descriptor first
         self._addresses = list(addresses)
         self._make_session = make_session
         self._attempt_s = attempt_s
         self._receive_buffer_bytes = receive_buffer_bytes
         self._turn_bytes_max = turn_bytes_max
         self._socket: socket.socket | None = None
-        self._large = memoryview(b"")  # what is sent before `_unsent`: the rest of a large message, not copied
+        self._large = memoryview(b"")  # sent before `_unsent`: the rest of a large message, not copied
         self._unsent = bytearray()
         self.queued_bytes = 0
         self._until = 0.0
         self._is_connecting = False
-        self._is_busy = False  # within `send` or `advance`: still true at the next call, an interrupt came in between
+        self._is_busy = False  # within `send` or `advance`; if set at the next call, an interrupt ended the last one
         self._dial_next()
 
     def fileno(self) -> int:
@@ -62,28 +62,27 @@ class Channel:
 
     @property
     def is_silent(self) -> bool:
-        """Return whether something took the connection and said nothing: a daemon that hangs or is stopped."""
+        """Whether a peer accepted the connection and sent nothing: a daemon that hangs or is stopped."""
         return self.is_connected and not self.is_open and self.problem is None
 
     @property
     def wants_write(self) -> bool:
-        """Return whether to call `advance` when the descriptor can be written, too."""
+        """Whether `advance` is also due when the descriptor is writable."""
         return self._is_connecting or self._has_unsent
 
     @property
     def _has_unsent(self) -> bool:
-        """Return whether something waits for the kernel to take it."""
         return bool(self._unsent or self._large)
 
     @property
     def due(self) -> float | None:
-        """Return when to call `advance` even if the descriptor is not ready; None: never."""
+        """When to call `advance` even if the descriptor is not ready; None: never."""
         return None if self.is_open or self.is_lost else self._until
 
     def send(self, data: bytes) -> int:
-        """Send packed messages, as much as the kernel takes now; `advance` sends the rest.
+        """Send packed messages: now what the kernel takes, the rest in `advance`.
 
-        Returns what `sent_bytes` will be when the last byte of it is sent.
+        Returns the value of `sent_bytes` after the last byte is sent.
         """
         self._enter()
         self.queued_bytes += len(data)
@@ -112,13 +111,13 @@ class Channel:
             self._unsent += memoryview(data)[sent:]
 
     def _enter(self) -> None:
-        """Give up a connection whose last call an interrupt ended half-way: bytes could be lost, or sent twice."""
+        """Close a connection if an interrupt ended its last call half-way: bytes could be lost, or sent twice."""
         if self._is_busy:
             self._lose("a call was interrupted")
         self._is_busy = True
 
     def advance(self) -> list[list[bytes]]:
-        """Do what can be done without blocking; return the messages that came, also those before an error."""
+        """Dial, read and write without blocking; return the messages that arrived, including those before an error."""
         self._enter()
         messages: list[list[bytes]] = []
         try:
@@ -133,18 +132,17 @@ class Channel:
         return messages
 
     def close(self) -> None:
-        """Close the descriptor."""
         self.is_lost = True
         self._drop_socket()
 
     def __del__(self) -> None:
-        """Close the descriptor of a channel that nobody closed."""
+        """Close the descriptor of a channel that was not closed."""
         with contextlib.suppress(Exception):
             if self._socket is not None:
                 self._socket.close()
 
     def _dial_next(self) -> None:
-        """Start to connect to the next address; without one the channel is lost."""
+        """Start to connect to the next address. The channel is lost when none is left."""
         while self._addresses:
             address = self._addresses.pop(0)
             self._label = address.label
@@ -197,10 +195,10 @@ class Channel:
         return True
 
     def _take_in(self, messages: list[list[bytes]]) -> None:
-        """Add the messages that are here. Raises OSError, ProtocolError."""
+        """Add the messages that have arrived. Raises OSError, ProtocolError."""
         assert self._socket is not None
-        taken = 0
-        while taken < self._turn_bytes_max:
+        received = 0
+        while received < self._turn_bytes_max:
             size = max(RECEIVED_BYTES, min(self.session.reader.missing_bytes, TURN_BYTES_MAX))
             try:
                 data = self._socket.recv(size)
@@ -209,18 +207,18 @@ class Channel:
             if not data:
                 self.session.on_end()
                 raise ConnectionResetError(errno.ECONNRESET, "the daemon closed the connection")
-            taken += len(data)
+            received += len(data)
             messages += self.session.receive(data)
             if len(data) < size:
                 break
-        if taken:
+        if received:
             self.heard_at = time.monotonic()
         if not self.is_open:
             self.is_open = self.session.is_open
             self._check_time()
 
     def _flush(self) -> None:
-        """Send what has waited, as far as the kernel takes it. Raises OSError."""
+        """Send what is queued, as far as the kernel takes it. Raises OSError."""
         assert self._socket is not None
         if self.session.outgoing:
             data = self.session.take_outgoing()
@@ -240,12 +238,12 @@ class Channel:
             return
 
     def _check_time(self) -> None:
-        """Raise TimeoutError when an attempt takes too long."""
+        """Raise TimeoutError when the attempt takes too long."""
         if not self.is_open and time.monotonic() >= self._until:
             raise TimeoutError(errno.ETIMEDOUT, "no answer in time")
 
     def _on_error(self, error: OSError | ProtocolError) -> None:
-        """Give up this connection, and try the next address if it was never open."""
+        """Close this connection; if it was never open, try the next address."""
         reason = reason_of(error) if isinstance(error, OSError) else str(error)
         if self.is_open:
             self._lose(reason)
@@ -257,13 +255,11 @@ class Channel:
         self._dial_next()
 
     def _lose(self, reason: str) -> None:
-        """The connection is gone."""
         self.reason = reason
         self.is_lost = True
         self._drop_socket()
 
     def _drop_socket(self) -> None:
-        """Close the socket."""
         sock, self._socket = self._socket, None
         self._is_connecting = False
         if sock is None:

@@ -1,10 +1,10 @@
 """One blocking connection to a daemon's command socket, owned by one caller at a time.
 
-A connection that anything happened to is closed and never used again: an error, a deadline, an interrupt at any
-bytecode. That one rule makes Ctrl-C safe: nothing of an interrupted exchange can be read, or sent, later.
+After an error, a deadline or an interrupt at any bytecode, a connection is closed and never used again. This rule makes
+Ctrl-C safe: no part of an interrupted exchange can be read or sent later.
 
-What may have been executed follows from what the kernel took. The daemon runs a command when its last byte has
-arrived; as long as the kernel has not taken that byte, the command has not been sent.
+The bytes that the kernel has taken decide whether a command may have been executed. The daemon runs a command when its
+last byte has arrived; until the kernel has taken that byte, the command has not been sent.
 """
 
 import contextlib
@@ -30,21 +30,21 @@ from kvd.client.zmtp import (
 )
 from kvd.limits import FRAME_BYTES_MAX, SUBSCRIBER_DEAD_MS
 
-# A flag of each send: a broken connection raises an error, and SIGPIPE ends no program that left its default action, as
-# filters do. macOS has no such flag.
+# Set on each send: a broken connection then raises an error, and SIGPIPE does not end a program that kept its default
+# action, as filters do. macOS has no such flag.
 NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
-# The daemon sends PING each second whatever else it does: this much silence while a reply is awaited is a dead peer.
+# The daemon sends PING each second in all circumstances: this much silence before a reply means a dead peer.
 SILENCE_S = SUBSCRIBER_DEAD_MS / 1000
 RECEIVED_BYTES = 256 * 1024
 SMALL_REQUEST_BYTES = 64 * 1024
-REQUEST_ENVELOPE = EMPTY_FRAME  # the reply to one request at a time needs no number
+REQUEST_ENVELOPE = EMPTY_FRAME  # requests go one at a time, so replies need no number
 _SHORT_STARTS = [SHORT_MESSAGE + bytes((size,)) for size in range(SHORT_BYTES_MAX + 1)]  # by the size of the body
-_IDLE_READS_MAX = 64  # more than that came unasked: the peer is not a daemon that pings each second
+_IDLE_READS_MAX = 64  # after more unexpected reads the peer is not a daemon that pings each second
 _SOCKET_PACKAGES = ("kvd", "socket", "gevent", "eventlet")
 
 
 class ConnectionLost(Exception):
-    """The connection broke. `sent_bytes` is how much of the last send the kernel took; None: all of it."""
+    """The connection broke. `sent_bytes`: how much of the last send the kernel had taken; None: all of it."""
 
     def __init__(self, reason: str, sent_bytes: int | None = None) -> None:
         super().__init__(reason)
@@ -67,11 +67,11 @@ class Connection:
         self._is_plain = session.mechanism.name == b"NULL"
         self._has_input = input_check(sock.fileno())
         self.endpoint = endpoint
-        self.idle_since = 0.0  # on the monotonic clock; the pool's
+        self.idle_since = 0.0  # on the monotonic clock; set by the pool
 
     @classmethod
     def open(cls, address: Address, endpoint: str, keys: Keys | None, until: float) -> Self:
-        """Connect and shake hands until a time on the monotonic clock. Raises OSError, ProtocolError."""
+        """Connect and shake hands by `until`, on the monotonic clock. Raises OSError, ProtocolError."""
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         try:
             sock.settimeout(max(0.001, until - time.monotonic()))
@@ -85,12 +85,12 @@ class Connection:
             raise
 
     def is_fresh(self) -> bool:
-        """Return whether the connection stands and nothing unexpected came; answer the PINGs of the idle time."""
+        """Return whether the connection stands and nothing unexpected arrived; answer the PINGs of the idle time."""
         try:
             for _ in range(_IDLE_READS_MAX):
                 if not self._has_input():
                     return self._session.is_between_messages
-                self._set_timeout(0.0)  # a peer that pings and does not read is no reason to wait
+                self._set_timeout(0.0)  # do not wait for a peer that pings and does not read
                 if self._take_in(self._socket.recv(RECEIVED_BYTES)):
                     return False
         except OSError as error:
@@ -102,7 +102,7 @@ class Connection:
     def exchange(self, body: bytes, until: float) -> bytes:
         """Send one command and return its reply. Raises ConnectionLost, DeadlineExceeded.
 
-        `until` is on the monotonic clock. Requests and replies are the bodies, without ZMTP's frames.
+        `until` is on the monotonic clock. `body` and the reply are without ZMTP's frames.
         """
         request = REQUEST_ENVELOPE + frame(0, body) if self._is_plain else self._session.pack(b"", body)
         if len(request) <= SMALL_REQUEST_BYTES:
@@ -111,7 +111,7 @@ class Connection:
             self._send_large(request, until)
         data = self._receive(until)
         if self._is_plain and data[:3] == SHORT_MESSAGE and len(data) > len(SHORT_MESSAGE) and data[3] == len(data) - 4:
-            return data[4:]  # the whole of a short reply and nothing else
+            return data[4:]  # exactly one short reply
         messages = self._take_in(data)
         while not messages:
             messages = self._take_in(self._receive(until))
@@ -120,22 +120,21 @@ class Connection:
         return messages[0][-1]
 
     def fileno(self) -> int:
-        """Return the descriptor to poll."""
         return self._socket.fileno()
 
     def start(self, body: bytes) -> None:
-        """Send one command whose reply `receive_available` will return. Raises ConnectionLost."""
+        """Send one command; `receive_available` returns its reply. Raises ConnectionLost."""
         self._send_small(REQUEST_ENVELOPE + frame(0, body) if self._is_plain else self._session.pack(b"", body))
 
     def receive_available(self) -> list[list[bytes]]:
-        """Return the replies that one read of a readable connection brings: none, if it is a PING alone."""
+        """Return the replies in one read of a readable connection: none if it brought only a PING."""
         return self._take_in(self._receive(time.monotonic() + SILENCE_S))
 
     def transfer(self, data: bytes, until: float, on_replies: Callable[[list[list[bytes]]], None]) -> None:
-        """Send packed requests; hand on the replies that come meanwhile. Raises as `exchange`.
+        """Send packed requests; give replies that arrive meanwhile to `on_replies`. Raises as `exchange`.
 
-        Both directions are served, so that large replies cannot hold up large requests. PINGs that come meanwhile are
-        answered afterwards: an answer within a request would become part of it.
+        Both directions are served, so that large replies cannot block large requests. PINGs are answered afterwards: an
+        answer within a request would become part of it.
         """
         view, sent = memoryview(data), 0
         while sent < len(view):
@@ -155,14 +154,14 @@ class Connection:
         self._answer_pings(must_stand=True)
 
     def receive(self, until: float) -> list[list[bytes]]:
-        """Return replies, at least one, each as its frames. Raises as `exchange`."""
+        """Return one or more replies, each as its frames. Raises as `exchange`."""
         while True:
             messages = self._take_in(self._receive(until))
             if messages:
                 return messages
 
     def pack_requests(self, requests: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
-        """Return requests, each a number and a body, as bytes to send. An empty number is left out."""
+        """Return requests, each (number, body), as bytes to send. An empty number is left out."""
         if self._is_plain:
             return [
                 _SHORT_STARTS[len(body)] + body
@@ -174,11 +173,11 @@ class Connection:
         return [pack(number, b"", body) if number else pack(b"", body) for number, body in requests]
 
     def close(self) -> None:
-        """Close the descriptor. It is not shut down: a forked child may hold a copy of its parent's connection."""
+        """Close the descriptor without shutdown(2): a forked child may hold a copy of its parent's connection."""
         self._socket.close()
 
     def __del__(self) -> None:
-        """Close what an interrupt left behind."""
+        """Close a connection that an interrupt left behind."""
         with contextlib.suppress(AttributeError):
             self._socket.close()
 
@@ -192,7 +191,7 @@ class Connection:
             raise ConnectionLost(reason_of(error), 0) from error
 
     def _send_large(self, request: bytes, until: float) -> None:
-        """Send a request in parts; only silence, not its size, ends it."""
+        """Send a request in parts. It may take long; only silence fails it."""
         view, sent = memoryview(request), 0
         while sent < len(view):
             self._set_timeout(max(0.001, min(SILENCE_S, until - time.monotonic())))
@@ -223,14 +222,14 @@ class Connection:
         return data
 
     def _take_in(self, data: bytes) -> list[list[bytes]]:
-        """Return the messages that some bytes complete, and answer PINGs. Raises ConnectionLost."""
+        """Answer PINGs and return the messages that `data` completes. Raises ConnectionLost."""
         messages = self._parse(data)
         if self._session.outgoing:
             self._answer_pings(must_stand=not messages)
         return messages
 
     def _parse(self, data: bytes) -> list[list[bytes]]:
-        """Return the messages that some bytes complete. Raises ConnectionLost."""
+        """Return the messages that `data` completes. Raises ConnectionLost."""
         if not data:
             raise ConnectionLost("the daemon closed the connection")
         try:
@@ -239,7 +238,7 @@ class Connection:
             raise ConnectionLost(str(error)) from error
 
     def _answer_pings(self, *, must_stand: bool) -> None:
-        """Send the answers, if any. Raises ConnectionLost if it `must_stand`; if not, the next use finds out."""
+        """Send PONGs, if any are due. A failure raises ConnectionLost if `must_stand`, or else at the next use."""
         if not self._session.outgoing:
             return
         try:
@@ -251,39 +250,38 @@ class Connection:
                 raise ConnectionLost(reason_of(error)) from error
 
     def _set_timeout(self, seconds: float) -> None:
-        """Set the socket's timeout, which is a system call, when it is another."""
+        """Set the socket's timeout if it differs: each change is a system call."""
         if seconds != self._timeout_s:
             self._socket.settimeout(seconds)
             self._timeout_s = seconds
 
 
 def make_session(keys: Keys | None, socket_type: bytes = DEALER, topics: tuple[bytes, ...] = ()) -> Session:
-    """Return a session with keys or without."""
     if keys is None:
         return Session(Null(socket_type), FRAME_BYTES_MAX, topics)
-    from kvd.client.curve import Curve  # noqa: PLC0415  # PyNaCl costs 20 ms, which clients without keys need not pay
+    from kvd.client.curve import Curve  # noqa: PLC0415  # PyNaCl takes 20 ms to import; clients without keys skip it
 
     return Session(Curve(socket_type, keys), FRAME_BYTES_MAX, topics)
 
 
 def set_options(sock: socket.socket) -> None:
-    """Send at once, and let the kernel notice a dead peer of an idle connection."""
+    """Send small messages at once, and let the kernel detect a dead peer of an idle connection."""
     if sock.family != getattr(socket, "AF_UNIX", None):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def reason_of(error: OSError) -> str:
-    """Return the system's word for an error; of a name that is not found, that it is the name."""
+    """Return the system's text for an error; for a name that does not resolve, say so."""
     if isinstance(error, socket.gaierror):
         return f"the name is not found: {error.strerror or error}"
     return error.strerror or str(error)
 
 
 def reraise_foreign(error: OSError) -> None:
-    """Raise an error that no socket raised, but a signal handler that ran meanwhile: many raise TimeoutError.
+    """Raise an error again that a signal handler raised, not a socket: many handlers raise TimeoutError.
 
-    What the kernel took is not known then, so it must not be taken for an error of the connection.
+    The bytes that the kernel had taken are then unknown, so it must not count as an error of the connection.
     """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -1,4 +1,4 @@
-"""What is closed at the end of a `with`, or of an `async with`."""
+"""Base classes of what a `with` or an `async with` closes."""
 
 from types import TracebackType
 from typing import Self
@@ -8,17 +8,14 @@ class ContextManaged:
     """Closed at the end of a `with`."""
 
     def close(self) -> None:
-        """Close."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
         self.close()
 
 
@@ -26,15 +23,12 @@ class AsyncContextManaged:
     """Closed at the end of an `async with`."""
 
     async def close(self) -> None:
-        """Close."""
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:
-        """Return itself."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
         await self.close()

@@ -1,8 +1,8 @@
-"""CURVE, the mechanism with keys, on the client's side (ZeroMQ RFC 26/CURVE). Pure but for the temporary key pair.
+"""CURVE, the mechanism with keys, on the client's side (ZeroMQ RFC 26/CURVE). Pure but for making temporary keys.
 
 The handshake proves that each side has the secret of its key: HELLO -> WELCOME -> INITIATE -> READY. After it every
 frame is a box (X25519, XSalsa20, Poly1305) of its flags and its body, under keys that live as long as the connection.
-The cryptography is libsodium's, by PyNaCl.
+libsodium does the cryptography, through PyNaCl.
 """
 
 import struct
@@ -42,12 +42,12 @@ class Curve:
         self._secret = decode_z85(keys.secret)
         self._server = decode_z85(keys.server)
         self._short_public, self._short_secret = bindings.crypto_box_keypair()
-        self._shared = b""  # once the daemon's temporary key is here
+        self._shared = b""  # set when the daemon's temporary key arrives
         self._nonce = 0
         self._peer_nonce = 0
 
     def start(self) -> bytes:
-        """Return HELLO: our temporary key, and a box that proves that we know the daemon's key."""
+        """Return HELLO: our temporary key, and a box that proves knowledge of the daemon's key."""
         nonce = self._next_nonce()
         box = bindings.crypto_box(_SIGNATURE_OF_ZEROS, b"CurveZMQHELLO---" + nonce, self._server, self._short_secret)
         return command_frame(b"HELLO", b"\x01\x00" + bytes(72) + self._short_public + nonce + box)
@@ -65,7 +65,7 @@ class Curve:
                 return b""
         except CryptoError:
             raise KeyMismatch from None
-        raise ProtocolError("a handshake command of the daemon is none of CURVE")
+        raise ProtocolError("the daemon sent a handshake command that CURVE does not have")
 
     def seal(self, flags: int, body: bytes) -> bytes:
         """Return the MESSAGE frame that carries a body."""
@@ -88,7 +88,7 @@ class Curve:
         return (MORE if plain[0] & 1 else 0) | (COMMAND if plain[0] & 2 else 0), plain[1:]
 
     def _initiate(self, welcome: bytes) -> bytes:
-        """Return INITIATE: our key, and a voucher that it speaks for our temporary key."""
+        """Return INITIATE: our key, and a voucher that it owns our temporary key."""
         plain = bindings.crypto_box_open(welcome[16:], b"WELCOME-" + welcome[:16], self._server, self._short_secret)
         server_short, cookie = plain[:32], plain[32:]
         self._shared = bindings.crypto_box_beforenm(server_short, self._short_secret)
@@ -103,7 +103,7 @@ class Curve:
         return command_frame(b"INITIATE", cookie + nonce + box)
 
     def _open_box(self, prefix: bytes, nonce: bytes, box: bytes) -> bytes:
-        """Return what a box of the daemon's holds; its nonces have to rise. Raises CryptoError, ProtocolError."""
+        """Open a box from the daemon, and check that its nonce rises. Raises CryptoError, ProtocolError."""
         plain = bindings.crypto_box_open_afternm(box, prefix + nonce, self._shared)
         number = int.from_bytes(nonce, "big")
         if number <= self._peer_nonce:

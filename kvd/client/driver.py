@@ -1,4 +1,4 @@
-"""Drives connections within an event loop of asyncio: readiness, timers, and names that are looked up in a thread."""
+"""Drives connections from an asyncio event loop: readiness, timers, and name lookups in a thread."""
 
 import asyncio
 import os
@@ -18,10 +18,10 @@ LONG_WORK_S = 0.005
 
 
 class Driven(Protocol):
-    """What a driver drives."""
+    """The owner of connections that a driver pumps."""
 
     def pump(self) -> None:
-        """Process whatever has arrived."""
+        """Process what has arrived."""
 
     def channels(self) -> list[Channel]:
         """Return the connections to listen to."""
@@ -31,18 +31,18 @@ class Driven(Protocol):
 
 
 class _Queue:
-    """The drivers of a loop, when one has worked for long: the others then wait for as long, and work one by one.
+    """The drivers of one event loop. After one has worked for long, the others wait as long, and then work one by one.
 
-    To take in a change of 16 MiB takes 15 ms, and all watches of a loop get it at the same time. Without the pauses a
-    request to a server in the same loop, which needs several turns of the loop, would wait for all of them.
+    Reading a change of 16 MiB takes 15 ms, and all watches of a loop get it at the same time. Without the pauses, a
+    request to a server in the same loop, which takes several turns, would wait for all of them.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[SocketDriver] = deque()
-        self._worker: SocketDriver | None = None  # since it has worked for long all others wait
+        self._worker: SocketDriver | None = None  # the driver that has worked for long; the others wait
 
     def must_wait(self, driver: "SocketDriver") -> bool:
-        """Return whether a driver may not work now; it is called when it may."""
+        """Return whether a driver may not work now. If so, its `work` is called later."""
         if not self._waiting and self._worker in (None, driver):
             return False
         if driver not in self._waiting:
@@ -50,18 +50,18 @@ class _Queue:
         return True
 
     def pause_after(self, driver: "SocketDriver", work_s: float) -> None:
-        """Let the others wait for as long as a driver has worked."""
+        """Make the other drivers wait as long as this one has worked."""
         if self._worker is None:
-            driver.loop.call_later(work_s, self._go_on)
+            driver.loop.call_later(work_s, self._resume)
         self._worker = driver
 
     def leave(self, driver: "SocketDriver") -> None:
-        """Forget a driver that waits."""
+        """Forget a waiting driver."""
         if driver in self._waiting:
             self._waiting.remove(driver)
 
-    def _go_on(self) -> None:
-        """Let those work that wait, until one has worked for long."""
+    def _resume(self) -> None:
+        """Let waiting drivers work, until one of them has worked for long."""
         self._worker = None
         while self._waiting and self._worker is None:
             self._waiting.popleft().work()
@@ -71,9 +71,9 @@ _queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionar
 
 
 class SocketDriver:
-    """Pumps its owner whenever a connection of it is ready, and when it is due.
+    """Pumps its owner when one of its connections is ready, and when the owner is due.
 
-    The event loop holds the driver, and the driver holds its owner weakly: an owner that is dropped is collected.
+    The event loop refers to the driver, and the driver weakly to its owner: an owner that is dropped is collected.
     """
 
     def __init__(self, owner: Driven) -> None:
@@ -91,7 +91,7 @@ class SocketDriver:
             self._soon = self.loop.call_soon(self.turn)
 
     def turn(self) -> None:
-        """Pump once; later, if another driver has just worked for long."""
+        """Pump once; or later, if another driver has just worked for long."""
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
@@ -108,16 +108,16 @@ class SocketDriver:
         owner = owner or self._owner()
         if owner is None:
             return
-        begun = time.monotonic()
+        started_at = time.monotonic()
         owner.pump()
         self._listen(owner.channels())
         self._set_timer(owner.due())
-        work_s = time.monotonic() - begun
+        work_s = time.monotonic() - started_at
         if work_s >= LONG_WORK_S:
             self._queue.pause_after(self, work_s)
 
     def stop(self) -> None:
-        """Listen no more. A forked child leaves the loop alone, whose selector it shares with its parent."""
+        """Stop listening. A forked child leaves the event loop alone: it shares the selector with its parent."""
         self._queue.leave(self)
         if self._pid != os.getpid():
             self._listened.clear()
@@ -129,11 +129,11 @@ class SocketDriver:
                 handle.cancel()
 
     def _listen(self, channels: Sequence[Channel]) -> None:
-        """Listen to these connections and no others."""
+        """Listen to exactly these connections."""
         for channel in [old for old in self._listened if old not in channels]:
             self._forget(channel)
         for channel in channels:
-            fd, is_writer = self._listened.get(channel) or self._begin(channel)
+            fd, is_writer = self._listened.get(channel) or self._add(channel)
             if channel.wants_write != is_writer:
                 if is_writer:
                     self.loop.remove_writer(fd)
@@ -141,7 +141,7 @@ class SocketDriver:
                     self.loop.add_writer(fd, self.turn)
                 self._listened[channel] = fd, not is_writer
 
-    def _begin(self, channel: Channel) -> tuple[int, bool]:
+    def _add(self, channel: Channel) -> tuple[int, bool]:
         """Listen to a connection until it closes its descriptor."""
         fd = channel.fileno()
         self.loop.add_reader(fd, self.turn)
@@ -150,7 +150,7 @@ class SocketDriver:
         return self._listened[channel]
 
     def _forget(self, channel: Channel) -> None:
-        """Listen no more to a connection."""
+        """Stop listening to a connection."""
         fd, is_writer = self._listened.pop(channel, (-1, False))
         if fd < 0 or self.loop.is_closed() or self._pid != os.getpid():
             return
@@ -159,7 +159,7 @@ class SocketDriver:
             self.loop.remove_writer(fd)
 
     def _set_timer(self, due: float | None) -> None:
-        """See to it that `turn` is called when it is due; a timer that fires too early is cheaper than a new one."""
+        """Schedule `turn`. A timer that fires too early is cheaper than a new one."""
         if due is None:
             return
         at = self.loop.time() + max(0.0, due - time.monotonic()) + TIMER_MARGIN_S
@@ -170,34 +170,34 @@ class SocketDriver:
         self._timer = self.loop.call_at(at, self._on_timer)
 
     def _on_timer(self) -> None:
-        """Pump. A timer that has fired is forgotten first: the clock of uvloop may still be behind its time."""
+        """Pump. The timer is forgotten first: uvloop's clock may still be behind its time."""
         self._timer = None
         self.turn()
 
 
 class Resolver:
-    """Looks up names in a thread, so that a slow name server does not hold up the loop."""
+    """Looks up names in a thread, so that a slow name server does not block the event loop."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._found: dict[Endpoint, asyncio.Future[list[Address]]] = {}
+        self._lookups: dict[Endpoint, asyncio.Future[list[Address]]] = {}
 
     def __call__(self, endpoint: Endpoint) -> Sequence[Address] | None:
-        """Return the addresses, or None while they are looked up. Raises OSError."""
+        """Return the addresses, or None while the lookup runs. Raises OSError."""
         if endpoint.is_numeric:
             return endpoint.addresses()
-        future = self._found.get(endpoint)
+        future = self._lookups.get(endpoint)
         if future is None:
             future = asyncio.get_running_loop().run_in_executor(None, endpoint.addresses)
-            future.add_done_callback(self._on_found)
-            self._found[endpoint] = future
+            future.add_done_callback(self._on_resolved)
+            self._lookups[endpoint] = future
         if not future.done():
             return None
-        del self._found[endpoint]
+        del self._lookups[endpoint]
         return future.result()
 
-    def _on_found(self, future: asyncio.Future[list[Address]]) -> None:
-        """See to it that the result is asked for; a failure that nobody asks for any more is none."""
+    def _on_resolved(self, future: asyncio.Future[list[Address]]) -> None:
+        """Wake the owner. Read the exception, or asyncio reports a failure that is no longer needed."""
         if not future.cancelled():
             future.exception()
         self._wake()

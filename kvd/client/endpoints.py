@@ -3,7 +3,7 @@
     tcp://HOST:PORT      all addresses that HOST resolves to, IPv6 too
     ipc://PATH           a unix socket; ipc://@NAME is one in Linux's abstract namespace
 
-Several endpoints are separated by commas. The first that answers is used.
+Several endpoints are separated by commas. The client uses the first that answers.
 """
 
 import os
@@ -20,7 +20,7 @@ PORT_MAX = 65_535
 
 
 class Address(NamedTuple):
-    """What a socket connects to, and how an error names it."""
+    """The address that a socket connects to, and its name in errors."""
 
     family: int
     target: Any
@@ -37,45 +37,44 @@ class Endpoint(NamedTuple):
 
     @property
     def is_unix(self) -> bool:
-        """Return whether it is a unix socket."""
         return bool(self.path)
 
     def addresses(self) -> list[Address]:
-        """Return the addresses to try. This may ask a name server. Raises OSError when the name does not resolve."""
+        """Return the addresses to try. May query a name server. Raises OSError when the name does not resolve."""
         if self.is_unix:
             target = "\0" + self.path[1:] if self.path.startswith("@") else self.path
             return [Address(socket.AF_UNIX, target, self.path)]
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        return [Address(family, target, _label_of(target)) for family, _, _, _, target in found]
+        infos = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        return [Address(family, target, _label_of(target)) for family, _, _, _, target in infos]
 
     @property
     def is_numeric(self) -> bool:
-        """Return whether its addresses are known without a name server."""
+        """Whether its addresses are known without a name server."""
         return self.is_unix or self.host.replace(".", "").isdigit() or ":" in self.host
 
 
 def _label_of(target: Any) -> str:
-    """Return how an error names an address of TCP."""
+    """Return the name of a TCP address in errors."""
     host, port = str(target[0]), target[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_endpoints(text: str | Sequence[str] | None) -> tuple[Endpoint, ...]:
-    """Return the endpoints in a text or in several; None means KVD_URL, or the default. Raises ValueError."""
+    """Parse one text or several; None means KVD_URL, or the default. Raises ValueError."""
     if text is None:
         text = os.environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT
     texts = [text] if isinstance(text, str) else text
     if not isinstance(texts, Sequence) or not all(isinstance(each, str) for each in texts):
         raise ValueError(f"an endpoint is a text such as {DEFAULT_ENDPOINT}, or a list of them, not {text!r}")
-    named = [part.strip() for each in texts for part in each.split(",")]
-    endpoints = tuple([parse_endpoint(part) for part in named if part])
+    parts = [part.strip() for each in texts for part in each.split(",")]
+    endpoints = tuple([parse_endpoint(part) for part in parts if part])
     if not endpoints:
         raise ValueError("no endpoint is given: tcp://HOST:PORT or ipc://PATH")
     return endpoints
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """Return one endpoint. Raises ValueError that says what is wrong with it."""
+    """Parse one endpoint. Raises ValueError with the reason."""
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in ("tcp", "ipc"):
         hint = _did_you_mean(rest if separator else text)
@@ -96,9 +95,9 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def _is_host(host: str) -> bool:
-    """Return whether a name can be looked up at all: its labels are neither empty nor too long."""
+    """Return whether a name can be looked up: no label is empty or too long."""
     if ":" in host:
-        return True  # an address of IPv6
+        return True  # an IPv6 address
     try:
         host.encode("idna")
     except UnicodeError:
@@ -107,7 +106,7 @@ def _is_host(host: str) -> bool:
 
 
 def _unix_endpoint(text: str, path: str) -> Endpoint:
-    """Return the endpoint of a unix socket. Raises ValueError."""
+    """Parse the endpoint of a unix socket. Raises ValueError."""
     if not path or path == "@" or "\0" in path:
         raise ValueError(f"{text!r} is not an endpoint: the path is missing")
     size_max = 107  # sun_path has 108 bytes, the last of which is 0
@@ -117,7 +116,7 @@ def _unix_endpoint(text: str, path: str) -> Endpoint:
 
 
 def _did_you_mean(text: str) -> str:
-    """Return what an endpoint without a scheme, or with a wrong one, was perhaps meant to be; nothing if unclear."""
+    """Return a suggestion for an endpoint without a scheme or with a wrong one; empty if the intent is unclear."""
     if text.startswith(("/", "./", "../")):
         return f" (did you mean ipc://{text}?)"
     host, _, port = text.removesuffix("/").rpartition(":")
@@ -129,7 +128,7 @@ def _did_you_mean(text: str) -> str:
 
 
 def parse_url(url: str) -> tuple[str, dict[str, str]]:
-    """Return the endpoints of a URL and the options behind its `?`. Raises ValueError."""
+    """Return the endpoints of a URL, and the options after `?`. Raises ValueError."""
     endpoints, separator, query = url.partition("?")
     try:
         options = dict(parse_qsl(query, strict_parsing=True, keep_blank_values=True)) if separator else {}
@@ -139,23 +138,23 @@ def parse_url(url: str) -> tuple[str, dict[str, str]]:
 
 
 def socket_access_problem(endpoint: Endpoint) -> str:
-    """Return why we may not use a unix socket that exists; empty if we may, or if there is none."""
+    """Return why this user may not use an existing unix socket; empty if they may, or if there is no socket."""
     if not endpoint.is_unix or endpoint.path.startswith("@") or os.access(endpoint.path, os.R_OK | os.W_OK):
         return ""
     path = Path(endpoint.path)
     try:
         group = path.group()
     except PermissionError:
-        return f"we may not look into {path.parent}"
+        return f"this user may not enter the directory {path.parent}"
     except (OSError, KeyError, NotImplementedError):
         return ""
-    return f"{path} is for those in the group {group}: `usermod -aG {group} NAME` as root, then log in again"
+    return f"{path} is for members of the group {group}: `usermod -aG {group} NAME` as root, then log in again"
 
 
 def changes_endpoint(commands: str, announced: Sequence[str]) -> str:
-    """Return where changes are published: of the endpoints that INFO announces, one of the same kind as `commands`.
+    """Return the endpoint that publishes changes: of those that INFO announces, one of the same kind as `commands`.
 
-    A wildcard host means the host that was dialled.
+    A wildcard host stands for the host that was dialled.
     """
     scheme = commands.partition(":")[0]
     chosen = next((each for each in announced if each.startswith(f"{scheme}:")), announced[0])
@@ -166,7 +165,7 @@ def changes_endpoint(commands: str, announced: Sequence[str]) -> str:
 
 
 def failures_text(failures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
-    """Return the sentence part for what was tried: endpoint -> (address, reason) for each address."""
+    """Describe failed attempts: endpoint -> (address, reason) for each address."""
     parts = []
     for endpoint, tried in failures.items():
         reasons = [reason if address in endpoint else f"{address}: {reason}" for address, reason in tried]

@@ -1,8 +1,8 @@
-"""Which commands are under way, and what becomes of them: pure, no sockets, time comes in as an argument.
+"""The commands in flight and their outcomes. Pure: no sockets, and time is an argument.
 
-A command waits (nothing sent), is sent, or is over. What was sent over a connection that broke is sent again if it is
-safe (it reads, or runs under ONCE) or if its last byte had not left; the outcome of any other write is unknown. So is
-that of one under ONCE that was sent and never answered: to be sure, send it again with the same token.
+A command waits (nothing is sent), is sent, or is finished. After a broken connection, a sent command is sent again if
+it is safe (it reads, or runs under ONCE) or if its last byte had not left; the outcome of any other write is unknown.
+So is the outcome of a write under ONCE that was sent and never answered: to be sure, send it again with the same token.
 """
 
 from collections import deque
@@ -14,11 +14,11 @@ from kvd.client.outcomes import Outcome, connection_broke, decode, encode, not_s
 from kvd.commands import Command
 from kvd.errors import ClientError
 
-NOT_SENT = 2**63  # beyond all that a connection sends
+NOT_SENT = 2**63  # more than a connection ever sends
 
 
 class Pending:
-    """One command under way. `unsent_until` and `until` are seconds on the caller's monotonic clock."""
+    """One command in flight. `unsent_until` and `until` are seconds on the caller's monotonic clock."""
 
     __slots__ = (
         "body",
@@ -41,18 +41,18 @@ class Pending:
         self.unsent_until = unsent_until
         self.until = until
         self.end = 0  # how many bytes the connection has sent once this command is sent
-        self.is_sent = False  # handed to the connection that stands
-        self.was_sent = False  # sent, over a connection that broke
+        self.is_sent = False  # handed to the current connection
+        self.was_sent = False  # sent over an earlier connection, which broke
         self.outcome: Outcome | None = None
 
     @property
     def deadline(self) -> float:
-        """Return when its time is over."""
+        """When the command is given up."""
         return self.until if self.is_sent or self.was_sent else min(self.unsent_until, self.until)
 
 
 class InFlight:
-    """Commands under way. Outcomes are taken in the order given, or, if not `is_ordered`, as they come."""
+    """The commands in flight. Outcomes are taken in the order of the commands or, unless `is_ordered`, as they come."""
 
     def __init__(self, *, is_ordered: bool = True) -> None:
         self.is_ordered = is_ordered
@@ -68,26 +68,26 @@ class InFlight:
         self.tried = ""  # the endpoints that were tried, each with what came of it
 
     def __len__(self) -> int:
-        """Return how many have been given and not taken."""
+        """Return the number of commands without a taken outcome."""
         return len(self.completed) + len(self.order if self.is_ordered else self.by_correlation)
 
     def add(self, command: Command, tag: Any, *, unsent_until: float, until: float) -> Pending:
-        """Take a command in; it waits to be sent. Raises TooLarge, or what encoding raises; then nothing is taken in.
+        """Add a command; it waits to be sent. Raises TooLarge, or the error of encoding, and then adds nothing.
 
-        The order of these lines matters: an interrupt between any two leaves nothing that could be waited for in vain.
+        The order of these lines matters: an interrupt between any two leaves no command that waits in vain.
         """
         self.number += 1
         pending = Pending(command, tag, self.number.to_bytes(8, "big"), unsent_until, until)
         if until < self.next_deadline_heap or unsent_until < self.next_deadline_heap:
             self.next_deadline_heap = min(unsent_until, until)
-        self.by_correlation[pending.correlation] = pending  # those that are not over, in the order given
+        self.by_correlation[pending.correlation] = pending  # the unfinished commands, in the order given
         self.waiting.append(pending)
         if self.is_ordered:
             self.order.append(pending)
         return pending
 
     def next_batch(self, bytes_max: int) -> list[Pending]:
-        """Return the first that wait, to be sent together now; each has `end` to be set before it is sent."""
+        """Return the first waiting commands, to be sent together. The caller sets `end` of each before it is sent."""
         batch: list[Pending] = []
         size = 0
         while self.waiting and size < bytes_max:
@@ -100,21 +100,20 @@ class InFlight:
         return batch
 
     def on_reply(self, correlation: bytes, body: bytes) -> None:
-        """The body of a reply came. One that nobody waits for any more is dropped."""
+        """Finish the command that a reply belongs to. A reply that no command awaits is dropped."""
         pending = self.by_correlation.get(correlation)
         if pending is not None:
             self.finish(pending, decode(pending.traits, body))
 
     def finish(self, pending: Pending, outcome: Outcome) -> None:
-        """End a command."""
         pending.outcome = outcome
-        pending.body = b""  # one that waits long, as CHANGES may, would hold the bytes of all behind it
+        pending.body = b""  # a command that waits long, as CHANGES may, would keep the bodies of all behind it
         del self.by_correlation[pending.correlation]
         if not self.is_ordered:
             self.completed.append(pending)
 
     def on_disconnect(self, sent_bytes: float = inf) -> None:
-        """The connection broke after it had sent so many bytes: what was sent over it gets no reply."""
+        """Process a broken connection that sent `sent_bytes`: the commands sent over it get no reply."""
         for pending in reversed(list(self.by_correlation.values())):
             if not pending.is_sent:
                 continue
@@ -128,7 +127,7 @@ class InFlight:
                 self.next_deadline_heap = min(self.next_deadline_heap, pending.deadline)
 
     def on_interrupt(self, sent_bytes: int) -> None:
-        """The connection is given up, and an interrupt ended a call of ours half-way: put all in order again."""
+        """Restore order after an interrupt within a call; the connection has been closed."""
         for pending in list(self.by_correlation.values()):
             if pending.outcome is not None:
                 self.finish(pending, pending.outcome)
@@ -136,25 +135,25 @@ class InFlight:
         self.waiting = deque(self.by_correlation.values())
 
     def abandon(self, tag: Any) -> None:
-        """End the command with this tag, whose caller is gone: if it was not sent, it never is."""
+        """Finish the command with this tag: its caller is gone. If it was not sent, it never is."""
         for pending in list(self.by_correlation.values()):
             if pending.tag is tag and pending.outcome is None:
                 self.finish(pending, self.no_reply(pending))
 
     def clear(self) -> None:
-        """Forget all commands; their replies will be dropped."""
+        """Forget all commands. Their replies are dropped."""
         for queue in (self.order, self.waiting, self.completed):
             queue.clear()
         self.by_correlation.clear()
 
     def give_up_unsent(self) -> None:
-        """There will be no connection: end all that wait for one."""
+        """Finish all waiting commands: there will be no connection."""
         for pending in self.waiting:
             if pending.outcome is None:
                 self.finish(pending, self.no_reply(pending))
 
     def expire(self, now: float) -> None:
-        """Give up on those whose time is over. They are looked at only when one's may be."""
+        """Finish the commands past their deadline. They are scanned only when one may have passed."""
         if now < self.next_deadline_heap:
             return
         for pending in list(self.by_correlation.values()):
@@ -163,7 +162,7 @@ class InFlight:
         self.next_deadline_heap = min((pending.deadline for pending in self.by_correlation.values()), default=inf)
 
     def no_reply(self, pending: Pending) -> ClientError:
-        """Return what it means for a command that no reply came in time."""
+        """Return the error of a command without a reply in time."""
         if pending.is_sent or pending.was_sent:
             return reply_missing(pending.traits, self._where)
         where = f" at {self.tried or self.endpoint}" if self.endpoint else ""
@@ -171,11 +170,11 @@ class InFlight:
 
     @property
     def _where(self) -> str:
-        """Return how a sentence ends that speaks of a connection."""
+        """The end of an error sentence about a connection."""
         return f" ({self.endpoint})" if self.endpoint else ""
 
     def next_deadline(self) -> float | None:
-        """Return a time before which nobody's is over, None when there is none to wait for."""
+        """Return a time before which no deadline passes; None if no command is in flight."""
         return None if self.next_deadline_heap == inf else self.next_deadline_heap
 
     @property
@@ -184,7 +183,7 @@ class InFlight:
         return bool(self.completed) or bool(self.order and self.order[0].outcome is not None)
 
     def take(self) -> Iterator[tuple[Any, Outcome]]:
-        """Yield what is over. In order, one that is not holds back those behind it."""
+        """Yield the finished commands. In order, an unfinished command holds back those behind it."""
         while self.order and self.order[0].outcome is not None:
             self.completed.append(self.order.popleft())
         while self.completed:

@@ -1,4 +1,4 @@
-"""CURVE keys: who the client is, and which daemon it talks to. The files are those of ZeroMQ (RFC 4/ZPL)."""
+"""CURVE keys: the client's pair and the daemon's public key. The files are ZeroMQ's (RFC 4/ZPL)."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,17 +13,17 @@ class Keys(NamedTuple):
 
 
 def read_keys(own: str, server: str) -> Keys:
-    """Return the keys in two certificate files: ours with its secret, and the daemon's public one.
+    """Return the keys in two certificate files: the client's with its secret, and the daemon's public one.
 
-    Raises ValueError, with the file's name, when a file cannot be read or lacks what it must have.
+    Raises ValueError, which names the file, when a file cannot be read or lacks a key.
     """
-    public, secret = certificate(own)
+    public, secret = read_certificate(own)
     if secret is None:
-        raise ValueError(f"{own} has no secret key: give the file whose name ends in key_secret")
-    return Keys(public, secret, certificate(server)[0])
+        raise ValueError(f"{own} has no secret key: give the file that ends in key_secret")
+    return Keys(public, secret, read_certificate(server)[0])
 
 
-def certificate(name: str) -> tuple[bytes, bytes | None]:
+def read_certificate(name: str) -> tuple[bytes, bytes | None]:
     """Return the public and the secret key of a certificate file. Raises ValueError."""
     try:
         lines = Path(name).read_bytes().splitlines()
@@ -32,7 +32,7 @@ def certificate(name: str) -> tuple[bytes, bytes | None]:
     fields = [line.strip().partition(b"=") for line in lines if not line.lstrip().startswith(b"#")]
     keys = {field.strip(): value.strip(b" \t'\"") for field, _, value in fields}
     if b"public-key" not in keys:
-        raise ValueError(f"{name} is no CURVE certificate: it has no public key")
+        raise ValueError(f"{name} is not a CURVE certificate: it has no public key")
     return keys[b"public-key"], keys.get(b"secret-key")
 
 
@@ -48,7 +48,7 @@ def decode_z85(text: bytes) -> bytes:
         number = 0
         for character in text[at : at + 5]:
             if character not in _Z85_VALUES:
-                raise ValueError("a key has a character that is not of Z85")
+                raise ValueError("a key has a character that is not in Z85")
             number = number * 85 + _Z85_VALUES[character]
         numbers.append(number)
     if len(text) % 5 or any(number >= 2**32 for number in numbers):

@@ -1,17 +1,17 @@
-"""A lock as decisions without I/O: which command comes next, and what its answer means. `Lock` and `AsyncLock` send.
+"""The decisions of a lock, without I/O: the next command, and the meaning of its answer. `Lock` and `AsyncLock` send.
 
-A lock is an entry with an expiry. Its value names the holding: no two ever have the same, so after a lost reply a look
-at the entry says whether a write of ours took effect.
+A lock is an entry with an expiry. Its value identifies one holding and is unique, so after a lost reply the entry shows
+whether the write took effect.
 
-* `Claim` acquires: SET NX; when somebody holds the lock, a look at the entry, then CHANGES from the revision of that
-  look until the entry ends. The look gives the newest revision: a lock can be held for longer than its own change is
+* `Claim` acquires: SET NX. When another client holds the lock, ENTRY and then CHANGES, from the revision of ENTRY's
+  reply until the entry is gone. ENTRY returns the newest revision: a lock can be held for longer than its own change is
   kept, so waiting from the revision of the entry would be refused as compacted again and again.
-* `Lease` holds: a transaction on the revision of the entry renews the expiry or clears the entry. A renewal gives the
+* `Lease` holds: a transaction on the revision of the entry renews the expiry or deletes the entry. A renewal gives the
   entry a new revision; the fencing number stays that of the acquiring write.
 
 Times are seconds of a clock that the caller reads. The holder counts from before a command was sent, the daemon from
-when it ran: a lock is lost here before it can be free there, unless the daemon's clock jumps forwards. The fencing
-number is for that.
+when it ran: the holder loses a lock before the daemon can free it, unless the daemon's clock jumps forwards. The
+fencing number covers that case.
 """
 
 from collections.abc import Callable
@@ -38,13 +38,13 @@ from kvd.errors import (
 )
 from kvd.limits import WAIT_MS_MAX
 
-ENDS = frozenset({"CLEAR", "EXPIRED"})  # kinds of changes after which a key is not there
+ENDS = frozenset({"CLEAR", "EXPIRED"})  # kinds of changes that remove a key
 
 PAUSE_S = 0.1
 
 
 class Claim:
-    """The way to a lock. `command` is sent, then `on_answer` or `on_error` is called, until `fencing` is not 0."""
+    """Acquires a lock. Send `command`, then call `on_answer` or `on_error`, until `fencing` is not 0."""
 
     def __init__(self, key: bytes, value: bytes, ttl_ms: int) -> None:
         self.key = key
@@ -52,18 +52,18 @@ class Claim:
         self.ttl_ms = ttl_ms
         self.fencing = 0
         self.until = 0.0
-        self._step: Callable[[Ok, float], None] = self._on_set  # what the next answer means
+        self._step: Callable[[Ok, float], None] = self._on_set  # processes the next answer
         self._since = 0
-        self._found: dict[str, Any] = {}
+        self._entry: dict[str, Any] = {}
         self._sent_at = 0.0
 
     @property
     def is_waiting(self) -> bool:
-        """Return whether somebody else holds the lock. Otherwise a write of ours may have taken effect."""
+        """Whether another client holds the lock. If not, a write of this claim may have taken effect."""
         return self._step == self._on_changes
 
     def command(self, token: bytes, now: float, rest_s: float | None) -> Command:
-        """Return what to send. `token` makes a write repeatable; `rest_s` is how long to wait at most."""
+        """Return the command to send. `token` makes a write repeatable; `rest_s` is how long to wait at most."""
         self._sent_at = now
         if self._step == self._on_changes:
             wait_ms = WAIT_MS_MAX if rest_s is None else min(WAIT_MS_MAX, max(1, int(rest_s * 1000)))
@@ -71,15 +71,15 @@ class Claim:
         if self._step == self._on_entry:
             return EntryOf(self.key, value=True)
         if self._step == self._on_adoption:
-            return Once(token, Transaction([(self.key, self._found["revision"])], [Expire(self.key, self.ttl_ms)]))
+            return Once(token, Transaction([(self.key, self._entry["revision"])], [Expire(self.key, self.ttl_ms)]))
         return Once(token, Set(self.key, self.value, self.ttl_ms, nx=True))
 
     def on_answer(self, answer: Ok, now: float) -> None:
-        """Go on after an answer."""
+        """Process an answer."""
         self._step(answer, now)
 
     def on_error(self, error: KvdError) -> float:
-        """Go on after an error; return how long to pause before. Raises the error when going on makes no sense."""
+        """Process an error; return how long to pause before the next command. Raises an error that no retry cures."""
         if isinstance(error, Busy | ShuttingDown):
             return PAUSE_S
         if self.is_waiting and isinstance(error, Compacted | BadArgument):
@@ -91,29 +91,28 @@ class Claim:
         return 0.0
 
     def _on_set(self, answer: Ok, now: float) -> None:
-        """The entry is ours."""
         self._acquire(answer.revision, now)
 
-    def _on_entry(self, answer: Ok, now: float) -> None:  # noqa: ARG002  # as every step
-        """Look whether the entry is ours after all; wait for its end when it is another's."""
+    def _on_entry(self, answer: Ok, now: float) -> None:  # noqa: ARG002  # the signature of every step
+        """See whether the entry is ours after all; if not, wait until it is gone."""
         self._step = self._on_set
         if answer.result is not None:
             is_ours = answer.result["value"] == self.value
-            self._found, self._since = answer.result, answer.revision
+            self._entry, self._since = answer.result, answer.revision
             self._step = self._on_adoption if is_ours else self._on_changes
 
-    def _on_adoption(self, answer: Ok, now: float) -> None:  # noqa: ARG002  # as every step
-        """The entry was ours, set at a time that we do not know; now its expiry is known."""
-        self._acquire(self._found["created"], now)
+    def _on_adoption(self, answer: Ok, now: float) -> None:  # noqa: ARG002  # the signature of every step
+        """The entry was ours, set at an unknown time; now its expiry is known."""
+        self._acquire(self._entry["created"], now)
 
-    def _on_changes(self, answer: Ok, now: float) -> None:  # noqa: ARG002  # as every step
-        """Try again when the entry ended; a renewal is a SET."""
+    def _on_changes(self, answer: Ok, now: float) -> None:  # noqa: ARG002  # the signature of every step
+        """Try again when the entry is gone; a renewal is a SET."""
         self._since = answer.revision
         if any(each.key == self.key and each.kind in ENDS for each in wire.changes_in(answer.result)):
             self._step = self._on_set
 
     def _acquire(self, fencing: int, now: float) -> None:
-        """Take the lock, unless the answer came so late that it may be over."""
+        """Take the lock, unless the answer came so late that the lock may have expired."""
         until = self._sent_at + self.ttl_ms / 1000
         if now < until:
             self.fencing, self.until = fencing, until
@@ -122,7 +121,7 @@ class Claim:
 
 
 class Lease:
-    """A lock that was acquired. `lost` is why it is not ours any more; once lost it stays lost."""
+    """An acquired lock. `lost` says why it is no longer held; a lost lock stays lost."""
 
     def __init__(self, claim: Claim) -> None:
         self.key = claim.key
@@ -133,53 +132,52 @@ class Lease:
         self.lost: LockLost | None = None
         self.is_released = False
         self._revision = claim.fencing
-        self._is_next_look = False
+        self._must_read = False
 
     @property
     def ttl_s(self) -> float:
-        """Return how long a renewal lasts."""
+        """The time from a renewal to the expiry."""
         return self.ttl_ms / 1000
 
     def problem(self, now: float) -> LockLost | None:
         """Return why the lock is not held, or None. A lock that was not renewed in time is lost."""
         if self.lost is None and not self.is_released and now >= self.until:
-            self.lose("it was not renewed in time: the daemon was away, or this process stood still")
+            self._lose("it was not renewed in time: the daemon was away, or this process stood still")
         return self.lost
 
-    def lose(self, reason: str) -> None:
-        """Lose the lock."""
+    def _lose(self, reason: str) -> None:
         if self.lost is None:
             self.lost = LockLost(f"the lock {self.key.decode(errors='backslashreplace')!r} is lost: {reason}")
 
     def renewal(self, token: bytes) -> Command:
-        """Return what renews the lock, or tells whether it is ours."""
-        if self._is_next_look:
+        """Return the command that renews the lock, or that reads the entry."""
+        if self._must_read:
             return EntryOf(self.key, value=True)
         expire = Expire(self.key, self.ttl_ms)
         return Once(token, Transaction([(self.key, self._revision)], [expire]))
 
     def release(self, token: bytes) -> Command:
-        """Return what gives the lock back, or tells whether it is ours."""
-        if self._is_next_look:
+        """Return the command that releases the lock, or that reads the entry."""
+        if self._must_read:
             return EntryOf(self.key, value=True)
         return Once(token, Transaction([(self.key, self._revision)], [Clear([self.key])]))
 
     def on_answer(self, answer: Ok, sent_at: float) -> bool:
-        """Go on after an answer; return whether it was the last: False means that the command has to follow."""
-        if not self._is_next_look:
+        """Process an answer; return whether it was the last one. False: send the command after it, too."""
+        if not self._must_read:
             self._revision = answer.revision
             self.until = max(self.until, sent_at + self.ttl_s)
             return True
-        self._is_next_look = False
+        self._must_read = False
         if answer.result is None:
-            self.lose("it expired, or somebody cleared it")
+            self._lose("it expired, or somebody cleared it")
         elif answer.result["value"] != self.value:
-            self.lose("somebody else holds it")
+            self._lose("somebody else holds it")
         else:
             self._revision = answer.result["revision"]
         return self.lost is not None
 
     def on_error(self, error: KvdError) -> bool:
-        """Look at the entry next; return whether to do so at once."""
-        self._is_next_look = True
+        """Read the entry next; return whether to do so at once."""
+        self._must_read = True
         return isinstance(error, Conflict)

@@ -1,7 +1,7 @@
 """The lock of the blocking client. A background thread renews it at a third of its time to live.
 
-The lock renews and releases over connections of its own, with deadlines of its own: a client's timeout may be longer
-than the lock lives. The decisions are in lease.py.
+The lock renews and releases over its own connections, with its own deadlines: the client's timeout may be longer than
+the lock's time to live. lease.py makes the decisions.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ REPLY_WAIT_PART = 3  # one renewal or release may take a third of the time to li
 
 
 def now_s() -> float:
-    """Return the time of a clock that goes on while the machine is suspended, where there is one."""
+    """Return the time of a clock that also runs while the machine is suspended, if there is one."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def new_value() -> bytes:
-    """Return a name for one holding: host and process for whoever looks, and chance."""
+    """Return a unique value for one holding: host and process for people, and random digits."""
     return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(8).hex()}".encode()
 
 
@@ -45,12 +45,12 @@ def new_token() -> bytes:
 
 
 def _wait_limit(timeout: Seconds | None) -> float | None:
-    """Return how long to wait in seconds; None: as long as it takes. Raises ValueError."""
+    """Return how long to wait in seconds; None: without limit. Raises ValueError."""
     return timeout if timeout is None or timeout == 0 else check_seconds("timeout", timeout)  # type: ignore[return-value]
 
 
 class LockState:
-    """What `Lock` and `AsyncLock` have in common: the arguments, and what is held."""
+    """The common part of `Lock` and `AsyncLock`: the arguments and the lease."""
 
     def __init__(self, name: Text, ttl: Seconds, timeout: Seconds | None, on_lost: OnLost | None) -> None:
         self._key = key_bytes(name)
@@ -62,27 +62,26 @@ class LockState:
 
     @property
     def is_held(self) -> bool:
-        """Return whether the lock is ours now. Nothing is sent."""
+        """Whether the lock is held now. Nothing is sent."""
         lease = self._lease
         return lease is not None and self._pid == os.getpid() and lease.problem(now_s()) is None
 
     @property
     def fencing(self) -> int:
-        """Return the revision of the write that acquired the lock. A later holder's is greater.
+        """The revision of the write that acquired the lock. A later holder's is greater.
 
-        Give it along with each write to what the lock protects, and let that refuse a smaller one than it has seen:
-        no lock can stop a process that stood still and wakes up. Raises LockLost when the lock was not acquired.
+        Pass it along with each write to the protected resource, and let the resource refuse a number smaller than the
+        largest it has seen: no lock can stop a process that stood still and wakes up. Raises LockLost if not acquired.
         """
         return self._expect_owner().fencing
 
     def check(self) -> None:
-        """Raise LockLost unless the lock is ours now. Nothing is sent."""
+        """Raise LockLost unless the lock is held now. Nothing is sent."""
         problem = self._expect_owner().problem(now_s())
         if problem is not None:
             raise problem
 
     def __repr__(self) -> str:
-        """Return the name, and whether it is held."""
         name = self._key.decode(errors="backslashreplace")
         return f"<{type(self).__name__} {name!r} {'held' if self.is_held else 'not held'}>"
 
@@ -96,16 +95,16 @@ class LockState:
         return self._lease
 
     def _not_acquired(self) -> LockNotAcquired:
-        """Return the error of having waited in vain."""
+        """Return the error of a wait that took too long."""
         name = self._key.decode(errors="backslashreplace")
         return LockNotAcquired(f"the lock {name!r} is held by somebody else")
 
 
 class Lock(LockState):
-    """A lock that one client at a time holds, of all that ask for its name. `Client.lock` returns one.
+    """A lock that one client holds at a time. `Client.lock` returns one.
 
-    It is not reentrant: the holder who acquires it again waits for itself. Threads that share one wait for
-    each other. A forked child does not hold it, whatever its parent does.
+    It is not reentrant: a holder that acquires it again waits for itself. Threads that share one wait for each other.
+    A forked child does not hold it, whatever its parent does.
     """
 
     def __init__(  # the options of a lock are its arguments
@@ -118,14 +117,14 @@ class Lock(LockState):
         timeout: Seconds | None,
         on_lost: OnLost | None,
     ) -> None:
-        """`answer` runs a command; `make_pool` returns connections for a timeout in seconds."""
+        """`answer` runs a command; `make_pool` returns connections with a timeout in seconds."""
         super().__init__(name, ttl, timeout, on_lost)
         self._answer = answer
         self._make_pool = make_pool
         self._finalizer: Callable[[], object] = lambda: None
 
     def acquire(self) -> None:
-        """Wait for the lock. Raises LockNotAcquired when it takes longer than `timeout`, and what a command raises."""
+        """Wait for the lock. Raises LockNotAcquired after `timeout`, or the error of a command."""
         claim = Claim(self._key, new_value(), self._ttl_ms)
         try:
             self._pursue(claim)
@@ -137,18 +136,18 @@ class Lock(LockState):
             raise
 
     def release(self) -> bool:
-        """Give the lock back. Raises LockLost when it was not ours any more.
+        """Release the lock. Raises LockLost when it was already lost.
 
-        Returns False when no daemon answers: the lock then ends by itself, when its time to live is over.
+        Returns False when no daemon answers: the lock then expires by itself.
         """
-        finalizer = self._finalizer  # once the entry is cleared, it may be that of another thread
+        finalizer = self._finalizer  # after the entry is deleted, it may be another thread's
         try:
             return self._give_back(self._expect_owner())
         finally:
-            finalizer()  # after an interrupt too: its traceback may keep this object alive for long
+            finalizer()  # after an interrupt too: the traceback may keep this object alive for long
 
     def _give_back(self, lease: Lease) -> bool:
-        """Stop the renewals, and clear the entry if the lock is ours. As `release`."""
+        """Stop the renewals, and delete the entry if the lock is held. As `release`."""
         self._finalizer()
         self._lease = None
         problem = lease.problem(now_s())
@@ -162,7 +161,6 @@ class Lock(LockState):
         return is_cleared
 
     def __enter__(self) -> Self:
-        """Acquire it."""
         self.acquire()
         return self
 
@@ -172,14 +170,14 @@ class Lock(LockState):
         """Release it. Raises LockLost when it was lost, unless another error leaves the block."""
         finalizer = self._finalizer
         try:
-            if self._pid == os.getpid():  # else it is the parent's
+            if self._pid == os.getpid():  # otherwise the lock is the parent's
                 with contextlib.suppress(*([] if kind is None else [KvdError])):
                     self.release()
         finally:
             finalizer()
 
     def _pursue(self, claim: Claim) -> None:
-        """Send what the claim says until the lock is ours. Raises LockNotAcquired, KvdError."""
+        """Send the claim's commands until the lock is ours. Raises LockNotAcquired, KvdError."""
         until = None if self._timeout is None else time.monotonic() + self._timeout
         while not claim.fencing:
             rest_s = None if until is None else until - time.monotonic()
@@ -197,47 +195,49 @@ class Lock(LockState):
 
     def _begin(self, lease: Lease) -> None:
         """Hold the lock, and renew it from now on."""
-        bell: SimpleQueue[None] = SimpleQueue()
+        stops: SimpleQueue[None] = SimpleQueue()
         pool = self._make_pool(lease.ttl_s / REPLY_WAIT_PART)
-        renew = threading.Thread(target=keep, args=(lease, pool, bell, self._on_lost), name="kvd lock", daemon=True)
-        # The thread does not hold the lock, only what it renews: a lock that is dropped is not renewed for ever.
-        self._finalizer = weakref.finalize(self, bell.put, None)
+        renew = threading.Thread(
+            target=renew_until_lost, args=(lease, pool, stops, self._on_lost), name="kvd lock", daemon=True
+        )
+        # The thread refers to the lease, not to the lock: a lock that is dropped is no longer renewed.
+        self._finalizer = weakref.finalize(self, stops.put, None)
         self._pid = os.getpid()
         self._lease = lease
         renew.start()
 
     def _abandon(self, claim: Claim) -> None:
-        """Give back what an interrupt may have left; without a daemon it ends by itself."""
-        if self._lease is not None and self._lease.value == claim.value:  # else it is that of another thread
+        """Release what an interrupt may have left; without a daemon the entry expires by itself."""
+        if self._lease is not None and self._lease.value == claim.value:  # otherwise it is another thread's
             self._finalizer()
             self._lease = None
         if not claim.is_waiting:
             lease = Lease(claim)
-            lease.on_error(KvdError("look first"))
+            lease.on_error(KvdError("the outcome of the claim is unknown"))
             with contextlib.closing(self._make_pool(lease.ttl_s / REPLY_WAIT_PART)) as pool:
                 clear(lease, pool.answer)
 
 
 def clear(lease: Lease, answer: Answer) -> bool:
-    """Clear the entry if it is ours; return whether the daemon said so. Raises Refused."""
+    """Delete the entry if it is ours; return whether the daemon confirmed it. Raises Refused."""
     while True:
         try:
-            found = answer(lease.release(new_token()))
+            reply = answer(lease.release(new_token()))
         except ClientError:
             return False
         except KvdError as error:
             if not lease.on_error(error):
                 raise
             continue
-        if lease.on_answer(found, now_s()):
+        if lease.on_answer(reply, now_s()):
             return lease.lost is None
 
 
-def keep(lease: Lease, pool: Pool, bell: "SimpleQueue[None]", on_lost: OnLost) -> None:
-    """Renew a lease until the bell rings or it is lost."""
+def renew_until_lost(lease: Lease, pool: Pool, stops: "SimpleQueue[None]", on_lost: OnLost) -> None:
+    """Renew a lease until something is put into `stops`, or the lease is lost."""
     pause_s = lease.ttl_s / RENEWALS_PER_TTL
     with contextlib.closing(pool):
-        while not _has_rung(bell, min(pause_s, max(0.0, lease.until - now_s()))):
+        while not _must_stop(stops, min(pause_s, max(0.0, lease.until - now_s()))):
             if lease.problem(now_s()) is None:
                 pause_s = _renew(lease, pool.answer)
             if lease.lost is not None and not lease.is_released:
@@ -246,7 +246,7 @@ def keep(lease: Lease, pool: Pool, bell: "SimpleQueue[None]", on_lost: OnLost) -
 
 
 def _renew(lease: Lease, answer: Answer) -> float:
-    """Renew a lease; return how long to pause until the next time."""
+    """Renew a lease; return how long to pause before the next renewal."""
     sent_at = now_s()
     try:
         is_done = lease.on_answer(answer(lease.renewal(new_token())), sent_at)
@@ -255,10 +255,10 @@ def _renew(lease: Lease, answer: Answer) -> float:
     return lease.ttl_s / RENEWALS_PER_TTL if is_done else 0.0
 
 
-def _has_rung(bell: "SimpleQueue[None]", wait_s: float) -> bool:
-    """Wait so long, and return whether the bell rang."""
+def _must_stop(stops: "SimpleQueue[None]", wait_s: float) -> bool:
+    """Wait, at most `wait_s`; return whether to stop."""
     try:
-        bell.get(timeout=wait_s)
+        stops.get(timeout=wait_s)
     except Empty:
         return False
     return True

@@ -1,4 +1,4 @@
-"""How a method that is written once becomes a method of each kind of client, at run time and for the type checker."""
+"""Makes a method that is written once a method of each kind of client, at run time and for the type checker."""
 
 import inspect
 from collections.abc import Callable, Coroutine
@@ -7,36 +7,29 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, get_
 
 from msgspec import Struct
 
-from kvd.client.values import (
-    Codec,
-)
+from kvd.client.values import Codec
 from kvd.commands import Command
 
 P = ParamSpec("P")
-
-
 R = TypeVar("R")
-
-
 R_co = TypeVar("R_co", covariant=True)
 
 
 class Call(Struct, Generic[R_co], gc=False):
-    """A command and how its result is given to a Python caller. Without a command, for no keys, nothing is sent."""
+    """A command and the function that converts its result. Without keys `command` is None, and nothing is sent."""
 
     command: Command | None
     convert: Callable[[Any], R_co]
 
 
 class Runs(Protocol[R_co]):
-    """A command, for the type checker: `run` says what its result is."""
+    """A command, for the type checker: `run` has the type of its result."""
 
-    def run(self, entries: Any, now: int, /) -> R_co:
-        """Return the result."""
+    def run(self, entries: Any, now: int, /) -> R_co: ...
 
 
 class Direct:
-    """A client whose methods return results."""
+    """A client with methods that return results."""
 
     codec: Codec[Any, Any]
 
@@ -46,7 +39,6 @@ class Direct:
 
     @staticmethod
     def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the method that runs a call at once."""
 
         def run(self: Direct, *args: Any, **kwargs: Any) -> Any:
             return self.call(build(self.codec, *args, **kwargs))
@@ -55,7 +47,7 @@ class Direct:
 
 
 class Awaited:
-    """A client whose methods are awaited."""
+    """A client with methods to await."""
 
     codec: Codec[Any, Any]
 
@@ -65,7 +57,6 @@ class Awaited:
 
     @staticmethod
     def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the coroutine function that runs a call."""
 
         async def run(self: Awaited, *args: Any, **kwargs: Any) -> Any:
             return await self.call(build(self.codec, *args, **kwargs))
@@ -74,47 +65,43 @@ class Awaited:
 
 
 class AwaitedWithRevision:
-    """A client whose methods are awaited and return results, each with the revision it reflects."""
+    """A client with methods to await, which return (result, revision)."""
 
     codec: Codec[Any, Any]
 
     async def call(self, call: Call[R]) -> tuple[R, int]:
-        """Run a call and return its result and a revision."""
+        """Run a call; return its result and a revision."""
         raise NotImplementedError
 
     @staticmethod
     def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the coroutine function that runs a call."""
         return Awaited.make_method(build)
 
 
 class WithRevision:
-    """A client whose methods return results, each with the revision it reflects."""
+    """A client with methods that return (result, revision)."""
 
     codec: Codec[Any, Any]
 
     def call(self, call: Call[R]) -> tuple[R, int]:
-        """Run a call and return its result and a revision."""
+        """Run a call; return its result and a revision."""
         raise NotImplementedError
 
     @staticmethod
     def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the method that runs a call at once."""
         return Direct.make_method(build)
 
 
 class Gathered:
-    """A gatherer of calls; their results come later."""
+    """A collector of calls; their results come later."""
 
     codec: Codec[Any, Any]
 
     def call(self, call: Call[Any]) -> None:
-        """Gather a call."""
         raise NotImplementedError
 
     @staticmethod
     def make_method(build: Callable[..., Call[Any]]) -> Callable[..., Any]:
-        """Return the method that gathers a call."""
 
         def gather(self: Gathered, *args: Any, **kwargs: Any) -> None:
             self.call(build(self.codec, *args, **kwargs))
@@ -123,9 +110,9 @@ class Gathered:
 
 
 class method(Generic[P, R]):  # noqa: N801  # a decorator
-    """A function from arguments to a Call, told once. Each kind of client gets a real function made from it.
+    """A function from arguments to a Call. Each kind of client gets a real method made from it.
 
-    To the type checker it is a descriptor that knows what each kind of client returns.
+    To the type checker it is a descriptor that knows the return type in each kind of client.
     """
 
     def __init__(self, build: Callable[Concatenate[Any, P], Call[R]]) -> None:
@@ -147,15 +134,12 @@ class method(Generic[P, R]):  # noqa: N801  # a decorator
     @overload
     def __get__(self, owner: Gathered, cls: type) -> Callable[P, None]: ...
     def __get__(self, owner: Any, cls: type) -> Any:
-        """Return itself: a client has functions in its place."""
+        """Return itself: a client class has functions in its place."""
         return self
 
 
-SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-
-
 def install(cls: type, name: str, build: Callable[..., Call[Any]]) -> None:
-    """Give a class of clients a method, with the name, the documentation and the signature of its builder."""
+    """Add a method to a client class, with the name, the documentation and the signature of its builder."""
     function = cls.make_method(build)  # type: ignore[attr-defined]
     function.__name__, function.__qualname__ = name, f"{cls.__name__}.{name}"
     function.__doc__, function.__module__ = build.__doc__, cls.__module__

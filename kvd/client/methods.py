@@ -1,8 +1,8 @@
-"""The methods of every client, told once: what they take, what they give, and the command they are.
+"""The methods of every client, each written once: its arguments, its result, and its command.
 
-Each is a function from arguments to a `Call`. `Client` gives the result, `AsyncClient` something to await,
-`Pipeline` and `Transaction` nothing yet; `method` says so to the type checker. Any command, also one that
-has no method here, runs by `client.run(command)`.
+Each is a function from arguments to a `Call`. `Client` returns the result, `AsyncClient` something to await, `Pipeline`
+and `Transaction` nothing yet; `method` says so to the type checker. `client.run(command)` runs any command, including
+commands without a method.
 """
 
 from collections.abc import Iterable
@@ -46,13 +46,13 @@ from kvd.limits import WAIT_MS_MAX
 
 
 class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
-    """What every client can do. In the examples `kv` is a `Client`.
+    """The methods of every client. In the examples `kv` is a `Client`.
 
     Each is written once, as a function from the client's codec and the arguments to a `Call`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make the methods of a kind of client."""
+        """Make the methods of a client class."""
         super().__init_subclass__(**kwargs)
         for base in cls.__mro__:
             for name, member in list(vars(base).items()):
@@ -85,7 +85,7 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
         revision: int | None = None,
         previous: bool = False,
     ) -> Call[V | None]:
-        """Set a key. Returns None, or with `previous` the value before.
+        """Set a key. Returns None or, with `previous`, the value before.
 
         `ttl` in seconds or as a timedelta, `at` in Unix milliseconds or as a datetime. Raises Conflict when `nx` (must
         not exist), `xx` (must exist) or `revision` (must be its revision, 0: must not exist) does not hold.
@@ -95,7 +95,7 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
         b'8f3a'
         """
         if ttl is at is revision is None and not (keep_ttl or nx or xx or previous):
-            return Call(Set(key_bytes(key), codec.encode(value)), same)  # the most common by far, in half the time
+            return Call(Set(key_bytes(key), codec.encode(value)), same)  # the most common call by far, in half the time
         options = (
             milliseconds("ttl", ttl),
             unix_milliseconds(at),
@@ -110,37 +110,37 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     @method
     @staticmethod
     def clear(_codec: Codec[K, V], *keys: Text | Iterable[Text], revision: int | None = None) -> Call[int]:
-        """End keys, given one by one or in lists; return how many existed.
+        """Delete keys, given one by one or in lists; return how many existed.
 
-        With `revision`, which takes one key, raises Conflict unless the entry is still the one of that revision.
+        With `revision`, which takes one key, raises Conflict unless the entry still has that revision.
 
         >>> kv.clear("no such key")
         0
         """
-        found = flat_keys(keys)
-        return Call(Clear(found, revision), same) if found else Call(None, zero)
+        flat = flat_keys(keys)
+        return Call(Clear(flat, revision), same) if flat else Call(None, zero)
 
     @method
     @staticmethod
     def delete(_codec: Codec[K, V], *keys: Text | Iterable[Text], revision: int | None = None) -> Call[int]:
-        """End keys, as `clear` does; it is the same command under the name that other clients have for it.
+        """Delete keys, as `clear` does; it is the same command under the name that other clients have for it.
 
         >>> kv.delete("no such key")
         0
         """
-        found = flat_keys(keys)
-        return Call(Clear(found, revision), same) if found else Call(None, zero)
+        flat = flat_keys(keys)
+        return Call(Clear(flat, revision), same) if flat else Call(None, zero)
 
     @method
     @staticmethod
     def multiget(codec: Codec[K, V], *keys: Text | Iterable[Text]) -> Call[list[V | None]]:
-        """Return the values of keys, given one by one or in lists, in the order asked, None where there is none.
+        """Return the values of keys, given one by one or in lists, in that order; None for a missing key.
 
         >>> kv.multiget("city", "no such key")
         [b'Ahmedabad', None]
         """
-        found = flat_keys(keys)
-        return Call(MultiGet(found), codec.values) if found else Call(None, empty)
+        flat = flat_keys(keys)
+        return Call(MultiGet(flat), codec.values) if flat else Call(None, empty)
 
     @method
     @staticmethod
@@ -153,7 +153,7 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     ) -> Call[None]:
         """Set many keys at once, all or none, from a mapping or pairs.
 
-        `ttl` in seconds or as a timedelta, or `at` in Unix milliseconds or as a datetime, is the expiry of them all.
+        `ttl` in seconds or as a timedelta, or `at` in Unix milliseconds or as a datetime, is the expiry of all of them.
 
         >>> kv.multiset({"country": "India", "river": "Sabarmati"})
         >>> kv.multiset({"basket:1": "8f3a", "basket:2": "91bc"}, ttl=60)
@@ -165,9 +165,9 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     @method
     @staticmethod
     def take(codec: Codec[K, V], key: Text, *, revision: int | None = None) -> Call[V | None]:
-        """Return the value of a key and end it, or None.
+        """Return the value of a key and delete the key; None if it is missing.
 
-        With `revision`, raises Conflict unless the entry is still the one of that revision.
+        With `revision`, raises Conflict unless the entry still has that revision.
 
         >>> kv.take("river")
         b'Sabarmati'
@@ -177,11 +177,11 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     @method
     @staticmethod
     def take_first(codec: Codec[K, V], prefix: Text = b"", *, wait: Seconds | None = None) -> Call[tuple[K, V] | None]:
-        """Return (key, value) of the first key of a prefix and end it, or None.
+        """Return (key, value) of the first key of a prefix and delete the key, or None.
 
-        With `wait`, the first key may take so many seconds to come, 60 at most. A key goes to one client. Without
-        `once` it is lost when the connection breaks before the reply. A task of asyncio that is cancelled while it
-        waits may have been given one.
+        `wait` is how long to wait for a first key, at most 60 seconds. A key goes to one client. Without `once`, it is
+        lost when the connection breaks before the reply. An asyncio task that is cancelled while it waits may have been
+        given a key.
 
         >>> kv.set("job:1", "paint")
         >>> kv.take_first("job:", wait=5)
@@ -192,7 +192,7 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     @method
     @staticmethod
     def incr(_codec: Codec[K, V], key: Text, by: int = 1) -> Call[int]:
-        """Add to an integer and return the sum; raises WrongType if the value is not one.
+        """Add to an integer and return the sum; raises WrongType if the value is not an integer.
 
         >>> kv.incr("visits", 5)
         5
@@ -202,7 +202,7 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     @method
     @staticmethod
     def append(codec: Codec[K, V], key: Text, value: Any) -> Call[int]:
-        """Append to a value and return its length. What is appended does not go through a codec of functions.
+        """Append to a value and return its length. A codec of functions is not applied to the appended part.
 
         >>> kv.append("country", "!")
         6
@@ -241,17 +241,17 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
         >>> kv.exists("city", "no such key")
         1
         """
-        found = flat_keys(keys)
-        return Call(Exists(found), same) if found else Call(None, zero)
+        flat = flat_keys(keys)
+        return Call(Exists(flat), same) if flat else Call(None, zero)
 
     @method
     @staticmethod
     def entry(
         codec: Codec[K, V], key: Text, *, value: bool = False, start: int | None = None, end: int | None = None
     ) -> Call[EntryFacts[V] | None]:
-        """Return revision, created, expires and size of a key, with the value if asked for; or None.
+        """Return revision, created, expires and size of a key, and its value if asked for; or None.
 
-        With `start` or `end` only those bytes of the value, as `getrange` counts them.
+        With `start` or `end`, only those bytes of the value, counted as in `getrange`.
 
         >>> kv.entry("city").size
         9
@@ -262,10 +262,9 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     @method
     @staticmethod
     def expire(_codec: Codec[K, V], key: Text, ttl: Seconds, *, revision: int | None = None) -> Call[bool]:
-        """Let a key end after `ttl` seconds; return whether it exists.
+        """Make a key expire after `ttl` seconds; return whether it exists.
 
-        With `revision`, raises Conflict unless the entry is still the one of that revision. A new expiry is a new
-        revision.
+        With `revision`, raises Conflict unless the entry still has that revision. A new expiry is a new revision.
 
         >>> kv.expire("city", 3600)
         True
@@ -275,9 +274,9 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     @method
     @staticmethod
     def persist(_codec: Codec[K, V], key: Text, *, revision: int | None = None) -> Call[bool]:
-        """Take the expiry from a key; return whether it had one.
+        """Remove the expiry of a key; return whether it had one.
 
-        With `revision`, raises Conflict unless the entry is still the one of that revision.
+        With `revision`, raises Conflict unless the entry still has that revision.
 
         >>> kv.persist("city")
         True
@@ -296,8 +295,8 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     ) -> Call[V | None]:
         """Return the value of a key, or None, and change its expiry in one step.
 
-        `ttl` in seconds or as a timedelta, or `at` in Unix milliseconds or as a datetime, makes it expire; `persist`
-        takes the expiry away. Without any of them nothing is changed.
+        `ttl` in seconds or as a timedelta, or `at` in Unix milliseconds or as a datetime, makes the key expire;
+        `persist` removes its expiry. Without any of them nothing changes.
 
         >>> kv.getex("session", ttl=3600)
         b'91bc'
@@ -308,7 +307,7 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     @method
     @staticmethod
     def ttl(_codec: Codec[K, V], key: Text) -> Call[float | None]:
-        """Return the seconds a key has to live: None if there is no such key, infinity if it stays.
+        """Return the seconds until a key expires: None if there is no such key, infinity if it has no expiry.
 
         >>> kv.ttl("city")
         inf
@@ -320,9 +319,9 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     def changes(
         codec: Codec[K, V], since: int, prefix: Text = b"", *, limit: int | None = None, wait: Seconds | None = None
     ) -> Call[list[Change]]:
-        """Return changes after a revision; with `wait`, the first may take so many seconds to come, 60 at most.
+        """Return the changes after a revision; `wait` is how long to wait for the first, at most 60 seconds.
 
-        Raises Compacted. To follow for long, `watch` does this and more.
+        Raises Compacted. `watch` follows changes for longer.
 
         >>> [change.kind for change in kv.changes(0, "city")]
         ['SET', 'SET', 'SET']
@@ -348,7 +347,7 @@ class Methods(PrefixMethods[K, V], ServerMethods, Generic[K, V]):
     @method
     @staticmethod
     def compact(_codec: Codec[K, V], revision: int) -> Call[int]:
-        """Forget the changes up to a revision; return up to where they are gone.
+        """Forget the changes up to a revision; return the revision up to which they are gone.
 
         >>> kv.compact(0)
         0

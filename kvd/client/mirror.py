@@ -1,7 +1,7 @@
-"""A mirror: the entries of a prefix as a read-only mapping that a background thread keeps up to date.
+"""A mirror: the entries of some prefixes as a read-only mapping that a background thread keeps up to date.
 
-It reads from memory, so a lookup costs no round trip. While the daemon is away it serves what it has. It begins again
-from a new snapshot where a watch ends: after a compaction of the journal, and when the store has another history.
+A lookup reads memory, without a round trip. While the daemon is away, the mirror serves the entries it has. Where a
+watch ends (the journal was compacted, or the store has another history), it starts again from a new snapshot.
 """
 
 import os
@@ -22,20 +22,20 @@ from kvd.limits import RECONNECT_MS, RECONNECT_MS_MAX
 T = TypeVar("T")
 OnChange = Callable[[Change], object]
 REVISION_DELAY_S = 1.0
-REASON_WAIT_S = 1.0  # a watch gives up at the timeout: then its reason is awaited
+REASON_WAIT_S = 1.0  # a watch gives up at the client's timeout: this is the time for its error to arrive
 
 
 class MirrorView(Mapping[K, V]):
-    """What `Mirror` and `AsyncMirror` have in common: the mapping. Values are decoded at each read."""
+    """The mapping that `Mirror` and `AsyncMirror` share. Values are decoded at each read."""
 
     _codec: Codec[Any, Any]
 
     def _replica(self) -> Replica:
-        """Return what is complete. Raises KvdError."""
+        """Return the complete replica. Raises KvdError."""
         raise NotImplementedError
 
     def __getitem__(self, key: Text) -> V:  # type: ignore[override]  # as a client, it takes str and bytes
-        """Return the value of a key. Raises KeyError when there is none."""
+        """Return the value of a key. Raises KeyError when it is missing."""
         change = self._replica().entries.get(key_bytes(key))
         if change is None:
             raise KeyError(key)
@@ -46,30 +46,27 @@ class MirrorView(Mapping[K, V]):
     @overload
     def get(self, key: Text, default: V | T) -> V | T: ...
     def get(self, key: Text, default: Any = None) -> Any:
-        """Return the value of a key, or the default."""
         try:
             return self[key]
         except KeyError:
             return default
 
     def __contains__(self, key: object) -> bool:
-        """Return whether a key exists."""
         return isinstance(key, str | bytes) and key_bytes(key) in self._replica().entries
 
     def __iter__(self) -> Iterator[K]:
-        """Yield the keys that are there now."""
+        """Yield the keys of this moment."""
         return (self._codec.key(key) for key in list(self._replica().entries))
 
     def __len__(self) -> int:
-        """Return how many keys there are."""
         return len(self._replica().entries)
 
     def items(self) -> ItemsView[K, V]:
-        """Return the pairs that are there when they are iterated over."""
+        """Return the pairs; an iteration yields those of its start."""
         return MirrorItems(self)  # type: ignore[arg-type]  # keys are of type Text
 
     def values(self) -> ValuesView[V]:
-        """Return the values that are there when they are iterated over."""
+        """Return the values; an iteration yields those of its start."""
         return MirrorValues(self)
 
     def copy(self) -> dict[K, V]:
@@ -77,32 +74,29 @@ class MirrorView(Mapping[K, V]):
         return {self._codec.key(change.key): self._codec.value(change.value or b"") for change in self._changes()}
 
     def _changes(self) -> list[Change]:
-        """Return the changes that set the entries."""
         return list(self._replica().entries.values())
 
 
 class MirrorItems(ItemsView[K, V]):
-    """The pairs of a mirror; a change meanwhile does not disturb the iteration."""
+    """The pairs of a mirror. A change does not disturb an iteration."""
 
     _mapping: MirrorView[K, V]
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
-        """Yield the pairs."""
         return iter(self._mapping.copy().items())
 
 
 class MirrorValues(ValuesView[V]):
-    """The values of a mirror; a change meanwhile does not disturb the iteration."""
+    """The values of a mirror. A change does not disturb an iteration."""
 
     _mapping: MirrorView[Any, V]
 
     def __iter__(self) -> Iterator[V]:
-        """Yield the values."""
         return iter(self._mapping.copy().values())
 
 
 def notify(on_change: OnChange | None, codec: Codec[Any, Any], differences: list[Change]) -> None:
-    """Call the function of the user's. Raises KvdError from what it raises."""
+    """Call the user's function with each difference. Its exception is raised as KvdError."""
     if on_change is None:
         return
     for difference in differences:
@@ -114,7 +108,7 @@ def notify(on_change: OnChange | None, codec: Codec[Any, Any], differences: list
 
 
 def is_fatal(error: Exception) -> bool:
-    """Return whether a mirror ends by an error, instead of beginning again."""
+    """Return whether an error ends a mirror, which otherwise starts again."""
     if isinstance(error, ClientError):
         return isinstance(error, NotLetIn)
     return not isinstance(error, Compacted | Busy | ShuttingDown)
@@ -123,13 +117,13 @@ def is_fatal(error: Exception) -> bool:
 class Mirror(MirrorView[K, V], ContextManaged):
     """The entries of some prefixes, kept up to date. `Client.mirror` returns one; any thread may read it.
 
-    The first read waits until the mirror is complete. A forked child follows the daemon by a thread of its own.
+    The first read waits until the mirror is complete. A forked child follows the daemon in a thread of its own.
     """
 
     def __init__(
         self, make_watch: Callable[[], Watch], codec: Codec[Any, Any], timeout: float, on_change: OnChange | None
     ) -> None:
-        """`make_watch` returns a watch with a snapshot and its mark, whose values are bytes."""
+        """`make_watch` returns a watch with a snapshot and its mark; its values are bytes."""
         self._codec = codec
         self._make_watch = make_watch
         self._timeout = timeout
@@ -139,9 +133,9 @@ class Mirror(MirrorView[K, V], ContextManaged):
         self._follower()
 
     def ready(self, timeout: float | None = None) -> int:
-        """Wait until all entries are there; return the revision. `timeout` in seconds (default: the client's).
+        """Wait until the mirror has all entries; return its revision. `timeout` in seconds (default: the client's).
 
-        Raises what kept it from being ready.
+        Raises the error that prevented it.
         """
         follower = self._follower()
         follower.wait(self._timeout + REASON_WAIT_S if timeout is None else timeout)
@@ -149,11 +143,11 @@ class Mirror(MirrorView[K, V], ContextManaged):
 
     @property
     def revision(self) -> int:
-        """Return a revision up to which all changes are in the mirror; it may be a second behind."""
+        """A revision up to which the mirror has all changes; it may be a second behind."""
         return self._follower().revision
 
     def close(self) -> None:
-        """Follow the daemon no more. Reads raise KvdError then."""
+        """Stop following the daemon. Reads then raise KvdError."""
         self._is_closed = True
         follower = self._followers.pop(os.getpid(), None)
         if follower is not None:
@@ -161,7 +155,7 @@ class Mirror(MirrorView[K, V], ContextManaged):
             follower.join()
 
     def __enter__(self) -> Self:
-        """Wait until all entries are there."""
+        """Wait until the mirror is complete."""
         try:
             self.ready()
         except BaseException:
@@ -170,51 +164,50 @@ class Mirror(MirrorView[K, V], ContextManaged):
         return self
 
     def __repr__(self) -> str:
-        """Return how far it is."""
         follower = self._followers.get(os.getpid())
         return f"<Mirror at revision {0 if follower is None else follower.revision}>"
 
     def _replica(self) -> Replica:
-        """Return what is complete. Raises KvdError."""
+        """Return the complete replica. Raises KvdError."""
         follower = self._followers.get(os.getpid()) or self._follower()
         if not follower.replica.is_complete or follower.error is not None:
             follower.wait(self._timeout + REASON_WAIT_S)
         return follower.replica
 
     def _follower(self) -> "_Follower":
-        """Return what follows the daemon in this process; begin if nothing does. Raises KvdError."""
+        """Return the follower of this process; start one if there is none. Raises KvdError."""
         if self._is_closed:
             raise KvdError("the mirror is closed")
         pid = os.getpid()
-        found = self._followers.get(pid)
-        if found is None:
-            made = _Follower(self._make_watch, self._codec, self._on_change)
-            found = self._followers.setdefault(pid, made)  # of two threads that come here, one wins
-            if found is made:
-                weakref.finalize(self, made.stop).atexit = False
-                made.thread.start()
-        return found
+        follower = self._followers.get(pid)
+        if follower is None:
+            new = _Follower(self._make_watch, self._codec, self._on_change)
+            follower = self._followers.setdefault(pid, new)  # of two threads, one wins
+            if follower is new:
+                weakref.finalize(self, new.stop).atexit = False
+                new.thread.start()
+        return follower
 
 
 class _Follower:
-    """Keeps a replica up to date in a thread. It does not hold the mirror, so a mirror that is dropped ends it."""
+    """Keeps a replica up to date in a thread. It does not refer to the mirror, so a mirror that is dropped stops it."""
 
     def __init__(self, make_watch: Callable[[], Watch], codec: Codec[Any, Any], on_change: OnChange | None) -> None:
         self.replica = Replica()
         self.revision = 0
-        self.error: Exception | None = None  # the mirror ended by it
+        self.error: Exception | None = None  # the error that ended the mirror
         self.thread = threading.Thread(target=self._run, name="kvd mirror", daemon=True)
         self._make_watch = make_watch
         self._codec = codec
         self._on_change = on_change
-        self._problem: Exception | None = None  # it goes on in spite of it
+        self._problem: Exception | None = None  # the last error after which it was retried
         self._watch: Watch | None = None
         self._settled = threading.Event()
         self._stopped = threading.Event()
         self._pid = os.getpid()
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until the replica is complete. Raises what kept it from that."""
+        """Wait until the replica is complete. Raises the error that prevented it."""
         is_settled = self._settled.wait(timeout_s)
         if self.error is not None:
             raise self.error
@@ -222,26 +215,26 @@ class _Follower:
             raise self._problem or NoReply("the entries of the mirror did not come in time")
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         if self._pid != os.getpid():
-            return  # the parent's watch is not ours to stop
+            return  # the watch is the parent's
         self._stopped.set()
         watch = self._watch
         if watch is not None:
             watch.stop()
 
     def join(self) -> None:
-        """Wait for the end of the thread, unless this is it."""
+        """Wait until the thread has ended, unless this is the thread."""
         if threading.current_thread() is not self.thread:
             self.thread.join()
 
     def _run(self) -> None:
-        """Follow, and begin again, until an error that does not pass."""
+        """Follow one watch after another, until an error that a new watch does not cure."""
         pause_s = RECONNECT_MS / 1000
         while not self._stopped.is_set():
             try:
                 self._follow()
-            except Exception as error:  # noqa: BLE001  # raised to whoever reads
+            except Exception as error:  # noqa: BLE001  # raised to the readers
                 if is_fatal(error):
                     self.error = error
                     self._settled.set()
@@ -251,7 +244,7 @@ class _Follower:
                 self._stopped.wait(min(pause_s, RECONNECT_MS_MAX / 1000))
 
     def _follow(self) -> None:
-        """Follow one watch to its end."""
+        """Follow one watch until it fails or the mirror is stopped."""
         with self._make_watch() as watch:
             self._watch = watch
             self.replica.begin()

@@ -1,6 +1,6 @@
-"""What it means for a command that no reply came, as errors with sentences. Pure.
+"""The outcome of a command, and the errors of a command without a reply. Pure.
 
-`where` ends a sentence: the endpoint, and what was tried. It is left out of `message`, which gateways pass on.
+`where` ends a sentence: the endpoint, and what was tried. `message`, which gateways pass on, does not have it.
 """
 
 from functools import cache
@@ -19,24 +19,24 @@ Outcome = Ok | Error | ClientError
 
 
 class Traits(NamedTuple):
-    """What a client needs to know of a command's class; `is_safe`: it may be sent again."""
+    """The properties of a class of commands. `is_safe`: the command may be sent again."""
 
     name: str
     is_read: bool
     is_safe: bool
-    may_be_overtaken: bool  # its reply may come after those to later commands
+    may_be_overtaken: bool  # its reply may come after the replies to later commands
 
 
 @cache
 def traits_of(command: type[Command]) -> Traits:
-    """Return the traits of a command's class; a look-up takes 0.05 us."""
+    """Return the traits of a class of commands. A look-up takes 0.05 us."""
     is_read = issubclass(command, Read | ServerCommand) and not issubclass(command, BackgroundCommand)
     may_be_overtaken = hasattr(command, "wait_ms")
     return Traits(command.command_name(), is_read, is_read or issubclass(command, Once), may_be_overtaken)
 
 
 def ok(outcome: Outcome) -> Ok:
-    """Return a reply that is no error. Raises KvdError."""
+    """Return a successful reply; raise any other outcome as KvdError."""
     if type(outcome) is Ok:
         return outcome
     if isinstance(outcome, ClientError):
@@ -47,7 +47,7 @@ def ok(outcome: Outcome) -> Ok:
 
 
 def decode(traits: Traits, body: bytes) -> Outcome:
-    """Return the reply in a body, or what it means for its command that it is none."""
+    """Decode a reply. A body that cannot be decoded is an error of its command."""
     try:
         return wire.decode_reply(body)
     except DecodeError as error:
@@ -55,7 +55,7 @@ def decode(traits: Traits, body: bytes) -> Outcome:
 
 
 def _unreadable(traits: Traits, problem: str) -> ClientError:
-    """Return the error of a command whose reply cannot be understood."""
+    """Return the error of a command with a reply that cannot be decoded."""
     if traits.is_read:
         return NoReply(f"{traits.name}: the reply is not one of kvd's: {problem}")
     return OutcomeUnknown(f"{traits.name}: the reply is not one of kvd's, it may have been executed: {problem}")
@@ -71,7 +71,7 @@ def encode(command: Command) -> bytes:
 
 
 def connection_broke(traits: Traits, where: str = "") -> OutcomeUnknown:
-    """Return the error of a write whose connection broke before the reply."""
+    """Return the error of a write: the connection broke before the reply."""
     return OutcomeUnknown(
         f"{traits.name}: the connection broke before the reply: it may have been executed", where=where
     )
@@ -85,9 +85,10 @@ def reply_missing(traits: Traits, where: str = "") -> ClientError:
 
 
 def not_sent(traits: Traits, problem: str = "", where: str = "", *, is_silent: bool = False) -> ClientError:
-    """Return the error of a command that was not sent. `problem`: why the daemon does not let us in, if it says so.
+    """Return the error of a command that was not sent.
 
-    `is_silent`: something took the connection and said nothing.
+    `problem`: why the daemon rejects this client, if it says so. `is_silent`: a peer accepted the connection and sent
+    nothing.
     """
     if problem:
         return NotLetIn(f"{traits.name}: {problem}")

@@ -1,7 +1,7 @@
-"""A pipeline: commands are sent in portions while they are gathered, over one connection of the client's.
+"""A pipeline: commands are sent in portions while they are collected, over one connection of the client's.
 
-Replies come in the order of the commands, so a request carries no number; only a command whose reply may be overtaken
-(one that waits, CHECK, BACKUP) gets one. After a break what is safe to send again is sent again, in its order.
+Replies come in the order of the commands, so a request carries no number. Only a command that later ones may overtake
+(one that waits, CHECK, BACKUP) gets one. After a broken connection, the safe commands are sent again, in order.
 """
 
 import os
@@ -25,14 +25,14 @@ from kvd.commands import Command
 from kvd.errors import ClientError, KvdError
 from kvd.limits import IN_FLIGHT_MAX
 
-PORTION_COMMANDS = 128  # with 64, a pipeline of SETs reaches 0.8 of the rate; 192 and 256 bring nothing more
+PORTION_COMMANDS = 128  # a pipeline of SETs reaches 0.8 of this rate with 64, and no more with 192 or 256
 PORTION_BYTES = 64 * 1024
 
 
 class Entry(Struct, gc=False):
-    """A command of a pipeline. `number` is empty unless its reply may be overtaken; `wait_s` is its own.
+    """A command of a pipeline. `number` is empty unless its reply may be overtaken; `wait_s` is its WAIT.
 
-    It is a Struct because a NamedTuple takes 0.23 us to make, and a Struct 0.07 us.
+    It is a Struct: making a NamedTuple takes 0.23 us, and a Struct 0.07 us.
     """
 
     position: int
@@ -44,7 +44,7 @@ class Entry(Struct, gc=False):
 
 
 class Pipeline(Methods[K, V], Gathered, ContextManaged):
-    """Sends what it gathers, many in flight; the results are in order when it is closed."""
+    """Sends the commands that it collects, many in flight; `results` is complete, and in order, when it is closed."""
 
     def __init__(self, pool: Pool, codec: Codec[Any, Any]) -> None:
         self.codec = codec
@@ -54,15 +54,17 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
         self._pid = os.getpid()
         self._unsent: deque[Entry] = deque()
         self._unsent_bytes = 0
-        self._portion: tuple[list[Entry], list[bytes]] = ([], [])  # what is being sent, and as which bytes
-        self._in_order: deque[Entry] = deque()  # what awaits a reply without a number
-        self._numbered: dict[bytes, Entry] = {}  # and one with
-        self._resent: set[int] = set()  # which of the unsent were sent before, over a connection that broke
+        self._portion: tuple[list[Entry], list[bytes]] = ([], [])  # the commands being sent, and their bytes
+        self._in_order: deque[Entry] = deque()  # the commands that await a reply without a number
+        self._numbered: dict[bytes, Entry] = {}  # the commands that await a reply with one
+        self._resent: set[int] = (
+            set()
+        )  # the positions of unsent commands that were sent before, over a connection that broke
         self._progress_at = 0.0
-        self._failure: KvdError | None = None  # nothing more is sent: there is no daemon, or an interrupt came
+        self._failure: KvdError | None = None  # why nothing more is sent: there is no daemon, or an interrupt came
 
     def call(self, call: Call[Any]) -> None:
-        """Gather a call; send when there are enough. Raises TooLarge for the command alone, and gathers nothing."""
+        """Collect a call; send a full portion. Raises TooLarge for this command alone, which is then not collected."""
         if call.command is None:
             self.results.append(call.convert(None))
             return
@@ -79,14 +81,14 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
             self._send_all()
 
     def run(self, command: Command) -> None:
-        """Gather any command of `kvd.commands`."""
+        """Collect any command of `kvd.commands`."""
         self.call(Call(command, same))
 
     def close(self) -> None:
-        """Wait for all results; raise the first error among them (the list holds all)."""
-        while self._unsent or self._next_reply:
+        """Wait for all results; raise the first error among them. `results` has all outcomes."""
+        while self._unsent or self._awaited_count:
             self._send_all()
-            if self._next_reply:
+            if self._awaited_count:
                 self._attempt(self._receive)
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -105,20 +107,20 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
             self._drop_connection()
 
     @property
-    def _next_reply(self) -> int:
-        """Return how many commands await a reply."""
+    def _awaited_count(self) -> int:
+        """The number of commands that await a reply."""
         return len(self._in_order) + len(self._numbered)
 
     def _send_all(self) -> None:
-        """Send what is gathered, while no more than IN_FLIGHT_MAX are awaited."""
+        """Send the collected commands, with at most IN_FLIGHT_MAX awaited."""
         self._unsent_bytes = 0
         while self._unsent:
             self._attempt(self._send_portion)
-            while self._next_reply >= IN_FLIGHT_MAX:
+            while self._awaited_count >= IN_FLIGHT_MAX:
                 self._attempt(self._receive)
 
     def _attempt(self, work: Callable[[Connection], None]) -> None:
-        """Do some work over the connection; a failure becomes results. After an interrupt nothing more is sent."""
+        """Run `work` with the connection; a failure becomes results. After an interrupt nothing more is sent."""
         try:
             work(self._connect())
         except ConnectionLost as lost:
@@ -133,7 +135,7 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
             raise
 
     def _connect(self) -> Connection:
-        """Return the pipeline's connection. Raises KvdError when there will be none."""
+        """Return the pipeline's connection; open one if there is none. Raises KvdError."""
         if self._failure is not None:
             raise self._failure
         if self._pid != os.getpid():
@@ -145,7 +147,7 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
         return self._connection
 
     def _send_portion(self, connection: Connection) -> None:
-        """Send a portion of what is gathered; take in the replies that come meanwhile."""
+        """Send a portion of the collected commands; process the replies that arrive meanwhile."""
         entries = [self._unsent.popleft() for _ in range(min(PORTION_COMMANDS, len(self._unsent)))]
         requests = connection.pack_requests([(entry.number, entry.body) for entry in entries])
         self._portion = (entries, requests)
@@ -158,21 +160,21 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
         self._portion = ([], [])
 
     def _receive(self, connection: Connection) -> None:
-        """Wait for replies and take them in."""
+        """Wait for replies and process them."""
         self._take(connection.receive(self._deadline()))
 
     def _deadline(self) -> float:
-        """Return until when the next reply has to come, on the monotonic clock."""
+        """Return when the next reply is overdue, on the monotonic clock."""
         wait_s = max([entry.wait_s for entry in self._numbered.values()], default=0.0)
         return self._progress_at + self._pool.timeout + wait_s
 
     def _take(self, messages: Sequence[Sequence[bytes]]) -> None:
-        """Process replies. Raises ConnectionLost for one that belongs to nothing."""
+        """Process replies. Raises ConnectionLost for a reply that no command awaits."""
         results, in_order = self.results, self._in_order
         for parts in messages:
             entry = self._numbered.pop(parts[0], None) if parts[0] else in_order.popleft() if in_order else None
             if entry is None:
-                raise ConnectionLost("a reply came that nothing awaits")
+                raise ConnectionLost("a reply came that no command awaits")
             try:
                 result = ok(decode(entry.traits, parts[-1])).result
                 results[entry.position] = result if entry.convert is same else entry.convert(result)
@@ -181,7 +183,7 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
         self._progress_at = time.monotonic()
 
     def _on_lost(self, lost: ConnectionLost) -> None:
-        """The connection broke: send again what is safe, or was not sent; the outcome of the rest is unknown."""
+        """Queue again, after a break, the commands that are safe or unsent; the outcome of the others is unknown."""
         where = "" if self._connection is None else f" ({self._connection.endpoint}: {lost})"
         self._drop_connection()
         unsent = self._unsent_part(lost.sent_bytes)
@@ -197,7 +199,7 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
             self._on_failure(not_sent(again[0].traits, where=where))
 
     def _unsent_part(self, sent_bytes: int | None) -> set[int]:
-        """Return which commands of the portion on its way have not left as a whole."""
+        """Return the positions of the commands in the current portion that have not left completely."""
         (entries, requests), self._portion = self._portion, ([], [])
         ends = accumulate(map(len, requests))
         return {
@@ -207,7 +209,7 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
         }
 
     def _on_silence(self) -> None:
-        """No reply came in time."""
+        """Give up the commands in flight: no reply came in time."""
         where = "" if self._connection is None else f" ({self._connection.endpoint})"
         self._drop_connection()
         self._portion = ([], [])
@@ -215,7 +217,7 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
             self.results[entry.position] = reply_missing(entry.traits, where)
 
     def _on_failure(self, error: KvdError) -> None:
-        """There will be no connection: all that is not sent fails, as does what is gathered later."""
+        """Fail all commands, those collected later too: there will be no connection."""
         self._failure = error
         where = error.where if isinstance(error, ClientError) else ""
         for entry in [*self._take_awaited(), *self._unsent]:
@@ -224,14 +226,14 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
         self._unsent.clear()
 
     def _take_awaited(self) -> list[Entry]:
-        """Return what awaited a reply, in order; it awaits none any more."""
+        """Return the commands that await a reply, in order, and forget them."""
         entries = sorted([*self._in_order, *self._numbered.values()], key=lambda entry: entry.position)
         self._in_order.clear()
         self._numbered.clear()
         return entries
 
     def _drop_connection(self) -> None:
-        """Close the connection, which is in an unknown state."""
+        """Close the connection: its state is unknown."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

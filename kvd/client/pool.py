@@ -1,8 +1,9 @@
-"""The connections of a blocking client: each carries one exchange at a time, so threads share the client.
+"""The connections of a blocking client: each carries one exchange at a time, so that threads can share the client.
 
-A caller acquires a connection, exchanges a request for a reply, and releases the connection. A thread that finds none
-idle opens one. `list.pop` and `list.append` are atomic, with and without the GIL, so there is no lock: nothing can be
-held when a signal handler asks, or in a child after a fork. A forked child opens connections of its own.
+A caller acquires a connection, exchanges a request for a reply, and releases the connection. A thread that finds no
+idle connection opens one. `list.pop` and `list.append` are atomic, with and without the GIL, so there is no lock that
+could be held when a signal handler runs a command, or in a child after a fork. A forked child opens its own
+connections.
 """
 
 import contextlib
@@ -35,7 +36,7 @@ class Pool:
     def __init__(
         self, endpoints: Sequence[Endpoint], *, timeout: float, connect_timeout: float, keys: Keys | None
     ) -> None:
-        self.endpoints = list(endpoints)  # the one that answered last comes first
+        self.endpoints = list(endpoints)  # the last one that answered comes first
         self.timeout = timeout
         self.connect_timeout = connect_timeout
         self.keys = keys
@@ -52,7 +53,7 @@ class Pool:
         return ok(decode(traits, self._exchange(traits, body, now, until)))
 
     def _exchange(self, traits: Traits, body: bytes, now: float, until: float) -> bytes:
-        """Return the reply to a request, over as many connections as it takes. Raises ClientError."""
+        """Return the reply to a request, over as many connections as needed. Raises ClientError."""
         was_sent = False
         pause_s = 0.0
         while True:
@@ -84,7 +85,7 @@ class Pool:
                 return reply
 
     def acquire(self, traits: Traits, until: float) -> Connection:
-        """Return a connection that nothing is under way on; open one if none is idle. Raises ClientError."""
+        """Return an idle connection, or a new one. Raises ClientError."""
         if self.is_closed:
             raise KvdError(f"{traits.name}: the client is closed")
         if self._pid != os.getpid():
@@ -100,46 +101,46 @@ class Pool:
         return self._dial(traits, until)
 
     def release(self, connection: Connection) -> None:
-        """Take a connection back after a whole reply."""
+        """Take a connection back after a complete reply."""
         if self._pid != os.getpid() or len(self._idle) >= IDLE_MAX:
             connection.close()
             return
         connection.idle_since = now = time.monotonic()
         self._idle.append(connection)
-        if self.is_closed:  # looked at last: another thread may close the client at any moment
+        if self.is_closed:  # checked last: another thread may close the client at any moment
             self.close()
             return
         with contextlib.suppress(IndexError):  # another thread took it
             if now - self._idle[0].idle_since > IDLE_S:
-                self._end_oldest()
+                self._close_oldest()
 
     def close(self) -> None:
-        """Close what is idle; a connection that is in use is closed when it is released."""
+        """Close the idle connections; a connection in use is closed when it is released."""
         self.is_closed = True
         while self._idle:
-            self._end_oldest()
+            self._close_oldest()
 
     def __del__(self) -> None:
-        """Warn when nobody closed it, as sockets do."""
+        """Warn about a pool that was not closed, as sockets do."""
         if getattr(self, "_idle", None) and not self.is_closed and self._pid == os.getpid():
             warnings.warn(
                 f"unclosed kvd client of {self.endpoints[0].text}", ResourceWarning, source=self, stacklevel=2
             )
 
-    def _end_oldest(self) -> None:
+    def _close_oldest(self) -> None:
         """Close the connection that has been idle for longest."""
         with contextlib.suppress(IndexError):  # another thread took it
             self._idle.pop(0).close()
 
     def _forget_parent(self) -> None:
-        """In a forked child: leave the parent's connections to the parent."""
+        """Close, in a forked child, the copies of the parent's connections."""
         inherited, self._idle = self._idle, []
         self._pid = os.getpid()
         for connection in inherited:
             connection.close()
 
     def _dial(self, traits: Traits, until: float) -> Connection:
-        """Return a new connection; try again and again until a time. Raises ClientError, OSError."""
+        """Return a new connection; retry until `until`. Raises ClientError, OSError."""
         pause_s = 0.0
         while True:
             failures: dict[str, list[tuple[str, str]]] = {}
@@ -151,7 +152,7 @@ class Pool:
             if time.monotonic() + pause_s >= until:
                 problem = (
                     failures_text(failures)
-                    if KEY_MISMATCH in [why for tried in failures.values() for _, why in tried]
+                    if KEY_MISMATCH in [why for reasons in failures.values() for _, why in reasons]
                     else ""
                 )
                 raise not_sent(traits, problem, f" at {failures_text(failures)}")
@@ -160,7 +161,7 @@ class Pool:
     def _try_endpoint(
         self, endpoint: Endpoint, until: float, failed: list[tuple[str, str]], traits: Traits
     ) -> Connection | None:
-        """Return a connection to an endpoint, or None and why in `failed`. Raises NotLetIn, OSError."""
+        """Return a connection; or None, with the reasons added to `failed`. Raises NotLetIn, OSError."""
         try:
             addresses = endpoint.addresses()
         except OSError as error:
@@ -188,7 +189,7 @@ class Pool:
 
 
 def _explain(error: OSError | ProtocolError, endpoint: Endpoint, traits: Traits) -> str:
-    """Return why a connection could not be opened. Raises NotLetIn where waiting does not help."""
+    """Return why a connection failed. Raises NotLetIn where waiting does not help."""
     if isinstance(error, Rejected):
         raise not_sent(traits, f"the daemon at {endpoint.text} does not let in our key") from error
     if isinstance(error, MechanismMismatch):
@@ -201,16 +202,16 @@ def _explain(error: OSError | ProtocolError, endpoint: Endpoint, traits: Traits)
 
 
 def _out_of_time(traits: Traits, where: str, *, was_sent: bool) -> ClientError:
-    """Return the error of a command whose connections broke until its time was over."""
+    """Return the error of a command that ran out of time while its connections broke."""
     return reply_missing(traits, where) if was_sent else not_sent(traits, where=where)
 
 
 def _share(until: float, count: int) -> float:
-    """Return until when one of so many attempts may take, so that the others get their turn."""
+    """Return the time limit of one attempt out of `count`, which leaves time for the others."""
     now = time.monotonic()
     return now + min(SILENCE_S, max(0.05, (until - now) / count))
 
 
 def _next_pause(pause_s: float) -> float:
-    """Return how long to wait before the next attempt: twice as long each time, within bounds."""
+    """Return the pause before the next attempt: doubled each time, within bounds."""
     return min(max(RECONNECT_MS / 1000, 2 * pause_s), RECONNECT_MS_MAX / 1000)

@@ -1,4 +1,4 @@
-"""The methods about all keys of a prefix; methods.py says how they are written."""
+"""The methods about the keys with a prefix. methods.py explains how methods are written."""
 
 from functools import partial
 from typing import Generic
@@ -21,14 +21,14 @@ def scan_command(
     values: bool = False,
     sizes: bool = False,
 ) -> Scan:
-    """Return the command for a page of a walk."""
+    """Return the command for one page of a walk."""
     after_key, start_key, stop_key = [None if key is None else key_bytes(key) for key in (after, start, stop)]
     options = (values or None, start_key, stop_key, reverse or None, sizes or None)
     return Scan(key_bytes(prefix), after_key, limit, *options)
 
 
 class PrefixMethods(Generic[K, V]):
-    """What every client can do with the keys of a prefix."""
+    """The methods of every client about the keys with a prefix."""
 
     @method
     @staticmethod
@@ -42,9 +42,9 @@ class PrefixMethods(Generic[K, V]):
         stop: Text | None = None,
         reverse: bool = False,
     ) -> Call[Page[K]]:
-        """Return a page of keys in byte order, and the key to go on after (see also `scan`).
+        """Return a page of keys in byte order, and the `after` of the next page (see also `scan`).
 
-        `start` is the first key that may come, `stop` the first that may not. With `reverse` the last key comes first.
+        The keys begin at `start` and end before `stop`. With `reverse` the last key comes first.
 
         >>> kv.scan_page("ci", limit=1)
         Page(keys=[b'city'], next=None)
@@ -66,7 +66,7 @@ class PrefixMethods(Generic[K, V]):
         stop: Text | None = None,
         reverse: bool = False,
     ) -> Call[SizesPage[K]]:
-        """Return a page as `scan_page` does: of each key its value's size in bytes, its revision and its expiry.
+        """Return a page as `scan_page` does: of each key the size of its value in bytes, its revision and its expiry.
 
         The values are not read.
 
@@ -89,7 +89,7 @@ class PrefixMethods(Generic[K, V]):
     @method
     @staticmethod
     def clear_prefix(_codec: Codec[K, V], prefix: Text, *, limit: int | None = None) -> Call[int]:
-        """End all keys that begin with a prefix, or the first `limit`; return how many.
+        """Delete all keys that begin with a prefix, or the first `limit` of them; return how many.
 
         >>> kv.clear_prefix("coun")
         1

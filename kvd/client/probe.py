@@ -1,7 +1,7 @@
-"""All changes of several prefixes since a revision, by one CHANGES for each. Pure.
+"""All changes of several prefixes since a revision, with one CHANGES for each. Pure.
 
-One CHANGES of what the prefixes have in common would bring them all, but a client may be denied that. Together the
-answers are complete up to the least revision of them; what is above that is left to the next time.
+One CHANGES of the common prefix would return them all, but the client may not be allowed to read it. Together the
+replies are complete up to the least revision among them; later changes are left to the next probe.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from kvd.limits import CHANGES_LIMIT_DEFAULT
 
 
 class Probe:
-    """The questions of one probe, and the answers that came."""
+    """One probe: its commands, and the replies so far."""
 
     def __init__(self, prefixes: Sequence[bytes], since: int) -> None:
         self.commands = [Changes(since, prefix, CHANGES_LIMIT_DEFAULT) for prefix in prefixes]
@@ -21,14 +21,14 @@ class Probe:
         self.changes: list[Change] = []
 
     def on_result(self, upto: int, changes: list[Change]) -> tuple[int, list[Change]] | None:
-        """An answer came: return the answer to all when it was the last, up to where it is complete and in order."""
+        """Process a reply; after the last, return up to which revision the changes are complete, and the changes."""
         self.missing -= 1
         self.upto = upto if self.upto is None else min(self.upto, upto)
         self.changes += changes
         if self.missing:
             return None
-        found = {change.revision: change for change in self.changes if change.revision <= self.upto}
-        return self.upto, [found[revision] for revision in sorted(found)]
+        by_revision = {change.revision: change for change in self.changes if change.revision <= self.upto}
+        return self.upto, [by_revision[revision] for revision in sorted(by_revision)]
 
 
 def disjoint_prefixes(prefixes: Sequence[bytes]) -> list[bytes]:

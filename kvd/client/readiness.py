@@ -1,4 +1,4 @@
-"""Waiting until descriptors are ready: by poll(2), or by select where there is no poll (Windows)."""
+"""Waits until descriptors are ready, with poll(2), or with select where there is no poll (Windows)."""
 
 import select
 from collections.abc import Callable, Sequence
@@ -10,14 +10,14 @@ _HAS_POLL = hasattr(select, "poll")
 
 
 class Interest(NamedTuple):
-    """A descriptor that is to become readable, or writable too."""
+    """A descriptor to wait for: to be readable, or writable as well."""
 
     fd: int
     is_write_wanted: bool = False
 
 
 def wait_until_ready(interests: Sequence[Interest], wait_s: float | None) -> set[int]:
-    """Wait, at most so many seconds (None: for ever), until a descriptor is ready; return those that are."""
+    """Wait until a descriptor is ready, at most `wait_s` seconds (None: for ever); return the ready ones."""
     if not _HAS_POLL:
         read = [each.fd for each in interests]
         write = [each.fd for each in interests if each.is_write_wanted]
@@ -30,7 +30,7 @@ def wait_until_ready(interests: Sequence[Interest], wait_s: float | None) -> set
 
 
 def wait_for_both(fd: int, wait_s: float) -> tuple[bool, bool]:
-    """Wait until a descriptor can be read or written; return which. An error counts as readable."""
+    """Wait until a descriptor is readable or writable; return both. An error counts as readable."""
     if not _HAS_POLL:
         readable, writable, _ = select.select([fd], [fd], [], max(0.0, wait_s))
         return bool(readable), bool(writable)
@@ -41,7 +41,7 @@ def wait_for_both(fd: int, wait_s: float) -> tuple[bool, bool]:
 
 
 def input_check(fd: int) -> Callable[[], object]:
-    """Return what tells whether a descriptor can be read, or has an error, now. It costs 0.5 us a call."""
+    """Return a function that returns whether a descriptor is readable, or failed, now. A call takes 0.5 us."""
     if not _HAS_POLL:
         return lambda: select.select([fd], [], [], 0)[0]
     poller = select.poll()

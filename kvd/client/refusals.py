@@ -1,7 +1,7 @@
-"""Writes that get BUSY are sent again after a pause, in their order, for a bounded time. Pure.
+"""Sends writes that got BUSY again after a pause, in their order, for a bounded time. Pure.
 
-BUSY means that nothing was applied: the disk is far behind what is written. A command that was sent behind a refused
-one may have been applied before it, so those that follow are sent again too. That is harmless for SET and MULTISET.
+BUSY means that nothing was applied: the disk is far behind the writes. A command that was sent after a refused one may
+have been applied before it, so the later ones are sent again too. SET and MULTISET may be repeated.
 """
 
 from collections import deque
@@ -16,28 +16,27 @@ T = TypeVar("T")
 
 
 def is_busy(outcome: Outcome) -> bool:
-    """Return whether a command was refused with BUSY."""
     return isinstance(outcome, Error) and outcome.code == Busy.code
 
 
 class Refusals(Generic[T]):
     """The commands to send again, one at a time, when nothing else is in flight.
 
-    `patience_s` is how long nothing but BUSY may come before that is the outcome. Times are seconds of any clock.
+    `patience_s`: after so long with nothing but BUSY, BUSY is the outcome. Times are seconds of any clock.
     """
 
     def __init__(self, patience_s: float) -> None:
         self.waiting: deque[T] = deque()
         self._patience_s = patience_s
-        self._until: float | None = None  # since a first BUSY, and until a command is taken
+        self._until: float | None = None  # set by a first BUSY, cleared when a command is accepted
 
     @property
     def pause_s(self) -> float:
-        """Return how long to wait before the next command is sent again."""
+        """How long to wait before the next command is sent again."""
         return RETRY_S if self._until is not None else 0.0
 
     def keeps(self, sent: T, outcome: Outcome, now: float) -> bool:
-        """Take an outcome; return whether its command is to be sent again. After an error nothing else is."""
+        """Process an outcome; return whether its command will be sent again. After an error no command is."""
         if self.waiting and self.waiting[0] is not sent:
             self.waiting.append(sent)
             return True
@@ -48,13 +47,13 @@ class Refusals(Generic[T]):
         return False
 
     def _is_patient(self, now: float) -> bool:
-        """Return whether there is time left; it begins with the first BUSY."""
+        """Return whether there is time left; it starts with the first BUSY."""
         if self._until is None:
             self._until = now + self._patience_s
         return now < self._until
 
     def _settle(self, outcome: Outcome) -> None:
-        """The outcome of the first that waits, or of a command where none waits, is final."""
+        """Process the final outcome of the first waiting command, or of any command when none waits."""
         if isinstance(outcome, Ok):
             self._until = None
             if self.waiting:

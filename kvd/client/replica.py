@@ -1,7 +1,7 @@
-"""The entries of a prefix, kept from a watch with a snapshot: which changes make a difference. Pure.
+"""The entries of a prefix, kept from a watch with a snapshot; finds the changes that make a difference. Pure.
 
-A snapshot is gathered beside the entries, which are served meanwhile. When it is complete it takes their place, and
-what differs becomes changes: keys that are gone, too, which no watch can tell after a break in the history.
+A snapshot is collected beside the entries, which are served meanwhile. When it is complete it replaces them, and the
+differences become changes. These include deleted keys, which no watch can report after a break in the history.
 """
 
 from kvd.client.selection import SNAPSHOT_END
@@ -14,23 +14,23 @@ class Replica:
     def __init__(self) -> None:
         self.entries: dict[bytes, Change] = {}
         self.is_complete = False
-        self._gathered: dict[bytes, Change] | None = None
+        self._snapshot: dict[bytes, Change] | None = None
 
     @property
     def is_gathering(self) -> bool:
-        """Return whether a snapshot is not whole yet."""
-        return self._gathered is not None
+        """Whether a snapshot is incomplete."""
+        return self._snapshot is not None
 
     def begin(self) -> None:
-        """A snapshot begins."""
-        self._gathered = {}
+        """Start to collect a snapshot."""
+        self._snapshot = {}
 
     def apply(self, change: Change) -> list[Change]:
-        """Process a change of the watch; return what differs from before."""
+        """Process a change of the watch; return the differences."""
         if change.kind == SNAPSHOT_END:
             return self._replace(change.revision)
-        if self._gathered is not None:
-            self._gathered[change.key] = change
+        if self._snapshot is not None:
+            self._snapshot[change.key] = change
             return []
         if change.kind == "SET":
             self.entries[change.key] = change
@@ -39,9 +39,9 @@ class Replica:
         return [change]
 
     def _replace(self, revision: int) -> list[Change]:
-        """Serve the snapshot; return what differs: what is gone first, then what is set, in the order of the keys."""
-        before, after = self.entries, self._gathered or {}
-        self.entries, self._gathered, self.is_complete = after, None, True
+        """Serve the snapshot; return the differences: deleted keys first, then set ones, in the order of the keys."""
+        before, after = self.entries, self._snapshot or {}
+        self.entries, self._snapshot, self.is_complete = after, None, True
         gone = [
             Change("CLEAR", revision, key, None, before[key].revision, None, 0) for key in sorted({*before} - {*after})
         ]

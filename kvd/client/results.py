@@ -1,4 +1,4 @@
-"""What the methods of clients return, made from the wire's results. Pure."""
+"""The results of client methods, made from the wire's results. Pure."""
 
 import math
 from typing import Any, Generic, NamedTuple
@@ -11,7 +11,7 @@ from kvd.commands.model import Change
 
 
 class EntryFacts(NamedTuple, Generic[V]):
-    """What ENTRY returns: revisions, expiry in Unix ms (None: stays), size in bytes, the value if it was asked for."""
+    """The result of ENTRY: revisions, expiry in Unix ms (None: it stays), size in bytes, value if asked for."""
 
     revision: int
     created: int
@@ -21,7 +21,7 @@ class EntryFacts(NamedTuple, Generic[V]):
 
 
 class Item(NamedTuple, Generic[K, V]):
-    """An entry as a walk finds it; `expires` in Unix ms (None: it stays)."""
+    """An entry in a walk; `expires` in Unix ms (None: it stays)."""
 
     key: K
     value: V
@@ -30,7 +30,7 @@ class Item(NamedTuple, Generic[K, V]):
 
 
 class Page(NamedTuple, Generic[K]):
-    """One page of SCAN, and the key to go on after (None: it was the last)."""
+    """One page of SCAN, and the `after` of the next one (None: this is the last)."""
 
     keys: list[K]
     next: bytes | None
@@ -46,27 +46,27 @@ class SizedItem(NamedTuple, Generic[K]):
 
 
 class SizesPage(NamedTuple, Generic[K]):
-    """One page of SCAN with sizes, and the key to go on after (None: it was the last)."""
+    """One page of SCAN with sizes, and the `after` of the next one (None: this is the last)."""
 
     items: list[SizedItem[K]]
     next: bytes | None
 
 
 class HistoryPage(NamedTuple):
-    """One page of HISTORY, and the `before` of the next one (None: it was the last)."""
+    """One page of HISTORY, and the `before` of the next one (None: this is the last)."""
 
     changes: list[Change]
     next: int | None
 
 
 def sizes_page(codec: Codec[K, Any], result: Any) -> SizesPage[K]:
-    """Return the result of SCAN with sizes."""
+    """Convert the result of SCAN with sizes."""
     items, following, *_ = result
     return SizesPage([SizedItem(codec.key(key), *facts[:3]) for key, *facts in items], following)
 
 
 def entry_facts(codec: Codec[Any, V], facts: dict[str, Any] | None) -> EntryFacts[V] | None:
-    """Return the result of ENTRY."""
+    """Convert the result of ENTRY."""
     if facts is None:
         return None
     value = codec.value_or_none(facts.get("value"))
@@ -74,12 +74,12 @@ def entry_facts(codec: Codec[Any, V], facts: dict[str, Any] | None) -> EntryFact
 
 
 def pair_or_none(codec: Codec[K, V], result: Any) -> tuple[K, V] | None:
-    """Return the result of TAKEFIRST."""
+    """Convert the result of TAKEFIRST."""
     return None if result is None else (codec.key(result[0]), codec.value(result[1]))
 
 
 def decode_changes(codec: Codec[Any, Any], result: Any) -> list[Change]:
-    """Return the result of CHANGES with keys and values as a client returns them. Unknown kinds are left out."""
+    """Convert the result of CHANGES, with keys and values as a client returns them. Unknown kinds are left out."""
     changes = [change for change in wire.changes_in(result) if change.kind in wire.CHANGE_KINDS]
     return changes if codec is RAW else [decode_change(codec, change) for change in changes]
 
@@ -92,17 +92,17 @@ def decode_change(codec: Codec[Any, Any], change: Change) -> Change:
 
 
 def zero(_: Any) -> int:
-    """Return the result of a command about no keys."""
+    """Return the result of a command without keys."""
     return 0
 
 
 def empty(_: Any) -> list[Any]:
-    """Return the result of MULTIGET of no keys."""
+    """Return the result of MULTIGET without keys."""
     return []
 
 
 def seconds_left(result: int | None) -> float | None:
-    """Return the result of TTL in seconds, infinity for -1."""
+    """Convert the result of TTL to seconds; -1 becomes infinity."""
     if result is None:
         return None
     return math.inf if result < 0 else result / 1000

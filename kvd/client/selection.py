@@ -1,4 +1,4 @@
-"""What a watch delivers, and where it is: prefixes, keys, kinds, values or none. Pure."""
+"""The selection of a watch (prefixes, keys, kinds, values or none) and its position. Pure."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from kvd.commands.model import KINDS, Change
 
 
 class Selection(NamedTuple):
-    """Which changes a watch delivers, and what of them: keys and prefixes, kinds, with values or without."""
+    """The changes that a watch delivers, and which parts of them."""
 
     prefixes: Sequence[bytes] = (b"",)
     keys: frozenset[bytes] = frozenset()
@@ -23,15 +23,15 @@ class Selection(NamedTuple):
 
     @property
     def topics(self) -> list[bytes]:
-        """Return the prefixes that bring all that is selected."""
+        """The prefixes that cover the selection."""
         return [*self.prefixes, *sorted(self.keys)]
 
     def apply(self, changes: list[Change]) -> list[Change]:
-        """Return the changes that are selected, as they are delivered."""
+        """Return the selected changes, as they are delivered."""
         if self.keys:
             prefixes = tuple(self.prefixes)
             changes = [change for change in changes if change.key in self.keys or change.key.startswith(prefixes)]
-        kinds = wire.CHANGE_KINDS if self.kinds is None else self.kinds  # what later releases add is ignored
+        kinds = wire.CHANGE_KINDS if self.kinds is None else self.kinds  # kinds of later releases are ignored
         changes = [change for change in changes if change.kind in kinds or change.kind == SNAPSHOT_END]
         if not self.has_values:
             changes = [replace(change, value=None) for change in changes]
@@ -49,30 +49,30 @@ def select(  # the options of a watch are its arguments
     values: bool,
     mark: bool,
 ) -> Selection:
-    """Return the selection that the arguments of `Client.watch` ask for. Raises ValueError."""
+    """Return the selection for the arguments of `Client.watch`. Raises ValueError."""
     named = frozenset(flat_keys([keys]))
     chosen = None if kinds is None else frozenset([kinds] if isinstance(kinds, str) else kinds)
     if unknown := (chosen or frozenset()) - set(KINDS.values()):
-        raise ValueError(f"kinds are of {', '.join(KINDS.values())}, not {', '.join(sorted(unknown))}")
-    found = [key_bytes(prefix) for prefix in prefixes]
-    return Selection(found if found or named else [b""], named, chosen, values, mark, codec)
+        raise ValueError(f"kinds can be {', '.join(KINDS.values())}, not {', '.join(sorted(unknown))}")
+    chosen_prefixes = [key_bytes(prefix) for prefix in prefixes]
+    return Selection(chosen_prefixes if chosen_prefixes or named else [b""], named, chosen, values, mark, codec)
 
 
-# The kind of the change that marks the end of the snapshot, for a watch that asks for it.
+# The kind of the change that marks the end of a snapshot, for a watch with `mark`.
 SNAPSHOT_END = "SNAPSHOT_END"
 
 
 class Position(NamedTuple):
-    """Where a watch is: give it to `watch(since=...)` to go on there. A revision means nothing in another history."""
+    """The position of a watch; `watch(since=position)` resumes there. A revision is of one history only."""
 
     revision: int
     history: str | None
 
 
 def start_of(since: int | Position | None, history: str | None, seen: str | None) -> tuple[int | None, str | None]:
-    """Return the revision and the history that a watch begins at. Raises ValueError.
+    """Return the revision and the history that a watch starts from. Raises ValueError.
 
-    `seen` is the history that the client saw last: a revision that the caller names without a history is of that one.
+    `seen` is the history that the client saw last; a revision without a history belongs to it.
     """
     if isinstance(since, Position):
         return since

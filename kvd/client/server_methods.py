@@ -1,4 +1,4 @@
-"""The methods about the daemon itself; those about keys are in methods.py, which says how they are written."""
+"""The methods about the daemon. methods.py has those about keys, and explains how methods are written."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from kvd.commands.server import Backup, Check, Commands, Config, Info, Ping
 
 
 class ServerMethods:
-    """What every client can ask of the daemon."""
+    """The methods of every client about the daemon."""
 
     @method
     @staticmethod
@@ -23,7 +23,7 @@ class ServerMethods:
     @method
     @staticmethod
     def info(_codec: Codec[Any, Any], section: str | None = None) -> Call[dict[str, dict[str, Any]]]:
-        """Return what the daemon says of itself, by section.
+        """Return the state and the figures of the daemon, by section.
 
         >>> kv.info("server")["server"]["fsync"]
         'always'
@@ -33,7 +33,7 @@ class ServerMethods:
     @method
     @staticmethod
     def config(_codec: Codec[Any, Any], option: str | None = None) -> Call[dict[str, dict[str, Any]]]:
-        """Return how the daemon is set up: each option's value, its source, and whether SIGHUP changes it.
+        """Return the daemon's configuration: each option's value, its source, and whether SIGHUP changes it.
 
         >>> kv.config("fsync")["fsync"]["value"]
         'always'
@@ -43,7 +43,7 @@ class ServerMethods:
     @method
     @staticmethod
     def check(_codec: Codec[Any, Any]) -> Call[dict[str, Any]]:
-        """Read everything on the daemon's disk; return how many entries and changes were found. Raises Corrupt.
+        """Read everything on the daemon's disk; return how many entries and changes were read. Raises Corrupt.
 
         >>> kv.check()["changes"] > 0
         True
@@ -53,7 +53,7 @@ class ServerMethods:
     @method
     @staticmethod
     def backup(_codec: Codec[Any, Any], name: str) -> Call[dict[str, Any]]:
-        """Let the daemon write a backup of this name into its folder for backups; return what it holds.
+        """Make the daemon write a backup of this name into its folder for backups; return what the backup holds.
 
         >>> kv.backup("monday.kvd")["entries"] > 0
         True

@@ -1,4 +1,4 @@
-"""The entries that are there, page by page, and which of the later changes they already hold. Pure."""
+"""Reads the existing entries page by page, and knows which later changes the pages already hold. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ LAST_KEY = b"\xff" * (KEY_BYTES_MAX + 1)
 
 
 class Snapshot:
-    """Walks over the prefixes by SCAN; each page is as of its reply's revision, which `covers` remembers.
+    """Walks the prefixes with SCAN. Each page is as of the revision of its reply, which `covers` remembers.
 
-    Memory is two numbers a page, not the keys.
+    It keeps two values for each page, not the keys.
     """
 
     def __init__(self, prefixes: Sequence[bytes]) -> None:
@@ -26,11 +26,11 @@ class Snapshot:
         self.revisions: list[int] = []
 
     def next_command(self) -> Scan | None:
-        """Return the command for the next page, None when all is there."""
+        """Return the command for the next page, or None when the snapshot is complete."""
         return Scan(self.prefixes[0], self.after, PAGE_KEYS, values=True) if self.prefixes else None
 
     def on_result(self, revision: int, result: list[Any]) -> list[Change]:
-        """A page came: return its entries as SET changes (`previous` and `time` are not known: 0)."""
+        """Process a page; return its entries as SET changes (`previous` and `time` are unknown: 0)."""
         items, self.after, *_ = result
         self.revisions.append(revision)
         if self.after is None:
@@ -40,6 +40,6 @@ class Snapshot:
         return [Change("SET", at, key, value, 0, expires, 0) for key, value, at, expires, *_ in items]
 
     def covers(self, change: Change) -> bool:
-        """Return whether the page that holds the key was made after this change."""
-        page = bisect_right(self.bounds, change.key)  # a bound is the first key that is not of its page
+        """Return whether the page of the key was read after this change."""
+        page = bisect_right(self.bounds, change.key)  # a bound is the first key after its page
         return page < len(self.revisions) and change.revision <= self.revisions[page]

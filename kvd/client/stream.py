@@ -1,7 +1,7 @@
-"""Many commands in flight over one connection. Blocking, one thread only; asyncio drives it too (aio.py).
+"""Many commands in flight over one connection. Blocking, for one thread; asyncio drives it too (aio.py).
 
-Nothing in here runs in the background: the connection is dialled, served and replaced within the calls. Commands are
-collected and sent together when something is waited for, or when there are enough of them.
+No thread runs in the background: the calls dial, serve and replace the connection. Commands are collected, and sent
+together when the caller waits or when there are enough of them.
 """
 
 import os
@@ -37,15 +37,15 @@ COLLECTED_COMMANDS_MAX = 64
 COLLECTED_BYTES_MAX = 64 * 1024
 REPLY_FRAMES = 3
 
-# Returns the addresses of an endpoint, or None while they are being looked up. Raises OSError.
+# Returns the addresses of an endpoint, or None while the lookup runs. Raises OSError.
 Resolve = Callable[[Endpoint], Sequence[Address] | None]
 
 
 class Stream(ContextManaged):
-    """One connection to the first of the endpoints that answers, which is replaced when it breaks.
+    """A connection to the first endpoint that answers. When it breaks, a new one replaces it.
 
-    `window` is how many commands the caller wants in flight at most. Outcomes come in the order given, or as they come
-    if not `is_ordered`.
+    `window` is the caller's bound on commands in flight. Outcomes come in the order of the commands or, unless
+    `is_ordered`, as they arrive.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Stream(ContextManaged):
     ) -> None:
         """Times in seconds; `connect_timeout` is how long a command may wait for a connection (default: `timeout`).
 
-        After `refused_timeout` a stream that never had a connection gives up where all endpoints refuse one.
-        Raises ValueError for an endpoint that is none.
+        With `refused_timeout`, a stream that never had a connection gives up once all endpoints have refused it for so
+        long. Raises ValueError for an invalid endpoint.
         """
         if not 1 <= window <= IN_FLIGHT_MAX:
             raise ValueError(f"window is {window}; it has to be 1 to {IN_FLIGHT_MAX}")
         self._endpoints = parse_endpoints(endpoint)
-        self.endpoint = self._endpoints[0].text  # the one that is used
+        self.endpoint = self._endpoints[0].text  # the one in use
         self.keys = keys
         self.timeout = timeout
         self.connect_timeout = timeout if connect_timeout is None else connect_timeout
@@ -76,27 +76,27 @@ class Stream(ContextManaged):
         self.window = window
         self.pending = InFlight(is_ordered=is_ordered)
         self.pending.endpoint = self.endpoint
-        self.breaks = 0  # how often a connection was lost, or not made
+        self.breaks = 0  # how often a connection was lost, or could not be made
         self.channel: Channel | None = None
         self._resolve = resolve
-        self._position = 0  # of the endpoint that is tried
+        self._position = 0  # of the endpoint being tried
         self._failures: dict[str, Sequence[tuple[str, str]]] = {}
         self._refused_since: float | None = None  # on the monotonic clock
         self._pause_s = 0.0
         self._retry_at = 0.0
-        self._is_resolving = False  # a name is being looked up: each `advance` asks whether it is done
+        self._is_resolving = False  # a name lookup runs: each `advance` asks for its result
         self._is_closed = False
-        self._is_busy = False  # within a call: still true at the next, an interrupt came in between
+        self._is_busy = False  # within a call; if set at the next one, an interrupt ended the last
         self._answer_tag: object = None  # of the command that `answer` waits for
         self._pid = os.getpid()
 
     @property
     def in_flight(self) -> int:
-        """Return how many commands have been given whose outcome has not been taken."""
+        """The number of commands without a taken outcome."""
         return len(self.pending)
 
     def send(self, command: Command, tag: Any = None) -> None:
-        """Give a command. It is sent with those that follow it, at the latest when something is waited for."""
+        """Add a command. It is sent with those that follow it, at the latest when the caller waits."""
         if not self.pending.by_correlation:
             self._enter()
             self._refresh()
@@ -108,7 +108,7 @@ class Stream(ContextManaged):
             self.flush()
 
     def flush(self) -> None:
-        """Send what waits, if there is a connection."""
+        """Send the waiting commands, if there is a connection."""
         self._enter()
         self._flush()
         self._is_busy = False
@@ -122,11 +122,11 @@ class Stream(ContextManaged):
             data = b"".join([pack(pending.correlation, b"", pending.body) for pending in batch])
             end = channel.queued_bytes + len(data)
             for pending in batch:
-                pending.end = end  # before it is sent: after an interrupt in between it is not sent again
+                pending.end = end  # before sending: after an interrupt in between, the command is not sent again
             channel.send(data)
 
     def receive(self, wait_s: float | None = None) -> list[tuple[Any, Outcome]]:
-        """Return the outcomes that are there; wait for the first (None: until its deadline)."""
+        """Return the outcomes that have arrived; wait for the first (None: until its deadline)."""
         limit = None if wait_s is None else time.monotonic() + wait_s
         while self.pending:
             self.flush()
@@ -139,29 +139,29 @@ class Stream(ContextManaged):
         return []
 
     def answer(self, command: Command) -> Ok:
-        """Run one command and wait for its reply. Raises KvdError; outcomes of others that come before are dropped."""
+        """Run one command and wait for its reply. Raises KvdError; outcomes of others that come first are dropped."""
         if self._answer_tag is not None:
-            self.pending.abandon(self._answer_tag)  # an interrupted call left it behind
+            self.pending.abandon(self._answer_tag)  # left behind by an interrupted call
         for _ in self.receive(0):
             pass
         self._answer_tag = tag = object()
         self.send(command, tag)
         while self.pending:
-            for found, outcome in self.receive():
-                if found is tag:
+            for other, outcome in self.receive():
+                if other is tag:
                     self._answer_tag = None
                     return ok(outcome)
         raise AssertionError("the command is no longer in flight")  # pragma: no cover
 
     def turn(self, limit: float | None) -> None:
-        """Wait for the next event, at most to a limit on the monotonic clock, and process it."""
+        """Wait for the next event, at most until `limit` on the monotonic clock, and process it."""
         times = [time_at for time_at in (limit, self.due()) if time_at is not None]
         wait_s = max(0.0, min(times) - time.monotonic()) if times else 0.0
         wait_until_ready(self.interests(), wait_s)
         self.advance()
 
     def interests(self) -> list[Interest]:
-        """Return the descriptors whose readiness calls for `advance`."""
+        """Return the descriptors to wait for; when one is ready, call `advance`."""
         channel = self.channel
         return [] if channel is None or channel.is_lost else [Interest(channel.fileno(), channel.wants_write)]
 
@@ -179,9 +179,9 @@ class Stream(ContextManaged):
     def until_readable(
         self, fd: int, work: Callable[[], None], waiting: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> None:
-        """Return when a descriptor can be read. Until then serve the connection, and do some work at each event.
+        """Serve the connection until a descriptor is readable; call `work` after each event.
 
-        `waiting` is entered for the time in which nothing is done.
+        `waiting` is entered while the stream waits.
         """
         ready = wait_until_ready([Interest(fd)], 0)
         while fd not in ready:
@@ -193,10 +193,7 @@ class Stream(ContextManaged):
                 ready = wait_until_ready([Interest(fd), *self.interests()], wait_s)
 
     def advance(self) -> None:
-        """Process what has arrived, send what waits, and dial when it is time to.
-
-        Raises OSError when there are no descriptors left.
-        """
+        """Receive, send what waits, and dial when it is time. Raises OSError when no descriptors are left."""
         self._enter()
         now = time.monotonic()
         if self.channel is not None:
@@ -211,17 +208,14 @@ class Stream(ContextManaged):
         self._is_busy = False
 
     def close(self) -> None:
-        """Close; what is in flight has no outcome any more."""
+        """Close the connection. Commands in flight get no outcome."""
         self._is_closed = True
         if self.channel is not None:
             self.channel.close()
             self.channel = None
 
     def _enter(self) -> None:
-        """Begin to work; give up a connection on which an interrupt ended the last call half-way.
-
-        Raises RuntimeError in a forked child.
-        """
+        """Start a call; recover when an interrupt ended the last one. Raises RuntimeError in a forked child."""
         if self._pid != os.getpid():
             raise RuntimeError("this stream was made before a fork: make one in the child")
         if self._is_busy:
@@ -229,7 +223,7 @@ class Stream(ContextManaged):
         self._is_busy = True
 
     def _recover(self) -> None:
-        """Close the connection. All that was handed to it may have been sent, whatever it noted."""
+        """Close the connection. Commands that were given to it count as sent, whatever it recorded."""
         channel, self.channel = self.channel, None
         if channel is not None:
             channel.close()
@@ -238,11 +232,11 @@ class Stream(ContextManaged):
 
     @property
     def is_reply_awaited(self) -> bool:
-        """Return whether a command has been sent and not answered."""
+        """Whether a sent command has no reply yet."""
         return len(self.pending.by_correlation) > len(self.pending.waiting)
 
     def _refresh(self) -> None:
-        """Before a command after a pause: see whether the connection still stands."""
+        """Check, before a command after a pause, that the connection still stands."""
         if self.channel is not None:
             self._serve(self.channel, time.monotonic(), is_idle=True)
         if self.channel is not None:
@@ -268,12 +262,12 @@ class Stream(ContextManaged):
             if len(parts) == REPLY_FRAMES:
                 on_reply(parts[0], parts[2])
         self._pause_s = 0.0
-        self.refused_timeout = None  # a daemon that restarts is waited for
+        self.refused_timeout = None  # from now on, wait for a daemon that restarts
         self._failures.clear()
         self.pending.problem = self.pending.tried = ""
 
     def _on_lost(self, channel: Channel) -> None:
-        """The connection is gone, or was never made."""
+        """Process the loss of a connection, or the failure to make one."""
         self.channel = None
         self.breaks += 1
         self.pending.on_disconnect(channel.sent_bytes)
@@ -283,9 +277,9 @@ class Stream(ContextManaged):
         self._on_dial_failed(self._endpoints[self._position], channel)
 
     def _on_dial_failed(self, endpoint: Endpoint, channel: Channel) -> None:
-        """No address of an endpoint led to a connection."""
+        """Process the failure of all addresses of an endpoint."""
         self.pending.is_silent = channel.is_silent
-        self.pending.problem = ""  # a key that did not fit, of a daemon that was ending, is not why the next fails
+        self.pending.problem = ""  # a key mismatch of a daemon that was ending does not explain the next failure
         if isinstance(channel.problem, Rejected):
             self.pending.problem = f"the daemon at {endpoint.text} does not let in our key"
         elif isinstance(channel.problem, MechanismMismatch):
@@ -297,7 +291,7 @@ class Stream(ContextManaged):
         self._try_next(endpoint, channel.failures)
 
     def _try_next(self, endpoint: Endpoint, failures: Sequence[tuple[str, str]]) -> None:
-        """Note why an endpoint failed, and turn to the next: at once, or after a pause when all have been tried."""
+        """Record why an endpoint failed, and turn to the next: at once, or after a pause when all have been tried."""
         problem = socket_access_problem(endpoint)
         self._failures[endpoint.text] = [(endpoint.text, problem)] if problem else failures
         self.pending.tried = failures_text(self._failures)
@@ -307,7 +301,7 @@ class Stream(ContextManaged):
             self.pending.give_up_unsent()
 
     def _is_refused_for_long(self) -> bool:
-        """Return whether there never was a connection, and it is not worth waiting for one."""
+        """Return whether there never was a connection, and all endpoints have refused one for `refused_timeout`."""
         if self.refused_timeout is None:
             return False
         now = time.monotonic()
@@ -315,7 +309,7 @@ class Stream(ContextManaged):
         return now - self._refused_since >= self.refused_timeout
 
     def _next_pause(self) -> float:
-        """Return how long to wait: not at all, then twice as long each time."""
+        """Return how long to wait before dialling: not at all, then twice as long each time."""
         pause_s = self._pause_s
         self._pause_s = min(max(RECONNECT_MS / 1000, 2 * pause_s), RECONNECT_MS_MAX / 1000)
         return pause_s

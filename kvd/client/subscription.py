@@ -203,7 +203,7 @@ class Subscription:
             # What is gone may have come by the changes socket while the probe was under way: then nothing is missed.
             if self.follower is None or (self.follower.position or 0) < refusal.details["compacted"]:
                 raise
-            self.follower.probe_failed()
+            self.follower.on_probe_failed()
         except Refused as refusal:
             if refusal.code not in ("BUSY", "SHUTTING_DOWN"):
                 raise
@@ -288,7 +288,7 @@ class Subscription:
             topic, body = parts
             self.heard_at = channel.heard_at
             if topic.startswith(wire.CHANGE_TOPIC):
-                delivered += self.follower.change(wire.decode_change(body))
+                delivered += self.follower.on_change(wire.decode_change(body))
             else:
                 self._on_control(wire.decode_control(body))
         if isinstance(channel.problem, Rejected):
@@ -301,7 +301,7 @@ class Subscription:
         """Process a control body."""
         assert self.follower is not None
         if control[0] == "HEARTBEAT":
-            self.follower.heartbeat(control[1])
+            self.follower.on_heartbeat(control[1])
             self._on_complete()
 
     def _on_complete(self) -> None:

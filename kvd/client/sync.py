@@ -1,4 +1,4 @@
-"""The blocking client. Threads share one; a forked child goes on with connections of its own."""
+"""The blocking client. Threads share one; a forked child opens connections of its own."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Self, overload
@@ -33,10 +33,10 @@ from kvd.limits import TIMEOUT_MS
 
 
 class Client(Methods[K, V], Direct, ContextManaged):
-    """A client of a daemon. Threads may share it: each command in progress has a connection of its own.
+    """A client of a daemon. Threads may share it: each command in progress has its own connection.
 
-    Every command has a deadline (`timeout`, seconds). Reads are sent again when the connection breaks; a write raises
-    OutcomeUnknown then, unless it runs under `once`. Errors are those of `kvd.errors`.
+    Every command has a deadline (`timeout`, seconds). Reads are sent again when the connection breaks; a write then
+    raises OutcomeUnknown, unless it runs under `once`. Errors are those of `kvd.errors`.
 
     >>> kv.set("greeting", "hello")
     >>> kv.get("greeting")
@@ -82,12 +82,12 @@ class Client(Methods[K, V], Direct, ContextManaged):
         decode: str | None = None,
         codec: AnyCodec | None = None,
     ) -> None:
-        """Connect when first used.
+        """The connection opens at the first command.
 
-        `endpoint`: one or several, also separated by commas, of which the first that answers is used; without one
-        KVD_URL counts, or tcp://127.0.0.1:7411. `connect_timeout` is how long to wait for a daemon, in seconds
-        (default: `timeout`). `decode="utf-8"` returns keys and values as str. A `codec` encodes values and decodes
-        them: `kvd.JSON`, `kvd.MSGPACK`, or a pair of functions. Raises ValueError for an argument that is none.
+        `endpoint`: one or several, in a list or separated by commas; the client uses the first that answers. The
+        default is KVD_URL, or tcp://127.0.0.1:7411. `connect_timeout` is how long to wait for a daemon, in seconds
+        (default: `timeout`). `decode="utf-8"` returns keys and values as str. A `codec` encodes and decodes values:
+        `kvd.JSON`, `kvd.MSGPACK`, or a pair of functions. Raises ValueError for an invalid argument.
         """
         self.codec: Codec[Any, Any] = codec_of(decode, codec)
         self._history: list[str] = []  # the history that the last watch saw
@@ -100,7 +100,7 @@ class Client(Methods[K, V], Direct, ContextManaged):
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
-        """Return a client of a URL: endpoints, and after a `?` timeout, connect_timeout, decode, key and server_key.
+        """Return a client for a URL: endpoints and, after a `?`, timeout, connect_timeout, decode, key and server_key.
 
         >>> from kvd import Client
         >>> Client.from_url("tcp://127.0.0.1:7411?timeout=2&decode=utf-8").timeout
@@ -110,36 +110,33 @@ class Client(Methods[K, V], Direct, ContextManaged):
 
     @property
     def endpoint(self) -> str:
-        """Return the endpoint that is in use, or is tried first."""
+        """The endpoint in use, or the first to be tried."""
         return self._pool.endpoints[0].text
 
     @property
     def timeout(self) -> float:
-        """Return how long a command may take, in seconds."""
+        """How long a command may take, in seconds."""
         return self._pool.timeout
 
     def __repr__(self) -> str:
-        """Return the endpoints."""
         return f"{type(self).__name__}({','.join([each.text for each in self._pool.endpoints])!r})"
 
     def __getitem__(self, key: Text) -> V:
-        """Return the value of a key. Raises KeyError when there is none."""
+        """Return the value of a key. Raises KeyError when it is missing."""
         value = self.run(Get(key_bytes(key)))
         if value is None:
             raise KeyError(key)
         return self.codec.value(value)  # type: ignore[no-any-return]
 
     def __setitem__(self, key: Text, value: Any) -> None:
-        """Set a key."""
         self.set(key, value)
 
     def __delitem__(self, key: Text) -> None:
-        """Clear a key. Raises KeyError when there is none."""
+        """Delete a key. Raises KeyError when it is missing."""
         if not self.clear(key):
             raise KeyError(key)
 
     def __contains__(self, key: Text) -> bool:
-        """Return whether a key exists."""
         return self.exists(key) > 0
 
     def __iter__(self) -> Iterator[K]:
@@ -155,7 +152,7 @@ class Client(Methods[K, V], Direct, ContextManaged):
         return self._pool.answer(command)
 
     def run(self, command: Runs[R]) -> R:
-        """Run any command of `kvd.commands`; return its result as the wire has it.
+        """Run any command of `kvd.commands`; return its result as on the wire.
 
         >>> from kvd.commands.values import Get
         >>> kv.run(Get(b"greeting"))
@@ -165,14 +162,13 @@ class Client(Methods[K, V], Direct, ContextManaged):
         return self.answer(command).result  # type: ignore[no-any-return]
 
     def call(self, call: Call[R]) -> R:
-        """Run a method's call."""
         return call.convert(None if call.command is None else self._pool.answer(call.command).result)
 
     def once(self, token: Text | None = None) -> "OnceClient[K, V]":
-        """Return a view whose writes run once however often they are sent: safe to send again after a break.
+        """Return a view that runs each write once, however often it is sent: safe to repeat after a broken connection.
 
-        Without a token each write gets a new one; with a token of yours (8 to 64 bytes) the same write may
-        be asked for by several processes and runs once. Kept for two minutes.
+        Without a token each write gets a new one. With a token of the caller's (8 to 64 bytes), several processes may
+        ask for the same write, and it runs once. The daemon keeps a token for two minutes.
 
         >>> kv.once().incr("orders")
         1
@@ -180,7 +176,7 @@ class Client(Methods[K, V], Direct, ContextManaged):
         return OnceClient(self, token)
 
     def with_revision(self) -> "RevisionClient[K, V]":
-        """Return a view whose methods return their result and the revision: of a write, that of its last change.
+        """Return a view in which each method returns (result, revision). The revision of a write is that of its change.
 
         >>> result, revision = kv.with_revision().set("greeting", "hello")
         >>> kv.entry("greeting").revision == revision
@@ -189,7 +185,7 @@ class Client(Methods[K, V], Direct, ContextManaged):
         return RevisionClient(self)
 
     def pipeline(self) -> Pipeline[K, V]:
-        """Return a gatherer that sends at once and waits at the end.
+        """Return a pipeline: it sends commands as it collects them, and waits for the results at the end.
 
         >>> with kv.pipeline() as p:
         ...     p.set("a", "1")
@@ -201,7 +197,7 @@ class Client(Methods[K, V], Direct, ContextManaged):
         return Pipeline(self._pool, self.codec)
 
     def transaction(self, conditions: Mapping[Any, int] | None = None) -> "TransactionBuilder[K, V]":
-        """Return a gatherer whose commands run whole or not at all; `conditions` are revisions by key (0: none).
+        """Return a transaction builder: its commands run all or none. `conditions` are revisions by key (0: none).
 
         >>> with kv.transaction({"no such key": 0}) as t:
         ...     t.set("a", "2")
@@ -216,7 +212,7 @@ class Client(Methods[K, V], Direct, ContextManaged):
     ) -> Iterator[K]:
         """Yield all keys that begin with a prefix, in byte order, page by page.
 
-        `start` is the first key that may come, `stop` the first that may not. With `reverse` the last key comes first.
+        The keys begin at `start` and end before `stop`. With `reverse` the last key comes first.
 
         >>> list(kv.scan("gree"))
         [b'greeting']
@@ -226,7 +222,7 @@ class Client(Methods[K, V], Direct, ContextManaged):
         return map(self.codec.key, walk(self, scan_command(prefix, start, stop, reverse=reverse)))
 
     def keys(self, prefix: Text = b"") -> list[K]:
-        """Return all keys that begin with a prefix (there are no patterns). Of many keys, `scan` takes less memory.
+        """Return all keys that begin with a prefix (there are no patterns). With many keys, `scan` takes less memory.
 
         >>> kv.keys("gree")
         [b'greeting']
@@ -243,8 +239,8 @@ class Client(Methods[K, V], Direct, ContextManaged):
         >>> list(kv.items("gree"))
         [(b'greeting', b'hello')]
         """
-        found = self.entries(prefix, start=start, stop=stop, reverse=reverse)
-        return ((item.key, item.value) for item in found)
+        entries = self.entries(prefix, start=start, stop=stop, reverse=reverse)
+        return ((item.key, item.value) for item in entries)
 
     def entries(
         self, prefix: Text = b"", *, start: Text | None = None, stop: Text | None = None, reverse: bool = False
@@ -255,16 +251,16 @@ class Client(Methods[K, V], Direct, ContextManaged):
         [(b'greeting', b'hello', None)]
         """
         codec = self.codec
-        found = walk(self, scan_command(prefix, start, stop, reverse=reverse, values=True))
-        return (Item(codec.key(key), codec.value(value), *rest[:2]) for key, value, *rest in found)
+        items = walk(self, scan_command(prefix, start, stop, reverse=reverse, values=True))
+        return (Item(codec.key(key), codec.value(value), *rest[:2]) for key, value, *rest in items)
 
     def load(self, pairs: Pairs) -> int:
-        """Set any number of keys, from a mapping or any iterable of pairs; return how many: the fastest way in.
+        """Set any number of keys, from a mapping or any iterable of pairs; return how many. The fastest way to write.
 
-        They go in MULTISETs of up to a thousand, several in flight over a connection of its own, in the order of the
-        pairs. When one is refused, or its outcome is unknown, no more are drawn and its error is raised once nothing
-        is under way: all before it are set, and up to seven portions behind it may be. A portion that gets BUSY is sent
-        again, with those behind it, until the daemon has taken nothing for the client's timeout.
+        The pairs go in MULTISETs of up to a thousand, several in flight over a separate connection, in the order of the
+        pairs. When one is refused, or its outcome is unknown, no more pairs are drawn, and its error is raised once
+        nothing is in flight: all pairs before it are set, and up to seven MULTISETs after it may be. One that gets BUSY
+        is sent again, with those after it, until the daemon has accepted nothing for the client's timeout.
 
         >>> kv.load((f"n:{number}", str(number)) for number in range(2500))
         2500
@@ -273,7 +269,7 @@ class Client(Methods[K, V], Direct, ContextManaged):
             return load(stream, pairs, self.codec)
 
     def stream(self, **options: Any) -> Stream:
-        """Return a connection of its own for many commands in flight; close it."""
+        """Return a separate connection for many commands in flight. The caller closes it."""
         pool = self._pool
         endpoints = [each.text for each in pool.endpoints]
         times = {"timeout": pool.timeout, "connect_timeout": pool.connect_timeout}
@@ -293,13 +289,13 @@ class Client(Methods[K, V], Direct, ContextManaged):
     ) -> Watch:
         """Follow the changes of keys that begin with any of the prefixes (none: all), each once and in order.
 
-        `key` follows exactly this key, or these. `kinds` are the kinds wanted, as "SET" or "CLEAR"; `values=False`
-        leaves values out. With `mark`, a change of the kind SNAPSHOT_END comes when the snapshot is complete.
+        `key` follows exactly this key, or these keys. `kinds` selects kinds of changes, as "SET" or "CLEAR";
+        `values=False` leaves values out. With `mark`, a change of the kind SNAPSHOT_END follows the snapshot.
 
-        `since` resumes after a revision, or at the `position` of an earlier watch; without it changes come from now
-        on. With `snapshot` the entries that are there come first, as SET changes. It goes on across restarts of the
-        daemon. When the daemon has another history than `history`, than that of the position, or than the last watch
-        of this client saw, a watch with `since` raises HistoryChanged: its revisions mean something else there.
+        `since` resumes after a revision, or at the `position` of an earlier watch; without it, the watch starts now.
+        With `snapshot` the existing entries come first, as SET changes. A watch continues across restarts of the
+        daemon. A watch with `since` raises HistoryChanged when the daemon's history is not `history`, nor that of the
+        position, nor the one that the last watch of this client saw: its revisions have another meaning there.
 
         >>> with kv.watch("user:", since=0) as changes:
         ...     kv.set("user:1", "Ada")
@@ -324,12 +320,12 @@ class Client(Methods[K, V], Direct, ContextManaged):
     def lock(
         self, name: Text, ttl: Seconds = 10, *, timeout: Seconds | None = None, on_lost: OnLost | None = None
     ) -> Lock:
-        """Return a lock that one client at a time holds: `with kv.lock(name):`. Its entry is the key `name`.
+        """Return a lock that one client holds at a time: `with kv.lock(name):`. Its entry is the key `name`.
 
-        A background thread renews it while it is held; a holder that dies loses it after `ttl` seconds. `timeout` is
-        how long to wait for it in seconds (0: not at all, None: as long as it takes); then LockNotAcquired is raised.
-        When it is lost, `on_lost` is called with the LockLost in the background thread, `check` raises it, and the
-        end of the block does. `fencing` is a number that grows from holder to holder.
+        A background thread renews the lock while it is held; when the holder dies, it expires after `ttl` seconds.
+        `timeout` is how long to wait for the lock in seconds (0: not at all, None: without limit), before
+        LockNotAcquired is raised. When the lock is lost, `on_lost` is called with the LockLost in the background
+        thread, and `check` and the end of the block raise it. `fencing` is a number that grows from holder to holder.
 
         >>> with kv.lock("lock:report", ttl=10, timeout=30) as lock:
         ...     lock.check()
@@ -347,9 +343,9 @@ class Client(Methods[K, V], Direct, ContextManaged):
     def mirror(self, *prefixes: Text, on_change: OnChange | None = None) -> Mirror[K, V]:
         """Return a read-only mapping of the keys that begin with any of the prefixes (none: all), kept up to date.
 
-        A background thread follows the daemon, and begins again from a new snapshot where a watch would raise Compacted
-        or HistoryChanged. Reads take no round trip. `on_change` is called in that thread with each Change that makes a
-        difference, those of the snapshots too; when it raises, the mirror ends.
+        A background thread follows the daemon. Where a watch raises Compacted or HistoryChanged, it starts again from a
+        new snapshot. Reads take no round trip. `on_change` is called in that thread with each Change that makes a
+        difference, also between snapshots; when it raises, the mirror ends.
 
         >>> kv.set("flag:dark", "on")
         >>> with kv.mirror("flag:") as flags:
@@ -367,7 +363,7 @@ class Client(Methods[K, V], Direct, ContextManaged):
         return Mirror(make_watch, self.codec, pool.timeout, on_change)
 
     def close(self) -> None:
-        """Close the connections; one that another thread is using is closed when that is done."""
+        """Close the connections. A connection in use by another thread is closed after its command."""
         self._pool.close()
 
     def _check_open(self) -> None:
@@ -376,12 +372,11 @@ class Client(Methods[K, V], Direct, ContextManaged):
             raise KvdError("the client is closed")
 
     def _remember_history(self, history: str) -> None:
-        """Remember which history a watch saw."""
         self._history[:] = [history]
 
 
 def walk(client: Client[Any, Any], command: Scan) -> Iterator[Any]:
-    """Yield the items of SCAN's pages, from the one that a command asks for on."""
+    """Yield the items of SCAN's pages, starting with the page of `command`."""
     while True:
         items, after, *_ = client.run(command)
         yield from items

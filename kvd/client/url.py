@@ -1,4 +1,4 @@
-"""The arguments of a client, as a URL has them."""
+"""The arguments of a client in a URL."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from kvd.client.values import check_seconds
 
 
 def url_options(url: str) -> dict[str, Any]:
-    """Return the arguments of a client that a URL stands for. Raises ValueError."""
+    """Return the arguments of a client. Raises ValueError."""
     endpoint, texts = parse_url(url)
     options: dict[str, Any] = {"endpoint": endpoint}
     if ("key" in texts) != ("server_key" in texts):
-        raise ValueError("key and server_key go together: who we are, and which daemon we trust")
+        raise ValueError("key and server_key go together: the client's key pair, and the daemon's public key")
     for name, text in texts.items():
         if name in ("timeout", "connect_timeout"):
             options[name] = _number_of(name, text)
@@ -21,12 +21,14 @@ def url_options(url: str) -> dict[str, Any]:
         elif name == "key":
             options["keys"] = read_keys(text, texts["server_key"])
         elif name != "server_key":
-            raise ValueError(f"{name!r} is no option: there are timeout, connect_timeout, decode, key and server_key")
+            raise ValueError(
+                f"{name!r} is not an option; the options are timeout, connect_timeout, decode, key and server_key"
+            )
     return options
 
 
 def _number_of(name: str, text: str) -> float:
-    """Return a number of seconds. Raises ValueError that names the option."""
+    """Return a number of seconds. Raises ValueError, which names the option."""
     try:
         return check_seconds(name, float(text))
     except ValueError:

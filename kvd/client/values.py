@@ -1,6 +1,6 @@
-"""Python values to the wire's and back: keys, values, times. Pure.
+"""Converts Python keys, values and times to the wire's and back. Pure.
 
-Keys are str or bytes-like. Values may be int and float, too, or whatever a client's codec takes.
+Keys are str or bytes-like. Values may also be int or float, or anything that the client's codec takes.
 """
 
 import json
@@ -16,8 +16,8 @@ from kvd.limits import TTL_MS_MAX
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    K = TypeVar("K", default=bytes)  # what keys are returned as
-    V = TypeVar("V", default=bytes)  # what values are returned as
+    K = TypeVar("K", default=bytes)  # the type of returned keys
+    V = TypeVar("V", default=bytes)  # the type of returned values
 else:
     from typing import TypeVar
 
@@ -28,7 +28,7 @@ Text = str | bytes | bytearray | memoryview
 Value = Text | int | float
 Seconds = int | float | timedelta
 Pairs = Mapping[Any, Any] | Iterable[tuple[Text, Any]]
-# An `at` below this is before 1973 in milliseconds: somebody's seconds.
+# In milliseconds, an `at` below this is before 1973: it is probably in seconds.
 UNIX_MS_MIN = 100_000_000_000
 
 
@@ -59,20 +59,20 @@ def value_bytes(value: Value) -> bytes:
 
 
 def flat_keys(keys: Iterable[Any]) -> list[bytes]:
-    """Return keys that were given one by one, in lists, or both. Raises TypeError."""
+    """Return keys that were given one by one, in lists, or both, as one list. Raises TypeError."""
     keys = list(keys)
     kinds = set(map(type, keys))
     if kinds == {str}:  # a hundred keys take 4 us here, and 50 us below
         return [key.encode() for key in keys]
     if kinds == {bytes}:
         return keys
-    found: list[bytes] = []
+    flat: list[bytes] = []
     for key in keys:
         if isinstance(key, Iterable) and not isinstance(key, str | bytes | bytearray | memoryview):
-            found += map(key_bytes, key)
+            flat += map(key_bytes, key)
         else:
-            found.append(key_bytes(key))
-    return found
+            flat.append(key_bytes(key))
+    return flat
 
 
 def pairs_of(pairs: Pairs) -> Iterable[tuple[Any, Any]]:
@@ -81,7 +81,7 @@ def pairs_of(pairs: Pairs) -> Iterable[tuple[Any, Any]]:
 
 
 def check_seconds(name: str, value: Any) -> float:
-    """Return a time in seconds. Raises ValueError that names the argument."""
+    """Return a time in seconds. Raises ValueError, which names the argument."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise ValueError(f"{name} has to be a number of seconds above 0, or a timedelta, not {value!r}")
@@ -89,13 +89,13 @@ def check_seconds(name: str, value: Any) -> float:
 
 
 def milliseconds(name: str, value: Seconds | None, most_ms: int = TTL_MS_MAX) -> int | None:
-    """Return seconds as the wire's milliseconds, rounded up so that nothing ends early. Raises ValueError."""
+    """Return seconds as the wire's milliseconds, rounded up so that nothing expires early. Raises ValueError."""
     if value is None:
         return None
-    found = math.ceil(check_seconds(name, value) * 1000)
-    if found > most_ms:
+    result_ms = math.ceil(check_seconds(name, value) * 1000)
+    if result_ms > most_ms:
         raise ValueError(f"{name} can be {most_ms // 1000} seconds at most, not {value!r}")
-    return found
+    return result_ms
 
 
 def unix_milliseconds(value: int | datetime | None) -> int | None:
@@ -105,7 +105,7 @@ def unix_milliseconds(value: int | datetime | None) -> int | None:
     if isinstance(value, datetime):
         return math.ceil(value.timestamp() * 1000)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(  # noqa: TRY004  # as for every time that is none
+        raise ValueError(  # noqa: TRY004  # a ValueError, as for any invalid time
             f"at has to be Unix milliseconds or a datetime, not {value!r}"
         )
     if 0 < value < UNIX_MS_MIN:
@@ -114,12 +114,12 @@ def unix_milliseconds(value: int | datetime | None) -> int | None:
 
 
 def same(result: Any) -> Any:
-    """Return a result as the wire has it."""
+    """Return a result unchanged."""
     return result
 
 
 class Codec(Generic[K, V]):
-    """How a client's keys and values are returned, and how values are encoded. This one returns bytes."""
+    """How a client returns keys and values, and encodes values. This one returns bytes."""
 
     key: Callable[[bytes], K] = staticmethod(same)
     value: Callable[[bytes], V] = staticmethod(same)
@@ -128,11 +128,9 @@ class Codec(Generic[K, V]):
     encode_part: Callable[[Any], bytes] = staticmethod(value_bytes)  # of what is appended to a value
 
     def keys(self, keys: list[bytes]) -> list[K]:
-        """Return many keys."""
         return [self.key(key) for key in keys]
 
     def values(self, values: list[bytes | None]) -> list[V | None]:
-        """Return many values."""
         return [self.value_or_none(value) for value in values]
 
 
@@ -147,9 +145,9 @@ RAW = RawCodec()
 
 
 class TextCodec(Codec[str, str]):
-    """Keys and values are returned as str. One that is not of the encoding raises UnicodeDecodeError.
+    """Keys and values are returned as str. Bytes that are not of the encoding raise UnicodeDecodeError.
 
-    Keys are UTF-8 whatever the encoding of the values is: `str` keys are sent so, by every client.
+    Keys are UTF-8, whatever the encoding of the values: every client sends `str` keys as UTF-8.
     """
 
     def __init__(self, encoding: str) -> None:
@@ -158,19 +156,15 @@ class TextCodec(Codec[str, str]):
         self.encoding = encoding
 
     def key(self, key: bytes) -> str:
-        """Return a key."""
         return key.decode()
 
     def value(self, value: bytes) -> str:
-        """Return a value."""
         return value.decode(self.encoding)
 
     def value_or_none(self, value: bytes | None) -> str | None:
-        """Return a value."""
         return None if value is None else value.decode(self.encoding)
 
     def encode(self, value: Any) -> bytes:
-        """Return the bytes of a value."""
         return value.encode(self.encoding) if isinstance(value, str) else value_bytes(value)
 
     encode_part = encode
@@ -185,15 +179,12 @@ class FunctionCodec(Codec[bytes, V]):
         self._decode = decode
 
     def encode(self, value: Any) -> bytes:
-        """Return the bytes of a value."""
         return key_bytes(self._encode(value))
 
     def value(self, value: bytes) -> V:
-        """Return a value."""
         return self._decode(value)
 
     def value_or_none(self, value: bytes | None) -> V | None:
-        """Return a value, or None where there is none."""
         return None if value is None else self._decode(value)
 
 
@@ -204,7 +195,7 @@ AnyCodec = Codec[Any, Any] | tuple[Callable[[Any], bytes | str], Callable[[bytes
 
 
 def codec_of(decode: str | None, codec: AnyCodec | None) -> Codec[Any, Any]:
-    """Return the codec that a client's arguments ask for. Raises ValueError."""
+    """Return the codec for the arguments of a client. Raises ValueError."""
     if decode is not None and codec is not None:
         raise ValueError("decode and codec exclude each other")
     if decode is not None:

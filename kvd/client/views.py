@@ -14,7 +14,7 @@ from kvd.commands.base import Ok
 
 
 class Answering(Protocol):
-    """What a view needs of its client."""
+    """The part of a client that a view needs."""
 
     codec: Codec[Any, Any]
 
@@ -23,7 +23,7 @@ class Answering(Protocol):
 
 
 class OnceClient(Methods[K, V], Direct):
-    """A client's methods, each write under ONCE."""
+    """A client that runs each write under ONCE."""
 
     def __init__(self, client: Answering, token: Text | None) -> None:
         self.client = client
@@ -31,15 +31,14 @@ class OnceClient(Methods[K, V], Direct):
         self.token = None if token is None else key_bytes(token)
 
     def answer(self, command: Command) -> Ok:
-        """Run a write under ONCE, a read as it is; return its result and the revision it reflects."""
+        """Run a write under ONCE and a read as it is; return the result and the revision it reflects."""
         return self.client.answer(once(command, self.token) if isinstance(command, Write) else command)
 
     def call(self, call: Call[R]) -> R:
-        """Run a method's call."""
         return call.convert(None if call.command is None else self.answer(call.command).result)
 
     def with_revision(self) -> "RevisionClient[K, V]":
-        """Return a view whose methods return their result and the revision, as `Client.with_revision`."""
+        """Return a view in which each method returns (result, revision)."""
         return RevisionClient(self)
 
     def run(self, command: Runs[R]) -> R:
@@ -49,12 +48,12 @@ class OnceClient(Methods[K, V], Direct):
 
 
 def once(command: Write, token: bytes | None) -> Once:
-    """Return a write under ONCE, with a token of its own if none is given."""
+    """Return a write under ONCE, with a new token if none is given."""
     return Once(os.urandom(16) if token is None else token, command)
 
 
 class RevisionClient(Methods[K, V], WithRevision):
-    """A client's methods, each of which returns its result and a revision."""
+    """A client in which each method returns (result, revision)."""
 
     def __init__(self, client: Answering) -> None:
         self.client = client
@@ -69,7 +68,7 @@ class RevisionClient(Methods[K, V], WithRevision):
 
 
 class Gatherer(Methods[K, V], Gathered):
-    """Keeps calls until the end of its `with`; then `results` has what they gave."""
+    """Collects calls until the end of its `with`; then `results` has their results."""
 
     def __init__(self, codec: Codec[Any, Any]) -> None:
         self.codec = codec
@@ -77,16 +76,14 @@ class Gatherer(Methods[K, V], Gathered):
         self.results: list[Any] = []
 
     def call(self, call: Call[Any]) -> None:
-        """Gather a call."""
         self.calls.append(call)
 
     def run(self, command: Command) -> None:
-        """Gather any command."""
         self.call(Call(command, same))
 
 
 class TransactionBuilder(Gatherer[K, V]):
-    """Gathers commands and sends them as one TRANSACTION at the end of its `with`."""
+    """Collects commands and sends them as one TRANSACTION at the end of its `with`."""
 
     def __init__(self, client: Answering, conditions: Mapping[Any, int]) -> None:
         super().__init__(client.codec)
@@ -94,24 +91,22 @@ class TransactionBuilder(Gatherer[K, V]):
         self.conditions = conditions
 
     def command(self) -> Transaction:
-        """Return the command that they are together."""
+        """Return the transaction."""
         conditions = [(key_bytes(key), revision) for key, revision in self.conditions.items()]
         commands = [call.command for call in self.calls if call.command is not None]
         return Transaction(conditions, commands)  # type: ignore[arg-type]  # checked by the daemon
 
     def on_results(self, results: list[Any]) -> None:
-        """Keep the results."""
-        found = iter(results)
-        self.results = [call.convert(None if call.command is None else next(found)) for call in self.calls]
+        remaining = iter(results)
+        self.results = [call.convert(None if call.command is None else next(remaining)) for call in self.calls]
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Run them, unless an error leaves the block."""
+        """Run the transaction, unless an error leaves the block."""
         if kind is not None:
             return
         command = self.command()

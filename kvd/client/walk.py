@@ -1,4 +1,4 @@
-"""A walk over all keys of a prefix, page by page; the daemon reads the next page while we write this one."""
+"""Walks all keys of a prefix, page by page. The daemon reads the next page while the caller processes this one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,9 +16,9 @@ def pages(stream: Stream, prefix: bytes, *, values: bool | None = None) -> Itera
     limit = WALK_KEYS
     stream.send(Scan(prefix, None, limit, values))
     while True:
-        page, after, *_ = result(stream)
+        page, after, *_ = _receive_result(stream)
         if page and values and len(page[0]) > ITEM_PARTS:
-            page = [item[:ITEM_PARTS] for item in page]  # of a daemon that says more
+            page = [item[:ITEM_PARTS] for item in page]  # a newer daemon may return more
         if after is not None:
             limit = next_limit(page) if values else limit
             stream.send(Scan(prefix, after, limit, values))
@@ -28,12 +28,12 @@ def pages(stream: Stream, prefix: bytes, *, values: bool | None = None) -> Itera
 
 
 def next_limit(page: list[Any]) -> int:
-    """Return how many entries to ask for so that they are about VALUES_BYTES, if they are as those before."""
+    """Return how many entries make about VALUES_BYTES, if they are like those of the last page."""
     size = sum([len(item[1]) for item in page])
     return max(1, min(WALK_KEYS, VALUES_BYTES * len(page) // max(1, size)))
 
 
-def result(stream: Stream) -> Any:
-    """Return the result of the one command under way. Raises KvdError."""
+def _receive_result(stream: Stream) -> Any:
+    """Return the result of the only command in flight. Raises KvdError."""
     [(_, outcome)] = stream.receive()
     return ok(outcome).result

@@ -40,7 +40,7 @@ class Committed(Protocol):
         """The revision of the last change."""
 
     @property
-    def records(self) -> Any:
+    def key_cache(self) -> Any:
         """The cache of `kvd.storage.memory.key_cache`, or None if the state is kept elsewhere."""
 
     @property
@@ -346,12 +346,12 @@ class CompiledStaging(native.Staging, Staging):  # type: ignore[misc]
     """
 
     def __init__(self, committed: Committed) -> None:
-        native.module.Staging.__init__(self, committed.records, STAGED_BYTES_MAX, ENTRY_OVERHEAD_BYTES)
+        native.module.Staging.__init__(self, committed.key_cache, STAGED_BYTES_MAX, ENTRY_OVERHEAD_BYTES)
         Staging.__init__(self, committed)
 
     def drop(self) -> None:
         """Discard the staged changes and start from the committed state."""
-        self.records = self.committed.records
+        self.key_cache = self.committed.key_cache
         Staging.drop(self)
 
     def put_plainly(self, key: bytes, value: bytes, expires: Milliseconds | None) -> int:
@@ -385,5 +385,5 @@ def _count_within(changes: list[Change], limit: int) -> int:
 
 def make_staging(committed: Committed) -> Staging:
     """Return the compiled form of staging if the store has compiled records, else the plain form."""
-    is_compiled = native.module is not None and type(committed.records) is native.module.Records
+    is_compiled = native.module is not None and type(committed.key_cache) is native.module.Records
     return CompiledStaging(committed) if is_compiled else Staging(committed)

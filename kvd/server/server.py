@@ -138,7 +138,7 @@ class Server:
             "read_only": self.executor.read_only,
             "sqlite": self.store.sqlite_version,
             "frames": self.sockets.commands.frames.name,
-            "core": self.store.records.name,
+            "core": self.store.key_cache.name,
             "keys": self.sockets.authenticator is not None,
         }
 

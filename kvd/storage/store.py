@@ -143,10 +143,10 @@ class Store(Maintenance):
         self.retention = Retention(head.first, head.compacted, *self.kept)
         self.entries = mark.entries
         self.sqlite_version = sqlite3.sqlite_version
-        self.overlays = Overlays(mark.revision)
+        self.overlays = Overlays(mark.revision, self.table.upper_bound())
         self.search = Due(self.overlays, self.table)
-        self.records.upper_bound = self.table.end()
         self.misses = 0
+        self._hits_of_misses = 0  # hits on keys that were read ahead, which count as misses
         self._load_overlay(mark, head.last)
         self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)
         self.next_token = self.journal.next_token()
@@ -167,9 +167,14 @@ class Store(Maintenance):
     # Reading
 
     @property
-    def records(self) -> KeyCache:
+    def key_cache(self) -> KeyCache:
         """Return what is in memory."""
-        return self.overlays.records
+        return self.overlays.key_cache
+
+    @property
+    def hits(self) -> int:
+        """Return how many reads of keys needed no read of the table."""
+        return self.overlays.key_cache.hits - self._hits_of_misses
 
     @property
     def compacted(self) -> int:
@@ -178,7 +183,7 @@ class Store(Maintenance):
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry of a key, expired or not; raises Corrupt."""
-        entry = self.overlays.records.get(key)
+        entry = self.overlays.key_cache.get(key)
         return self.read(key) if entry is NOT_CACHED else entry
 
     def read(self, key: bytes) -> Entry | None:
@@ -186,7 +191,7 @@ class Store(Maintenance):
         self.misses += 1
         with with_translated_errors():
             entry = self.table.get(key)
-        self.overlays.cache({key: entry})
+        self.overlays.insert({key: entry})
         return entry
 
     def read_ahead(self, keys: Sequence[bytes]) -> int:
@@ -194,13 +199,10 @@ class Store(Maintenance):
 
         What goes wrong is told to whoever asks for the key.
         """
-        missing = list(dict.fromkeys(self.records.uncached(keys)))
+        missing = list(dict.fromkeys(self.key_cache.uncached(keys)))
         with suppress(Refused):
             self._read_many(missing)
-        if missing:
-            self.records.hits -= len(missing) - len(
-                self.records.uncached(missing)
-            )  # each is a hit when it is asked for
+        self._hits_of_misses += len(missing) - len(self.key_cache.uncached(missing))
         return len(missing)
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
@@ -213,10 +215,8 @@ class Store(Maintenance):
             return found, False
         wanted = [keys[at] for at in missing]
         self._read_many(list(dict.fromkeys(wanted)))
-        hits = self.records.hits
-        for at, entry in zip(missing, self.records.get_many(wanted), strict=True):
+        for at, entry in zip(missing, self.key_cache.peek_many(wanted), strict=True):
             found[at] = entry
-        self.records.hits = hits  # they were misses
         return found, NOT_CACHED in found
 
     def _read_many(self, keys: list[bytes]) -> None:
@@ -225,11 +225,11 @@ class Store(Maintenance):
             self.misses += len(keys)
             self.overlays.evict(len(keys))  # first, or some of them might go again at once
             with with_translated_errors():
-                self.table.read_into(self.records, keys)
+                self.table.read_into(self.key_cache, keys)
 
     def values(self, keys: Sequence[bytes], now: Milliseconds) -> Any:
         """Return the live values of keys if all are in memory and fit into a reply; else None."""
-        return self.overlays.records.values(keys, now, REPLY_BYTES_MAX)
+        return self.overlays.key_cache.values(keys, now, REPLY_BYTES_MAX)
 
     def scan(self, span: Span = ALL) -> Iterator[Entry]:
         """Yield the entries of a span, in its order, expired ones too."""
@@ -258,7 +258,7 @@ class Store(Maintenance):
 
     def meta(self, key: bytes) -> EntryMeta | None:
         """Return the entry of a key, expired or not, without reading or keeping its value; raises Corrupt."""
-        entry = self.overlays.records.get(key)
+        entry = self.overlays.key_cache.get(key)
         if entry is not NOT_CACHED:
             return entry
         with with_translated_errors():
@@ -272,7 +272,7 @@ class Store(Maintenance):
     def changes_of(self, key: bytes, before: int, floor: int, limit: int) -> tuple[list[Change], int | None]:
         """Return the changes of a key below `before` and above `floor`, newest first, and the next `before`."""
         entry = self.get(key)
-        newest = self.records.revision(key) if entry is None else entry.revision
+        newest = self.key_cache.revision(key) if entry is None else entry.revision
         with with_translated_errors():
             return History(self.journal.db, key, floor).page(before, newest, limit)
 
@@ -332,7 +332,7 @@ class Store(Maintenance):
         if batch.rows:
             self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]
         if batch.compacted is not None:
-            self.retention.compacted = batch.compacted
+            self.retention.on_compacted(batch.compacted)
         if trim is not None:
             self.note_trimmed(trim)
         self.tokens.update({kept.token: (number, kept.time) for number, kept in tokens})
@@ -355,9 +355,9 @@ class Store(Maintenance):
         self.unsynced = True
         self.sync()
 
-    def cache(self, changes: int, size: int) -> None:
-        """Keep so many changes, of so many bytes at most, from now on."""
-        self.retention.kept_changes, self.retention.kept_bytes = changes, size
+    def set_retention(self, kept_changes: int, kept_bytes: int) -> None:
+        """Change how many changes the journal keeps, and how many bytes of them."""
+        self.retention.set_limits(kept_changes, kept_bytes)
 
     def facts(self) -> dict[str, Any]:
         """Return what INFO says of the store."""
@@ -370,7 +370,7 @@ class Store(Maintenance):
             "overlay_changes": sum(overlay.changes for overlay in memory.overlays()),
             "overlay_bytes": memory.overlay_size(),
             "cache_bytes": max(0, memory.size - memory.overlay_size()),
-            "cache_hits": memory.records.hits,
+            "cache_hits": self.hits,
             "cache_misses": self.misses,
             "folds": self.folds,
             "fold_last_ms": self.fold_ms,

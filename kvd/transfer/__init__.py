@@ -1,1 +1,1 @@
-"""Entries as text and back: their `formats`, the `lines` of a file, `importing`, `exporting`, `signals`, `progress`."""
+"""Entries as text and back: `formats`, the `lines` of a file, `importer`, `exporter`, `signals`, `progress`."""

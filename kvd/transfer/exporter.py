@@ -1,4 +1,4 @@
-"""Entries on their way out: a walk over a prefix, and a file that has its name when it is whole and durable."""
+"""Exports entries: a walk over a prefix, and a file that gets its name when it is complete and durable."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ LINKS_MISSING = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # file systems witho
 def export(stream: Stream, fd: int, form: Format, prefix: bytes, tick: Callable[[int], None]) -> int:
     """Write the entries of a prefix in the byte order of their keys; return how many. Raises KvdError, OSError.
 
-    `tick` is told how many there are so far, with each page. Each page is as of a moment of its own.
+    `tick` gets the number of entries so far, after each page. Each page is as of its own revision.
     """
     if form.header:
         write(fd, form.header + b"\r\n")
@@ -42,12 +42,12 @@ def new_file(path: Path) -> Iterator[int]:
     Raises FileExistsError when either is there: nothing is overwritten. The file is for its owner alone.
     """
     if os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, "is there already, and is not overwritten", str(path))
+        raise FileExistsError(errno.EEXIST, "exists and is not overwritten", str(path))
     partial = path.with_name(f"{path.name}.partial")
     try:
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        why = "is there already: another export writes it, or one was killed, then remove it"
+        why = "exists: another export is writing it; if that was killed, remove the file"
         raise FileExistsError(errno.EEXIST, why, str(partial)) from None
     try:
         try:
@@ -66,7 +66,7 @@ def _give_name(partial: Path, path: Path) -> None:
     try:
         os.link(partial, path)  # unlike a rename it never replaces a file
     except FileExistsError:
-        raise FileExistsError(errno.EEXIST, "is there by now, and is not overwritten", str(path)) from None
+        raise FileExistsError(errno.EEXIST, "has been created meanwhile, and is not overwritten", str(path)) from None
     except OSError as error:
         if error.errno not in LINKS_MISSING or os.path.lexists(path):
             raise

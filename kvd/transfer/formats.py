@@ -1,7 +1,7 @@
 """The two text formats of entries, JSON Lines and CSV: any bytes in, the same bytes out. Pure.
 
-A key or a value that is UTF-8 is text; another is base64. So an entry is always written the same way.
-Whatever cannot be read is `Malformed`, nothing else.
+A key or a value that is UTF-8 is text; any other is base64. So an entry is always written the same way. Input that
+cannot be read raises `Malformed`, and nothing else.
 """
 
 import csv
@@ -20,26 +20,26 @@ from kvd.limits import KEY_BYTES_MAX, KIB, TIME_MS_MAX, VALUE_BYTES_MAX
 
 Entry = tuple[bytes, bytes, int | None]  # key, value, and when it expires in Unix ms (None: it stays)
 
-# The longest that an entry can be: a byte of text is at most six characters of JSON.
+# The longest possible entry: a byte of text takes at most six characters of JSON.
 RECORD_BYTES_MAX = 6 * (KEY_BYTES_MAX + VALUE_BYTES_MAX) + KIB
 CSV_HEADER = b"key,value,expires,encoding"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # spreadsheets begin a file by one
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # spreadsheets begin a file with one
 EXPIRES = re.compile("[0-9]{1,15}")
 
-csv.field_size_limit(RECORD_BYTES_MAX)  # the module's own limit is 128 KiB
+csv.field_size_limit(RECORD_BYTES_MAX)  # the module's default is 128 KiB
 
 
 class Malformed(ValueError):
-    """A record that is no entry; the message says what is wrong with it."""
+    """A record that is not an entry; the message says what is wrong with it."""
 
 
 class Format(NamedTuple):
-    """How entries are written and read. A record is the bytes of one entry without the end of its last line."""
+    """How entries are written and read. A record is the bytes of one entry, without its last line end."""
 
-    header: bytes  # the first line; empty: there is none
-    encode: Callable[[Iterable[Sequence[object]]], bytes]  # of [key, value, revision, expires]: SCAN's items
+    header: bytes  # the first line; empty if there is none
+    encode: Callable[[Iterable[Sequence[object]]], bytes]  # takes [key, value, revision, expires]: SCAN's items
     decode: Callable[[bytes], Entry]
-    is_quoted: bool  # a line end may stand inside of quotes, and the last line needs one to be known to be whole
+    is_quoted: bool  # a line end may stand within quotes, and without a last line end the file may be cut
 
 
 class Line(Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -66,7 +66,6 @@ def _text_of(data: bytes) -> str | None:
 
 
 def _encode_jsonl(items: Iterable[Sequence[object]]) -> bytes:
-    """Return the lines of a page's items."""
     lines = []
     for key, value, _, expires in items:
         key_text, value_text = _text_of(key), _text_of(value)  # type: ignore[arg-type]  # as the wire has it
@@ -101,20 +100,20 @@ GOT: dict[type, str] = {**NAMES, float: "a fraction", bool: "true or false", lis
 
 
 def _line_problem(record: bytes) -> str:
-    """Return why a line is not a Line."""
+    """Return why a record is not a `Line`."""
     try:
-        found = msgspec.json.decode(record)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # further on
+        data = msgspec.json.decode(record)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # behind what the decoder of `Line` read
         return f"is not JSON: {error}"
-    if isinstance(found, dict):
-        found = {name: _data_of(value) if name in BASE64 else value for name, value in found.items()}
-    fault = first_fault(found, type_of(Line))
-    return sentence(fault.fault if isinstance(fault, Inside) else fault)
+    if isinstance(data, dict):
+        data = {name: _data_of(value) if name in BASE64 else value for name, value in data.items()}
+    fault = first_fault(data, type_of(Line))
+    return _describe_fault(fault.fault if isinstance(fault, Inside) else fault)
 
 
-def sentence(fault: Finding | None) -> str:
+def _describe_fault(fault: Finding | None) -> str:
     """Return what is wrong with a line."""
-    if not isinstance(fault, Fault):  # the first of two members with the same name: the second is right
+    if not isinstance(fault, Fault):  # the first of two members with one name: the second is valid
         return "has a member twice"
     if fault.problem is Problem.MEMBER:
         return f"has an unknown field `{fault.got}`: there are {', '.join(Line.__struct_fields__)}"
@@ -125,7 +124,7 @@ def sentence(fault: Finding | None) -> str:
 
 
 def _data_of(value: Any) -> Any:
-    """Return the bytes that base64 is; what is none stays text."""
+    """Decode base64; return anything else as it is."""
     try:
         return b64decode(value, validate=True) if isinstance(value, str) else value
     except ValueError:
@@ -133,7 +132,7 @@ def _data_of(value: Any) -> Any:
 
 
 def _one_of(text: str | None, data: bytes | None, name: str) -> bytes:
-    """Return a key or a value, of which one form has to be there. Raises ValueError."""
+    """Return a key or a value, which must have exactly one form. Raises ValueError."""
     if data is None:
         if text is None:
             raise Malformed(f"has neither {name} nor {name}64")
@@ -144,7 +143,6 @@ def _one_of(text: str | None, data: bytes | None, name: str) -> bytes:
 
 
 def _encode_csv(items: Iterable[Sequence[object]]) -> bytes:
-    """Return the rows of a page's items."""
     rows = StringIO()
     write = csv.writer(rows, lineterminator="\r\n").writerow
     for key, value, _, expires in items:
@@ -182,7 +180,7 @@ def decode_csv(record: bytes) -> Entry:
 
 
 def _check_entry(key: bytes, value: bytes, expires: int | None) -> Entry:
-    """Return an entry that the daemon will take. Raises Malformed."""
+    """Return an entry that the daemon accepts. Raises Malformed."""
     if not key:
         raise Malformed("the key is empty")
     if len(key) > KEY_BYTES_MAX:
@@ -199,5 +197,5 @@ FORMATS = {
 
 
 def guess_format(name: str) -> str:
-    """Return the format that a file's name tells: jsonl unless it ends in .csv."""
+    """Return the format for a file name: csv if it ends in .csv, otherwise jsonl."""
     return "csv" if name.lower().endswith(".csv") else "jsonl"

@@ -1,4 +1,4 @@
-"""The records of a file: read in large parts, counted by lines. Pure but for the `read` it is given."""
+"""The records of a file: read in large parts, counted by lines. Pure but for `read`."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -10,7 +10,7 @@ READ_BYTES = 256 * KIB
 
 
 class BadLine(Exception):
-    """A line that cannot be imported: its number from 1, and what is wrong."""
+    """A line that cannot be imported: its number, from 1, and the reason."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class BadLine(Exception):
 
 
 class Record(NamedTuple):
-    """An entry and the lines that it takes, the first of the file being 1."""
+    """An entry and its first and last line in the file, from 1."""
 
     first: int
     last: int
@@ -26,15 +26,15 @@ class Record(NamedTuple):
 
 
 class Lines:
-    """The lines of a file, without their ends. `read` returns at most so many bytes, none at the end."""
+    """The lines of a file, without their ends. `read(size)` returns at most `size` bytes, and none at the end."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self.read = read
         self.bytes = 0  # read so far
-        self.is_cut = False  # the last line given had no end
+        self.is_cut = False  # the last line has no end
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (number, line), from 1. Raises BadLine at one that is longer than any record, before it is all read."""
+        """Yield (number, line), from 1. Raises BadLine at a line longer than any record, before all of it is read."""
         number, size = 1, 0
         parts: list[bytes] = []
         while chunk := self.read(READ_BYTES):
@@ -56,9 +56,9 @@ class Lines:
 
 
 def parse_records(lines: Lines, form: Format, skip: int) -> Iterator[Record]:
-    """Yield the entries after so many lines. Raises BadLine.
+    """Yield the entries after `skip` lines. Raises BadLine.
 
-    Empty lines are nothing. The header counts as a line and is looked at also when it is skipped.
+    Empty lines are ignored. The header counts as a line, and is checked even when it is skipped.
     """
     numbered = iter(lines)
     if form.header:
@@ -80,9 +80,9 @@ def _check_header(line: bytes, header: bytes) -> None:
 
 
 def _join_quoted(numbered: Iterable[tuple[int, bytes]], lines: Lines) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (first, last, record): a line end inside of quotes belongs to the record. Raises BadLine."""
-    begun = bytearray()
-    first = 0  # where what is begun begins; 0: nothing is
+    """Yield (first, last, record): a line end within quotes belongs to the record. Raises BadLine."""
+    record = bytearray()
+    first = 0  # the first line of `record`; 0: it is empty
     for number, line in numbered:
         is_odd = line.count(b'"') % 2 == 1
         if not first and not is_odd:
@@ -91,15 +91,15 @@ def _join_quoted(numbered: Iterable[tuple[int, bytes]], lines: Lines) -> Iterato
             yield number, number, line
             continue
         first = first or number
-        begun += line
+        record += line
         if is_odd and first != number:
             if lines.is_cut:
                 raise BadLine(first, "the last line has no line end: is the file whole?")
-            yield first, number, bytes(begun)
-            begun, first = bytearray(), 0
+            yield first, number, bytes(record)
+            record, first = bytearray(), 0
             continue
-        begun += b"\n"
-        if len(begun) > RECORD_BYTES_MAX:
+        record += b"\n"
+        if len(record) > RECORD_BYTES_MAX:
             break
     if first:
         raise BadLine(first, "a quote is opened and never closed")

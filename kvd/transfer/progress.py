@@ -1,4 +1,4 @@
-"""What is told on standard error: a bar while it goes on, drawn over itself, and how much it was at the end."""
+"""Progress on standard error: a bar while a transfer runs, drawn over itself, and the total at the end."""
 
 import os
 import sys
@@ -12,22 +12,22 @@ MINUTE_S, HOUR_S = 60, 3600
 
 
 class Progress:
-    """The bar, if it `is_shown`. `total` is what `done` will be at the end, None when nobody knows."""
+    """The bar, if `is_shown`. `total` is the final value of `done`; None if unknown."""
 
     def __init__(self, *, is_shown: bool, total: int | None = None) -> None:
         self.is_shown = is_shown
         self.total = total
-        self.begun = time.monotonic()
-        self.next_draw = self.begun + REDRAW_S
+        self.started_at = time.monotonic()
+        self.next_draw = self.started_at + REDRAW_S
         self.length = 0
 
     @property
     def seconds(self) -> float:
-        """Return how long it has taken."""
-        return time.monotonic() - self.begun
+        """The time since the start."""
+        return time.monotonic() - self.started_at
 
     def show(self, entries: int, done: int) -> None:
-        """Draw the bar when it is time to, ten times a second."""
+        """Draw the bar, at most ten times a second."""
         if self.is_shown and time.monotonic() >= self.next_draw:
             line = bar(entries, done, self.total, self.seconds)[: columns() - 1].ljust(self.length)
             self.length = len(line)
@@ -35,14 +35,14 @@ class Progress:
             os.write(MESSAGE_FD, b"\r" + line.encode())
 
     def clear(self) -> None:
-        """Take the bar away, and the ^C that the terminal has written behind it."""
+        """Erase the bar, and the ^C that the terminal wrote behind it."""
         if self.length:
             os.write(MESSAGE_FD, b"\r" + b" " * min(self.length + 2, columns() - 1) + b"\r")
             self.length = 0
 
 
 def bar(entries: int, done: int, total: int | None, seconds: float) -> str:
-    """Return the bar as text: how many entries, how fast, and, when the total is known, what is left."""
+    """Return the bar as text: the number of entries, the rate and, when the total is known, the time left."""
     rate = f"{entries:,} entries  {entries / max(seconds, 0.001):,.0f}/s"
     if not total:
         return rate
@@ -60,12 +60,12 @@ def _clock(seconds: float) -> str:
 
 
 def duration_text(entries: int, seconds: float) -> str:
-    """Return how much it was and how long it took."""
+    """Return the number of entries and the time they took."""
     return f"{entries:,} {'entry' if entries == 1 else 'entries'} in {seconds:.1f} s"
 
 
 def columns() -> int:
-    """Return how wide the terminal is; 80 when it does not say."""
+    """Return the width of the terminal; 80 if it is unknown."""
     try:
         return os.get_terminal_size(MESSAGE_FD).columns or COLUMNS_DEFAULT
     except OSError:
@@ -73,5 +73,5 @@ def columns() -> int:
 
 
 def is_watched(*, data_fd: int | None = None) -> bool:
-    """Return whether somebody sees standard error, and the data does not come or go there between the bars."""
+    """Return whether standard error is a terminal, and no data goes to a terminal between the bars."""
     return sys.stderr is not None and os.isatty(MESSAGE_FD) and not (data_fd is not None and os.isatty(data_fd))

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP, taken where it does no harm: a message to the daemon is never left half sent."""
+"""Handles SIGINT, SIGTERM and SIGHUP where they do no harm: a message to the daemon is never left half sent."""
 
 import signal
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
-    """A signal asks us to end; `number` is which. An urgent one came anywhere: nothing can be waited for any more."""
+    """A signal asks the process to end; `number` is which. An urgent one came anywhere: nothing may be awaited."""
 
     def __init__(self, number: int, *, is_urgent: bool = False) -> None:
         super().__init__(signal.Signals(number).name)
@@ -19,46 +19,45 @@ class Interrupted(Exception):
 
 
 class Signals:
-    """While it is entered, a signal is remembered, and raises Interrupted only where it may.
+    """While it is entered, a signal is recorded, and raises Interrupted only where it may.
 
-    If the `second_is_urgent`, it raises anywhere.
+    With `second_is_urgent`, a second signal raises it anywhere.
     """
 
     def __init__(self, *, second_is_urgent: bool = False) -> None:
         self.second_is_urgent = second_is_urgent
-        self.number = 0  # the first that came
+        self.number = 0  # of the first signal
         self.is_interruptible = False
-        self.before: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        """Take the signals over, but for those that whoever started us wants ignored (nohup)."""
+        """Handle the signals, except those that our parent has set to be ignored (nohup)."""
         for number in NUMBERS:
             if signal.getsignal(number) != signal.SIG_IGN:
-                self.before[number] = signal.signal(number, self._on_signal)
+                self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give them back."""
-        for number, handler in self.before.items():
+        """Restore the former handlers."""
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        """A signal came."""
         is_urgent = self.second_is_urgent and self.number != 0
         self.number = self.number or number
         if is_urgent or self.is_interruptible:
             raise Interrupted(self.number, is_urgent=is_urgent)
 
     def check(self) -> None:
-        """Raise Interrupted when one has come."""
+        """Raise Interrupted if a signal has come."""
         if self.number:
             raise Interrupted(self.number)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let a signal raise Interrupted at once, one that has come already as well."""
+        """Let a signal raise Interrupted at once, including one that has come already."""
         self.is_interruptible = True
         try:
             self.check()

@@ -96,9 +96,12 @@ class Stat:
         if self.away_since is not None or is_restarted:
             self.back(now, is_restarted=is_restarted)
             return
+        before, self.last = (
+            self.last,
+            now,
+        )  # before the line is written: Ctrl-C may end that, and the summary divides by time
         self.samples += 1
-        self.write(figures(self.last, now, looks=1))
-        self.last = now
+        self.write(figures(before, now, looks=1))
 
     def back(self, now: Sample, *, is_restarted: bool) -> None:
         """Tell that the daemon is there again; what it counted meanwhile belongs to no line."""

@@ -90,7 +90,7 @@ def test_a_secret_is_for_its_owner_alone_from_the_moment_it_exists(tmp_path, mon
 def test_nothing_is_overwritten_and_no_half_is_left(tmp_path, there):
     (tmp_path / there).write_text("precious")
     code, said = keygen("ada", "--directory", tmp_path)
-    assert (code, f"{there}: is there already, and is not overwritten" in said) == (73, True)
+    assert (code, f"{there}: exists and is not overwritten" in said) == (73, True)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(there, "precious")]
 
 

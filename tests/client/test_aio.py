@@ -125,7 +125,7 @@ def test_a_watch_that_nobody_takes_from_holds_no_more_than_it_may(daemon):
     async def body(kv):
         await kv.set("a", "1")
         async with kv.watch(since=0) as watch:
-            assert await watch.started() == 0
+            assert await watch.wait_for_start() == 0
             for _ in range(40):
                 async with kv.pipeline() as pipeline:
                     for number in range(1_000):

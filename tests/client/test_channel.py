@@ -63,7 +63,7 @@ def test_the_next_address_is_tried_and_each_failure_is_kept(fake):
         channel = dial(dead_address(), address_of(stranger), address_of(fake))
         advance(channel, lambda _: channel.is_open)
         reasons = [reason for _, reason in channel.failures]
-        assert reasons == ["Connection refused", "what answers does not speak ZeroMQ"]
+        assert reasons == ["Connection refused", "the peer does not speak ZeroMQ"]
         channel.close()
 
 

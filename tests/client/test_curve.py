@@ -70,7 +70,7 @@ def test_what_is_wrong_with_a_file_is_said(certificates, tmp_path):
     (tmp_path / "junk").write_text("curve\n")
     with pytest.raises(ValueError, match=r"cannot read .*none: No such file"):
         read_keys(str(tmp_path / "none"), certificates["daemon"])
-    with pytest.raises(ValueError, match="junk is no CURVE certificate"):
+    with pytest.raises(ValueError, match="junk is not a CURVE certificate"):
         read_keys(certificates["ada"], str(tmp_path / "junk"))
     with pytest.raises(ValueError, match="has no secret key"):
         read_keys(certificates["ada public"], certificates["daemon"])
@@ -182,10 +182,10 @@ def read_only(session, data):
     ("command", "error", "reason"),
     [
         (b"\x05ERROR\x03400", Rejected, "400"),
-        (b"\x05READY" + bytes(30), ProtocolError, "none of CURVE"),
+        (b"\x05READY" + bytes(30), ProtocolError, "CURVE does not have"),
         (b"\x07WELCOME" + bytes(160), ProtocolError, "another key than we trust"),
-        (b"\x07WELCOME" + bytes(10), ProtocolError, "none of CURVE"),
-        (b"\x05HELLO", ProtocolError, "none of CURVE"),
+        (b"\x07WELCOME" + bytes(10), ProtocolError, "CURVE does not have"),
+        (b"\x05HELLO", ProtocolError, "CURVE does not have"),
     ],
 )
 def test_a_handshake_that_is_not_the_daemons_is_refused(command, error, reason):

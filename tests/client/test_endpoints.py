@@ -130,5 +130,5 @@ def test_a_unix_socket_that_is_not_for_us_is_named_with_its_group(tmp_path, monk
     monkeypatch.setattr(endpoints.os, "access", lambda path, mode: False)
     group = path.group()
     assert socket_access_problem(endpoint) == (
-        f"{path} is for those in the group {group}: `usermod -aG {group} NAME` as root, then log in again"
+        f"{path} is for members of the group {group}: `usermod -aG {group} NAME` as root, then log in again"
     )

@@ -82,10 +82,10 @@ class World:
         for _ in range(min(count, len(self.queue))):
             message = self.queue.popleft()
             if isinstance(message, Change):
-                self.deliver(self.follower.change(message))
+                self.deliver(self.follower.on_change(message))
             else:
                 self.start = message if self.start is None else self.start
-                self.follower.heartbeat(message)
+                self.follower.on_heartbeat(message)
 
     def probe(self):
         since = self.follower.begin_probe()
@@ -107,7 +107,7 @@ class World:
     def fail(self):
         self.requests.clear()
         self.replies.clear()
-        self.follower.probe_failed()
+        self.follower.on_probe_failed()
 
     # The claim
 
@@ -221,8 +221,8 @@ class Hasty(Follower):
 class Forgetful(Follower):
     """Does not count heartbeats."""
 
-    def heartbeat(self, revision):
-        super().heartbeat(revision)
+    def on_heartbeat(self, revision):
+        super().on_heartbeat(revision)
         self.controls = 0
 
 
@@ -301,15 +301,15 @@ def test_a_daemon_that_drops_earlier_than_the_proof_allows_is_found_out():
 
 def follower_at(since=0):
     made = Follower([b"a"], since, 400)
-    made.heartbeat(10)
+    made.on_heartbeat(10)
     return made
 
 
 def test_nothing_is_probed_before_the_first_heartbeat_and_nothing_twice():
     made = Follower([b"a"], 0, 400)
     assert made.begin_probe() is None
-    assert made.change(change(1)) == []
-    made.heartbeat(10)
+    assert made.on_change(change(1)) == []
+    made.on_heartbeat(10)
     assert made.begin_probe() == 0
     assert made.begin_probe() is None
     assert made.on_probed(10, 10, [change(4), change(5, b"b")]) == [change(4)]
@@ -319,8 +319,8 @@ def test_nothing_is_probed_before_the_first_heartbeat_and_nothing_twice():
 
 def test_who_has_no_start_begins_at_the_first_heartbeat():
     made = Follower([b"a"], None, 400)
-    assert made.change(change(9)) == []
-    made.heartbeat(10)
+    assert made.on_change(change(9)) == []
+    made.on_heartbeat(10)
     assert (made.position, made.begin_probe()) == (10, 10)
 
 
@@ -328,9 +328,9 @@ def test_the_next_change_is_delivered_at_once_when_it_is_proven():
     made = follower_at(10)
     made.begin_probe()
     made.on_probed(10, 10, [])
-    assert made.change(change(10)) == []
-    assert made.change(change(12)) == [change(12)]
-    made.heartbeat(13)
+    assert made.on_change(change(10)) == []
+    assert made.on_change(change(12)) == [change(12)]
+    made.on_heartbeat(13)
     assert made.position == 13
 
 
@@ -338,10 +338,10 @@ def test_a_change_beyond_what_is_proven_waits_for_a_probe_and_a_new_probe_comes_
     made = follower_at(10)
     made.begin_probe()
     made.on_probed(10, 10, [])
-    assert made.change(change(60)) == [change(60)]
+    assert made.on_change(change(60)) == [change(60)]
     assert made.begin_probe() == 60
-    made.probe_failed()
-    assert made.change(change(110)) == []
+    made.on_probe_failed()
+    assert made.on_change(change(110)) == []
     assert not made.is_complete
     assert made.begin_probe() == 60
     assert made.on_probed(110, 110, [change(100), change(110)]) == [change(100), change(110)]

@@ -184,7 +184,7 @@ def test_a_message_without_end_is_refused():
         (b"-ERR unknown command\r\n", "does not speak ZeroMQ"),
         (b"\xff" + bytes(8) + b"\x00", "does not speak ZeroMQ"),
         (b"\xff" + bytes(8) + b"\x7f\x01", "speaks ZMTP 1; version 3 is needed"),
-        (GREETING.replace(b"NULL", b"PLAIN"), "wants the mechanism b'PLAIN'"),
+        (GREETING.replace(b"NULL", b"PLAIN"), "requires the mechanism b'PLAIN'"),
     ],
 )
 def test_a_greeting_of_something_else_is_refused_as_early_as_can_be(data, reason):

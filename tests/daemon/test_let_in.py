@@ -49,7 +49,7 @@ def test_what_is_wrong_with_the_files_is_said_before_anything_is_opened(tmp_path
     options = ["--key", doors.directory / "daemon.key", *doors.options[2:]]
     assert "has no secret key" in serve("--data", tmp_path / "d", *options)[1]
     options = ["--key", doors.access, *doors.options[2:]]
-    assert "is no CURVE certificate" in serve("--data", tmp_path / "d", *options)[1]
+    assert "is not a CURVE certificate" in serve("--data", tmp_path / "d", *options)[1]
 
 
 def test_with_keys_it_listens_wherever_it_is_told(tmp_path, doors):

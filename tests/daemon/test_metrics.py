@@ -15,7 +15,7 @@ from support import forks
 from support.running import eventually, run_kvd
 
 from kvd.cli import main
-from kvd.cli.metrics_http import InfoCache, Pages
+from kvd.cli.metrics_http import InfoReader, Pages
 from kvd.client import Client
 from kvd.gateways.common.prometheus import BUILD, CALLS, DURATION, MEASURES, SPENT, UP, InfoCollector, number_of
 
@@ -178,8 +178,8 @@ def test_a_daemon_that_hangs_does_not_answer(daemon, make_metrics):
 
 
 def test_a_read_only_daemon_is_not_ready(monkeypatch):
-    monkeypatch.setattr(InfoCache, "info", lambda _: {"server": {"read_only": "a commit failed"}})
-    page = Pages(InfoCache("tcp://127.0.0.1:1", None)).page("/readyz", "")
+    monkeypatch.setattr(InfoReader, "info", lambda _: {"server": {"read_only": "a commit failed"}})
+    page = Pages(InfoReader("tcp://127.0.0.1:1", None)).page("/readyz", "")
     assert (page.status, page.body) == (503, b"the daemon takes no writes: a commit failed\n")
 
 

@@ -45,8 +45,8 @@ def line(number, value="x" * 100):
 
 def resume_of(said):
     """Return how many lines are told to be applied, and the arguments of the command that is told to go on."""
-    told = next(text for text in said.splitlines() if " To go on: " in text)
-    words = shlex.split(told.partition(" To go on: ")[2])
+    told = next(text for text in said.splitlines() if " To resume: " in text)
+    words = shlex.split(told.partition(" To resume: ")[2])
     assert words[0] == "kvd"
     skip = int(words[words.index("--skip-lines") + 1])
     assert told.startswith(f"{skip:,} lines of ")
@@ -97,7 +97,7 @@ def test_what_expires_keeps_its_time_and_what_is_over_is_left_out(daemon, kv):
     ]
     text = "".join(json.dumps(each) + "\n" for each in [*lines, {"key": "a2", "value": ""}])
     code, _, said = run(daemon, "import", input=text.encode())
-    assert (code, "2 entries in " in said, "; 1 left out, since their time is over" in said) == (0, True, True)
+    assert (code, "2 entries in " in said, "; 1 left out, since they have expired" in said) == (0, True, True)
     assert (kv.entry("a").expires, kv.entry("b"), kv.entry("a2").expires) == (LATER, None, None)
     assert json.loads(run(daemon, "export")[1].splitlines()[0]) == lines[0]
 
@@ -155,7 +155,7 @@ def test_an_import_that_waits_for_its_input_is_interrupted_at_once(daemon, kv):
     assert process.wait(60) == 130
     said = process.stderr.read().decode()
     assert "450 lines of standard input are applied and durable" in said
-    assert said.endswith("To go on: kvd import --skip-lines 450 < the same input\n")
+    assert said.endswith("To resume: kvd import --skip-lines 450 < the same input\n")
     process.communicate()
 
 
@@ -257,10 +257,10 @@ def test_a_file_is_never_overwritten(daemon, kv, tmp_path):
     file, partial = tmp_path / "a.jsonl", tmp_path / "a.jsonl.partial"
     file.write_text("precious")
     code, _, said = run(daemon, "export", file)
-    assert (code, said) == (73, f"kvd: {file} is there already, and is not overwritten\n")
+    assert (code, said) == (73, f"kvd: {file} exists and is not overwritten\n")
     file.rename(partial)
     code, _, said = run(daemon, "export", file)
-    assert (code, f"kvd: {partial} is there already: another export writes it" in said) == (73, True)
+    assert (code, f"kvd: {partial} exists: another export is writing it" in said) == (73, True)
     assert partial.read_text() == "precious"
     code, _, said = run(daemon, "export", tmp_path / "no" / "a.jsonl")
     assert (code, said.startswith(f"kvd: {tmp_path}/no/a.jsonl.partial: No such file")) == (73, True), said

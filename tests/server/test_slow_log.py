@@ -4,6 +4,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from support.drives import evict_all
 
 from kvd import wire
 from kvd.commands.atomic import Transaction
@@ -11,7 +12,6 @@ from kvd.commands.keys import Scan
 from kvd.commands.server import Ping
 from kvd.commands.values import Get, Incr, MultiGet, Set
 from kvd.server.slow_log import COMMIT, READ_AHEAD, SlowLog
-from kvd.storage.memory.overlays import Overlays
 
 VALUE = b"a secret value"
 RESET = [None, True]
@@ -115,7 +115,7 @@ def test_reading_ahead_that_takes_long_is_told_with_the_number_of_keys(rig):
     rig.ask("MULTISET", [[b"%d" % number, VALUE] for number in range(9)])
     rig.store.begin_fold()
     rig.store.wait_for_fold_thread()
-    rig.store.overlays = Overlays(rig.store.folded)
+    evict_all(rig.store)
     executor = rig.server.executor
     executor.engine.staging.drop()
     executor.slow_log.set_threshold(0)

@@ -356,15 +356,15 @@ def test_what_sqlite_says_of_a_damaged_file_is_an_error_of_ours(drive, monkeypat
         broken.setattr(drive.store.table, "db", Damaged())
         broken.setattr(drive.store.journal, "db", Damaged())
         broken.setattr(drive.store.journal, "rows", PlainRows(Damaged()))
-        broken.setattr(drive.store.records, "upper_bound", None)
+        drive.store.key_cache.set_upper_bound(None)
         read(drive.store)
 
 
 def test_keys_beyond_the_table_are_not_looked_for_there(drive, monkeypatch):
     drive.apply(Set(b"b", b"1"))
-    assert drive.store.records.upper_bound == b""
+    assert drive.store.key_cache.upper_bound == b""
     drive.fold().restart()
-    assert drive.store.records.upper_bound == b"b\0"
+    assert drive.store.key_cache.upper_bound == b"b\0"
     monkeypatch.setattr(drive.store.table, "get", lambda _: pytest.fail("looked for"))
     monkeypatch.setattr(drive.store.table, "get_many", lambda _: pytest.fail("looked for"))
     results = drive.apply(Get(b"b\0"), MultiGet([b"c", b"d"]), MultiSet([(b"c", b"2"), (b"e", b"3")]))
@@ -372,25 +372,25 @@ def test_keys_beyond_the_table_are_not_looked_for_there(drive, monkeypatch):
     assert drive.apply(Get(b"c"), Clear([b"d", b"e"])) == [b"2", 1]
     monkeypatch.undo()
     assert drive.apply(Get(b"b")) == [b"1"]
-    assert drive.fold().store.records.upper_bound == b"c\0"
+    assert drive.fold().store.key_cache.upper_bound == b"c\0"
 
 
 def test_a_last_page_that_is_damaged_holds_nobody_up(drive, monkeypatch):
     drive.apply(Set(b"a", b"1"))
     drive.fold()
     monkeypatch.setattr(drive.store.table, "db", Damaged())
-    assert drive.store.table.end() is None
+    assert drive.store.table.upper_bound() is None
     monkeypatch.undo()
-    monkeypatch.setattr(drive.store.table, "end", lambda: None)
+    monkeypatch.setattr(drive.store.table, "upper_bound", lambda: None)
     drive.apply(Set(b"b", b"2"))
-    assert drive.fold().store.records.upper_bound is None
+    assert drive.fold().store.key_cache.upper_bound is None
     assert drive.apply(Get(b"a"), Get(b"c")) == [b"1", None]
 
 
 def test_a_last_key_that_is_damaged_hides_no_other(drive):
     drive.apply(*[Set(b"%d" % number, b"x") for number in range(9)])
     drive.fold().sql("table.db", "UPDATE entry SET revision = 1 WHERE key = x'38'")
-    assert drive.open().store.records.upper_bound is None
+    assert drive.open().store.key_cache.upper_bound is None
     assert drive.apply(*[Get(b"%d" % number) for number in range(8)]) == [b"x"] * 8
 
 

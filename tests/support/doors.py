@@ -7,7 +7,7 @@ import zmq
 from click.testing import CliRunner
 
 from kvd.cli import main
-from kvd.client.keys import Keys, certificate, read_keys
+from kvd.client.keys import Keys, read_certificate, read_keys
 
 EVERYTHING = {"role": "admin"}
 
@@ -56,7 +56,7 @@ class Doors:
         return read_keys(str(self.make(name)), str(self.directory / f"{server}.key"))
 
     def public(self, name: str) -> str:
-        return certificate(str(self.make(name)))[0].decode()
+        return read_certificate(str(self.make(name)))[0].decode()
 
     def write(self, **clients: dict) -> None:
         """Write the access file: what stands in each client's table besides the key."""

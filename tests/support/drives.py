@@ -12,6 +12,14 @@ from kvd.storage import Store
 NOW = 1_000_000
 
 
+def evict_all(store: Store) -> None:
+    """Make the next reads go to the table."""
+    assert store.overlays.immutable is None
+    assert not store.overlays.active.changes
+    store.overlays.key_cache.evict(0, store.overlays.folded, 1_000_000)
+    store.overlays.key_cache.set_upper_bound(None)
+
+
 class Drive:
     def __init__(self, directory: Path, **options) -> None:
         self.directory = directory

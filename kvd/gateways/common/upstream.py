@@ -71,7 +71,7 @@ class Upstream:
         await self.answer(Ping())  # without a daemon it says so at once, where a watch would wait for one
         async with self.watch(*prefixes, since=since) as watch:
             # Not until it is ready: all changes since long ago would gather here first.
-            await watch.started()
+            await watch.wait_for_start()
             if history not in (None, watch.inner.history):
                 raise HistoryChanged("the daemon has another history: it was restored. Read everything anew")
             yield watch

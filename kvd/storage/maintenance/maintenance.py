@@ -318,8 +318,7 @@ class Maintenance:
             self.folded, self.folds, self.fold_ms = done.job.upto, self.folds + 1, done.ms
             if self.overlays.immutable is not None:
                 self.throttle.on_fold(_fill_of(self.overlays.immutable), monotonic() - self.fold_began)
-            self.overlays.records.upper_bound = self.table.end()  # before what was folded may be forgotten
-            self.overlays.end_fold()
+            self.overlays.end_fold(self.table.upper_bound())
             self._plan_trim()
             log.debug("event=fold revision=%d ms=%d", self.folded, self.fold_ms)
         else:
@@ -338,7 +337,7 @@ class Maintenance:
         elif self.if_possible(self.journal.finish_checkpoint):
             log.debug("event=checkpoint bytes=%d ms=%d", self.wal_bytes, done.ms)
             self.wal_bytes = 0
-        self.fold_thread.may_read.set()
+        self.fold_thread.may_resume.set()
 
     def if_possible(self, work: Callable[[], T]) -> T | None:
         """Do what can wait while the disk is full or the journal busy; None when it has to."""

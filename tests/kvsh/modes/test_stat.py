@@ -7,7 +7,9 @@ import subprocess
 import pytest
 from support.kvsh_cases import KVSH, PATIENCE_S
 
-from kvsh.modes.stat import HEAD_EVERY, TITLES, Sample, figures, line_text
+from kvsh.modes import stat as stat_module
+from kvsh.modes.stat import HEAD_EVERY, TITLES, Sample, Stat, figures, line_text
+from kvsh.ui.settings import Settings
 
 NAMES = [
     "time",
@@ -44,6 +46,41 @@ def test_figures_are_differences_a_second_without_our_own_info():
         "clients": 3,
         "watchers": None,
     }
+
+
+class BrokenOff:
+    """An output whose first line Ctrl-C interrupts."""
+
+    def __init__(self):
+        self.messages = []
+
+    def data(self, _):
+        raise KeyboardInterrupt
+
+    def message(self, text):
+        self.messages.append(text)
+
+
+class Answers:
+    """A client whose INFO shows one SET more each time."""
+
+    def __init__(self):
+        self.count = 0
+
+    def run(self, _):
+        self.count += 1
+        server = {"pid": 1, "uptime_ms": self.count}
+        return sample(0.0, {"SET": self.count, "INFO": self.count}).info | {"server": server}
+
+
+def test_ctrl_c_while_the_first_line_is_written_still_shows_the_averages():
+    output = BrokenOff()
+    stat = Stat(Answers(), Settings("tcp://127.0.0.1:1", 1, form="raw"), output)
+    stat.first = stat.last = stat_module._sample(stat.client)
+    with pytest.raises(KeyboardInterrupt):
+        stat.sample()
+    stat.summarize()
+    assert "on average" in "".join(output.messages)
 
 
 def test_a_line_for_reading():

@@ -266,5 +266,5 @@ def test_the_wal_is_made_long_before_it_is_used_and_left_alone_when_it_holds_som
     assert drive.store.journal.wal.stat().st_size == 1 << 20
     drive.apply(Set(b"a", b"1"))
     before = drive.store.journal.wal.read_bytes()
-    drive.store.journal.presize()
+    drive.store.journal.presize_wal()
     assert drive.store.journal.wal.read_bytes() == before

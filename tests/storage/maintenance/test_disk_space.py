@@ -31,7 +31,7 @@ def free(monkeypatch):
 
 def test_a_sixteenth_of_a_small_disk_is_kept_aside(tmp_path, free):
     room = DiskSpace(tmp_path)
-    assert (room.is_short, room.size()) == (False, MIB)
+    assert (room.is_short, room.ballast_size()) == (False, MIB)
     assert room.is_enough_for(0, 0)
     assert not room.is_enough_for(4 * MIB, 0), "a fold writes twice: into the WAL, and into the file"
     assert not room.is_enough_for(0, 8 * MIB), "the journal needs room as well"
@@ -40,12 +40,12 @@ def test_a_sixteenth_of_a_small_disk_is_kept_aside(tmp_path, free):
 def test_the_last_part_is_given_up_for_compact_alone(tmp_path, free):
     room = DiskSpace(tmp_path)
     room.release_reserve()
-    assert room.size() == MIB, "the disk is not short"
+    assert room.ballast_size() == MIB, "the disk is not short"
     room.release_ballast()
     room.release_ballast()
-    assert (room.is_short, room.size()) == (True, MIB // 4)
+    assert (room.is_short, room.ballast_size()) == (True, MIB // 4)
     room.release_reserve()
-    assert room.size() == 0
+    assert room.ballast_size() == 0
 
 
 def test_it_is_taken_back_as_far_as_there_is_room(tmp_path, free):
@@ -53,18 +53,18 @@ def test_it_is_taken_back_as_far_as_there_is_room(tmp_path, free):
     room.release_ballast()
     room.release_reserve()
     free(MIB // 4)
-    assert (room.restore_ballast(), room.size()) == (False, 0)
+    assert (room.restore_ballast(), room.ballast_size()) == (False, 0)
     free(MIB)
-    assert (room.restore_ballast(), room.size()) == (False, MIB // 4)
+    assert (room.restore_ballast(), room.ballast_size()) == (False, MIB // 4)
     free(2 * MIB)
-    assert (room.restore_ballast(), room.size()) == (True, MIB)
+    assert (room.restore_ballast(), room.ballast_size()) == (True, MIB)
 
 
 def test_a_start_on_a_full_disk_keeps_the_last_part_only(tmp_path, free):
     DiskSpace(tmp_path)
     free(0)
     room = DiskSpace(tmp_path)
-    assert (room.is_short, room.size()) == (True, MIB // 4)
+    assert (room.is_short, room.ballast_size()) == (True, MIB // 4)
 
 
 def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypatch):
@@ -124,7 +124,7 @@ def test_a_disk_is_nearly_full_unless_it_has_room_for_many_ballasts(tmp_path, fr
 @pytest.fixture
 def tried(monkeypatch):
     """Return a list of what the fold tries: keys and bytes. `fails_at(keys)` lets more than so many fail."""
-    tries, real = Tries(), fold_module.Fold.fold
+    tries, real = Tries(), fold_module.Fold.fold_chunk
 
     def fold(at, portion):
         tries.append(portion.keys)
@@ -132,7 +132,7 @@ def tried(monkeypatch):
             raise tries.error
         return real(at, portion)
 
-    monkeypatch.setattr(fold_module.Fold, "fold", fold)
+    monkeypatch.setattr(fold_module.Fold, "fold_chunk", fold)
     return tries
 
 
@@ -170,10 +170,10 @@ def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(
 def test_compact_gets_the_last_room_and_folds_first(drive: Drive):
     drive.apply(Set(b"a", b"1"), Clear([b"a"]))
     drive.store.disk_space.release_ballast()
-    assert drive.store.disk_space.size() > 0
+    assert drive.store.disk_space.ballast_size() > 0
     drive.store.fold_error = Full("no room")
     drive.apply(Compact(2))
-    assert drive.store.disk_space.size() == 0
+    assert drive.store.disk_space.ballast_size() == 0
     assert (drive.store.durable, drive.store.compacted) == (2, 2)
 
 

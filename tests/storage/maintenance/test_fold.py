@@ -231,7 +231,7 @@ def test_commits_go_on_while_a_fold_is_at_work(drive):
             go_on.wait(60)
 
     db.set_progress_handler(pause, 10)
-    thread = threading.Thread(target=folder.fold_up, args=(db, folder_module.FoldJob(drive.store.revision)))
+    thread = threading.Thread(target=folder.fold_to, args=(db, folder_module.FoldJob(drive.store.revision)))
     thread.start()
     assert is_at_work.wait(60)
     drive.store.journal.db.execute("PRAGMA busy_timeout = 0")
@@ -405,7 +405,7 @@ def test_the_checkpoint_of_the_journal_has_its_turn_between_two_portions(drive, 
     drive.store.begin_checkpoint()
     folder = drive.store.fold_thread
     assert isinstance(folder.done.get().job, folder_module.CheckpointJob)
-    folder.may_read.set()
+    folder.may_resume.set()
     assert folder.done.get().job == folder_module.FoldJob(3)
     assert [call for call in calls if call != "main"] == [1, "journal", 1, 1]
 
@@ -477,6 +477,6 @@ def test_a_damaged_mark_is_not_sealed_anew_by_the_next_fold(drive):
     other.close()
     drive.store.begin_fold()
     done = drive.store.fold_thread.done.get()
-    assert str(done.error) == "CORRUPT: what the table says of itself is damaged on disk"
-    with pytest.raises(Internal, match="what the table says of itself is damaged"):
+    assert str(done.error) == "CORRUPT: the mark of the table is damaged on disk"
+    with pytest.raises(Internal, match="the mark of the table is damaged"):
         drive.store.finish(done)

@@ -99,7 +99,7 @@ def test_a_commit_that_was_interrupted_is_noted(killed, index):
         wal.write(struct.pack(">2I", 2, 0) + header[16:24] + bytes(8) + b"x" * 4096)
     revision, [note] = notes(killed)
     assert (revision, f"of {count + 1} pages the first {count} are whole" in note) == (10, True)
-    assert note.endswith("what came after is dropped: a commit that was interrupted")
+    assert note.endswith("the rest is dropped: a commit that was interrupted")
 
 
 @pytest.mark.parametrize("place", [0, 8, 16, 24])
@@ -138,7 +138,7 @@ def test_a_damaged_page_is_noted(killed, index, back):
 @pytest.mark.parametrize("kept", [0, 10, HEADER.size, HEADER.size + 10, HEADER.size + FRAME_BYTES * 3])
 def test_a_wal_that_was_cut_is_noted(killed, index, kept):
     os.truncate(killed / WAL, kept)
-    said = rf"journal\.db-wal was cut from {1 << 20} to {kept} bytes"
+    said = rf"journal\.db-wal was truncated from {1 << 20} to {kept} bytes"
     try:
         revision, found = notes(killed)
     except StorageFailed as error:
@@ -160,7 +160,7 @@ def test_a_table_that_knows_more_than_its_wal_is_refused(drive, tmp_path, monkey
     (case / "table.db-shm").unlink()
     os.truncate(case / "table.db-wal", HEADER.size + (frames(case, "table.db-wal") - 2) * FRAME_BYTES)
     for _ in range(2):
-        with pytest.raises(StorageFailed, match=r"table\.db has got changes of which its WAL, as it is now, knows no"):
+        with pytest.raises(StorageFailed, match=r"table\.db contains changes that are not in its WAL"):
             Store(case)
 
 
