@@ -63,7 +63,7 @@ class CommandCounts:
         """Return the part of INFO's section `traffic`."""
         return {"calls": self.calls, "errors": self.errors, "denied": self.denied}
 
-    def timed_calls(self) -> dict[str, dict[str, float]]:
+    def times_by_command(self) -> dict[str, dict[str, float]]:
         """Return for each command its calls, their total time in us, and the mean.
 
         It is the loop's own time: to run a command and encode its reply. The shared work of a batch (receive, decode,

@@ -120,7 +120,7 @@ class Server:
             tasks,
             options=self.service.options,
             slowlog=self.slow_log,
-            clients=self.sockets.connected,
+            clients=self.sockets.list_clients,
         )
 
     def _server_facts(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class Server:
         }
 
     def _command_facts(self) -> dict[str, Any]:
-        return self.executor.counts.timed_calls()
+        return self.executor.counts.times_by_command()
 
     def _latency_facts(self) -> dict[str, Any]:
         return {**self.loop.parts.latency.facts(), **self.pipeline.facts(), **self.slow_log.facts()}

@@ -68,7 +68,7 @@ class ServerSockets:
             self.watchers.disconnect_all()
         return True
 
-    def connected(self) -> list[dict[str, Any]]:
+    def list_clients(self) -> list[dict[str, Any]]:
         """Return the clients of both sockets, by the time they connected."""
         return [
             {"socket": connections.name, **peer._asdict()}
