@@ -152,16 +152,16 @@ def settings(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     mistakes: list[str] = []
-    for source, name, found in (*_read_file(file, mistakes), *_read_environment(environment)):
+    for source, name, raw in (*_read_file(file, mistakes), *_read_environment(environment)):
         values.pop(name, None)
         try:
-            values[name] = convert(name, found, strict=not source.startswith("KVD_"))
+            values[name] = convert(name, raw, strict=not source.startswith("KVD_"))
             sources[name] = source
         except InvalidValue as error:
             mistakes.append(f"{source}: {name}: {error}")
-    for name, found in flags.items():
-        if found not in (None, ()):
-            values[name], sources[name] = found, OPTIONS[name].flag
+    for name, raw in flags.items():
+        if raw not in (None, ()):
+            values[name], sources[name] = raw, OPTIONS[name].flag
     for name in ("listen", "publish"):
         try:
             values[name] = tuple(map(_to_utf8, values.get(name, OPTIONS[name].default)))
@@ -178,9 +178,9 @@ def settings(
 def _read_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
     """Yield source, option and value; several endpoints are separated by blanks."""
     for name, option in OPTIONS.items():
-        found = environment.get(option.variable)
-        if found:
-            yield option.variable, name, found.split() if option.is_many else found
+        raw = environment.get(option.variable)
+        if raw:
+            yield option.variable, name, raw.split() if option.is_many else raw
 
 
 def _read_file(path: Path | None, mistakes: list[str]) -> list[tuple[str, str, Any]]:
@@ -202,14 +202,14 @@ def _read_file(path: Path | None, mistakes: list[str]) -> list[tuple[str, str, A
         mistakes += [
             f"{path}:{_line_of(name, lines)}: {describe_unknown(name)}" for name in read if name not in OPTIONS
         ]
-        return [(f"{path}:{_line_of(name, lines)}", name, found) for name, found in read.items() if name in OPTIONS]
+        return [(f"{path}:{_line_of(name, lines)}", name, raw) for name, raw in read.items() if name in OPTIONS]
     return []
 
 
 def _line_of_error(message: str, text: str) -> int:
     """Return the line in a message of tomllib, or the last line if the document is incomplete."""
-    found = re.search(r"at line (\d+)", message)
-    return int(found[1]) if found else max(1, len(text.splitlines()))
+    match = re.search(r"at line (\d+)", message)
+    return int(match[1]) if match else max(1, len(text.splitlines()))
 
 
 def _line_of(name: str, lines: list[str]) -> int:
@@ -220,8 +220,8 @@ def _line_of(name: str, lines: list[str]) -> int:
 
 def _line_order(mistake: str) -> tuple[bool, int]:
     """Return the sort key of a mistake: those in the file by line, then the others."""
-    found = re.match(r"\S+:(\d+): ", mistake)
-    return found is None, int(found[1]) if found else 0
+    match = re.match(r"\S+:(\d+): ", mistake)
+    return match is None, int(match[1]) if match else 0
 
 
 def describe_unknown(name: str) -> str:
@@ -235,23 +235,23 @@ class InvalidValue(ValueError):
     """A value is invalid for an option; the message says what is required."""
 
 
-def convert(name: str, found: Any, *, strict: bool) -> Any:
+def convert(name: str, raw: Any, *, strict: bool) -> Any:
     """Return a value as its field's type; raises InvalidValue. With `strict` off, the value is text for any type."""
     if Path in (OPTIONS[name].type, *get_args(OPTIONS[name].type)):
-        return _path_of(found)
+        return _path_of(raw)
     try:
-        value = msgspec.convert(found, FIELDS[name].type, strict=strict)
+        value = msgspec.convert(raw, FIELDS[name].type, strict=strict)
     except msgspec.ValidationError:
-        raise InvalidValue(_requirement_of(found if strict else _number_or_text(found), OPTIONS[name])) from None
+        raise InvalidValue(_requirement_of(raw if strict else _number_or_text(raw), OPTIONS[name])) from None
     if value == "":
         raise InvalidValue("it is empty")
     return value
 
 
-def _path_of(found: Any) -> Path:
+def _path_of(raw: Any) -> Path:
     """Return a path for a text; raises InvalidValue."""
-    if isinstance(found, str) and found:
-        return Path(found)
+    if isinstance(raw, str) and raw:
+        return Path(raw)
     raise InvalidValue("it must be a path in quotes")
 
 
@@ -268,27 +268,27 @@ def _printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _number_or_text(found: Any) -> Any:
+def _number_or_text(raw: Any) -> Any:
     """Return the number in a text from the environment, or the text."""
-    return int(found) if isinstance(found, str) and re.fullmatch(r"-?[0-9]{1,30}", found) else found
+    return int(raw) if isinstance(raw, str) and re.fullmatch(r"-?[0-9]{1,30}", raw) else raw
 
 
 EXPECTED: dict[type, str] = {str: "text in quotes", int: "a whole number", list: f'a list, as ["{LISTEN}"]'}
 GOT: dict[type, str] = {**EXPECTED, bool: "true or false", dict: "a table", list: "a list"}
 
 
-def _requirement_of(found: Any, option: Option) -> str:
+def _requirement_of(raw: Any, option: Option) -> str:
     """Return what is required of a value that msgspec refused."""
     if option.choices:
         return f"it must be one of {', '.join(option.choices)}"
-    fault = first_fault(found, type_of(FIELDS[option.name].type))
+    fault = first_fault(raw, type_of(FIELDS[option.name].type))
     assert isinstance(fault, Fault)  # an option is never a struct
     place = "".join(f" {int(step) + 1} of the list" for step in fault.path)
-    wanted = f"{f'item{place}' if place else 'it'} must be {EXPECTED[fault.expected]}"
+    requirement = f"{f'item{place}' if place else 'it'} must be {EXPECTED[fault.expected]}"
     if fault.problem is Problem.TYPE:
-        return f"{wanted}, not {GOT.get(fault.got, fault.got.__name__)}"
+        return f"{requirement}, not {GOT.get(fault.got, fault.got.__name__)}"
     length = " of length" if fault.expected is list else ""
-    return f"{wanted}{length} {'>=' if fault.problem is Problem.MIN else '<='} {fault.bound}"
+    return f"{requirement}{length} {'>=' if fault.problem is Problem.MIN else '<='} {fault.bound}"
 
 
 def plain(value: Any) -> Any:
@@ -301,10 +301,10 @@ def as_toml(value: Any) -> str:
     return msgspec.json.encode(plain(value)).decode()
 
 
-def to_toml(found: Settings) -> Iterator[str]:
+def to_toml(current: Settings) -> Iterator[str]:
     """Yield the lines of a file with these settings and their sources."""
     for name in OPTIONS:
-        value, source = getattr(found.config, name), found.sources.get(name, "default")
+        value, source = getattr(current.config, name), current.sources.get(name, "default")
         yield f"# {name} is left out" if value is None else f"{name} = {as_toml(value)}  # {source}"
 
 

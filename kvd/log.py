@@ -64,8 +64,8 @@ class Event(NamedTuple):
 @cache
 def template_of(text: str) -> tuple[str, tuple[tuple[str, str], ...], str] | None:
     """Return the event, the fields as (name, format of the value) and the sentence of a log message."""
-    found = TEMPLATE.fullmatch(text)
-    return found and (found["event"], tuple(FIELD.findall(found["fields"])), found["sentence"] or "")
+    match = TEMPLATE.fullmatch(text)
+    return match and (match["event"], tuple(FIELD.findall(match["fields"])), match["sentence"] or "")
 
 
 def event_of(record: logging.LogRecord) -> Event:

@@ -30,9 +30,9 @@ class Floors:
         self._sink(rows)
         return self._floors.pop(prefix, prefix)
 
-    def keep(self, prefix: bytes, found: Entry | None) -> None:
+    def keep(self, prefix: bytes, entry: Entry | None) -> None:
         """Store the result of a search as the floor of its prefix."""
-        self._floors[prefix] = BEYOND if found is None else found.key
+        self._floors[prefix] = BEYOND if entry is None else entry.key
         if len(self._floors) > FLOORS_MAX:
             del self._floors[next(iter(self._floors))]
 
