@@ -130,6 +130,6 @@ def test_a_watch_that_cannot_begin_is_an_error(shell, kv):
 
 def test_a_watch_of_what_is_still_to_come_is_refused_and_the_prompt_stays_connected(shell):
     answer = " ".join(say(shell, "watch since 999999999"))
-    assert "revision 999999999 is still to come" in answer
+    assert "revision 999999999 does not exist yet" in answer
     shell.prompts()
     assert not any("not connected" in line for line in shell.lines)
