@@ -99,35 +99,22 @@ def _keep(item: View, counter: ValueCounter) -> View:  # noqa: ARG001  # as ever
 
 
 @cache
-<<<<<<< HEAD
-def _fits_of(command: type[Struct]) -> tuple[Fit, ...]:
-    """Return what makes each argument of a command fit, by the types of its fields."""
-    return tuple(_fit_of(field.type) for field in struct_of(command).fields)
-
-
-def _fit_of(expected: inspect.Type) -> Fit:
-    """Return what makes a value fit a type."""
-    match without_metadata(expected):
-        case inspect.UnionType(types=members):
-            wanted = [each for each in map(without_metadata, members) if not isinstance(each, inspect.NoneType)]
-            commands = {str(each.tag): each.cls for each in wanted if isinstance(each, inspect.StructType)}
-            return _command_among(commands) if commands else _fit_of(wanted[0])
-=======
 def _converters_of(command: type[Struct]) -> tuple[Converter, ...]:
     """Return the converter of each argument, by the types of the fields."""
-    struct = type_of(command)
+    struct = struct_of(command)
     assert isinstance(struct, inspect.StructType)
     return tuple(_converter_of(field.type) for field in struct.fields)
 
 
 def _converter_of(expected: inspect.Type) -> Converter:
     """Return the converter to a type."""
-    match bare(expected):
+    match without_metadata(expected):
         case inspect.UnionType(types=members):
-            members_but_nil = [each for each in map(bare, members) if not isinstance(each, inspect.NoneType)]
+            members_but_nil = [
+                each for each in map(without_metadata, members) if not isinstance(each, inspect.NoneType)
+            ]
             commands = {str(each.tag): each.cls for each in members_but_nil if isinstance(each, inspect.StructType)}
             return _command_converter(commands) if commands else _converter_of(members_but_nil[0])
->>>>>>> c281bec684a2cdba06b74ace1892bd9d80985df8
         case inspect.ListType(item_type=item):
             return _list_converter(_converter_of(item))
         case inspect.TupleType(item_types=parts):

@@ -56,13 +56,8 @@ def explain(body: bytes) -> Refused:
 def _find_fault(command: type[Command], body: bytes) -> Finding | None:
     """Return the first value that does not fit a command, or None if it is beyond VALUES_DECODED_MAX."""
     try:
-<<<<<<< HEAD
-        return first_fault(body, struct_of(command), Lens())
-    except Unseen:
-=======
-        return first_fault(body, type_of(command), BoundedDecoder())
+        return first_fault(body, struct_of(command), BoundedDecoder())
     except TooManyValues:
->>>>>>> c281bec684a2cdba06b74ace1892bd9d80985df8
         return None
 
 

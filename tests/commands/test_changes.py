@@ -61,13 +61,8 @@ def to_come(revision, hint=""):
     return ("BAD_ARGUMENT", f"revision {revision} does not exist yet: the store is at 4{hint}", {})
 
 
-<<<<<<< HEAD
 def expect_compacted(revision):
-    message = f"changes up to {revision} are no longer in the journal: read the entries anew and go on from there"
-=======
-def gone(revision):
     message = f"changes up to {revision} are no longer in the journal: read the entries again and resume from there"
->>>>>>> c281bec684a2cdba06b74ace1892bd9d80985df8
     return ("COMPACTED", message, {"compacted": revision})
 
 
