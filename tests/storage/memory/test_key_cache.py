@@ -104,7 +104,7 @@ def test_forgetting_ends_when_the_bound_is_met(known):
 
 
 def test_what_is_asked_for_outlasts_what_is_not():
-    pytest.importorskip("kvd.native._core")
+    pytest.importorskip("kvd.native._native")
     known = compiled_records()
     update(known, *[row(b"%d" % number, b"x" * 100, number + 1) for number in range(4_000)])
     bound = known.size - 2_000 * 100
