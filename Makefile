@@ -60,9 +60,9 @@ check: $(VENV)/installed-dev
 	@$(BIN)/mypy
 	@$(BIN)/pytest -m types tests/client
 	@$(BIN)/lint-imports
-	@$(BIN)/clang-format --dry-run -Werror kvd/native/*.[ch] kvd/server/*.c bench/sink.c
+	@$(BIN)/clang-format --dry-run -Werror kvd/native/*.[ch] bench/sink.c
 	@if command -v cc >/dev/null; then cc -fsyntax-only -Wall -Wextra -Werror \
-	    -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" kvd/native/*.c kvd/server/*.c; \
+	    -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" kvd/native/*.c; \
 	else echo "a C compiler is missing, the C parts were not checked: apt-get install gcc python3-dev" >&2; fi
 	@sh tools/lint_page.sh
 	@sh conf/check-units.sh

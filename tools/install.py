@@ -19,7 +19,7 @@ BUILD_LOCK = Path("requirements-build.lock")
 INSTALLING = "Installing collected packages"
 INSTALLED = "lib/python*/site-packages/*.dist-info"
 REPORT_S = 5
-IS_COMPILED = "import kvd.native._core, kvd.server._frames"
+IS_COMPILED = "import kvd.native._native"
 PLAIN = (
     "kvd: {reason}, so kvd runs in its plain form: SET takes 1.2 to 2 times as long, MULTIGET five times. "
     "The next make after `apt-get install gcc python3-dev` compiles it."

@@ -6,11 +6,13 @@ The C form is used if it was built; the plain form has the same behaviour. With 
 
 import os
 from collections.abc import Sequence
-from importlib import import_module
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import zmq
+
+from kvd import native
 
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 MORE_NOBLOCK = MORE | NOBLOCK
@@ -129,13 +131,13 @@ def _is_request(frames: list[bytes]) -> bool:
 
 
 class CompiledFrames:
-    """The C form (_frames.c). Raises ImportError if it was not built, OSError if it does not find libzmq."""
+    """The form in C (native/frames.c). Raises OSError when it does not find libzmq."""
 
     name = "compiled"
 
     def __init__(self, socket: zmq.Socket[bytes], *, with_users: bool = False) -> None:
-        self.module: Any = import_module("kvd.server._frames")
-        self.module.load(libzmq_path())
+        self.module: Any = native.module
+        self.module.load_zmq(libzmq_path())
         self.address = socket.underlying
         self.with_users = with_users
 
@@ -159,8 +161,8 @@ def libzmq_path() -> str:
 
 
 def frames_of(socket: zmq.Socket[bytes], *, with_users: bool = False) -> Frames:
-    """Return the compiled form for a socket, or the plain one if that is not available."""
-    try:
-        return CompiledFrames(socket, with_users=with_users)
-    except (ImportError, OSError):
-        return PlainFrames(socket, with_users=with_users)
+    """Return the fastest form there is for a socket."""
+    if native.module is not None:
+        with suppress(OSError):
+            return CompiledFrames(socket, with_users=with_users)
+    return PlainFrames(socket, with_users=with_users)
