@@ -173,7 +173,7 @@ class Reloader:
         """Use the options that may change."""
         config = self.found.config
         logging.getLogger().setLevel(config.log_level.upper())
-        self.store.cache(config.kept_changes, config.kept_bytes)
+        self.store.set_retention(config.kept_changes, config.kept_bytes)
         self.slowlog.slow_us = config.slow_us
 
     def options(self) -> Options:
@@ -226,7 +226,7 @@ def begin(server: Server, config: Config) -> None:
         *(" ".join(bound.endpoint for bound in many) for many in (server.listening, server.publishing)),
         config.data,
         config.fsync,
-        server.store.records.name,
+        server.store.key_cache.name,
         server.store.revision,
     )
     server.service.notify("READY=1", f"STATUS={server.status()}")

@@ -5,7 +5,7 @@ No I/O, no clock, no SQL. Times are Unix milliseconds; a `revision` is the numbe
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -17,6 +17,14 @@ KINDS = {SET: "SET", CLEAR: "CLEAR", EXPIRED: "EXPIRED"}
 # One row of the journal: (revision, kind, key, value, previous, created, expires, time). A plain tuple,
 # because one is made per write on the hot path and handed to SQLite as it is (a NamedTuple costs 0.3 us more).
 Row = tuple[int, int, bytes, bytes | None, int, int, int | None, int]
+REVISION: Final = 0
+KIND: Final = 1
+KEY: Final = 2
+VALUE: Final = 3
+PREVIOUS: Final = 4
+CREATED: Final = 5
+EXPIRES: Final = 6
+TIME: Final = 7
 
 
 class EntryMeta(Struct, frozen=True, gc=False):
@@ -82,7 +90,7 @@ def entry_of(row: Row) -> Entry | None:
 
 def entries_delta(row: Row) -> int:
     """Return how many more entries there are after a change: 1, 0 or -1."""
-    return -1 if row[1] != SET else not row[4]
+    return -1 if row[KIND] != SET else not row[PREVIOUS]
 
 
 def prefix_end(prefix: bytes) -> bytes | None:

@@ -40,7 +40,7 @@ class Committed(Protocol):
         """Return the revision of the last change."""
 
     @property
-    def records(self) -> Any:
+    def key_cache(self) -> Any:
         """Return what is in memory, as `kvd.storage.memory.key_cache` has it; None where it is kept otherwise."""
 
     @property
@@ -351,12 +351,12 @@ class CompiledStaging(native.Staging, Staging):  # type: ignore[misc]
     """
 
     def __init__(self, committed: Committed) -> None:
-        native.module.Staging.__init__(self, committed.records, STAGED_BYTES_MAX, ENTRY_OVERHEAD_BYTES)
+        native.module.Staging.__init__(self, committed.key_cache, STAGED_BYTES_MAX, ENTRY_OVERHEAD_BYTES)
         Staging.__init__(self, committed)
 
     def drop(self) -> None:
         """Begin anew on what is committed."""
-        self.records = self.committed.records
+        self.key_cache = self.committed.key_cache
         Staging.drop(self)
 
     def put_plainly(self, key: bytes, value: bytes, expires: Milliseconds | None) -> int:
@@ -390,5 +390,5 @@ def _count_within(changes: list[Change], limit: int) -> int:
 
 def make_staging(committed: Committed) -> Staging:
     """Return the fastest form of staging for what is committed."""
-    is_compiled = native.module is not None and type(committed.records) is native.module.Records
+    is_compiled = native.module is not None and type(committed.key_cache) is native.module.Records
     return CompiledStaging(committed) if is_compiled else Staging(committed)

@@ -1,6 +1,6 @@
-/* What the parts of kvd.native._core share. Each part has a plain form in Python that does the same, and tests that
- * hold the two against each other. The GIL is held, also while SQLite reads or writes its files, which are in the
- * kernel's memory most of the time: only plan.c, in the fold's thread, lets it go.
+/* Declarations that the parts of kvd.native._core share. Each part has a plain form in Python with the same behaviour,
+ * and tests compare the two. The parts hold the GIL, even while SQLite reads or writes its files, because these are
+ * mostly in the page cache. Only plan.c releases it, in the fold thread.
  */
 #pragma once
 #define PY_SSIZE_T_CLEAN
@@ -9,13 +9,12 @@
 #include <stdint.h>
 
 enum { KIND_SET = 1 };
-#define STAYS INT64_MIN /* an entry that does not expire */
+#define STAYS INT64_MIN /* the expiry of an entry that does not expire */
 
-/* Return whether an object can be a key; if not, with an exception. */
+/* Return whether an object can be a key; if not, set an exception. */
 int is_key(PyObject *key);
 
-/* A row of the journal, and what a change is staged as: (revision, kind, key, value, previous, created, expires, time).
- */
+/* The fields of a row of the journal, as in commands/model.py. */
 enum { REVISION, KIND, KEY, VALUE, PREVIOUS, CREATED, EXPIRES, TIME, ROW_FIELDS };
 
 typedef struct {
@@ -25,12 +24,12 @@ typedef struct {
 
 extern PyTypeObject Records_type, Staging_type, Rows_type, Plan_type, Table_type;
 
-/* Read a row; -1 with an exception if it is none. */
+/* Read a row from a tuple. Return 0, or -1 with an exception. */
 int row_from(PyObject *tuple, Row *row);
-/* Read a time that may be None (STAYS); -1 with an exception if it is neither. */
+/* Read a time, or None as STAYS. Return 0, or -1 with an exception. */
 int expires_from(PyObject *object, int64_t *expires);
 static inline int is_live(int64_t expires, int64_t now) { return expires == STAYS || expires > now; }
 
-PyObject *load(PyObject *self, PyObject *args);
-PyObject *opened(PyObject *self, PyObject *args);
-extern const char load_doc[], opened_doc[];
+PyObject *load_sqlite(PyObject *self, PyObject *args);
+PyObject *connect_sqlite(PyObject *self, PyObject *args);
+extern const char load_sqlite_doc[], connect_sqlite_doc[];

@@ -1,13 +1,13 @@
-/* Rows of the journal, given to SQLite as they are staged and read as they were, checksums and all. The plain form is
- * in storage/files/journal.py: it makes a tuple of eleven of each row and has the module look at each of its items, 1.9
- * us where this takes 0.9; a row read takes 3.2 us there, and 0.8 here.
+/* Rows: inserts and reads rows of the journal through prepared statements, and computes and verifies their checksums.
+ * The plain form is PlainRows in storage/files/journal.py. It builds a tuple of eleven items for each row, and Python's
+ * module binds each of them. (0.9 us to insert a row here, 1.9 there; 0.8 us to read one here, 3.2 there.)
  */
 #include "sqlite.h"
 #include "sums.h"
 
 enum { HEAD = ROW_FIELDS, CHECKSUM, SEAL, COLUMNS };
 
-/* Rows: two prepared statements. Inserting */
+/* Inserting */
 
 typedef struct {
     PyObject_HEAD sqlite3 *db;
@@ -20,12 +20,13 @@ static int bind_bytes(sqlite3_stmt *insert, int place, PyObject *bytes) {
                             NULL); /* not copied */
 }
 
-/* Insert one row; return SQLite's code. What is bound is borrowed, and let go before anything else can happen to it. */
+/* Insert one row; return SQLite's code. The bound bytes are borrowed: the caller clears the bindings before it returns.
+ */
 static int insert_one(sqlite3_stmt *insert, const Row *row) {
     Sums sums = sums_of(row);
     int code = bind_bytes(insert, KEY + 1, row->key);
     if (code == OK) code = bind_bytes(insert, VALUE + 1, row->value);
-    if (code != OK) return code; /* too large: NULL would be written */
+    if (code != OK) return code; /* too large; continuing would insert NULL */
     lite.bind_int64(insert, REVISION + 1, row->revision);
     lite.bind_int64(insert, KIND + 1, row->kind);
     lite.bind_int64(insert, PREVIOUS + 1, row->previous);
@@ -37,16 +38,19 @@ static int insert_one(sqlite3_stmt *insert, const Row *row) {
     lite.bind_int64(insert, CHECKSUM + 1, sums.checksum);
     lite.bind_int64(insert, SEAL + 1, sums.seal);
     lite.step(insert);
-    return lite.reset(insert); /* the code of the step, too */
+    return lite.reset(insert); /* returns the code of the step */
 }
 
 static PyObject *rows_append(Rows *self, PyObject *rows) {
     if (!self->insert) return PyErr_Format(PyExc_RuntimeError, "the journal is closed");
-    if (!PyList_Check(rows)) return PyErr_Format(PyExc_TypeError, "rows are a list");
+    if (!PyList_Check(rows)) return PyErr_Format(PyExc_TypeError, "rows must be a list");
     int code = OK;
     Row row;
     for (Py_ssize_t at = 0; code == OK && at < PyList_GET_SIZE(rows); at++) {
-        if (row_from(PyList_GET_ITEM(rows, at), &row) < 0) return lite.clear_bindings(self->insert), NULL;
+        if (row_from(PyList_GET_ITEM(rows, at), &row) < 0) {
+            lite.clear_bindings(self->insert);
+            return NULL;
+        }
         code = insert_one(self->insert, &row);
     }
     PyObject *failure = code == OK ? Py_NewRef(Py_None) : lite_failure(self->db);
@@ -58,12 +62,11 @@ static PyObject *rows_append(Rows *self, PyObject *rows) {
 
 static PyObject *bytes_in(sqlite3_stmt *select, int at) {
     if (lite.column_type(select, at) == NULL_TYPE) return Py_NewRef(Py_None);
-    const void *bytes = lite.column_blob(select, at); /* first, says SQLite */
+    const void *bytes = lite.column_blob(select, at); /* before column_bytes, as SQLite's documentation requires */
     return PyBytes_FromStringAndSize(bytes, lite.column_bytes(select, at));
 }
 
-/* Return whether a row has the types and the checksums that it should: what `is_whole` in storage/files/checksum.py
- * says. */
+/* Return whether a row has the right types and checksums, as `is_whole` in storage/files/checksum.py does. */
 static int is_whole(sqlite3_stmt *select, const Row *row) {
     for (int at = 0; at < COLUMNS; at++) {
         int type = lite.column_type(select, at);
@@ -76,7 +79,7 @@ static int is_whole(sqlite3_stmt *select, const Row *row) {
            sums.seal == lite.column_int64(select, SEAL);
 }
 
-/* Return the row that a statement stands on; None if it is not whole; NULL with an exception. */
+/* Return the statement's current row, None if it is damaged, NULL with an exception. */
 static PyObject *row_in(sqlite3_stmt *select) {
     PyObject *tuple = PyTuple_New(ROW_FIELDS);
     for (int at = 0; tuple && at < ROW_FIELDS; at++) {
@@ -100,7 +103,8 @@ static PyObject *rows_between(Rows *self, PyObject *args) {
     Py_ssize_t count_max, bytes_max, size = 0;
     if (!PyArg_ParseTuple(args, "LLnn", &since, &upto, &count_max, &bytes_max)) return NULL;
     if (!self->select) return PyErr_Format(PyExc_RuntimeError, "the journal is closed");
-    lite.bind_int64(self->select, 1, since), lite.bind_int64(self->select, 2, upto);
+    lite.bind_int64(self->select, 1, since);
+    lite.bind_int64(self->select, 2, upto);
     PyObject *rows = PyList_New(0);
     int code = OK;
     while (rows && PyList_GET_SIZE(rows) < count_max && (code = lite.step(self->select)) == ROW) {
@@ -125,7 +129,8 @@ static PyObject *rows_between(Rows *self, PyObject *args) {
 
 static PyObject *rows_close(Rows *self, PyObject *unused) {
     (void)unused;
-    lite.finalize(self->insert), lite.finalize(self->select); /* of NULL is nothing */
+    lite.finalize(self->insert); /* ignores NULL */
+    lite.finalize(self->select);
     self->insert = self->select = NULL;
     Py_RETURN_NONE;
 }
@@ -152,11 +157,11 @@ static void rows_dealloc(Rows *self) {
 
 static PyMethodDef rows_methods[] = {
     {"append", (PyCFunction)rows_append, METH_O,
-     "Insert rows of eight; None, or SQLite's code and sentence of what was wrong."},
+     "append(rows): insert rows. Return None, or (code, message) of SQLite's error."},
     {"between", (PyCFunction)rows_between, METH_VARARGS,
-     "between(since, upto, count_max, bytes_max): rows in order, None instead of one that is damaged and nothing after it;\n"
-     "or, as a tuple, SQLite's code and sentence of what was wrong."},
-    {"close", (PyCFunction)rows_close, METH_NOARGS, "Let the connection go."},
+     "between(since, upto, count_max, bytes_max): return a list of rows in order. A damaged row is None and ends the list.\n"
+     "Return a tuple (code, message) for SQLite's error."},
+    {"close", (PyCFunction)rows_close, METH_NOARGS, "Finalize the statements."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -164,7 +169,7 @@ PyTypeObject Rows_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._core.Rows",
     .tp_basicsize = sizeof(Rows),
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = "Rows(address, insert, select): inserts and reads rows over a connection that is open for longer.",
+    .tp_doc = "Rows(address, insert, select): inserts and reads rows. Close it before the connection.",
     .tp_new = rows_new,
     .tp_dealloc = (destructor)rows_dealloc,
     .tp_methods = rows_methods,

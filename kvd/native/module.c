@@ -1,9 +1,9 @@
-/* kvd.native._core: what the loop does for each command, in C. See kvd/native/__init__.py. */
+/* kvd.native._core: the work that the loop does for each command, in C. See kvd/native/__init__.py. */
 #include "sums.h"
 
 static PyMethodDef functions[] = {
-    {"load", load, METH_VARARGS, load_doc},
-    {"connect", opened, METH_VARARGS, opened_doc},
+    {"load", load_sqlite, METH_VARARGS, load_sqlite_doc},
+    {"connect", connect_sqlite, METH_VARARGS, connect_sqlite_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,17 +1,17 @@
-/* Records: what is known of each key. The plain form is PlainKeyCache in storage/memory/key_cache.py. */
+/* Records: the key cache. The plain form is PlainKeyCache in storage/memory/key_cache.py. */
 #include "records.h"
 
 #include <structmember.h>
 
-enum { OVERHEAD = 150 }; /* bytes: a record, its slots, what malloc adds; in an overlay its key as an object besides */
+enum { OVERHEAD = 150 }; /* bytes: a record, its slots and malloc's header, and the key object of an overlay */
 
 static PyObject *time_object(int64_t expires) {
     return expires == STAYS ? Py_NewRef(Py_None) : PyLong_FromLongLong(expires);
 }
 
-/* Return the entry that a record is, None if it is none, MISSING if there is no record. */
+/* Return the entry of a record, None for an absent key, NOT_CACHED if there is no record. */
 static PyObject *entry_of(Records *self, const Record *record, PyObject *key) {
-    if (!record) return Py_NewRef(self->missing);
+    if (!record) return Py_NewRef(self->not_cached);
     if (!record->is_entry) return Py_NewRef(Py_None);
     PyObject *fields[] = {key, PyLong_FromLongLong(record->revision), PyLong_FromLongLong(record->created),
                           time_object(record->expires), record_value(record)};
@@ -32,22 +32,24 @@ static PyObject *records_revision(Records *self, PyObject *key) {
     return PyLong_FromLongLong(record ? record->revision : -1);
 }
 
-/* Find keys given as any sequence; NULL with an exception. The array is the caller's to free, `*list` to release. */
-static const Record **found_of(Records *self, PyObject *keys, PyObject **list, Py_ssize_t *hits) {
+/* Look up the keys of a sequence. The caller frees the returned array and releases `*list`. Return NULL with an
+ * exception. */
+static const Record **peek_sequence(Records *self, PyObject *keys, PyObject **list, Py_ssize_t *cached) {
     if (!(*list = PySequence_List(keys))) return NULL;
     const Record **found = PyMem_Malloc((size_t)Py_MAX(1, PyList_GET_SIZE(*list)) * sizeof *found);
     if (!found) PyErr_NoMemory();
-    if (found && (*hits = records_find_many(self, *list, found)) >= 0) return found;
+    if (found && (*cached = records_peek_many(self, *list, found)) >= 0) return found;
     PyMem_Free(found);
     Py_CLEAR(*list);
     return NULL;
 }
 
-static PyObject *records_get_many(Records *self, PyObject *keys) {
+static PyObject *entries_of(Records *self, PyObject *keys, int is_hit) {
     PyObject *list;
-    Py_ssize_t hits;
-    const Record **found = found_of(self, keys, &list, &hits);
+    Py_ssize_t cached;
+    const Record **found = peek_sequence(self, keys, &list, &cached);
     if (!found) return NULL;
+    if (is_hit) self->hits += cached;
     PyObject *entries = PyList_New(PyList_GET_SIZE(list));
     for (Py_ssize_t at = 0; entries && at < PyList_GET_SIZE(list); at++) {
         PyObject *entry = entry_of(self, found[at], PyList_GET_ITEM(list, at));
@@ -59,22 +61,25 @@ static PyObject *records_get_many(Records *self, PyObject *keys) {
     return entries;
 }
 
-static PyObject *records_missing(Records *self, PyObject *keys) {
-    PyObject *list, *missing = NULL;
-    Py_ssize_t hits;
-    const Record **found = found_of(self, keys, &list, &hits);
+static PyObject *records_get_many(Records *self, PyObject *keys) { return entries_of(self, keys, 1); }
+
+static PyObject *records_peek_entries(Records *self, PyObject *keys) { return entries_of(self, keys, 0); }
+
+static PyObject *records_uncached(Records *self, PyObject *keys) {
+    PyObject *list;
+    Py_ssize_t cached;
+    const Record **found = peek_sequence(self, keys, &list, &cached);
     if (!found) return NULL;
-    self->hits -= hits;
-    missing = PyList_New(0);
-    for (Py_ssize_t at = 0; missing && hits < PyList_GET_SIZE(list) && at < PyList_GET_SIZE(list); at++)
-        if (!found[at] && PyList_Append(missing, PyList_GET_ITEM(list, at)) < 0) Py_CLEAR(missing);
+    PyObject *uncached = PyList_New(0);
+    for (Py_ssize_t at = 0; uncached && cached < PyList_GET_SIZE(list) && at < PyList_GET_SIZE(list); at++)
+        if (!found[at] && PyList_Append(uncached, PyList_GET_ITEM(list, at)) < 0) Py_CLEAR(uncached);
     PyMem_Free(found);
     Py_DECREF(list);
-    return missing;
+    return uncached;
 }
 
-/* Write a head of msgpack: a byte for the kind of length, and the length. Returns where the next byte goes.
- * `codes`: of lengths of one byte (0: there are none, as with arrays), of two and of four. */
+/* Write a header of msgpack: a byte for the width of the length, and the length. Return the position of the next byte.
+ * `codes` has the bytes for lengths of one (0: not available), two and four bytes. */
 static char *put_head(char *to, const char codes[3], size_t size) {
     int wide = size > UINT16_MAX ? 4 : size > UINT8_MAX || !codes[0] ? 2 : 1;
     *to++ = codes[wide / 2];
@@ -103,19 +108,19 @@ static char *put_values(char *to, const Record **found, Py_ssize_t count, int64_
 static PyObject *records_values(Records *self, PyObject *args) {
     PyObject *keys, *list;
     long long now;
-    Py_ssize_t bytes_max, hits, size = 0;
+    Py_ssize_t bytes_max, cached, size = 0;
     if (!PyArg_ParseTuple(args, "OLn", &keys, &now, &bytes_max)) return NULL;
-    const Record **found = found_of(self, keys, &list, &hits);
+    const Record **found = peek_sequence(self, keys, &list, &cached);
     if (!found) return NULL;
     Py_ssize_t count = PyList_GET_SIZE(list);
     Py_DECREF(list);
-    for (Py_ssize_t at = 0; hits == count && at < count; at++)
+    for (Py_ssize_t at = 0; cached == count && at < count; at++)
         if (found[at]->is_entry && is_live(found[at]->expires, now)) size += found[at]->value_bytes;
     PyObject *values = NULL, *encoded = NULL;
-    if (hits < count || size > bytes_max) {
-        self->hits -= hits;
+    if (cached < count || size > bytes_max) {
         values = Py_NewRef(Py_None);
     } else if ((encoded = PyBytes_FromStringAndSize(NULL, size + 5 * (count + 1)))) {
+        self->hits += count;
         char *begin = PyBytes_AS_STRING(encoded), *end = put_values(begin, found, count, now);
         if (_PyBytes_Resize(&encoded, end - begin) == 0) values = PyObject_CallOneArg(self->raw_type, encoded);
     }
@@ -124,53 +129,55 @@ static PyObject *records_values(Records *self, PyObject *args) {
     return values;
 }
 
-/* Where changes leave what an overlay wants to know, and what they come to: bytes of keys and values, entries more. */
+/* The lists of an overlay that an update extends, and the update's totals: bytes of keys and values, net new entries.
+ */
 typedef struct {
     long long since;
     PyObject *keys, *existed, *expiring;
     Py_ssize_t payload, more;
-} News;
+} Update;
 
-/* Note a key that has not changed since; -1 with an exception. */
-static int note_key(News *news, PyObject *key, int existed) {
-    Py_ssize_t count = PyByteArray_GET_SIZE(news->existed);
-    if (PyList_Append(news->keys, key) < 0 || PyByteArray_Resize(news->existed, count + 1) < 0) return -1;
-    PyByteArray_AS_STRING(news->existed)[count] = (char)existed;
+/* Append a key that has not changed since. Return 0, or -1 with an exception. */
+static int note_key(Update *update, PyObject *key, int existed) {
+    Py_ssize_t count = PyByteArray_GET_SIZE(update->existed);
+    if (PyList_Append(update->keys, key) < 0 || PyByteArray_Resize(update->existed, count + 1) < 0) return -1;
+    PyByteArray_AS_STRING(update->existed)[count] = (char)existed;
     return 0;
 }
 
-/* Take in one change; -1 with an exception. */
-static int take_in(Records *self, PyObject *tuple, News *news) {
+/* Apply one change. Return 0, or -1 with an exception. */
+static int apply_change(Records *self, PyObject *tuple, Update *update) {
     Row row;
     if (row_from(tuple, &row) < 0) return -1;
     const Record *before = records_peek(self, row.key);
-    if ((before ? before->revision : -1) <= news->since && note_key(news, row.key, row.previous != 0) < 0) return -1;
+    if ((before ? before->revision : -1) <= update->since && note_key(update, row.key, row.previous != 0) < 0)
+        return -1;
     if (row.expires != STAYS) {
         PyObject *pair = PyTuple_Pack(2, PyTuple_GET_ITEM(tuple, EXPIRES), row.key);
-        int failed = !pair || PyList_Append(news->expiring, pair) < 0;
+        int failed = !pair || PyList_Append(update->expiring, pair) < 0;
         Py_XDECREF(pair);
         if (failed) return -1;
     }
     int is_set = row.kind == KIND_SET;
-    news->payload += PyBytes_GET_SIZE(row.key) + (row.value == Py_None ? 0 : PyBytes_GET_SIZE(row.value));
-    news->more += is_set ? row.previous == 0 : -1;
+    update->payload += PyBytes_GET_SIZE(row.key) + (row.value == Py_None ? 0 : PyBytes_GET_SIZE(row.value));
+    update->more += is_set ? row.previous == 0 : -1;
     return records_put(self, row.key, row.revision, is_set ? row.created : 0, is_set ? row.expires : STAYS,
                        is_set && row.value != Py_None ? row.value : NULL);
 }
 
 static PyObject *records_update(Records *self, PyObject *args) {
     PyObject *rows;
-    News news = {0};
-    if (!PyArg_ParseTuple(args, "O!LO!O!O!", &PyList_Type, &rows, &news.since, &PyList_Type, &news.keys,
-                          &PyByteArray_Type, &news.existed, &PyList_Type, &news.expiring))
+    Update update = {0};
+    if (!PyArg_ParseTuple(args, "O!LO!O!O!", &PyList_Type, &rows, &update.since, &PyList_Type, &update.keys,
+                          &PyByteArray_Type, &update.existed, &PyList_Type, &update.expiring))
         return NULL;
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(rows); at++)
-        if (take_in(self, PyList_GET_ITEM(rows, at), &news) < 0) return NULL;
-    return Py_BuildValue("nn", news.payload, news.more);
+        if (apply_change(self, PyList_GET_ITEM(rows, at), &update) < 0) return NULL;
+    return Py_BuildValue("nn", update.payload, update.more);
 }
 
-/* Take in what the table has of a key; -1 with an exception. */
-static int keep(Records *self, PyObject *key, PyObject *entry) {
+/* Insert an entry of the table. Return 0, or -1 with an exception. */
+static int insert_one(Records *self, PyObject *key, PyObject *entry) {
     if (!is_key(key)) return -1;
     if (records_peek(self, key)) return 0;
     if (entry == Py_None) return records_put(self, key, 0, 0, STAYS, NULL);
@@ -178,23 +185,29 @@ static int keep(Records *self, PyObject *key, PyObject *entry) {
     PyObject *expires = PyObject_GetAttrString(entry, "expires"), *value = PyObject_GetAttrString(entry, "value");
     int64_t until = STAYS;
     int failed = !revision || !created || !expires || !value || expires_from(expires, &until) < 0;
-    if (!failed && !PyBytes_Check(value)) failed = 1, PyErr_SetString(PyExc_TypeError, "a value is bytes");
+    if (!failed && !PyBytes_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "a value must be bytes");
+        failed = 1;
+    }
     if (!failed)
         failed = records_put(self, key, PyLong_AsLongLong(revision), PyLong_AsLongLong(created), until, value) < 0;
-    Py_XDECREF(revision), Py_XDECREF(created), Py_XDECREF(expires), Py_XDECREF(value);
+    Py_XDECREF(revision);
+    Py_XDECREF(created);
+    Py_XDECREF(expires);
+    Py_XDECREF(value);
     return failed || PyErr_Occurred() ? -1 : 0;
 }
 
-static PyObject *records_keep(Records *self, PyObject *found) {
+static PyObject *records_insert(Records *self, PyObject *entries) {
     PyObject *key, *entry;
     Py_ssize_t at = 0;
-    if (!PyDict_Check(found)) return PyErr_SetString(PyExc_TypeError, "what is found is a dict"), NULL;
-    while (PyDict_Next(found, &at, &key, &entry))
-        if (keep(self, key, entry) < 0) return NULL;
+    if (!PyDict_Check(entries)) return PyErr_Format(PyExc_TypeError, "entries must be a dict");
+    while (PyDict_Next(entries, &at, &key, &entry))
+        if (insert_one(self, key, entry) < 0) return NULL;
     Py_RETURN_NONE;
 }
 
-/* A hand goes round, as in the CLOCK of Corbato (1968): what was not asked for since it came by last is forgotten. */
+/* Eviction by CLOCK (Corbato, 1968): the hand evicts each folded record that was not read since its last pass. */
 static PyObject *records_evict(Records *self, PyObject *args) {
     Py_ssize_t bytes_max, tries;
     long long folded;
@@ -202,7 +215,7 @@ static PyObject *records_evict(Records *self, PyObject *args) {
     while (tries-- > 0 && self->count && records_bytes(self) > bytes_max) {
         Slot *slot = &self->slots[self->hand];
         if (slot->record && !slot->is_warm && slot->record->revision <= folded) {
-            records_drop(self, self->hand); /* another may be there now */
+            records_drop(self, self->hand); /* may move another record into the slot */
         } else {
             slot->is_warm = 0;
             self->hand = (self->hand + 1) & self->mask;
@@ -215,12 +228,14 @@ static PyObject *records_evict(Records *self, PyObject *args) {
 
 static PyObject *records_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     (void)kwargs;
-    PyObject *entry_type, *missing, *raw_type;
-    if (!PyArg_ParseTuple(args, "OOO", &entry_type, &missing, &raw_type)) return NULL;
+    PyObject *entry_type, *not_cached, *raw_type;
+    if (!PyArg_ParseTuple(args, "OOO", &entry_type, &not_cached, &raw_type)) return NULL;
     Records *self = (Records *)type->tp_alloc(type, 0);
     if (!self) return NULL;
-    self->beyond = Py_NewRef(Py_None);
-    self->entry_type = Py_NewRef(entry_type), self->missing = Py_NewRef(missing), self->raw_type = Py_NewRef(raw_type);
+    self->upper_bound = Py_NewRef(Py_None);
+    self->entry_type = Py_NewRef(entry_type);
+    self->not_cached = Py_NewRef(not_cached);
+    self->raw_type = Py_NewRef(raw_type);
     if (records_grow(self) < 0) Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -232,21 +247,22 @@ static void records_dealloc(Records *self) {
         free(self->slots[at].record);
     }
     PyMem_RawFree(self->slots);
-    Py_XDECREF(self->beyond);
-    Py_XDECREF(self->entry_type), Py_XDECREF(self->missing), Py_XDECREF(self->raw_type);
+    Py_XDECREF(self->upper_bound);
+    Py_XDECREF(self->entry_type);
+    Py_XDECREF(self->not_cached);
+    Py_XDECREF(self->raw_type);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-static PyObject *records_get_beyond(Records *self, void *closure) {
+static PyObject *records_upper_bound(Records *self, void *closure) {
     (void)closure;
-    return Py_NewRef(self->beyond);
+    return Py_NewRef(self->upper_bound);
 }
-static int records_set_beyond(Records *self, PyObject *beyond, void *closure) {
-    (void)closure;
-    if (!beyond || (beyond != Py_None && !PyBytes_Check(beyond)))
-        return PyErr_SetString(PyExc_TypeError, "bytes or None"), -1;
-    Py_XSETREF(self->beyond, Py_NewRef(beyond));
-    return 0;
+static PyObject *records_set_upper_bound(Records *self, PyObject *bound) {
+    if (bound != Py_None && !PyBytes_Check(bound))
+        return PyErr_Format(PyExc_TypeError, "an upper bound must be bytes or None");
+    Py_XSETREF(self->upper_bound, Py_NewRef(bound));
+    Py_RETURN_NONE;
 }
 static Py_ssize_t records_length(Records *self) { return (Py_ssize_t)self->count; }
 static PyObject *records_size(Records *self, void *closure) {
@@ -254,33 +270,39 @@ static PyObject *records_size(Records *self, void *closure) {
     return PyLong_FromSsize_t(records_bytes(self));
 }
 static PyObject *records_name(Records *self, void *closure) {
-    (void)self, (void)closure;
+    (void)self;
+    (void)closure;
     return PyUnicode_FromString("compiled");
 }
 static PyObject *records_overhead(Records *self, void *closure) {
-    (void)self, (void)closure;
+    (void)self;
+    (void)closure;
     return PyLong_FromLong(OVERHEAD);
 }
 
 static PyMethodDef records_methods[] = {
-    {"get", (PyCFunction)records_get, METH_O, "The entry of a key, None if it has ended or never was, else MISSING."},
-    {"get_many", (PyCFunction)records_get_many, METH_O, "What `get` gives of each key."},
-    {"uncached", (PyCFunction)records_missing, METH_O, "Those of the keys of which nothing is known."},
-    {"revision", (PyCFunction)records_revision, METH_O, "The revision that left what is known of a key, else -1."},
-    {"values", (PyCFunction)records_values, METH_VARARGS, "values(keys, now, bytes_max): Raw, or None."},
+    {"get", (PyCFunction)records_get, METH_O,
+     "get(key): the entry of a key, None if it has none, NOT_CACHED if the table must be read."},
+    {"get_many", (PyCFunction)records_get_many, METH_O, "get_many(keys): what `get` returns for each key."},
+    {"peek_many", (PyCFunction)records_peek_entries, METH_O, "peek_many(keys): `get_many` without counting hits."},
+    {"find_uncached", (PyCFunction)records_uncached, METH_O, "find_uncached(keys): the keys that are not cached."},
+    {"revision", (PyCFunction)records_revision, METH_O,
+     "revision(key): the revision of its last change, -1 if it is not cached."},
+    {"values", (PyCFunction)records_values, METH_VARARGS,
+     "values(keys, now, bytes_max): the live values as Raw, or None."},
     {"update", (PyCFunction)records_update, METH_VARARGS,
      "update(rows, since, keys, existed, expiring): (payload, more)."},
-    {"insert", (PyCFunction)records_keep, METH_O, "Take in what the table says of keys that are not known."},
+    {"insert", (PyCFunction)records_insert, METH_O, "insert(entries): insert entries of the table by key."},
     {"evict", (PyCFunction)records_evict, METH_VARARGS, "evict(bytes_max, folded, tries)"},
+    {"set_upper_bound", (PyCFunction)records_set_upper_bound, METH_O, "set_upper_bound(bound): bytes, or None."},
     {NULL, NULL, 0, NULL},
 };
-static PyMemberDef records_members[] = {{"hits", T_LONGLONG, offsetof(Records, hits), 0, NULL}, {0}};
+static PyMemberDef records_members[] = {{"hits", T_LONGLONG, offsetof(Records, hits), READONLY, NULL}, {0}};
 static PyGetSetDef records_properties[] = {
-    {"size", (getter)records_size, NULL, "Bytes, about.", NULL},
-    {"upper_bound", (getter)records_get_beyond, (setter)records_set_beyond,
-     "A key from which on all is known, or None.", NULL},
+    {"size", (getter)records_size, NULL, "The approximate memory in bytes.", NULL},
+    {"upper_bound", (getter)records_upper_bound, NULL, "The exclusive upper bound of the table's keys, or None.", NULL},
     {"name", (getter)records_name, NULL, NULL, NULL},
-    {"overhead", (getter)records_overhead, NULL, "Bytes of a record besides its key and value, about.", NULL},
+    {"overhead", (getter)records_overhead, NULL, "Approximate bytes of a record without its key and value.", NULL},
     {0},
 };
 static PySequenceMethods records_sequence = {.sq_length = (lenfunc)records_length};
@@ -289,7 +311,7 @@ PyTypeObject Records_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._core.Records",
     .tp_basicsize = sizeof(Records),
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_doc = "Records(Entry, MISSING, Raw): see kvd.storage.memory.key_cache.",
+    .tp_doc = "Records(Entry, NOT_CACHED, Raw): see kvd.storage.memory.key_cache.",
     .tp_new = records_new,
     .tp_dealloc = (destructor)records_dealloc,
     .tp_methods = records_methods,

@@ -1,15 +1,15 @@
-/* A hash table with linear probing of what is known of each key, in one piece each. */
+/* The hash table of records, with linear probing. Each record is one allocation. */
 #include "records.h"
 
 enum {
     SLOTS_MIN = 1024,
-    LARGE_BYTES = 1024, /* values from here on are shared, not copied */
-    AHEAD = 64,         /* keys whose places are fetched before the first is looked at */
+    LARGE_BYTES = 1024, /* a value of this size or more is shared with Python, not copied */
+    AHEAD = 64,         /* keys whose slots are prefetched before the first is compared */
 };
 
 static size_t inline_bytes(const Record *record) { return record->large ? 0 : record->value_bytes; }
 
-/* What a record takes: a multiple of 16, malloc's own head among it, and a value that it shares. */
+/* Return the memory of a record: its allocation with malloc's header, rounded up to 16, and a shared value. */
 static Py_ssize_t weight(const Record *record) {
     size_t own = sizeof *record + record->key_bytes + inline_bytes(record);
     return (Py_ssize_t)(((own + 8 + 15) & ~(size_t)15) + (record->large ? record->value_bytes : 0));
@@ -19,7 +19,7 @@ static int has_key(const Record *record, const char *key, size_t size) {
     return record->key_bytes == size && !memcmp(record->bytes, key, size);
 }
 
-/* Return the slot of a key, or the free one where it would be. */
+/* Return the slot of a key, or the free slot for it. */
 static Slot *slot_of(const Records *self, const char *key, size_t size, uint32_t hash) {
     size_t at = hash & self->mask;
     for (;; at = (at + 1) & self->mask) {
@@ -28,7 +28,7 @@ static Slot *slot_of(const Records *self, const char *key, size_t size, uint32_t
     }
 }
 
-/* Python's hash of bytes: SipHash, so no client can choose keys that collide; kept in the object. */
+/* Python's hash of bytes. It is SipHash, so no client can choose colliding keys, and the object caches it. */
 static uint32_t hash_of(PyObject *key) { return (uint32_t)PyObject_Hash(key); }
 
 static Slot *slot_for(const Records *self, PyObject *key) {
@@ -36,23 +36,28 @@ static Slot *slot_for(const Records *self, PyObject *key) {
 }
 
 int records_grow(Records *self) {
-    size_t room = self->mask + 1;
-    if (self->slots && (self->count + 1) * 3 <= room * 2) return 0;
-    size_t wanted = self->slots ? room * 2 : SLOTS_MIN;
-    Slot *slots = PyMem_RawCalloc(wanted, sizeof *slots);
-    if (!slots) return PyErr_NoMemory(), -1;
-    for (size_t at = 0; self->slots && at < room; at++) {
+    size_t old_count = self->mask + 1;
+    if (self->slots && (self->count + 1) * 3 <= old_count * 2) return 0;
+    size_t new_count = self->slots ? old_count * 2 : SLOTS_MIN;
+    Slot *slots = PyMem_RawCalloc(new_count, sizeof *slots);
+    if (!slots) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t at = 0; self->slots && at < old_count; at++) {
         if (!self->slots[at].record) continue;
-        size_t to = self->slots[at].hash & (wanted - 1);
-        while (slots[to].record) to = (to + 1) & (wanted - 1);
+        size_t to = self->slots[at].hash & (new_count - 1);
+        while (slots[to].record) to = (to + 1) & (new_count - 1);
         slots[to] = self->slots[at];
     }
     PyMem_RawFree(self->slots);
-    self->slots = slots, self->mask = wanted - 1, self->hand = 0;
+    self->slots = slots;
+    self->mask = new_count - 1;
+    self->hand = 0;
     return 0;
 }
 
-/* Those behind it that would not be found any more are moved. */
+/* Backward-shift deletion (Knuth, TAOCP 6.4, algorithm R): no tombstones are left. */
 void records_drop(Records *self, size_t at) {
     Record *record = self->slots[at].record;
     self->bytes -= weight(record);
@@ -78,17 +83,22 @@ int records_put(Records *self, PyObject *key, int64_t revision, int64_t created,
         Py_CLEAR(slot->record->large);
     }
     Record *record = realloc(slot->record, sizeof *record + key_bytes + (is_large ? 0 : value_bytes));
-    if (!record) Py_FatalError("kvd: no memory for a record"); /* a change is durable already: there is no way back */
+    if (!record) Py_FatalError("kvd: no memory for a record"); /* the change is already durable and cannot be undone */
     if (!slot->record) {
-        self->count++, slot->hash = hash_of(key);
+        self->count++;
+        slot->hash = hash_of(key);
         memcpy(record->bytes, PyBytes_AS_STRING(key), key_bytes);
     }
-    record->revision = revision, record->created = created, record->expires = expires;
-    record->key_bytes = (uint16_t)key_bytes, record->value_bytes = (uint32_t)value_bytes;
+    record->revision = revision;
+    record->created = created;
+    record->expires = expires;
+    record->key_bytes = (uint16_t)key_bytes;
+    record->value_bytes = (uint32_t)value_bytes;
     record->is_entry = value != NULL;
     record->large = is_large ? Py_NewRef(value) : NULL;
     if (value && !is_large) memcpy(record->bytes + key_bytes, PyBytes_AS_STRING(value), value_bytes);
-    slot->record = record, slot->is_warm = 1;
+    slot->record = record;
+    slot->is_warm = 1;
     self->bytes += weight(record);
     return 0;
 }
@@ -98,19 +108,19 @@ PyObject *record_value(const Record *record) {
     return PyBytes_FromStringAndSize(record->bytes + record->key_bytes, record->value_bytes);
 }
 
-/* What is known of a key of which there is no record, but which is beyond all that the table has. */
-static const Record nothing = {.expires = STAYS};
+/* The record of an absent key: one without a record of its own, but above all keys of the table. */
+static const Record absent = {.expires = STAYS};
 
-static int is_above_all(const Records *self, PyObject *key) {
-    if (self->beyond == Py_None) return 0;
-    size_t size = (size_t)PyBytes_GET_SIZE(key), least = (size_t)PyBytes_GET_SIZE(self->beyond);
-    int order = memcmp(PyBytes_AS_STRING(key), PyBytes_AS_STRING(self->beyond), Py_MIN(size, least));
-    return order > 0 || (order == 0 && size >= least);
+static int is_above_table(const Records *self, PyObject *key) {
+    if (self->upper_bound == Py_None) return 0;
+    size_t size = (size_t)PyBytes_GET_SIZE(key), bound_size = (size_t)PyBytes_GET_SIZE(self->upper_bound);
+    int order = memcmp(PyBytes_AS_STRING(key), PyBytes_AS_STRING(self->upper_bound), Py_MIN(size, bound_size));
+    return order > 0 || (order == 0 && size >= bound_size);
 }
 
-/* Return what is known of a key that belongs into a slot. */
-static const Record *found_in(const Records *self, Slot *slot, PyObject *key) {
-    if (!slot->record) return is_above_all(self, key) ? &nothing : NULL;
+/* Return the record of a key by its slot, NULL if the key is not cached. Marks the slot as warm. */
+static const Record *record_in(const Records *self, Slot *slot, PyObject *key) {
+    if (!slot->record) return is_above_table(self, key) ? &absent : NULL;
     slot->is_warm = 1;
     return slot->record;
 }
@@ -118,15 +128,14 @@ static const Record *found_in(const Records *self, Slot *slot, PyObject *key) {
 const Record *records_peek(const Records *self, PyObject *key) { return slot_for(self, key)->record; }
 
 const Record *records_find(Records *self, PyObject *key) {
-    const Record *found = found_in(self, slot_for(self, key), key);
-    self->hits += found != NULL;
-    return found;
+    const Record *record = record_in(self, slot_for(self, key), key);
+    self->hits += record != NULL;
+    return record;
 }
 
-/* Places and records are fetched together before they are looked at: 100 keys at random among 100,000 take 4 us,
- * not 12. */
-Py_ssize_t records_find_many(Records *self, PyObject *keys, const Record **found) {
-    Py_ssize_t count = PyList_GET_SIZE(keys), hits = 0;
+/* Slots and records are prefetched for many keys at a time. (100 random keys among 100,000 take 4 us, not 12.) */
+Py_ssize_t records_peek_many(const Records *self, PyObject *keys, const Record **records) {
+    Py_ssize_t count = PyList_GET_SIZE(keys), cached = 0;
     Slot *slots[AHEAD];
     for (Py_ssize_t begin = 0; begin < count; begin += AHEAD) {
         Py_ssize_t some = Py_MIN(AHEAD, count - begin);
@@ -135,25 +144,26 @@ Py_ssize_t records_find_many(Records *self, PyObject *keys, const Record **found
             if (!is_key(key)) return -1;
             __builtin_prefetch(&self->slots[hash_of(key) & self->mask]);
         }
-        for (Py_ssize_t at = 0; at < some; at++) { /* a slot with this hash is most likely it */
+        for (Py_ssize_t at = 0; at < some; at++) { /* the first slot with this hash is most likely the right one */
             uint32_t hash = hash_of(PyList_GET_ITEM(keys, begin + at));
-            size_t place = hash & self->mask;
-            while (self->slots[place].record && self->slots[place].hash != hash) place = (place + 1) & self->mask;
-            slots[at] = &self->slots[place];
+            size_t index = hash & self->mask;
+            while (self->slots[index].record && self->slots[index].hash != hash) index = (index + 1) & self->mask;
+            slots[at] = &self->slots[index];
             const char *record = (const char *)slots[at]->record;
-            __builtin_prefetch(record), __builtin_prefetch(record + 64), __builtin_prefetch(record + 128);
+            __builtin_prefetch(record);
+            __builtin_prefetch(record + 64);
+            __builtin_prefetch(record + 128);
         }
         for (Py_ssize_t at = 0; at < some; at++) {
             PyObject *key = PyList_GET_ITEM(keys, begin + at);
             Slot *slot = slots[at];
             if (slot->record && !has_key(slot->record, PyBytes_AS_STRING(key), (size_t)PyBytes_GET_SIZE(key)))
                 slot = slot_for(self, key);
-            found[begin + at] = found_in(self, slot, key);
-            hits += found[begin + at] != NULL;
+            records[begin + at] = record_in(self, slot, key);
+            cached += records[begin + at] != NULL;
         }
     }
-    self->hits += hits;
-    return hits;
+    return cached;
 }
 
 Py_ssize_t records_bytes(const Records *self) { return self->bytes + (Py_ssize_t)((self->mask + 1) * sizeof(Slot)); }

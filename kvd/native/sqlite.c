@@ -1,13 +1,13 @@
-/* Finding SQLite's functions, and which connection one of Python's module is. */
+/* Looks up SQLite's functions, and the address of a connection that Python's module has opened. */
 #include "sqlite.h"
 
 #include <dlfcn.h>
 
 Lite lite;
 
-const char load_doc[] = "load(path)\n\nUse the SQLite that is loaded with a file. Raises OSError.";
+const char load_sqlite_doc[] = "load(path)\n\nUse the SQLite that is loaded from a file. Raises OSError.";
 
-PyObject *load(PyObject *self, PyObject *args) {
+PyObject *load_sqlite(PyObject *self, PyObject *args) {
     (void)self;
     const char *path;
     if (!PyArg_ParseTuple(args, "s", &path)) return NULL;
@@ -21,49 +21,56 @@ PyObject *load(PyObject *self, PyObject *args) {
     };
     enum { COUNT = sizeof names / sizeof *names };
     _Static_assert(sizeof lite == COUNT * sizeof(void *), "a name for each function");
-    void *found[COUNT];
+    void *functions[COUNT];
     for (size_t at = 0; at < COUNT; at++) {
         char name[64];
         snprintf(name, sizeof name, "sqlite3_%s", names[at]);
-        found[at] = dlsym(library, name);
-        if (!found[at]) return PyErr_Format(PyExc_OSError, "there is no %s in %s", name, path);
+        functions[at] = dlsym(library, name);
+        if (!functions[at]) return PyErr_Format(PyExc_OSError, "%s has no function %s", path, name);
     }
-    memcpy(&lite, found, sizeof lite);
+    memcpy(&lite, functions, sizeof lite);
     Py_RETURN_NONE;
 }
 
-/* Which connection Python's module has opened: SQLite calls this for each, in the thread that opens it, from the first
- * time that it was asked to (again is nothing new to it). */
+/* SQLite calls this automatic extension for each new connection, in the thread that opens it. Registering it again has
+ * no effect. */
 static _Thread_local sqlite3 *last_opened;
-static int note_opened(sqlite3 *db, char **error, const void *routines) {
-    (void)error, (void)routines;
+static int on_opened(sqlite3 *db, char **error, const void *routines) {
+    (void)error;
+    (void)routines;
     last_opened = db;
     return OK;
 }
 
-const char opened_doc[] =
-    "opened(connect) -> (connection, address)\n\nCall what opens a connection; tell which one it is in C.";
+const char connect_sqlite_doc[] =
+    "connect(open) -> (connection, address)\n\nCall a function that opens a connection, and return its address too.";
 
-PyObject *opened(PyObject *self, PyObject *args) {
+PyObject *connect_sqlite(PyObject *self, PyObject *args) {
     (void)self;
-    PyObject *connect;
-    if (!PyArg_ParseTuple(args, "O", &connect)) return NULL;
+    PyObject *open;
+    if (!PyArg_ParseTuple(args, "O", &open)) return NULL;
     if (!lite.errmsg) return PyErr_Format(PyExc_RuntimeError, "load SQLite first");
     last_opened = NULL;
-    if (lite.auto_extension(note_opened) != OK) return PyErr_NoMemory();
-    PyObject *connection = PyObject_CallNoArgs(connect);
+    if (lite.auto_extension(on_opened) != OK) return PyErr_NoMemory();
+    PyObject *connection = PyObject_CallNoArgs(open);
     if (!connection) return NULL;
-    if (!last_opened) return Py_DECREF(connection), PyErr_Format(PyExc_RuntimeError, "nothing was opened");
+    if (!last_opened) {
+        Py_DECREF(connection);
+        return PyErr_Format(PyExc_RuntimeError, "the function opened no connection");
+    }
     return Py_BuildValue("NN", connection, PyLong_FromVoidPtr(last_opened));
 }
 
 PyObject *lite_failure(sqlite3 *db) { return Py_BuildValue("is", lite.extended_errcode(db), lite.errmsg(db)); }
 
 sqlite3_stmt *lite_prepare(PyObject *address, const char *sql) {
-    if (!lite.errmsg) return PyErr_SetString(PyExc_RuntimeError, "load SQLite first"), NULL;
+    if (!lite.errmsg) {
+        PyErr_SetString(PyExc_RuntimeError, "load SQLite first");
+        return NULL;
+    }
     sqlite3 *db = PyLong_AsVoidPtr(address);
     sqlite3_stmt *statement = NULL;
-    if (!db && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "no connection is there");
+    if (!db && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "the address of the connection is 0");
     if (db && lite.prepare(db, sql, -1, PREPARE_PERSISTENT, &statement, NULL) != OK)
         PyErr_SetString(PyExc_ValueError, lite.errmsg(db));
     return statement;

@@ -1,5 +1,5 @@
-/* SQLite as Python's module has loaded it: its functions are looked up by name. So there are never two libraries on a
- * file, and nothing has to be installed. Source: https://sqlite.org/c3ref/intro.html
+/* The SQLite library that Python's module has loaded. Its functions are looked up by name, so two libraries never use
+ * the same file, and nothing else must be installed. Source: https://sqlite.org/c3ref/intro.html
  */
 #pragma once
 #include "core.h"
@@ -29,9 +29,9 @@ typedef struct {
     const char *(*errmsg)(sqlite3 *);
 } Lite;
 
-extern Lite lite; /* empty until `load` */
+extern Lite lite; /* empty until `load_sqlite` */
 
-/* Return a connection's code and sentence of what was wrong, as a tuple. */
+/* Return (code, message) of a connection's last error. */
 PyObject *lite_failure(sqlite3 *db);
-/* Prepare a statement on the connection at an address that is an int; NULL with an exception. */
+/* Prepare a statement on the connection at an address, an int object. Return NULL with an exception. */
 sqlite3_stmt *lite_prepare(PyObject *address, const char *sql);

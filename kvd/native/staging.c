@@ -1,4 +1,4 @@
-/* Staging: the common ways of `value` and `put`. What is not common is left to the plain form, `Staging` in staging.py.
+/* Staging: the common cases of `value` and `put`. The other cases call the plain form, `Staging` in engine/staging.py.
  */
 #include "records.h"
 
@@ -7,18 +7,18 @@
 typedef struct {
     PyObject_HEAD long long revision, now, bytes;
     long long bytes_max, overhead;
-    PyObject *rows, *last; /* a list of all rows, a dict of the last of each key */
+    PyObject *rows, *last; /* the list of all rows, and the dict of each key's last row */
     Records *records;
 } Staging;
 
-/* What stands before a change. */
+/* The state of a key before a change. */
 typedef struct {
-    int is_known, is_entry;
+    int is_cached, is_entry;
     int64_t revision, created, expires;
 } Before;
 
-/* Tell what is known of a key without asking the disk; -1 with an exception. */
-static int before_of(Staging *self, PyObject *key, Before *before) {
+/* Find the state of a key without reading the disk. Return 0, or -1 with an exception. */
+static int find_before(Staging *self, PyObject *key, Before *before) {
     PyObject *tuple = PyDict_GetItemWithError(self->last, key);
     if (tuple) {
         Row row;
@@ -32,7 +32,7 @@ static int before_of(Staging *self, PyObject *key, Before *before) {
     return 0;
 }
 
-/* Stage a row; return its revision, NULL with an exception. Takes the reference to `revision`. */
+/* Stage a row; return its revision, NULL with an exception. Steals the reference to `revision`. */
 static PyObject *stage(Staging *self, PyObject *revision, PyObject *key, PyObject *value, PyObject *expires,
                        const Before *before) {
     PyObject *row = PyTuple_New(ROW_FIELDS);
@@ -65,8 +65,8 @@ static PyObject *put_one(Staging *self, PyObject *key, PyObject *value, PyObject
         return put_plainly(self, key, value, expires);
     long long size = self->overhead + PyBytes_GET_SIZE(key) + PyBytes_GET_SIZE(value);
     if (self->bytes + size > self->bytes_max) return put_plainly(self, key, value, expires);
-    if (before_of(self, key, &before) < 0) return NULL;
-    if (!before.is_known || (before.is_entry && !is_live(before.expires, self->now)))
+    if (find_before(self, key, &before) < 0) return NULL;
+    if (!before.is_cached || (before.is_entry && !is_live(before.expires, self->now)))
         return put_plainly(self, key, value, expires);
     self->bytes += size;
     return stage(self, PyLong_FromLongLong(++self->revision), key, value, expires, &before);
@@ -75,7 +75,7 @@ static PyObject *put_one(Staging *self, PyObject *key, PyObject *value, PyObject
 static PyObject *staging_put(Staging *self, PyObject *const *args, Py_ssize_t count, PyObject *names) {
     if (count != 2 || !names || PyTuple_GET_SIZE(names) != 1 ||
         PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "expires"))
-        return PyErr_SetString(PyExc_TypeError, "put(key, value, *, expires)"), NULL;
+        return PyErr_Format(PyExc_TypeError, "put takes (key, value, *, expires)");
     return put_one(self, args[0], args[1], args[2]);
 }
 
@@ -85,7 +85,7 @@ static PyObject *staging_put_many(Staging *self, PyObject *pairs) {
         PyObject *pair = PyList_GET_ITEM(list, at), *revision = NULL;
         if (PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2)
             revision = put_one(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1), Py_None);
-        else PyErr_SetString(PyExc_TypeError, "a pair is a tuple of two");
+        else PyErr_SetString(PyExc_TypeError, "a pair must be a tuple of two");
         if (!revision) Py_CLEAR(list);
         Py_XDECREF(revision);
     }
@@ -132,7 +132,10 @@ static void staging_dealloc(Staging *self) {
 }
 
 static int set_object(PyObject **place, PyObject *value, PyTypeObject *type) {
-    if (!value || !PyObject_TypeCheck(value, type)) return PyErr_SetString(PyExc_TypeError, type->tp_name), -1;
+    if (!value || !PyObject_TypeCheck(value, type)) {
+        PyErr_Format(PyExc_TypeError, "the attribute must be a %s", type->tp_name);
+        return -1;
+    }
     Py_XSETREF(*place, Py_NewRef(value));
     return 0;
 }
@@ -159,9 +162,9 @@ static int set_records(Staging *self, PyObject *value, void *closure) {
 
 static PyMethodDef staging_methods[] = {
     {"put", (PyCFunction)(void (*)(void))staging_put, METH_FASTCALL | METH_KEYWORDS,
-     "put(key, value, *, expires): the revision."},
-    {"put_many", (PyCFunction)staging_put_many, METH_O, "Set keys, which do not expire."},
-    {"value", (PyCFunction)staging_value, METH_O, "The value of a key, None if it is not live."},
+     "put(key, value, *, expires): stage a SET and return its revision."},
+    {"put_many", (PyCFunction)staging_put_many, METH_O, "put_many(pairs): stage SETs without an expiry."},
+    {"value", (PyCFunction)staging_value, METH_O, "value(key): the live value of a key, or None."},
     {NULL, NULL, 0, NULL},
 };
 static PyMemberDef staging_members[] = {
@@ -173,7 +176,7 @@ static PyMemberDef staging_members[] = {
 static PyGetSetDef staging_properties[] = {
     {"rows", (getter)get_rows, (setter)set_rows, NULL, NULL},
     {"last", (getter)get_last, (setter)set_last, NULL, NULL},
-    {"records", NULL, (setter)set_records, NULL, NULL},
+    {"key_cache", NULL, (setter)set_records, NULL, NULL},
     {0},
 };
 
@@ -181,7 +184,7 @@ PyTypeObject Staging_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._core.Staging",
     .tp_basicsize = sizeof(Staging),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "Staging(records, bytes_max, overhead): a base of kvd.engine.staging.Staging.",
+    .tp_doc = "Staging(records, bytes_max, overhead): the base of kvd.engine.staging.CompiledStaging.",
     .tp_new = PyType_GenericNew,
     .tp_init = (initproc)staging_init,
     .tp_traverse = (traverseproc)staging_traverse,

@@ -1,4 +1,4 @@
-/* Checksums: those of storage/files/checksum.py, word for word. */
+/* Checksums. They are defined in storage/files/checksum.py. */
 #include "sums.h"
 
 static const uint64_t PRIME = 4294967291u;
@@ -15,7 +15,7 @@ void make_crc_table(void) {
             crc_table[by][byte] = crc_table[by - 1][byte] >> 8 ^ crc_table[0][crc_table[by - 1][byte] & 255];
 }
 
-/* CRC-32 as zlib has it, eight bytes at a time (Kounavis and Berry, 2005). */
+/* The CRC-32 of zlib, eight bytes at a time (Kounavis and Berry, 2005). */
 static uint32_t crc32(uint32_t crc, const unsigned char *bytes, size_t size) {
     crc = ~crc;
     for (; size >= 8; size -= 8, bytes += 8) {

@@ -148,7 +148,7 @@ def _server_facts(server: "Server") -> dict[str, Any]:
         "read_only": server.read_only,
         "sqlite": server.store.sqlite_version,
         "frames": server.command_socket.frames.name,
-        "core": server.store.records.name,
+        "core": server.store.key_cache.name,
         "keys": server.authenticator is not None,
     }
 

@@ -1,4 +1,4 @@
-"""The only rooms that touch SQLite: the journal is the truth, the table is derived from it."""
+"""Storage in SQLite. The journal is the source of truth; the table is derived from it. No other package uses SQLite."""
 
 from kvd.storage.offline.backup import Backup, back_up, restore
 from kvd.storage.offline.check import Damage, Report, check

@@ -1,8 +1,8 @@
-"""Which keys are due: their time has come, and no change has ended them yet. Found a bounded number of looks at once.
+"""Finds the keys that are due: they have expired, and no change has removed them yet. Each search is bounded.
 
-Looks that find nothing are bounded too. After 100,000 keys of the table have been ended, their rows are in the table,
-and in its index of what expires, until the next fold. To pass them all again for each 50 keys would take 50 ms. So the
-place up to which all rows are ended is kept until a fold has changed the table.
+Searches that find nothing are bounded too. When 100,000 expired keys have been deleted, their rows stay in the table
+and in its index of expiries until the next fold. A search from the start for each 50 keys would take 50 ms. So `Due`
+remembers the position up to which all rows are covered by the overlay, until a fold changes the table.
 """
 
 from collections.abc import Container, Iterator
@@ -17,39 +17,39 @@ BEGIN = (0, b"")  # before every expiry and key
 
 
 class Due:
-    """Finds the keys that are due."""
+    """The search for keys that are due."""
 
     def __init__(self, memory: Overlays, table: Table) -> None:
-        self.is_cut = False  # whether the last search ended before it had looked at all
+        self.is_cut = False  # whether the last search stopped at its bound
         self._memory = memory
         self._table = table
-        self._passed = BEGIN
+        self._position = BEGIN
         self._folded = memory.folded
 
     def keys(self, now: Milliseconds, limit: int, skip: Container[bytes]) -> list[bytes]:
-        """Return at most `limit` keys, those due the longest first within memory and disk. Raises `sqlite3.Error`."""
-        found: list[bytes] = []
+        """Return at most `limit` keys, the longest due first within memory and disk. Raises `sqlite3.Error`."""
+        keys: list[bytes] = []
         looks = LOOKS_MIN + LOOKS_PER_KEY * limit
         self.is_cut = False
-        for key in self._looks(now, skip):
+        for key in self._candidates(now, skip):
             looks -= 1
             if key is not None and key not in skip:
-                found.append(key)
-            if len(found) == limit or not looks:
+                keys.append(key)
+            if len(keys) == limit or not looks:
                 self.is_cut = True
                 break
-        return found
+        return keys
 
-    def _looks(self, now: Milliseconds, skip: Container[bytes]) -> Iterator[bytes | None]:
-        """Yield the keys that are due, and None for each look that found none."""
+    def _candidates(self, now: Milliseconds, skip: Container[bytes]) -> Iterator[bytes | None]:
+        """Yield the keys that are due, and None for each expiry that no longer counts."""
         yield from self._memory.due(now)
         if self._folded != self._memory.folded:
-            self._passed, self._folded = BEGIN, self._memory.folded
-        is_passing = True
-        for place in self._table.due(now, self._passed):
-            key = place[1]
+            self._position, self._folded = BEGIN, self._memory.folded
+        is_advancing = True
+        for position in self._table.due(now, self._position):
+            key = position[1]
             is_over = self._memory.covers(key) or key in skip
-            is_passing = is_passing and is_over
-            if is_passing:
-                self._passed = place
+            is_advancing = is_advancing and is_over
+            if is_advancing:
+                self._position = position
             yield None if is_over else key

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from support.drives import Drive
+from support.drives import Drive, evict_all
 
 from kvd import wire
 from kvd.commands.values import Get, MultiSet, Set
@@ -10,7 +10,6 @@ from kvd.server.background import AdminTasks, BackgroundCommands
 from kvd.server.clock import Clock
 from kvd.server.executor import Executor
 from kvd.server.info import Introspection
-from kvd.storage.memory.overlays import Overlays
 
 
 @pytest.fixture
@@ -65,22 +64,22 @@ def test_a_body_of_many_floors_is_refused(executor, inner):
 
 def test_a_batch_asks_the_table_once(executor, monkeypatch):
     store = executor.store
-    store.overlays = Overlays(store.folded)
+    evict_all(store)
     executor.engine.staging.drop()
     asked = []
     monkeypatch.setattr(store.table, "get", lambda key: asked.append(key) or pytest.fail("read alone"))
     real = store.table.read_into
     monkeypatch.setattr(store.table, "read_into", lambda known, keys: asked.append(list(keys)) or real(known, keys))
-    before = store.records.hits + store.misses
+    before = store.hits + store.misses
     found = answers(executor, get(3), wire.encode(Set(b"4", b"new")), get(4), get(99), get(3))
     assert found == [b"v3", None, b"new", None, b"v3"]
     assert asked == [[b"3", b"4", b"99"]]
-    assert store.records.hits + store.misses - before == 4  # the staged one is not asked for
+    assert store.hits + store.misses - before == 4  # the staged one is not asked for
 
 
 def test_what_is_damaged_is_told_to_who_asks_for_it(executor, monkeypatch):
     store = executor.store
-    store.overlays = Overlays(store.folded)
+    evict_all(store)
     store.table.db.execute("UPDATE entry SET checksum = 1 WHERE key = x'34'")
     executor.engine.staging.drop()
     assert answers(executor, get(3), get(4), get(5), get(6)) == [b"v3", "CORRUPT", b"v5", b"v6"]

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from support.drives import evict_all
 
 from kvd import wire
 from kvd.commands.atomic import Transaction
@@ -10,7 +11,6 @@ from kvd.commands.keys import Scan
 from kvd.commands.server import Ping
 from kvd.commands.values import Get, Incr, MultiGet, Set
 from kvd.server.slow_log import COMMIT, READ_AHEAD, SlowLog
-from kvd.storage.memory.overlays import Overlays
 
 VALUE = b"a secret value"
 RESET = [None, True]
@@ -113,9 +113,9 @@ def test_the_settings_of_a_server(make_rig):
 
 def test_reading_ahead_that_takes_long_is_told_with_the_number_of_keys(rig):
     rig.ask("MULTISET", [[b"%d" % number, VALUE] for number in range(9)])
-    rig.store.begin_fold()
-    rig.store.wait_for_fold_thread()
-    rig.store.overlays = Overlays(rig.store.folded)
+    rig.store.maintenance.jobs.begin_fold()
+    rig.store.maintenance.jobs.wait_for_all()
+    evict_all(rig.store)
     executor = rig.server.executor
     executor.engine.staging.drop()
     executor.slow_log.slow_us = 0

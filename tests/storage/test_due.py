@@ -14,14 +14,14 @@ KEYS = [b"%03d" % number for number in range(300)]
 def looks(monkeypatch):
     """Return a list that has an item for each look."""
     seen = []
-    real = due_module.Due._looks
+    real = due_module.Due._candidates
 
     def counted(self, now, skip):
         for key in real(self, now, skip):
             seen.append(key)
             yield key
 
-    monkeypatch.setattr(due_module.Due, "_looks", counted)
+    monkeypatch.setattr(due_module.Due, "_candidates", counted)
     return seen
 
 

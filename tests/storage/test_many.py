@@ -1,14 +1,14 @@
 """Many keys read together: what each would give alone, wherever its entry is, and large values only one at a time."""
 
 import pytest
-from support.drives import NOW
+from support.drives import NOW, evict_all
 
 from kvd.commands.keys import Exists
 from kvd.commands.model import Entry
 from kvd.commands.values import Clear, MultiGet, MultiSet, Set
 from kvd.errors import Corrupt
 from kvd.storage.files.table import MANY, SMALL_BYTES
-from kvd.storage.memory.overlays import NOT_CACHED, Overlays
+from kvd.storage.memory.overlays import NOT_CACHED
 
 KEYS = [b"%d" % number for number in range(6)]
 
@@ -23,7 +23,7 @@ def cold(drive):
     drive.apply(*[Set(b"k%03d" % number, b"v%d" % number) for number in range(0, 2 * MANY, 2)])
     drive.apply(Set(b"large", b"x" * (SMALL_BYTES + 1)), Set(b"small", b"x" * SMALL_BYTES), Set(b"gone", b"x", ttl=5))
     drive.fold()
-    drive.store.overlays = Overlays(drive.store.folded)
+    evict_all(drive.store)
     return drive
 
 
@@ -72,7 +72,7 @@ def test_commands_with_many_keys_see_what_is_staged_and_not_what_has_expired(col
 def test_a_damaged_entry_among_many_is_told(cold):
     cold.sql("table.db", "UPDATE entry SET value = x'00' WHERE key = CAST('k004' AS BLOB)")
     cold.open()
-    cold.store.overlays = Overlays(cold.store.folded)
+    evict_all(cold.store)
     with pytest.raises(Corrupt):
         cold.store.get_many([b"k002", b"k004"])
     assert values(cold.store.get_many([b"k002", b"k006"])[0]) == [b"v2", b"v6"]

@@ -141,7 +141,7 @@ def opened_history(directory: Path) -> str:
         return "unknown"
 
 
-SPAN = re.compile(r"what lay after (b'.*?'|b\".*?\"|-?\d+)(?: and before (b'.*'|b\".*\"|\d+))? cannot be read$")
+SPAN = re.compile(r"the rows after (b'.*?'|b\".*?\"|-?\d+)(?: and before (b'.*'|b\".*\"|\d+))? cannot be read$")
 
 
 def is_told(key: bytes, revision: int, losses: list[str]) -> bool:
@@ -168,7 +168,7 @@ def deficit(losses: list[str]) -> float:
             count += int(found[2]) - int(found[1])
         elif (
             "cannot be told" in loss
-            or "nothing can be read" in loss
+            or "it cannot be read" in loss
             or "-wal" in loss
             or "is missing" in loss
             or "it ends at" in loss

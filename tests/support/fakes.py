@@ -31,7 +31,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.revision = self.compacted = 0
-        self.records = None
+        self.key_cache = None
         self.is_partial = False  # whether it says that some are better read alone
         self.entries: dict[bytes, Entry] = {}
         self.rows: list[Row] = []

@@ -1,1 +1,1 @@
-"""The files of a data directory: journal.db, table.db, their checksums, the lock."""
+"""The files of a data directory: journal.db, table.db, their checksums and the lock."""

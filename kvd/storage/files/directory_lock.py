@@ -1,6 +1,7 @@
-"""One daemon per directory: an flock that the kernel lets go when the process ends, however it ends.
+"""One daemon per directory: a flock, which the kernel releases when the process ends for any reason.
 
-The file tells who has it, and how long the journal's WAL was made; it is empty after a clean end.
+The file holds the owner's process id and, while the files are open, the length of the journal's WAL. It is empty after
+a clean shutdown.
 """
 
 import fcntl
@@ -12,10 +13,10 @@ from kvd.errors import InUse, StorageFailed
 
 
 class DirectoryLock:
-    """Holds a directory until it is closed."""
+    """Locks a directory until `close`."""
 
     def __init__(self, directory: Path) -> None:
-        """Raise InUse when another daemon has the directory, StorageFailed when it cannot be written to."""
+        """Raise InUse when another daemon has locked the directory, StorageFailed when it is not writable."""
         path = directory / "lock"
         try:
             self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -24,43 +25,42 @@ class DirectoryLock:
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder, *_ = self.words() or ["unknown"]
+            holder, *_ = self._words() or ["unknown"]
             os.close(self.fd)
             raise InUse(f"{directory} is served by another kvd (process {holder})") from error
 
-        words = self.words()
-        # How long the WAL was of one who did not end cleanly; None if the last did.
+        words = self._words()
+        # The length of the WAL that an unclean shutdown left; None after a clean one.
         self.left_wal_bytes = int(words[1]) if len(words) > 1 and words[1].isdigit() else None
         try:
-            self.write(self.left_wal_bytes)
+            self._write(self.left_wal_bytes)
         except OSError as error:
             os.close(self.fd)
             raise StorageFailed(f"cannot write {path}: {error.strerror}") from error
 
-    def words(self) -> list[str]:
-        """Return what the file says: a process and, while the files are open, the bytes of the journal's WAL."""
+    def _words(self) -> list[str]:
+        """Return the file's words: a process id and, while the files are open, the journal's WAL size in bytes."""
         return os.pread(self.fd, 40, 0).decode("ascii", "replace").split()
 
-    def write(self, wal_bytes: int | None) -> None:
-        """Say who we are, and whether the files are open."""
+    def _write(self, wal_bytes: int | None) -> None:
+        """Write our process id and, if the files are open, the WAL size."""
         text = b"%d\n" % os.getpid() if wal_bytes is None else b"%d %d\n" % (os.getpid(), wal_bytes)
-        os.pwrite(self.fd, text, 0)  # before it is cut: one that is killed between loses no mark
+        os.pwrite(self.fd, text, 0)  # write before truncating, so that a crash in between keeps the old mark
         os.ftruncate(self.fd, len(text))
 
     def mark_in_use(self, wal_bytes: int) -> None:
-        """Say that the directory's files are open. Called when they are, so that their WALs exist."""
-        self.write(wal_bytes)
+        """Record durably that the directory's files are open. Call it when they are, so that their WALs exist."""
+        self._write(wal_bytes)
         os.fsync(self.fd)
 
     def mark_clean(self) -> None:
-        """Say that nothing is left to recover. Called just before the files are closed, for that removes their WALs.
+        """Record durably that nothing needs recovery. Call it just before the files are closed.
 
-        Durable before they go: else a power loss could leave us saying that they should be there.
+        Closing removes the WALs. If the mark were not durable first, a power loss could leave a mark that expects them.
         """
         os.ftruncate(self.fd, 0)
-        with suppress(OSError):  # the files have to be closed all the same
+        with suppress(OSError):  # the files must be closed anyway
             os.fsync(self.fd)
 
     def close(self) -> None:
-        """Let the directory go."""
         os.close(self.fd)

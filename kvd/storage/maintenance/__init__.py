@@ -1,1 +1,1 @@
-"""What keeps a store small and its disk usable: folding, checkpoints, trimming, the ballast."""
+"""Background maintenance of a store: folding, checkpoints, trimming and disk space."""

@@ -1,9 +1,9 @@
-"""Room on the disk: noticed before it is gone, with enough kept aside that CLEAR and COMPACT still work then.
+"""Disk space: detects a shortage early, and reserves enough that CLEAR and COMPACT still work then.
 
-A file of zeros, the ballast, takes room that nobody else can take. When the disk is short it is given up, writes that
-grow are refused, and those that clear use what it leaves. The last part of it is kept until COMPACT comes: to clear
-takes room as well, and if that took all, nothing could ever make room. It is taken back when there is room again.
-(CockroachDB and etcd do alike.)
+The ballast is a file of zeros that occupies space. When the disk is short, the store releases the ballast and refuses
+writes that grow the data; CLEAR uses the released space. The last quarter of the ballast, the reserve, is released only
+for COMPACT: clearing needs space as well, and if it used all of it, nothing could free space any more. The ballast is
+restored when there is space again. (CockroachDB and etcd use the same technique.)
 """
 
 import os
@@ -19,7 +19,7 @@ PLENTY_PARTS = 16
 
 
 class DiskSpace:
-    """The disk of a data directory. Short: the ballast is given up."""
+    """The free space of a data directory's disk. `is_short` means that the ballast is released."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -32,65 +32,64 @@ class DiskSpace:
 
     @property
     def minimum_free(self) -> int:
-        """Return how many free bytes are too few."""
+        """Return the number of free bytes below which the disk is short."""
         return self.bytes // 2
 
     def free(self) -> int:
-        """Return how many bytes there are for us. It takes 1 us. Raises Internal."""
+        """Return the number of free bytes for this user. It takes 1 us. Raises Internal."""
         try:
             disk = os.statvfs(self.directory)
         except OSError as error:
-            raise Internal(f"cannot ask {self.directory} for its free room: {error.strerror}") from error
+            raise Internal(f"cannot read the free space of {self.directory}: {error.strerror}") from error
         return disk.f_bavail * disk.f_frsize
 
     def headroom(self) -> int:
-        """Return how many bytes may be written before another look: not positive where there is no plenty."""
+        """Return how many bytes may be written before the next check; 0 or less when space is not plentiful."""
         return self.free() // 2 - PLENTY_PARTS * self.bytes
 
     def is_near_end(self) -> bool:
-        """Return whether another program could take all the room before anybody looks again. Raises Internal."""
+        """Return whether another program could fill the disk before the next check. Raises Internal."""
         return not self.is_short and self.free() < PLENTY_PARTS * self.bytes
 
     @property
     def reserve(self) -> int:
-        """Return how many bytes of the ballast are kept for COMPACT."""
+        """Return the part of the ballast in bytes that is kept for COMPACT."""
         return self.bytes // 4
 
     def is_enough_for(self, pending: int, journal: int) -> bool:
-        """Return whether there is room for more: so many bytes are still to be folded, the journal needs so many.
+        """Return whether the disk has space for `pending` bytes to fold and `journal` bytes in the journal.
 
-        A fold writes them into the table's WAL, and a checkpoint from there into the table.
+        The fold writes its bytes into the table's WAL, and a checkpoint copies them into the table: hence twice.
         """
         return not self.is_short and self.free() >= self.minimum_free + 2 * pending + journal
 
     def release_ballast(self) -> None:
-        """Leave the ballast's room to what must be written, but for the last part."""
+        """Truncate the ballast to its reserve."""
         self.is_short = True
-        if self.size() > self.reserve:
+        if self.ballast_size() > self.reserve:
             os.truncate(self.path, self.reserve)
 
     def release_reserve(self) -> None:
-        """Leave the last part as well, for COMPACT, and for the fold and the trimming that come of it."""
+        """Remove the reserve as well, for COMPACT and the fold and trimming after it."""
         if self.is_short:
             self.path.unlink(missing_ok=True)
 
     def restore_ballast(self) -> bool:
-        """Have the ballast, if that leaves room for more besides, or its last part; return whether it is all there."""
+        """Create the ballast if as much stays free, or else its reserve. Return whether the ballast is complete."""
         with suppress(OSError):
-            is_there = self.size() >= self.bytes
-            if self.free() >= (1 if is_there else 2) * self.bytes:
-                self.make(self.bytes)
+            is_complete = self.ballast_size() >= self.bytes
+            if self.free() >= (1 if is_complete else 2) * self.bytes:
+                self._allocate(self.bytes)
                 self.is_short = False
-            elif self.size() < self.reserve and self.free() >= 2 * self.reserve:
-                self.make(self.reserve)
+            elif self.ballast_size() < self.reserve and self.free() >= 2 * self.reserve:
+                self._allocate(self.reserve)
         return not self.is_short
 
-    def size(self) -> int:
-        """Return how many bytes the file has, 0 if it is not there."""
+    def ballast_size(self) -> int:
         return bytes_of(self.path)
 
-    def make(self, size: int) -> None:
-        """Make the file that long. Raises OSError."""
+    def _allocate(self, size: int) -> None:
+        """Extend the ballast to a size. Raises OSError."""
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, size)

@@ -1,30 +1,40 @@
-"""The fold: what brings the table up to the journal, in key order and by portions, each a transaction.
+"""The fold: brings the table up to the journal, in key order and in chunks. Each chunk is one transaction.
 
-Between two portions the keys up to one are folded up to a later revision than those after it; the table's mark says so.
-Who is asked for a key that changed since the fold began has it in memory, so nobody else sees the difference.
+Idea: a commit only appends to the journal, and the table is updated later and in bulk. In key order each page of the
+table is touched once for many changes, while a table that each commit updates would touch a page per key. This is the
+merge of an LSM tree (O'Neil et al., 1996) with two levels: the overlay in memory, and one B-tree on disk.
+
+Between two chunks the keys up to the mark's last key are folded up to a later revision than the others. Readers never
+see the difference: keys that changed since the fold began are answered from memory. A fold that was interrupted by a
+crash resumes at the mark, and the journal is not trimmed beyond what is folded durably.
+
+Rejected: one transaction per fold (its WAL grows with the fold, and a restart loses all of its work); a fold in the
+loop's thread (commits wait for it); more levels (a read would have to look into several tables).
+The design assumes that the overlay fits into memory. If it did not, folds would have to begin earlier and be smaller.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kvd.storage.files import journal, table
 from kvd.storage.files.sqlite import PAGE_BYTES, Connection, sqlite_error
+from kvd.storage.memory.key_cache import FoldPlan
 
-# How many bytes of pages a change touches at most, about: the page it is in and its share of those above, of its
-# neighbours when that is split, one of the index of what expires; a value of more than a quarter of a page has its own.
+# About how many bytes of pages a change touches at most: its page, a share of the parents and of the siblings at a
+# split, and a page of the index of expiries. A value of more than a quarter of a page has its own pages.
 LOCAL_BYTES = PAGE_BYTES // 5
 SIZE = (
     f"{PAGE_BYTES * 5 // 4} + 6 * min(size, {LOCAL_BYTES}) + (expires IS NOT NULL) * {PAGE_BYTES}"
     f" + CASE WHEN size > {LOCAL_BYTES} THEN size + {PAGE_BYTES} ELSE 0 END"
 )
-# The net change of each key, in key order, so that the table's pages are touched once each. SQLite takes columns that
-# stand alone from the row that has the maximum. Only keys are sorted; values are fetched when it is their turn.
+# The net change of each key, in key order, so that each page of the table is touched once. With max(), SQLite takes the
+# bare columns from the row that has the maximum. Only keys are sorted; values are fetched later.
 NET = f"""
     INSERT INTO net(last, kind, more, size) SELECT last, kind, more, {SIZE} FROM
     (SELECT max(revision) AS last, kind, expires, length(key) + coalesce(length(value), 0) AS size,
             {journal.NET} AS more
        FROM journal.journal WHERE revision > :since AND revision <= :upto AND key > :through
       GROUP BY key ORDER BY key)"""  # noqa: S608
-# The same of one key, from memory.
+# The net change of one key, from memory.
 INSERT_NET = f"""
     INSERT INTO net(last, kind, more, size) SELECT last, kind, more, {SIZE} FROM
     (SELECT ?1 AS last, ?2 AS kind, ?3 AS more, ?4 AS size, CASE ?5 WHEN 1 THEN 1 END AS expires)"""  # noqa: S608
@@ -33,44 +43,39 @@ CHANGES = """
       FROM net CROSS JOIN journal.journal AS j ON j.revision = net.last
      WHERE number > :after AND number <= :number AND net.kind"""
 DELETE = f"DELETE FROM entry WHERE key IN (SELECT j.key {CHANGES} <> 1)"  # noqa: S608
-# A key that is there is replaced: the table's schema says so.
+# An existing key is replaced, by the conflict clause of the table's schema.
 INSERT = f"""
     INSERT INTO entry (key, revision, created, expires, head, checksum, value)
     SELECT j.key, j.revision, j.created, j.expires, j.head, j.checksum, j.value {CHANGES} = 1 ORDER BY number"""
 KEY = "SELECT key FROM journal.journal WHERE revision = (SELECT last FROM net WHERE number = ?)"
 
 
-class FoldPlan(NamedTuple):
-    """The net changes after `since` up to `upto`, as memory knows them (see native/plan.c)."""
-
-    since: int
-    upto: int
-    steps: Any
-
-
 class FoldChunk(NamedTuple):
-    """Keys of a fold after those numbered `after`: how many, the bytes they touch, how many end, how many more."""
+    """Keys of a fold after the one numbered `after`: their number, bytes to touch, deletions and net new entries."""
 
     after: int
     keys: int
     size: int
-    ended: int
-    more: int
+    deleted: int
+    added: int
 
 
 class Fold:
-    """One fold of a table up to a revision. Goes on with one that was interrupted, which is then up to its revision."""
+    """One fold of a table up to a revision.
+
+    It resumes an interrupted fold first; that fold's target revision then replaces `upto`.
+    """
 
     def __init__(self, db: Connection, upto: int, plan: FoldPlan | None = None, address: int = 0) -> None:
-        """`plan` helps if it is of just these changes; `address` is that of the connection in C, 0 if it has none."""
+        """`plan` is used if it has exactly these changes. `address` is the connection's address in C, 0 if none."""
         self.db = db
-        # Asked of the table itself: an earlier fold may have come far and then failed.
+        # Read from the table itself, because an earlier fold may have written some chunks and then failed.
         self.mark = table.read_mark(db)
         self.upto = upto if self.mark.target_revision == self.mark.revision else self.mark.target_revision
         db.execute("DELETE FROM net")
         span = (self.mark.revision, self.upto, self.mark.last_key)
         if address and plan is not None and (plan.since, plan.upto, b"") == span:
-            fill(db, plan, address)
+            _insert_plan(db, plan, address)
         else:
             db.execute(NET, {"since": self.mark.revision, "upto": self.upto, "through": self.mark.last_key})
         (self.last,) = db.execute("SELECT coalesce(max(number), 0) FROM net").fetchone()
@@ -78,42 +83,42 @@ class Fold:
 
     @property
     def is_over(self) -> bool:
-        """Return whether all is folded."""
+        """Return whether the fold is complete."""
         return self.mark.revision == self.upto
 
     def step(self, bytes_max: int) -> None:
-        """Fold some more keys in one transaction that touches no more bytes of pages, about, but one key at least."""
-        portion = self._next_chunk(bytes_max)
+        """Fold the next chunk in one transaction. It touches at most about `bytes_max` bytes, or has one key."""
+        chunk = self._next_chunk(bytes_max)
         # Not IMMEDIATE: that would lock the attached journal as well, and every commit would wait for the fold.
         self.db.execute("BEGIN")
         try:
-            mark = self.fold(portion)
+            mark = self.fold_chunk(chunk)
             self.db.execute("COMMIT")
         except BaseException:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
             raise
-        self.number, self.mark = portion.after + portion.keys, mark
+        self.number, self.mark = chunk.after + chunk.keys, mark
 
     def _next_chunk(self, bytes_max: int) -> FoldChunk:
-        """Return the next keys that touch no more bytes together, but one at least unless there is none."""
+        """Return the next keys that touch at most `bytes_max` bytes together, or one key if it touches more."""
         count = bytes_max // PAGE_BYTES + 1
         while True:
             sums = self.db.execute(SOME, (self.number, self.number + count)).fetchone()
-            portion = FoldChunk(self.number, *[number or 0 for number in sums])
-            if portion.size <= bytes_max or portion.keys == 1:
-                return portion
-            # A window function would tell at once, but takes 20 ms of a fold of 50,000 changes, and this 5.
-            count = max(1, portion.keys * bytes_max // portion.size * 7 // 8)
+            chunk = FoldChunk(self.number, *[number or 0 for number in sums])
+            if chunk.size <= bytes_max or chunk.keys == 1:
+                return chunk
+            # A window function would need no retry, but takes 20 ms of a fold of 50,000 changes; this takes 5.
+            count = max(1, chunk.keys * bytes_max // chunk.size * 7 // 8)
 
-    def fold(self, portion: FoldChunk) -> table.FoldMark:
-        """Bring the entries of some keys up to the journal; return the mark that says so, written."""
-        number = portion.after + portion.keys
-        span = {"after": portion.after, "number": number}
-        if portion.ended:
+    def fold_chunk(self, chunk: FoldChunk) -> table.FoldMark:
+        """Apply the changes of a chunk, and write and return the new mark."""
+        number = chunk.after + chunk.keys
+        span = {"after": chunk.after, "number": number}
+        if chunk.deleted:
             self.db.execute(DELETE, span)
         self.db.execute(INSERT, span)
-        entries = self.mark.entries + portion.more
+        entries = self.mark.entries + chunk.added
         if number == self.last:
             mark = table.FoldMark(self.mark.history, self.upto, entries, self.upto, b"")
         else:
@@ -123,21 +128,21 @@ class Fold:
         return mark
 
 
-def fill(db: Connection, plan: FoldPlan, address: int) -> None:
-    """Take the net changes from a plan. Raises `sqlite3.Error`."""
+def _insert_plan(db: Connection, plan: FoldPlan, address: int) -> None:
+    """Insert the net changes of a plan into `net`. Raises `sqlite3.Error`."""
     db.execute("BEGIN")
     try:
         if failure := plan.steps.fill(address, INSERT_NET):
-            raise sqlite_error(*failure)  # noqa: TRY301  # the transaction ends in one place
+            raise sqlite_error(*failure)  # noqa: TRY301  # the transaction is rolled back in one place
         db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:  # some errors end it
+        if db.in_transaction:  # some errors roll it back
             db.execute("ROLLBACK")
         raise
 
 
 def prepare(db: Connection) -> None:
-    """Give a connection what a fold works with."""
+    """Create the temporary table of a fold on a connection."""
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute(
         "CREATE TEMP TABLE net(number INTEGER PRIMARY KEY, last INTEGER, kind INTEGER, more INTEGER, size INTEGER)"

@@ -1,6 +1,6 @@
-"""The fold's thread, which also checkpoints both files.
+"""The fold thread. It folds, and checkpoints both files.
 
-It works with connections of its own and talks to the loop by two queues. Its statements run without the GIL.
+It has its own connections, and two queues connect it with the loop. SQLite runs its statements without the GIL.
 """
 
 import os
@@ -34,28 +34,29 @@ from kvd.storage.files.sqlite import (
     wal_used,
 )
 from kvd.storage.maintenance import fold
+from kvd.storage.memory.key_cache import FoldPlan
 
-# Where there are fewer processors than threads at work, the loop would wait for the scheduler: with 50 connections on
-# two processors the p99 of SET was 5 times the median, and is 3 times it.
+# Lower priority than the loop. Otherwise, with fewer processors than busy threads, the loop would wait for the
+# scheduler (50 connections, two processors: the p99 of SET was 5 times the median, and is 3 times).
 NICE = 10
 
 
 class FoldJob(NamedTuple):
-    """Fold the changes up to `upto`. When the disk is short, the table's WAL gives its room back."""
+    """Fold the changes up to `upto`. `is_short`: the disk is short, so the table's WAL is truncated."""
 
     upto: int
     is_short: bool = False
-    plan: fold.FoldPlan | None = None
+    plan: FoldPlan | None = None
 
 
 class CheckpointJob(NamedTuple):
-    """Copy the journal's WAL into its file."""
+    """Checkpoint the journal."""
 
 
 class JobResult(NamedTuple):
-    """A job is over. `durable` is the folded revision that no power loss can take back; `error` says why it failed.
+    """The result of a job. `durable` is the folded revision that survives a power loss; `error` is None on success.
 
-    `wal` is how many bytes the table's WAL has that are not in its file yet.
+    `wal` is the number of bytes of the table's WAL that are not checkpointed.
     """
 
     job: FoldJob | CheckpointJob
@@ -65,8 +66,28 @@ class JobResult(NamedTuple):
     ms: int = 0  # how long it took
 
 
+class CheckpointPause:
+    """Skips checkpoints of the table for a growing number of chunks after each failed one."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._left = 0
+
+    def is_over(self) -> bool:
+        """Count a chunk; return whether a checkpoint may be tried before it."""
+        if self._left:
+            self._left -= 1
+            return False
+        return True
+
+    def on_failure(self) -> None:
+        """Begin a pause that is twice as long as the last one."""
+        self._left = self._length
+        self._length = 2 * self._length + 1
+
+
 class FoldThread(threading.Thread):
-    """The thread. Give it jobs by `ask`; find what it did in `done`."""
+    """The thread. `submit` hands over a job; its result appears in `done`."""
 
     def __init__(self, directory: Path, durable: int, *, sync_journal: bool) -> None:
         super().__init__(name="fold", daemon=True)
@@ -76,27 +97,26 @@ class FoldThread(threading.Thread):
         self.wal = 0
         self.jobs: SimpleQueue[FoldJob | CheckpointJob | None] = SimpleQueue()
         self.done: SimpleQueue[JobResult] = SimpleQueue()
-        self.may_read = threading.Event()  # once the loop has finished a checkpoint of the journal
+        self.may_resume = threading.Event()  # set when the loop has finished a checkpoint of the journal
         self.is_stopping = False
         self.db: Connection = None
-        self.address = 0  # of it, in C
-        # In this job: how often who reads the table has held up a checkpoint, how many portions go by before the next
-        # try, and how much there is room for at once.
-        self.failed, self.skipped, self.portion_bytes = 0, 0, FOLD_CHUNK_BYTES
+        self.address = 0  # of the connection, in C
+        self.pause = CheckpointPause()  # of the current job
+        self.chunk_bytes = FOLD_CHUNK_BYTES  # of the current job
 
     def submit(self, job: FoldJob | CheckpointJob) -> None:
-        """Hand over a job; they are done in order, but a checkpoint of the journal between two portions of a fold."""
+        """Queue a job. Jobs run in order, except that a checkpoint of the journal runs between two chunks of a fold."""
         self.jobs.put(job)
 
     def stop(self) -> None:
-        """End after the portion at hand: a fold that is interrupted goes on at the next start."""
+        """Stop after the current chunk. The next start resumes an interrupted fold."""
         self.is_stopping = True
         self.jobs.put(None)
-        self.may_read.set()
+        self.may_resume.set()
         self.join()
 
     def run(self) -> None:
-        """Do jobs until told to stop."""
+        """Run jobs until `stop`."""
         _yield_processor()
         while (job := self.jobs.get()) is not None:
             self._run_job(job)
@@ -104,26 +124,27 @@ class FoldThread(threading.Thread):
             self.db.close()
 
     def _run_job(self, job: FoldJob | CheckpointJob) -> None:
-        """Do a job; an error is handed to the loop, which decides."""
+        """Run a job. An error goes to the loop, which decides."""
         error: Exception | None = None
         began = perf_counter()
         try:
             self.db = self.db or self.open()
-            self.fold_up(self.db, job) if isinstance(job, FoldJob) else checkpoint(self.db, "PASSIVE", "journal")
-        except Exception as caught:  # noqa: BLE001  # whatever it is, the loop must hear of it
+            self.fold_to(self.db, job) if isinstance(job, FoldJob) else checkpoint(self.db, "PASSIVE", "journal")
+        except Exception as caught:  # noqa: BLE001  # the loop must see every error
             error = caught
             if isinstance(to_refusal(caught), Full):
-                error = self._release_memory() or caught
+                error = self._truncate_wal() or caught
         with suppress(sqlite3.Error):
             self.wal = wal_used(self.db) if self.db is not None else self.wal
-        self.may_read.clear()
+        self.may_resume.clear()
         ms = int(1000 * (perf_counter() - began))
         self.done.put(JobResult(job, self.durable, self.wal, error, ms))
         if isinstance(job, CheckpointJob):
-            # Who reads the journal now keeps the loop from beginning its WAL anew (1.5 GiB in ten minutes).
-            self.may_read.wait(CHECKPOINT_WAIT_MS / 1000)
+            # A read of the journal now would keep the loop from restarting its WAL (1.5 GiB in ten minutes).
+            self.may_resume.wait(CHECKPOINT_WAIT_MS / 1000)
 
     def open(self) -> Connection:
+        """Return a connection to the table with the journal attached."""
         """Return a connection to the table with the journal beside it."""
         db, self.address = connect_native(partial(connect, self.directory / table.FILE))
         db.execute("PRAGMA cache_size = -32768")
@@ -132,68 +153,65 @@ class FoldThread(threading.Thread):
         fold.prepare(db)
         return db
 
-    def fold_up(self, db: Connection, job: FoldJob) -> None:
-        """Bring the table up to a revision. Makes that durable when there was nothing to bring: the loop is idle."""
+    def fold_to(self, db: Connection, job: FoldJob) -> None:
+        """Fold up to the job's revision. A fold without changes makes earlier folds durable: the loop is idle."""
         if self.sync_journal:
-            self.sync()
-        self.failed, self.skipped, self.portion_bytes = 0, 0, FOLD_CHUNK_BYTES
+            self._sync_journal()
+        self.pause, self.chunk_bytes = CheckpointPause(), FOLD_CHUNK_BYTES
         step = self._step_if_space if job.is_short else self.step
         at = fold.Fold(db, job.upto, job.plan, self.address)
         since = at.mark.revision
         while at.mark.revision < job.upto:
             if self.is_stopping and not job.is_short:
                 return
-            if at.is_over:  # it was one that was interrupted
+            if at.is_over:  # an interrupted fold that was resumed
                 at = fold.Fold(db, job.upto)
             step(at)
         if job.is_short or job.upto == since or job.upto - self.durable > TABLE_CHECKPOINT_CHANGES:
-            self.checkpoint(db, job.upto, "TRUNCATE" if job.is_short else "RESTART")
+            self._checkpoint_table(db, job.upto, "TRUNCATE" if job.is_short else "RESTART")
 
     def step(self, at: fold.Fold) -> None:
-        """Fold a portion; before it checkpoint if the table's WAL might become too long, after it the journal if asked.
+        """Fold a chunk. First checkpoint the table if its WAL might become too long, then the journal if requested.
 
-        Not after each portion: its fsync holds up the commits'.
+        The table is not checkpointed after each chunk, because the fsync delays the commits' fsyncs.
         """
-        if self.skipped:
-            self.skipped -= 1
-        elif wal_used(at.db) + FOLD_CHUNK_BYTES > TABLE_WAL_BYTES_MAX:
-            self.checkpoint(at.db, at.mark.revision, "RESTART")
-        at.step(self.portion_bytes)
+        if self.pause.is_over() and wal_used(at.db) + FOLD_CHUNK_BYTES > TABLE_WAL_BYTES_MAX:
+            self._checkpoint_table(at.db, at.mark.revision, "RESTART")
+        at.step(self.chunk_bytes)
         if not (at.is_over or self.jobs.empty()):
             job = self.jobs.get()
             self.jobs.put(None) if job is None else self._run_job(job)
 
     def _step_if_space(self, at: fold.Fold) -> None:
-        """Fold as much at once as the disk has room for, and let the table's WAL give its room back.
+        """Fold a chunk that fits on the disk, and truncate the table's WAL.
 
-        A transaction needs room for each page it touches: to fold what was cleared all at once may take more than is
-        left, and then nothing would ever become free.
+        A transaction needs space for each page that it touches. Folding all deletions at once may need more space than
+        the disk has left, and then nothing would be freed.
         """
         try:
-            at.step(self.portion_bytes)
+            at.step(self.chunk_bytes)
         except sqlite3.Error as error:
-            self.portion_bytes //= 4
-            if self.portion_bytes < PAGE_BYTES or not isinstance(to_refusal(error), Full):
+            self.chunk_bytes //= 4
+            if self.chunk_bytes < PAGE_BYTES or not isinstance(to_refusal(error), Full):
                 raise
-            if worse := self._release_memory():
+            if worse := self._truncate_wal():
                 raise worse from error
-        self.checkpoint(at.db, at.mark.revision, "TRUNCATE")
+        self._checkpoint_table(at.db, at.mark.revision, "TRUNCATE")
 
-    def checkpoint(self, db: Connection, folded: int, how: str) -> None:
+    def _checkpoint_table(self, db: Connection, folded: int, mode: str) -> None:
         """Checkpoint the table, which is folded up to a revision.
 
-        RESTART and TRUNCATE wait a moment for who reads from the WAL, or it would rarely begin anew beside readers
-        (1.2 GiB in ten minutes). They keep nobody waiting: readers go on, and we alone write to the table. A daemon
-        that reads much is in the way now and then, a backup for minutes: so after each failure a longer pause is made.
+        RESTART and TRUNCATE wait briefly for readers of the WAL; without that, the WAL would rarely restart beside
+        readers (1.2 GiB in ten minutes). Nobody waits for them: readers continue, and this thread is the only writer.
+        A busy daemon delays a checkpoint now and then, a backup for minutes, so the pause grows after each failure.
         """
-        if checkpoint(db, how, "main"):
+        if checkpoint(db, mode, "main"):
             self.durable = folded
         else:
-            self.skipped = self.failed
-            self.failed = 2 * self.failed + 1
+            self.pause.on_failure()
 
-    def _release_memory(self) -> Exception | None:
-        """Give back what a fold that found the disk full wrote of its WAL; return what went wrong but a full disk."""
+    def _truncate_wal(self) -> Exception | None:
+        """Free the table's WAL after the disk was full. Return an error, except that the disk is still full."""
         try:
             if self.db is not None:
                 checkpoint(self.db, "TRUNCATE", "main")
@@ -201,8 +219,8 @@ class FoldThread(threading.Thread):
             return None if isinstance(to_refusal(error), Full) else error
         return None
 
-    def sync(self) -> None:
-        """Make the journal durable: with fsync = interval or never, the table must not get ahead of it."""
+    def _sync_journal(self) -> None:
+        """Sync the journal's WAL. With fsync = interval or never the table must not become durable before it."""
         fd = os.open(self.directory / f"{journal.FILE}-wal", os.O_RDONLY)
         try:
             os.fdatasync(fd)
@@ -211,20 +229,20 @@ class FoldThread(threading.Thread):
 
 
 def _yield_processor() -> None:
-    """Let other threads go first. Linux has a priority for each thread; a sandbox may forbid it."""
+    """Lower this thread's priority. Linux has a priority for each thread; a sandbox may forbid the change."""
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
-def checkpoint(db: Connection, how: str, name: str) -> bool:
-    """Copy a WAL into its file, synced; return whether all of it is there.
+def checkpoint(db: Connection, mode: str, name: str) -> bool:
+    """Copy a WAL into its file and sync it. Return whether all frames are copied.
 
-    Who reads from the WAL is waited for only for a moment: a backup reads for minutes, and folds must go on.
+    It waits only briefly for readers of the WAL, because a backup reads for minutes and folds must continue.
     """
     db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT_MS}")
     try:
-        frames, done = run_checkpoint(db, how, name)
+        frames, done = run_checkpoint(db, mode, name)
     finally:
         db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     return frames == done

@@ -1,1 +1,1 @@
-"""What a store keeps in memory: overlays of unfolded changes and the key cache."""
+"""Memory of a store: the overlays of unfolded changes, and the key cache."""

@@ -1,56 +1,84 @@
-"""What is known of each key: its newest entry, that it has ended, or that the table has none. Bounded by `evict`.
+"""The key cache: for each cached key its newest entry, or the fact that it has none.
 
-In C where that could be built (kvd/native); the plain form does the same. A record knows the revision that left it, so
-what the table does not have yet is told by a comparison.
+Idea: one map answers most reads. It contains the changes that are not folded yet, which must stay, and entries of the
+table, which may be evicted. Each record stores the revision of its last change, so a comparison with the folded
+revision separates the two. The map also caches absent keys, so a read of a missing key costs no read of the table.
+
+The compiled form (native/records.c) evicts by CLOCK, the plain form in the order of insertion; otherwise they behave
+alike. Rejected: a separate map for each overlay (a read would look into three maps), and LRU (each read would write).
+If entries were mostly larger than SMALL_BYTES, the cache would help little, because large values stay on disk.
 """
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Raw
 
 from kvd import native
-from kvd.commands.model import Entry, EntryMeta, Milliseconds, Row, entries_delta, entry_of
+from kvd.commands.model import (
+    EXPIRES,
+    KEY,
+    PREVIOUS,
+    REVISION,
+    VALUE,
+    Entry,
+    EntryMeta,
+    Milliseconds,
+    Row,
+    entries_delta,
+    entry_of,
+)
 from kvd.limits import ENTRY_OVERHEAD_BYTES
 
 NOT_CACHED: Any = object()
 
 
-class KeyCache(Protocol):
-    """Keys and what is known of them. None is a key that has ended or never was."""
+class FoldPlan(NamedTuple):
+    """The net changes after `since` up to `upto` as the key cache has them (see native/plan.c)."""
 
-    name: str  # of the form
-    overhead: int  # bytes that an entry takes besides its key and value, about
-    hits: int
-    # All keys of the table are before this one: of one from here on that is not known there is nothing. None: not said.
-    # Keys that come in order, as in most bulk loads, are not looked for on disk then: 2.5 us each.
+    since: int
+    upto: int
+    steps: Any
+
+
+class KeyCache(Protocol):
+    """A map from keys to entries. None stands for a key without an entry."""
+
+    name: str  # of the form: plain or compiled
+    overhead: int  # approximate bytes per entry, without its key and value
+    hits: int  # answers of `get`, `get_many` and `values`
+    # Exclusive upper bound of the table's keys: a key at or above it that is not cached does not exist. None: unknown.
+    # For this reason bulk loads in key order read nothing from the table (2.5 us a key).
     upper_bound: bytes | None
 
     @property
     def size(self) -> int:
-        """Return about how many bytes of memory all of it takes."""
+        """Return the approximate memory in bytes."""
 
     def __len__(self) -> int:
-        """Return how many keys are known."""
+        """Return the number of cached keys."""
 
     def get(self, key: bytes) -> Entry | None:
-        """Return the entry of a key, MISSING when nothing is known of it."""
+        """Return the entry of a key, NOT_CACHED if the table must be read."""
 
     def get_many(self, keys: Sequence[bytes]) -> list[Any]:
-        """Return what `get` gives of each key."""
+        """Return what `get` returns for each key."""
 
-    def uncached(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Return those of the keys of which nothing is known."""
+    def peek_many(self, keys: Sequence[bytes]) -> list[Any]:
+        """Return what `get_many` returns, but count no hits."""
+
+    def find_uncached(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return the keys for which the table must be read."""
 
     def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> Any:
-        """Return the values of keys that are live, None for each other, in a form that msgpack encodes as an array.
+        """Return the live values of keys, None for a key without one, in a form that msgpack encodes as an array.
 
-        None for all of it when something is not known of all, or the values are more bytes together.
+        Returns None if a key is not cached, or if the values have more than `bytes_max` bytes together.
         """
 
     def revision(self, key: bytes) -> int:
-        """Return the revision that left what is known of a key: 0 when it never was, -1 when nothing is known."""
+        """Return the revision of a key's last change: 0 if it never existed, -1 if it is not cached."""
 
     def update(
         self,
@@ -60,70 +88,73 @@ class KeyCache(Protocol):
         existed: bytearray,
         expiring: list[tuple[Milliseconds, bytes]],
     ) -> tuple[int, int]:
-        """Take in changes; return how many bytes keys and values have, and how many more entries there are.
+        """Apply changes. Return the bytes of their keys and values, and the change in the number of entries.
 
-        Keys that had not changed after `since` are added to `keys`, and to `existed` whether there was an entry; what
-        expires is added to `expiring`.
+        Keys that had not changed after `since` are appended to `keys`, and to `existed` whether they had an entry.
+        Expiries are appended to `expiring`.
         """
 
-    def insert(self, found: dict[bytes, Entry | None]) -> None:
-        """Take in what the table says of keys of which nothing is known."""
+    def insert(self, entries: dict[bytes, Entry | None]) -> None:
+        """Insert entries of the table, except for keys that are cached already."""
 
     def evict(self, bytes_max: int, folded: int, tries: int) -> None:
-        """Forget what no revision after `folded` left, until all of it takes no more bytes or after so many tries."""
+        """Evict folded records until at most `bytes_max` bytes remain or `tries` records have been examined."""
+
+    def set_upper_bound(self, upper_bound: bytes | None) -> None:
+        """Set the upper bound of the table's keys."""
 
 
 class PlainKeyCache:
-    """The plain form: what came first goes first."""
+    """The plain form. It evicts in the order of insertion."""
 
     name = "plain"
     overhead = ENTRY_OVERHEAD_BYTES
 
     def __init__(self) -> None:
-        self.found: dict[bytes, EntryMeta] = {}  # what has ended is a Head, what is there an Entry
+        self.records: dict[bytes, EntryMeta] = {}  # an Entry, or an EntryMeta for a key without an entry
         self.queue: deque[bytes] = deque()
         self.size = 0
         self.hits = 0
         self.upper_bound: bytes | None = None
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.records)
 
     def get(self, key: bytes) -> Entry | None:
-        """Return the entry of a key, MISSING when nothing is known of it."""
-        found = self.found.get(key)
-        if found is None and not self._is_above_all(key):
+        record = self.records.get(key)
+        if record is None and not self._is_above_table(key):
             return NOT_CACHED  # type: ignore[no-any-return]
         self.hits += 1
-        return found if type(found) is Entry else None
+        return record if type(record) is Entry else None
 
-    def _is_above_all(self, key: bytes) -> bool:
-        """Return whether a key is beyond all that the table has."""
+    def _is_above_table(self, key: bytes) -> bool:
         return self.upper_bound is not None and key >= self.upper_bound
 
     def get_many(self, keys: Sequence[bytes]) -> list[Any]:
-        """Return what `get` gives of each key."""
         return list(map(self.get, keys))
 
-    def uncached(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Return those of the keys of which nothing is known."""
-        return [key for key in keys if key not in self.found and not self._is_above_all(key)]
+    def peek_many(self, keys: Sequence[bytes]) -> list[Any]:
+        hits = self.hits
+        entries = self.get_many(keys)
+        self.hits = hits
+        return entries
+
+    def find_uncached(self, keys: Sequence[bytes]) -> list[bytes]:
+        return [key for key in keys if key not in self.records and not self._is_above_table(key)]
 
     def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> list[bytes | None] | None:
-        """Return the values of keys that are live; None when something is not known, or they are too large."""
-        if self.uncached(keys):
+        if self.find_uncached(keys):
             return None
-        entries = map(self.found.get, keys)
-        values = [entry.value if type(entry) is Entry and entry.is_live(now) else None for entry in entries]
+        records = map(self.records.get, keys)
+        values = [record.value if type(record) is Entry and record.is_live(now) else None for record in records]
         if sum([len(value) for value in values if value is not None]) > bytes_max:
             return None
         self.hits += len(keys)
         return values
 
     def revision(self, key: bytes) -> int:
-        """Return the revision that left what is known of a key: 0 when it never was, -1 when nothing is known."""
-        found = self.found.get(key)
-        return -1 if found is None else found.revision
+        record = self.records.get(key)
+        return -1 if record is None else record.revision
 
     def update(
         self,
@@ -133,58 +164,57 @@ class PlainKeyCache:
         existed: bytearray,
         expiring: list[tuple[Milliseconds, bytes]],
     ) -> tuple[int, int]:
-        """Take in changes; return how many bytes keys and values have, and how many more entries there are."""
         payload = more = 0
         for row in rows:
-            key, value = row[2], row[3]
+            key, value = row[KEY], row[VALUE]
             payload += len(key) + len(value or b"")
             more += entries_delta(row)
             if self.revision(key) <= since:
                 keys.append(key)
-                existed.append(row[4] != 0)
-            self.put(key, entry_of(row) or EntryMeta(key, row[0], 0, None))
-            if row[6] is not None:
-                expiring.append((row[6], key))
+                existed.append(row[PREVIOUS] != 0)
+            self._put(key, entry_of(row) or EntryMeta(key, row[REVISION], 0, None))
+            if row[EXPIRES] is not None:
+                expiring.append((row[EXPIRES], key))
         return payload, more
 
-    def insert(self, found: dict[bytes, Entry | None]) -> None:
-        """Take in what the table says of keys of which nothing is known."""
-        for key, entry in found.items():
-            if key not in self.found:
-                self.put(key, entry or EntryMeta(key, 0, 0, None))
+    def insert(self, entries: dict[bytes, Entry | None]) -> None:
+        for key, entry in entries.items():
+            if key not in self.records:
+                self._put(key, entry or EntryMeta(key, 0, 0, None))
 
-    def put(self, key: bytes, found: EntryMeta) -> None:
-        """Take in what is known of a key now."""
-        before = self.found.get(key)
+    def _put(self, key: bytes, record: EntryMeta) -> None:
+        before = self.records.get(key)
         if before is None:
             self.queue.append(key)
         else:
             self.size -= weight(before)
-        self.size += weight(found)
-        self.found[key] = found
+        self.size += weight(record)
+        self.records[key] = record
 
     def evict(self, bytes_max: int, folded: int, tries: int) -> None:
-        """Forget what no revision after `folded` left, until all of it takes no more bytes or after so many tries."""
         for _ in range(min(tries, len(self.queue))):
             if self.size <= bytes_max:
                 return
             key = self.queue.popleft()
-            if self.found[key].revision > folded:
+            if self.records[key].revision > folded:
                 self.queue.append(key)
             else:
-                self.size -= weight(self.found.pop(key))
+                self.size -= weight(self.records.pop(key))
+
+    def set_upper_bound(self, upper_bound: bytes | None) -> None:
+        self.upper_bound = upper_bound
 
 
-def weight(found: EntryMeta) -> int:
-    """Return about how many bytes of memory an entry takes, or what tells that there is none."""
-    return ENTRY_OVERHEAD_BYTES + len(found.key) + (len(found.value) if type(found) is Entry else 0)
+def weight(record: EntryMeta) -> int:
+    """Return the approximate memory of a record in bytes."""
+    return ENTRY_OVERHEAD_BYTES + len(record.key) + (len(record.value) if type(record) is Entry else 0)
 
 
-def plan(known: KeyCache, keys: list[bytes], existed: bytearray) -> Any:
-    """Return the net change of each key, for a fold; None in the plain form, where the fold asks the journal."""
-    return None if isinstance(known, PlainKeyCache) else native.module.Plan(known, keys, existed)
+def plan_fold(cache: KeyCache, keys: list[bytes], existed: bytearray, span: tuple[int, int]) -> FoldPlan | None:
+    """Return the plan of a fold of these keys; None in the plain form, in which the fold queries the journal."""
+    return None if isinstance(cache, PlainKeyCache) else FoldPlan(*span, native.module.Plan(cache, keys, existed))
 
 
 def make_key_cache() -> KeyCache:
-    """Return an empty form, the fastest that there is."""
+    """Return an empty cache, compiled if possible."""
     return PlainKeyCache() if native.module is None else native.module.Records(Entry, NOT_CACHED, Raw)

@@ -1,7 +1,11 @@
-"""Entries in memory: the overlay, which is what the table does not have yet, and a bounded cache of the table.
+"""Overlays: the changes that the table does not have yet, and the walks that merge them with the table.
 
-One set of records holds the newest of both, so a read looks once. What is later than `since` is in an overlay; walks,
-folds and expiries need to know which keys those are.
+One key cache contains the newest entry of each key, so a read looks once. A record that is later than an overlay's
+`since` belongs to the overlay. Walks, folds and expiries need to know these keys, so each overlay lists them.
+
+There are at most two overlays, as in an LSM tree: the active one takes commits, and the immutable one is being folded.
+Rejected: a sorted tree for the keys (each write would pay for walks, which are rare), and a copy of the overlay for
+each walk (a walk is one page, so it never outlives a commit).
 """
 
 from bisect import bisect_left
@@ -10,39 +14,38 @@ from heapq import heapify, heappop, heappush, merge
 from itertools import chain
 from typing import Any
 
-from kvd.commands.model import Entry, Found, Milliseconds, Row, Span, merge_overlay
+from kvd.commands.model import REVISION, Entry, Found, Milliseconds, Row, Span, merge_overlay
 from kvd.limits import MEMORY_BYTES_MAX
-from kvd.storage.maintenance.fold import FoldPlan
-from kvd.storage.memory.key_cache import NOT_CACHED, KeyCache, make_key_cache, plan
+from kvd.storage.memory.key_cache import NOT_CACHED, FoldPlan, KeyCache, make_key_cache, plan_fold
 
 SORTED_AT_ONCE = 8_192  # keys: 1.5 ms
-FORGOTTEN_AT_ONCE = 100  # more than have come
-FORGOTTEN_BYTES = 16  # what a try brings at least, about: some find nothing, some what was asked for lately
+EVICTION_TRIES_MIN = 100  # records examined per commit, in addition to those for the new ones
+BYTES_PER_TRY = 16  # average bytes freed per examined record; bounds the number of tries
 
 
 class SortedKeys:
-    """A list of keys, which grows, in byte order: sorted when a walk asks, and then only what is new.
+    """A growing list of keys in byte order. It sorts when a walk asks, and then only the new keys.
 
-    A page of a walk would sort all of the overlay otherwise: 35 ms at 150,000 keys.
+    Sorting the whole overlay for each page of a walk would take 35 ms at 150,000 keys.
     """
 
     def __init__(self, keys: list[bytes]) -> None:
         self.keys = keys
         self.sorted: list[bytes] = []
-        self.recent: list[bytes] = []  # sorted too, and short: those that have come since
+        self.recent: list[bytes] = []  # sorted and short: the keys since the last merge into `sorted`
 
     def between(self, span: Span) -> Iterator[bytes]:
-        """Return the keys of a span, in its order."""
+        """Yield the keys of a span, in its order."""
         self.catch_up()
-        return merge(part(self.sorted, span), part(self.recent, span), reverse=span.is_reverse)
+        return merge(_select(self.sorted, span), _select(self.recent, span), reverse=span.is_reverse)
 
     @property
     def unsorted(self) -> int:
-        """Return how many keys are new: they are the last."""
+        """Return the number of new keys. They are the last ones of `keys`."""
         return len(self.keys) - len(self.sorted) - len(self.recent)
 
     def catch_up(self) -> None:
-        """Take in the keys that are new."""
+        """Sort the new keys."""
         if count := self.unsorted:
             self.recent += self.keys[-count:]
             self.recent.sort()
@@ -52,49 +55,49 @@ class SortedKeys:
             self.recent = []
 
 
-def part(keys: list[bytes], span: Span) -> Iterator[bytes]:
-    """Yield those of sorted keys that are in a span, in its order."""
-    places = range(bisect_left(keys, span.start), len(keys) if span.end is None else bisect_left(keys, span.end))
-    for at in reversed(places) if span.is_reverse else places:
-        yield keys[at]
+def _select(keys: list[bytes], span: Span) -> Iterator[bytes]:
+    """Yield the sorted keys that are in a span, in its order."""
+    indexes = range(bisect_left(keys, span.start), len(keys) if span.end is None else bisect_left(keys, span.end))
+    for index in reversed(indexes) if span.is_reverse else indexes:
+        yield keys[index]
 
 
 class Overlay:
-    """Entries that are not folded yet: those of the records that changes after `since` left, ends of keys too.
+    """The changes after revision `since` that are not folded yet, deletions included.
 
-    Besides: the keys, how many changes, the bytes of all keys and values that came, and which of them expire.
+    The entries are in the shared key cache. The overlay has their keys, their expiries and their totals.
     """
 
-    def __init__(self, known: KeyCache, since: int, *, is_walked: bool = False) -> None:
-        """`is_walked`: walks are to be expected."""
-        self.records = known
+    def __init__(self, key_cache: KeyCache, since: int, *, is_walked: bool = False) -> None:
+        """`is_walked` means that walks are likely, so commits sort the keys in advance."""
+        self.key_cache = key_cache
         self.since = since
         self.is_walked = is_walked
         self.keys: list[bytes] = []
-        self.existed = bytearray()  # for each key 1 if there was an entry before, else 0
+        self.existed = bytearray()  # 1 for each key that had an entry before, else 0
         self.payload = 0
         self.changes = 0
         self.expiring: list[tuple[Milliseconds, bytes]] = []
-        self.overdue: dict[bytes, Milliseconds] = {}  # taken from the heap, and not ended yet
+        self.overdue: dict[bytes, Milliseconds] = {}  # popped from the heap, and not deleted yet
         self.order = SortedKeys(self.keys)
 
     @property
     def size(self) -> int:
-        """Return about how many bytes it takes; from above, since what a key had before is still counted."""
-        return self.records.overhead * len(self.keys) + self.payload
+        """Return the approximate memory in bytes. It is an upper bound, because replaced values still count."""
+        return self.key_cache.overhead * len(self.keys) + self.payload
 
     def __contains__(self, key: bytes) -> bool:
-        """Return whether it knows better than the table, or than an overlay before it."""
-        return self.records.revision(key) > self.since
+        """Return whether the overlay has a newer state of a key than the table or an older overlay."""
+        return self.key_cache.revision(key) > self.since
 
     def __getitem__(self, key: bytes) -> Entry | None:
-        """Return the entry of a key that is in it, None where the key has ended."""
-        return self.records.get(key)
+        """Return the entry of a key of this overlay, None if it is deleted."""
+        return self.key_cache.get(key)
 
     def update(self, rows: Sequence[Row]) -> int:
-        """Take in changes; return how many more entries there are."""
+        """Apply changes. Return the change in the number of entries."""
         expiring: list[tuple[Milliseconds, bytes]] = []
-        payload, more = self.records.update(rows, self.since, self.keys, self.existed, expiring)
+        payload, more = self.key_cache.update(rows, self.since, self.keys, self.existed, expiring)
         self.changes += len(rows)
         self.payload += payload
         for each in expiring:
@@ -103,10 +106,14 @@ class Overlay:
             self.order.catch_up()
         return more
 
-    def due(self, now: Milliseconds) -> Iterator[bytes | None]:
-        """Yield the keys that are due, and None for each that was and has changed since.
+    def expect_walks(self) -> None:
+        """Sort keys in advance from now on."""
+        self.is_walked = True
 
-        A key is taken from the heap when it is its turn: to take 200,000 at once would take 0.3 s.
+    def due(self, now: Milliseconds) -> Iterator[bytes | None]:
+        """Yield the keys that are due, and None for each expiry that no longer counts.
+
+        Each key is popped from the heap when it is its turn, because popping 200,000 at once would take 0.3 s.
         """
         for key, expires in list(self.overdue.items()):
             if self._expires_at(key) == expires:
@@ -117,26 +124,26 @@ class Overlay:
         while self.expiring and self.expiring[0][0] <= now:
             expires, key = heappop(self.expiring)
             is_due = key not in self.overdue and self._expires_at(key) == expires
-            if is_due:  # else its expiry was replaced, by an earlier one perhaps
+            if is_due:  # otherwise the expiry was replaced, perhaps by an earlier one
                 self.overdue[key] = expires
             yield key if is_due else None
 
     def all_due(self, now: Milliseconds) -> Iterator[bytes]:
-        """Yield the keys that are due, some perhaps more than once, in no order; none is taken from the heap."""
+        """Yield the keys that are due, in no order and with possible duplicates. The heap stays as it is."""
         for key, expires in chain(self.overdue.items(), _lowest(self.expiring, now)):
             if self._expires_at(key) == expires:
                 yield key
 
     def _expires_at(self, key: bytes) -> Milliseconds | None:
-        """Return when the entry of a key expires, None if it does not or there is none."""
-        entry = self.records.get(key)
+        """Return the expiry of a key's entry, None if there is none."""
+        entry = self.key_cache.get(key)
         return None if entry is None else entry.expires
 
     def merge_back(self, newer: "Overlay") -> None:
-        """Take in the overlay that came after this one."""
-        known = set(self.keys)
+        """Add the keys and totals of the next overlay."""
+        keys = set(self.keys)
         for key, existed in zip(newer.keys, newer.existed, strict=True):
-            if key not in known:
+            if key not in keys:
                 self.keys.append(key)
                 self.existed.append(existed)
         self.expiring.extend(newer.expiring)
@@ -147,68 +154,72 @@ class Overlay:
 
 
 def _lowest(heap: list[tuple[Milliseconds, bytes]], now: Milliseconds) -> Iterator[tuple[bytes, Milliseconds]]:
-    """Yield the key and the time of what is due in a heap, without a look at most of the others."""
-    places = [0]
-    while places:
-        place = places.pop()
-        if place < len(heap) and heap[place][0] <= now:
-            expires, key = heap[place]
+    """Yield the key and time of each due item of a heap. It visits only due items and their children."""
+    indexes = [0]
+    while indexes:
+        index = indexes.pop()
+        if index < len(heap) and heap[index][0] <= now:
+            expires, key = heap[index]
             yield key, expires
-            places += (2 * place + 1, 2 * place + 2)
+            indexes += (2 * index + 1, 2 * index + 2)
 
 
 class Overlays:
-    """What can be read without the table, in `records`.
+    """The active and the immutable overlay, and their key cache.
 
-    What the table has too may be dropped; one that is dropped and wanted costs a read of the table.
+    Entries of the table may be evicted from the cache. The next read of an evicted key reads the table.
     """
 
-    def __init__(self, folded: int = 0) -> None:
-        """`folded`: the revision up to which the table has all changes."""
-        self.records = make_key_cache()
+    def __init__(self, folded: int = 0, upper_bound: bytes | None = None) -> None:
+        """`folded` is the revision up to which the table has all changes, `upper_bound` the bound of its keys."""
+        self.key_cache = make_key_cache()
+        self.key_cache.set_upper_bound(upper_bound)
         self.folded = folded
-        self.active = Overlay(self.records, folded)
+        self.revision = folded  # of the last change
+        self.active = Overlay(self.key_cache, folded)
         self.immutable: Overlay | None = None
         self.is_walked = False  # since the last fold began
 
     @property
     def size(self) -> int:
-        """Return about how many bytes all of it takes."""
-        return self.records.size
+        """Return the approximate memory of all entries in bytes."""
+        return self.key_cache.size
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], list[int]]:
-        """Return the entry of each key, MISSING where only the table can tell, and the places of those."""
-        found = self.records.get_many(keys)
-        return found, [at for at, entry in enumerate(found) if entry is NOT_CACHED]
+        """Return the entry of each key, NOT_CACHED where the table must be read, and the indexes of these keys."""
+        entries = self.key_cache.get_many(keys)
+        return entries, [index for index, entry in enumerate(entries) if entry is NOT_CACHED]
 
-    # What comes in
+    # Updates
 
     def update(self, rows: Sequence[Row]) -> int:
-        """Take in what a commit left behind; return how many more entries there are."""
+        """Apply the changes of a commit. Return the change in the number of entries."""
         more = self.active.update(rows)
+        if rows:
+            self.revision = rows[-1][REVISION]
         self.evict(len(rows))
         return more
 
-    def cache(self, found: dict[bytes, Entry | None]) -> None:
-        """Keep what the table says of keys that are missing here."""
-        self.evict(len(found))
-        self.records.insert(found)
+    def insert(self, entries: dict[bytes, Entry | None]) -> None:
+        """Cache entries of the table."""
+        self.evict(len(entries))
+        self.key_cache.insert(entries)
 
     # The fold
 
     def begin_fold(self, revision: int) -> FoldPlan | None:
-        """Set the fresh overlay, which is up to a revision, aside to be folded; return what is known of its changes."""
-        self.immutable, self.active = self.active, Overlay(self.records, revision, is_walked=self.is_walked)
+        """Make the active overlay, which ends at a revision, immutable. Return the plan of its fold, if any."""
+        self.immutable, self.active = self.active, Overlay(self.key_cache, revision, is_walked=self.is_walked)
         self.is_walked = False
-        steps = plan(self.records, self.immutable.keys, self.immutable.existed)
-        return None if steps is None else FoldPlan(self.immutable.since, revision, steps)
+        return plan_fold(self.key_cache, self.immutable.keys, self.immutable.existed, (self.immutable.since, revision))
 
-    def end_fold(self) -> None:
-        """The table has what was being folded: it may be dropped now."""
+    def end_fold(self, upper_bound: bytes | None = None) -> None:
+        """Drop the immutable overlay after its fold. `upper_bound` is the new bound of the table's keys."""
+        self.key_cache.set_upper_bound(upper_bound)  # first, because the folded entries can be evicted from now on
         self.folded, self.immutable = self.active.since, None
 
     def undo_fold(self) -> None:
-        """The fold failed: what was set aside is fresh again, with what has come since."""
+        """Merge both overlays again after a failed fold."""
         assert self.immutable is not None
         self.immutable.merge_back(self.active)
         self.active, self.immutable = self.immutable, None
@@ -216,26 +227,27 @@ class Overlays:
     # The overlay
 
     def overlays(self) -> list[Overlay]:
-        """Return what the table does not have yet, newest first."""
+        """Return the overlays, newest first."""
         return [self.active] if self.immutable is None else [self.active, self.immutable]
 
     def overlay_size(self) -> int:
-        """Return about how many bytes that takes."""
+        """Return the approximate memory of the overlays in bytes."""
         return sum([overlay.size for overlay in self.overlays()])
 
     def covers(self, key: bytes) -> bool:
-        """Return whether an overlay knows better than the table."""
-        return self.records.revision(key) > self.folded
+        """Return whether an overlay has a newer state of a key than the table."""
+        return self.key_cache.revision(key) > self.folded
 
     def scan(self, below: Iterator[Found], span: Span) -> Iterator[Found]:
-        """Return a walk over a span of the table with the overlays in front of it."""
-        self.is_walked = self.active.is_walked = True
+        """Return a walk over a span of the table, merged with the overlays."""
+        self.is_walked = True
+        self.active.expect_walks()
         for overlay in reversed(self.overlays()):
             below = merge_overlay(below, overlay, overlay.order.between(span), is_reverse=span.is_reverse)
         return below
 
     def due(self, now: Milliseconds) -> Iterator[bytes | None]:
-        """Yield the keys in the overlays that are due, and None for each look that found none."""
+        """Yield the keys in the overlays that are due, and None for each expiry that no longer counts."""
         yield from self.active.due(now)
         if self.immutable is not None:
             yield from (None if key is None or key in self.active else key for key in self.immutable.due(now))
@@ -244,9 +256,9 @@ class Overlays:
         """Return all keys in the overlays that are due."""
         return {key for overlay in self.overlays() for key in overlay.all_due(now)}
 
-    def evict(self, come: int) -> None:
-        """Drop entries that the table has, until all is within the bound: some more than have come."""
-        over = self.records.size - MEMORY_BYTES_MAX
-        if over > 0:  # a large value takes the place of thousands of small ones
-            tries = 8 * come + FORGOTTEN_AT_ONCE + over // FORGOTTEN_BYTES
-            self.records.evict(MEMORY_BYTES_MAX, self.folded, tries)
+    def evict(self, added: int) -> None:
+        """Evict entries of the table down to the limit. The effort is bounded in proportion to the `added` entries."""
+        over = self.key_cache.size - MEMORY_BYTES_MAX
+        if over > 0:  # a large value displaces thousands of small ones
+            tries = 8 * added + EVICTION_TRIES_MIN + over // BYTES_PER_TRY
+            self.key_cache.evict(MEMORY_BYTES_MAX, self.folded, tries)

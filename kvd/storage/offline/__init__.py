@@ -1,1 +1,1 @@
-"""What works on a data directory as a whole: backup, check, salvage, recovery."""
+"""Operations on a whole data directory: backup, check, salvage and recovery."""

@@ -1,7 +1,7 @@
-"""Backups: one SQLite file with the entries of one commit, made beside a daemon that writes; and what is made of it.
+"""Backups: one SQLite file with the entries of one commit, made while a daemon writes, and its restore.
 
-A backup is the table as it was folded, and the journal's changes after that: both read in snapshots, so it is a
-real commit point. Rows keep their checksums.
+A backup contains the folded table and the journal's changes after it. Both are read in snapshots, so the backup is the
+state of one commit. Rows keep their checksums.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sqlite_utils.utils import sqlite3
 
-from kvd.commands.model import Milliseconds, Row
+from kvd.commands.model import REVISION, TIME, Milliseconds, Row
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage.files import journal, table
 from kvd.storage.files.checksum import is_mark_whole, mark_seal
@@ -38,7 +38,7 @@ RESTORE_ENTRIES = f"INSERT INTO main.entry({table.COLUMNS}) SELECT {table.COLUMN
 
 
 class Backup(NamedTuple):
-    """What a backup holds: the revision and time (Unix ms) of its last change, how many entries, its bytes."""
+    """Facts about a backup: the revision and time (Unix ms) of its last change, its number of entries and its size."""
 
     revision: int
     time: Milliseconds
@@ -47,17 +47,17 @@ class Backup(NamedTuple):
 
 
 def back_up(directory: Path, destination: Path, check_cancelled: Callable[[], None]) -> Backup:
-    """Copy a data directory, in use or not, into one file; it has its name when it is whole and durable.
+    """Copy a data directory, in use or not, into one file. The file gets its name when it is complete and durable.
 
-    `breathe` is called now and then; when it raises, so does this, and the file is not there. Raises StorageFailed.
+    `check_cancelled` is called periodically; when it raises, no file is left. Raises StorageFailed.
     """
     aside = destination.with_name(destination.name + PARTIAL)
     try:
         if destination.exists():
-            raise StorageFailed(f"{destination} is there already: choose another name, or move it away")
+            raise StorageFailed(f"{destination} exists already: choose another name, or move it away")
         if destination.suffix == PARTIAL:
             raise StorageFailed(
-                f"{destination}: what ends in {PARTIAL} is a backup that is not whole: choose another name"
+                f"{destination}: a name that ends in {PARTIAL} is for incomplete backups: choose another name"
             )
         with _claim(aside):
             with start_errors(aside):
@@ -72,9 +72,9 @@ def back_up(directory: Path, destination: Path, check_cancelled: Callable[[], No
 
 @contextmanager
 def _claim(aside: Path) -> Iterator[None]:
-    """Make an empty file that is ours until it is removed at the end. Raises StorageFailed when it is another's."""
+    """Create an empty file, and remove it at the end. Raises StorageFailed when another process uses it."""
     with suppress(FileNotFoundError), _lock_file(aside, os.O_RDONLY):
-        aside.unlink()  # of one that was interrupted; it may be the same file as a backup that has its name
+        aside.unlink()  # left by an interrupted backup; it may be a second link to a complete one
     with _lock_file(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL):
         try:
             yield
@@ -84,7 +84,7 @@ def _claim(aside: Path) -> Iterator[None]:
 
 @contextmanager
 def _lock_file(aside: Path, flags: int) -> Iterator[None]:
-    """Hold a file that has this name. Raises StorageFailed when another process does."""
+    """Open and lock a file. Raises StorageFailed when another process has locked it."""
     fd = os.open(aside, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         if not _is_ours(fd, aside):
@@ -95,7 +95,7 @@ def _lock_file(aside: Path, flags: int) -> Iterator[None]:
 
 
 def _is_ours(fd: int, aside: Path) -> bool:
-    """Lock an open file; return whether that went well, and it still has this name."""
+    """Lock an open file. Return False if it is locked already or no longer has this name."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -103,20 +103,20 @@ def _is_ours(fd: int, aside: Path) -> bool:
     return os.path.samestat(os.fstat(fd), aside.stat())
 
 
-def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
-    """Copy until both files were caught at moments that fit together."""
+def copy(directory: Path, aside: Path, check_cancelled: Callable[[], None]) -> Backup:
+    """Copy both files; retry until their snapshots match."""
     for _ in range(ATTEMPTS_MAX):
-        with _attach(directory / table.FILE, aside, breathe) as entries:
+        with _attach(directory / table.FILE, aside, check_cancelled) as entries:
             entries.executescript(SCHEMA)
             entries.execute("BEGIN")
-            mark = table.read_mark(entries)  # from here on the table stands still for us
-            with _attach(directory / journal.FILE, aside, breathe) as changes:
+            mark = table.read_mark(entries)  # starts the snapshot of the table
+            with _attach(directory / journal.FILE, aside, check_cancelled) as changes:
                 history, _ = journal.read_mark(changes)
                 changes.execute(COPY_CHANGES, (mark.revision,))
             count, last, time = entries.execute(
                 "SELECT count(*), coalesce(max(revision), 0), coalesce(max(time), 0) FROM backup.changes"
             ).fetchone()
-            if count == max(last - mark.revision, int(last > 0)):  # else changes were trimmed that a later fold has
+            if count == max(last - mark.revision, int(last > 0)):  # else a later fold let the daemon trim some of them
                 entries.execute(COPY_ENTRIES)
                 total = mark.entries + _net(entries, mark)
                 about = (mark.revision, last, time, total)
@@ -132,19 +132,19 @@ def copy(directory: Path, aside: Path, breathe: Callable[[], None]) -> Backup:
 
 
 def _net(db: Connection, mark: table.FoldMark) -> int:
-    """Return how many more entries there are after the changes of a backup than the table had."""
+    """Return the change in the number of entries that the changes of a backup make."""
     sql = f"SELECT {journal.NET} FROM backup.changes WHERE {journal.NOT_FOLDED}"  # noqa: S608  # constants
     return int(db.execute(sql, (mark.revision, mark.target_revision, mark.last_key)).fetchone()[0])
 
 
 @contextmanager
-def _attach(path: Path, backup: Path, breathe: Callable[[], None]) -> Iterator[Connection]:
-    """Give a connection to a database with a backup beside it, not journaled: it is thrown away if it fails."""
+def _attach(path: Path, backup: Path, check_cancelled: Callable[[], None]) -> Iterator[Connection]:
+    """Yield a connection to a database with the backup attached. A failed backup is deleted, so it has no journal."""
     with closing(connect(path)) as db:
         db.execute("ATTACH ? AS backup", (os.fsencode(backup),))
         db.execute("PRAGMA backup.journal_mode = OFF")
         db.execute("PRAGMA backup.synchronous = OFF")
-        raised = on_progress(db, breathe)
+        raised = on_progress(db, check_cancelled)
         try:
             yield db
         except sqlite3.OperationalError:
@@ -154,10 +154,10 @@ def _attach(path: Path, backup: Path, breathe: Callable[[], None]) -> Iterator[C
 
 
 def restore(source: Path, directory: Path) -> Backup:
-    """Make a data directory of a backup, with a history of its own. Raises StorageFailed, Corrupt."""
+    """Create a data directory from a backup, with a new history. Raises StorageFailed, Corrupt."""
     if not source.is_file():
         raise StorageFailed(f"{source} is not a file: name a backup that `kvd backup` or BACKUP made")
-    found: list[Backup] = []
+    restored: list[Backup] = []
 
     def fill(db: Connection) -> Row | None:
         with start_errors(source):
@@ -166,39 +166,39 @@ def restore(source: Path, directory: Path) -> Backup:
             rows, folded, expected = _read_changes(db, source)
             db.execute(RESTORE_ENTRIES)
         for row in rows:
-            if row[0] > folded:
-                new_directory.take_change(db, row)
+            if row[REVISION] > folded:
+                new_directory.apply_change(db, row)
         _check_entries(db)
         (count,) = db.execute("SELECT count(*) FROM main.entry").fetchone()
         if count != expected:
-            raise Corrupt(f"{source} is damaged: {count} of {expected} entries are there")
+            raise Corrupt(f"{source} is damaged: it has {count} of {expected} entries")
         db.execute("COMMIT")
         db.execute("DETACH backup")
         last = rows[-1] if rows else None
-        found.append(Backup(last[0] if last else 0, last[7] if last else 0, count, source.stat().st_size))
+        restored.append(Backup(last[REVISION] if last else 0, last[TIME] if last else 0, count, source.stat().st_size))
         return last
 
     new_directory.build(directory, fill)
-    return found[0]
+    return restored[0]
 
 
 def _read_changes(db: Connection, source: Path) -> tuple[list[Row], int, int]:
-    """Return the changes of a backup, checked; the revision that its entries reflect; how many there are in the end."""
+    """Return the verified changes of a backup, the revision of its entries, and the final number of entries."""
     (version,) = db.execute("SELECT version FROM backup.about").fetchone()
     if version != VERSION:
         raise StorageFailed(f"{source} was made by a newer kvd (format {version}): restore it with that version")
     _, history, folded, last, time, entries, seal = db.execute("SELECT * FROM backup.about").fetchone()
     if not is_mark_whole(seal, history, folded, last, time, entries):
-        raise Corrupt(f"{source} is damaged: what it says of itself is not what was written")
+        raise Corrupt(f"{source} is damaged: its description does not match its seal")
     rows = [journal.verify(row) for row in db.execute(READ_CHANGES)]
-    if [row[0] for row in rows if row[0] > folded] != list(range(folded + 1, last + 1)):
+    if [row[REVISION] for row in rows if row[REVISION] > folded] != list(range(folded + 1, last + 1)):
         raise Corrupt(f"{source} is damaged: changes are missing")
-    if (rows[-1][0] if rows else 0) != last:
-        raise Corrupt(f"{source} is damaged: its last change is not the one it should be")
+    if (rows[-1][REVISION] if rows else 0) != last:
+        raise Corrupt(f"{source} is damaged: its last change has the wrong revision")
     return rows, folded, entries
 
 
 def _check_entries(db: Connection) -> None:
-    """Raise Corrupt unless every entry of a table is whole."""
+    """Raise Corrupt unless every entry of the table matches its checksum."""
     for row in db.execute(f"SELECT {table.COLUMNS} FROM main.entry"):  # noqa: S608  # constants
         table.verify(row)

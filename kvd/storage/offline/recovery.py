@@ -1,6 +1,6 @@
-"""What an end that was not clean has left behind: a write-ahead log that is missing, cut or damaged.
+"""Recovery after an unclean shutdown: finds a write-ahead log that is missing, truncated or damaged.
 
-SQLite opens such files as if the lost part had never been written. Here it is noticed, and told.
+SQLite opens such files as if the lost part had never been written. This module detects and reports the loss.
 """
 
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from kvd.storage.files.sqlite import Connection, connect_read_only, open_files, 
 from kvd.storage.files.wal_scan import scan_wal
 
 FILES = (journal.FILE, table.FILE)
-MOVING = "repair.moving"  # what a repair made, while it is moved into its place
-# How many rows a file has, how many it should have.
+MOVING = "repair.moving"  # the repaired files while they are moved into place
+# The number of rows of a file, and the number it should have.
 ROWS = {
     journal.FILE: "SELECT count(*), coalesce(max(revision) - min(revision) + 1, 0) FROM journal",
     table.FILE: "SELECT (SELECT count(*) FROM entry), (SELECT entries FROM fold)",
@@ -26,9 +26,9 @@ ROWS = {
 
 @contextmanager
 def kept_wals(directory: Path) -> Iterator[dict[str, Connection]]:
-    """Let connections be closed without SQLite recovering and removing the WALs; give one to each file that opens.
+    """Keep the WALs in place while other connections open and close. Yields a connection for each file that opens.
 
-    One that does not open is held all the same: another connection that finds it damaged would remove its WAL.
+    A damaged file stays open too: another connection that finds it damaged would remove its WAL.
     """
     with ExitStack() as stack:
         dbs = {}
@@ -43,7 +43,7 @@ def kept_wals(directory: Path) -> Iterator[dict[str, Connection]]:
 
 
 def expect_whole_directory(directory: Path) -> None:
-    """Raise StorageFailed when a start would make a file anew that has been there, or a repair has not ended."""
+    """Raise StorageFailed when a start would create a file that went missing, or a repair was interrupted."""
     if (directory / MOVING).exists():
         raise StorageFailed(f"a repair of {directory} was interrupted: `kvd check --repair {directory}` finishes it")
     if (directory / table.FILE).exists() and not (directory / journal.FILE).exists():
@@ -54,83 +54,83 @@ def expect_whole_directory(directory: Path) -> None:
 
 
 class Recovery:
-    """Looks at the WALs of a directory before they are opened, and compares with what SQLite made of them."""
+    """Scans the WALs of a directory before SQLite opens them, and compares them with the result."""
 
     def __init__(self, directory: Path, journal_wal_bytes: int, notes: list[str]) -> None:
-        """Raise StorageFailed when a file is missing. `journal_wal_bytes`: how long the journal's WAL was.
+        """Raise StorageFailed when a file is missing. `journal_wal_bytes` is the recorded length of the journal's WAL.
 
-        What there is to say goes into `notes`.
+        Sentences about losses are appended to `notes`.
         """
         self.directory = directory
         self.notes = notes
         self.wals = {file: directory / f"{file}-wal" for file in FILES}
         for path in (*(directory / file for file in FILES), *self.wals.values()):
             if not path.exists():
-                self._refuse(f"{path} is missing, though kvd did not end cleanly")
-        if journal_wal_bytes and not self.wals[journal.FILE].stat().st_size:  # it would be made anew
-            self._refuse(f"{self.wals[journal.FILE]} was cut from {journal_wal_bytes} to 0 bytes")
+                self._refuse(f"{path} is missing, though kvd did not shut down cleanly")
+        if journal_wal_bytes and not self.wals[journal.FILE].stat().st_size:  # the start would create a new one
+            self._refuse(f"{self.wals[journal.FILE]} was truncated from {journal_wal_bytes} to 0 bytes")
         self.written = {file: scan_wal(wal, directory / f"{file}-shm") for file, wal in self.wals.items()}
         journal_wal = self.wals[journal.FILE]
-        if (found := journal_wal.stat().st_size) < journal_wal_bytes:
-            self.notes.append(f"{journal_wal} was cut from {journal_wal_bytes} to {found} bytes")
+        if (size := journal_wal.stat().st_size) < journal_wal_bytes:
+            self.notes.append(f"{journal_wal} was truncated from {journal_wal_bytes} to {size} bytes")
 
     def _refuse(self, reason: str) -> NoReturn:
         """Raise StorageFailed."""
         raise StorageFailed(
-            f"{reason}: what it held would be lost. Put it back; "
+            f"{reason}: its changes would be lost. Put it back; "
             f"or `kvd check --repair {self.directory}` keeps what is left"
         )
 
     def damages(self, dbs: dict[str, Connection]) -> list[str]:
-        """Compare all, note what was dropped, and return what is damaged."""
-        found = []
+        """Compare all files and note the dropped pages. Return a sentence for each damaged file."""
+        damages = []
         for file, db in dbs.items():
             try:
                 self.compare(file, db)
             except (Corrupt, sqlite3.DatabaseError) as error:
-                found.append(f"{file}: {error}")
-        return found
+                damages.append(f"{file}: {error}")
+        return damages
 
     def compare(self, file: str, db: Connection) -> None:
-        """Note what of a file's WAL was dropped. Raises Corrupt when the database is no longer one without it."""
+        """Note the dropped pages of a file's WAL. Raises Corrupt when the database is inconsistent without them."""
         whole, _ = run_checkpoint(db, "NOOP")
         frames, committed = self.written[file]
         if whole < frames:
             self.notes.append(
-                f"{self.wals[file]}: of {frames} pages the first {whole} are whole; what came after is dropped: "
+                f"{self.wals[file]}: of {frames} pages the first {whole} are whole; the rest is dropped: "
                 + ("acknowledged changes may be lost" if whole < committed else "a commit that was interrupted")
             )
-        # After a mere kill all commits are whole; else the file itself may have got pages of later ones already.
+        # After a kill alone all commits are whole. Otherwise the file may contain pages of later commits.
         if whole < committed or (self.notes and file == journal.FILE):
             _check_structure(file, db)
         if is_ahead(self.directory, file, db):
-            raise Corrupt(f"{file} has got changes of which its WAL, as it is now, knows nothing")
+            raise Corrupt(f"{file} contains changes that are not in its WAL as it is now")
 
 
 def _check_structure(file: str, db: Connection) -> None:
-    """Raise Corrupt when a database's pages do not fit together, or it has not the rows it should have."""
-    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise Corrupt(f"{file} is damaged: {found}")
+    """Raise Corrupt when a database is inconsistent, or has lost rows."""
+    (result,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok":
+        raise Corrupt(f"{file} is damaged: {result}")
     rows, expected = db.execute(ROWS[file]).fetchone()
     if rows != expected:
-        raise Corrupt(f"{file} is damaged: it has {rows} rows where {expected} should be")
+        raise Corrupt(f"{file} is damaged: it has {rows} rows and should have {expected}")
 
 
 def is_ahead(directory: Path, file: str, db: Connection) -> bool:
-    """Return whether a file alone tells more than with its WAL: then the WAL has lost what was copied from it."""
+    """Return whether a file alone is newer than with its WAL: then the WAL has lost pages that were checkpointed."""
     try:
         with closing(connect_read_only(directory / file, without_wal=True)) as alone:
             copied = _last_revision(file, alone)
         return copied > _last_revision(file, db)
     except (sqlite3.DatabaseError, StorageFailed, Corrupt, TypeError):
-        return False  # not all of it is there yet, so nothing was lost; or it is damaged, which others tell
+        return False  # the file alone is incomplete, so nothing was lost; or it is damaged, which is reported elsewhere
 
 
 def _last_revision(file: str, db: Connection) -> tuple[Any, ...]:
-    """Return how far a file has come, to be compared. Raises Corrupt when that is damaged.
+    """Return a file's progress in a form that can be compared. Raises Corrupt when its last row or mark is damaged.
 
-    Where a power loss has torn a page in the middle of a checkpoint, the file alone tells nonsense: hence the checks.
+    A power loss during a checkpoint can tear a page, and then the file alone is not valid.
     """
     if file == table.FILE:
         mark = table.read_mark(db)

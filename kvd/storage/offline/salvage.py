@@ -1,7 +1,7 @@
-"""Salvage: of a damaged data directory, what is whole is put together anew, and what is not is told.
+"""Salvage: builds a new data directory from the intact rows of a damaged one, and reports the losses.
 
-Every row has a checksum, so a row that is read is right or known to be damaged. Where pages do not fit together
-SQLite stops reading: then the other side of the gap is looked for, from the end and by bisection.
+Every row has a checksum, so each row that is read is either right or known to be damaged. SQLite stops at a damaged
+page, so the rows behind it are read from the end and by bisection (see damaged_ranges.py).
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlite_utils.utils import sqlite3
 
-from kvd.commands.model import SET, Row
+from kvd.commands.model import KEY, REVISION, SET, Row
 from kvd.errors import Corrupt, StorageFailed
 from kvd.storage.files import journal, table
 from kvd.storage.files.checksum import is_whole_head
@@ -26,18 +26,18 @@ from kvd.storage.offline.check import Report, check
 from kvd.storage.offline.damaged_ranges import Between, between_keys, between_numbers, rows_around_damage
 from kvd.storage.offline.recovery import FILES, MOVING, Recovery, is_ahead, kept_wals
 
-MADE = "repair.new"  # what is whole, until the files as they were are linked aside
+MADE = "repair.new"  # the repaired files, until the damaged ones are linked aside
 LOSSES = "losses.txt"
 REVISION_OF = "SELECT revision FROM entry WHERE key = ?"
 NEWEST = f"SELECT {table.COLUMNS} FROM entry ORDER BY revision DESC LIMIT 1"  # noqa: S608  # constants
-# Where pages of two moments are mixed a key may be found twice.
+# A key may appear twice where pages of two points in time are mixed.
 INSERT_NEWER = f"""
     INSERT INTO main.entry({table.COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
      WHERE NOT EXISTS (SELECT 1 FROM main.entry WHERE key = ?1 AND revision > ?3)"""  # noqa: S608  # constants
 
 
 class Salvage(NamedTuple):
-    """What a salvage kept, what it says is lost, and where the files are as they were."""
+    """The result of a salvage: the entries and revision it kept, its losses, and the folder of the damaged files."""
 
     entries: int
     revision: int
@@ -47,9 +47,9 @@ class Salvage(NamedTuple):
 
 @contextmanager
 def at_rest(directory: Path) -> Iterator[list[str]]:
-    """Hold a directory that no daemon serves, so that its files can be read; give what there is to say of its WALs.
+    """Lock a directory that no daemon serves, so that its files can be read. Yields sentences about its WALs.
 
-    It stays as it was found, for the next start to recover. Raises InUse, or StorageFailed when a file is missing.
+    The directory stays as it is, for the next start to recover. Raises InUse, or StorageFailed when a file is missing.
     """
     _expect_files(directory)
     lock = DirectoryLock(directory)
@@ -67,7 +67,7 @@ def at_rest(directory: Path) -> Iterator[list[str]]:
 
 
 def _leave_clean(directory: Path, lock: DirectoryLock) -> None:
-    """Take away what reading has left where there was nothing to recover."""
+    """Remove the empty WALs that reading has left, where there was nothing to recover."""
     for file in FILES:
         wal = directory / f"{file}-wal"
         if wal.exists() and not wal.stat().st_size:
@@ -77,33 +77,33 @@ def _leave_clean(directory: Path, lock: DirectoryLock) -> None:
 
 
 def _expect_files(directory: Path) -> None:
-    """Raise StorageFailed when there is nothing of kvd in a directory."""
+    """Raise StorageFailed when a directory has none of kvd's files."""
     if not any((directory / file).exists() for file in FILES):
         raise StorageFailed(f"{directory} has neither {journal.FILE} nor {table.FILE}: is it a kvd data directory?")
 
 
-def report_if_whole(directory: Path, breathe: Callable[[], None]) -> Report | None:
-    """Return what a check reads when there is nothing to repair, else None. It changes nothing. Raises InUse."""
+def report_if_whole(directory: Path, check_cancelled: Callable[[], None]) -> Report | None:
+    """Return a check's report if there is nothing to repair, else None. It changes nothing. Raises InUse."""
     if (directory / MOVING).exists():
         return None
     try:
         with at_rest(directory) as notes:
-            report = check(directory, breathe)
+            report = check(directory, check_cancelled)
             return None if notes or report.damages else report
     except (StorageFailed, Corrupt):
         return None
 
 
 def salvage(directory: Path, name: str) -> Salvage:
-    """Put together what is whole; the files as they were go into a folder of this name. Raises StartError."""
+    """Repair a directory. The damaged files are moved into a folder of this name. Raises StartError."""
     _expect_files(directory)
     lock = DirectoryLock(directory)
     try:
         losses = _finish_moving(directory) + _lost_with_wals(directory, lock.left_wal_bytes)
-        shutil.rmtree(directory / MADE, ignore_errors=True)  # of one that was interrupted
-        entries, revision, found = Salvager(directory).run(directory / MADE)
+        shutil.rmtree(directory / MADE, ignore_errors=True)  # left by an interrupted repair
+        entries, revision, row_losses = Salvager(directory).run(directory / MADE)
         aside = _link_aside(directory, name)
-        losses += found
+        losses += row_losses
         (aside / LOSSES).write_text("".join(f"{loss}\n" for loss in losses))
         sync_path(aside)
         (directory / MADE).rename(directory / MOVING)
@@ -117,7 +117,7 @@ def salvage(directory: Path, name: str) -> Salvage:
 
 
 def _lost_with_wals(directory: Path, journal_wal_bytes: int | None) -> list[str]:
-    """Return what SQLite would pass over in silence after an end that was not clean."""
+    """Return the losses that SQLite would not report after an unclean shutdown."""
     losses: list[str] = []
     if journal_wal_bytes is not None:
         try:
@@ -130,7 +130,7 @@ def _lost_with_wals(directory: Path, journal_wal_bytes: int | None) -> list[str]
 
 
 def _link_aside(directory: Path, name: str) -> Path:
-    """Give the files as they are a second place, in a new folder: so they are in one place at any time."""
+    """Link the damaged files into a new folder, so that each of them exists somewhere at any time."""
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
     aside = next(path for each in names if not (path := directory / each).exists())
     aside.mkdir(mode=0o700)
@@ -141,9 +141,9 @@ def _link_aside(directory: Path, name: str) -> Path:
 
 
 def _finish_moving(directory: Path) -> list[str]:
-    """Put what was made into its place, if a repair has come so far; return what there is to say of it.
+    """Move the repaired files into place, if a repair has got this far. Return sentences to report.
 
-    No store opens meanwhile. A WAL goes first, for beside another file it would be applied to that.
+    No store can be opened meanwhile. The WALs are removed first, because SQLite would apply them to the new files.
     """
     made = directory / MOVING
     if not made.exists():
@@ -156,31 +156,31 @@ def _finish_moving(directory: Path) -> list[str]:
             (made / file).replace(directory / file)
     sync_path(directory)
     shutil.rmtree(made)
-    return [f"a repair that was interrupted is finished; what it lost stands in {LOSSES} in its folder"]
+    return [f"an interrupted repair is finished; its losses are in {LOSSES} in its folder"]
 
 
 class Salvager:
-    """Reads both files as far as that goes."""
+    """Reads the intact rows of both files."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.losses: list[str] = []
-        self.last = 0  # change that is whole in the journal
+        self.last = 0  # intact change of the journal
 
     def run(self, made: Path) -> tuple[int, int, list[str]]:
-        """Make a directory of what is whole; return its entries, its revision and what was lost."""
+        """Build a directory of the intact rows. Return its number of entries, its revision and the losses."""
         for file in FILES:
-            self.structure(file)
-        rows = self.changes()
+            self._note_structure(file)
+        rows = self._read_changes()
         kept: list[int] = []
 
         def fill(db: Connection) -> Row | None:
             db.execute("BEGIN")
-            db.executemany(INSERT_NEWER, self.entries())
-            self.apply(db, rows)
+            db.executemany(INSERT_NEWER, self._read_entries())
+            self._apply_changes(db, rows)
             newest = db.execute(NEWEST).fetchone()
-            last = max([*rows[-1:], *([_row_of(newest)] if newest else [])], key=itemgetter(0), default=None)
-            kept.extend([*db.execute("SELECT count(*) FROM entry").fetchone(), last[0] if last else 0])
+            last = max([*rows[-1:], *([_row_of(newest)] if newest else [])], key=itemgetter(REVISION), default=None)
+            kept.extend([*db.execute("SELECT count(*) FROM entry").fetchone(), last[REVISION] if last else 0])
             db.execute("COMMIT")
             return last
 
@@ -188,30 +188,30 @@ class Salvager:
         entries, revision = kept
         return entries, revision, self.losses
 
-    def structure(self, file: str) -> None:
-        """Note how pages do not fit together: SQLite may pass over rows for that, and say nothing."""
+    def _note_structure(self, file: str) -> None:
+        """Note inconsistent pages, because SQLite may skip rows of them without an error."""
         with self._open_source(file) as db:
             try:
-                self.losses += [f"{file}: {found}" for (found,) in db.execute(STRUCTURE) if found != "ok"]
+                self.losses += [f"{file}: {message}" for (message,) in db.execute(STRUCTURE) if message != "ok"]
             except sqlite3.DatabaseError as error:
                 self.losses.append(f"{file}: {error}")
 
-    def apply(self, db: Connection, rows: list[Row]) -> None:
-        """Bring entries up to the changes that are whole: also those whose own row in the table was lost."""
+    def _apply_changes(self, db: Connection, rows: list[Row]) -> None:
+        """Apply the intact changes to older entries, and to entries that the table has lost."""
         for row in rows:
-            known = db.execute(REVISION_OF, (row[2],)).fetchone()
-            if known is None or known[0] < row[0]:
-                new_directory.take_change(db, row)
+            entry = db.execute(REVISION_OF, (row[KEY],)).fetchone()
+            if entry is None or entry[0] < row[REVISION]:
+                new_directory.apply_change(db, row)
 
-    def changes(self) -> list[Row]:
-        """Return the changes of the journal that are whole, in order."""
+    def _read_changes(self) -> list[Row]:
+        """Return the intact changes of the journal, in order."""
         kept: dict[int, Row] = {}
         damaged: dict[int, str] = {}
         with self._open_source(journal.FILE) as db:
             self._take_changes(db, kept, damaged)
             is_mixed = is_ahead(self.directory, journal.FILE, db)
         if damaged or is_mixed or len(kept) != 1 + max(kept, default=0) - min(kept, default=1):
-            # A change is the same wherever it is found, so what is copied already is taken without its WAL.
+            # A change is the same in the file and in its WAL, so checkpointed ones are read without the WAL.
             with self._open_source(journal.FILE, without_wal=True) as db:
                 self._take_changes(db, kept, {})
         self.last = max(kept, default=0)
@@ -222,72 +222,72 @@ class Salvager:
         return [kept[revision] for revision in sorted(kept)]
 
     def _take_changes(self, db: Connection, kept: dict[int, Row], damaged: dict[int, str]) -> None:
-        """Take in the changes that are whole, and those that are not."""
-        for found in self.rows(journal.FILE, db, ("journal", "revision", journal.COLUMNS), -1, between_numbers):
+        """Add the intact changes to `kept`, and a sentence for each other one to `damaged`."""
+        for row in self._readable_rows(journal.FILE, db, ("journal", "revision", journal.COLUMNS), -1, between_numbers):
             try:
-                kept[found[0]] = journal.verify(found)
+                kept[row[REVISION]] = journal.verify(row)
             except Corrupt as error:
-                damaged[found[0]] = f"{journal.FILE}: {error.message}{_key_of(found)}"
+                damaged[row[REVISION]] = f"{journal.FILE}: {error.message}{_key_of(row)}"
 
-    def entries(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of the table that are whole."""
+    def _read_entries(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the intact rows of the table."""
         whole = 0
         with self._open_source(table.FILE) as db:
-            # What is copied already is whole, and mixed with an older WAL it is not.
+            # Checkpointed pages are whole; mixed with an older WAL they are not.
             is_mixed = is_ahead(self.directory, table.FILE, db)
         with self._open_source(table.FILE, without_wal=is_mixed) as db:
-            for found in self.rows(table.FILE, db, ("entry", "key", table.COLUMNS), b"", between_keys):
+            for row in self._readable_rows(table.FILE, db, ("entry", "key", table.COLUMNS), b"", between_keys):
                 try:
-                    table.verify(found)
+                    table.verify(row)
                 except Corrupt:
-                    self.losses.append(f"{table.FILE}: the entry of key {found[0]!r} is damaged")
+                    self.losses.append(f"{table.FILE}: the entry of key {row[0]!r} is damaged")
                     continue
                 whole += 1
-                yield found
+                yield row
             try:
                 mark = table.read_mark(db)
                 if mark.target_revision > self.last:
                     self.losses.append(
-                        f"{journal.FILE}: it ends at {self.last}, and the table knows {mark.target_revision} changes"
+                        f"{journal.FILE}: it ends at {self.last}, but the table is folded up to {mark.target_revision}"
                     )
                 if whole < mark.entries:
                     self.losses.append(f"{table.FILE}: {whole} of {mark.entries} entries are whole")
             except (sqlite3.Error, Corrupt, TypeError):
-                self.losses.append(f"{table.FILE}: {whole} entries are whole; how many there were cannot be told")
+                self.losses.append(f"{table.FILE}: {whole} entries are whole; their former number is unknown")
 
     def _open_source(self, file: str, *, without_wal: bool = False) -> "closing[Connection]":
-        """Return a connection; one to nothing when the file cannot be opened."""
+        """Return a connection, to an empty database when the file cannot be opened."""
         path = self.directory / file
         try:
             db = connect_read_only(path, without_wal=without_wal)
             open_files(db, path)
             return closing(db)
         except StorageFailed as error:
-            loss = f"{file}: it is missing" if not path.exists() else f"{file}: nothing can be read: {error}"
+            loss = f"{file}: it is missing" if not path.exists() else f"{file}: it cannot be read: {error}"
             if loss not in self.losses:
                 self.losses.append(loss)
             return closing(sqlite3.connect(":memory:"))
 
-    def rows(
+    def _readable_rows(
         self, file: str, db: Connection, source: tuple[str, str, str], low: Any, between: Between
     ) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a table (its name, its key, its columns) that can be read, after a key."""
+        """Yield the readable rows of a table after a key, and note the gaps. `source`: its name, key and columns."""
         name, key, columns = source
         select = f"SELECT {columns} FROM {name} WHERE {key} > ?"  # noqa: S608
-        for found in rows_around_damage(db, select, key, low, between, columns.split(", ").index(key)):
-            if isinstance(found, str):
-                self.losses.append(f"{file}: {found}")
+        for row in rows_around_damage(db, select, key, low, between, columns.split(", ").index(key)):
+            if isinstance(row, str):
+                self.losses.append(f"{file}: {row}")
             else:
-                yield found
+                yield row
 
 
-def _key_of(found: tuple[Any, ...]) -> str:
-    """Return whose change a damaged row was, if that much of it is whole."""
-    revision, kind, key, _, _, created, expires, _, head, *_ = found
+def _key_of(row: tuple[Any, ...]) -> str:
+    """Return the key of a damaged row for a sentence, if that part of the row is intact."""
+    revision, kind, key, _, _, created, expires, _, head, *_ = row
     return f" (key {key!r})" if is_whole_head(head, revision, kind, key, created, expires) else ""
 
 
-def _row_of(found: tuple[Any, ...]) -> Row:
-    """Return a row of the table as the change that made it."""
-    key, value, revision, created, expires, _, _ = found
+def _row_of(entry: tuple[Any, ...]) -> Row:
+    """Return the journal row of the change that made a table row."""
+    key, value, revision, created, expires, _, _ = entry
     return revision, SET, key, value, 0, created, expires, 0

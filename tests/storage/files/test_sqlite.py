@@ -27,7 +27,7 @@ def test_a_library_that_can_corrupt_data_is_refused(monkeypatch, version, is_fit
 @pytest.mark.parametrize(
     ("system", "machine", "advice"),
     [
-        ("linux", "x86_64", "pip install --upgrade pysqlite3, whose wheel brings a newer one"),
+        ("linux", "x86_64", "pip install --upgrade pysqlite3 installs a newer one"),
         ("linux", "aarch64", "has no wheel for linux on aarch64. Clients need no SQLite"),
         ("darwin", "arm64", "has no wheel for darwin on arm64. Clients need no SQLite"),
     ],

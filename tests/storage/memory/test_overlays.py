@@ -40,9 +40,9 @@ def walk(memory, below=(), prefix=b"", after=None):
 def test_the_newest_change_of_a_key_is_believed():
     memory = filled(row(b"a", b"1", 1))
     memory.begin_fold(1)
-    assert memory.records.get(b"a") == entry(b"a", b"1")
+    assert memory.key_cache.get(b"a") == entry(b"a", b"1")
     memory.update([row(b"a", None, 2)])
-    assert memory.records.get(b"a") is None
+    assert memory.key_cache.get(b"a") is None
     assert memory.get_many([b"b", b"a"]) == ([NOT_CACHED, None], [0])
 
 
@@ -51,7 +51,7 @@ def test_what_was_folded_stays_warm_and_covers_no_more():
     memory.begin_fold(1)
     assert memory.covers(b"a")
     memory.end_fold()
-    assert memory.records.get(b"a") == entry(b"a", b"1", expires=5)
+    assert memory.key_cache.get(b"a") == entry(b"a", b"1", expires=5)
     assert not memory.covers(b"a")
     assert due(memory, 9) == []
 
@@ -67,10 +67,10 @@ def test_what_changed_while_it_was_folded_still_covers():
 
 def test_a_cached_entry_is_replaced_by_what_is_written_later():
     memory = Overlays(3)
-    memory.cache({b"a": entry(b"a", b"old", 2)})
+    memory.insert({b"a": entry(b"a", b"old", 2)})
     memory.update([row(b"a", b"new", 4)])
     folded(memory, 4)
-    assert memory.records.get(b"a").value == b"new"
+    assert memory.key_cache.get(b"a").value == b"new"
 
 
 def test_a_fold_that_failed_is_fresh_again_with_what_came_since():
@@ -140,7 +140,7 @@ def test_an_expiry_that_was_set_earlier_than_it_was_is_the_one_that_counts():
 
 def test_an_overlay_weighs_what_came_of_each_key():
     memory = filled(row(b"a", b"123", 1), row(b"bc", None, 2), row(b"a", b"4", 3))
-    assert (memory.active.size, memory.active.changes) == (2 * memory.records.overhead + 8, 3)
+    assert (memory.active.size, memory.active.changes) == (2 * memory.key_cache.overhead + 8, 3)
     memory.begin_fold(3)
     assert memory.overlays() == [memory.active, memory.immutable]
     assert memory.overlay_size() == memory.immutable.size
@@ -149,37 +149,37 @@ def test_an_overlay_weighs_what_came_of_each_key():
 def test_what_is_not_folded_is_never_dropped(monkeypatch):
     monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", 0)
     memory = Overlays()
-    memory.cache({b"a": None})
+    memory.insert({b"a": None})
     memory.update([row(b"%d" % number, None, number) for number in range(1, 21)])
     memory.begin_fold(20)
     memory.update([row(b"%d" % number, b"y" * 9, number) for number in range(21, 41)])
     for _ in range(50):
         memory.evict(1_000)
-    assert memory.records.uncached([b"%d" % number for number in range(1, 41)]) == []
+    assert memory.key_cache.find_uncached([b"%d" % number for number in range(1, 41)]) == []
     memory.end_fold()
     for _ in range(50):
         memory.evict(1_000)
     keys = [b"%d" % number for number in range(1, 41)]
-    assert memory.records.uncached(keys) == keys[:20]
-    assert memory.active.size == 20 * (memory.records.overhead + 11)
+    assert memory.key_cache.find_uncached(keys) == keys[:20]
+    assert memory.active.size == 20 * (memory.key_cache.overhead + 11)
 
 
 def test_all_of_it_stays_within_its_bound(monkeypatch):
     memory = Overlays(1)
     monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", memory.size + 500_000)
     for number in range(20_000):
-        memory.cache({b"%d" % number: entry(b"%d" % number, b"x" * 100)})
+        memory.insert({b"%d" % number: entry(b"%d" % number, b"x" * 100)})
         assert memory.size <= memory_module.MEMORY_BYTES_MAX + 100_000  # what the slots grow by
-    assert memory.records.get(b"19999") is not NOT_CACHED
-    assert len(memory.records) > 1_000
+    assert memory.key_cache.get(b"19999") is not NOT_CACHED
+    assert len(memory.key_cache) > 1_000
 
 
 def test_large_values_that_come_after_many_small_ones_stay_within_the_bound_too(monkeypatch):
     memory = Overlays(1)
-    memory.cache({b"%d" % number: entry(b"%d" % number, b"x") for number in range(20_000)})
+    memory.insert({b"%d" % number: entry(b"%d" % number, b"x") for number in range(20_000)})
     monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", memory.size)
     for number in range(100):
-        memory.cache({b"large %d" % number: entry(b"large %d" % number, bytes(100_000))})
+        memory.insert({b"large %d" % number: entry(b"large %d" % number, bytes(100_000))})
         assert memory.size <= memory_module.MEMORY_BYTES_MAX + 1_000_000  # some have only just been asked for
 
 
@@ -187,7 +187,7 @@ def test_the_weight_of_the_plain_form_is_that_of_what_is_there():
     known = PlainKeyCache()
     known.update([row(b"a", b"1" * 50, 1), row(b"b", None, 2), row(b"a", b"1" * 5, 3)], 0, [], bytearray(), [])
     known.insert({b"d": entry(b"d", b"1" * 90)})
-    assert known.size == sum(weight(found) for found in known.found.values())
+    assert known.size == sum(weight(found) for found in known.records.values())
 
 
 BYTES = st.binary(max_size=3)

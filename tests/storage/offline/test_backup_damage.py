@@ -11,11 +11,11 @@ from kvd.storage.offline.backup import back_up, restore
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        ("UPDATE about SET folded = folded + 1", "what it says of itself"),
-        ("UPDATE about SET folded = folded - 1", "what it says of itself"),
-        ("UPDATE about SET entries = 4", "what it says of itself"),
-        ("UPDATE about SET history = x'00'", "what it says of itself"),
-        ("DELETE FROM entry WHERE key = x'62'", "2 of 3 entries are there"),
+        ("UPDATE about SET folded = folded + 1", "its description does not match its seal"),
+        ("UPDATE about SET folded = folded - 1", "its description does not match its seal"),
+        ("UPDATE about SET entries = 4", "its description does not match its seal"),
+        ("UPDATE about SET history = x'00'", "its description does not match its seal"),
+        ("DELETE FROM entry WHERE key = x'62'", "2 of 3 entries"),
         ("DELETE FROM changes WHERE revision = 5", "changes are missing"),
         ("DELETE FROM changes WHERE revision = 6", "changes are missing"),
     ],

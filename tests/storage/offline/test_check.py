@@ -73,7 +73,7 @@ def test_a_damaged_key_is_an_entry_that_is_damaged(filled):
 
 def test_a_key_of_another_type_is_told(filled):
     damages = found(filled, "table.db", "UPDATE entry SET key = 'text' WHERE key = CAST('key:07' AS BLOB)")
-    assert damages == [("table.db", None, None, "the keys of 1 entries are no keys any more")]
+    assert damages == [("table.db", None, None, "the keys of 1 entries are not bytes")]
 
 
 @pytest.mark.parametrize("row", ["key = x'61'", "value = x'00'", "previous = 7", "time = 1", "kind = 2", "seal = 0"])
@@ -90,12 +90,12 @@ def test_missing_changes_are_told(filled, gone, said):
 
 def test_changes_missing_after_what_is_folded_are_told(filled):
     damages = found(filled, "journal.db", "DELETE FROM journal WHERE revision > 10")
-    assert damages == [("journal.db", None, None, "it has the changes 1 to 10, and the table those up to 21")]
+    assert damages == [("journal.db", None, None, "it has the changes 1 to 10, but the table is folded up to 21")]
 
 
 def test_changes_missing_between_the_files_are_told(filled):
     damages = found(filled, "journal.db", "DELETE FROM journal WHERE revision < 23")
-    assert damages == [("journal.db", None, None, "it has the changes 23 to 23, and the table those up to 21")]
+    assert damages == [("journal.db", None, None, "it has the changes 23 to 23, but the table is folded up to 21")]
 
 
 def test_trimmed_changes_are_not_missing(filled):
@@ -104,13 +104,13 @@ def test_trimmed_changes_are_not_missing(filled):
 
 def test_a_missing_entry_is_told(filled):
     damages = found(filled, "table.db", "DELETE FROM entry WHERE key = CAST('key:07' AS BLOB)")
-    assert damages == [("table.db", None, None, "there are 20 entries where 21 should be")]
+    assert damages == [("table.db", None, None, "it has 20 entries and should have 21")]
 
 
 @pytest.mark.parametrize("row", ["history = 'x'", "revision = 20", "entries = 20", "seal = 1", "history = x'00'"])
 def test_a_damaged_fold_is_told(filled, row):
     damages = found(filled, "table.db", f"UPDATE fold SET {row}")
-    assert damages == [("table.db", None, None, "CORRUPT: what the table says of itself is damaged on disk")]
+    assert damages == [("table.db", None, None, "CORRUPT: the mark of the table is damaged on disk")]
 
 
 @pytest.mark.parametrize("row", ["history = 'x'", "compacted = 3", "seal = 1"])
@@ -129,7 +129,7 @@ def test_a_row_that_is_gone_is_told(filled, file):
 )
 def test_a_damaged_token_is_told(filled, row):
     damages = found(filled, "journal.db", f"UPDATE once SET {row}")
-    assert damages == [("journal.db", None, None, "what is kept of a token of ONCE is damaged on disk")]
+    assert damages == [("journal.db", None, None, "the record of a token of ONCE is damaged on disk")]
 
 
 def test_files_of_two_stores_are_told(filled, make_drive):
@@ -138,7 +138,7 @@ def test_files_of_two_stores_are_told(filled, make_drive):
     other.store.close()
     shutil.copy(other.directory / "journal.db", filled.directory / "journal.db")
     damages = check(filled.directory, breathe).damages
-    assert damages == [("table.db", None, None, "it is not of the same store as journal.db")]
+    assert damages == [("table.db", None, None, "it belongs to another store than journal.db")]
 
 
 def test_an_index_that_does_not_fit_is_told(filled):

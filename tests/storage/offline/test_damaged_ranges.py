@@ -100,7 +100,7 @@ def test_what_touches_is_one_gap():
     pages = Pages([[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]], {1, 2, 4})
     assert read(pages, -1, between_numbers) == (
         [1, 2, 8, 7],
-        ["what lay after 2 and before 7 cannot be read", "what lay after 8 cannot be read"],
+        ["the rows after 2 and before 7 cannot be read", "the rows after 8 cannot be read"],
     )
 
 
@@ -108,5 +108,5 @@ def test_what_touches_is_one_gap():
 def test_where_nothing_can_be_read_it_ends(first, between):
     pages = Pages([[1 if first == -1 else b"a"]], {0})
     rows, gaps = read(pages, first, between)
-    assert (rows, gaps) == ([], [f"what lay after {first!r} cannot be read"])
+    assert (rows, gaps) == ([], [f"the rows after {first!r} cannot be read"])
     assert pages.asked < 2**15
