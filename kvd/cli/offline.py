@@ -54,12 +54,12 @@ def check_command(directory: Path, *, repair: bool) -> None:
 
 def _repair_directory(directory: Path) -> None:
     """Make new files of the intact data, and list the losses."""
-    found = salvage(directory, time.strftime("damaged-%Y%m%dT%H%M%S"))
-    for loss in found.losses:
+    repair = salvage(directory, time.strftime("damaged-%Y%m%dT%H%M%S"))
+    for loss in repair.losses:
         click.echo(loss)
     click.echo(
-        f"repaired: {found.entries:,} entries, up to revision {found.revision}; the history is new, so watchers have "
-        f"to read everything again, and the ONCE tokens are forgotten. The old files: {found.aside}"
+        f"repaired: {repair.entries:,} entries, up to revision {repair.revision}; the history is new, so watchers have "
+        f"to read everything again, and the ONCE tokens are forgotten. The old files: {repair.aside}"
     )
 
 

@@ -31,7 +31,7 @@ class Chunk(NamedTuple):
 
 
 class WindowLimits(NamedTuple):
-    """What may be in flight at once; a single chunk may have more entries or bytes."""
+    """The bounds on what is in flight. A chunk that is alone may exceed those on entries and bytes."""
 
     commands: int
     entries: int

@@ -33,6 +33,8 @@ class Channel:
         turn_bytes_max: int = TURN_BYTES_MAX,
     ) -> None:
         """Start to connect. Raises OSError when no descriptors are left."""
+        # More attributes than most classes have: five arguments to dial with, six to send with, and the rest says what
+        # happened. An object for the sending would cost each request a call.
         self.is_open = False
         self.is_lost = False
         self.is_connected = False  # a peer accepted the connection and has yet to shake hands

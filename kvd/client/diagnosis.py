@@ -7,7 +7,7 @@ from kvd.errors import ClientError
 
 
 class Diagnosis:
-    """What has been learnt of the daemon since its last reply."""
+    """Records dials, replies and failures of a stream."""
 
     def __init__(self, endpoint: str = "") -> None:
         self.endpoint = endpoint  # of the current connection, or of the last one
