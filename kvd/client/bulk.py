@@ -79,7 +79,7 @@ class BulkWindow:
         return self._refusals.pause_s
 
     def has_capacity(self, entries: int, size: int) -> bool:
-        """Return whether a chunk of so many entries and bytes may be sent."""
+        """Return whether a chunk of this size may be sent."""
         if not self._sent:
             return not self._refusals.waiting
         return (

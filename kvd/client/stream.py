@@ -67,8 +67,8 @@ class Stream(ContextManaged):
         """
         if not 1 <= window <= IN_FLIGHT_MAX:
             raise ValueError(f"window is {window}; it has to be 1 to {IN_FLIGHT_MAX}")
-        # More attributes than most classes have: eight are the arguments, and dialling (position, pause, retry) and sending
-        # work on the same connection.
+        # More attributes than most classes have: eight are the arguments; dialling (position, pause, retry) and
+        # sending work on the same connection.
         self._endpoints = parse_endpoints(endpoint)
         self.keys = keys
         self.timeout = timeout
