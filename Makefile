@@ -16,10 +16,10 @@ ROUNDS ?= 5
 KEYS ?= 1000000
 PROTO := kvd/gateways/grpc
 # No I/O and no clock: every branch is tested.
-PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire_errors.py,kvd/wire.py,kvd/engine/engine.py,kvd/engine/floors.py,kvd/engine/staging.py,kvd/client/curve.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/outcomes.py,kvd/client/journal_poller.py,kvd/client/probe.py,kvd/client/refusals.py,kvd/client/replica.py,kvd/client/snapshot.py,kvd/client/zmtp.py,kvd/gateways/common/json_pieces.py,kvsh/words.py,kvsh/script/refused.py,kvsh/grammar/*,kvsh/render/*
+PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire_errors.py,kvd/wire.py,kvd/engine/engine.py,kvd/engine/floors.py,kvd/engine/staging.py,kvd/client/curve.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/outcomes.py,kvd/client/journal_poller.py,kvd/client/probe.py,kvd/client/prober.py,kvd/client/question.py,kvd/client/reconnects.py,kvd/client/refusals.py,kvd/client/replica.py,kvd/client/snapshot.py,kvd/client/watch_machine.py,kvd/client/zmtp.py,kvd/gateways/common/json_pieces.py,kvsh/words.py,kvsh/script/refused.py,kvsh/grammar/*,kvsh/render/*
 # Tests of it, and of what else starts no process and opens no connection. test-oldest and test-latest run them too.
 QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight.py tests/client/test_journal_poller.py \
-  tests/client/test_probe.py tests/client/test_snapshot.py tests/client/test_endpoints.py tests/client/test_zmtp.py tests/client/test_outcomes.py \
+  tests/client/test_probe.py tests/client/test_snapshot.py tests/client/test_watch_machine.py tests/client/test_endpoints.py tests/client/test_zmtp.py tests/client/test_outcomes.py \
   tests/gateways/common/test_json_pieces.py tests/gateways/nats/test_messages.py tests/gateways/tcp/test_output_budget.py \
   tests/gateways/tcp/test_protocol.py tests/kvsh/grammar tests/kvsh/render/test_forms.py \
   tests/kvsh/test_words.py tests/kvsh/modes/test_report.py tests/kvsh/modes/test_sizes.py \

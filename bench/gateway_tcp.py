@@ -19,15 +19,15 @@ from daemons import process
 
 from kvd.client import Client
 from kvd.gateways.tcp.gateway import fast_loop
-from kvd.gateways.tcp.protocol import NARROW, done_frame, request_bytes
+from kvd.gateways.tcp.protocol import NARROW, encode_request, encode_success
 
 PORTS = (17414, 17415, 17416, 17417)  # of the gateway, and of the echoes
 ECHOES = ("streams", "protocol", "uvloop")
 CONNECTIONS = 50
 SECONDS = 3.0
 KEY, VALUE = b"user:12345", b"v" * 64
-REQUEST = request_bytes(NARROW, 0, KEY)
-REPLY = done_frame(NARROW, VALUE)
+REQUEST = encode_request(NARROW, 0, KEY)
+REPLY = encode_success(NARROW, VALUE)
 
 
 class Echo(asyncio.Protocol):

@@ -1,11 +1,11 @@
-r"""Text to words and back: how a line is cut, and how a value is printed so that pasted back it is the same bytes.
+r"""Splits a line into words, and prints a value so that it pastes back as the same bytes.
 
 The rules are redis-cli's. Blanks separate words. `"..."` knows `\n \r \t \b \a \\ \" \xHH`, and a backslash before
 anything else is dropped; `'...'` knows only `\'`. A quote may open inside a word; a closing quote is followed by a
-blank or the end. `""` is a value. Every other byte stands for itself. A line whose first byte that is no blank is
-`#` is a comment.
+blank or the end. `""` is a value. Every other byte stands for itself. A line is a comment if its first byte that is not
+blank is `#`.
 
-Pure, and it knows nothing of commands. Lines and values are bytes; what is printed is text.
+Pure, and independent of the commands. Lines and values are bytes; printed forms are text.
 """
 
 import re
@@ -14,27 +14,27 @@ from itertools import islice
 from typing import NamedTuple
 
 BARE = re.compile(rb"\S+")
-# A quoted part, for the patterns of other modules too (possessive: a `\'` never ends it after all).
+# A quoted part, also for the patterns of other modules. It is possessive, so backtracking never ends it at a `\'`.
 QUOTED = rb"""(?:"(?:[^"\\]++|\\.)*+"|'(?:\\'|\\|[^\\']++)*+')"""
-# One word: what stands before a quote, then perhaps a quoted part.
+# One word: bare characters, then an optional quoted part.
 WORD = re.compile(rb"""\s*+(?P<bare>[^\s"']*+)(?P<quoted>%b)?""" % QUOTED, re.DOTALL)
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 BARE_END = re.compile(rb"\S*\Z")
 HALF_ESCAPE = re.compile(rb"(?<!\\)\\(x.?)?\Z", re.DOTALL)
 ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
-# Characters that a bare word may hold: no blank, no quote, nothing the shell reads as more than a word.
+# A word that needs no quotes: no blanks, no quotes, no character with a meaning of its own.
 SAFE_BARE = re.compile(r"""[^\s"'#|>][^\s"']*""")
 WORDS_MAX = 100_000  # a command has 10,000 keys or pairs at most
 PIECE = 64 * 1024
 CHARACTER_BYTES_MAX = 4
 CONTINUATION, CRLF = 0x80, b"\r\n"
-# They join or part the letters of Persian, of Hindi and of many emoji, and show nothing of their own.
+# Zero-width joiners: invisible, and needed between letters of Persian and Hindi and within many emoji.
 JOINER = re.compile("([\u200c\u200d])")
 SURROGATES = range(0xDC80, 0xDD00)
 
 
 class Word(NamedTuple):
-    """A word of a line: its value, whether quotes made it data, and where it stands (`line[start:end]`)."""
+    """A word of a line: its value, whether it has quotes (then it is data), and its place (`line[start:end]`)."""
 
     value: bytes
     quoted: bool = False
@@ -43,7 +43,7 @@ class Word(NamedTuple):
 
 
 class Unbalanced(ValueError):
-    """A quote that is not closed, or is closed in the middle of a word; `position` is where."""
+    """A quote is not closed, or is closed in the middle of a word; `position` is where."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -51,76 +51,75 @@ class Unbalanced(ValueError):
 
 
 class TooManyWords(Unbalanced):
-    """A line has more words than any command; `position` is where the first of the others begins."""
+    """A line has more words than any command takes; `position` is the start of the first extra word."""
 
     def __init__(self, position: int) -> None:
         super().__init__(f"the line has more than {WORDS_MAX} words, which is more than any command takes", position)
 
 
 class Cut(NamedTuple):
-    """A line up to the cursor: the words before, and the one being typed (empty when none is)."""
+    """A line up to the cursor: the complete words, and the word being typed (empty if there is none)."""
 
     before: list[Word]
     typed: Word
 
 
 def is_comment(line: bytes) -> bool:
-    """Return whether the line says nothing: blank, or its first byte that is no blank is `#`."""
+    """Return whether the line is blank or a comment."""
     stripped = line.lstrip()
     return not stripped or stripped.startswith(b"#")
 
 
 def split(line: bytes) -> list[Word]:
-    """Return the words of a line; raises Unbalanced, TooManyWords."""
+    """Return the words of a line. Raises Unbalanced, TooManyWords."""
     if b'"' not in line and b"'" not in line:
-        some = islice(BARE.finditer(line), WORDS_MAX + 1)
-        return _bounded([Word._make((found[0], False, *found.span())) for found in some])
+        matches = islice(BARE.finditer(line), WORDS_MAX + 1)
+        return _check_count([Word._make((match[0], False, *match.span())) for match in matches])
     words: list[Word] = []
     position, end = 0, len(line.rstrip())
     while position < end and len(words) <= WORDS_MAX:
         word = _word_at(line, position)
         words.append(word)
         position = word.end
-    return _bounded(words)
+    return _check_count(words)
 
 
-def _bounded(words: list[Word]) -> list[Word]:
-    """Return the words; raises TooManyWords. All 50 million of a line of 100 MB take a minute and more than 6 GB."""
+def _check_count(words: list[Word]) -> list[Word]:
+    """Return the words. Raises TooManyWords. To split 100 MB into 50 million words takes a minute and over 6 GB."""
     if len(words) > WORDS_MAX:
         raise TooManyWords(words[WORDS_MAX].start)
     return words
 
 
 def _word_at(line: bytes, position: int) -> Word:
-    """Return the word that begins at or after a position; raises Unbalanced."""
-    found = WORD.match(line, position)
-    assert found  # every part of it may be empty
-    quoted, after = found["quoted"], line[found.end() : found.end() + 1]
+    """Return the word that begins at or after a position. Raises Unbalanced."""
+    match = WORD.match(line, position)
+    assert match  # every part may be empty
+    quoted, after = match["quoted"], line[match.end() : match.end() + 1]
     if after in (b'"', b"'") and quoted is None:
-        raise Unbalanced(f"this quote is not closed: {line[found.end() :][:20].decode(errors='replace')}", found.end())
+        raise Unbalanced(f"this quote is not closed: {line[match.end() :][:20].decode(errors='replace')}", match.end())
     if after.strip():
-        raise Unbalanced("a closing quote is followed by a blank or the end of the line", found.end())
-    value = found["bare"] + _unquote(quoted) if quoted else found["bare"]
-    return Word(value, quoted is not None, found.start("bare"), found.end())
+        raise Unbalanced("a closing quote is followed by a blank or the end of the line", match.end())
+    value = match["bare"] + _unquote(quoted) if quoted else match["bare"]
+    return Word(value, quoted is not None, match.start("bare"), match.end())
 
 
 def _unquote(text: bytes) -> bytes:
-    """Return what a quoted text, its quotes included, stands for."""
+    """Return the value of a quoted text; the quotes are included in `text`."""
     if text.startswith(b"'"):
         return text[1:-1].replace(b"\\'", b"'")
     return ESCAPE.sub(_unescape_byte, text[1:-1])
 
 
-def _unescape_byte(found: re.Match[bytes]) -> bytes:
-    """Return what an escape stands for."""
-    name = found[1]
+def _unescape_byte(match: re.Match[bytes]) -> bytes:
+    name = match[1]
     return bytes([int(name[1:], 16)]) if len(name) > 1 else ESCAPED.get(name, name)
 
 
 def cut(line: bytes) -> Cut:
-    """Return the words before the cursor, which is at the end of the line, and the one being typed.
+    """Return the complete words before the cursor at the end of the line, and the word being typed.
 
-    A quote still open is no error here. Raises Unbalanced when one is closed in the middle of a word.
+    An open quote is not an error here. Raises Unbalanced when a quote is closed in the middle of a word.
     """
     try:
         words = split(line)
@@ -143,13 +142,12 @@ def _cut_open(line: bytes, error: Unbalanced) -> Cut:
 
 
 class Escapes(dict[int, str]):
-    """What characters are shown as: a table for `str.translate` that fills as they come. A loop is ten times slower."""
+    """A table for `str.translate`, filled on demand. A Python loop over the characters is ten times slower."""
 
     def __init__(self, names: dict[str, str]) -> None:
         super().__init__((ord(character), name) for character, name in names.items())
 
     def __missing__(self, code: int) -> str:
-        """Return what a character is shown as that has no name."""
         self[code] = text = _visible(chr(code))
         return text
 
@@ -159,7 +157,7 @@ SHOWN = Escapes({"\n": "\n", "\t": "\t"})
 
 
 def quote(value: bytes) -> str:
-    """Return a value in double quotes, with nothing in it that moves a cursor; pasted back it is the same bytes."""
+    """Return a value in double quotes. Nothing in it moves a cursor; pasted back it is the same bytes."""
     return f'"{_escape(value, PRINTED)}"'
 
 
@@ -176,12 +174,12 @@ def as_word(value: bytes, reserved: frozenset[bytes] = frozenset()) -> str:
 
 
 def display_form(value: bytes) -> str:
-    """Return a text for a terminal: lines stay lines, whatever else would act on the terminal is escaped."""
+    """Return a text for a terminal: lines stay lines, and everything else that acts on a terminal is escaped."""
     return _escape(value, SHOWN)
 
 
 def quote_pieces(value: bytes) -> Iterator[str]:
-    """Yield what `printed` returns, piece by piece: of 16 MiB the first is there at once."""
+    """Yield the text that `quote` returns in pieces, so the beginning of 16 MiB is available at once."""
     yield '"'
     for piece in pieces(value):
         yield _escape(piece, PRINTED)
@@ -189,13 +187,13 @@ def quote_pieces(value: bytes) -> Iterator[str]:
 
 
 def display_pieces(value: bytes) -> Iterator[str]:
-    """Yield what `shown` returns, piece by piece."""
+    """Yield the text that `display_form` returns in pieces."""
     for piece in pieces(value):
         yield _escape(piece, SHOWN)
 
 
 def pieces(value: bytes, size: int = PIECE) -> Iterator[bytes]:
-    """Yield a value in pieces; no character, and no CR and LF, is cut in two."""
+    """Yield a value in pieces. No character and no CR LF is split between two pieces."""
     start = 0
     while len(value) - start > size:
         end = start + size
@@ -209,50 +207,50 @@ def pieces(value: bytes, size: int = PIECE) -> Iterator[bytes]:
 
 
 def _is_within_character(value: bytes, position: int) -> bool:
-    """Return whether a byte may belong to a character of UTF-8 that begins before it."""
+    """Return whether the byte at a position may continue a UTF-8 character."""
     return value[position] & 0xC0 == CONTINUATION
 
 
 def _escape(value: bytes, escapes: Escapes) -> str:
-    r"""Return bytes as text: characters that have a name by it, printable ones as they are, others as `\xHH`."""
+    r"""Return bytes as text: named characters by their name, printable ones unchanged, others as `\xHH`."""
     text = value.decode(errors="surrogateescape")
     if text.isprintable() and '"' not in text and "\\" not in text:
         return text
-    # Piece by piece: one call for 16 MiB would let no other thread run for a second.
+    # In pieces: a single call for 16 MiB would block all other threads for a second.
     return "".join([_escape_part(text[at : at + PIECE], escapes) for at in range(0, len(text), PIECE)])
 
 
 def _escape_part(text: str, escapes: Escapes) -> str:
-    """Return a text with its characters escaped, but for joiners between letters."""
+    """Return a text with its characters escaped, except joiners between letters."""
     parts = split_at_joiners(text)
     parts[::2] = [part.translate(escapes) for part in parts[::2]]
     return "".join(parts)
 
 
 def split_at_joiners(text: str) -> list[str]:
-    """Return a text cut at the joiners that stand between letters: each second part is one."""
+    """Return a text split at the joiners between letters: every second part is a joiner."""
     parts = JOINER.split(text)
     if len(parts) == 1:
         return parts
-    found: list[str] = []
+    merged: list[str] = []
     run = parts[:1]
     for joiner, after in zip(parts[1::2], parts[2::2], strict=True):
         if _joins(run[-1][-1:], after[:1]):
-            found += ["".join(run), joiner]
+            merged += ["".join(run), joiner]
             run = [after]
         else:
             run += [joiner, after]
-    return [*found, "".join(run)]
+    return [*merged, "".join(run)]
 
 
 def _joins(before: str, after: str) -> bool:
-    """Return whether a joiner has a letter on each side, one of them beyond ASCII: else it is a hidden character."""
+    """Return whether a joiner has letters on both sides, one beyond ASCII; elsewhere it is hidden."""
     sides = before + after
     return len(sides) == 2 and sides.isprintable() and " " not in sides and not sides.isascii()  # noqa: PLR2004
 
 
 def _visible(character: str) -> str:
-    r"""Return a character if it prints, else its bytes as `\xHH`."""
+    r"""Return a character if it is printable, else its bytes as `\xHH`."""
     if character.isprintable():
         return character
     if ord(character) in SURROGATES:

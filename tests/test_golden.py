@@ -169,9 +169,9 @@ def row_lines(directory):
         engine.apply(command, TIME + number)
     engine.expire([b"city"], TIME + 10)
     store.commit(engine.staging.take())
-    store.begin_fold()
-    while store.folded < store.revision:
-        store.finish(store.fold_thread.done.get())
+    store.maintenance.jobs.begin_fold()
+    while store.overlays.folded < store.revision:
+        store.maintenance.jobs.finish(store.maintenance.parts.fold_thread.done.get())
     for query, db in (
         ("journal", store.journal.db.execute("SELECT * FROM journal ORDER BY revision")),
         ("once", store.journal.db.execute("SELECT * FROM once")),

@@ -34,10 +34,12 @@ from kvd.limits import ONCE_KEPT_MS
 from kvd.storage import Store
 from kvd.storage.files import journal as journal_module
 from kvd.storage.files import table as table_module
+from kvd.storage.maintenance import fill, wal_size
 from kvd.storage.maintenance import fold as fold_module
 from kvd.storage.maintenance import fold_thread as folder_module
 from kvd.storage.maintenance import maintenance as upkeep_module
 from kvd.storage.maintenance import retention as retention_module
+from kvd.storage.maintenance.maintenance import Maintenance
 from kvd.storage.memory import overlays as memory_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # long reprs of the strategies
@@ -129,8 +131,8 @@ SMALL_LIMITS = [
     (journal_module, "WAL_PRESIZED_BYTES", 1 << 20),
     (retention_module, "TRIMMED_PER_COMMIT_MAX", 3),
     (upkeep_module, "FOLD_CHANGES", 12),
-    (upkeep_module, "OVERLAY_CHANGES_MAX", 20),
-    (upkeep_module, "WAL_CHECKPOINT_BYTES", 1 << 18),
+    (fill, "OVERLAY_CHANGES_MAX", 20),
+    (wal_size, "WAL_CHECKPOINT_BYTES", 1 << 18),
     (folder_module, "TABLE_WAL_BYTES_MAX", 40_000),
     (folder_module, "FOLD_CHUNK_BYTES", 20_000),
     (folder_module, "TABLE_CHECKPOINT_CHANGES", 30),
@@ -182,8 +184,8 @@ class Machine(RuleBasedStateMachine):
         self.committed = self.model.copy()
 
     def wait_for_fold(self) -> None:
-        while self.store.overlays.immutable is not None or self.store.checkpoint_asked:
-            self.store.finish(self.store.fold_thread.done.get())
+        while self.store.overlays.immutable is not None or self.store.maintenance.jobs.is_checkpointing:
+            self.store.maintenance.jobs.finish(self.store.maintenance.parts.fold_thread.done.get())
 
     @rule()
     def commit(self) -> None:
@@ -197,12 +199,12 @@ class Machine(RuleBasedStateMachine):
     def follow_retention(self) -> None:
         """The store may forget changes by itself: only those beyond what is kept, and only what is folded."""
         if self.store.compacted > self.model.compacted:
-            assert self.store.compacted <= min(self.store.durable, self.store.revision - KEPT_CHANGES)
+            assert self.store.compacted <= min(self.store.maintenance.jobs.durable, self.store.revision - KEPT_CHANGES)
             self.model.compacted = self.store.compacted
 
     @rule(waits=st.booleans())
     def fold(self, waits) -> None:
-        self.store.begin_fold()
+        self.store.maintenance.jobs.begin_fold()
         if waits:
             self.wait_for_fold()
 
@@ -333,6 +335,11 @@ def drop_what_is_not_folded(memory, key):
     return False
 
 
+def trim_what_is_not_folded(maintenance, **_):
+    head = maintenance.parts.overlays.revision
+    return head - 1 if head > maintenance.parts.retention.first else None
+
+
 def put_without_end(staging, key, value, *, expires):
     staging.last.pop(key, None)
     return real_put(staging, key, value, expires=expires)
@@ -348,7 +355,7 @@ FAULTS = [
     (Floors, "forget", lambda floors: None),
     (fold_module, "DELETE", "SELECT :after, :number"),
     (table_module, "write_mark", lambda db, mark: write_mark(db, mark._replace(entries=0))),
-    (Store, "trim_target", lambda store, **_: store.revision - 1 if store.revision > store.retention.first else None),
+    (Maintenance, "trim_target", trim_what_is_not_folded),
 ]
 
 
@@ -362,7 +369,7 @@ SLOW_FAULTS = ("due", "covers", "DELETE", "forget")  # it takes minutes until th
 def test_a_fault_is_found_by_the_machine(monkeypatch, owner, name, fault):
     monkeypatch.setattr(owner, name, fault)
     quick = settings(
-        max_examples=200, stateful_step_count=50, deadline=None, database=None, derandomize=True,
+        max_examples=500, stateful_step_count=50, deadline=None, database=None, derandomize=True,
         phases=[Phase.generate], suppress_health_check=list(HealthCheck), print_blob=False,
     )  # fmt: skip
     with pytest.raises(

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvd.gateways.common.prometheus import BUILD, BUILD_INFO, CALLS, DURATION, MEASURES, SPENT, UP
+from kvd.gateways.common.prometheus import BUILD, BUILD_INFO, CALLS, DURATION, METRICS, SPENT, UP
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 DASHBOARD = json.loads((CONF / "grafana-dashboard.json").read_text())
 ALERTS = [rule for group in yaml.safe_load((CONF / "alerts.yaml").read_text())["groups"] for rule in group["rules"]]
-SERVED = {measure.name for measure in MEASURES} | {UP[0], BUILD_INFO[0], CALLS[0], SPENT[0]}
+SERVED = {measure.name for measure in METRICS} | {UP[0], BUILD_INFO[0], CALLS[0], SPENT[0]}
 SERVED |= {DURATION[0] + end for end in ("_bucket", "_sum", "_count")}
 COUNTERS = {name for name in SERVED if name.endswith(("_total", "_bucket", "_sum", "_count"))}
-LABELS = {"instance", "le", "command", *(label for measure in MEASURES for label, _ in measure.labels)}
+LABELS = {"instance", "le", "command", *(label for measure in METRICS for label, _ in measure.labels)}
 LABELS |= {field for _, fields in BUILD for field in fields}
 FUNCTIONS = {"absent", "changes", "predict_linear", "histogram_quantile", "rate", "increase", "sum", "by", "on"}
 

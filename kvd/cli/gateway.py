@@ -20,28 +20,29 @@ UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 
 @click.group("gateway")
 def gateway() -> None:
-    """Let clients of other protocols in: HTTP, gRPC, TCP, NATS.
+    """Serve other protocols: HTTP, gRPC, TCP, NATS.
 
-    A gateway is a client of the daemon like others, keeps nothing, and any number may run. The manual: kvd-gateway(8)
+    A gateway is an ordinary client of the daemon. It stores nothing, and any number can run. The manual:
+    kvd-gateway(8)
     """
 
 
-def _with_listen(default: str, passed: str = "Sockets that systemd passes are served too. ") -> Callable[..., Any]:
-    """Give a command --listen."""
+def _with_listen(default: str, systemd: str = "Sockets passed by systemd are served too. ") -> Callable[..., Any]:
+    """Add --listen to a command."""
     return click.option(
         "--listen",
         multiple=True,
-        help=f"ADDRESS:PORT, or unix:PATH; may be repeated. {passed}[default: {default}]",
+        help=f"ADDRESS:PORT, or unix:PATH; may be repeated. {systemd}[default: {default}]",
     )
 
 
 with_insecure = click.option(
-    "--insecure", is_flag=True, help="Listen where others reach, though nobody is asked who he is."
+    "--insecure", is_flag=True, help="Listen on addresses that other machines reach, without authentication."
 )
 
 
 def _with_gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command what a door is made of; it is called with the `door`."""
+    """Add the options of GatewayOptions to a command, which is called with them as its first argument."""
 
     @wraps(command)
     def run(
@@ -66,10 +67,10 @@ def _with_gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
             command(gateway_options, **rest)
 
     for option in (
-        click.option("--tls-key", type=FILE, help="The certificate's secret key."),
-        click.option("--tls-cert", type=FILE, help="Serve TLS by this certificate (PEM, with its chain)."),
+        click.option("--tls-key", type=FILE, help="The certificate's private key."),
+        click.option("--tls-cert", type=FILE, help="Serve TLS with this certificate (PEM, with its chain)."),
         with_insecure,
-        click.option("--token-file", type=FILE, help="Who is let in, and as whom: see `kvd gateway token`."),
+        click.option("--token-file", type=FILE, help="Accepted tokens and their keys: see `kvd gateway token`."),
     ):
         run = option(run)
     return with_daemon(run)
@@ -77,7 +78,7 @@ def _with_gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _report_errors() -> Iterator[None]:
-    """End with a sentence and an exit code."""
+    """Report errors with a message and an exit code."""
     set_up("info", "auto")
     try:
         yield
@@ -90,7 +91,7 @@ def _report_errors() -> Iterator[None]:
 
 
 def _load_gateway(name: str, extra: str) -> Any:
-    """Return a gateway's module; without its extra, end with the sentence that names it."""
+    """Import a gateway's module. If its extra is not installed, exit with a message that names it."""
     try:
         return import_module(f"kvd.gateways.{name}")
     except ModuleNotFoundError as error:
@@ -101,9 +102,9 @@ def _load_gateway(name: str, extra: str) -> Any:
 @gateway.command("token")
 @click.argument("name")
 def token_command(name: str) -> None:
-    """Make a token for NAME, and its lines for the token file.
+    """Create a token for NAME, and print its lines for the token file.
 
-    The token goes to standard error, the lines to standard output.
+    The token is printed to standard error, the lines to standard output.
 
     Example: kvd gateway token ada >>/etc/kvd/tokens.toml
     """
@@ -111,47 +112,47 @@ def token_command(name: str) -> None:
     if not tokens.NAME.fullmatch(name):
         raise click.BadParameter("a name has 1 to 64 letters, digits, - and _", param_hint="NAME")
     token = tokens.new_token()
-    click.echo(f"the token of {name}, told this once: {token}", err=True)
+    click.echo(f"the token of {name}, shown only now: {token}", err=True)
     click.echo(tokens.table_of(name, token))
 
 
 @gateway.command("http")
 @_with_listen("127.0.0.1:7480")
-@click.option("--host", "hosts", multiple=True, help="A name of this gateway, as in Host:; may be repeated.")
-@click.option("--origin", "origins", multiple=True, help="Pages of this origin may use it (CORS); may be repeated.")
+@click.option("--host", "hosts", multiple=True, help="An accepted name in the Host header; may be repeated.")
+@click.option("--origin", "origins", multiple=True, help="An origin that may use the gateway (CORS); may be repeated.")
 @click.option(
     "--drain",
     "drain_s",
     type=click.FloatRange(0, 50),
     default=0.0,
-    help="At the end, seconds of not being ready first.",
+    help="Seconds to report not ready before shutting down.",
 )
 @_with_gateway_options
-def http_command(door: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...], drain_s: float) -> None:
-    """Serve HTTP: REST, JSON, changes, metrics, and a page.
+def http_command(options: Any, *, hosts: tuple[str, ...], origins: tuple[str, ...], drain_s: float) -> None:
+    """Serve HTTP: REST, JSON, changes, metrics, and a web page.
 
-    Changes come as events and over WebSockets; the page, to look at, is at /ui, the metrics at /metrics.
+    Changes are sent as server-sent events or over WebSockets. The page is at /ui, the metrics at /metrics.
 
-    It needs the extra kvd-server[http]: pip install 'kvd-server[http]'
+    This gateway needs the extra kvd-server[http]: pip install 'kvd-server[http]'
 
     Example: kvd gateway http --url tcp://127.0.0.1:7411 --listen 127.0.0.1:7480
     """
     server = _load_gateway("http.server", "http")
-    made = partial(server.Gateway, door, hosts=hosts, origins=origins, drain_s=drain_s)
-    _load_gateway("common.runner", "http").run(made, server.new_event_loop)
+    factory = partial(server.Gateway, options, hosts=hosts, origins=origins, drain_s=drain_s)
+    _load_gateway("common.runner", "http").run(factory, server.new_event_loop)
 
 
 @gateway.command("grpc")
-@_with_listen("127.0.0.1:50051", passed="")
+@_with_listen("127.0.0.1:50051", systemd="")
 @_with_gateway_options
-def grpc_command(door: Any) -> None:
+def grpc_command(options: Any) -> None:
     """Serve gRPC: kvs2.Kvs2, and kvd.v1.Kvd with all commands and Watch.
 
-    It needs the extra kvd-server[grpc]: pip install 'kvd-server[grpc]'
+    This gateway needs the extra kvd-server[grpc]: pip install 'kvd-server[grpc]'
 
     Example: kvd gateway grpc --url tcp://127.0.0.1:7411 --listen 127.0.0.1:50051
     """
-    _load_gateway("common.runner", "grpc").run(partial(_load_gateway("grpc.server", "grpc").Gateway, door))
+    _load_gateway("common.runner", "grpc").run(partial(_load_gateway("grpc.server", "grpc").Gateway, options))
 
 
 @gateway.command("tcp")
@@ -159,14 +160,18 @@ def grpc_command(door: Any) -> None:
 @_with_listen("127.0.0.1:7413")
 @with_insecure
 @click.option(
-    "--width", type=click.Choice(["u16", "u32"]), default="u16", show_default=True, help="Of the command's number."
+    "--width",
+    type=click.Choice(["u16", "u32"]),
+    default="u16",
+    show_default=True,
+    help="Size of the command number.",
 )
 @click.option(
     "--connections",
     type=click.IntRange(1),
     default=TCP_CONNECTIONS_MAX,
     show_default=True,
-    help="How many clients may be there.",
+    help="The maximum number of connections.",
 )
 def tcp_command(  # its options
     *,
@@ -178,12 +183,14 @@ def tcp_command(  # its options
     width: str,
     connections: int,
 ) -> None:
-    """Let clients of a small TCP protocol in: GET, SET, CLEAR, PING. See kvd-gateway(8)."""
+    """Serve a small TCP protocol: GET, SET, CLEAR, PING. See kvd-gateway(8)."""
     with _report_errors():
         keys, tcp = own_keys(key, server_key), _load_gateway("tcp.gateway", "tcp")
-        wide = _load_gateway("tcp.protocol", "tcp").WIDTHS[width]
-        made = partial(tcp.TcpGateway, url, keys, listen, width=wide, connections=connections, is_insecure=insecure)
-        _load_gateway("common.runner", "tcp").run(made, tcp.fast_loop())
+        dialect = _load_gateway("tcp.protocol", "tcp").DIALECTS[width]
+        factory = partial(
+            tcp.TcpGateway, url, keys, listen, dialect=dialect, connections=connections, is_insecure=insecure
+        )
+        _load_gateway("common.runner", "tcp").run(factory, tcp.fast_loop())
 
 
 @gateway.command("nats")
@@ -191,12 +198,17 @@ def tcp_command(  # its options
 @click.option(
     "--server", default="nats://127.0.0.1:4222", show_default=True, help="[nats|tls]://[USER:PASSWORD@]HOST:PORT"
 )
-@click.option("--creds", type=FILE, help="Who we are to NATS: a file of user JWT and seed.")
-@click.option("--tls-ca", type=FILE, help="Who may have signed the NATS server's certificate.")
-@click.option("--name", default="default", show_default=True, help="Whose position it is: that of kvd:nats:NAME.")
-@click.option("--prefix", multiple=True, help="Only keys that begin so; may be repeated.")
+@click.option("--creds", type=FILE, help="Credentials for NATS: a file with user JWT and seed.")
+@click.option("--tls-ca", type=FILE, help="The CA of the NATS server's certificate.")
+@click.option(
+    "--name",
+    default="default",
+    show_default=True,
+    help="The bridge's name: its position is stored in kvd:nats:NAME.",
+)
+@click.option("--prefix", multiple=True, help="Only publish keys with this prefix; may be repeated.")
 @click.option("--changes", is_flag=True, help="Publish each change also to kvd.KEY, with its revision.")
-@click.option("--since", help="Begin after this revision, or `start`, or `now`, whatever the position is.")
+@click.option("--since", help="Start after this revision, or at `start` or `now`, instead of at the stored position.")
 def nats_command(  # noqa: PLR0913  # its options
     *,
     url: str,
@@ -215,7 +227,7 @@ def nats_command(  # noqa: PLR0913  # its options
         raise click.BadParameter("a revision, start or now", param_hint="--since")
     with _report_errors():
         keys, nats = own_keys(key, server_key), _load_gateway("nats.bridge", "nats")
-        made = partial(
+        factory = partial(
             nats.Bridge,
             url,
             keys,
@@ -225,4 +237,4 @@ def nats_command(  # noqa: PLR0913  # its options
             with_changes=changes,
             since=since,
         )
-        _load_gateway("common.runner", "nats").run(made)
+        _load_gateway("common.runner", "nats").run(factory)

@@ -1,4 +1,4 @@
-"""A watch for asyncio: a `SocketDriver` steps a `Watch`, and the memory for changes not yet taken is bounded."""
+"""A watch for asyncio: a `SocketDriver` steps a `Subscription`, and the memory for changes not yet taken is bounded."""
 
 import asyncio
 from collections import deque
@@ -9,13 +9,13 @@ from kvd.client.channel import Channel
 from kvd.client.context import AsyncContextManaged
 from kvd.client.driver import Resolver, SocketDriver
 from kvd.client.selection import Position, Selection
-from kvd.client.watch import Watch
+from kvd.client.subscription import Subscription
 from kvd.commands.model import Change
 from kvd.limits import WATCHED_BYTES_MAX, WATCHED_MAX
 
 
 class AsyncWatch(AsyncContextManaged):
-    """A `Watch` driven by asyncio. It stops reading while WATCHED_MAX changes, or WATCHED_BYTES_MAX, wait to be taken.
+    """A watch driven by asyncio. It stops reading while WATCHED_MAX changes, or WATCHED_BYTES_MAX, wait to be taken.
 
     `async for change in kv.watch(...)` closes the watch when the loop ends, for any reason. Within `async with` it
     stays open until the end of the block.
@@ -24,7 +24,7 @@ class AsyncWatch(AsyncContextManaged):
     def __init__(self, endpoints: Sequence[str], selection: Selection, **options: Any) -> None:
         """`options` are those of `Watch`. The watch starts at the first await."""
         self._driver: SocketDriver | None = None
-        self.inner = Watch(endpoints, selection, resolve=Resolver(self._wake), **options)
+        self.inner = Subscription(endpoints, selection, resolve=Resolver(self._wake), **options)
         self.changes: deque[Change] = deque()
         self.error: Exception | None = None
         self.event = asyncio.Event()
@@ -102,12 +102,12 @@ class AsyncWatch(AsyncContextManaged):
     @property
     def revision(self) -> int:
         """The revision up to which all changes have been delivered."""
-        return self.inner.revision_before(self.changes)
+        return self.position.revision
 
     @property
     def position(self) -> Position:
         """Where the watch is: `watch(since=position)` resumes there, or raises when it cannot."""
-        return Position(self.revision, self.inner.position.history)
+        return self.inner.position(self.changes)
 
     def stop(self) -> None:
         """End the iteration. Any thread may call it."""

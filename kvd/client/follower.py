@@ -46,7 +46,6 @@ class Follower:
         self.anchor: int | None = None
         self.controls = 0
         self.is_probing = False
-        self.probe_seen = 0
         self.has_gap = True
         self.unconfirmed: list[Change] = []
         self.has_overflowed = False
@@ -105,8 +104,7 @@ class Follower:
         if not self.has_gap and self._is_provable(self.seen + self.provable // 2):
             return None
         self.is_probing = True
-        self.probe_seen = self.seen
-        self.controls_before = self.controls
+        self._probed = (self.seen, self.controls)
         return self.position
 
     def on_probed(self, head: int, upto: int, changes: list[Change]) -> list[Change]:
@@ -119,8 +117,8 @@ class Follower:
         self.position = max(self.position, upto)
         if upto < head:
             return delivered  # cut by a limit: the gap stays, and the next probe continues
-        self.anchor = self.probe_seen
-        self.controls -= self.controls_before
+        self.anchor, controls_before = self._probed
+        self.controls -= controls_before
         return delivered + self._confirm()
 
     def _confirm(self) -> list[Change]:
@@ -141,6 +139,10 @@ class Follower:
                 self.has_gap = True
                 self._hold(change)
         return delivered
+
+    def move_to(self, position: int) -> None:
+        """Record that the changes up to a revision have been delivered in another way."""
+        self.position = position
 
     def on_probe_failed(self) -> None:
         """Allow the next probe: no reply came."""

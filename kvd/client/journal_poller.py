@@ -1,65 +1,69 @@
-"""A watch by the journal alone, for a client that is not let in to the changes socket: it may not read all keys. Pure.
+"""A watch that reads the journal alone, for a client that may not read all keys and so has no changes socket. Pure.
 
-    span: CHANGES of each prefix from our position    ->  deliver, up to where all the answers are complete
-    wait: CHANGES of each prefix, WAIT                ->  when one is answered there may be something: another span
+    span: CHANGES of each prefix from our position    ->  deliver, up to where all the replies are complete
+    wait: CHANGES of each prefix, WAIT                ->  a reply means that there may be changes: ask for another span
 
-With one prefix an answer to a wait is a span already. Several have to be asked again, since the other prefixes may have
-had changes before those.
+With one prefix the reply to a wait is already a complete span. With several, all prefixes must be asked again, because
+another prefix may have earlier changes.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
+from kvd import wire
 from kvd.client.probe import Probe, disjoint_prefixes
+from kvd.client.question import Question
+from kvd.commands.base import Ok
 from kvd.commands.changes import Changes
 from kvd.commands.model import Change
 from kvd.limits import POLL_WAIT_MS
 
-SPAN, WAIT = "span", "wait"
-
 
 class JournalPoller:
-    """What to ask next, and what the answers bring: each change after `position` once, in order."""
+    """Delivers each change after `position` once, in order."""
 
     def __init__(self, prefixes: Sequence[bytes], position: int) -> None:
-        self.prefixes = disjoint_prefixes(prefixes)
         self.position = position
         self.is_complete = False  # whether a span has been answered
-        self.span: Probe | None = None
-        self.is_due = True
-        self.waiting: set[bytes] = set()
+        self._prefixes = disjoint_prefixes(prefixes)
+        self._span: Probe | None = None
+        self._is_span_due = True
+        self._waiting: set[bytes] = set()
 
-    def next_commands(self) -> list[tuple[str, Changes]]:
-        """Return what to send now, each with the tag to give to `took`."""
-        if self.span is not None:
+    def next_questions(self) -> list[Question]:
+        """Return what to ask now."""
+        if self._span is not None:
             return []
-        probe = Probe(self.prefixes, self.position)
-        if self.is_due:
-            self.is_due, self.span = False, probe
-            return [(SPAN, command) for command in probe.commands]
-        waits = [replace(command, wait_ms=POLL_WAIT_MS) for command in probe.commands]
-        waits = [command for command in waits if command.prefix not in self.waiting]
-        self.waiting.update(self.prefixes)
-        return [(WAIT, command) for command in waits]
+        probe = Probe(self._prefixes, self.position)
+        if self._is_span_due:
+            self._is_span_due, self._span = False, probe
+            return [Question(command, self._on_span) for command in probe.commands]
+        waits = [prefix for prefix in self._prefixes if prefix not in self._waiting]
+        self._waiting.update(waits)
+        return [self._wait_question(command) for command in probe.commands if command.prefix in waits]
 
-    def on_result(self, tag: str, prefix: bytes, upto: int, changes: list[Change]) -> list[Change]:
-        """An answer to a command came; return what is to be delivered."""
-        if tag == WAIT:
-            self.waiting.discard(prefix)
-            if len(self.prefixes) > 1:
-                self.is_due = True
-                return []
-            return self._finish_span(upto, changes)
-        assert self.span is not None
-        whole = self.span.on_result(upto, changes)
-        if whole is None:
+    def _wait_question(self, command: Changes) -> Question:
+        return Question(replace(command, wait_ms=POLL_WAIT_MS), partial(self._on_wait, command.prefix or b""))
+
+    def _on_span(self, reply: Ok) -> list[Change]:
+        assert self._span is not None
+        span = self._span.on_result(reply.revision, wire.changes_in(reply.result))
+        if span is None:
             return []
-        self.span = None
+        self._span = None
         self.is_complete = True
-        return self._finish_span(*whole)
+        return self._move(*span)
 
-    def _finish_span(self, upto: int, changes: list[Change]) -> list[Change]:
-        """Move to where the answers are complete."""
+    def _on_wait(self, prefix: bytes, reply: Ok) -> list[Change]:
+        self._waiting.discard(prefix)
+        if len(self._prefixes) > 1:
+            self._is_span_due = True
+            return []
+        return self._move(reply.revision, wire.changes_in(reply.result))
+
+    def _move(self, upto: int, changes: list[Change]) -> list[Change]:
+        """Move to the revision up to which the replies are complete."""
         self.position = max(self.position, upto)
         return changes

@@ -2,9 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any
 
 from kvd.client.probe import disjoint_prefixes
+from kvd.client.question import Question
+from kvd.commands.base import Ok
 from kvd.commands.keys import Scan
 from kvd.commands.model import Change, prefix_end
 from kvd.limits import KEY_BYTES_MAX
@@ -20,26 +21,39 @@ class Snapshot:
     """
 
     def __init__(self, prefixes: Sequence[bytes]) -> None:
-        self.prefixes = disjoint_prefixes(prefixes)
-        self.after: bytes | None = None
-        self.bounds: list[bytes] = []
-        self.revisions: list[int] = []
+        self._prefixes = disjoint_prefixes(prefixes)  # the unfinished ones
+        self._after: bytes | None = None
+        self._bounds: list[bytes] = []
+        self._revisions: list[int] = []
+        self._is_asked = False
 
-    def next_command(self) -> Scan | None:
-        """Return the command for the next page, or None when the snapshot is complete."""
-        return Scan(self.prefixes[0], self.after, PAGE_KEYS, values=True) if self.prefixes else None
+    @property
+    def is_complete(self) -> bool:
+        return not self._prefixes
 
-    def on_result(self, revision: int, result: list[Any]) -> list[Change]:
+    def next_questions(self) -> list[Question]:
+        """Return the question for the next page, unless it has been asked."""
+        if self.is_complete or self._is_asked:
+            return []
+        self._is_asked = True
+        return [Question(Scan(self._prefixes[0], self._after, PAGE_KEYS, values=True), self._on_page)]
+
+    def on_loss(self) -> None:
+        """Ask for the page again: no reply came."""
+        self._is_asked = False
+
+    def _on_page(self, reply: Ok) -> list[Change]:
         """Process a page; return its entries as SET changes (`previous` and `time` are unknown: 0)."""
-        items, self.after, *_ = result
-        self.revisions.append(revision)
-        if self.after is None:
-            self.bounds.append(prefix_end(self.prefixes.pop(0)) or LAST_KEY)
+        self._is_asked = False
+        items, self._after, *_ = reply.result
+        self._revisions.append(reply.revision)
+        if self._after is None:
+            self._bounds.append(prefix_end(self._prefixes.pop(0)) or LAST_KEY)
         else:
-            self.bounds.append(self.after + b"\0")
+            self._bounds.append(self._after + b"\0")
         return [Change("SET", at, key, value, 0, expires, 0) for key, value, at, expires, *_ in items]
 
     def covers(self, change: Change) -> bool:
         """Return whether the page of the key was read after this change."""
-        page = bisect_right(self.bounds, change.key)  # a bound is the first key after its page
-        return page < len(self.revisions) and change.revision <= self.revisions[page]
+        page = bisect_right(self._bounds, change.key)  # a bound is the first key after its page
+        return page < len(self._revisions) and change.revision <= self._revisions[page]

@@ -1,8 +1,7 @@
-"""Watching: the changes of some prefixes, each once, in order, none skipped, across restarts of the daemon.
+"""Watching: the changes of some prefixes, each once, in order, without gaps, across restarts of the daemon.
 
-`Watch` is what `Client.watch` returns: it waits, and returns what its `step` brings. The connections and what is made
-of what they bring are in subscription.py, which follower.py decides for. A socket pair is a bell that wakes a blocked
-`take` when another thread stops the watch.
+`Watch` is what `Client.watch` returns: it waits, and returns what the steps of its `Subscription` bring. A socket pair
+wakes a blocked `take` when another thread stops the watch.
 """
 
 import contextlib
@@ -10,7 +9,6 @@ import os
 import socket
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -26,12 +24,12 @@ from kvd.client.subscription import OnState, Subscription
 from kvd.commands.model import Change
 
 
-class Watch(Subscription, ContextManaged):
-    """An iterator over changes that ends when it is stopped or closed, or with an error it cannot mend.
+class Watch(ContextManaged):
+    """An iterator over changes. It ends when it is stopped or closed, or with an error that no retry cures.
 
     Raises Compacted when changes it needs are no longer kept, HistoryChanged when the daemon serves another store,
-    Unreachable when no daemon was there at the start, Denied when we may not read a prefix. One thread iterates; any
-    thread or signal handler may call `stop`.
+    Unreachable when no daemon answered at the start, Denied when the client may not read a prefix. One thread iterates;
+    any thread or signal handler may call `stop`.
     """
 
     def __init__(  # noqa: PLR0913  # the options of a watch are its arguments
@@ -49,7 +47,7 @@ class Watch(Subscription, ContextManaged):
         resolve: Resolve = Endpoint.addresses,
     ) -> None:
         """`since` None: from now on. `on_state` is called with "disconnected" and "reconnected"."""
-        super().__init__(
+        self._subscription = Subscription(
             endpoint,
             selection,
             since=since,
@@ -61,31 +59,31 @@ class Watch(Subscription, ContextManaged):
             on_history=on_history,
             resolve=resolve,
         )
-        self.buffer: deque[Change] = deque()
-        self._bell: tuple[socket.socket, socket.socket] | None = None
+        self._buffer: deque[Change] = deque()
+        self._wake_pair: tuple[socket.socket, socket.socket] | None = None
         self._is_stopped = self._is_closed = False
-        self._is_busy = False  # within a call: still true at the next, an interrupt came in between
+        self._is_busy = False  # within a call; if set at the next one, an interrupt ended the last
         self._returned: int | None = None  # up to where changes had been returned before that call
         self._taking_thread: int | None = None
+        self._pid = os.getpid()
 
     def __iter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __next__(self) -> Change:
-        """Return the next change, however long it takes; the iteration ends when the watch is stopped."""
+        """Wait for the next change and return it. The iteration ends when the watch is stopped."""
         self._begin()
-        while not self.buffer:
+        while not self._buffer:
             self._fill(None)
-            if not self.buffer and self._is_stopped:
+            if not self._buffer and self._is_stopped:
                 self._is_busy = False
                 raise StopIteration
-        change = self.buffer.popleft()
+        change = self._buffer.popleft()
         self._is_busy = False
         return change
 
     def take(self, wait_s: float | None = None) -> list[Change]:
-        """Return the changes that are there; wait for the first so many seconds (None: as long as it takes).
+        """Return the changes that have arrived; wait for the first, at most `wait_s` seconds (None: without limit).
 
         Returns none once the watch is stopped.
         """
@@ -93,109 +91,99 @@ class Watch(Subscription, ContextManaged):
         self._begin()
         if not self._is_stopped:
             self._fill(limit)
-        changes = [*self.buffer]
-        self.buffer.clear()
+        changes = [*self._buffer]
+        self._buffer.clear()
         self._is_busy = False
         return changes
 
     def ready(self) -> int:
-        """Wait until nothing can be missed any more; return the revision from which on changes come."""
+        """Wait until no change can be missed any more; return the revision after which changes are delivered."""
         self._begin()
-        while not self.is_ready and not self._is_stopped:
-            self.buffer.extend(self.step())
-            if not self.is_ready:
-                self.wait(None)
+        while not self._subscription.is_ready and not self._is_stopped:
+            self._buffer.extend(self._subscription.step())
+            if not self._subscription.is_ready:
+                self._wait(None)
         self._is_busy = False
         return self.revision
 
     @property
     def revision(self) -> int:
-        """Return the revision up to which all has been delivered."""
-        return self.revision_before(self.buffer)
+        """The revision up to which all changes have been delivered."""
+        return self.position.revision
 
     @property
     def position(self) -> Position:
-        """Return up to where all has been delivered: `watch(since=position)` goes on there, or says that it cannot."""
-        return Position(self.revision, self.history or self._expected)
-
-    def revision_before(self, waiting: Sequence[Change]) -> int:
-        """Return the revision up to which all has been delivered, but for what waits to be handed out one by one."""
-        return self._on_reached(waiting) or 0
-
-    def _on_reached(self, waiting: Sequence[Change]) -> int | None:
-        """Return the same, or None where the watch is to follow from now on and has not begun."""
-        if waiting and waiting[0].time:  # else it is an entry of the snapshot, within which one cannot go on
-            return waiting[0].revision - 1
-        return self.reached
+        """Where the watch is: `watch(since=position)` resumes there, or raises when it cannot."""
+        return self._subscription.position(self._buffer)
 
     def stop(self) -> None:
         """End the iteration. Any thread may call it, and a signal handler."""
         self._is_stopped = True
-        if self._bell is not None and self._pid == os.getpid():  # a forked child would ring its parent's bell
+        if self._wake_pair is not None and self._pid == os.getpid():  # a forked child would wake its parent
             with contextlib.suppress(OSError):
-                self._bell[1].send(b"\0", NO_SIGNAL)
+                self._wake_pair[1].send(b"\0", NO_SIGNAL)
 
     def close(self) -> None:
-        """Stop watching and close the connections. From another thread it does so when that thread returns."""
+        """Stop watching and close the connections, at once or when the call of another thread returns."""
         self._is_closed = True
         self.stop()
         if self._taking_thread in (None, threading.get_ident()):
             self._release()
 
     def __del__(self) -> None:
-        """Warn when nobody closed it, as sockets do."""
-        if not getattr(self, "_is_closed", True) and self._pid == os.getpid():
-            warnings.warn("unclosed kvd watch", ResourceWarning, source=self, stacklevel=2)
-            self._release()
+        """Close the socket pair; the subscription closes its connections, and warns."""
+        for sock in getattr(self, "_wake_pair", None) or ():
+            sock.close()
 
     def _begin(self) -> None:
-        """Begin a call that hands out changes. One that an interrupt ended took changes in and returned none."""
+        """Start a call that returns changes. A call that an interrupt ended has taken changes and returned none."""
         if self._is_busy:
             self._rewind()
         else:
-            self._returned = self._on_reached(self.buffer)
+            self._returned = self._subscription.reached(self._buffer)
             self._is_busy = True
 
     def _rewind(self) -> None:
-        """Follow again from what was returned last; the entries of a snapshot come again, all of them."""
-        self.buffer.clear()
-        self.reset(self._returned)
+        """Follow again from the last change that was returned; a snapshot starts again."""
+        self._buffer.clear()
+        self._subscription.restart(self._returned)
         if not self._is_stopped:
-            self.ask_info()
+            self._subscription.start()
 
     def _fill(self, limit: float | None) -> None:
-        """Put what comes into the buffer; wait for the first, at most until a time."""
+        """Add changes to the buffer; wait for the first, at most until `limit`."""
         self._taking_thread = threading.get_ident()
         try:
             while not self._is_stopped:
-                self.buffer.extend(self.step())
-                if self.buffer or (limit is not None and time.monotonic() >= limit):
+                self._buffer.extend(self._subscription.step())
+                if self._buffer or (limit is not None and time.monotonic() >= limit):
                     return
-                self.wait(limit)
+                self._wait(limit)
         except Exception:
-            if not self._is_closed:  # else it was closed meanwhile, by a signal handler for instance
+            if not self._is_closed:  # otherwise it has been closed, for instance by a signal handler
                 raise
         finally:
             self._taking_thread = None
             if self._is_closed:
                 self._release()
 
-    def wait(self, limit: float | None) -> None:
-        """Block until a step is worth it, or the watch is stopped."""
-        if self._bell is None:
-            self._bell = socket.socketpair()
-            for sock in self._bell:
+    def _wait(self, limit: float | None) -> None:
+        """Wait until a step is due, the watch is stopped, or `limit` is reached."""
+        if self._wake_pair is None:
+            self._wake_pair = socket.socketpair()
+            for sock in self._wake_pair:
                 sock.settimeout(0)
         if self._is_stopped:
-            return  # it was stopped before there was a bell
-        until = min(self.due(), limit) if limit is not None else self.due()
-        interests = [Interest(each.fileno(), each.wants_write) for each in self.channels()]
-        wait_until_ready([Interest(self._bell[0].fileno()), *interests], max(0.0, until - time.monotonic()))
+            return  # it was stopped before the socket pair was made
+        due = self._subscription.due()
+        until = due if limit is None else min(due, limit)
+        interests = [Interest(each.fileno(), each.wants_write) for each in self._subscription.channels()]
+        wait_until_ready([Interest(self._wake_pair[0].fileno()), *interests], max(0.0, until - time.monotonic()))
 
     def _release(self) -> None:
         """Close all descriptors."""
         self._is_closed = True
-        self.release()
-        bell, self._bell = self._bell, None
-        for sock in bell or ():
+        self._subscription.close()
+        pair, self._wake_pair = self._wake_pair, None
+        for sock in pair or ():
             sock.close()

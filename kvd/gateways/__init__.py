@@ -1,1 +1,1 @@
-"""Other ways in: processes of their own, each of which is a client that speaks another protocol. They keep nothing."""
+"""Gateways: separate processes that serve other protocols as clients of the daemon. They store nothing."""

@@ -285,7 +285,7 @@ static PyMethodDef records_methods[] = {
      "get(key): the entry of a key, None if it has none, NOT_CACHED if the table must be read."},
     {"get_many", (PyCFunction)records_get_many, METH_O, "get_many(keys): what `get` returns for each key."},
     {"peek_many", (PyCFunction)records_peek_entries, METH_O, "peek_many(keys): `get_many` without counting hits."},
-    {"uncached", (PyCFunction)records_uncached, METH_O, "uncached(keys): the keys that are not cached."},
+    {"find_uncached", (PyCFunction)records_uncached, METH_O, "find_uncached(keys): the keys that are not cached."},
     {"revision", (PyCFunction)records_revision, METH_O,
      "revision(key): the revision of its last change, -1 if it is not cached."},
     {"values", (PyCFunction)records_values, METH_VARARGS,

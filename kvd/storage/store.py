@@ -1,71 +1,43 @@
-"""The store: journal, table, overlay and cache as one thing that commits and is read.
+"""The store: commits batches, and answers reads from the key cache, the overlays and the table.
 
-What is here is committed. The engine stages on top of it and gives the staged batch to `commit`.
-Time comes in as an argument, in Unix milliseconds.
+It knows only committed data. The engine stages changes on top of it and gives each staged batch to `commit`. Times are
+arguments, in Unix milliseconds.
+
+Idea: the journal is the only file that a commit writes. Its rows go to the end of one B-tree, so a commit costs one
+fsync of a few pages, whatever the keys are. The table is derived from it by folds (see maintenance/fold.py).
+Rejected: a commit to the table (a page per key and commit), and an LSM library such as RocksDB (SQLite's file format,
+tools and crash safety are worth more here than the last factor of write speed).
 """
 
-import os
 from collections.abc import Container, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils.utils import sqlite3
 
-from kvd.commands.model import (
-    ALL,
-    SET,
-    Change,
-    Entry,
-    EntryMeta,
-    Milliseconds,
-    OnceRecord,
-    Sized,
-    Span,
-    StagedChanges,
-    entries_delta,
-)
-from kvd.errors import Corrupt, Full, Internal, Refused, StartError, StorageFailed
-from kvd.limits import (
-    ENTRY_OVERHEAD_BYTES,
-    JOURNAL_KEPT_BYTES,
-    JOURNAL_KEPT_CHANGES,
-    ONCE_KEPT_MS,
-    REPLY_BYTES_MAX,
-    WAL_PARTS,
-)
+from kvd.commands.model import ALL, TIME, Change, Entry, EntryMeta, Milliseconds, OnceRecord, Sized, Span, StagedChanges
+from kvd.errors import Refused
+from kvd.limits import JOURNAL_KEPT_BYTES, JOURNAL_KEPT_CHANGES, REPLY_BYTES_MAX
 from kvd.storage.due import BEGIN, Due
-from kvd.storage.files.directory_lock import DirectoryLock
-from kvd.storage.files.journal import FILE as JOURNAL_FILE
-from kvd.storage.files.journal import Journal
-from kvd.storage.files.permissions import check_permissions
-from kvd.storage.files.sqlite import (
-    PAGE_BYTES,
-    advice,
-    bytes_of,
-    check_library,
-    sync_path,
-    to_refusal,
-    with_translated_errors,
-)
-from kvd.storage.files.table import FILE as TABLE_FILE
-from kvd.storage.files.table import FoldMark, Table
+from kvd.storage.files.journal_sync import JournalSync
+from kvd.storage.files.sqlite import to_refusal, with_translated_errors
 from kvd.storage.history import History
-from kvd.storage.maintenance.disk_space import DiskSpace
-from kvd.storage.maintenance.fold_thread import FoldThread
+from kvd.storage.maintenance.fold_jobs import run_if_possible
 from kvd.storage.maintenance.maintenance import Maintenance
-from kvd.storage.maintenance.retention import Retention
 from kvd.storage.memory.key_cache import NOT_CACHED, KeyCache
-from kvd.storage.memory.overlays import Overlays
-from kvd.storage.offline.recovery import Recovery, expect_whole_directory, kept_wals
-
-# always: SQLite syncs the WAL in each commit. interval, never: it does so only before a checkpoint;
-# with interval the loop calls `sync` besides.
-SYNCHRONOUS = {"always": "FULL", "interval": "NORMAL", "never": "NORMAL"}
+from kvd.storage.opening import Options, open_store
 
 
-class Store(Maintenance):
-    """A data directory, opened. Not thread-safe: one loop owns it."""
+class Store:
+    """A data directory, opened. Not thread-safe: one loop owns it.
+
+    It has 31 public methods and properties, because it is the only object that the engine and the loop use, and most of
+    them are one line. It has 13 attributes: the read path uses the last five, and another object would cost a call for
+    each key.
+    """
+
+    sqlite_version = sqlite3.sqlite_version
 
     def __init__(
         self,
@@ -75,119 +47,62 @@ class Store(Maintenance):
         kept_changes: int = JOURNAL_KEPT_CHANGES,
         kept_bytes: int = JOURNAL_KEPT_BYTES,
     ) -> None:
-        """Open or make the directory's files; raises StartError."""
-        check_library()
-        try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageFailed(f"cannot make the data directory {directory}: {error.strerror}") from error
-        self.directory = directory
-        check_permissions(directory)
-        self.lock = DirectoryLock(directory)
-        self.kept, self.fsync = (kept_changes, kept_bytes), fsync
-        self.opened: list[Journal | Table] = []
-        self.notes: list[str] = []  # what there is to say of how the files were found
-        with ExitStack() as keeping:  # what is found, until all of it is open
-            try:
-                self.disk_space = DiskSpace(directory)
-                self.open(directory, keeping)
-                self.load()
-            except (sqlite3.Error, Refused, OSError) as error:
-                self._close_unrecovered()
-                notes = "".join(f"{note}. " for note in self.notes)
-                raise StorageFailed(f"{directory}: {notes}{error}; {advice(directory, error)}") from error
-            except StartError:
-                self._close_unrecovered()
-                raise
-        self.fold_thread = FoldThread(directory, 0, sync_journal=fsync != "always")
-        self.fold_thread.start()
-        self.begin_maintenance()
-        self.wal_fd = os.open(self.journal.wal, os.O_RDONLY | os.O_CLOEXEC)
-
-    def open(self, directory: Path, keeping: ExitStack) -> None:
-        """Open the files; raises StartError, Refused, sqlite3.Error or OSError."""
-        left = self.lock.left_wal_bytes
-        expect_whole_directory(directory)
-        recovery = None if left is None else Recovery(directory, left, self.notes)
-        if left is not None:
-            keeping.enter_context(kept_wals(directory))
-        wal_bytes = self.disk_space.free() // WAL_PARTS // PAGE_BYTES * PAGE_BYTES
-        self.journal = Journal(directory, synchronous=SYNCHRONOUS[self.fsync], wal_bytes=wal_bytes)
-        self.opened.append(self.journal)
-        self.table = Table(directory)
-        self.opened.append(self.table)
-        if left is not None:
-            # Who was killed may have written a commit and not synced it; from here on it counts, also for the table.
-            sync_path(self.journal.wal)
-        sync_path(directory)  # before the lock says that the WALs are there
-        self.lock.mark_in_use(self.journal.wal.stat().st_size)
-        if recovery is not None:
-            recovery.compare(JOURNAL_FILE, self.journal.db)
-            recovery.compare(TABLE_FILE, self.table.db)
-
-    def load(self) -> None:
-        """Read the heads, and the overlay from the journal: no replay of the history, whatever the size."""
-        head = self.journal.read_state()
-        mark = self.table.mark()
-        if not mark.history and not mark.revision:
-            self.table.adopt(head.history)
-        elif mark.history != head.history:
-            raise Corrupt("journal.db and table.db are of two different stores: restore both from the same backup")
-        if mark.target_revision > head.last or (head.last > mark.revision and head.first > mark.revision + 1):
-            raise Corrupt(
-                f"the journal ({head.first} to {head.last}) does not go on where the table ends ({mark.revision})"
-            )
-        self.history = head.history
-        self.revision, self.time = head.last, head.time
-        self.folded, self.durable = mark.revision, 0
-        self.retention = Retention(head.first, head.compacted, *self.kept)
-        self.entries = mark.entries
-        self.sqlite_version = sqlite3.sqlite_version
-        self.overlays = Overlays(mark.revision, self.table.upper_bound())
-        self.search = Due(self.overlays, self.table)
-        self.misses = 0
+        """Open or create the files. Raises StartError."""
+        self._files, parts, self.entries, self.time = open_store(directory, Options(fsync, kept_changes, kept_bytes))
+        self.fsync = fsync
+        self.tokens = parts.tokens
+        self.maintenance = Maintenance(parts)
+        self.journal_sync = JournalSync(parts.journal.wal)
+        self.search = Due(parts.overlays, parts.table)
+        self.journal, self.table, self.overlays = parts.journal, parts.table, parts.overlays
+        self.misses = 0  # reads of keys that read the table
         self._hits_of_misses = 0  # hits on keys that were read ahead, which count as misses
-        self._load_overlay(mark, head.last)
-        self.tokens = self.journal.tokens_after(head.time - ONCE_KEPT_MS)
-        self.next_token = self.journal.next_token()
-        self.unsynced = False
 
-    def _load_overlay(self, mark: FoldMark, last: int) -> None:
-        """Take in the changes that are not folded. 1 us each, of OVERLAY_CHANGES_MAX at most."""
-        revision = mark.revision
-        for rows in self.journal.chunks_after(revision):
-            if rows[0][0] != revision + 1 or rows[-1][0] != revision + len(rows):
-                break
-            revision = rows[-1][0]
-            self.overlays.update(rows)
-            self.entries += sum([entries_delta(row) for row in rows if not mark.covers(row[0], row[2])])
-        if revision != last:
-            raise Corrupt(f"the journal has a hole after revision {revision}")
+    @property
+    def directory(self) -> Path:
+        return self._files.directory
 
-    # Reading
+    @property
+    def notes(self) -> list[str]:
+        """Return sentences about the recovery of the files."""
+        return self._files.notes
+
+    @property
+    def history(self) -> str:
+        return self.journal.history
+
+    @property
+    def revision(self) -> int:
+        return self.overlays.revision
+
+    @property
+    def compacted(self) -> int:
+        """Return the revision up to which changes are no longer returned."""
+        return self.maintenance.parts.retention.compacted
 
     @property
     def key_cache(self) -> KeyCache:
-        """Return what is in memory."""
         return self.overlays.key_cache
 
     @property
     def hits(self) -> int:
-        """Return how many reads of keys needed no read of the table."""
+        """Return how many reads of keys did not read the table."""
         return self.overlays.key_cache.hits - self._hits_of_misses
 
     @property
-    def compacted(self) -> int:
-        """Return the revision up to which changes are not told any more."""
-        return self.retention.compacted
+    def unsynced(self) -> bool:
+        """Return whether a commit came after the last sync."""
+        return self.journal_sync.is_pending
+
+    # Reading
 
     def get(self, key: bytes) -> Entry | None:
-        """Return the entry of a key, expired or not; raises Corrupt."""
+        """Return the entry of a key, expired or not. Raises Corrupt."""
         entry = self.overlays.key_cache.get(key)
-        return self.read(key) if entry is NOT_CACHED else entry
+        return self._read(key) if entry is NOT_CACHED else entry
 
-    def read(self, key: bytes) -> Entry | None:
-        """Return what the table says of a key, and keep it in the cache."""
+    def _read(self, key: bytes) -> Entry | None:
+        """Return the entry of a key in the table, and cache it."""
         self.misses += 1
         with with_translated_errors():
             entry = self.table.get(key)
@@ -195,40 +110,40 @@ class Store(Maintenance):
         return entry
 
     def read_ahead(self, keys: Sequence[bytes]) -> int:
-        """Read together what the table alone can tell of keys; return how many there were.
+        """Read the keys that are not cached from the table, in one go; return their number.
 
-        What goes wrong is told to whoever asks for the key.
+        A later read of a damaged key raises its error.
         """
-        missing = list(dict.fromkeys(self.key_cache.uncached(keys)))
+        missing = list(dict.fromkeys(self.key_cache.find_uncached(keys)))
         with suppress(Refused):
             self._read_many(missing)
-        self._hits_of_misses += len(missing) - len(self.key_cache.uncached(missing))
+        self._hits_of_misses += len(missing) - len(self.key_cache.find_uncached(missing))
         return len(missing)
 
     def get_many(self, keys: Sequence[bytes]) -> tuple[list[Any], bool]:
-        """Return the entries of keys, expired or not, MISSING where one is large and on disk, and whether any is.
+        """Return (entries, has_large): entries in key order, expired or not. Raises Corrupt.
 
-        Raises Corrupt.
+        NOT_CACHED stands for a large value that is only on disk, and `has_large` says whether there is one.
         """
-        found, missing = self.overlays.get_many(keys)
-        if not missing:
-            return found, False
-        wanted = [keys[at] for at in missing]
-        self._read_many(list(dict.fromkeys(wanted)))
-        for at, entry in zip(missing, self.key_cache.peek_many(wanted), strict=True):
-            found[at] = entry
-        return found, NOT_CACHED in found
+        entries, places = self.overlays.get_many(keys)
+        if not places:
+            return entries, False
+        missing = [keys[place] for place in places]
+        self._read_many(list(dict.fromkeys(missing)))
+        for place, entry in zip(places, self.key_cache.peek_many(missing), strict=True):
+            entries[place] = entry
+        return entries, NOT_CACHED in entries
 
     def _read_many(self, keys: list[bytes]) -> None:
-        """Keep in memory what the table says of keys that are not there, but large values. Raises Corrupt."""
+        """Cache the entries of keys that are not cached, except large values. Raises Corrupt."""
         if keys:
             self.misses += len(keys)
-            self.overlays.evict(len(keys))  # first, or some of them might go again at once
+            self.overlays.evict(len(keys))  # first, because evicting afterwards might evict the new ones
             with with_translated_errors():
                 self.table.read_into(self.key_cache, keys)
 
     def values(self, keys: Sequence[bytes], now: Milliseconds) -> Any:
-        """Return the live values of keys if all are in memory and fit into a reply; else None."""
+        """Return the live values of keys if all are cached and fit into a reply, else None."""
         return self.overlays.key_cache.values(keys, now, REPLY_BYTES_MAX)
 
     def scan(self, span: Span = ALL) -> Iterator[Entry]:
@@ -237,27 +152,27 @@ class Store(Maintenance):
             yield from self.overlays.scan(self.table.scan(span), span)
 
     def metas(self, span: Span = ALL) -> Iterator[EntryMeta]:
-        """Yield the entries of a span, in its order, without their values, expired ones too."""
+        """Yield the entries of a span as `scan` does, without their values."""
         with with_translated_errors():
             yield from self.overlays.scan(self.table.metas(span), span)
 
     def sizes(self, span: Span = ALL) -> Iterator[Sized | Entry]:
-        """Yield what `heads` does, each with the size of its value."""
+        """Yield the entries of a span as `metas` does, with the sizes of their values."""
         with with_translated_errors():
             yield from self.overlays.scan(self.table.sizes(span), span)
 
     def count(self, prefix: bytes, now: Milliseconds) -> int:
-        """Return how many entries live at this time have keys that begin with the prefix."""
+        """Return how many entries with this prefix are live at this time."""
         if prefix:
             with with_translated_errors():
                 count, mark = self.table.count(prefix)
                 count += self.journal.net_count(mark.revision, mark.target_revision, mark.last_key, prefix)
         else:
             count = self.entries
-        return count - sum([key.startswith(prefix) for key in self.all_due(now)])
+        return count - sum([key.startswith(prefix) for key in self._all_due(now)])
 
     def meta(self, key: bytes) -> EntryMeta | None:
-        """Return the entry of a key, expired or not, without reading or keeping its value; raises Corrupt."""
+        """Return the entry of a key, expired or not, without reading or caching its value. Raises Corrupt."""
         entry = self.overlays.key_cache.get(key)
         if entry is not NOT_CACHED:
             return entry
@@ -265,7 +180,7 @@ class Store(Maintenance):
             return self.table.meta(key)
 
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
-        """Return the matching changes after `since`, all up to the revision returned; bounded, see limits."""
+        """Return the matching changes after `since`, and the revision up to which they are complete."""
         with with_translated_errors():
             return self.journal.changes(since, self.revision, prefix, limit)
 
@@ -277,134 +192,92 @@ class Store(Maintenance):
             return History(self.journal.db, key, floor).page(before, newest, limit)
 
     def due(self, now: Milliseconds, limit: int, skip: Container[bytes] = ()) -> list[bytes]:
-        """Return keys whose time has come, at most `limit`, those due the longest first within memory and disk."""
+        """Return at most `limit` keys that are due, the longest due first within memory and within the table."""
         with with_translated_errors():
             return self.search.keys(now, limit, skip)
 
-    def all_due(self, now: Milliseconds) -> Iterator[bytes]:
-        """Yield all keys whose time has come."""
+    def _all_due(self, now: Milliseconds) -> Iterator[bytes]:
+        """Yield all keys that are due."""
         yield from self.overlays.all_due(now)
         with with_translated_errors():
             yield from (key for _, key in self.table.due(now, BEGIN) if not self.overlays.covers(key))
 
     def find_once(self, token: bytes) -> OnceRecord | None:
-        """Return what is kept under a token, however old."""
-        found = self.tokens.get(token)
-        if found is None:
-            return None
-        with with_translated_errors():
-            return self.journal.find_once(found[0])
+        """Return the record of a token of ONCE, however old."""
+        return self.tokens.find(token)
 
     def once_count(self, now: Milliseconds) -> int:
-        """Return how many tokens younger than ONCE_KEPT_MS are kept; forgets the others."""
-        while self.tokens:
-            token = next(iter(self.tokens))
-            if self.tokens[token][1] > now - ONCE_KEPT_MS:
-                break
-            del self.tokens[token]
-        return len(self.tokens)
+        """Return how many tokens of ONCE have not expired."""
+        return self.tokens.count(now)
 
     # Writing
+
+    def batch_bytes(self) -> int:
+        """Return how many bytes the next batch may stage without a long delay."""
+        return self.maintenance.batch_bytes()
 
     def commit(self, batch: StagedChanges) -> None:
         """Make a batch durable and then visible.
 
-        Raises Full or Busy, and then nothing of it has happened; or another Refused after which the outcome is
-        unknown and the store must not be written to any more.
+        Raises Full or Busy when nothing was committed. After any other Refused the outcome is unknown, and the store
+        must not be written to any more.
         """
-        size = batch.payload
-        self.wait_for_overlay_capacity(size + ENTRY_OVERHEAD_BYTES * len(batch.rows))
-        # Twice what it brings, or the journal would grow as long as large commits come.
-        trim = self.trim_target(most=self.retention.clamp(2 * len(batch.rows), 2 * size))
-        tokens = list(enumerate(batch.once, self.next_token))
-        if any(row[1] == SET for row in batch.rows):
-            self.expect_disk_space(size, len(batch.rows))
-        if batch.compacted is not None:
-            self.prepare_compact()
+        trim = self.maintenance.before_commit(batch)
+        tokens = self.tokens.number(batch.once)
         try:
             self.journal.append(batch.rows, tokens, batch.compacted, trim)
         except sqlite3.Error as error:
             refusal = to_refusal(error)
-            if isinstance(refusal, Full):
-                self.disk_space.release_ballast()
+            self.maintenance.on_commit_refused(refusal)
             raise refusal from error
         self.entries += self.overlays.update(batch.rows)
         if batch.rows:
-            self.revision, self.time = batch.rows[-1][0], batch.rows[-1][7]
-        if batch.compacted is not None:
-            self.retention.on_compacted(batch.compacted)
-        if trim is not None:
-            self.note_trimmed(trim)
-        self.tokens.update({kept.token: (number, kept.time) for number, kept in tokens})
-        self.next_token += len(tokens)
-        self.unsynced = True
-        self.plan(size + 64 * len(batch.rows))
+            self.time = batch.rows[-1][TIME]
+        self.tokens.on_commit(tokens)
+        self.journal_sync.on_commit()
+        self.maintenance.after_commit(batch, trim)
 
     def sync(self) -> None:
-        """Make durable what is committed (fsync = interval). Raises Internal: then nothing is to be trusted."""
-        if self.unsynced:
-            self.unsynced = False
-            try:
-                os.fdatasync(self.wal_fd)
-            except OSError as error:
-                raise Internal(f"fsync of the journal failed: {error.strerror}") from error
+        """Make the commits durable (fsync = interval). Raises Internal; then the store must not be used any more."""
+        self.journal_sync.sync()
 
     def probe_disk(self) -> None:
-        """Show that the disk takes writes: raises Refused when it does not, and waits as long as it does."""
-        self.if_possible(self.journal.probe_write)
-        self.unsynced = True
-        self.sync()
+        """Write and sync nothing, to find out whether the disk works. Raises Refused."""
+        run_if_possible(self.journal.probe_write)
+        self.journal_sync.sync(force=True)
 
     def set_retention(self, kept_changes: int, kept_bytes: int) -> None:
         """Change how many changes the journal keeps, and how many bytes of them."""
-        self.retention.set_limits(kept_changes, kept_bytes)
+        self.maintenance.parts.retention.set_limits(kept_changes, kept_bytes)
+
+    # Maintenance
+
+    def tick(self, now: Milliseconds) -> None:
+        """Do the maintenance that is due. Raises Refused when the storage has failed."""
+        self.maintenance.tick(now)
+
+    def diagnose(self, error: Refused) -> Refused:
+        return self.maintenance.diagnose(error)
 
     def facts(self) -> dict[str, Any]:
-        """Return what INFO says of the store."""
-        memory = self.overlays
+        """Return the fields of INFO about the store."""
+        overlays = self.overlays
+        overlay_bytes = overlays.overlay_size()
         return {
             "revision": self.revision,
             "compacted": self.compacted,
-            "folded": self.folded,
+            "folded": overlays.folded,
             "keys": self.entries,
-            "overlay_changes": sum(overlay.changes for overlay in memory.overlays()),
-            "overlay_bytes": memory.overlay_size(),
-            "cache_bytes": max(0, memory.size - memory.overlay_size()),
+            "overlay_changes": sum(overlay.changes for overlay in overlays.overlays()),
+            "overlay_bytes": overlay_bytes,
+            "cache_bytes": max(0, overlays.size - overlay_bytes),
             "cache_hits": self.hits,
             "cache_misses": self.misses,
-            "folds": self.folds,
-            "fold_last_ms": self.fold_ms,
-            "fold_waits": self.fold_waits,
-            "tokens": len(self.tokens),
-            "disk_free": self.disk_space.free(),
-            "disk_is_short": self.disk_space.is_short,
-            "wal_bytes": os.fstat(self.wal_fd).st_size,
-            "wal_used_bytes": self.wal_bytes,
-            "table_wal_bytes": bytes_of(self.table.path.with_name(f"{TABLE_FILE}-wal")),
+            **self.maintenance.facts(self.journal_sync.wal_bytes()),
         }
 
     def close(self) -> None:
-        """Finish the fold at hand, close the files, let the directory go."""
-        self.fold_thread.stop()
-        os.close(self.wal_fd)
-        self.release()
-
-    def release(self) -> None:
-        """Close the files that are open, the table first, and let the directory go."""
-        if self.opened:
-            self.lock.mark_clean()
-        while self.opened:
-            self.opened.pop().close()
-        self.lock.close()
-
-    def _close_unrecovered(self) -> None:
-        """Let the directory go after a start that was refused.
-
-        What an end that was not clean has left stays as it is, the lock's mark too: the next start is refused as well.
-        """
-        if self.lock.left_wal_bytes is None:
-            self.release()
-            return
-        while self.opened:
-            self.opened.pop().close()
-        self.lock.close()
+        """Stop the fold after its current chunk, close the files, and unlock the directory."""
+        self.maintenance.parts.fold_thread.stop()
+        self.journal_sync.close()
+        self._files.close()

@@ -1,1 +1,1 @@
-"""The command `kvsh`: which of the three ways in, with which options. Everything that is not decided here is below."""
+"""The command line of kvsh: options, profiles, completion; and what runs: a command, a mode, a script or the prompt."""

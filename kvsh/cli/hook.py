@@ -1,7 +1,7 @@
-"""`kvsh watch PREFIX --exec COMMAND`: a command line of the shell for each change, one after the other.
+"""`kvsh watch PREFIX --exec COMMAND`: runs a command line of the system's shell for each change, one after the other.
 
-The change is in environment variables alone. On a command line a key such as `$(reboot)` would be run, and everybody
-on the machine could read it there.
+The change is passed in environment variables only. On a command line, a key such as `$(reboot)` would be executed, and
+every user of the machine could read it.
 """
 
 import os
@@ -12,16 +12,16 @@ from kvd.commands.model import Change
 from kvsh.ui.output import Output
 
 PREFIX = b"KVD_WATCH_"
-# Linux passes 128 KiB in one variable, its name and the last NUL included (MAX_ARG_STRLEN).
+# Linux passes 128 KiB in one variable, including its name and the final NUL (MAX_ARG_STRLEN).
 VARIABLE_BYTES_MAX = 127 * 1024
 
 
 def run_hook(command: str, change: Change, output: Output) -> None:
-    """Run a command line for a change and wait for its end. That it fails is told, and the watch goes on."""
+    """Run a command line for a change, and wait for its exit. A failure is reported, and the watch continues."""
     inherited = {name: value for name, value in os.environb.items() if not name.startswith(PREFIX)}
     environment = {**inherited, **variables(change)}
     try:
-        child = subprocess.run(["/bin/sh", "-c", command], env=environment, stdin=subprocess.DEVNULL, check=False)  # noqa: S603  # the person's own words
+        child = subprocess.run(["/bin/sh", "-c", command], env=environment, stdin=subprocess.DEVNULL, check=False)  # noqa: S603  # the user's own command line
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the command
         output.message(f"kvsh: revision {change.revision}: cannot run the command of --exec: {error}")
         return
@@ -30,7 +30,7 @@ def run_hook(command: str, change: Change, output: Output) -> None:
 
 
 def variables(change: Change) -> dict[bytes, bytes]:
-    """Return the variables of a change; what it does not have is not set."""
+    """Return the environment variables of a change. Absent fields are not set."""
     facts: dict[str, object] = {
         "KIND": change.kind,
         "REVISION": change.revision,
@@ -38,16 +38,16 @@ def variables(change: Change) -> dict[bytes, bytes]:
         "TIME": change.time,
         "EXPIRES": change.expires,
     }
-    found = {PREFIX + name.encode(): str(fact).encode() for name, fact in facts.items() if fact is not None}
+    environment = {PREFIX + name.encode(): str(fact).encode() for name, fact in facts.items() if fact is not None}
     for name, value in (("KEY", change.key), ("VALUE", change.value)):
         if value is not None:
             variable, text = _variable_of(name, value)
-            found[PREFIX + variable.encode()] = text
-    return found
+            environment[PREFIX + variable.encode()] = text
+    return environment
 
 
 def _variable_of(name: str, value: bytes) -> tuple[str, bytes]:
-    """Return the variable for bytes: in base64 if there is a NUL byte in them; of what is too long, the size alone."""
+    """Return the variable for bytes: in base64 if they have a NUL byte, only the size if they are too long."""
     text = b64encode(value) if b"\0" in value else value
     if len(text) > VARIABLE_BYTES_MAX:
         return f"{name}_OMITTED", str(len(value)).encode()

@@ -1,8 +1,8 @@
-"""`kvsh --local DIR`: a daemon for as long as the shell runs.
+"""`kvsh --local DIR`: a daemon for as long as kvsh runs.
 
-The daemon has a session of its own, so the terminal's Ctrl-C is not its, and ends when we end, however that
-happens (`kvd serve --end-with`). If another shell's daemon serves the directory, that one is used; when a
-daemon is gone - it was killed, or the shell that had it has left - a new one takes its place.
+The daemon has its own session, so the terminal's Ctrl-C does not reach it. It exits with kvsh, however kvsh ends (`kvd
+serve --end-with`). If another kvsh's daemon serves the directory, that daemon is used; when it is killed or its kvsh
+exits, a new one takes its place.
 """
 
 import fcntl
@@ -22,16 +22,16 @@ from kvd.client import Client
 from kvd.commands.server import Ping
 from kvd.errors import InUse, KvdError, NoReply, Unreachable
 
-SOCKET_PATH_BYTES_MAX = 107  # sockaddr_un, less its last NUL
+SOCKET_PATH_BYTES_MAX = 107  # sockaddr_un without its final NUL
 READY_S = 60.0
 TRY_S = 0.2
 STOP_S = 15.0
-LOOK_S = 0.3
-LOOK_S_MAX = 10.0
+CHECK_S = 0.3
+CHECK_S_MAX = 10.0
 
 
 class NotStarted(KvdError):
-    """The daemon did not start; the sentence is its own."""
+    """The daemon did not start; the sentence is the daemon's."""
 
 
 @contextmanager
@@ -55,36 +55,36 @@ def local_daemon(directory: str) -> Iterator[str]:
 
 
 class Keeper(threading.Thread):
-    """Sees to it that a daemon serves the directory: starts one, and another when that is gone."""
+    """Keeps a daemon running on the directory: starts one, and restarts it when it has exited."""
 
     def __init__(self, data: Path, sockets: Path, log: IO[bytes]) -> None:
         super().__init__(name="keeper", daemon=True)
         self.data = data
         self.log = log
-        # -P: a file in the working directory must not be taken for a module.
+        # -P: a file in the working directory must not be imported as a module.
         self.command = [sys.executable, "-P", "-m", "kvd", "serve", "--data", str(data), "--log-level", "warning"]
         self.command += ["--listen", f"ipc://{sockets / 'kvd.sock'}", "--publish", f"ipc://{sockets / 'changes.sock'}"]
         self.command += ["--end-with", str(os.getpid())]
         self.leaving = threading.Event()
-        self.child = self.spawn()
+        self.child = self._spawn()
 
-    def spawn(self) -> "subprocess.Popen[bytes]":
+    def _spawn(self) -> "subprocess.Popen[bytes]":
         """Start a daemon."""
         devnull = subprocess.DEVNULL
         return subprocess.Popen(self.command, stdin=devnull, stdout=devnull, stderr=self.log, start_new_session=True)  # noqa: S603  # our own module
 
     def run(self) -> None:
-        """Start a daemon whenever nobody serves the directory; more rarely when it does not stay."""
-        pause = LOOK_S
+        """Start a daemon whenever no daemon serves the directory, less often if it keeps exiting."""
+        pause = CHECK_S
         while not self.leaving.wait(pause):
             if self.child.poll() is None or not is_free(self.data / "lock"):
-                pause = LOOK_S
+                pause = CHECK_S
             else:
-                self.child = self.spawn()
-                pause = min(2 * pause, LOOK_S_MAX)
+                self.child = self._spawn()
+                pause = min(2 * pause, CHECK_S_MAX)
 
     def stop(self) -> None:
-        """End our daemon, and wait until it has."""
+        """Stop the daemon, and wait for its exit."""
         self.leaving.set()
         if self.is_alive():
             self.join()
@@ -97,7 +97,7 @@ class Keeper(threading.Thread):
 
 
 def is_free(lock: Path) -> bool:
-    """Return whether nobody holds the lock of a data directory."""
+    """Return whether no process holds the lock of a data directory."""
     try:
         fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -112,28 +112,28 @@ def is_free(lock: Path) -> bool:
 
 
 def _socket_directory(data: Path) -> tuple[Path, bool]:
-    """Return where the sockets are, and whether that is a directory made for them as the data's path is too long."""
+    """Return the directory of the sockets, and whether it is temporary because the data's path is too long."""
     if len(os.fsencode(data / "changes.sock")) <= SOCKET_PATH_BYTES_MAX:
         return data, False
     return Path(tempfile.mkdtemp(prefix="kvsh-")), True
 
 
 def _wait_ready(child: "subprocess.Popen[bytes]", endpoint: str, log: IO[bytes]) -> None:
-    """Return when the daemon, or the one that was there before, answers; raises NotStarted."""
+    """Return when the new daemon or an earlier one answers. Raises NotStarted."""
     until = time.monotonic() + READY_S
-    while not is_answered(endpoint):
+    while not is_answering(endpoint):
         if child.poll() not in (None, InUse.exit_code):
             log.seek(0)
             raise NotStarted(log.read().decode(errors="replace").strip() or f"the daemon ended with {child.returncode}")
-        if child.poll() == InUse.exit_code and not is_answered(endpoint):
+        if child.poll() == InUse.exit_code and not is_answering(endpoint):
             log.seek(0)
             raise NotStarted(f"{log.read().decode(errors='replace').strip()}; and nothing answers at {endpoint}")
         if time.monotonic() > until:
             raise NotStarted(f"the daemon did not answer within {READY_S:.0f} s")
 
 
-def is_answered(endpoint: str) -> bool:
-    """Return whether a daemon answers there within a moment."""
+def is_answering(endpoint: str) -> bool:
+    """Return whether a daemon answers at an endpoint within TRY_S."""
     with Client(endpoint, timeout=TRY_S) as client:
         try:
             client.run(Ping())

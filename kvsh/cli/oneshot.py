@@ -9,7 +9,7 @@ from typing import Any
 from kvd.client.stream import Stream
 from kvd.commands import Command, Write
 from kvd.errors import NOT_EXECUTED, UNKNOWN
-from kvsh.cli.parameters import as_words
+from kvsh.cli.options import as_words
 from kvsh.grammar import shell
 from kvsh.grammar.parse import command_of
 from kvsh.grammar.vocabulary import Mistake, name_shown
@@ -23,12 +23,12 @@ from kvsh.words import Word
 CHUNK_BYTES = 1024 * 1024
 MAY_RUN = "it may have been executed, or may be yet"
 READING = "kvsh: the last argument is read from the terminal, up to Ctrl-D (`kvsh -- set k -x` stores -x)"
-# One-shot commands that tell by their exit code whether there is such a key (a documented contract).
-FINDERS = ("GET", "EXISTS", "ENTRY")
+# One-shot commands with an exit code for a missing key (a documented contract).
+EXIT_1_IF_MISSING = ("GET", "EXISTS", "ENTRY")
 
 
 def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> int:
-    """Run the command that the arguments are; return the exit code. Raises Mistake, KvdError."""
+    """Run the command of the arguments; return the exit code. Raises Mistake, KvdError."""
     words = as_words(arguments)
     if settings.last_from_stdin:
         if os.isatty(0):
@@ -43,7 +43,7 @@ def run_words(arguments: Sequence[str], settings: Settings, output: Output) -> i
 
 
 def _command_in(words: Sequence[Word]) -> Command:
-    """Return the command that words are; raises Mistake, about the option that does not exist if one is the cause."""
+    """Return the command of words. Raises Mistake, about an unknown option if that is the cause."""
     try:
         return command_of(words)
     except Mistake as mistake:
@@ -52,11 +52,11 @@ def _command_in(words: Sequence[Word]) -> Command:
         if unknown is None:
             raise
         name, shown = texts[0].upper(), name_shown(os.fsencode(unknown))
-        raise Mistake(f"{name} has no place for {shown}, and no option is called so", mistake.usage) from None
+        raise Mistake(f"{name} has no place for {shown}, and there is no such option", mistake.usage) from None
 
 
 def _run_repeated(command: Command, settings: Settings, output: Output) -> int:
-    """Run a command of the daemon's as often as asked; return the last exit code. Raises KvdError."""
+    """Run a command of the daemon as often as `-r` says; return the last exit code. Raises KvdError."""
     with Stream(**settings.stream) as stream:
         try:
             code = run(stream, command, settings, output)
@@ -69,15 +69,15 @@ def _run_repeated(command: Command, settings: Settings, output: Output) -> int:
 
 
 def run(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
-    """Run a command once; raises KvdError."""
+    """Run a command once; return the exit code. Raises KvdError."""
     result = stream.answer(command).result
     if not settings.quiet:
         write(command, result, settings, output)
-    return NOT_FOUND if command.command_name() in FINDERS and _not_found(result) else OK
+    return NOT_FOUND if command.command_name() in EXIT_1_IF_MISSING and _not_found(result) else OK
 
 
 def _report_interrupt(stream: Stream, command: Command, settings: Settings, output: Output) -> int:
-    """Report what Ctrl-C means for a write that was under way; return the exit code."""
+    """Report whether a write was sent when Ctrl-C came; return the exit code."""
     text = ""
     if isinstance(command, Write) and stream.in_flight:
         is_sent = stream.is_reply_awaited
@@ -91,12 +91,12 @@ def _report_interrupt(stream: Stream, command: Command, settings: Settings, outp
 
 
 def _not_found(result: object) -> bool:
-    """Return whether a result says that there is no such key."""
+    """Return whether a result means that there is no such key."""
     return result is None or (isinstance(result, int) and result == 0)
 
 
 def _act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
-    """Do what a word of the shell says, for the few that mean something on their own; raises Mistake, KvdError."""
+    """Act on a word of the shell that is valid as a single command. Raises Mistake, KvdError."""
     if not isinstance(command, shell.Watch | shell.Help):
         raise Mistake(f"{command.command_name()} works in a script or at the prompt")
     _check_options(command, settings)
@@ -112,45 +112,45 @@ def _act(command: shell.ShellWord, settings: Settings, output: Output) -> int:
 def _check_options(command: shell.ShellWord, settings: Settings) -> None:
     """Raise Mistake for an option that has no effect on a word of the shell."""
     has_result = isinstance(command, shell.Help)
-    asked = {
+    flags = {
         "-r": settings.repeat is not None,
         "-n": settings.no_newline and not has_result,
         "-q": settings.quiet and not has_result,
         "-0": settings.form == "nul" and not has_result,
     }
-    for flag in [flag for flag, is_asked in asked.items() if is_asked]:
+    for flag in [flag for flag, is_asked in flags.items() if is_asked]:
         raise Mistake(f"{flag} has no effect on {command.command_name()}: leave it out")
 
 
 def write(command: Command, result: Any, settings: Settings, output: Output) -> None:
-    """Write a result; at a terminal piece by piece, and a long one through the pager."""
+    """Write a result; at a terminal in pieces, and through the pager if it is long."""
     if not os.isatty(output.data_fd):
         output.data(FORMATS[settings.form](command, result).removesuffix(_end_of(settings)))
-    elif not (settings.pager and _is_paged(lambda: pieces(command, result, settings), settings)):
+    elif not (settings.pager and _show_paged(lambda: pieces(command, result, settings), settings)):
         for piece in pieces(command, result, settings):
             output.safe_data(piece)
     output.flush()
 
 
-def _is_paged(make: Callable[[], Iterator[bytes]], settings: Settings) -> bool:
-    """Show a text through the pager if it is longer than the screen; return whether that was done."""
+def _show_paged(make: Callable[[], Iterator[bytes]], settings: Settings) -> bool:
+    """Show a text through the pager if it is longer than the screen; return whether it was shown."""
     return bool(import_module("kvsh.ui.pager").show_long(make, settings.pager_command))
 
 
 def _end_of(settings: Settings) -> bytes:
-    """Return what is left out at the end of a result."""
+    """Return the end of a result that `-n` removes."""
     return (b"\0" if settings.form == "nul" else b"\n") if settings.no_newline else b""
 
 
 def pieces(command: Command, result: Any, settings: Settings) -> Iterator[bytes]:
-    """Yield a result for a terminal, without its end if so asked; a pretty one has colours."""
+    """Yield a result for a terminal, without its end if `-n` is set. A pretty result has colours."""
     if settings.form == "pretty" and settings.color and (looks := import_module("kvsh.ui.looks")).has_colors(1):
         lines = import_module("kvsh.render.pretty").pretty_lines(command, result)
-        found = iter([bytes(looks.paint_lines(lines))])
+        text = iter([bytes(looks.paint_lines(lines))])
     else:
-        found = safe_pieces(settings.form, command, result)
+        text = safe_pieces(settings.form, command, result)
     last = b""
-    for piece in found:
+    for piece in text:
         yield last
         last = piece
     yield last.removesuffix(_end_of(settings))

@@ -1,4 +1,4 @@
-"""Settings of the configuration file that are no options: of the prompt, whose user sets them once."""
+"""Settings of the configuration file that are not options: those of the prompt."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ Complaint = tuple[tuple[str, ...], str]
 
 
 def wrong_preference(key: str, value: Any) -> Iterator[Complaint]:
-    """Yield what is wrong with a setting: the keys that lead to the place within it, and a sentence."""
+    """Yield the problems with a setting: the keys that lead to the place within it, and a sentence."""
     if key == "color" and value not in COLORS:
         yield (), f"color is one of {', '.join(COLORS)}"
     elif key == "confirm" and not isinstance(value, bool):
@@ -29,18 +29,18 @@ def _is_texts(value: Any) -> bool:
 
 
 def _wrong_aliases(value: Any) -> Iterator[Complaint]:
-    """Yield what is wrong with the table of aliases."""
+    """Yield the problems with the table of aliases."""
     if not isinstance(value, dict):
-        yield (), 'aliases are a table: [aliases], and in it lines such as users = "SCAN user:"'
+        yield (), 'aliases are a table: [aliases], with lines such as users = "SCAN user:"'
         return
     for name, text in value.items():
-        wrong = wrong_alias(name, text) if isinstance(text, str) else "an alias is a text in quotes"
-        if wrong:
-            yield (name,), wrong
+        problem = wrong_alias(name, text) if isinstance(text, str) else "an alias is a text in quotes"
+        if problem:
+            yield (name,), problem
 
 
 def preferences_in(top: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the prompt that a file and a profile of it make; an alias of the profile wins."""
+    """Return the prompt's settings from a file and one of its profiles. The profile's aliases win."""
     chosen = {**top, **profile}
     pager = chosen.get("pager")
     aliases = {**top.get("aliases", {}), **profile.get("aliases", {})}

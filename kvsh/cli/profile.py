@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import click
 
 from kvd.client.endpoints import parse_endpoints
-from kvsh.cli.parameters import Seconds
+from kvsh.cli.options import Seconds
 from kvsh.cli.preferences import PREFERENCES, Complaint, preferences_in, wrong_preference
 
-# What may stand in the file: the options that last, and the preferences of the prompt.
+# The settings of the file: lasting options, and preferences of the prompt.
 LASTING = ("url", "key", "server-key", "timeout", "format", "echo", "progress", "vi", "pager", "no-color")
 FILES = ("key", "server-key")
 PARAMETERS = {"format": "form"}
@@ -36,7 +36,7 @@ NAMED = {bool: "true or false", str: "a text in quotes", int | float: "a number 
 
 
 class File(NamedTuple):
-    """A configuration file: where it is, its text, and its tables."""
+    """A configuration file: its path, its text, and its tables."""
 
     path: str
     text: str
@@ -44,9 +44,11 @@ class File(NamedTuple):
 
     @property
     def profiles(self) -> dict[str, dict[str, Any]]:
-        """Return the profiles by name; what is no profile is left out."""
-        found = self.top.get("profiles")
-        return {name: each for name, each in found.items() if isinstance(each, dict)} if isinstance(found, dict) else {}
+        """Return the profiles by name, without values that are not tables."""
+        tables = self.top.get("profiles")
+        return (
+            {name: each for name, each in tables.items() if isinstance(each, dict)} if isinstance(tables, dict) else {}
+        )
 
     def where(self, *keys: str) -> str:
         """Return the place of a setting as `path:line`."""
@@ -56,8 +58,8 @@ class File(NamedTuple):
 def load(context: click.Context, path: str, name: str | None) -> str | None:
     """Make a file's settings the defaults of the options; return the profile's name. Raises UsageError."""
     file = read(path)
-    if wrong := [*_wrong_tables(file), *_wrong_settings(context, file)]:
-        raise click.UsageError("\n".join(wrong))
+    if problems := [*_wrong_tables(file), *_wrong_settings(context, file)]:
+        raise click.UsageError("\n".join(problems))
     name = name or file.top.get("profile")
     if name is not None and name not in file.profiles:
         raise click.UsageError(f"{file.where('profile')}: {_no_profile(name, list(file.profiles))}")
@@ -86,15 +88,15 @@ def read(path: str) -> File:
         line = data.count(b"\n", 0, error.start) + 1
         raise click.UsageError(f"{path}:{line}: this is not UTF-8: save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
-        raise click.UsageError(f"{path}:{line}: this is not TOML: {error}; a text has quotes: {EXAMPLE}") from None
+        match = re.search(r"at line (\d+)", str(error))
+        line = int(match[1]) if match else text.count("\n") + 1
+        raise click.UsageError(f"{path}:{line}: this is not TOML: {error}; a text needs quotes: {EXAMPLE}") from None
     except RecursionError:
-        raise click.UsageError(f"{path}: brackets are nested too deeply: a line is such as {EXAMPLE}") from None
+        raise click.UsageError(f"{path}: brackets are nested too deeply; a line looks like {EXAMPLE}") from None
 
 
 def _wrong_tables(file: File) -> Iterator[str]:
-    """Yield what is wrong with the tables and with the name of the default profile."""
+    """Yield the problems with the tables and with the name of the default profile."""
     default, profiles = file.top.get("profile", ""), file.top.get("profiles", {})
     if isinstance(default, dict):
         name = next(iter(default), "NAME")
@@ -109,7 +111,7 @@ def _wrong_tables(file: File) -> Iterator[str]:
 
 
 def _wrong_settings(context: click.Context, file: File) -> Iterator[str]:
-    """Yield what is wrong with the settings, those of the profiles too."""
+    """Yield the problems with the settings, including those of the profiles."""
     top = {key: value for key, value in file.top.items() if key not in TABLES}
     tables = [((), top), *[(("profiles", name), each) for name, each in file.profiles.items()]]
     for within, table in tables:
@@ -119,14 +121,14 @@ def _wrong_settings(context: click.Context, file: File) -> Iterator[str]:
 
 
 def _no_profile(name: str, names: Sequence[str]) -> str:
-    """Return the sentence for a profile that does not exist."""
+    """Return the sentence about a profile that does not exist."""
     close = get_close_matches(name, names, n=1)
     suggestion = f"did you mean {close[0]!r}?" if close else f"it has: {', '.join(names) or 'none'}"
     return f"there is no profile {name!r} in this file: {suggestion}"
 
 
 def _wrong_about(context: click.Context, key: str, value: Any) -> Iterator[Complaint]:
-    """Yield what is wrong with a setting: the keys that lead to the place within it, and a sentence."""
+    """Yield the problems with a setting: the keys that lead to the place within it, and a sentence."""
     if key in PREFERENCES:
         yield from wrong_preference(key, value)
     elif complaint := _wrong_option(context, key, value) if key in LASTING else _no_setting(key):
@@ -134,14 +136,14 @@ def _wrong_about(context: click.Context, key: str, value: Any) -> Iterator[Compl
 
 
 def _no_setting(key: str) -> str:
-    """Return the sentence for a setting that does not exist."""
+    """Return the sentence about a setting that does not exist."""
     close = get_close_matches(key, SETTINGS, n=1)
     suggestion = f"did you mean {close[0]!r}?" if close else f"the settings are {', '.join(SETTINGS)}"
     return f"there is no setting {key!r}: {suggestion}"
 
 
 def _wrong_option(context: click.Context, key: str, value: Any) -> str | None:
-    """Return what is wrong with a setting that is an option, or None."""
+    """Return the problem with a setting that is an option, or None."""
     if key == "pager" and isinstance(value, str):
         return None if "\0" not in value else "pager is a command line"
     option = next(each for each in context.command.params if each.name == _parameter_of(key))
@@ -154,7 +156,7 @@ def _wrong_option(context: click.Context, key: str, value: Any) -> str | None:
 
 
 def _wrong_value(context: click.Context, option: click.Parameter, key: str, value: Any) -> str | None:
-    """Return what is wrong with a setting whose kind is right, or None."""
+    """Return the problem with the value of a setting of the right type, or None."""
     try:
         option.type_cast_value(context, value)
         if key == "url":
@@ -167,17 +169,17 @@ def _wrong_value(context: click.Context, option: click.Parameter, key: str, valu
 
 
 def _line_of(text: str, keys: Sequence[str]) -> int:
-    """Return the number of the line that sets a key, which its tables lead to, or of the table that it names."""
+    """Return the number of the line that sets a key or names a table."""
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
         if header := HEADER.match(line):
             table = _names_in(header[1])
-            is_found = table[: len(keys)] == tuple(keys)
+            is_match = table[: len(keys)] == tuple(keys)
         else:
             setting = SETTING.match(line)
             path = (*table, *_names_in(setting[0])) if setting else ()
-            is_found = bool(path) and all(map(eq, path, keys))
-        if is_found:
+            is_match = bool(path) and all(map(eq, path, keys))
+        if is_match:
             return number
     return 1
 
@@ -188,12 +190,12 @@ def _names_in(text: str) -> tuple[str, ...]:
 
 
 def _parameter_of(key: str) -> str:
-    """Return the name of the option that a setting is."""
+    """Return the parameter's name for a setting."""
     return PARAMETERS.get(key, key.replace("-", "_"))
 
 
 def _options_of(path: str, table: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a table sets, by name. A command line for the pager says that there is one."""
+    """Return the options that a table sets, by parameter. A pager's command line means that there is a pager."""
     return {
         _parameter_of(key): _locate(path, key, value) if key != "pager" else bool(value)
         for key, value in table.items()
@@ -202,5 +204,5 @@ def _options_of(path: str, table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _locate(path: str, key: str, value: Any) -> Any:
-    """Return a value; a file is found from where the configuration is."""
+    """Return a value. A relative file is relative to the configuration file."""
     return str(Path(path).parent / os.path.expanduser(value)) if key in FILES else value  # noqa: PTH111  # it never raises

@@ -4,13 +4,14 @@ import os
 from contextlib import ExitStack
 
 from kvd.client import Stream
-from kvsh.script.engine import Script
+from kvsh.script.engine import Script, ScriptOptions
+from kvsh.script.report import Reporter
 from kvsh.ui.files import opened
 from kvsh.ui.output import Output
 from kvsh.ui.progress import Progress
 from kvsh.ui.settings import Settings
 
-LONG_S = 1.0  # what a file has to take to be worth a line of progress
+LONG_S = 1.0  # a shorter script shows no progress
 
 
 def run_script(file: str | None, settings: Settings, output: Output) -> int:
@@ -21,14 +22,7 @@ def run_script(file: str | None, settings: Settings, output: Output) -> int:
         is_usual = os.isatty(2) and not os.isatty(1) and not settings.quiet
         after_s = LONG_S if settings.progress is None else 0.0
         is_shown = is_usual if settings.progress is None else settings.progress
-        output.progress = Progress(is_shown=is_shown, after_s=after_s)
-        script = Script(
-            stream,
-            output,
-            form=settings.form,
-            stop_on_error=settings.stop_on_error,
-            echo=settings.echo,
-            dry_run=settings.dry_run,
-            quiet=settings.quiet,
-        )
-        return script.run(fd, file or "stdin")
+        output.attach(Progress(is_shown=is_shown, after_s=after_s))
+        reporter = Reporter(output, stream.endpoint, form=settings.form, quiet=settings.quiet)
+        options = ScriptOptions(settings.stop_on_error, settings.echo, settings.dry_run)
+        return Script(stream, reporter, options).run(fd, file or "stdin")

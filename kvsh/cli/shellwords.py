@@ -1,9 +1,9 @@
-r"""A shell's line to its words, and a value to the text that a shell reads as that value: bash, zsh and fish.
+"""A shell's line to its words, and a value to the text that a shell reads as that value: bash, zsh and fish.
 
-Lines and values are bytes; a line ends at the cursor. What a shell would know only when it runs the line (the
-output of a command, a variable that is not exported) cannot be known here, and such a word says so.
+Lines and values are bytes; a line ends at the cursor. A value that depends on running the line (the output of a
+command, a variable that is not exported) is unknown, and its word is marked so.
 
-Pure. The words of kvsh itself are another language: `kvsh/words.py`.
+Pure. The words of kvsh itself follow other rules: `kvsh/words.py`.
 """
 
 import re
@@ -18,7 +18,7 @@ NAMES = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 NAMED_CODES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"e": b"\33", b"f": b"\f", b"v": b"\v"}
 SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 
-# What may come next, by the quote that is open (none: bare). Each alternative is one group, and `Reader` acts on it.
+# The pieces that may follow, by the open quote (none: bare). Each alternative is a group named after a `Reader` method.
 POSIX = {
     b"": [SEPARATOR, rb"\\(?P<plain>.)", rb"(?P<open>\$?['\"])", VARIABLE, rb"(?P<text>[^\s<>\\'\"$`&]+|&)"],
     b"'": [rb"(?P<close>')", rb"(?P<text>[^']+)"],
@@ -35,7 +35,7 @@ FISH = {
 class Typed(NamedTuple):
     """A word: its value, and the quote that is open at its end.
 
-    It is not `is_known` if its value depends on what happens when the line runs; `is_target` is what a redirection has.
+    It is not `is_known` if its value depends on running the line; `is_target` marks the target of a redirection.
     """
 
     value: bytes = b""
@@ -46,7 +46,7 @@ class Typed(NamedTuple):
 
 @cache
 def pattern(*alternatives: bytes) -> re.Pattern[bytes]:
-    """Return the pattern of one piece. Only those that a line needs are made: each takes 0.4 ms."""
+    """Return the pattern of one piece. Patterns are compiled on demand, because each takes 0.4 ms."""
     return re.compile(b"|".join([*alternatives, rb"(?P<unknown>.)"]), re.DOTALL)
 
 
@@ -61,11 +61,11 @@ class Reader:
         self.is_begun = False
 
     def read(self, line: bytes) -> list[Typed]:
-        """Return the words of a line; the last is the one being typed, empty when none is begun."""
+        """Return the words of a line; the last is the one being typed, empty if none has begun."""
         position = 0
         while position < len(line):
             piece = pattern(*self.pieces[self.typed.quote]).match(line, position)
-            assert piece is not None  # the last alternative takes anything
+            assert piece is not None  # the last alternative matches any byte
             assert piece.lastgroup is not None
             getattr(self, piece.lastgroup)(piece[piece.lastgroup])
             position = piece.end()
@@ -78,12 +78,12 @@ class Reader:
             self.typed, self.is_begun = Typed(), False
 
     def redirection(self, _: bytes) -> None:
-        """End a word; the next is a target."""
+        """End a word; the next one is a target."""
         self.blank(b"")
         self.typed = Typed(is_target=True)
 
     def text(self, text: bytes) -> None:
-        """Take what stands for itself; a tilde that begins a word stands for the home directory."""
+        """Add literal text; a tilde at the beginning of a word is the home directory."""
         if not self.is_begun and (text == b"~" or text.startswith(b"~/")):
             text = self.environment.get(b"HOME", b"~") + text[1:]
         self.add(text)
@@ -94,11 +94,11 @@ class Reader:
         self.is_begun = True
 
     def plain(self, character: bytes) -> None:
-        """Take a character after a backslash; a newline there is nothing."""
+        """Add a character after a backslash; an escaped newline is dropped."""
         self.add(character.removesuffix(b"\n"))
 
     def code(self, code: bytes) -> None:
-        r"""Take an escape such as `\n` or `\x41`."""
+        r"""Add an escape such as `\n` or `\x41`."""
         if code[:1] in (b"u", b"U") and len(code) > 1:
             self.add(chr(min(int(code[1:], 16), 0x10FFFF)).encode(errors="replace"))
         elif code[:1] in (b"x", b"X") and len(code) > 1:
@@ -107,14 +107,14 @@ class Reader:
             self.add(bytes([int(code, 8) & 0xFF]) if code.isdigit() else NAMED_CODES.get(code, code))
 
     def name(self, name: bytes) -> None:
-        """Take a variable."""
+        """Add the value of a variable."""
         value = self.environment.get(name)
         self.add(value) if value is not None else self.unknown(name)
 
     braced = name
 
     def unknown(self, _: bytes) -> None:
-        """Note that the word's value cannot be known."""
+        """Mark the word's value as unknown."""
         self.add(b"")
         self.typed = self.typed._replace(is_known=False)
 
@@ -124,33 +124,31 @@ class Reader:
         self.typed = self.typed._replace(quote=b'"' if quote == b'$"' else quote)
 
     def close(self, _: bytes) -> None:
-        """Close it."""
+        """Close the quote."""
         self.typed = self.typed._replace(quote=b"")
 
 
 def posix_words(line: bytes, environment: Mapping[bytes, bytes]) -> list[Typed]:
-    """Return the words of a line of bash or zsh."""
     return Reader(POSIX, environment).read(line)
 
 
 def fish_words(line: bytes, environment: Mapping[bytes, bytes]) -> list[Typed]:
-    """Return the words of a line of fish."""
     return Reader(FISH, environment).read(line)
 
 
 def posix_text(value: bytes, quote: bytes = b"") -> str | None:
-    """Return a value as bash and zsh read it, bare or after an open quote; None if it cannot be said there."""
+    """Return a value as bash and zsh read it, bare or after an open quote; None if it cannot be expressed."""
     if b"\0" in value:
         return None
-    said = [_posix_character(character, quote) for character in value.decode(errors="surrogateescape")]
-    if None in said:
+    characters = [_posix_character(character, quote) for character in value.decode(errors="surrogateescape")]
+    if None in characters:
         return None
-    text = "".join(filter(None, said))
-    return f"\\{text}" if text.startswith("=") and not quote else text  # or zsh would look for a program
+    text = "".join(filter(None, characters))
+    return f"\\{text}" if text.startswith("=") and not quote else text  # or zsh would search for a program
 
 
 def _posix_character(character: str, quote: bytes) -> str | None:
-    """Return one character of `posix_text`. Each by itself, so what values have in common, their texts have too."""
+    """Return one character of `posix_text`. Each is independent, so texts share the prefix that values share."""
     if not character.isprintable():
         codes = NAMES.get(character) or "".join(
             [f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape")]
@@ -163,12 +161,12 @@ def _posix_character(character: str, quote: bytes) -> str | None:
     if quote == b"'":
         return character if character != "'" else None
     if character == "!":
-        return None  # the history would be asked, and a backslash would stay
+        return None  # history expansion; a backslash would stay in the value
     return f"\\{character}" if character in '"$`\\' else character
 
 
 def fish_text(value: bytes) -> str | None:
-    """Return a value as fish reads it bare; None if it cannot be said: fish ends a completion at a tab or newline."""
+    """Return a value as fish reads it bare; None for a NUL, tab or newline: fish ends a completion there."""
     if re.search(rb"[\0\t\n]", value):
         return None
     return "".join([_fish_character(character) for character in value.decode(errors="surrogateescape")])

@@ -1,4 +1,4 @@
-"""`kvsh watch PREFIX`: changes as they happen, until interrupted. In a pipe one JSON document a line, at once."""
+"""`kvsh watch PREFIX`: writes changes as they happen, until interrupted. In a pipe: one JSON document a line."""
 
 from importlib import import_module
 from typing import NoReturn
@@ -18,7 +18,7 @@ from kvsh.words import quote
 
 
 def watch(command: Watch, settings: Settings, output: Output) -> int:
-    """Write changes until Ctrl-C; raises KvdError when there are no more to come."""
+    """Write changes until Ctrl-C. Raises KvdError when the watch fails."""
     with typed_as("WATCH", "PING"):
         require_daemon(settings)
     try:
@@ -38,10 +38,10 @@ def watch(command: Watch, settings: Settings, output: Output) -> int:
 
 
 def _write_until_interrupted(changes: Changes, command: Watch, settings: Settings, output: Output) -> NoReturn:
-    """Write changes; at the end, say where to resume."""
+    """Write changes; at the end, write where to resume."""
     revision = changes.ready()
     history = changes.position.history
-    output.message(f"kvsh: {_watching_text(command.prefixes or [], revision)}")
+    output.message(f"kvsh: {_watch_text(command.prefixes or [], revision)}")
     try:
         while True:
             for change in changes.take():
@@ -55,7 +55,7 @@ def _write_until_interrupted(changes: Changes, command: Watch, settings: Setting
 
 
 def report(change: Change, history: str | None, settings: Settings, output: Output) -> None:
-    """Write a change in the form that is asked for, or run the command that is asked for."""
+    """Write a change in the chosen format, or run the command of --exec."""
     if settings.hook is not None:
         import_module("kvsh.cli.hook").run_hook(settings.hook, change, output)  # subprocess costs 5 ms
     elif settings.form in READ:
@@ -64,7 +64,7 @@ def report(change: Change, history: str | None, settings: Settings, output: Outp
         output.data(change_document(change, history))
 
 
-def _watching_text(prefixes: list[bytes], revision: int) -> str:
-    """Return the sentence that says what is watched: said only when nothing can be missed any more."""
+def _watch_text(prefixes: list[bytes], revision: int) -> str:
+    """Return the sentence about the watch, written once no change can be missed."""
     names = " ".join(quote(prefix) for prefix in prefixes) or "all keys"
     return f"watching {names} from revision {revision}"

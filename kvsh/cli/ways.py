@@ -1,7 +1,7 @@
-"""The way in that a command line asks for, and the options that belong to it.
+"""The mode of operation that a command line asks for ("way"), and the options of each.
 
-An option on the command line acts, or it is refused: it is never ignored. A setting of the environment or of the
-configuration file is a default for all runs, so it acts where it has a meaning.
+An option on the command line has an effect, or it is refused: it is never ignored. A setting of the environment or of
+the configuration file is a default for all runs, so it applies only where it has a meaning.
 """
 
 import os
@@ -15,7 +15,7 @@ from kvsh.ui.settings import POOR_TERMINALS
 
 MODES = ("scan", "stat", "latency", "bench", "bigkeys")
 COMMAND, SCRIPT, PROMPT, PLAIN, COMPLETION = "a command", "a script", "the prompt", "the plain prompt", "--completion"
-# The ways in at which an option acts. All others act at every way that talks to a daemon.
+# The ways in which an option has an effect. Other options apply to every way that uses a daemon.
 BELONGS: dict[str, tuple[str, ...]] = {
     "no_newline": (COMMAND,),
     "last_from_stdin": (COMMAND,),
@@ -31,9 +31,9 @@ BELONGS: dict[str, tuple[str, ...]] = {
     "pager": (COMMAND, PROMPT),
     "vi": (PROMPT,),
 }
-# These turn off what most ways do not have.
+# They switch off features that most ways do not have.
 HOLDS_ANYWAY = (("progress", False), ("pager", False), ("no_color", True))
-# The form that only lists have: the figures of the other modes hold no newlines.
+# Only lists have this format: the figures of the other modes have no newlines.
 NUL = ("shortcut", "nul")
 LISTS = (COMMAND, SCRIPT, PROMPT, PLAIN, "--scan")
 EXCLUDE = (
@@ -48,7 +48,7 @@ EXCLUDE = (
 
 
 def choose(words: Sequence[str], options: dict[str, Any]) -> str:
-    """Return the way in. Raises UsageError when two are asked for."""
+    """Return the way. Raises UsageError when two are asked for."""
     asked = [f"--{mode}" for mode in MODES if options[mode] not in (None, False)]
     asked += ["-f"] * (options["file"] is not None) + [COMMAND] * bool(words)
     asked += [COMPLETION] * (options["completion"] is not None)
@@ -62,7 +62,7 @@ def choose(words: Sequence[str], options: dict[str, Any]) -> str:
 
 
 def flag_names(context: click.Context) -> set[str]:
-    """Return the names of the options that the command line gives."""
+    """Return the names of the options on the command line."""
     return {
         str(each.name)
         for each in context.command.params
@@ -72,7 +72,7 @@ def flag_names(context: click.Context) -> set[str]:
 
 
 def check(context: click.Context, way: str, given: Collection[str], options: dict[str, Any]) -> None:
-    """Raise UsageError for an option of the command line that would not act."""
+    """Raise UsageError for an option on the command line that would have no effect."""
     for name in sorted(given):
         if (name, options[name]) == NUL and way not in LISTS:
             raise click.UsageError(f"-0 belongs to a list: a command, a script or --scan, and this is {way}")
@@ -87,7 +87,7 @@ def check(context: click.Context, way: str, given: Collection[str], options: dic
 
 
 def _is_effective(way: str, name: str, value: Any) -> bool:
-    """Return whether an option has an effect at a way, or asks only for what is so there anyway."""
+    """Return whether an option has an effect at a way, or only asks for the way's normal behaviour."""
     if (name, value) in HOLDS_ANYWAY or way == f"--{name}":
         return True
     return way != COMPLETION and way in BELONGS.get(name, (way,))

@@ -1,4 +1,4 @@
-"""Aliases: a word of the person's own for the beginning of a line. Pure."""
+"""Aliases: user-defined words for the beginning of a line. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from kvsh.grammar.vocabulary import Mistake, classes, lookup
 from kvsh.words import Unbalanced, split
 
-# By the name in upper case.
+# Texts by name in upper case.
 Aliases = Mapping[bytes, bytes]
 
 NO_ALIASES: Aliases = {}
@@ -15,14 +15,14 @@ NAME = re.compile(r"""[^\s"'|>#0-9][^\s"'|>]*""")
 
 
 def expand(line: bytes, aliases: Aliases) -> bytes:
-    """Return a line whose first word, when it is an alias, is replaced by what that stands for."""
-    found = FIRST.match(line) if aliases else None
-    text = found and aliases.get(found[2].upper())
-    return line[: found.start(2)] + text + line[found.end() :] if found and text else line
+    """Return the line with the alias at its beginning, if any, replaced by its text."""
+    match = FIRST.match(line) if aliases else None
+    text = match and aliases.get(match[2].upper())
+    return line[: match.start(2)] + text + line[match.end() :] if match and text else line
 
 
 def wrong_alias(name: str, text: str) -> str | None:
-    """Return what is wrong with an alias, or None."""
+    """Return the problem with an alias, or None."""
     if not NAME.fullmatch(name):
         return f"an alias is one word without quotes that begins with a letter, not {name!r}"
     if name.upper().encode() in classes():

@@ -1,7 +1,7 @@
-"""A text of several lines as statements: at the prompt a quote that is open at the end of a line continues in the next.
+"""Splits a text of several lines into statements. At the prompt an open quote continues on the next line.
 
-A script differs: there, each line is a statement and an open quote is an error. What follows a `|` belongs to another
-shell up to the end of its line, and the line of a comment holds no quotes.
+A script differs: there each line is a statement, and an open quote is an error. After a `|` the rest of the line
+belongs to another shell, and a comment line has no quotes.
 
 Each text is scanned once: a pasted value may have 100,000 lines. Pure.
 """
@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 from kvd.commands import Command
 from kvsh.grammar import shell
-from kvsh.grammar.transaction import HasTransaction, OpenTransaction, begin, refuse_within, require
+from kvsh.grammar.transaction import OpenTransaction, TransactionState
 from kvsh.words import QUOTED, is_comment
 
-# Up to the newline that ends the statement, or to a quote that is not closed or has no blank behind it. The loop is not
-# possessive: see line.py.
+# Matches up to the newline that ends the statement, or up to a quote that is not closed or has no blank after it. The
+# loop is not possessive: see line.py.
 STATEMENT = re.compile(rb"""(?:[^\n"'|]+|(?<=\s)\|(?!\|)[^\n]*|\||%b(?!\S))*""" % QUOTED, re.DOTALL)
 CLOSED = re.compile(QUOTED + rb"[^\n]*", re.DOTALL)
 COMMENT = re.compile(rb"[^\S\n]*(?:#[^\n]*)?(?=\n|\Z)")
 
 
 class Statement(NamedTuple):
-    """What Enter runs as one command: its text, where that begins, its lines from 1, and whether a quote is open."""
+    """A command as Enter runs it: its text, start, first and last line (from 1), and whether a quote is open."""
 
     text: bytes
     start: int
@@ -32,12 +32,12 @@ class Statement(NamedTuple):
     is_open: bool = False
 
     def numbers(self) -> str:
-        """Return the numbers of its lines: `3` or `3-5`."""
+        """Return its line numbers: `3` or `3-5`."""
         return f"{self.first}" if self.first == self.last else f"{self.first}-{self.last}"
 
 
 def statements(text: bytes) -> Iterator[Statement]:
-    """Yield the statements of a text, comments and blank lines among them; there is at least one."""
+    """Yield the statements of a text, including comments and blank lines. There is at least one."""
     start, line = 0, 1
     while True:
         end, is_open = _end_of(text, start)
@@ -49,16 +49,16 @@ def statements(text: bytes) -> Iterator[Statement]:
 
 
 def _end_of(text: bytes, start: int) -> tuple[int, bool]:
-    """Return where the statement ends that begins at a position, and whether a quote is open there."""
+    """Return the end of the statement that begins at a position, and whether a quote is open there."""
     if comment := COMMENT.match(text, start):
         return comment.end(), False
-    found = STATEMENT.match(text, start)
-    assert found  # it may be empty
-    end = found.end()
+    match = STATEMENT.match(text, start)
+    assert match  # it may be empty
+    end = match.end()
     if text[end : end + 1] in (b"", b"\n"):
         return end, False
-    wrong = CLOSED.match(text, end)  # closed in the middle of a word: the parser says so
-    return (wrong.end(), False) if wrong else (len(text), True)
+    misplaced = CLOSED.match(text, end)  # closed in the middle of a word: the parser reports it
+    return (misplaced.end(), False) if misplaced else (len(text), True)
 
 
 def is_open(text: bytes) -> bool:
@@ -67,7 +67,7 @@ def is_open(text: bytes) -> bool:
 
 
 def last_statement(text: bytes) -> bytes:
-    """Return the statement that a text ends with: the one that is being typed."""
+    """Return the last statement of a text: the one being typed."""
     if b"\n" not in text:
         return text
     *_, last = statements(text)
@@ -75,36 +75,29 @@ def last_statement(text: bytes) -> bytes:
 
 
 def to_run(text: bytes) -> list[Statement]:
-    """Return the statements of a text that say something."""
+    """Return the statements of a text without comments and blank lines."""
     return [statement for statement in statements(text) if not is_comment(statement.text)]
 
 
 class Rehearsal:
-    """A block put to the rules of BEGIN and COMMIT before any of it runs. It begins where the prompt stands."""
+    """Checks a block against the rules of BEGIN and COMMIT before any of it runs."""
 
-    def __init__(self, gathering: OpenTransaction | None, commands: Sequence[Command] = ()) -> None:
-        self.open_transaction: OpenTransaction | None = None
-        if gathering is not None:
-            self.open_transaction = OpenTransaction(shell.Begin())
-            self.open_transaction.commands = [*gathering.commands]
+    def __init__(self, open_transaction: OpenTransaction | None, commands: Sequence[Command] = ()) -> None:
+        """Start in the state of the prompt: with a copy of its open transaction, if there is one."""
+        copy = None if open_transaction is None else OpenTransaction(shell.Begin(), open_transaction.commands)
+        self.transaction = TransactionState(copy)
         for command in commands:
             self.take(command)
 
     def take(self, command: Command) -> None:
-        """Take the next command; raises Mistake when it could not run here."""
+        """Check the next command. Raises Mistake when it could not run at this place."""
         if isinstance(command, shell.Begin):
-            begin(self, command)
-        elif isinstance(command, shell.Commit | shell.Discard):
-            end(self, command)
+            self.transaction.begin(command)
+        elif isinstance(command, shell.Commit):
+            self.transaction.close().transaction()
+        elif isinstance(command, shell.Discard):
+            self.transaction.close()
         elif isinstance(command, shell.Source | shell.Every):
-            refuse_within(self, command)
-        elif self.open_transaction is not None and not isinstance(command, shell.ShellWord):
-            self.open_transaction.add(command)
-
-
-def end(gatherer: HasTransaction, command: shell.Commit | shell.Discard) -> None:
-    """End what is gathered; raises Mistake when nothing is, or COMMIT would send nothing."""
-    gathering = require(gatherer)
-    if isinstance(command, shell.Commit):
-        gathering.transaction()
-    gatherer.open_transaction = None
+            self.transaction.refuse_within(command)
+        elif self.transaction.open is not None and not isinstance(command, shell.ShellWord):
+            self.transaction.open.add(command)

@@ -1,4 +1,4 @@
-"""The words of Redis, etcd and other shells, and what to use here: the one table, for messages and for HELP WORDS.
+"""Words of Redis, etcd and other shells, and their replacements: the one table, for messages and for HELP WORDS.
 
 Each text completes the sentence "use ...". Pure.
 """
@@ -74,7 +74,7 @@ TABLE: dict[str, dict[str, str]] = {
         "LOCK ELECT": "SET key value NX EX seconds (Python: kv.lock)",
         "COMPACTION": "COMPACT revision",
         "SNAPSHOT": "BACKUP name, and `kvd restore`",
-        "DEFRAG": "no command: kvd folds its files by itself",
+        "DEFRAG": "no command (kvd folds its files automatically)",
         "ENDPOINT STATUS HEALTH": "INFO, or PING",
         "MEMBER MOVE-LEADER ALARM": DAEMON,
         "USER USERADD": "the access file of the daemon: see kvd(8)",
@@ -101,7 +101,7 @@ TABLE: dict[str, dict[str, str]] = {
     },
 }
 
-# Options that follow a command, of Redis and etcd.
+# Options of Redis and etcd that follow a command.
 OPTIONS = {
     "MATCH": "SCAN prefix",
     "COUNT": "LIMIT n",
@@ -118,16 +118,16 @@ OPTIONS = {
 
 
 def words() -> Mapping[str, str]:
-    """Return what to use for each foreign word, by the word in upper case."""
+    """Return the replacements by foreign word in upper case."""
     return {word: ours for table in TABLE.values() for names, ours in table.items() for word in names.split()}
 
 
 def option_for(name: bytes) -> str | None:
-    """Return what to use for a foreign option; None for one that is nobody's."""
+    """Return the replacement of a foreign option, or None."""
     options = {word: ours for names, ours in OPTIONS.items() for word in names.split()}
     return options.get(name.decode(errors="replace").upper())
 
 
 def ours_for(name: bytes) -> str | None:
-    """Return what to use for a foreign word; None for one that is nobody's."""
+    """Return the replacement of a foreign word, or None."""
     return words().get(name.decode(errors="replace").upper())

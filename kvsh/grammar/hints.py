@@ -1,4 +1,4 @@
-"""What is still to type, shown behind the cursor: the rest of the syntax line, shrinking as words come."""
+"""The hint behind the cursor: the rest of the syntax line, shorter with each word."""
 
 from kvsh.grammar.vocabulary import Mistake, lookup, vocabulary
 from kvsh.grammar.walk import Walk
@@ -6,7 +6,7 @@ from kvsh.words import Unbalanced, Word, cut
 
 
 def hint(line: bytes) -> str:
-    """Return what to show behind a line whose end is the cursor: nothing where the line is wrong or within quotes."""
+    """Return the hint for a line that ends at the cursor; empty where the line is wrong or within quotes."""
     try:
         before, typed = cut(line)
         if typed.quoted and line[-1:] not in (b'"', b"'"):
@@ -17,7 +17,7 @@ def hint(line: bytes) -> str:
 
 
 def _hint_of(before: list[Word], typed: Word) -> str:
-    """Return the hint; raises Mistake where the line is wrong."""
+    """Return the hint. Raises Mistake where the line is wrong."""
     if not before:
         return _name_hint(typed)
     walk = Walk(lookup(before[0].value)).take_all(before[1:])
@@ -31,7 +31,7 @@ def _hint_of(before: list[Word], typed: Word) -> str:
 
 
 def _name_hint(typed: Word) -> str:
-    """Return the hint while a command's name is typed: its end too, when only one name begins so."""
+    """Return the hint for a command's name; it completes the name if only one fits."""
     name = typed.value.upper()
     if not name:
         return ""
@@ -43,7 +43,7 @@ def _name_hint(typed: Word) -> str:
 
 
 def _keyword_rest(walk: Walk, typed: Word) -> str:
-    """Return the end of the option that a word half typed can only be."""
+    """Return the end of a half-typed option if only one fits."""
     name = typed.value.upper().decode(errors="replace")
     if typed.quoted or walk.place is not None:
         return ""
@@ -52,5 +52,5 @@ def _keyword_rest(walk: Walk, typed: Word) -> str:
 
 
 def same_case(text: str, typed: bytes) -> str:
-    """Return a keyword's text in the case in which its beginning was typed."""
+    """Return a keyword in the case of its typed beginning."""
     return text.lower() if typed.islower() else text

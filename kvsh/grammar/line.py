@@ -1,6 +1,6 @@
-"""What a line at the prompt says besides its command: how often (`5 incr x`), where to (`get k | jq`, `get k > file`).
+"""The parts of a prompt line around its command: a count (`5 incr x`), a redirection (`get k | jq`, `get k > file`).
 
-Only bare words say so; quoted they are data. Scripts and arguments know nothing of this: a real shell is around them.
+They are bare words; quoted words are data. Scripts and arguments have neither: a real shell surrounds them.
 """
 
 import re
@@ -11,21 +11,21 @@ from kvsh.words import QUOTED, Unbalanced, Word, split
 
 COUNT = re.compile(rb"\s*[0-9]++(?=\s+\S)")
 TIMES_MAX = 999_999
-# Up to a `|` that begins a word, or to a quote that is not closed. The loop is not possessive: around these groups a
-# possessive loop matches less in Python 3.11.2.
+# Matches up to a `|` that begins a word, or up to a quote that is not closed. The loop is not possessive: around these
+# groups a possessive loop matches less in Python 3.11.2.
 BEFORE_PIPE = re.compile(rb"""(?:[^"'|]+|(?<!\s)\||\|(?=\|)|%b)*""" % QUOTED, re.DOTALL)
-SINKS = (b"|", b">>", b">")  # of two that fit, the longer is first
+SINKS = (b"|", b">>", b">")  # the longer of two matches is first
 
 
 class Sink(NamedTuple):
-    """Where a result goes: to a program (`|`) or into a file (`>` from its start, `>>` at its end)."""
+    """The destination of a result: a program (`|`) or a file (`>` overwrites, `>>` appends)."""
 
     sign: str
     target: bytes
 
 
 class Line(NamedTuple):
-    """A line taken apart. `words` are the command's."""
+    """A parsed prompt line. `words` are the command's."""
 
     times: int
     words: list[Word]
@@ -33,12 +33,12 @@ class Line(NamedTuple):
 
 
 def without_count(line: bytes) -> bytes:
-    """Return the line with blanks for the count before the command: every word stays where it is."""
-    return COUNT.sub(lambda found: b" " * len(found[0]), line, count=1) if COUNT.match(line) else line
+    """Return the line with the count before the command replaced by blanks, so that all words keep their place."""
+    return COUNT.sub(lambda match: b" " * len(match[0]), line, count=1) if COUNT.match(line) else line
 
 
 def split_prompt_line(line: bytes) -> Line:
-    """Return what a line says; raises Mistake."""
+    """Return the parts of a line. Raises Mistake."""
     count = COUNT.match(line)
     times = _times_of(count[0].lstrip()) if count else 1
     line = without_count(line)
@@ -54,14 +54,14 @@ def split_prompt_line(line: bytes) -> Line:
 
 
 def sign_of(line: bytes, word: Word) -> bytes:
-    """Return the sign with which a word begins outside of quotes: `>file` is a redirection too."""
+    """Return the redirection sign that begins a word, or b"". `>file` is a redirection too."""
     if line.startswith(b"||", word.start):
         return b""
     return next((sign for sign in SINKS if line.startswith(sign, word.start)), b"")
 
 
 def _times_of(count: bytes) -> int:
-    """Return how often to run a command; raises Mistake."""
+    """Return the value of a count. Raises Mistake."""
     digits = count.lstrip(b"0")
     if not 0 < len(digits) <= len(str(TIMES_MAX)):
         raise Mistake(f"a command runs 1 to {TIMES_MAX} times, not {name_shown(count)}")
@@ -69,14 +69,14 @@ def _times_of(count: bytes) -> int:
 
 
 def _before_sink(line: bytes) -> bytes:
-    """Return the line up to a `|`, included: what follows is another shell's, with quoting of its own."""
-    found = BEFORE_PIPE.match(line)
-    assert found  # it may be empty
-    return line[: found.end() + 1] if line[found.end() : found.end() + 1] == b"|" else line
+    """Return the line up to and including a `|`; another shell reads the rest by its own rules."""
+    match = BEFORE_PIPE.match(line)
+    assert match  # it may be empty
+    return line[: match.end() + 1] if line[match.end() : match.end() + 1] == b"|" else line
 
 
 def _target_of(line: bytes, words: list[Word], at: int) -> bytes:
-    """Return the program or the file after a sign; raises Mistake."""
+    """Return the program or the file after a sign. Raises Mistake."""
     sign, word = sign_of(line, words[at]), words[at]
     if sign == b"|":
         return line[word.start + 1 :].strip()

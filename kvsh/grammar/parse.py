@@ -1,4 +1,4 @@
-"""A line to a command, and a command to its line. Sentences about a wrong line are made here and in `walk.py`."""
+"""A line to a command, and a command to its line. Sentences about a wrong line come from here and from `walk.py`."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ UNITS = {bytes: " bytes", str: " characters", list: " items", int: ""}
 
 
 def parse(line: bytes) -> Command:
-    """Return the command that a line is; raises Mistake, also when its quotes do not balance."""
+    """Return the command of a line. Raises Mistake, also when its quotes do not balance."""
     try:
         words = split(line)
     except Unbalanced as error:
@@ -32,26 +32,26 @@ def parse(line: bytes) -> Command:
 
 
 def command_of(words: Sequence[Word]) -> Command:
-    """Return the command that words are; raises Mistake."""
+    """Return the command of words. Raises Mistake."""
     if not words:
         raise Mistake("there is no command: HELP lists them")
-    known = lookup(words[0].value, words[0].start)
-    return build(Walk(known).take_all(words[1:]), words[-1].end)
+    info = lookup(words[0].value, words[0].start)
+    return build(Walk(info).take_all(words[1:]), words[-1].end)
 
 
 def build(walk: Walk, end: int) -> Command:
-    """Return the command of a walk that is over; raises Mistake when something is missing or out of bounds."""
+    """Return the command of a finished walk. Raises Mistake when an argument is missing or out of bounds."""
     if missing := walk.first_missing():
         raise Mistake(f"{walk.syntax.name} needs {missing}", walk.syntax.usage(), end)
     given = walk.given
     values = [
         argument(walk, given[each.field], end) if each.field in given else None for each in walk.syntax.parameters
     ]
-    return convert(walk.known, values)
+    return convert(walk.info, values)
 
 
 def argument(walk: Walk, given: Given, end: int) -> Any:
-    """Return the value of a parameter: what the wire carries."""
+    """Return the value of a parameter in its wire form."""
     match given.parameter.shape:
         case Shape.ONE:
             return _scalar(walk.syntax, given, given.words[0])
@@ -67,7 +67,7 @@ def argument(walk: Walk, given: Given, end: int) -> Any:
 
 
 def _scalar(syntax: Syntax, given: Given, word: Word) -> bytes | str | int:
-    """Return one word as its parameter's type; raises Mistake."""
+    """Return one word as its parameter's type. Raises Mistake."""
     if given.parameter.scalar is bytes:
         return word.value
     if given.parameter.scalar is str:
@@ -75,9 +75,9 @@ def _scalar(syntax: Syntax, given: Given, word: Word) -> bytes | str | int:
     scale = given.option.scale if given.option else given.parameter.scale
     number = scale_number(word.value, scale)
     if number is None:
-        wanted = "a number" if scale > 1 else "an integer"
+        kind = "a number" if scale > 1 else "an integer"
         raise Mistake(
-            f"{syntax.name}: {title(given.parameter, given.option)} is {wanted}, not {name_shown(word.value)}",
+            f"{syntax.name}: {title(given.parameter, given.option)} is {kind}, not {name_shown(word.value)}",
             syntax.usage(),
             word.start,
         )
@@ -85,46 +85,46 @@ def _scalar(syntax: Syntax, given: Given, word: Word) -> bytes | str | int:
 
 
 def scale_number(text: bytes, scale: int) -> int | None:
-    """Return a number in wire units; with a scale it may have a fraction, whose digits beyond a wire unit are cut."""
+    """Return a number in wire units, or None. With a scale, digits beyond a wire unit are cut off."""
     if scale == 1:
         return int(text) if INTEGER.fullmatch(text) else None
     return int(Decimal(text.decode()) * scale) if DECIMAL.fullmatch(text) else None
 
 
 def title(parameter: Parameter, option: Option | None) -> str:
-    """Return what a message calls a parameter."""
+    """Return the name of a parameter for messages."""
     return option.word if option else parameter.placeholder
 
 
-def convert(known: CommandInfo, values: list[Any]) -> Command:
-    """Return the command of its values if they are within its bounds; raises Mistake."""
+def convert(info: CommandInfo, values: list[Any]) -> Command:
+    """Return the command of these values. Raises Mistake when one is out of bounds."""
     try:
-        return msgspec.convert([known.syntax.name, *values], known.command)
+        return msgspec.convert([info.syntax.name, *values], info.command)
     except msgspec.ValidationError:
-        raise Mistake(_explain(known, values), known.syntax.usage()) from None
+        raise Mistake(_explain(info, values), info.syntax.usage()) from None
 
 
-def _explain(known: CommandInfo, values: list[Any]) -> str:
+def _explain(info: CommandInfo, values: list[Any]) -> str:
     """Return the sentence for the value that is out of bounds."""
-    syntax = known.syntax
-    found = first_fault([syntax.name, *values], type_of(known.command))
-    assert isinstance(found, Inside)  # msgspec has refused them
-    fault = found.fault
+    syntax = info.syntax
+    problem = first_fault([syntax.name, *values], type_of(info.command))
+    assert isinstance(problem, Inside)  # msgspec has rejected them
+    fault = problem.fault
     assert isinstance(fault, Fault)  # a command inside was checked before it
     if fault.problem is Problem.CHOICE:
         return f"{syntax.name} cannot run {fault.got}"
     parameter = syntax.parameters[int(fault.path[0]) - 1]
-    what = parameter.options[0].word if parameter.options else parameter.placeholder
+    name = parameter.options[0].word if parameter.options else parameter.placeholder
     is_least = fault.problem is Problem.MIN
     if fault.expected is bytes and is_least and fault.bound == 1:
-        return f"{syntax.name}: a {what} cannot be empty"
+        return f"{syntax.name}: a {name} cannot be empty"
     scale = parameter.options[0].scale if parameter.options else parameter.scale
     limit = f"{fault.bound / scale:.15g}" if scale > 1 else fault.bound
-    return f"{syntax.name}: {what} has to be at {'least' if is_least else 'most'} {limit}{UNITS[fault.expected]}"
+    return f"{syntax.name}: {name} has to be at {'least' if is_least else 'most'} {limit}{UNITS[fault.expected]}"
 
 
 def line_of(command: Command) -> str:
-    """Return the line that is this command; parsed again it is equal. A command with a structure has none."""
+    """Return the line that parses to an equal command. Commands with a structure have no line."""
     syntax = info_of(type(command)).syntax
     values = asdict(command)
     reserved = frozenset(option.word.encode() for parameter in syntax.parameters for option in parameter.options)
@@ -133,7 +133,7 @@ def line_of(command: Command) -> str:
 
 
 def _text_of(parameter: Parameter, value: Any, reserved: frozenset[bytes]) -> str:
-    """Return how a parameter's value is typed; nothing when it is absent."""
+    """Return a parameter as it is typed; an absent one is empty."""
     if not is_given(value):
         return ""
     if parameter.options:
@@ -148,7 +148,6 @@ def _number_text(value: Any, scale: int) -> Any:
 
 
 def _words_of(value: Any, reserved: frozenset[bytes]) -> list[str]:
-    """Return a value as words."""
     if isinstance(value, Command):
         return [line_of(value)]
     if isinstance(value, list | tuple):

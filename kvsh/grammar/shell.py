@@ -1,6 +1,6 @@
-"""The words only the shell knows. They are declared as the daemon's commands are, so that everything else derives.
+"""The words of the shell itself, declared like the daemon's commands, so that everything else derives from them.
 
-Nothing here is ever sent: the rooms above match on the class and act.
+They are never sent: the packages above act on the class.
 """
 
 import sys
@@ -15,7 +15,7 @@ from kvd.commands.fields import Argument, Duration, Key, Option, Prefix, Revisio
 if TYPE_CHECKING:
     AnyCommand = Command
 else:
-    AnyCommand = Union[tuple(COMMANDS.values())]  # noqa: UP007  # made at run time
+    AnyCommand = Union[tuple(COMMANDS.values())]  # noqa: UP007  # built at run time
 
 CommandName = Annotated[str, Meta(title="command")]
 History = Annotated[str, Meta(min_length=1, max_length=64, title="history")]
@@ -23,14 +23,14 @@ FileName = Annotated[bytes, Meta(min_length=1, title="file")]
 
 
 class ShellWord(ServerCommand):
-    """A word that the shell acts on by itself."""
+    """A word that the shell itself acts on."""
 
 
 class Begin(ShellWord, tag="BEGIN"):
-    """Gather the commands that follow, for COMMIT to run as one.
+    """Collect the commands that follow, for COMMIT to run as one.
 
-    COMMIT sends them as a TRANSACTION, DISCARD drops them. With IF, nothing is done unless each key is
-    still at its revision (0: it does not exist).
+    COMMIT sends them as a TRANSACTION, DISCARD drops them. With IF, nothing is done unless each key is still at its
+    revision (0: it does not exist).
     """
 
     examples = ("BEGIN", "BEGIN IF city 7")
@@ -38,13 +38,13 @@ class Begin(ShellWord, tag="BEGIN"):
 
 
 class Commit(ShellWord, tag="COMMIT"):
-    """Run what was gathered since BEGIN: all of it or nothing."""
+    """Run the commands collected since BEGIN: all of them or none."""
 
     examples = ("COMMIT",)
 
 
 class Discard(ShellWord, tag="DISCARD"):
-    """Drop what was gathered since BEGIN."""
+    """Drop the commands collected since BEGIN."""
 
     examples = ("DISCARD",)
 
@@ -52,9 +52,9 @@ class Discard(ShellWord, tag="DISCARD"):
 class Watch(ShellWord, tag="WATCH"):
     """Show changes as they happen, of all keys or of some prefixes.
 
-    With SINCE, first those after that revision. At the prompt it goes on until UNWATCH; in a pipe until
-    interrupted, one JSON document a line. With HISTORY it fails when the daemon has another history: it was
-    restored, or it is another store, and the revision means something else there.
+    With SINCE, the changes after that revision come first. At the prompt WATCH runs until UNWATCH; in a pipe it runs
+    until it is interrupted, and writes one JSON document a line. With HISTORY it fails if the daemon has another
+    history: the store was restored or replaced, and the revision means something else there.
     """
 
     examples = ("WATCH", "WATCH user: order:", "WATCH user: SINCE 41", "WATCH user: SINCE 41 HISTORY 9d01c2a4e6f80b35")
@@ -72,7 +72,7 @@ class Unwatch(ShellWord, tag="UNWATCH"):
 class Help(ShellWord, tag="HELP"):
     """Show all commands, or the syntax, meaning and examples of one.
 
-    HELP KEYS shows the keys of the prompt, HELP WORDS what to use here for the words of Redis and etcd.
+    HELP KEYS shows the keys of the prompt. HELP WORDS shows what replaces the words of Redis and etcd.
     """
 
     examples = ("HELP", "HELP set", "HELP KEYS")
@@ -88,10 +88,10 @@ class Source(ShellWord, tag="SOURCE"):
 
 
 class Format(ShellWord, tag="FORMAT"):
-    """Choose how results are shown; alone it tells how they are.
+    """Choose the format of results; without an argument show it.
 
-    TERMINAL and PRETTY are for reading; PRETTY indents JSON values and shows binary ones as a hex dump. RAW is the
-    bytes as they are, NUL the same with NUL bytes for newlines. JSON and CSV are for programs.
+    TERMINAL and PRETTY are for reading; PRETTY indents JSON values and shows binary values as a hex dump. RAW writes
+    the bytes unchanged, NUL the same with NUL bytes for newlines. JSON and CSV are for programs.
     """
 
     examples = ("FORMAT PRETTY", "FORMAT JSON", "FORMAT")
@@ -105,9 +105,9 @@ class Format(ShellWord, tag="FORMAT"):
 
 
 class Timing(ShellWord, tag="TIMING"):
-    """Show after each command how long it took.
+    """Show the duration of each command.
 
-    OFF shows it only from half a second on.
+    With OFF, only durations of half a second and more are shown.
     """
 
     examples = ("TIMING ON", "TIMING OFF")
@@ -123,9 +123,9 @@ class ClearScreen(ShellWord, tag="CLEAR-SCREEN"):
 
 
 class Every(ShellWord, tag="EVERY"):
-    """Run a command again every so many seconds, until Ctrl-C.
+    """Repeat a command every given number of seconds, until Ctrl-C.
 
-    A number before it is how often: 10 EVERY 2 INFO traffic. It ends when the command fails.
+    A number before it limits the runs: 10 EVERY 2 INFO traffic. It stops when the command fails.
     """
 
     examples = ("EVERY 2 COUNT user:", "EVERY 0.5 GET visits")

@@ -1,6 +1,6 @@
-"""BEGIN ... COMMIT: commands gathered to one TRANSACTION. The daemon keeps no state of a connection; the shell does."""
+"""BEGIN ... COMMIT: collects commands for one TRANSACTION. The daemon keeps no state per connection; the shell does."""
 
-from typing import Protocol
+from collections.abc import Sequence
 
 from kvd.commands import Command
 from kvd.commands.atomic import PLAIN, Transaction
@@ -11,15 +11,15 @@ from kvsh.grammar.vocabulary import Mistake, name_shown
 
 
 class OpenTransaction:
-    """A transaction in the making."""
+    """The commands collected since BEGIN."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin, commands: Sequence[Command] = ()) -> None:
         self.conditions = [(key, _condition_revision(text)) for key, text in begin.conditions or ()]
-        self.commands: list[Command] = []
+        self.commands: list[Command] = [*commands]
         self.has_failed = False
 
     def add(self, command: Command) -> None:
-        """Gather a command; raises Mistake when it cannot be part of a transaction."""
+        """Add a command. Raises Mistake when it cannot be part of a transaction."""
         if not isinstance(command, PLAIN):
             raise Mistake(f"{command.command_name()} cannot be part of a transaction: COMMIT or DISCARD first")
         if len(self.commands) == TRANSACTION_COMMANDS_MAX:
@@ -27,45 +27,57 @@ class OpenTransaction:
         self.commands.append(command)
 
     def mark_failed(self) -> None:
-        """Note that a line was wrong: a script does not send the rest of such a transaction."""
+        """Record that a line was wrong, so that COMMIT sends nothing."""
         self.has_failed = True
 
     def transaction(self) -> Transaction:
-        """Return what was gathered as one command; raises Mistake when it is nothing."""
+        """Return the collected commands as one. Raises Mistake when there are none."""
         if self.has_failed:
             raise Mistake("nothing of this transaction was sent: a line in it was wrong")
         if not self.commands:
-            raise Mistake("nothing was gathered since BEGIN: type commands, or DISCARD")
-        return Transaction(self.conditions, self.commands)  # type: ignore[arg-type]  # `add` let only PLAIN in
+            raise Mistake("no commands since BEGIN: type commands, or DISCARD")
+        return Transaction(self.conditions, self.commands)  # type: ignore[arg-type]  # `add` accepts only PLAIN
 
 
-class HasTransaction(Protocol):
-    """Whoever may be gathering: the prompt, or a script."""
+class TransactionState:
+    """The open transaction of a prompt, a script or a block, if there is one."""
 
-    open_transaction: OpenTransaction | None
+    def __init__(self, open_transaction: OpenTransaction | None = None) -> None:
+        self.open: OpenTransaction | None = open_transaction
 
+    def begin(self, command: Begin) -> None:
+        """Open a transaction. Raises Mistake when one is open."""
+        self.refuse_within(command)
+        self.open = OpenTransaction(command)
 
-def refuse_within(gatherer: HasTransaction, command: Command) -> None:
-    """Raise Mistake for a word of the shell that cannot stand between BEGIN and COMMIT."""
-    if gatherer.open_transaction is not None:
-        raise Mistake(f"{command.command_name()} within BEGIN: COMMIT or DISCARD first")
+    def require(self) -> OpenTransaction:
+        """Return the open transaction. Raises Mistake when there is none."""
+        if self.open is None:
+            raise Mistake("there is no BEGIN before this")
+        return self.open
 
+    def close(self) -> OpenTransaction:
+        """Close the open transaction, and return it. Raises Mistake when there is none."""
+        closed = self.require()
+        self.open = None
+        return closed
 
-def begin(gatherer: HasTransaction, command: Begin) -> None:
-    """Begin to gather; raises Mistake when that was begun before."""
-    refuse_within(gatherer, command)
-    gatherer.open_transaction = OpenTransaction(command)
+    def reopen(self, transaction: OpenTransaction) -> None:
+        """Open a closed transaction again, with its commands."""
+        self.open = transaction
 
+    def refuse_within(self, command: Command) -> None:
+        """Raise Mistake for a word of the shell that cannot stand between BEGIN and COMMIT."""
+        if self.open is not None:
+            raise Mistake(f"{command.command_name()} within BEGIN: COMMIT or DISCARD first")
 
-def require(gatherer: HasTransaction) -> OpenTransaction:
-    """Return what is being gathered; raises Mistake when nothing is."""
-    if gatherer.open_transaction is None:
-        raise Mistake("there is no BEGIN before this")
-    return gatherer.open_transaction
+    def label(self) -> str:
+        """Return the part of a prompt about an open transaction, such as `(tx:3)`."""
+        return "" if self.open is None else f"(tx:{len(self.open.commands)})"
 
 
 def _condition_revision(text: bytes) -> int:
-    """Return the revision of a condition; raises Mistake."""
+    """Return the revision of a condition. Raises Mistake."""
     revision = scale_number(text, 1)
     if revision is None or not 0 <= revision <= INTEGER_MAX:
         raise Mistake(f"BEGIN: a revision is a number from 0, not {name_shown(text)}", "BEGIN [IF key revision...]")

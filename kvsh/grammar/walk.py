@@ -1,10 +1,10 @@
-"""Words put to a command's syntax, one by one: the one place that knows how a line is read.
+"""Matches words with a command's syntax, one by one: the only place that reads the words of a line.
 
-Parsing, hints and completion all ask a `Walk`: it takes words, tells what may come next, and what is missing.
+Parsing, hints and completion all use a `Walk`: it takes words, and reports what may follow and what is missing.
 
-A word is the keyword of an option if it is not quoted, equals it in any case, and no positional argument is
-needed where it stands; everywhere else it is data. So `SET limit 5` sets `limit`, `SCAN LIMIT 5` limits, and
-`SCAN "LIMIT" LIMIT 5` scans a prefix.
+A word is the keyword of an option if it is not quoted, equals the keyword in any case, and no positional argument is
+required at its place; everywhere else it is data. So `SET limit 5` sets `limit`, `SCAN LIMIT 5` limits, and `SCAN
+"LIMIT" LIMIT 5` scans a prefix.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from kvsh.words import Word
 
 
 class Given(NamedTuple):
-    """The words given to a parameter, and the option that told so (None: its place did)."""
+    """The words given to a parameter. `option` is None for a positional parameter."""
 
     parameter: Parameter
     option: Option | None
@@ -27,11 +27,11 @@ class Given(NamedTuple):
 
 
 class Walk:
-    """A command on its way through the words. `given` tells by field what it has."""
+    """The state of a command while its words are read. `given` has the words by field."""
 
-    def __init__(self, known: CommandInfo) -> None:
-        self.known = known
-        self.syntax: Syntax = known.syntax
+    def __init__(self, info: CommandInfo) -> None:
+        self.info = info
+        self.syntax: Syntax = info.syntax
         self.given: dict[str, Given] = {}
         self.inner: Walk | None = None
         self.waiting: Given | None = None
@@ -46,17 +46,17 @@ class Walk:
 
     @property
     def innermost(self) -> "Walk":
-        """Return the walk that takes the next word: this one, or that of the command within."""
+        """Return the walk that takes the next word: this one, or that of the nested command."""
         return self.inner.innermost if self.inner else self
 
     def take_all(self, words: Sequence[Word]) -> "Walk":
-        """Take words; raises Mistake at the first that fits nowhere."""
+        """Take words. Raises Mistake at the first that fits nowhere."""
         for word in words:
             self.take(word)
         return self
 
     def take(self, word: Word) -> None:
-        """Take the next word; raises Mistake when it fits nowhere."""
+        """Take the next word. Raises Mistake when it fits nowhere."""
         if self.inner:
             self.inner.take(word)
         elif self.waiting:
@@ -69,31 +69,31 @@ class Walk:
             raise self._refuse_word(word)
 
     def needs_word(self) -> bool:
-        """Return whether what stands next can be nothing but a word of its own."""
+        """Return whether the next word is an argument and cannot be a keyword."""
         if self.waiting or self._half_pair():
             return True
         parameter = self.place
         return parameter is not None and parameter.required and parameter.field not in self.given
 
     def options(self) -> list[tuple[Parameter, Option]]:
-        """Return the options that may come next."""
+        """Return the options that may follow."""
         if self.needs_word() or self.inner:
             return []
         open_groups = [group for group in self.syntax.groups if not any(each.field in self.given for each in group)]
         return [(parameter, option) for group in open_groups for parameter in group for option in parameter.options]
 
     def first_missing(self) -> str | None:
-        """Return what is still needed, or None when this is a whole command (but for the one within)."""
+        """Return the first missing argument, or None if the command is complete (apart from a nested one)."""
         if self.waiting and not (self.waiting.words and not odd(self.waiting)):
             assert self.waiting.option
             return f"the {self._next_of(self.waiting)} after {self.waiting.option.word}"
         if half := self._half_pair():
             return f"the {self._next_of(half)} of the last pair"
-        lacking = [each.placeholder for each in self._places if each.required and each.field not in self.given]
-        return f"the {lacking[0]}" if lacking else None
+        missing = [each.placeholder for each in self._places if each.required and each.field not in self.given]
+        return f"the {missing[0]}" if missing else None
 
     def parameters_left(self) -> str:
-        """Return what may still be typed, as a syntax line shows it."""
+        """Return the rest of the syntax line."""
         if self.inner:
             return self.inner.parameters_left()
         parts = self._start_inner() + [group_text(group) for group in self.syntax.groups if self._is_open(group)]
@@ -109,14 +109,14 @@ class Walk:
         return None
 
     def _take_option(self, parameter: Parameter, option: Option, word: Word) -> None:
-        """Begin an option, unless it was given or another excludes it."""
+        """Begin an option. Raises Mistake when it was given before or another one excludes it."""
         group = next(group for group in self.syntax.groups if parameter in group)
         for before in (self.given[each.field] for each in group if each.field in self.given):
             assert before.option
-            same = before.option.word == option.word
+            is_repeated = before.option.word == option.word
             sentence = (
                 f"{option.word} is given twice"
-                if same
+                if is_repeated
                 else f"{before.option.word} and {option.word} exclude each other"
             )
             raise Mistake(f"{self.syntax.name}: {sentence}", self.syntax.usage(), word.start)
@@ -126,13 +126,12 @@ class Walk:
             self._place += 1
 
     def _take_argument(self, given: Given, word: Word) -> None:
-        """Take an option's argument; one that takes pairs takes all the rest."""
+        """Take an option's argument. An option with pairs takes all following words."""
         given.words.append(word)
         if given.parameter.shape is Shape.ONE:
             self.waiting = None
 
     def _take_positional(self, parameter: Parameter, word: Word) -> None:
-        """Take a word by its place."""
         if parameter.shape is Shape.COMMAND:
             self.inner = Walk(lookup(word.value, word.start))
         given = self.given.get(parameter.field)
@@ -143,14 +142,14 @@ class Walk:
             self._place += 1
 
     def _begin(self, parameter: Parameter, option: Option | None) -> Given:
-        """Note that a parameter is given."""
+        """Record that a parameter is given."""
         given = self.given[parameter.field] = Given(parameter, option, [])
         if parameter.shape is Shape.PAIRS:
             self._pairs = given
         return given
 
     def _refuse_word(self, word: Word) -> Mistake:
-        """Return the mistake of a word that fits nowhere."""
+        """Return the mistake for a word that fits nowhere."""
         choices = tuple(option.word for _, option in self.options())
         ours = None if word.quoted else option_for(word.value)
         hint = f": use {ours}" if ours else did_you_mean(word.value, choices) if choices else ""
@@ -161,16 +160,16 @@ class Walk:
         )
 
     def _half_pair(self) -> Given | None:
-        """Return the pairs whose last has only its first word."""
+        """Return the parameter with an incomplete last pair, if any."""
         return self._pairs if self._pairs is not None and odd(self._pairs) else None
 
     def _next_of(self, given: Given) -> str:
-        """Return what the next word of a parameter is called."""
+        """Return the name of the next word of a parameter."""
         names = ((given.option.placeholder if given.option else given.parameter.placeholder) or "").rstrip(".")
         return names.split()[odd(given)] if given.parameter.shape is Shape.PAIRS else names
 
     def _start_inner(self) -> list[str]:
-        """Return how what has begun goes on."""
+        """Return the missing words of the parameter that has begun."""
         parts = [self._next_of(half)] if (half := self._half_pair()) else []
         if self.waiting and self.waiting.parameter.shape is Shape.ONE:
             parts.append(self._next_of(self.waiting))
@@ -184,7 +183,7 @@ class Walk:
         return parts
 
     def _is_open(self, group: tuple[Parameter, ...]) -> bool:
-        """Return whether a group is still to come, in the order in which words are taken."""
+        """Return whether a group may still be given. Positional parameters are given in order."""
         first = group[0]
         if self.waiting and self.waiting.parameter.shape is not Shape.ONE:
             return False
@@ -194,5 +193,5 @@ class Walk:
 
 
 def odd(given: Given) -> bool:
-    """Return whether the last pair has only its first word."""
+    """Return whether the last pair lacks its second word."""
     return len(given.words) % 2 == 1

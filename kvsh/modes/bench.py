@@ -1,9 +1,9 @@
-"""`kvsh --bench`: how many commands a second this daemon runs for clients on this machine, and how long each takes.
+"""`kvsh --bench`: the daemon's throughput and latency for clients on this machine.
 
-Several client processes, each connection with one command at a time; so a latency includes the wait for the other
-connections, and a rate what the clients themselves take of the processors. `-i` is how long each measure takes.
-Keys are written under a prefix of its own and cleared at the end, also after Ctrl-C, SIGTERM, SIGHUP or when the
-reader of the output is gone; only SIGKILL leaves them.
+Several client processes run, each connection with one command at a time. So a latency includes the wait for the other
+connections, and a rate includes the processor time of the clients. `-i` is the duration of each measurement. Keys are
+written under their own prefix and cleared at the end, also after Ctrl-C, SIGTERM, SIGHUP or a closed output; only
+SIGKILL leaves them.
 """
 
 import os
@@ -28,17 +28,17 @@ from kvsh.ui.settings import Settings
 
 SECONDS = 2.0
 CONNECTIONS = 50
-# With more processes than processors they only take turns: on two, 4 processes measured 50 k GET/s, 2 of them 57 k.
+# More processes than processors only take turns. On two processors: 4 processes 50 k GET/s, 2 processes 57 k.
 PROCESSES_MAX = 4
 FILL_KEYS = 1_000
-CLEARED_KEYS = 1_000  # at once, so that others need not wait
+CLEARED_KEYS = 1_000  # in one command, so that other clients do not wait long
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NAMES = ("command", "keys", "connections", "ops", "ops_per_s", "p50_ms", "p99_ms", "max_ms")
 TITLES = f"{'command':<17}{'connections':>12}{'ops/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'max ms':>10}\n"
 
 
 class Measure(NamedTuple):
-    """What is measured: a command of `task.WORKS`, of how many keys, over how many connections."""
+    """A measurement: a command of `bench_messages.WORKS`, its number of keys, and the number of connections."""
 
     work: str
     keys: int
@@ -55,15 +55,15 @@ MEASURES = (
 )
 
 
-class Stopped(Exception):  # it is no error
-    """A signal came; `number` is which."""
+class Stopped(Exception):  # not an error
+    """A signal came; `number` is the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode is given one
+def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode gets one
     """Measure, write the figures and clear the keys; return the exit code. Raises KvdError."""
     number = 0
     require_daemon(settings)
@@ -78,16 +78,16 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
             number = signal.SIGPIPE
     if number not in (0, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)  # as it would have ended us at once
+        os.kill(os.getpid(), number)  # exit as if the signal had not been handled
     bench.end(is_complete=not number)
     return INTERRUPTED if number else OK
 
 
 @contextmanager
 def _with_raised_signals() -> Iterator[None]:
-    """Let signals that end a process raise Stopped, and a closed pipe BrokenPipeError; what is ignored stays so."""
-    taken = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in taken}
+    """Let SIGINT, SIGTERM and SIGHUP raise Stopped unless ignored, and a closed pipe BrokenPipeError."""
+    handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in handled}
     before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         yield
@@ -97,13 +97,12 @@ def _with_raised_signals() -> Iterator[None]:
 
 
 def stop(number: int, _: FrameType | None) -> None:
-    """A signal came: one is enough, clearing is not interrupted by the next."""
+    """Handle a signal: raise Stopped, and ignore further signals so that clearing is not interrupted."""
     _ignore_signals()
     raise Stopped(number)
 
 
 def _ignore_signals() -> None:
-    """Let no signal interrupt what follows."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -123,19 +122,19 @@ class Bench:
         self.measures: list[dict[str, Any]] = []
 
     def run(self) -> None:
-        """Measure, and leave nothing behind. Raises KvdError, Stopped, BrokenPipeError."""
-        self._check_stopped()
+        """Measure, and clear the keys. Raises KvdError, Stopped, BrokenPipeError."""
+        self._read_conditions()
         try:
             self._print_conditions()
-            self.fill()
+            self._fill()
             self._measure()
         finally:
             _ignore_signals()
-            self.clear()
+            self._clear()
             self.progress.clear()
 
-    def _check_stopped(self) -> None:
-        """Ask what is measured. Raises KvdError."""
+    def _read_conditions(self) -> None:
+        """Read the conditions of the measurement. Raises KvdError."""
         info = self.client.info()
         self.facts = {
             "version": info["server"]["version"],
@@ -150,25 +149,25 @@ class Bench:
         }
 
     def _print_conditions(self) -> None:
-        """Write what the figures are of: above a table for reading, else as a message."""
+        """Write the conditions: above a table for reading, else as a message."""
         is_read = self.settings.form == "terminal"
-        told = conditions(self.facts)
-        for sentence in [*([] if is_read else told), *cautions(self.facts, self.prefix)]:
+        sentences = conditions(self.facts)
+        for sentence in [*([] if is_read else sentences), *cautions(self.facts, self.prefix)]:
             self.output.message(f"kvsh: {sentence}")
         if not self.settings.quiet:
-            head = "\n".join([*told, "", TITLES]).encode()
+            head = "\n".join([*sentences, "", TITLES]).encode()
             self.output.data(head if is_read else head_text(self.settings.form, NAMES))
             self.output.flush()
 
-    def fill(self) -> None:
-        """Set the keys, so that a GET finds one. Raises KvdError."""
+    def _fill(self) -> None:
+        """Set the keys, so that every GET finds one. Raises KvdError."""
         self.progress.draw("setting keys")
         keys = all_keys(self.prefix.encode())
         for at in range(0, KEYS, FILL_KEYS):
             self.client.multiset(dict.fromkeys(keys[at : at + FILL_KEYS], VALUE))
 
     def _measure(self) -> None:
-        """Measure one after the other. Raises KvdError."""
+        """Run the measurements in order. Raises KvdError."""
         keys = self.settings.keys
         task = Task(
             endpoint=self.settings.url,
@@ -179,20 +178,24 @@ class Bench:
             prefix=self.prefix,
             seed=0,
         )
-        with WorkerPool(task, self.processes) as crew:
+        with WorkerPool(task, self.processes) as pool:
             for number, measure in enumerate(MEASURES, 1):
                 self.progress.draw(f"{number} of {len(MEASURES)}: {measure.work}, {measure.connections} at a time")
-                outcome = crew.run(Phase(measure.work, measure.connections, self.seconds))
+                outcome = pool.run(Phase(measure.work, measure.connections, self.seconds))
                 self.progress.clear()
                 self._on_outcome(measure, outcome)
 
     def _on_outcome(self, measure: Measure, outcome: Outcome) -> None:
-        """Keep what was measured, and write its line."""
-        found = figures(outcome.times)
-        rate = round(found["count"] / outcome.seconds, 1)
-        spread = [found[name] for name in NAMES[-3:]]
+        """Store a measurement, and write its line."""
+        statistics = figures(outcome.times)
+        rate = round(statistics["count"] / outcome.seconds, 1)
+        spread = [statistics[name] for name in NAMES[-3:]]
         values = dict(
-            zip(NAMES, (measure.work, measure.keys, measure.connections, found["count"], rate, *spread), strict=True)
+            zip(
+                NAMES,
+                (measure.work, measure.keys, measure.connections, statistics["count"], rate, *spread),
+                strict=True,
+            )
         )
         self.measures.append(values)
         if not self.settings.quiet and self.settings.form != "json":
@@ -200,8 +203,8 @@ class Bench:
             self.output.data(line_text(values) if is_read else table_text(self.settings.form, values))
             self.output.flush()
 
-    def clear(self) -> None:
-        """Clear the keys, also those whose writes were never answered. Raises KvdError."""
+    def _clear(self) -> None:
+        """Clear the keys, including those with unanswered writes. Raises KvdError."""
         try:
             while self.client.clear_prefix(self.prefix, limit=CLEARED_KEYS):
                 pass
@@ -211,7 +214,7 @@ class Bench:
             raise
 
     def end(self, *, is_complete: bool) -> None:
-        """Write what is written at the end."""
+        """Write the end of the report."""
         if not is_complete:
             self.output.message("kvsh: interrupted; the keys are cleared")
         if self.settings.form == "json" and not self.settings.quiet and self.facts:
@@ -220,24 +223,24 @@ class Bench:
 
 
 def is_same_machine(url: str) -> bool:
-    """Return whether an endpoint can only be on this machine."""
+    """Return whether an endpoint is certainly on this machine."""
     host = url.removeprefix("tcp://").rpartition(":")[0].strip("[]")
     return url.startswith("ipc://") or host in ("localhost", "::1") or host.startswith("127.")
 
 
 def cautions(facts: dict[str, Any], prefix: str) -> list[str]:
-    """Return what has to be known of the figures, and of what measuring does."""
+    """Return what to know about the figures and about side effects."""
     cores = len(os.sched_getaffinity(0))
-    where = "the network and the client processes are part of the figures"
+    where = "the figures include the network and the client processes"
     if facts["same_machine"]:
-        where = f"client and daemon share this machine's {cores} cores: the figures are of both"
-    return [where, f"keys below {prefix} come and go: watchers see that"]
+        where = f"client and daemon share this machine's {cores} cores: the figures include both"
+    return [where, f"keys below {prefix} are set and cleared: watchers see these changes"]
 
 
 def conditions(facts: dict[str, Any]) -> list[str]:
-    """Return what is measured."""
+    """Return the conditions of the measurement as sentences."""
     return [
-        f"kvd {facts['version']}, fsync {facts['fsync']}, keys besides ours: {facts['other_keys']:,}",
+        f"kvd {facts['version']}, fsync {facts['fsync']}, other keys: {facts['other_keys']:,}",
         f"{facts['processes']} client processes, one command at a time on each connection, {facts['seconds']:g} s each",
         f"{facts['keys']:,} keys in random order, values of {facts['value_bytes']} bytes",
     ]

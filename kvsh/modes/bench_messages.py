@@ -1,6 +1,6 @@
-"""What `--bench` and its client processes tell each other, a JSON document a line: a task, then phases and outcomes.
+"""The messages between `--bench` and its client processes, one JSON document a line: a task, then phases and outcomes.
 
-Also what a phase sends: the commands that are measured, on keys drawn at random.
+Also the commands that a phase sends, on random keys.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from kvd.client.keys import Keys
 from kvd.commands import Command
 from kvd.commands.values import Get, Incr, MultiGet, Set
 
-KEYS = 10_000  # few, since each is a change to write, to keep in the journal and to clear
+KEYS = 10_000  # few, because each is a change to write, to store in the journal and to clear
 VALUE = b"x" * 100
 MULTIGET_KEYS = 10
 
 
 class Task(Struct):
-    """What a client process is for as long as it runs. Times in seconds; `curve` is its keys, in Z85."""
+    """The parameters of a client process. Times in seconds; `curve` has its keys, in Z85."""
 
     endpoint: str
     curve: list[str] | None
@@ -29,12 +29,12 @@ class Task(Struct):
     seed: int
 
     def keys(self) -> Keys | None:
-        """Return the CURVE keys as sockets want them."""
+        """Return the CURVE keys for sockets."""
         return None if self.curve is None else Keys(*[key.encode() for key in self.curve])
 
 
 class Phase(Struct):
-    """Send one kind of command for some seconds, over so many of the connections, one at a time on each."""
+    """Send one kind of command for some seconds over `connections` connections, one at a time on each."""
 
     work: str
     connections: int
@@ -42,7 +42,7 @@ class Phase(Struct):
 
 
 class Outcome(Struct):
-    """How a phase went: round trips by microseconds, how long it took, and why it ended early if it did."""
+    """The result of a phase: counts of round trips by microseconds, its duration, and an error if it ended early."""
 
     times: dict[int, int] = {}
     seconds: float = 0.0
@@ -51,12 +51,12 @@ class Outcome(Struct):
 
 
 def key(prefix: bytes, random: Random) -> bytes:
-    """Return one of the keys."""
+    """Return a random key."""
     return b"%b%05d" % (prefix, int(random.random() * KEYS))  # randrange costs three times as much
 
 
 def all_keys(prefix: bytes) -> list[bytes]:
-    """Return the keys that GET and MULTIGET shall find."""
+    """Return the keys that GET and MULTIGET read."""
     return [b"%b%05d" % (prefix, number) for number in range(KEYS)]
 
 

@@ -1,8 +1,8 @@
-"""A client process of `--bench`: `python -m kvsh.modes.bench_worker`. It takes its task and phases from standard input.
+"""A client process of `--bench`: `python -m kvsh.modes.bench_worker`. It reads its task and phases from standard input.
 
-Each connection has one command under way, as so many independent clients have; one thread polls them all. Threads would
-wait for each other (the GIL).
-It ends with its input, and on SIGTERM when what is under way is answered: nothing of it is written after that.
+Each connection has one command in flight, like an independent client. One thread polls all of them, because threads
+would wait for each other (the GIL). The process exits at the end of its input; on SIGTERM it first waits for the
+commands in flight, and writes nothing after that.
 """
 
 import signal
@@ -34,7 +34,7 @@ class Load:
         self.prefix = task.prefix.encode()
         self.random = Random(task.seed)  # noqa: S311  # no secret
         self.connections: list[Connection] = []
-        self.begun: dict[int, float] = {}  # by descriptor: when its command was sent
+        self.begun: dict[int, float] = {}  # by descriptor: the time its command was sent
         self.is_stopped = False
 
     def stop(self, *_: int | FrameType | None) -> None:
@@ -42,7 +42,7 @@ class Load:
         self.is_stopped = True
 
     def connect(self) -> Outcome:
-        """Wait until every connection answers; return an outcome without times, or why not."""
+        """Wait until every connection answers; return an outcome without times, or with the error."""
         try:
             pool = Pool(
                 parse_endpoints(self.task.endpoint),
@@ -64,11 +64,11 @@ class Load:
         return Outcome()
 
     def run(self, phase: Phase) -> Outcome:
-        """Keep one command under way on each connection until the time is over; count the round trips."""
+        """Keep one command in flight on each connection until the time is over; count the round trips."""
         outcome = Outcome({})
         begun = time.perf_counter()
         try:
-            self.exchange(phase, outcome.times, begun + phase.seconds)
+            self._exchange(phase, outcome.times, begun + phase.seconds)
         except ConnectionLost as lost:
             outcome = failure_of(Unreachable(f"{phase.work}: the connection is gone: {lost}"))
         except KvdError as error:
@@ -76,13 +76,13 @@ class Load:
         outcome.seconds = time.perf_counter() - begun
         return outcome
 
-    def exchange(self, phase: Phase, times: dict[int, int], until: float) -> None:
+    def _exchange(self, phase: Phase, times: dict[int, int], until: float) -> None:
         """Send and receive until a time of the performance counter, and until all is answered. Raises KvdError."""
         make = WORKS[phase.work]
         connections = {each.fileno(): each for each in self.connections[: phase.connections]}
         interests = [Interest(fd) for fd in connections]
         for connection in connections.values():
-            self.send(connection, make)
+            self._send(connection, make)
         while self.begun:
             ready = wait_until_ready(interests, self.task.timeout)
             if not ready:
@@ -91,51 +91,49 @@ class Load:
                 self._take_replies(connections[fd], phase, times, until)
 
     def _take_replies(self, connection: Connection, phase: Phase, times: dict[int, int], until: float) -> None:
-        """Count the reply that is there, and send the next command. Raises KvdError."""
+        """Count an available reply, and send the next command. Raises KvdError."""
         replies = connection.receive_available()
         if not replies:
-            return  # a PING of the daemon's
+            return  # only a ZMTP PING from the daemon
         check(replies[0][-1])
         now = time.perf_counter()
         microseconds = round((now - self.begun.pop(connection.fileno())) * 1e6)
         times[microseconds] = times.get(microseconds, 0) + 1
         if now < until and not self.is_stopped:
-            self.send(connection, WORKS[phase.work])
+            self._send(connection, WORKS[phase.work])
 
-    def send(self, connection: Connection, make: Any) -> None:
-        """Send a command and note when. Raises ConnectionLost."""
+    def _send(self, connection: Connection, make: Any) -> None:
+        """Send a command and record the time. Raises ConnectionLost."""
         body = wire.encode_command(make(self.prefix, self.random))
         self.begun[connection.fileno()] = time.perf_counter()
         connection.start(body)
 
     def close(self) -> None:
-        """Close the connections."""
         for connection in self.connections:
             connection.close()
 
 
 def check(body: bytes) -> None:
-    """Decode a reply, as any client does. Raises Refused."""
+    """Decode a reply. Raises Refused."""
     reply = wire.decode_reply(body)
     if isinstance(reply, Error):
         wire.raise_error(reply)
 
 
 def failure_of(error: KvdError) -> Outcome:
-    """Return the outcome that tells an error."""
+    """Return the outcome for an error."""
     if isinstance(error, Refused):
         return Outcome(code=error.code, message=error.message)
     return Outcome(code=type(error).__name__, message=str(error))
 
 
 def _write_outcome(outcome: Outcome) -> None:
-    """Write an outcome for the one who waits for it."""
     sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
     sys.stdout.buffer.flush()
 
 
 def main() -> None:
-    """Take a task, connect, then run phases until there are no more."""
+    """Read a task, connect, then run phases until the end of the input."""
     load = Load(msgspec.json.decode(sys.stdin.buffer.readline(), type=Task))
     signal.signal(signal.SIGTERM, load.stop)
     try:

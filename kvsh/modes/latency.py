@@ -1,7 +1,7 @@
-"""`kvsh --latency`: how long PING takes there and back over one connection, as this client sees it.
+"""`kvsh --latency`: round-trip times of PING over one connection, as this client sees them.
 
-`-i` is the time between two in seconds (default 0.01; 0: the next as soon as one is back), `-r` how many. Without
-`-r` 500, at a terminal until Ctrl-C.
+`-i` is the interval in seconds (default 0.01; 0: the next PING follows the reply), `-r` the number of round trips.
+Without `-r` there are 500, at a terminal as many as come until Ctrl-C.
 """
 
 import os
@@ -26,8 +26,8 @@ INTERVAL_S = 0.01
 COUNT_DEFAULT = 500
 
 
-def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode is given one
-    """Measure, then write the figures and the spread; return the exit code. Raises KvdError."""
+def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode gets one
+    """Measure, then write the figures and the distribution; return the exit code. Raises KvdError."""
     times: Times = Times()
     progress = progress_of(settings)
     code = OK
@@ -38,7 +38,9 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
         code = INTERRUPTED
     finally:
         progress.clear()
-        if not settings.quiet and (times or code == INTERRUPTED):  # what was measured before a daemon went is shown too
+        if not settings.quiet and (
+            times or code == INTERRUPTED
+        ):  # also if the daemon disappeared during the measurement
             output.data(TEXTS.get(settings.form, _machine_text)(times, settings))
             output.flush()
     return code
@@ -47,47 +49,47 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
 def _measure(stream: Stream, times: Times, settings: Settings, progress: Progress) -> None:
     """Count round trips in microseconds. Raises KvdError.
 
-    A PING leaves when its time has come whether those before are back or not: one that waited for them would see one
-    slow answer where a client at this rate sees a hundred (Tene, "How not to measure latency": coordinated omission).
+    A PING is sent when its time has come, even if earlier ones are unanswered. If it waited for them, it would see one
+    slow reply where a client with this rate sees a hundred (Tene, "How not to measure latency": coordinated omission).
     """
-    wanted = settings.repeat or (inf if os.isatty(1) else COUNT_DEFAULT)
+    count_max = settings.repeat or (inf if os.isatty(1) else COUNT_DEFAULT)
     interval = INTERVAL_S if settings.interval is None else settings.interval
     window = stream.window if interval else 1
     sent, due = 0, time.perf_counter()
-    while sent < wanted or stream.in_flight:
+    while sent < count_max or stream.in_flight:
         now = time.perf_counter()
-        if sent < wanted and stream.in_flight < window and now >= due:
+        if sent < count_max and stream.in_flight < window and now >= due:
             stream.send(Ping(), now)
             sent, due = sent + 1, max(due + interval, now)
-        is_full = sent >= wanted or stream.in_flight >= window
+        is_full = sent >= count_max or stream.in_flight >= window
         wait = None if is_full else max(0.0, due - time.perf_counter())
         if not stream.in_flight:
             time.sleep(wait or 0)
-        for begun, outcome in stream.receive(wait):
+        for sent_at, outcome in stream.receive(wait):
             ok(outcome)
-            times[round((time.perf_counter() - begun) * 1e6)] += 1
+            times[round((time.perf_counter() - sent_at) * 1e6)] += 1
         if times and progress.is_due():
             progress.draw(figures_text(times))
 
 
 def figures_text(times: Times) -> str:
     """Return the figures on a line."""
-    found = figures(times)
-    if not found["count"]:
+    statistics = figures(times)
+    if not statistics["count"]:
         return "no round trips"
-    parts = [f"{name.removesuffix('_ms')} {value:.3f}" for name, value in found.items() if name != "count"]
-    return f"{'  '.join(parts)} ms  ({found['count']:,} round trip{'s' * (found['count'] > 1)})"
+    parts = [f"{name.removesuffix('_ms')} {value:.3f}" for name, value in statistics.items() if name != "count"]
+    return f"{'  '.join(parts)} ms  ({statistics['count']:,} round trip{'s' * (statistics['count'] > 1)})"
 
 
 def terminal_text(times: Times, settings: Settings) -> bytes:
-    """Return the figures and a histogram as wide as the terminal."""
-    found = buckets(times)
-    labels = [_bucket_label(bucket) for bucket in found]
-    most = max([bucket.times for bucket in found], default=0)
-    room = columns(1) - 1 - max(map(len, labels), default=0) - len(f"  {most:,} ")
+    """Return the figures, and a histogram as wide as the terminal."""
+    histogram = buckets(times)
+    labels = [_bucket_label(bucket) for bucket in histogram]
+    most = max([bucket.times for bucket in histogram], default=0)
+    width = columns(1) - 1 - max(map(len, labels), default=0) - len(f"  {most:,} ")
     lines = [
-        f"{label}  {bucket.times:>{len(f'{most:,}')},} {bar(bucket.times, most, max(room, 1))}".rstrip()
-        for label, bucket in zip(labels, found, strict=True)
+        f"{label}  {bucket.times:>{len(f'{most:,}')},} {bar(bucket.times, most, max(width, 1))}".rstrip()
+        for label, bucket in zip(labels, histogram, strict=True)
     ]
     return "\n".join([f"PING to {settings.url}", figures_text(times), *lines, ""]).encode(errors="backslashreplace")
 
@@ -97,13 +99,13 @@ def _bucket_label(bucket: Bucket) -> str:
     return f"{bucket.low / US_PER_MS:>8.3f} - {bucket.high / US_PER_MS:>8.3f} ms"
 
 
-def _json_text(times: Times, settings: Settings) -> bytes:  # noqa: ARG001  # every form is given both
-    """Return one document of the figures and the buckets."""
-    found = [
+def _json_text(times: Times, settings: Settings) -> bytes:  # noqa: ARG001  # every format gets both
+    """Return one document with the figures and the buckets."""
+    histogram = [
         {"from_ms": bucket.low / US_PER_MS, "to_ms": bucket.high / US_PER_MS, "count": bucket.times}
         for bucket in buckets(times)
     ]
-    return document({**figures(times), "buckets": found})
+    return document({**figures(times), "buckets": histogram})
 
 
 def _machine_text(times: Times, settings: Settings) -> bytes:

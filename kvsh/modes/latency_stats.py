@@ -1,7 +1,7 @@
-"""How measured times are spread: percentiles and buckets, exact to the microsecond. Pure.
+"""The distribution of measured times: percentiles and buckets, exact to the microsecond. Pure.
 
-Times are counted by whole microseconds, `{microseconds: how often}`: what takes constant room however long one
-measures (a network gives a few thousand different times), merges by addition, and loses nothing.
+Times are counted by whole microseconds, `{microseconds: count}`. This counter takes constant memory for any duration
+(a network gives a few thousand different times), merges by addition, and loses nothing.
 """
 
 from bisect import bisect_right
@@ -11,8 +11,8 @@ from math import ceil
 from typing import Any, NamedTuple
 
 BUCKETS_MAX = 20
-# Where buckets begin in a decade, in microseconds: Renard's series R10 and R5 (ISO 3) and coarser ones, round and about
-# equally wide on a logarithmic scale. The finest that gives at most BUCKETS_MAX is taken.
+# Lower bounds of the buckets of a decade, in microseconds: Renard's series R10 and R5 (ISO 3) and coarser ones, round
+# and about equally wide on a logarithmic scale. The finest series with at most BUCKETS_MAX buckets is used.
 SERIES = (
     (10.0, 12.5, 16.0, 20.0, 25.0, 31.5, 40.0, 50.0, 63.0, 80.0),
     (10.0, 16.0, 25.0, 40.0, 63.0),
@@ -26,7 +26,7 @@ Times = Counter[int]
 
 
 class Bucket(NamedTuple):
-    """How many `times` were at least `low` and below `high`, in microseconds."""
+    """The number of `times` that were at least `low` and below `high`, in microseconds."""
 
     low: float
     high: float
@@ -34,9 +34,9 @@ class Bucket(NamedTuple):
 
 
 def percentile(times: Mapping[int, int], percent: float) -> int:
-    """Return the least time in microseconds that so many percent of all do not exceed (nearest rank).
+    """Return the smallest time in microseconds that `percent` of all do not exceed (nearest rank).
 
-    Raises ValueError when there is none.
+    Raises ValueError when there are no times.
     """
     rank = ceil(sum(times.values()) * percent / 100)
     below = 0
@@ -48,28 +48,28 @@ def percentile(times: Mapping[int, int], percent: float) -> int:
 
 
 def mean(times: Mapping[int, int]) -> float:
-    """Return the mean in microseconds. Raises ZeroDivisionError when there is no time."""
+    """Return the mean in microseconds. Raises ZeroDivisionError when there are no times."""
     return sum([time * count for time, count in times.items()]) / sum(times.values())
 
 
 def figures(times: Mapping[int, int]) -> dict[str, Any]:
-    """Return how many there are, and min, avg, p50, p99 and max in milliseconds (None when there is no time)."""
+    """Return the count, and min, avg, p50, p99 and max in milliseconds (None when there are no times)."""
     names = ("min_ms", "avg_ms", "p50_ms", "p99_ms", "max_ms")
-    found: list[float | None] = [None] * len(names)
+    values: list[float | None] = [None] * len(names)
     if times:
-        found = [min(times), round(mean(times)), percentile(times, 50), percentile(times, 99), max(times)]
-    milliseconds = [None if each is None else each / US_PER_MS for each in found]
+        values = [min(times), round(mean(times)), percentile(times, 50), percentile(times, 99), max(times)]
+    milliseconds = [None if each is None else each / US_PER_MS for each in values]
     return {"count": sum(times.values()), **dict(zip(names, milliseconds, strict=True))}
 
 
 def buckets(times: Mapping[int, int]) -> list[Bucket]:
-    """Return the buckets from the first to the last that hold something, those between them too."""
-    found: list[Bucket] = []
+    """Return the buckets from the first to the last nonempty one, including empty ones between."""
+    chosen: list[Bucket] = []
     for series in SERIES:
-        found = buckets_of(times, [0.0, *(step * 10**decade for decade in DECADES for step in series), float("inf")])
-        if len(found) <= BUCKETS_MAX:
+        chosen = buckets_of(times, [0.0, *(step * 10**decade for decade in DECADES for step in series), float("inf")])
+        if len(chosen) <= BUCKETS_MAX:
             break
-    return found
+    return chosen
 
 
 def buckets_of(times: Mapping[int, int], edges: list[float]) -> list[Bucket]:

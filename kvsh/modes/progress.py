@@ -1,4 +1,4 @@
-"""What is told on standard error while a mode runs."""
+"""Messages on standard error while a mode runs."""
 
 import os
 
@@ -8,11 +8,11 @@ from kvsh.ui.settings import Settings
 
 
 def progress_of(settings: Settings) -> Progress:
-    """Return a mode's line of progress: shown with `--progress`, and without either at a terminal unless `-q`."""
+    """Return a mode's line of progress: shown if `--progress` says so, by default at a terminal without `-q`."""
     is_usual = os.isatty(MESSAGE_FD) and not settings.quiet
     return Progress(is_shown=is_usual if settings.progress is None else settings.progress)
 
 
-def after_interrupt(output: Output, text: str) -> None:
-    """Tell what there is to tell after Ctrl-C: at a terminal on a line of its own, below the ^C."""
+def report_after_interrupt(output: Output, text: str) -> None:
+    """Write a message after Ctrl-C: at a terminal on a new line, below the ^C."""
     output.message("\n" * os.isatty(MESSAGE_FD) + text)

@@ -1,7 +1,7 @@
-"""The text of a mode's figures: rows for programs, sizes and bars for a person. Pure; no mode is known here.
+"""A mode's figures as text: rows for programs, sizes and bars for people. Pure, and independent of the modes.
 
-raw: fields with a blank between, a line a row, so what may hold blanks is the last field, and what there is not is
-`-`. CSV: RFC 4180. JSON documents are made by `kvsh.render.data.document`.
+raw: fields separated by a blank, one row a line, so only the last field may contain blanks; an absent value is `-`.
+CSV: RFC 4180. JSON documents come from `kvsh.render.data.document`.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ def row_text(form: str, fields: Sequence[Any]) -> bytes:
 
 
 def head_text(form: str, names: Sequence[str]) -> bytes:
-    """Return what stands once above the rows of a table: its names; JSON has them in each document."""
+    """Return the row of names above a table; JSON has the names in each document."""
     return b"" if form == "json" else row_text(form, names)
 
 
 def table_text(form: str, values: dict[str, Any]) -> bytes:
-    """Return a row of a table whose names are above it, or a JSON document."""
+    """Return a row of a table, or a JSON document."""
     return document(values) if form == "json" else row_text(form, list(values.values()))
 
 
@@ -39,10 +39,10 @@ def size_text(count: int) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """Return a rate for reading: `12,345`; what is below ten has a decimal, so that little is not nothing."""
-    return f"{rate:.1f}" if 0 < rate < 9.95 else f"{rate:,.0f}"  # noqa: PLR2004  # what .1f makes 10.0 of
+    """Return a rate for reading: `12,345`. Below ten it has a decimal, so that a low rate is not shown as zero."""
+    return f"{rate:.1f}" if 0 < rate < 9.95 else f"{rate:,.0f}"  # noqa: PLR2004  # .1f rounds it to 10.0
 
 
 def bar(count: int, most: int, width: int) -> str:
-    """Return a bar for a count: `width` for the most, at least one mark for any."""
+    """Return a bar for a count: `width` for the largest, at least one mark for any."""
     return "#" * max(round(width * count / most), 1) if count else ""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from kvd.client import Stream
 from kvd.client.walk import pages
-from kvsh.modes.progress import after_interrupt, progress_of
+from kvsh.modes.progress import progress_of, report_after_interrupt
 from kvsh.render.data import document, row
 from kvsh.ui.outcome import INTERRUPTED, OK
 from kvsh.ui.output import Output
@@ -20,7 +20,8 @@ def run(settings: Settings, output: Output, argument: str) -> int:
     """Write the keys that begin with `argument`; return the exit code. Raises KvdError."""
     text = TEXTS[settings.form]
     count = 0
-    progress = output.progress = _scan_progress(settings)
+    progress = _scan_progress(settings)
+    output.attach(progress)
     try:
         with Stream(**settings.stream) as stream:
             for page in pages(stream, os.fsencode(argument)):
@@ -31,7 +32,7 @@ def run(settings: Settings, output: Output, argument: str) -> int:
                 if progress.is_due():
                     progress.draw(f"{count:,} keys")
     except KeyboardInterrupt:
-        after_interrupt(output, f"kvsh: interrupted; at least {count:,} keys are written")
+        report_after_interrupt(output, f"kvsh: interrupted; at least {count:,} keys are written")
         return INTERRUPTED
     finally:
         progress.clear()
@@ -39,7 +40,7 @@ def run(settings: Settings, output: Output, argument: str) -> int:
 
 
 def _scan_progress(settings: Settings) -> Progress:
-    """Return the line of progress: not where the keys are shown themselves, unless it is asked for."""
+    """Return the line of progress: by default hidden where the keys themselves are shown."""
     is_usual = settings.progress is None and os.isatty(DATA_FD)
     return progress_of(settings._replace(progress=False) if is_usual else settings)
 
@@ -50,12 +51,12 @@ def words(keys: list[bytes]) -> bytes:
 
 
 def lines(keys: list[bytes]) -> bytes:
-    """Return keys as they are, each with a newline."""
+    """Return keys unchanged, each with a newline."""
     return b"\n".join(keys) + b"\n" if keys else b""
 
 
-def _with_newlines(keys: list[bytes]) -> bytes:
-    """Return keys as they are, each with a NUL byte."""
+def _nul_items(keys: list[bytes]) -> bytes:
+    """Return keys unchanged, each with a NUL byte."""
     return b"".join([key + b"\0" for key in keys])
 
 
@@ -72,7 +73,7 @@ def rows(keys: list[bytes]) -> bytes:
 TEXTS: dict[str, Callable[[list[bytes]], bytes]] = {
     "terminal": words,
     "raw": lines,
-    "nul": _with_newlines,
+    "nul": _nul_items,
     "json": _documents,
     "csv": rows,
 }

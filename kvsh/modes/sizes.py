@@ -1,7 +1,7 @@
-"""The tally of `--bigkeys`: what entries take, in constant memory and one pass over keys in byte order. Pure.
+"""The sums of `--bigkeys`: sizes of entries, in constant memory and one pass over keys in byte order. Pure.
 
-Prefixes need no bound on how many are tracked: the keys that begin with one stand next to each other, so only the
-one at hand is summed up, and of those that are over the largest few are kept. The figures are exact.
+The number of prefixes needs no bound: the keys of a prefix are adjacent, so only the current prefix is summed up, and
+of the finished ones only the largest few are kept. The figures are exact.
 """
 
 import re
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Group(NamedTuple):
-    """What the keys of a prefix take: keys and values together. The prefix is None for keys without separator."""
+    """The number and the size of a prefix's keys and values. The prefix is None for keys without a separator."""
 
     prefix: bytes | None
     keys: int
@@ -25,12 +25,12 @@ class Group(NamedTuple):
 
 
 class Top(Generic[T]):
-    """The few largest of what is offered; of equals, those that came first."""
+    """The few largest items; of equal ones, the first."""
 
     def __init__(self, count: int = RANKED_MAX) -> None:
         self.count = count
         self.offered = 0
-        self.heap: list[tuple[int, int, T]] = []  # weight, when it came (the later the less), item
+        self.heap: list[tuple[int, int, T]] = []  # weight, negated order of arrival, item
 
     def offer(self, weight: int, item: T) -> None:
         """Keep an item if it is among the largest."""
@@ -40,26 +40,26 @@ class Top(Generic[T]):
         elif weight > self.heap[0][0]:
             heapreplace(self.heap, (weight, -self.offered, item))
 
-    def ranking(self) -> list[tuple[int, T]]:
+    def rank(self) -> list[tuple[int, T]]:
         """Return weights and items, the largest first."""
         return [(weight, item) for weight, _, item in sorted(self.heap, reverse=True)]
 
 
 class Sizes:
-    """Sums over entries that come in byte order of their keys. Sizes in bytes."""
+    """Sums over entries in byte order of their keys. Sizes in bytes."""
 
     def __init__(self) -> None:
         self.keys = 0
         self.key_bytes = 0
         self.value_bytes = 0
-        self.digits: Counter[int] = Counter()  # how many digits the size of a value has; 0 for an empty one
+        self.digits: Counter[int] = Counter()  # values by the number of digits of their size; 0 for an empty value
         self.largest: Top[bytes] = Top()
         self.groups: Top[Group] = Top()
-        self.group = Group(None, 0, 0)  # the prefix at hand
-        self.others = Group(None, 0, 0)  # keys without a separator, wherever they stand
+        self.group = Group(None, 0, 0)  # the current prefix
+        self.others = Group(None, 0, 0)  # all keys without a separator
 
     def add(self, entries: Iterable[Any]) -> None:
-        """Take in entries: (key, value, ...), the keys after all those before."""
+        """Add entries (key, value, ...); their keys follow all earlier keys."""
         for key, value, *_ in entries:
             size = len(value)
             self.keys += 1
@@ -70,28 +70,28 @@ class Sizes:
             self._add_to_group(key, len(key) + size)
 
     def _add_to_group(self, key: bytes, size: int) -> None:
-        """Sum up a prefix; when another begins, the one at hand is over."""
+        """Add a key to its prefix; when another prefix begins, the current one is finished."""
         prefix, keys, total = self.group
         if prefix is not None and key.startswith(prefix):
             self.group = Group(prefix, keys + 1, total + size)
             return
-        found = SEPARATOR.search(key)
-        if found is None:
+        match = SEPARATOR.search(key)
+        if match is None:
             self.others = Group(None, self.others.keys + 1, self.others.bytes + size)
             return
         self.groups.offer(total, self.group)
-        self.group = Group(key[: found.end()], 1, size)
+        self.group = Group(key[: match.end()], 1, size)
 
     def prefixes(self) -> list[Group]:
-        """Return the prefixes that hold most, the largest first."""
+        """Return the largest prefixes, the largest first."""
         top: Top[Group] = Top()
-        for group in (*[group for _, group in self.groups.ranking()], self.group, self.others):
+        for group in (*[group for _, group in self.groups.rank()], self.group, self.others):
             if group.keys:
                 top.offer(group.bytes, group)
-        return [group for _, group in top.ranking()]
+        return [group for _, group in top.rank()]
 
     def document(self) -> dict[str, Any]:
-        """Return all of it."""
+        """Return all figures."""
         sizes = [
             (10 ** (digits - 1) if digits else 0, 10**digits - 1) for digits in range(max(self.digits, default=-1) + 1)
         ]
@@ -100,7 +100,7 @@ class Sizes:
             "key_bytes": self.key_bytes,
             "value_bytes": self.value_bytes,
             "mean_value_bytes": round(self.value_bytes / self.keys, 1) if self.keys else None,
-            "largest": [{"key": key, "bytes": size} for size, key in self.largest.ranking()],
+            "largest": [{"key": key, "bytes": size} for size, key in self.largest.rank()],
             "prefixes": [group._asdict() for group in self.prefixes()],
             "sizes": [{"from": low, "to": high, "keys": self.digits[at]} for at, (low, high) in enumerate(sizes)],
         }

@@ -1,6 +1,6 @@
-"""`kvsh --stat`: a line a second of what the daemon does. `-i` is the pause in seconds, `-r` how many lines.
+"""`kvsh --stat`: a line a second with the daemon's activity. `-i` is the interval in seconds, `-r` the number of lines.
 
-A daemon that restarts or is away for a while is told on standard error, and the lines go on when it is back.
+A restart or an absence of the daemon is reported on standard error, and the lines continue when it is back.
 """
 
 import time
@@ -10,7 +10,7 @@ from kvd.client import Client
 from kvd.commands import COMMANDS, Write
 from kvd.commands.server import Info
 from kvd.errors import ClientError
-from kvsh.modes.progress import after_interrupt
+from kvsh.modes.progress import report_after_interrupt
 from kvsh.modes.report import head_text, rate_text, size_text, table_text
 from kvsh.ui.connect import require_daemon
 from kvsh.ui.outcome import INTERRUPTED, OK
@@ -18,10 +18,10 @@ from kvsh.ui.output import Output
 from kvsh.ui.settings import Settings
 
 INTERVAL_S = 1.0
-AWAY_S = 0.2  # the pause while there is no daemon; a look then waits for a connection besides
+AWAY_S = 0.2  # the pause while there is no daemon; a sample then also waits for a connection
 HEAD_EVERY = 20  # lines
 WRITES = frozenset(name for name, command in COMMANDS.items() if issubclass(command, Write))
-# What a person sees, 80 columns: the name of the figure, the title above it, the width with the blank before it.
+# The columns for reading, 80 wide: the figure's name, its title, its width including the blank before it.
 COLUMNS = (
     ("time", "time", 8),
     ("keys", "keys", 11),
@@ -37,15 +37,15 @@ TITLES = "".join(f"{title:>{width}}" for _, title, width in COLUMNS)
 
 
 class Sample(NamedTuple):
-    """INFO at a moment: `at` seconds on the monotonic clock, `time` Unix ms."""
+    """INFO at a moment: `at` in seconds of the monotonic clock, `time` in Unix ms."""
 
     at: float
     time: int
     info: dict[str, dict[str, Any]]
 
 
-def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode is given one
-    """Write lines until there are enough or Ctrl-C; return the exit code. Raises KvdError when there is no daemon."""
+def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG001  # every mode gets one
+    """Write lines until `-r` or Ctrl-C; return the exit code. Raises KvdError when there is no daemon."""
     require_daemon(settings)
     with Client(**settings.connection) as client:
         stat = Stat(client, settings, output)
@@ -58,7 +58,7 @@ def run(settings: Settings, output: Output, argument: Any) -> int:  # noqa: ARG0
 
 
 class Stat:
-    """A run of the mode. `first` and `last` are samples of one daemon that was not away between them."""
+    """A run of the mode. `first` and `last` are samples of one daemon that was present all the time between them."""
 
     def __init__(self, client: Client, settings: Settings, output: Output) -> None:
         self.client = client
@@ -66,24 +66,24 @@ class Stat:
         self.output = output
         self.first: Sample | None = None
         self.last: Sample | None = None
-        self.samples = 0  # since the first
+        self.samples = 0  # since `first`
         self.lines = 0
         self.away_since: float | None = None
 
     def follow(self) -> None:
-        """Write lines until there are enough. Raises KvdError when there is no daemon at the start."""
+        """Write lines until `-r`. Raises KvdError when there is no daemon at the start."""
         self.first = self.last = _sample(self.client)
         interval = INTERVAL_S if self.settings.interval is None else self.settings.interval
         due = self.last.at
-        self.head()
+        self._write_head()
         while self.settings.repeat is None or self.lines < self.settings.repeat:
             now = time.monotonic()
-            due = max(due + interval, now)  # after a long wait there are no lines to catch up with
+            due = max(due + interval, now)  # after a long wait, missed lines are skipped
             time.sleep(due - now if self.away_since is None else min(AWAY_S, interval))
-            self.sample()
+            self._take_sample()
 
-    def sample(self) -> None:
-        """Write what has been done since the last look, or tell that the daemon is away, or back."""
+    def _take_sample(self) -> None:
+        """Write the activity since the last sample, or report that the daemon is absent or back."""
         try:
             now = _sample(self.client)
         except ClientError as error:
@@ -94,24 +94,24 @@ class Stat:
         assert self.last is not None
         is_restarted = now.info["server"]["pid"] != self.last.info["server"]["pid"] or _uptime(now) < _uptime(self.last)
         if self.away_since is not None or is_restarted:
-            self.back(now, is_restarted=is_restarted)
+            self._on_reconnect(now, is_restarted=is_restarted)
             return
-        before, self.last = (
-            self.last,
-            now,
-        )  # before the line is written: Ctrl-C may end that, and the summary divides by time
+        before = self.last
+        self.last = (
+            now  # before the write: Ctrl-C may interrupt it, and the summary divides by the time between samples
+        )
         self.samples += 1
-        self.write(figures(before, now, looks=1))
+        self._write(figures(before, now, own_infos=1))
 
-    def back(self, now: Sample, *, is_restarted: bool) -> None:
-        """Tell that the daemon is there again; what it counted meanwhile belongs to no line."""
+    def _on_reconnect(self, now: Sample, *, is_restarted: bool) -> None:
+        """Report that the daemon is back. Its counts during the absence belong to no line."""
         after = "" if self.away_since is None else f" after {now.at - self.away_since:.1f} s"
         self.output.message(f"kvsh: reconnected{after}{': the daemon has been restarted' if is_restarted else ''}")
         self.first = self.last = now
         self.samples = 0
         self.away_since = None
 
-    def head(self) -> None:
+    def _write_head(self) -> None:
         """Write the names of the figures."""
         if not self.settings.quiet:
             names = [name for name, _, _ in COLUMNS]
@@ -119,48 +119,49 @@ class Stat:
             self.output.data(TITLES.encode() + b"\n" if is_read else head_text(self.settings.form, names))
             self.output.flush()
 
-    def write(self, values: dict[str, Any]) -> None:
+    def _write(self, values: dict[str, Any]) -> None:
         """Write a line."""
         self.lines += 1
         if self.settings.quiet:
             return
         is_read = self.settings.form == "terminal"
         if is_read and self.lines > 1 and self.lines % HEAD_EVERY == 1:
-            self.head()
+            self._write_head()
         self.output.data(line_text(values) if is_read else table_text(self.settings.form, values))
         self.output.flush()
 
     def summarize(self) -> None:
-        """Tell the averages since the start, or since the daemon came back."""
+        """Write the averages since the start, or since the daemon came back."""
         if self.first is None or self.last is None or not self.samples:
             return
         mean = figures(self.first, self.last, self.samples)
         rates = [f"{rate_text(mean[name])} {title}" for name, title, _ in COLUMNS if name.endswith("_per_s")]
-        after_interrupt(self.output, f"kvsh: in {self.last.at - self.first.at:.1f} s on average {', '.join(rates)}")
+        report_after_interrupt(
+            self.output, f"kvsh: in {self.last.at - self.first.at:.1f} s on average {', '.join(rates)}"
+        )
 
 
 def _sample(client: Client) -> Sample:
-    """Return what the daemon says now. Raises KvdError."""
+    """Return INFO now. Raises KvdError."""
     info = client.run(Info())
     return Sample(time.monotonic(), time.time_ns() // 1_000_000, info)
 
 
 def _uptime(sample: Sample) -> int:
-    """Return how long the daemon runs, in ms."""
+    """Return the daemon's uptime in ms."""
     return int(sample.info["server"]["uptime_ms"])
 
 
-def figures(before: Sample, after: Sample, looks: int) -> dict[str, Any]:
-    """Return a line's figures: how things are, and rates a second between two samples of the same daemon.
+def figures(before: Sample, after: Sample, own_infos: int) -> dict[str, Any]:
+    """Return the figures of a line: totals, and rates a second between two samples of the same daemon.
 
-    `looks` is how many INFO of ours the daemon counted between them: those are no work of its clients.
-    `memory_bytes` is what the daemon's process takes; connections are None where the daemon is of a version that does
-    not tell them.
+    `own_infos` is the number of our own INFO commands between the samples, which are subtracted. `memory_bytes` is the
+    memory of the daemon's process. `clients` and `watchers` are None for an older daemon that does not report them.
     """
     old, new = before.info["traffic"], after.info["traffic"]
     calls = {name: count - old["calls"].get(name, 0) for name, count in new["calls"].items()}
     done = {
-        "ops_per_s": sum(calls.values()) - looks,
+        "ops_per_s": sum(calls.values()) - own_infos,
         "writes_per_s": sum([count for name, count in calls.items() if name in WRITES]),
         "changes_per_s": after.info["store"]["revision"] - before.info["store"]["revision"],
         "errors_per_s": new["errors"] - old["errors"],
@@ -171,7 +172,7 @@ def figures(before: Sample, after: Sample, looks: int) -> dict[str, Any]:
         "keys": after.info["store"]["keys"],
         **{name: round(max(0, count) / seconds, 1) for name, count in done.items()},
         "memory_bytes": after.info["process"]["memory_bytes"],
-        "clients": new.get("clients"),  # ours among them
+        "clients": new.get("clients"),  # including ours
         "watchers": new.get("watchers"),
     }
 

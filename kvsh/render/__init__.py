@@ -1,6 +1,6 @@
 """Results, errors, changes and help as text: for a terminal, for a pipe, as JSON, as CSV.
 
-    told.py      what a result means, where the wire leaves it to the command
+    result.py    the meaning of a result where the wire leaves it to the command
     terminal.py  for reading
     tables.py    rows with named columns, for reading
     figures.py   times and durations of a map, for reading
@@ -9,7 +9,7 @@
     changes.py   a change on a line
     help.py      HELP
 
-Pure: no I/O, no clock, no terminal; it knows no names of commands and writes no escape sequences.
+Pure: no I/O, no clock, no terminal. No module knows the name of a command or writes an escape sequence.
 """
 
 from collections.abc import Iterator
@@ -23,17 +23,17 @@ from kvsh.words import display_pieces
 
 
 def pretty(command: Command, result: Any) -> bytes:
-    """Return a result as `pretty.py` has it, which is loaded when it is first needed."""
+    """Return a result in the format PRETTY. The module is loaded at the first call."""
     return bytes(import_module("kvsh.render.pretty").pretty(command, result))
 
 
 FORMATS = {"terminal": terminal, "raw": raw, "json": json, "csv": csv, "pretty": pretty, "nul": nul}
-# Those that are for reading: their results are paged, and are raw for a program or a file.
+# Formats for reading: their results are paged, and become raw for a program or a file.
 READ = ("terminal", "pretty")
 
 
 def safe_pieces(form: str, command: Command, result: Any) -> Iterator[bytes]:
-    """Yield a result in pieces, with nothing in it that acts on a terminal. Each is made when it is asked for."""
+    """Yield a result in pieces, each made on demand, with nothing in it that acts on a terminal."""
     if form == "terminal":
         yield from terminal_pieces(command, result)
     elif form in READ:

@@ -10,7 +10,7 @@ VALUE_SHOWN_BYTES = 400
 
 
 def change_line(change: Change) -> str:
-    """Return a change for reading: `42  SET user:1 "Ada"`; a long value is cut, and says so."""
+    """Return a change for reading: `42  SET user:1 "Ada"`. A long value is cut, and its size is shown."""
     words = [f"{change.revision:>6}  {change.kind}", as_word(change.key)]
     if change.value is not None:
         words.append(_value_text(change.value))
@@ -27,10 +27,10 @@ def _value_text(value: bytes) -> str:
 
 
 def change_document(change: Change, history: str | None) -> bytes:
-    """Return a change as a JSON document and a newline. Its revision and history are where to go on."""
+    """Return a change as a JSON document and a newline. A later watch resumes at its revision and history."""
     return document({**asdict(change), "history": history})
 
 
 def resume_text(revision: int, history: str | None) -> str:
-    """Return the sentence that says how a later watch resumes where this one ends."""
+    """Return the sentence about where a later watch resumes."""
     return f"watched up to revision {revision}; resume with SINCE {revision} HISTORY {history}"

@@ -1,17 +1,17 @@
-"""Figures of a map for reading: times and durations by the unit that ends their names. Programs get the numbers.
+"""Times and durations of a map for reading: the unit is the end of their name. Programs get the numbers.
 
-Times are shown in UTC, since this room knows no time zone. The names stay as they are in JSON and in the manual.
+Times are in UTC, because this package knows no time zone. Names stay as they are in JSON and in the manual.
 """
 
 from typing import Any
 
 TIMES = ("time", "since", "started", "expires")  # Unix ms
 UNITS_US = {"ms": 1_000, "us": 1}
-COUNTED = "below_"  # a bucket of a histogram: the unit is that of its bound, and the value is a count
+COUNTED = "below_"  # a bucket of a histogram: the name has the unit of its bound, and the value is a count
 YES_OR_WHY = ("read_only",)  # nil, or the reason
 MS_MIN, MS_MAX = 10**11, 253_402_300_799_999  # a Unix time in ms, from 1973 to the end of the year 9999
 MS_PER_DAY = 86_400_000
-# A unit, how many microseconds it has, and the same of the smaller unit beside it.
+# A unit and its microseconds, then the smaller unit shown with it and its microseconds.
 SPANS = (
     ("d", 86_400_000_000, "h", 3_600_000_000),
     ("h", 3_600_000_000, "min", 60_000_000),
@@ -20,7 +20,7 @@ SPANS = (
 
 
 def figure_text(name: str, value: Any) -> str | None:
-    """Return a named value for reading, or None where it has no unit."""
+    """Return a named value for reading, or None if its name has no unit."""
     if value is None and name in YES_OR_WHY:
         return "false"
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
@@ -57,7 +57,7 @@ def time_text(ms: int) -> str:
 
 
 def date_of(days: int) -> tuple[int, int, int]:
-    """Return year, month and day so many days after 1970-01-01 (Howard Hinnant's civil_from_days)."""
+    """Return year, month and day for a number of days since 1970-01-01 (Howard Hinnant's civil_from_days)."""
     era, of_era = divmod(days + 719_468, 146_097)
     year_of_era = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
     of_year = of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)

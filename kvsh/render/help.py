@@ -1,4 +1,4 @@
-"""HELP, from the syntax of the commands: a page of all by family, or all that is known of one."""
+"""HELP, from the syntax of the commands: a page of all commands by family, or the page of one."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -6,10 +6,10 @@ from textwrap import fill
 
 from kvd.commands import Syntax
 
-COLUMNS = 80  # as many as every terminal has: one that wraps a line by itself does so within words
-FOOT = """HELP command tells more of one. HELP KEYS shows the keys of the prompt, and
-HELP WORDS what to use here for the words of Redis and etcd.
-A value with blanks is put in quotes:
+COLUMNS = 80  # the width of every terminal; a terminal that wraps a longer line breaks words
+FOOT = """HELP command explains one command. HELP KEYS shows the keys of the prompt.
+HELP WORDS shows what replaces the words of Redis and etcd.
+Put a value with blanks in quotes:
     SET city "Rann of Kutch"
 """
 
@@ -26,7 +26,7 @@ def help_page(syntaxes: Iterable[Syntax]) -> str:
 
 
 def help_on(syntax: Syntax, typed: str | None = None) -> str:
-    """Return what is known of one command; `typed` is how it is typed, if not by its syntax."""
+    """Return the page of one command; `typed` replaces the syntax line of a command that is typed in another way."""
     usage = wrap(typed or syntax.usage(), indent=4)
     text = "\n\n".join(map(wrap, syntax.help.split("\n\n")))
     examples = [f"    {example}" for example in syntax.examples]
@@ -34,5 +34,5 @@ def help_on(syntax: Syntax, typed: str | None = None) -> str:
 
 
 def wrap(text: str, indent: int = 0) -> str:
-    """Return a paragraph in lines that fit, those after the first indented."""
+    """Return a paragraph in lines that fit; all but the first are indented."""
     return fill(text, COLUMNS, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

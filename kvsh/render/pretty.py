@@ -1,7 +1,7 @@
-"""FORMAT PRETTY: JSON values indented, texts in lines, binary values as a hex dump; all else as in TERMINAL.
+"""FORMAT PRETTY: JSON values indented, texts in lines, binary values as a hex dump; the rest as in TERMINAL.
 
-A result is lines, and a line is (style, text) pairs. A terminal shows each style in a colour (`ui/looks.py`).
-Nothing in the texts acts on a terminal.
+A result is a list of lines, and a line is a list of (style, text) pairs. A terminal shows each style in a colour
+(`ui/looks.py`). Nothing in the texts acts on a terminal.
 """
 
 import re
@@ -12,7 +12,7 @@ import msgspec
 
 from kvd.commands import Command
 from kvsh.render.data import escape
-from kvsh.render.result import displayed_result
+from kvsh.render.result import display_result
 from kvsh.render.tables import name_columns
 from kvsh.render.terminal import is_table, lines, named_cell, terminal
 from kvsh.words import display_form, quote, split_at_joiners
@@ -21,7 +21,7 @@ Fragment = tuple[str, str]
 Line = list[Fragment]
 
 INDENT = 2
-STYLED_BYTES_MAX = 1024 * 1024  # beyond it a JSON value is indented and has one style
+STYLED_BYTES_MAX = 1024 * 1024  # a larger JSON value is indented but has a single style
 DUMPED_BYTES_MAX = 64 * 1024
 ROW_BYTES, HALF_ROW_BYTES = 16, 8
 CONTROL = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
@@ -38,15 +38,13 @@ def pretty(command: Command, result: Any) -> bytes:
 
 
 def pretty_lines(command: Command, result: Any) -> list[Line]:
-    """Return a result as lines."""
-    value = name_columns(command, displayed_result(command, result))
+    value = name_columns(command, display_result(command, result))
     if isinstance(value, int) and command.result_unit:
         return _plain_lines(terminal(command, result).decode().splitlines())
     return block(value)
 
 
 def block(value: Any) -> list[Line]:
-    """Return a value as lines."""
     if isinstance(value, bytes):
         return _value_lines(value)
     if isinstance(value, dict) and value:
@@ -58,28 +56,28 @@ def block(value: Any) -> list[Line]:
     return _plain_lines(lines(value))
 
 
-def _label_lines(label: str, found: list[Line]) -> list[Line]:
-    """Return lines with a label before the first."""
-    return [[("", label if at == 0 else " " * len(label)), *line] for at, line in enumerate(found)]
+def _label_lines(label: str, unlabelled: list[Line]) -> list[Line]:
+    """Return lines with a label before the first; the others are indented."""
+    return [[("", label if at == 0 else " " * len(label)), *line] for at, line in enumerate(unlabelled)]
 
 
 def _name_width(values: dict[Any, Any]) -> int:
-    """Return the width of the column of names, of values that stand on the same line."""
+    """Return the width of the column of names that have their value on the same line."""
     return max(
         (len(str(name)) for name, item in values.items() if not isinstance(item, dict | list | tuple)), default=0
     )
 
 
 def _item_lines(name: Any, item: Any, width: int) -> list[Line]:
-    """Return the lines of one item of a map: what takes several stands below its name."""
+    """Return the lines of one item of a map. A value of several lines stands below its name."""
     title = display_form(str(name).encode())
     is_nested = isinstance(item, dict | list | tuple)
     if is_nested and not item:
         return [[("", f"{title:<{width}}  (empty)")]]
-    found = block(item) if is_nested or isinstance(item, bytes) else _plain_lines([named_cell(name, item)])
-    if len(found) == 1 and not is_nested:
-        return [[("", f"{title:<{width}}  "), *found[0]]]
-    return [[("", title)], *([("", "  "), *line] for line in found)]
+    value_lines = block(item) if is_nested or isinstance(item, bytes) else _plain_lines([named_cell(name, item)])
+    if len(value_lines) == 1 and not is_nested:
+        return [[("", f"{title:<{width}}  "), *value_lines[0]]]
+    return [[("", title)], *([("", "  "), *line] for line in value_lines)]
 
 
 def _plain_lines(texts: list[str]) -> list[Line]:
@@ -88,7 +86,6 @@ def _plain_lines(texts: list[str]) -> list[Line]:
 
 
 def _value_lines(value: bytes) -> list[Line]:
-    """Return the bytes of a value as lines."""
     if value.lstrip()[:1] in (b"{", b"[") and (text := indent_json(value)) is not None:
         return _json_lines(text)
     if not is_text(value):
@@ -99,16 +96,16 @@ def _value_lines(value: bytes) -> list[Line]:
 
 
 def indent_json(value: bytes) -> str | None:
-    """Return a JSON text indented, its numbers and names as they are; None when it is none."""
+    """Return a JSON text indented, its numbers and names unchanged; None if it is not JSON."""
     try:
         text = msgspec.json.format(value, indent=INDENT).decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return text if text.replace("\n", "").isprintable() else "\n".join(map(_harmless, text.split("\n")))
+    return text if text.replace("\n", "").isprintable() else "\n".join(map(_escape_json, text.split("\n")))
 
 
-def _harmless(line: str) -> str:
-    """Return a line of JSON with what does not print escaped, but for joiners between letters."""
+def _escape_json(line: str) -> str:
+    """Return a line of JSON with unprintable characters escaped, except joiners between letters."""
     parts = split_at_joiners(line)
     parts[::2] = ["".join([each if each.isprintable() else escape(each) for each in part]) for part in parts[::2]]
     return "".join(parts)
@@ -117,12 +114,12 @@ def _harmless(line: str) -> str:
 def _json_lines(text: str) -> list[Line]:
     """Return an indented JSON text as lines with a style for each kind of token."""
     if len(text) > STYLED_BYTES_MAX:
-        return [[("", text)]]  # 16 MiB as lines take 4 s, as one text 0.3
-    return [[(found.lastgroup or "", found[0]) for found in TOKEN.finditer(line)] for line in text.split("\n")]
+        return [[("", text)]]  # 16 MiB take 4 s as lines, 0.3 s as one text
+    return [[(match.lastgroup or "", match[0]) for match in TOKEN.finditer(line)] for line in text.split("\n")]
 
 
 def is_text(value: bytes) -> bool:
-    """Return whether a value is UTF-8 without those control bytes that texts do not have (the rule of file(1))."""
+    """Return whether a value is UTF-8 without the control bytes that texts do not have (the rule of file(1))."""
     try:
         value.decode()
     except UnicodeDecodeError:
@@ -132,13 +129,13 @@ def is_text(value: bytes) -> bool:
 
 def _dump_lines(value: bytes) -> list[Line]:
     """Return the hex dump of a value, or of its beginning."""
-    found = [_dump_line(value, at) for at in range(0, min(len(value), DUMPED_BYTES_MAX), ROW_BYTES)]
+    rows = [_dump_line(value, at) for at in range(0, min(len(value), DUMPED_BYTES_MAX), ROW_BYTES)]
     left = len(value) - DUMPED_BYTES_MAX
-    return [*found, *_plain_lines([f"... {left:,} bytes more, which the form raw has"] if left > 0 else [])]
+    return [*rows, *_plain_lines([f"... {left:,} more bytes: use the format raw"] if left > 0 else [])]
 
 
 def _dump_line(value: bytes, at: int) -> Line:
-    """Return one row: its offset, its bytes in hex, and those that are ASCII."""
+    """Return one row: its offset, its bytes in hex, and its ASCII characters."""
     row = value[at : at + ROW_BYTES]
     halves = f"{row[:HALF_ROW_BYTES].hex(' '):<23}  {row[HALF_ROW_BYTES:].hex(' '):<23}"
     text = "".join([chr(byte) if byte in TEXT_BYTES else "." for byte in row])

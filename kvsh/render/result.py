@@ -1,4 +1,4 @@
-"""What a result means, where the wire leaves it to the command: nil as OK, results within results."""
+"""The meaning of a result where the wire leaves it to the command: nil as OK, nested results."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from kvd.commands.syntax import Shape
 
 
 class Status(str):
-    """A word of the shell's or the daemon's, shown without quotes."""
+    """A status word, shown without quotes."""
 
     __slots__ = ()
 
@@ -16,17 +16,17 @@ class Status(str):
 OK = Status("OK")
 
 
-def displayed_result(command: Command, result: Any) -> Any:
-    """Return a result with OK for the nil of a write that has nothing to tell; also within a transaction."""
+def display_result(command: Command, result: Any) -> Any:
+    """Return a result with OK in place of the nil of a successful write, also within a transaction."""
     if isinstance(result, list) and isinstance(inner := getattr(command, "commands", None), list):
-        return [displayed_result(each, its) for each, its in zip(inner, result, strict=True)]
+        return [display_result(each, its) for each, its in zip(inner, result, strict=True)]
     if isinstance(command, Once):
-        return displayed_result(command.write, result)
+        return display_result(command.write, result)
     return OK if result is None and _is_done_by_nil(command) else result
 
 
 def _is_done_by_nil(command: Command) -> bool:
-    """Return whether nil means that it was done: for a write that was given values and not asked for the one before."""
+    """Return whether nil means success: for a write that takes a value and was not sent with PREVIOUS."""
     if not isinstance(command, Write) or getattr(command, "previous", None):
         return False
     return any(each.kind == "value" or each.shape is Shape.PAIRS for each in syntax_of(type(command)).parameters)

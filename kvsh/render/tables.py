@@ -1,4 +1,4 @@
-"""Rows with named columns: of commands that return rows, and of maps that are alike."""
+"""Rows with named columns: results that are rows, and lists of similar maps."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ COLUMNS_MAX = 12
 
 
 class Table(list[Any]):
-    """Rows, and what their columns are called."""
+    """Rows, and the names of their columns."""
 
     def __init__(self, rows: Iterable[Sequence[Any]], columns: Sequence[str]) -> None:
         super().__init__(rows)
@@ -17,11 +17,11 @@ class Table(list[Any]):
 
 
 def name_columns(command: Command, value: Any) -> Any:
-    """Return a result with names for the columns of its rows, where it has rows."""
+    """Return a result with names for the columns of its rows, if it has rows."""
     if not isinstance(value, list | tuple) or not value:
         return value
     if all(isinstance(each, dict) for each in value):
-        return _of_maps(value)
+        return _table_of_maps(value)
     columns = command.column_names()
     if _are_rows(value, columns):
         return Table(value, columns)
@@ -30,14 +30,14 @@ def name_columns(command: Command, value: Any) -> Any:
 
 
 def _are_rows(value: Any, columns: Sequence[str]) -> bool:
-    """Return whether a value is rows with one field for each column."""
+    """Return whether a value is a list of rows with one field for each column."""
     if not columns or not isinstance(value, list | tuple) or not value:
         return False
     return all(isinstance(row, list | tuple) and len(row) == len(columns) for row in value)
 
 
-def _of_maps(maps: Sequence[dict[str, Any]]) -> Sequence[Any]:
-    """Return maps as the rows of one table, if they are flat and have few names together."""
+def _table_of_maps(maps: Sequence[dict[str, Any]]) -> Sequence[Any]:
+    """Return maps as the rows of one table, if they are flat and have few different names."""
     columns = list(dict.fromkeys(name for each in maps for name in each))
     is_flat = not any(isinstance(item, dict | list | tuple) for each in maps for item in each.values())
     if not is_flat or not 0 < len(columns) <= COLUMNS_MAX:

@@ -1,4 +1,4 @@
-"""Results for reading: values in quotes that paste back, lists numbered, rows aligned; nothing acts on a terminal."""
+"""Results for reading: values in quotes that paste back, numbered lists, aligned rows. Nothing acts on a terminal."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -6,22 +6,22 @@ from typing import Any
 
 from kvd.commands import Command
 from kvsh.render.figures import figure_text
-from kvsh.render.result import displayed_result
+from kvsh.render.result import display_result
 from kvsh.render.tables import Table, name_columns
 from kvsh.words import display_form, quote, quote_pieces
 
 
 def terminal(command: Command, result: Any) -> bytes:
     """Return a result for reading, with its last newline."""
-    value = name_columns(command, displayed_result(command, result))
+    value = name_columns(command, display_result(command, result))
     if command.result_unit == "ms" and isinstance(value, int) and value >= 0:
         return f"{value / 1000:.15g} s\n".encode()
     return ("\n".join(lines(value)) + "\n").encode()
 
 
 def terminal_pieces(command: Command, result: Any) -> Iterator[bytes]:
-    """Yield what `terminal` returns in pieces, so that the beginning of a long result is there at once."""
-    value = displayed_result(command, result)
+    """Yield the text that `terminal` returns in pieces, so the beginning of a long result is available at once."""
+    value = display_result(command, result)
     if isinstance(value, bytes):
         yield from _line_pieces("", value)
     elif isinstance(value, list | tuple) and value and not any(map(_is_nested, value)):
@@ -38,7 +38,7 @@ def terminal_pieces(command: Command, result: Any) -> Iterator[bytes]:
 
 
 def _line_pieces(label: str, value: Any, text: Callable[[Any], str] | None = None) -> Iterator[bytes]:
-    """Yield a line of one value behind a label."""
+    """Yield a line of one value after a label."""
     yield label.encode()
     if isinstance(value, bytes):
         yield from map(str.encode, quote_pieces(value))
@@ -48,12 +48,10 @@ def _line_pieces(label: str, value: Any, text: Callable[[Any], str] | None = Non
 
 
 def _is_nested(value: Any) -> bool:
-    """Return whether a value has values of its own."""
     return isinstance(value, dict | list | tuple)
 
 
 def lines(value: Any) -> list[str]:
-    """Return a value as lines."""
     if isinstance(value, dict):
         return _map_lines(value)
     if isinstance(value, list | tuple):
@@ -62,7 +60,7 @@ def lines(value: Any) -> list[str]:
 
 
 def _scalar(value: Any) -> str:
-    """Return one value that stands alone: an integer is told from a text of digits."""
+    """Return a single value. `(integer)` distinguishes an integer from a text of digits."""
     return f"(integer) {value}" if type(value) is int else cell(value)
 
 
@@ -76,12 +74,12 @@ def cell(value: Any) -> str:
 
 
 def named_cell(name: Any, value: Any) -> str:
-    """Return one value of a map: a time or a duration as a person reads it."""
+    """Return one value of a map; times and durations are in units for people."""
     return figure_text(str(name), value) or cell(value)
 
 
 def _list_lines(values: list[Any] | tuple[Any, ...]) -> list[str]:
-    """Return a numbered list; a list of rows has their columns aligned."""
+    """Return a numbered list. Rows have aligned columns."""
     if not values:
         return ["(empty)"]
     columns = values.columns if isinstance(values, Table) else ()
@@ -91,17 +89,17 @@ def _list_lines(values: list[Any] | tuple[Any, ...]) -> list[str]:
     head = [" " * (width + len(") ")) + texts[0]] if columns else []
     return [
         *head,
-        *(line for number, block in enumerate(blocks, 1) for line in _with_label(f"{number:>{width}}) ", block)),
+        *(line for number, block in enumerate(blocks, 1) for line in _label_block(f"{number:>{width}}) ", block)),
     ]
 
 
-def _with_label(label: str, block: list[str]) -> list[str]:
-    """Return lines with a label before the first."""
+def _label_block(label: str, block: list[str]) -> list[str]:
+    """Return lines with a label before the first; the others are indented."""
     return [label + block[0], *(" " * len(label) + line for line in block[1:])]
 
 
 def is_table(values: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether all values are rows of single values, of the same length."""
+    """Return whether all values are flat rows of the same length."""
     if not all(isinstance(row, list | tuple) and row for row in values):
         return False
     return len({len(row) for row in values}) == 1 and not any(
@@ -110,7 +108,7 @@ def is_table(values: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def _align(rows: list[Any] | tuple[Any, ...], columns: Sequence[str] = ()) -> list[str]:
-    """Return rows with their columns one under the other, their names above them if they have any."""
+    """Return rows with aligned columns, below the names of the columns if they have any."""
     names = columns or [""] * len(rows[0])
     texts = [[named_cell(name, item) for name, item in zip(names, row, strict=True)] for row in rows]
     cells = [[*columns], *texts] if columns else texts
@@ -119,16 +117,16 @@ def _align(rows: list[Any] | tuple[Any, ...], columns: Sequence[str] = ()) -> li
 
 
 def _map_lines(value: dict[Any, Any]) -> list[str]:
-    """Return a map: names and values in two columns, maps within it indented."""
+    """Return a map: names and values in two columns, nested maps indented."""
     if not value:
         return ["(empty)"]
     plain = [len(str(name)) for name, item in value.items() if not isinstance(item, dict | list | tuple)]
     width = max(plain, default=0)
-    found: list[str] = []
+    shown: list[str] = []
     for name, item in value.items():
         title = display_form(str(name).encode())
         if isinstance(item, dict | list | tuple) and item:
-            found += [title, *(f"  {line}" for line in lines(item))]
+            shown += [title, *(f"  {line}" for line in lines(item))]
         else:
-            found.append(f"{title:<{width}}  {named_cell(name, item) if not _is_nested(item) else '(empty)'}")
-    return found
+            shown.append(f"{title:<{width}}  {named_cell(name, item) if not _is_nested(item) else '(empty)'}")
+    return shown

@@ -1,4 +1,4 @@
-"""What a line typed at the prompt does: a command is sent, a word of the shell is acted on."""
+"""Runs a line typed at the prompt: sends a command, or acts on a word of the shell."""
 
 import asyncio
 import os
@@ -15,17 +15,17 @@ from kvd.client.aio import AsyncClient
 from kvd.commands import Command
 from kvd.commands.keys import Count
 from kvd.errors import KvdError, Refused, Unreachable
-from kvsh.grammar import shell, transaction
+from kvsh.grammar import shell
 from kvsh.grammar.aliases import expand
 from kvsh.grammar.line import Line, Sink, split_prompt_line
 from kvsh.grammar.parse import command_of
-from kvsh.grammar.transaction import OpenTransaction
 from kvsh.grammar.vocabulary import Mistake, name_shown
 from kvsh.render import FORMATS, READ, safe_pieces
 from kvsh.render.pretty import pretty_lines
 from kvsh.repl.confirm import deletions_of
 from kvsh.repl.redirect import store
 from kvsh.repl.source import Source
+from kvsh.repl.state import SessionState
 from kvsh.repl.threads import in_thread
 from kvsh.repl.watcher import Watcher
 from kvsh.script.actions import format_of
@@ -42,18 +42,17 @@ REDIRECTED = {
 }
 
 
-class Front(Protocol):
-    """The prompt, as far as actions need it."""
+class ConnectionsPort(Protocol):
+    """The part of the daemon's connections that actions use."""
 
-    settings: Settings
     client: AsyncClient
-    form: str
-    always_timed: bool
-    is_connected: bool
-    is_left: bool
-    is_paging: bool
-    open_transaction: OpenTransaction | None
-    watcher: Watcher | None
+
+    async def require_daemon(self) -> None:
+        """Return if a daemon answers. Raises KvdError, at once if the connection is refused."""
+
+
+class ScreenPort(Protocol):
+    """The part of the screen that actions use."""
 
     def write(self, text: str) -> None:
         """Write text."""
@@ -62,13 +61,13 @@ class Front(Protocol):
         """Write an error."""
 
     def show_note(self, text: str) -> None:
-        """Write something by the way."""
+        """Write a note."""
 
     def redraw(self) -> None:
-        """Show the prompt anew."""
+        """Draw the prompt again."""
 
     async def show(self, make: Callable[[], Iterator[bytes]]) -> None:
-        """Write a result, however long, whose pieces are made as they are written."""
+        """Write a result of any length. Its pieces are made as they are written."""
 
     async def lend(self, program: str, text: Iterable[bytes]) -> int:
         """Give the terminal to a program."""
@@ -77,238 +76,229 @@ class Front(Protocol):
     async def write_above(self, text: str) -> None:
         """Write above the prompt."""
 
-    async def require_daemon(self) -> None:
-        """Return if a daemon answers; raises KvdError, soon if none is there."""
-
-    async def is_agreed(self, question: str) -> bool:
-        """Ask."""
+    async def ask(self, question: str) -> bool:
+        """Ask; return whether the answer is yes."""
         raise NotImplementedError
 
 
-class AlreadyReported(Exception):  # it is no error of ours
-    """Something went wrong, and whoever found it has said so."""
+class AlreadyReported(Exception):  # not a defect
+    """A failure with a message that has been written."""
 
 
 class Actions:
     """Runs lines for a prompt."""
 
-    def __init__(self, front: Front) -> None:
-        self.front = front
+    def __init__(
+        self, settings: Settings, state: SessionState, connections: ConnectionsPort, screen: ScreenPort
+    ) -> None:
+        self.settings = settings
+        self.state = state
+        self.connections = connections
+        self.screen = screen
         self.words: dict[type, Callable[[Any], Awaitable[None]]] = {
-            shell.Begin: self.begin,
-            shell.Discard: self.discard,
-            shell.Watch: self.watch,
+            shell.Begin: self._begin,
+            shell.Discard: self._discard,
+            shell.Watch: self._watch,
             shell.Unwatch: self._end_watch,
-            shell.Source: self.source,
+            shell.Source: self._source,
             shell.Format: self._choose_format,
             shell.Timing: self._choose_timing,
             shell.ClearScreen: self._clear_screen,
-            shell.Quit: self.leave,
-            shell.Exit: self.leave,
+            shell.Quit: self._leave,
+            shell.Exit: self._leave,
         }
 
     async def run_line(self, line: bytes) -> bool:
-        """Run a line; return whether all went well."""
+        """Run a line; return whether it succeeded."""
         if is_comment(line):
             return True
         try:
-            said, command = self.read(line)
+            parts, command = self.read(line)
             if isinstance(command, shell.Every):
-                await self.repeat(command, said)
+                await self._repeat(command, parts)
                 return True
-            for _ in range(said.times):
-                await self._run_command(command, said.sink)
+            for _ in range(parts.times):
+                await self._run_command(command, parts.sink)
         except AlreadyReported:
             return False
         except (Mistake, KvdError) as failure:
-            self.front.show_error(sentence(failure, self.front.settings.url))
+            self.screen.show_error(sentence(failure, self.settings.url))
             for note in getattr(failure, "__notes__", ()):
-                self.front.show_note(note)
-            self.front.is_connected &= not isinstance(failure, Unreachable)
+                self.screen.show_note(note)
+            if isinstance(failure, Unreachable):
+                self.state.set_connected(False)
             return False
         return True
 
     def read(self, line: bytes) -> tuple[Line, Command]:
-        """Return what a line says, and its command; raises Mistake."""
-        said = split_prompt_line(expand(line, self.front.settings.aliases))
-        return said, command_of(said.words)
+        """Return the parts of a line, and its command. Raises Mistake."""
+        parts = split_prompt_line(expand(line, self.settings.aliases))
+        return parts, command_of(parts.words)
 
     async def _run_command(self, command: Command, sink: Sink | None) -> None:
-        """Run a command, gather it, or do what a word of the shell says; raises Mistake, KvdError, AlreadyReported."""
+        """Send a command, collect it, or act on a word. Raises Mistake, KvdError, AlreadyReported."""
         if isinstance(command, shell.Help):
             await self._show_help(f"{help_text(command)}\n".encode(), sink)
         elif isinstance(command, shell.Commit):
-            await self.commit(sink)
-        elif self.front.open_transaction is None and not isinstance(command, shell.ShellWord):
-            await self.run(command, sink)
+            await self._commit(sink)
+        elif self.state.transaction.open is None and not isinstance(command, shell.ShellWord):
+            await self._send(command, sink)
         elif sink is not None:
             raise Mistake(f"{command.command_name()} has no result here to {sink.sign}")
         elif isinstance(command, shell.ShellWord):
             await self.words[type(command)](command)
         else:
-            transaction.require(self.front).add(command)
+            self.state.transaction.require().add(command)
 
-    async def run(self, command: Command, sink: Sink | None) -> bool:
-        """Send a command and put its result where the line says; return whether it was agreed to. Raises as above."""
-        if not await self.is_agreed(command):
+    async def _send(self, command: Command, sink: Sink | None) -> bool:
+        """Send a command and write its result; return whether it was confirmed. Raises Mistake, KvdError."""
+        if not await self._confirm(command):
             return False
-        if not self.front.is_connected:
+        if not self.state.is_connected:
             with typed_as(command.command_name(), "PING"):
-                await self.front.require_daemon()
+                await self.connections.require_daemon()
         started = time.monotonic()
-        result = (await self.front.client.answer(command)).result
-        took = time.monotonic() - started
-        self.front.is_connected = True
+        result = (await self.connections.client.answer(command)).result
+        duration = time.monotonic() - started
+        self.state.set_connected(True)
         if sink is None:
-            await self.front.show(lambda: self.pieces(command, result))
+            await self.screen.show(lambda: self._pieces(command, result))
         else:
-            form = "raw" if self.front.form in READ else self.front.form
-            await self.put(await in_thread(lambda: FORMATS[form](command, result)), sink)
-        if took >= SLOW_S or self.front.always_timed:
-            self.front.write(f"({took:.3f} s)\n")
+            form = "raw" if self.state.form in READ else self.state.form
+            await self._redirect(await in_thread(lambda: FORMATS[form](command, result)), sink)
+        if duration >= SLOW_S or self.state.always_timed:
+            self.screen.write(f"({duration:.3f} s)\n")
         return True
 
-    def pieces(self, command: Command, result: Any) -> Iterator[bytes]:
-        """Return a result for the screen; a pretty one has colours."""
-        if self.front.form == "pretty" and self.front.settings.color:
+    def _pieces(self, command: Command, result: Any) -> Iterator[bytes]:
+        """Return a result in pieces for the screen."""
+        if self.state.form == "pretty" and self.settings.color:
             return iter([paint_lines(pretty_lines(command, result))])
-        return safe_pieces(self.front.form, command, result)
+        return safe_pieces(self.state.form, command, result)
 
-    async def is_agreed(self, command: Command) -> bool:
-        """Return whether the person wants a command that ends many keys; any other is not asked about."""
-        lost = deletions_of(command, confirm=self.front.settings.confirm)
-        question = lost.question([await self.count(each.prefix) for each in lost.prefixes])
-        return question is None or await self.front.is_agreed(question)
+    async def _confirm(self, command: Command) -> bool:
+        """Return whether the user confirms a command that deletes many keys; others need no confirmation."""
+        deletions = deletions_of(command, confirm=self.settings.confirm)
+        question = deletions.question([await self._count(each.prefix) for each in deletions.prefixes])
+        return question is None or await self.screen.ask(question)
 
-    async def count(self, prefix: bytes) -> int | None:
-        """Return how many keys begin with a prefix; None when the daemon does not say."""
+    async def _count(self, prefix: bytes) -> int | None:
+        """Return how many keys begin with a prefix; None when the daemon refuses COUNT."""
         try:
-            count: int | None = (await self.front.client.answer(Count(prefix))).result
+            count: int | None = (await self.connections.client.answer(Count(prefix))).result
         except Refused:
             return None
         return count
 
-    async def put(self, data: bytes, sink: Sink) -> None:
-        """Pour a result where the line says; raises Mistake."""
+    async def _redirect(self, data: bytes, sink: Sink) -> None:
+        """Send a result to a program or a file. Raises Mistake."""
         if sink.sign == "|":
-            await self.front.lend(os.fsdecode(sink.target), [data])
+            await self.screen.lend(os.fsdecode(sink.target), [data])
             return
         name = os.fsdecode(sink.target)
         await in_thread(lambda: store(data, name, at_end=sink.sign == ">>"))
-        self.front.show_note(
+        self.screen.show_note(
             f"{count_text(len(data), 'byte')} written to {name_shown(sink.target)}: {REDIRECTED[sink.sign]}"
         )
 
-    # Words of the shell
+    # The words of the shell
 
     async def _show_help(self, text: bytes, sink: Sink | None) -> None:
-        """Show a page of help, or pour it where the line says; raises Mistake."""
-        await (self.put(text, sink) if sink else self.front.show(lambda: iter([text])))
+        """Show a page of help, or send it to a program or a file. Raises Mistake."""
+        await (self._redirect(text, sink) if sink else self.screen.show(lambda: iter([text])))
 
-    async def begin(self, command: shell.Begin) -> None:
-        """Begin to gather."""
-        transaction.begin(self.front, command)
+    async def _begin(self, command: shell.Begin) -> None:
+        self.state.transaction.begin(command)
 
-    async def commit(self, sink: Sink | None) -> None:
-        """Send what was gathered. It stays gathered when it is certain that nothing was sent."""
-        gathered = transaction.require(self.front)
-        command = gathered.transaction()
-        self.front.open_transaction = None
+    async def _commit(self, sink: Sink | None) -> None:
+        """Send the transaction. It stays open when it is certain that nothing was sent."""
+        command = self.state.transaction.require().transaction()
+        open_transaction = self.state.transaction.close()
         try:
             with typed_as("COMMIT", "TRANSACTION"):
-                if not await self.run(command, sink):
-                    self.front.open_transaction = gathered
+                if not await self._send(command, sink):
+                    self.state.transaction.reopen(open_transaction)
         except Unreachable as failure:
-            self.front.open_transaction = gathered
-            failure.add_note("still gathered: COMMIT again or DISCARD")
+            self.state.transaction.reopen(open_transaction)
+            failure.add_note("the transaction is still open: COMMIT again, or DISCARD")
             raise
         except KvdError as failure:
-            failure.add_note(f"no longer gathered: {count_text(len(gathered.commands), 'command')}")
+            failure.add_note(
+                f"the transaction is closed: {count_text(len(open_transaction.commands), 'command')} dropped"
+            )
             raise
 
-    async def repeat(self, command: shell.Every, said: Line) -> None:
-        """Run a command at intervals until Ctrl-C, or as often as the line says; raises as `run_command` does."""
-        transaction.refuse_within(self.front, command)
-        self.front.is_paging = False
-        try:
+    async def _repeat(self, command: shell.Every, parts: Line) -> None:
+        """Run a command at intervals until Ctrl-C, or up to the count. Raises as `_run_command` does."""
+        self.state.transaction.refuse_within(command)
+        with self.state.without_paging():
             for number in count(1):
-                if said.sink is None:
-                    self.front.show_note(time.strftime("%H:%M:%S"))
-                await self._run_command(command.again, said.sink)
-                if number == said.times != 1:
+                if parts.sink is None:
+                    self.screen.show_note(time.strftime("%H:%M:%S"))
+                await self._run_command(command.again, parts.sink)
+                if number == parts.times != 1:
                     return
                 if await _is_interrupted(command.pause_ms / 1000):
-                    self.front.write("\n")  # the terminal has echoed ^C
+                    self.screen.write("\n")  # the terminal has echoed ^C
                     return
-        finally:
-            self.front.is_paging = True
 
-    async def discard(self, _: shell.Discard) -> None:
-        """Drop what was gathered."""
-        count = len(transaction.require(self.front).commands)
-        self.front.open_transaction = None
-        self.front.write(f"discarded {count_text(count, 'command')}\n")
+    async def _discard(self, _: shell.Discard) -> None:
+        count = len(self.state.transaction.close().commands)
+        self.screen.write(f"discarded {count_text(count, 'command')}\n")
 
-    async def watch(self, command: shell.Watch) -> None:
-        """Begin to show changes; an earlier watch ends."""
-        await self.unwatch()
-        front = self.front
-        line_of = partial(change_text, color=front.settings.color)
-        watcher = Watcher(front.client, command, front.write_above, front.redraw, line_of)
+    async def _watch(self, command: shell.Watch) -> None:
+        """Start to show changes; an earlier watch ends."""
+        await self.state.stop_watch()
+        line_of = partial(change_text, color=self.settings.color)
+        watcher = Watcher(self.connections.client, command, self.screen.write_above, self.screen.redraw, line_of)
         try:
             with typed_as("WATCH", "CHANGES"):
-                self.front.write(await watcher.start() + "\n")
+                self.screen.write(await watcher.start() + "\n")
         except BaseException:
             await watcher.stop()
             raise
-        self.front.watcher = watcher
+        self.state.start_watch(watcher)
 
     async def _end_watch(self, _: shell.Unwatch) -> None:
-        """Show changes no more; say where a later watch resumes."""
-        if self.front.watcher is not None and self.front.watcher.end is None:
-            self.front.write(self.front.watcher.resume + "\n")
-        await self.unwatch()
+        """Stop showing changes, and write where a later watch resumes."""
+        watcher = self.state.watcher
+        if watcher is not None and watcher.end is None:
+            self.screen.write(watcher.resume + "\n")
+        await self.state.stop_watch()
 
-    async def unwatch(self) -> None:
-        """Show changes no more."""
-        if self.front.watcher is not None:
-            await self.front.watcher.stop()
-            self.front.watcher = None
-
-    async def source(self, command: shell.Source) -> None:
-        """Run a file; raises Mistake, AlreadyReported."""
-        transaction.refuse_within(self.front, command)
-        source = Source(self.front.settings, self.front.form)
+    async def _source(self, command: shell.Source) -> None:
+        """Run a file. Raises Mistake, AlreadyReported."""
+        self.state.transaction.refuse_within(command)
+        source = Source(self.settings, self.state.form)
         try:
             code = await source.run(os.fsdecode(command.file))
         except CancelledError:
-            self.front.write(f"interrupted after {count_text(source.count, 'command')}\n")
+            self.screen.write(f"interrupted after {count_text(source.count, 'command')}\n")
             raise
         if code != OK:
             raise AlreadyReported
 
     async def _choose_format(self, command: shell.Format) -> None:
-        """Change the format, or tell it."""
-        self.front.form = format_of(command) or self.front.form
-        self.front.write(f"format is {self.front.form.upper()}\n")
+        """Change the format, and show it."""
+        if form := format_of(command):
+            self.state.choose_format(form)
+        self.screen.write(f"format is {self.state.form.upper()}\n")
 
     async def _choose_timing(self, command: shell.Timing) -> None:
-        """Change when times are told, or tell it."""
+        """Change whether durations are shown, and show the choice."""
         if command.on or command.off:
-            self.front.always_timed = bool(command.on)
-        self.front.write(f"timing is {'ON' if self.front.always_timed else 'OFF'}\n")
+            self.state.choose_timing(always=bool(command.on))
+        self.screen.write(f"timing is {'ON' if self.state.always_timed else 'OFF'}\n")
 
     async def _clear_screen(self, _: shell.ClearScreen) -> None:
-        """Clear the screen."""
         clear()
 
-    async def leave(self, _: shell.Quit | shell.Exit) -> None:
-        """Leave."""
-        self.front.is_left = True
+    async def _leave(self, _: shell.Quit | shell.Exit) -> None:
+        self.state.leave()
 
 
 async def _is_interrupted(pause_s: float) -> bool:
-    """Wait between two runs of a command; return whether Ctrl-C came meanwhile. Nothing was under way then."""
+    """Wait between two runs of a command; return whether Ctrl-C came. No command is in flight then."""
     try:
         await asyncio.sleep(pause_s)
     except CancelledError:

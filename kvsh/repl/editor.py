@@ -1,7 +1,6 @@
-"""The line in the person's editor: $VISUAL, else $EDITOR. It comes back to the prompt, where Enter runs it.
+"""The line in the user's editor: $VISUAL, else $EDITOR. It returns to the prompt, where Enter runs it.
 
-Not prompt-toolkit's own: that one runs the old line when the editor says that it failed, and stumbles over bytes
-that are no text.
+Not prompt-toolkit's own: it runs the old line when the editor fails, and does not handle bytes that are not UTF-8.
 """
 
 import asyncio
@@ -22,12 +21,12 @@ EDITORS = ("editor", "nano", "vi")
 
 def editor() -> str:
     """Return the editor's command line."""
-    found = (name for name in EDITORS if shutil.which(name))
-    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or next(found, "vi")
+    installed = (name for name in EDITORS if shutil.which(name))
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or next(installed, "vi")
 
 
 async def edit(buffer: Buffer) -> None:
-    """Edit a buffer; it stays as it was when the editor fails."""
+    """Edit a buffer. It stays unchanged when the editor fails."""
     with NamedTemporaryFile(prefix="kvsh-", suffix=".kv") as file:
         file.write(as_bytes(buffer.text) + b"\n")
         file.flush()
@@ -35,5 +34,5 @@ async def edit(buffer: Buffer) -> None:
             child = await asyncio.create_subprocess_shell(f"{editor()} {shlex.quote(file.name)}")
             code = await child.wait()
         if code == 0:
-            text = as_text(Path(file.name).read_bytes()).removesuffix("\n")  # noqa: ASYNC240  # a line, just written
+            text = as_text(Path(file.name).read_bytes()).removesuffix("\n")  # noqa: ASYNC240  # a short file, just written
             buffer.document = Document(text, len(text))

@@ -1,11 +1,9 @@
-"""Between prompt-toolkit's text and the grammar's bytes. Bytes that are no UTF-8 travel as surrogates, both ways."""
+"""prompt-toolkit's text to the grammar's bytes and back. Bytes that are not UTF-8 are surrogates in the text."""
 
 
 def as_bytes(text: str) -> bytes:
-    """Return typed text as bytes."""
     return text.encode(errors="surrogateescape")
 
 
 def as_text(data: bytes) -> str:
-    """Return bytes as text to be typed."""
     return data.decode(errors="surrogateescape")

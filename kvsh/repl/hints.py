@@ -1,4 +1,4 @@
-"""Hints behind the cursor. Where a suggestion from the history stands there, the toolbar shows the hint instead."""
+"""Hints behind the cursor. If a suggestion from the history is shown there, the toolbar shows the hint instead."""
 
 from collections.abc import Callable
 
@@ -15,36 +15,36 @@ from kvsh.repl.encoding import as_bytes
 
 
 class HintProcessor(Processor):
-    """Adds the hint to the last line of the buffer, as much as fits. `prompt_width` tells what the prompt takes."""
+    """Adds the hint to the last line of the buffer, as far as it fits. `prompt_width` is the prompt's width."""
 
     def __init__(self, prompt_width: Callable[[], int], aliases: Aliases) -> None:
         self.prompt_width = prompt_width
         self.aliases = aliases
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
-        """Return the line, with the hint behind it."""
+        """Return the line, followed by the hint."""
         control, document = transformation_input.buffer_control, transformation_input.document
         is_last = transformation_input.lineno == document.line_count - 1
-        room = transformation_input.width - self.prompt_width() - get_cwidth(document.lines[-1]) - 1
-        shown = cut(_hint_behind(control, self.aliases), room) if is_last and document.is_cursor_at_the_end else ""
+        width = transformation_input.width - self.prompt_width() - get_cwidth(document.lines[-1]) - 1
+        shown = cut(_hint_behind(control, self.aliases), width) if is_last and document.is_cursor_at_the_end else ""
         return Transformation([*transformation_input.fragments, ("class:hint", shown)])
 
 
-def cut(text: str, room: int) -> str:
-    """Return a text, or as much of it as there is room for: a hint never makes the line wrap."""
-    return text if len(text) <= room else text[: max(0, room - 1)] + "…" * (room > 0)
+def cut(text: str, width: int) -> str:
+    """Return a text cut to a width: a hint never wraps the line."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…" * (width > 0)
 
 
 def _hint_behind(control: BufferControl, aliases: Aliases) -> str:
-    """Return the hint, unless a suggestion stands in its place."""
+    """Return the hint, or nothing if a suggestion is shown in its place."""
     return "" if has_suggestion(control.buffer) else hint_for(control.buffer.text, aliases)
 
 
 def hint_for(text: str, aliases: Aliases) -> str:
-    """Return the hint behind a text: that of its last statement."""
+    """Return the hint for the last statement of a text."""
     return hint(without_count(expand(last_statement(as_bytes(text)), aliases)))
 
 
 def has_suggestion(buffer: Buffer) -> bool:
-    """Return whether the history suggests how the line goes on."""
+    """Return whether the history suggests the rest of the line."""
     return bool(buffer.suggestion and buffer.suggestion.text)

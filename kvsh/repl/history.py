@@ -1,7 +1,7 @@
-"""The history: readable by its owner only, without lines that begin with a blank, the same line once.
+"""The history file: readable by its owner only, without lines that begin with a blank, each line once.
 
-The file is prompt-toolkit's: `# time`, then the lines of an entry, each after a `+`. Several shells append to it at
-once: an entry is one write, and the system puts each at the end.
+The format is prompt-toolkit's: `# time`, then the lines of an entry, each after a `+`. Several shells may append at
+once: an entry is one write, and the system appends each as a whole.
 """
 
 import os
@@ -16,18 +16,18 @@ from prompt_toolkit.history import History as AnyHistory
 
 from kvsh.ui.output import write_all
 
-READ_BYTES_MAX = 1024 * 1024  # the latest; older entries stay in the file and are not offered
+READ_BYTES_MAX = 1024 * 1024  # the newest part; older entries stay in the file but are not loaded
 
 
 def history_path(profile: str | None) -> Path:
-    """Return where the history is: `$XDG_STATE_HOME/kvsh/history`, of a profile `history-NAME`."""
+    """Return the history file: `$XDG_STATE_HOME/kvsh/history`, or `history-NAME` of a profile."""
     home = os.environ.get("XDG_STATE_HOME")
     name = "history" if profile is None else f"history-{quote(profile, safe='')}"
     return (Path(home) if home else Path.home() / ".local" / "state") / "kvsh" / name
 
 
 class History(AnyHistory):
-    """A history file. Raises OSError when it cannot be made."""
+    """A history file. Raises OSError when it cannot be created."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -37,11 +37,11 @@ class History(AnyHistory):
         path.chmod(0o600)
 
     def _open_file(self) -> int:
-        """Return a descriptor to append with."""
+        """Return a descriptor for appending."""
         return os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
     def append_string(self, string: str) -> None:
-        """Keep a line, unless it begins with a blank; an equal one from before is offered no more."""
+        """Store a line, unless it begins with a blank, and drop an earlier equal one from memory."""
         string = string.rstrip()
         if not string or string.startswith((" ", "\t")):
             return
@@ -51,7 +51,7 @@ class History(AnyHistory):
             self.store_string(string)
 
     def store_string(self, string: str) -> None:
-        """Append an entry; a full disk costs the entry, not the shell."""
+        """Append an entry. On a full disk the entry is lost."""
         lines = "".join(f"+{line}\n" for line in string.split("\n"))
         entry = f"\n# {time.strftime('%Y-%m-%d %H:%M:%S')}\n{lines}".encode(errors="surrogateescape")
         with suppress(OSError):
@@ -62,7 +62,7 @@ class History(AnyHistory):
                 os.close(fd)
 
     def load_history_strings(self) -> Iterable[str]:
-        """Return the entries, newest first, each once."""
+        """Return the entries, newest first, without duplicates."""
         try:
             data, is_whole = self._tail()
         except OSError:
@@ -73,7 +73,7 @@ class History(AnyHistory):
         return dict.fromkeys(reversed(texts if is_whole else texts[1:]))
 
     def _tail(self) -> tuple[bytes, bool]:
-        """Return the end of the file, and whether that is all of it."""
+        """Return the end of the file, and whether it is the whole file."""
         with self.path.open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - READ_BYTES_MAX)
             file.seek(start)

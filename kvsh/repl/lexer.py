@@ -40,13 +40,13 @@ class LineLexer(Lexer):
         self.aliases = aliases
 
     def lex_document(self, document: Document) -> Callable[[int], StyleAndTextTuples]:
-        """Return what gives a line's fragments."""
+        """Return a function from a line number to its fragments."""
         lines = list(split_lines(text_fragments(document.text, self.aliases)))
         return lambda number: lines[number] if number < len(lines) else []
 
 
 def text_fragments(text: str, aliases: Aliases = NO_ALIASES) -> StyleAndTextTuples:
-    """Return all statements of a text as (style, text) pairs that together are the text."""
+    """Return a text as (style, text) pairs that join to the text."""
     if "\n" not in text:
         return fragments(text, aliases)
     parts = [[*fragments(as_text(each.text), aliases), ("", "\n")] for each in statements(as_bytes(text))]
@@ -54,7 +54,7 @@ def text_fragments(text: str, aliases: Aliases = NO_ALIASES) -> StyleAndTextTupl
 
 
 def fragments(text: str, aliases: Aliases = NO_ALIASES) -> StyleAndTextTuples:
-    """Return a line as (style, text) pairs that together are the line."""
+    """Return a line as (style, text) pairs that join to the line."""
     line = as_bytes(text)
     if is_comment(line):
         return [("class:comment", text)]
@@ -63,37 +63,35 @@ def fragments(text: str, aliases: Aliases = NO_ALIASES) -> StyleAndTextTuples:
         words, end = split(command), len(line)
     except Unbalanced as error:
         words, end = split(command[: error.position]), error.position
-    found: StyleAndTextTuples = []
+    styled: StyleAndTextTuples = []
     position = 0
     for style, word in zip(_styles(words, end_typed=end, aliases=aliases), words, strict=True):
-        found += [("", as_text(line[position : word.start])), (style, as_text(line[word.start : word.end]))]
+        styled += [("", as_text(line[position : word.start])), (style, as_text(line[word.start : word.end]))]
         position = word.end
-    return [*found, ("", as_text(line[position:end])), ("class:quoted", as_text(line[end:]))]
+    return [*styled, ("", as_text(line[position:end])), ("class:quoted", as_text(line[end:]))]
 
 
 def _styles(words: list[Word], end_typed: int, aliases: Aliases) -> list[str]:
-    """Return the style of each word."""
     if not words:
         return []
     first = words[0]
-    known = vocabulary().get(first.value.upper())
-    rest = [_style_of(word, known) for word in words[1:]]
+    info = vocabulary().get(first.value.upper())
+    rest = [_style_of(word, info) for word in words[1:]]
     if first.value.upper() in aliases and not first.quoted:
         return ["class:command", *rest]
-    return [_name_style(first, known, is_typed=first.end == end_typed), *rest]
+    return [_name_style(first, info, is_typed=first.end == end_typed), *rest]
 
 
-def _name_style(word: Word, known: CommandInfo | None, *, is_typed: bool) -> str:
-    """Return the style of a name: one that may become a command is not yet wrong."""
-    if known is not None:
+def _name_style(word: Word, info: CommandInfo | None, *, is_typed: bool) -> str:
+    """Return the style of a name. An unfinished name that may become a command is not marked."""
+    if info is not None:
         return "class:command"
     name = word.value.upper()
     return "" if is_typed and any(each.startswith(name) for each in vocabulary()) else "class:unknown"
 
 
-def _style_of(word: Word, known: CommandInfo | None) -> str:
-    """Return the style of an argument."""
+def _style_of(word: Word, info: CommandInfo | None) -> str:
     if word.quoted:
         return "class:quoted"
-    options = [option for parameter in known.syntax.parameters for option in parameter.options] if known else []
+    options = [option for parameter in info.syntax.parameters for option in parameter.options] if info else []
     return "class:option" if any(option.word.encode() == word.value.upper() for option in options) else ""

@@ -1,4 +1,4 @@
-"""The line that is typed: its keys, its looks, and an output that sends no escape sequence for looks if so asked."""
+"""The line being typed: its keys, its appearance, and an output without colours."""
 
 import os
 import sys
@@ -38,20 +38,20 @@ from kvsh.repl.history import History, history_path
 from kvsh.repl.lexer import STYLE, LineLexer
 from kvsh.ui.settings import Settings
 
-ESCAPE_S = 0.05  # how long an Esc may be the beginning of a key: prompt-toolkit's half a second makes vi limp
+ESCAPE_S = 0.05  # how long to wait after Esc for the rest of a key; prompt-toolkit's half a second makes vi slow
 
 if TYPE_CHECKING:
     Session = PromptSession[str]
 
 
 class Colorless(Vt100_Output):
-    """A terminal whose cursor is moved and nothing more: no colours, no bold, no reverse, not even their end."""
+    """A terminal without colours, bold or reverse; only the cursor moves."""
 
     def set_attributes(self, attrs: Attrs, color_depth: ColorDepth) -> None:
-        """Leave the looks as they are."""
+        """Send nothing."""
 
     def reset_attributes(self) -> None:
-        """Leave the looks as they are."""
+        """Send nothing."""
 
 
 def new_session(
@@ -62,7 +62,7 @@ def new_session(
     edit: Callable[[], None],
     explain: Callable[[], None],
 ) -> "Session":
-    """Return the session that reads lines. `edit` opens the editor, `explain` shows help on what is typed."""
+    """Return the session that reads lines. `edit` opens the editor, `explain` shows help on the line."""
     session: Session = PromptSession(
         history=history(settings.profile),
         completer=completer,
@@ -86,7 +86,7 @@ def new_session(
 
 
 def _continuation(width: int, number: int, wrap_count: int) -> StyleAndTextTuples:
-    """Return what stands before a later line, in the columns that the prompt takes: its number, or an open quote."""
+    """Return the prefix of a later line, as wide as the prompt: its number, or an open quote."""
     if wrap_count:
         return []
     begins = number + 1 in _first_lines(get_app().current_buffer.text)
@@ -105,12 +105,12 @@ def _is_quote_open() -> bool:
 
 
 def _output(settings: Settings) -> Output | None:
-    """Return the terminal to write to; None: prompt-toolkit's own."""
+    """Return the terminal to write to; None for prompt-toolkit's own."""
     return None if settings.color else Colorless.from_pty(sys.stdout, term=os.environ.get("TERM"))
 
 
 def history(profile: str | None) -> AnyHistory:
-    """Return the history file of a profile, or one in memory where none can be written."""
+    """Return the history file of a profile, or a history in memory if no file can be written."""
     try:
         return History(history_path(profile))
     except OSError:
@@ -118,23 +118,23 @@ def history(profile: str | None) -> AnyHistory:
 
 
 def _is_choice() -> bool:
-    """Return whether the menu offers more than one word: the only one is taken by Tab alone."""
+    """Return whether the menu offers more than one word; Tab alone inserts a single word."""
     state = get_app().current_buffer.complete_state
     return state is not None and len(state.completions) > 1
 
 
 def keys(edit: Callable[[], None], explain: Callable[[], None]) -> KeyBindings:
-    """Return the keys that are ours."""
+    """Return kvsh's key bindings."""
     bindings = KeyBindings()
 
     @bindings.add("enter", filter=has_focus(DEFAULT_BUFFER) & Condition(_is_quote_open))
     def _continue(event: KeyPressEvent) -> None:
-        """Begin another line of the value."""
+        """Add a line to the value."""
         event.current_buffer.newline(copy_margin=False)
 
     @bindings.add("enter", filter=completion_is_selected & Condition(_is_choice))
     def _take(event: KeyPressEvent) -> None:
-        """Take what is chosen from the menu; the next Enter runs the line."""
+        """Insert the selected word; the next Enter runs the line."""
         event.current_buffer.complete_state = None
 
     @bindings.add("f1")

@@ -1,7 +1,7 @@
-"""Keys that are almost what was typed: the same in another case, else those that hold its characters in this order.
+"""Keys similar to a typed word: equal but for case, else keys that contain its characters in order.
 
-The daemon finds keys by how they begin, byte for byte. Another case is found letter by letter: of each beginning that
-exists, both cases of the next letter are looked up. Pure but for `scan`, which asks the daemon.
+The daemon finds keys only by prefix, byte for byte. Other cases are found letter by letter: for each prefix that
+exists, both cases of the next letter are looked up. Pure except for `scan`, which asks the daemon.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from kvsh.repl.encoding import as_bytes, as_text
 
-HEADS_MAX = 16  # beginnings that are followed at once
-LOOSE_KEYS_MAX = 1_000  # keys among which the characters are looked for
+HEADS_MAX = 16  # prefixes followed at once
+LOOSE_KEYS_MAX = 1_000  # keys searched for the characters
 LOOSE_CHARACTERS_MIN = 2
 OFFERED_MAX = 20
 
@@ -19,38 +19,38 @@ Scan = Callable[[bytes, int], Awaitable[list[bytes]]]
 
 
 async def similar(scan: Scan, typed: bytes, limit: int) -> list[bytes]:
-    """Return the keys that begin as `typed` in another case, else those that resemble it."""
+    """Return the keys that begin with `typed` in any case, else those that contain its characters."""
     heads, is_whole = await _other_cases(scan, as_text(typed))
     if is_whole:
         pages = await asyncio.gather(*[scan(head, limit) for head in heads])
         return sorted({key for page in pages for key in page})[:limit]
     if len(as_text(typed)) < LOOSE_CHARACTERS_MIN:
         return []
-    near = [key for head in heads for key in await scan(head, LOOSE_KEYS_MAX)]
-    return find_loosely(near, as_text(typed)) or find_loosely(await scan(b"", LOOSE_KEYS_MAX), as_text(typed))
+    candidates = [key for head in heads for key in await scan(head, LOOSE_KEYS_MAX)]
+    return find_loosely(candidates, as_text(typed)) or find_loosely(await scan(b"", LOOSE_KEYS_MAX), as_text(typed))
 
 
 async def _other_cases(scan: Scan, typed: str) -> tuple[list[bytes], bool]:
-    """Return the beginnings that exist of a text in any case, and whether they are the whole text."""
+    """Return the longest existing prefixes of a text in any case, and whether they are the whole text."""
     heads = [b""]
     for character in typed:
         longer = [head + as_bytes(each) for head in heads for each in cases(character)]
-        found = await asyncio.gather(*[scan(head, 1) for head in longer])
-        there = [head for head, keys in zip(longer, found, strict=True) if keys]
-        if not there:
+        pages = await asyncio.gather(*[scan(head, 1) for head in longer])
+        existing = [head for head, keys in zip(longer, pages, strict=True) if keys]
+        if not existing:
             return heads, False
-        heads = there[:HEADS_MAX]
+        heads = existing[:HEADS_MAX]
     return heads, True
 
 
 def cases(character: str) -> list[str]:
-    """Return a character in both cases, as it is typed first."""
+    """Return a character in both cases, as typed first."""
     return list(dict.fromkeys([character, character.lower(), character.upper()]))
 
 
 def find_loosely(keys: Iterable[bytes], typed: str) -> list[bytes]:
-    """Return the keys that hold the characters of a text in their order, in any case; the closest come first."""
+    """Return the keys that contain a text's characters in order, in any case; the closest match is first."""
     pattern = re.compile(".*?".join(map(re.escape, typed)), re.IGNORECASE | re.DOTALL)
-    found = [(match, key) for key in keys if (match := pattern.search(as_text(key)))]
-    ranked = sorted(found, key=lambda each: (len(each[0][0]), each[0].start(), each[1]))
+    matches = [(match, key) for key in keys if (match := pattern.search(as_text(key)))]
+    ranked = sorted(matches, key=lambda each: (len(each[0][0]), each[0].start(), each[1]))
     return [key for _, key in ranked[:OFFERED_MAX]]

@@ -1,10 +1,11 @@
-"""SOURCE: a file through the script engine, in a thread with a connection of its own, that Ctrl-C cuts off."""
+"""SOURCE: runs a file with the script engine, in a thread with its own connection, until Ctrl-C."""
 
 import os
 
 from kvd.client import Stream
 from kvsh.repl.threads import in_thread
 from kvsh.script.engine import Script
+from kvsh.script.report import Reporter
 from kvsh.ui.files import opened
 from kvsh.ui.output import Output
 from kvsh.ui.settings import Settings
@@ -15,8 +16,12 @@ class CancellableOutput(Output):
 
     is_cut = False
 
+    def cut(self) -> None:
+        """Drop everything from now on."""
+        self.is_cut = True
+
     def flush(self) -> None:
-        """Write what is buffered, or drop it."""
+        """Write buffered data, or drop it."""
         if self.is_cut:
             self.parts = []
         super().flush()
@@ -28,7 +33,7 @@ class CancellableOutput(Output):
 
 
 class Source:
-    """One SOURCE."""
+    """A run of SOURCE."""
 
     def __init__(self, settings: Settings, form: str) -> None:
         self.settings = settings
@@ -39,21 +44,21 @@ class Source:
     async def run(self, name: str) -> int:
         """Run a file; return its exit code. Raises Mistake when it cannot be read."""
         try:
-            return await in_thread(lambda: self._run_file(os.path.expanduser(name)))  # noqa: PTH111  # names may be no text
+            return await in_thread(lambda: self._run_file(os.path.expanduser(name)))  # noqa: PTH111  # names may not be text
         finally:
-            self.cut()
+            self._stop()
 
     def _run_file(self, name: str) -> int:
-        """Run a file; raises Mistake."""
+        """Run a file. Raises Mistake."""
         with opened(name) as fd, Stream(**self.settings.stream) as stream:
-            self.script = Script(stream, self.output, form=self.form)
+            self.script = Script(stream, Reporter(self.output, stream.endpoint, form=self.form))
             return self.script.run(fd, name)
 
-    def cut(self) -> None:
-        """See to it that nothing more is sent or written."""
-        self.output.is_cut = True
+    def _stop(self) -> None:
+        """Send and write nothing more."""
+        self.output.cut()
         if self.script is not None:
-            self.script.is_stopped = True
+            self.script.stop()
 
     @property
     def count(self) -> int:

@@ -1,4 +1,4 @@
-"""Calls that may hang - a pipe nobody reads, a script - in threads that nothing waits for when the shell ends."""
+"""Calls that may block - a pipe without a reader, a script - in threads that do not delay the exit of the shell."""
 
 import asyncio
 import threading
@@ -10,24 +10,24 @@ R = TypeVar("R")
 
 
 async def in_thread(call: Callable[[], R]) -> R:
-    """Run a call in a thread of its own; return its result, or raise what it raised.
+    """Run a call in its own thread; return its result, or raise its exception.
 
-    Not `asyncio.to_thread`: the loop would wait for that one at its end.
+    Not `asyncio.to_thread`: the loop would wait for that thread at its end.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[R] = loop.create_future()
 
-    def tell(how: Callable[[Any], None], what: Any) -> None:
+    def deliver(set_outcome: Callable[[Any], None], outcome: Any) -> None:
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(lambda: None if future.done() else how(what))
+            loop.call_soon_threadsafe(lambda: None if future.done() else set_outcome(outcome))
 
     def run() -> None:
         try:
             result = call()
-        except Exception as error:  # noqa: BLE001  # raised to whoever waits
-            tell(future.set_exception, error)
+        except Exception as error:  # noqa: BLE001  # raised in the waiting task
+            deliver(future.set_exception, error)
         else:
-            tell(future.set_result, result)
+            deliver(future.set_result, result)
 
     threading.Thread(target=run, daemon=True).start()
     return await future

@@ -20,7 +20,7 @@ Write = Callable[[str], Awaitable[None]]
 
 
 class Watcher:
-    """One WATCH. `write` puts whole lines above the prompt; it may take long, while a program has the terminal."""
+    """A run of WATCH. `write` puts lines above the prompt; it may wait long, while a program has the terminal."""
 
     def __init__(
         self,
@@ -30,8 +30,8 @@ class Watcher:
         watch_changed: Callable[[], None],
         line_of: Callable[[Change], str] = change_line,
     ) -> None:
-        self.prefixes = command.prefixes or []
-        self.names = " ".join(quote(prefix) if prefix else "all keys" for prefix in self.prefixes) or "all keys"
+        prefixes = command.prefixes or []
+        self.names = " ".join(quote(prefix) if prefix else "all keys" for prefix in prefixes) or "all keys"
         self.write = write
         self.watch_changed = watch_changed
         self.backlog = Backlog(line_of)
@@ -42,23 +42,23 @@ class Watcher:
         self.end: str | None = None
         self.arrived = asyncio.Event()
         self.changes: AsyncWatch = with_sigint_blocked(
-            lambda: client.watch(*self.prefixes, since=command.since, history=command.history, on_state=self._on_state)
+            lambda: client.watch(*prefixes, since=command.since, history=command.history, on_state=self._on_state)
         )
         self.tasks: list[asyncio.Task[None]] = []
 
     @property
     def status(self) -> str:
-        """Return what the toolbar says."""
+        """Return the text for the toolbar."""
         return f"watching {self.names} · revision {self.changes.revision}{self.state}"
 
     async def start(self) -> str:
-        """Begin; return the sentence for when nothing can be missed any more. Raises KvdError."""
+        """Start; return the sentence to write once no change can be missed. Raises KvdError."""
         revision = await self.changes.ready()
-        self.tasks = [asyncio.create_task(self.take()), asyncio.create_task(self.show())]
+        self.tasks = [asyncio.create_task(self._take()), asyncio.create_task(self._show())]
         return f"watching {self.names} from revision {revision} (UNWATCH ends it)"
 
-    async def take(self) -> None:
-        """Take changes as they come, until there can be no more."""
+    async def _take(self) -> None:
+        """Take changes as they come, until the watch fails."""
         try:
             while True:
                 self.backlog.add(await self.changes.take())
@@ -67,8 +67,8 @@ class Watcher:
             self.state, self.end = " · ended", f"the watch of {self.names} has ended: {error}"
             self.arrived.set()
 
-    async def show(self) -> None:
-        """Write what has come: at once if little has, else as much as may be written in this time."""
+    async def _show(self) -> None:
+        """Write the changes: at once if they are few, else as many as the token bucket allows."""
         while True:
             await self.arrived.wait()
             self.allowance.pass_time(time.monotonic())
@@ -77,12 +77,12 @@ class Watcher:
                 continue
             self.arrived.clear()
             end = self.end
-            await self.write("".join(f"{line}\n" for line in [*self.batch(), *([end] if end else [])]))
+            await self.write("".join(f"{line}\n" for line in [*self._batch(), *([end] if end else [])]))
             if end:
                 return
             await asyncio.sleep(BATCH_S)
 
-    def batch(self) -> list[str]:
+    def _batch(self) -> list[str]:
         """Return the lines to write now."""
         news, self.news = self.news, []
         lines = self.backlog.lines(int(self.allowance.lines)) if self.backlog.count else []
@@ -90,7 +90,7 @@ class Watcher:
         return [*news, *lines]
 
     def _on_state(self, state: str) -> None:
-        """Take note that the daemon is gone: the toolbar says so. When it is back, one line tells of both."""
+        """Show a lost connection in the toolbar, and report the reconnection on a line."""
         if state == "disconnected":
             self.lost_at, self.state = time.monotonic(), " · disconnected"
         else:
@@ -102,11 +102,10 @@ class Watcher:
 
     @property
     def resume(self) -> str:
-        """Return the sentence that says how a later watch resumes where this one ends."""
+        """Return the sentence about where a later watch resumes."""
         return resume_text(*self.changes.position)
 
     async def stop(self) -> None:
-        """End it."""
         for task in self.tasks:
             task.cancel()
         await self.changes.close()

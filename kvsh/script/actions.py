@@ -1,83 +1,82 @@
-"""What the words of the shell do in a script."""
+"""The words of the shell in a script."""
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from kvsh.grammar import shell, transaction
+from kvsh.grammar import shell
+from kvsh.grammar.transaction import TransactionState
 from kvsh.grammar.vocabulary import Mistake
 from kvsh.render import FORMATS
+from kvsh.script.bulk import Sent
 from kvsh.script.lines import SourceLine
+from kvsh.script.report import Reporter
 from kvsh.ui.files import opened
 from kvsh.ui.help import help_text
 
-if TYPE_CHECKING:
-    from kvsh.script.engine import Script
 
-SOURCE_DEPTH_MAX = 16
-
-
-class Stop(Exception):  # it is no error
-    """The script is over before its end."""
+class Stop(Exception):  # not an error
+    """Ends the script before its last line."""
 
 
-def act(script: "Script", command: shell.ShellWord, where: SourceLine) -> None:
-    """Do what a word of the shell says; raises Mistake, and Stop when it ends the script."""
+class Runner(Protocol):
+    """The part of a script that the words use."""
+
+    reporter: Reporter
+    transaction: TransactionState
+
+    def begin(self, command: shell.Begin, where: SourceLine) -> None:
+        """Open a transaction. Raises Mistake when one is open."""
+
+    def send(self, command: Any, where: SourceLine) -> None:
+        """Send a command."""
+
+    def run_nested(self, fd: int, name: str) -> None:
+        """Run another file. Raises Mistake, Stop."""
+
+
+def act(runner: Runner, command: shell.ShellWord, where: SourceLine) -> None:
+    """Act on a word of the shell. Raises Mistake, and Stop when it ends the script."""
     action = ACTIONS.get(type(command))
     if action is None:
         only = ", and as `kvsh watch`" if isinstance(command, shell.Watch) else " only"
         raise Mistake(f"{command.command_name()} works at the prompt{only}")
-    action(script, command, where)
+    action(runner, command, where)
 
 
-def begin(script: "Script", command: shell.Begin, where: SourceLine) -> None:
-    """Begin to gather."""
-    transaction.begin(script, command)
-    script.begun = where
+def begin(runner: Runner, command: shell.Begin, where: SourceLine) -> None:
+    runner.begin(command, where)
 
 
-def commit(script: "Script", _: shell.Commit, where: SourceLine) -> None:
-    """Send what was gathered."""
-    gathering = transaction.require(script)
-    script.open_transaction = None
-    script.send(gathering.transaction(), where)
+def commit(runner: Runner, _: shell.Commit, where: SourceLine) -> None:
+    runner.send(runner.transaction.close().transaction(), where)
 
 
-def discard(script: "Script", _: shell.Discard, __: SourceLine) -> None:
-    """Drop what was gathered."""
-    transaction.require(script)
-    script.open_transaction = None
+def discard(runner: Runner, _: shell.Discard, __: SourceLine) -> None:
+    runner.transaction.close()
 
 
-def _show_help(script: "Script", command: shell.Help, _: SourceLine) -> None:
-    """Write help."""
-    text = help_text(command)
-    if not script.quiet:
-        script.output.data(FORMATS[script.form](command, text))
+def _show_help(runner: Runner, command: shell.Help, where: SourceLine) -> None:
+    runner.reporter.write_result(Sent([where], command), help_text(command))
 
 
-def _choose_format(script: "Script", command: shell.Format, _: SourceLine) -> None:
-    """Change the format."""
-    script.form = format_of(command) or script.form
+def _choose_format(runner: Runner, command: shell.Format, _: SourceLine) -> None:
+    if form := format_of(command):
+        runner.reporter.choose_format(form)
 
 
-def source(script: "Script", command: shell.Source, _: SourceLine) -> None:
-    """Run another file."""
-    if script.depth == SOURCE_DEPTH_MAX:
-        raise Mistake(f"SOURCE within SOURCE, more than {SOURCE_DEPTH_MAX} deep")
+def source(runner: Runner, command: shell.Source, _: SourceLine) -> None:
+    """Run another file. Raises Mistake, Stop."""
     name = os.fsdecode(command.file)
     with opened(name) as fd:
-        script.depth += 1
-        script.run_file(fd, name)
-        script.depth -= 1
+        runner.run_nested(fd, name)
 
 
-def _leave(script: "Script", _: shell.Quit | shell.Exit, __: SourceLine) -> None:  # noqa: ARG001
-    """End."""
+def _leave(_: Runner, __: shell.Quit | shell.Exit, ___: SourceLine) -> None:
     raise Stop
 
 
-ACTIONS: dict[type, Callable[["Script", Any, SourceLine], None]] = {
+ACTIONS: dict[type, Callable[[Runner, Any, SourceLine], None]] = {
     shell.Begin: begin,
     shell.Commit: commit,
     shell.Discard: discard,
@@ -90,5 +89,5 @@ ACTIONS: dict[type, Callable[["Script", Any, SourceLine], None]] = {
 
 
 def format_of(command: shell.Format) -> str | None:
-    """Return the format that FORMAT names."""
+    """Return the format that FORMAT names, or None."""
     return next((name for name in FORMATS if getattr(command, name)), None)

@@ -1,8 +1,8 @@
-"""Plain SET lines that follow each other, sent as one MULTISET.
+"""Consecutive plain SET lines, sent as one MULTISET.
 
-It means the same: each pair is a change with a revision of its own, in the order of the lines, and each line has
-its reply. Only that no other client's command comes between. They are looked at a block at a time, since a regular
-expression for each line costs 0.9 us and a block 0.2 us a line. Pure.
+The meaning is the same: each pair is a change with its own revision, in the order of the lines, and each line has its
+own reply. The only difference is that no other client's command comes between them. Lines are examined in blocks,
+because a regular expression costs 0.9 us a line and a block 0.2 us a line. Pure.
 """
 
 import re
@@ -21,24 +21,24 @@ from kvsh.ui.outcome import as_typed, rename_command
 
 Pair = tuple[bytes, bytes]
 
-PAIRS_MAX = 1_000  # and a block on top
+PAIRS_MAX = 1_000  # a block may exceed it
 BYTES_MAX = MIB
 BLOCK_LINES, BLOCK_LINES_MIN = 128, 16
 VALUE_BYTES_MAX = 1_000
-# The most common line by far, looked at before the grammar: a SET of two bare words, neither of them long.
+# The most common line by far, recognized without the grammar: a SET of two short bare words.
 PLAIN_SET = re.compile(
     rb"""\s*[Ss][Ee][Tt]\s+([^\s"']{1,%d})\s+([^\s"']{1,%d})\s*""" % (KEY_BYTES_MAX, VALUE_BYTES_MAX)
 )
 SETS = frozenset(map(bytes, product(b"Ss", b"Ee", b"Tt")))
 WORDS = {3}
-# What a line of them is, to those who show results.
+# Stands for each of these SETs when its result is shown.
 EXAMPLE = Set(b"k", b"")
-# What one pair alone may be the cause of.
+# Errors that a single pair may cause.
 SINGLE_PAIR_ERRORS = ("CORRUPT", "DENIED", "FULL", "TOO_LARGE")
 
 
 class Sent(NamedTuple):
-    """A command under way, or several of the same kind that are sent as one, and the lines they came from."""
+    """A command in flight, or several SETs in flight as one MULTISET, and the lines they came from."""
 
     runs: Sequence[LineBlock | SourceLine]
     command: Command
@@ -50,12 +50,11 @@ class Sent(NamedTuple):
         return next(self.each())
 
     def each(self) -> Iterator[SourceLine]:
-        """Yield the lines."""
         return (where for run in self.runs for where in run.each())
 
 
 class Bulk:
-    """The pairs gathered, and the lines they came from."""
+    """Collects pairs, and the lines they came from."""
 
     def __init__(self) -> None:
         self.pairs: list[Pair] = []
@@ -63,27 +62,27 @@ class Bulk:
         self.bytes = 0
 
     def add(self, pairs: Sequence[Pair], run: LineBlock | SourceLine) -> bool:
-        """Gather lines; return whether it is time to send."""
+        """Add lines; return whether it is time to send."""
         self.pairs += pairs
         self.runs.append(run)
         self.bytes += run.length()
         return len(self.pairs) >= PAIRS_MAX or self.bytes >= BYTES_MAX
 
-    def taken(self) -> tuple[MultiSet, Sent]:
-        """Return what was gathered, and begin anew."""
+    def pop(self) -> tuple[MultiSet, Sent]:
+        """Return the collected pairs as one command, and start over."""
         command, sent = MultiSet(self.pairs), Sent(self.runs, EXAMPLE, len(self.pairs))
         self.pairs, self.runs, self.bytes = [], [], 0
         return command, sent
 
 
 def plain_set(line: bytes) -> Pair | None:
-    """Return the key and the value of a line that is a SET of two bare words."""
-    found = PLAIN_SET.fullmatch(line)
-    return found and (found[1], found[2])
+    """Return the key and the value of a line that is a SET of two bare words, else None."""
+    match = PLAIN_SET.fullmatch(line)
+    return match and (match[1], match[2])
 
 
 def plain_sets(lines: Sequence[bytes]) -> list[Pair] | None:
-    """Return the pairs of lines that are all plain SETs; None when one is not, or has to be looked at alone."""
+    """Return the pairs of lines that are all plain SETs; None if one is not, or is too long for this check."""
     if plain_set(lines[0]) is None or max(map(len, lines)) > VALUE_BYTES_MAX or not _is_bare(lines):
         return None
     words = list(map(bytes.split, lines))
@@ -101,20 +100,20 @@ def pair_of(where: SourceLine) -> Pair:
 
 
 def _is_bare(lines: Sequence[bytes]) -> bool:
-    """Return whether there is no quote in lines."""
+    """Return whether no line has a quote."""
     text = b"\n".join(lines)
     return b'"' not in text and b"'" not in text
 
 
 def as_set_outcome(outcome: Outcome) -> Outcome:
-    """Return an outcome as a SET has it: a failure names the command of the line."""
+    """Return an outcome in the form of a SET's: a failure names the command of the line."""
     if isinstance(outcome, ClientError):
         return type(outcome)(rename_command(outcome.message, "MULTISET", "SET"), where=outcome.where)
     return as_typed(outcome, "MULTISET", "SET") if isinstance(outcome, Error) else outcome
 
 
 def can_be_split(sent: Sent, outcome: Outcome) -> bool:
-    """Return whether lines were refused together, none of them executed, where each alone may have another answer."""
+    """Return whether the SETs were refused together and not executed, but could succeed one by one."""
     return (
         sent.command is EXAMPLE
         and isinstance(outcome, Error)
@@ -125,7 +124,7 @@ def can_be_split(sent: Sent, outcome: Outcome) -> bool:
 
 
 def keys_of(sents: Sequence[Sent]) -> set[bytes] | None:
-    """Return the keys that plain SETs set; None if anything else is among them."""
+    """Return the keys that plain SETs write; None if there is any other command."""
     if any(sent.command is not EXAMPLE for sent in sents):
         return None
     return {pair_of(where)[0] for sent in sents for where in sent.each()}

@@ -1,13 +1,14 @@
-"""A script: lines in, replies out in the same order, many commands in flight between.
+"""A run of a script: lines in, replies out in the same order, many commands in flight.
 
-No line is held back: what is whole is sent, and when the input pauses what is there is written. A line that
-is no command, and a word of the shell, wait until all before them are answered, so the order is the script's.
+No line is held back: complete lines are sent, and replies are written when the input pauses. A line that is not a
+command, and a word of the shell, wait until everything before them is answered, so the order is the script's.
 """
 
 import os
 import stat
 import time
 from contextlib import suppress
+from typing import NamedTuple
 
 from kvd.client.outcomes import Outcome
 from kvd.client.stream import Stream
@@ -17,82 +18,87 @@ from kvd.commands.base import Error
 from kvd.errors import ClientError, Unreachable
 from kvsh.grammar import shell
 from kvsh.grammar.parse import parse
-from kvsh.grammar.transaction import OpenTransaction
+from kvsh.grammar.transaction import TransactionState
 from kvsh.grammar.vocabulary import Mistake
-from kvsh.render import FORMATS
-from kvsh.render.terminal import terminal_pieces
 from kvsh.script.actions import Stop, act
 from kvsh.script.bulk import BLOCK_LINES, BLOCK_LINES_MIN, Sent, plain_set, plain_sets
 from kvsh.script.lines import LineBlock, Lines, LineTooLong, SourceLine
+from kvsh.script.report import Reporter
 from kvsh.script.sender import Sender
-from kvsh.ui.outcome import (
-    INTERRUPTED,
-    UNREACHABLE,
-    Failure,
-    as_typed,
-    exit_code,
-    failure_document,
-    failure_of,
-    sentence,
-)
+from kvsh.ui.outcome import INTERRUPTED, UNREACHABLE, Failure, as_typed, failure_of
 from kvsh.ui.output import Output
 from kvsh.words import display_form, is_comment
 
 CHUNK_BYTES = 64 * 1024
-LINE_SHOWN_BYTES = 200
 DRAIN_S = 1.0
+SOURCE_DEPTH_MAX = 16
 NAME_BYTES = 40
-NO_SCRIPT = "this is binary data and no script (a script is UTF-8): `kvsh set KEY -x <FILE` stores a file"
+NO_SCRIPT = "this is binary data, not a script (a script is UTF-8): `kvsh set KEY -x <FILE` stores a file"
+
+
+class ScriptOptions(NamedTuple):
+    """The options of a run of a script."""
+
+    stop_on_error: bool = False
+    echo: bool = False
+    dry_run: bool = False
+
+
+DEFAULT_OPTIONS = ScriptOptions()
+
+
+class InputProgress:
+    """Draws the progress of a script, if enabled: commands, rate, failures, and the share of a file."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.started = time.monotonic()
+        self.bytes_read = 0
+
+    def add(self, length: int) -> None:
+        """Count input that has been read."""
+        self.bytes_read += length
+
+    def draw(self, size: int | None, commands: int, failures: int) -> None:
+        """Draw the line if it is due. `size` is that of a file."""
+        progress = self.output.progress
+        if progress is not None and progress.is_due():
+            rate = commands / (time.monotonic() - self.started)
+            share = f"{100 * self.bytes_read // max(size, 1)} %  " if size is not None else ""
+            progress.draw(f"{share}{commands:,} commands  {rate:,.0f}/s  {failures:,} errors")
 
 
 class Script:
-    """A run of a script. `code` is its exit code so far; `stop_on_error` runs nothing after a line that fails."""
+    """A run of a script. `reporter` writes its results and has its exit code."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        output: Output,
-        *,
-        form: str,
-        stop_on_error: bool = False,
-        echo: bool = False,
-        dry_run: bool = False,
-        quiet: bool = False,
-    ) -> None:
-        self.output = output
-        self.form = form
-        self.stop_on_error = stop_on_error
-        self.echo = echo
-        self.dry_run = dry_run
-        self.quiet = quiet
-        self.endpoint = stream.endpoint
-        self.sender = Sender(stream, 1 if stop_on_error else stream.window, self.on_outcome, output.flush)
-        self.is_bulky = not (stop_on_error or echo or dry_run)
-        self.open_transaction: OpenTransaction | None = None
+    def __init__(self, stream: Stream, reporter: Reporter, options: ScriptOptions = DEFAULT_OPTIONS) -> None:
+        self.reporter = reporter
+        self.output = reporter.output
+        self.options = options
+        window = 1 if options.stop_on_error else stream.window
+        self.sender = Sender(stream, window, self.on_outcome, self.output.flush)
+        self.is_bulky = not any(options)
+        self.transaction = TransactionState()
         self.begun: SourceLine | None = None
         self.depth = 0
         self.count = 0
-        self.failures = 0
-        self.first: SourceLine | None = None
-        self.code = 0
         self.is_stopped = False
-        self.started = time.monotonic()
-        self.bytes_read = 0
+        self.progress = InputProgress(self.output)
 
     def run(self, fd: int, name: str) -> int:
         """Run all lines of a descriptor; return the exit code."""
         try:
-            self.run_file(fd, name)
+            self._run_file(fd, name)
             self.drain()
         except Stop:
             pass
         except KeyboardInterrupt:
-            self.interrupted()
-        self.end()
-        return self.code
+            self.on_interrupt()
+        self.reporter.end(self.count)
+        return self.reporter.code
 
-    def run_file(self, fd: int, name: str) -> None:
-        """Run the lines of a descriptor, also from within a script; raises Stop."""
+    def _run_file(self, fd: int, name: str) -> None:
+        """Run the lines of a descriptor, also from within a script. Raises Stop."""
         lines, number = Lines(), 0
         size = _size_of(fd)
         while True:
@@ -104,34 +110,44 @@ class Script:
                 self.fail(Mistake(str(error)), SourceLine(name, number + 1, b""))
                 raise Stop from None
             for run in LineBlock(name, number + 1, whole).parts(BLOCK_LINES):
-                self.take_run(run)
+                self.run_block(run)
             number += len(whole)
             if not chunk:
                 break
             if self.depth == 0:
-                self.bytes_read += len(chunk)
-                self._tell_progress(size)
+                self.progress.add(len(chunk))
+                self.progress.draw(size, self.count, self.reporter.failures)
         self._check_committed()
 
-    def take_run(self, run: LineBlock) -> None:
-        """Run some lines; raises Stop. Where not all of them are plain SETs a half of them may be."""
+    def run_nested(self, fd: int, name: str) -> None:
+        """Run another file. Raises Mistake, Stop."""
+        if self.depth == SOURCE_DEPTH_MAX:
+            raise Mistake(f"SOURCE within SOURCE, more than {SOURCE_DEPTH_MAX} deep")
+        self.depth += 1
+        try:
+            self._run_file(fd, name)
+        finally:
+            self.depth -= 1
+
+    def run_block(self, run: LineBlock) -> None:
+        """Run a block of lines. Raises Stop. If the lines are not all plain SETs, try each half."""
         if self.is_stopped:
             raise Stop
-        if self.is_bulky and self.open_transaction is None and (pairs := plain_sets(run.lines)):
+        if self.is_bulky and self.transaction.open is None and (pairs := plain_sets(run.lines)):
             self.count += len(pairs)
             self.sender.gather(pairs, run)
         elif self.is_bulky and len(run.lines) > BLOCK_LINES_MIN:
             for half in run.parts((len(run.lines) + 1) // 2):
-                self.take_run(half)
+                self.run_block(half)
         else:
             for where in run.each():
                 self.take(where)
 
     def take(self, where: SourceLine) -> None:
-        """Run one line; raises Stop."""
+        """Run one line. Raises Stop."""
         if self.is_stopped:
             raise Stop
-        if self.is_bulky and self.open_transaction is None and (pair := plain_set(where.line)):
+        if self.is_bulky and self.transaction.open is None and (pair := plain_set(where.line)):
             self.count += 1
             self.sender.gather([pair], where)
         elif not is_comment(where.line):
@@ -144,109 +160,91 @@ class Script:
                 self.fail(mistake, where)
 
     def _check_script(self, where: SourceLine) -> None:
-        """Fail, and raise Stop, where a file begins with binary data: a line of an image may happen to be a command."""
-        if self.failures == self.count - 1 and _is_binary(where.line):
+        """Raise Stop if a file begins with binary data: a line of an image may be a valid command."""
+        if self.reporter.failures == self.count - 1 and _is_binary(where.line):
             self.fail(Mistake(NO_SCRIPT), where._replace(line=b""))
             raise Stop
 
     def run_command(self, command: Command, where: SourceLine) -> None:
-        """Send a command, gather it, or do what a word of the shell says; raises Mistake, Stop."""
-        if self.echo:
+        """Send a command, add it to the transaction, or act on a word of the shell. Raises Mistake, Stop."""
+        if self.options.echo:
             self.drain()
             self.output.data(display_form(where.line).encode() + b"\n")
         if isinstance(command, shell.ShellWord):
             self.drain()
             act(self, command, where)
-        elif self.open_transaction is not None:
-            self.open_transaction.add(command)
+        elif self.transaction.open is not None:
+            self.transaction.open.add(command)
         else:
             self.send(command, where)
 
     def send(self, command: Command, where: SourceLine) -> None:
-        """Send a command, when there is room."""
-        if not self.dry_run:
+        if not self.options.dry_run:
             self.sender.send(command, where)
 
     def drain(self) -> None:
-        """Take the outcomes of all that is under way."""
         self.sender.drain()
 
+    def begin(self, command: shell.Begin, where: SourceLine) -> None:
+        """Open a transaction. Raises Mistake when one is open."""
+        self.transaction.begin(command)
+        self.begun = where
+
+    def stop(self) -> None:
+        """Run no more lines. May be called from another thread."""
+        self.is_stopped = True
+
     def on_outcome(self, sent: Sent, outcome: Outcome) -> None:
-        """Write an outcome; raises Stop at one that never came, or after a failure if so asked."""
-        if isinstance(sent.command, Transaction) and isinstance(outcome, Error):
-            outcome = as_typed(outcome, "TRANSACTION", "COMMIT")
+        """Write an outcome. Raises Stop when no reply came, or after a failure with `stop_on_error`."""
         if isinstance(outcome, ClientError):
-            self.lost(outcome, sent)
+            self.on_lost_reply(outcome, sent)
         elif isinstance(outcome, Error):
-            failure = failure_of(outcome)
+            is_commit = isinstance(sent.command, Transaction)
+            failure = failure_of(as_typed(outcome, "TRANSACTION", "COMMIT") if is_commit else outcome)
             for where in sent.each():
                 self.fail(failure, where)
-        elif self.form == "terminal" and sent.size == 1 and not self.quiet:
-            for piece in terminal_pieces(sent.command, outcome.result):
-                self.output.safe_data(piece)
-        elif not self.quiet:
-            self.output.data(FORMATS[self.form](sent.command, outcome.result) * sent.size)
+        else:
+            self.reporter.write_result(sent, outcome.result)
 
     def fail(self, failure: Failure, where: SourceLine) -> None:
-        """Count and tell a failure."""
-        self.failures += 1
-        self.code = self.code or exit_code(failure)
-        self.first = self.first or where
-        if self.open_transaction is not None:
-            self.open_transaction.mark_failed()
-        if self.form == "json":
-            self.output.data(failure_document(failure, self.endpoint))
-        line = display_form(where.line[:LINE_SHOWN_BYTES]).strip()
-        self.output.message(
-            f"kvsh: {where.name}:{where.number}: {sentence(failure, self.endpoint)}" + (f"\n    {line}" if line else "")
-        )
-        if self.stop_on_error:
+        """Report a failure. Raises Stop with `stop_on_error`."""
+        self._report(failure, where)
+        if self.options.stop_on_error:
             raise Stop
 
-    def lost(self, error: ClientError, sent: Sent) -> None:
-        """Tell that an outcome never came, and what that means for those after it; raises Stop."""
+    def _report(self, failure: Failure, where: SourceLine) -> None:
+        """Report a failure. The rest of an open transaction is not sent."""
+        if self.transaction.open is not None:
+            self.transaction.open.mark_failed()
+        self.reporter.report(failure, where)
+
+    def on_lost_reply(self, error: ClientError, sent: Sent) -> None:
+        """Report a missing reply, and how many later commands have no known outcome either. Raises Stop."""
         after = self.sender.awaited + sent.size - 1
-        self.stop_on_error = False
-        self.code = UNREACHABLE
-        self.fail(error, sent.first)
+        self.reporter.end_with(UNREACHABLE)
+        self._report(error, sent.first)
         if after and not isinstance(error, Unreachable):
             self.output.message(f"kvsh: stopped; {after} commands sent after it have no known outcome either")
         raise Stop
 
-    def interrupted(self) -> None:
-        """Ctrl-C: send no more, give what is under way a second, tell where it ended."""
+    def on_interrupt(self) -> None:
+        """Handle Ctrl-C: send nothing more, wait a second for outcomes, report where the script stopped."""
         with suppress(Stop, KeyboardInterrupt):
             self.sender.drain_for(DRAIN_S)
         unknown = f"; {self.sender.awaited} have no known outcome" if self.sender.awaited else ""
         self.output.message(f"kvsh: interrupted after {self.count - len(self.sender.bulk.pairs)} commands{unknown}")
-        self.code = INTERRUPTED
-
-    def end(self) -> None:
-        """Write what is left, and the summary if something failed."""
-        if self.failures and self.first and self.count > 1:
-            self.output.message(
-                f"kvsh: {self.failures} of {self.count} commands failed (first at line {self.first.number})"
-            )
-        self.output.end()
-
-    def _tell_progress(self, size: int | None) -> None:
-        """Tell how far it is, if asked: lines, rate, errors, and the share of a file."""
-        progress = self.output.progress
-        if progress is not None and progress.is_due():
-            rate = self.count / (time.monotonic() - self.started)
-            share = f"{100 * self.bytes_read // max(size, 1)} %  " if size is not None else ""
-            progress.draw(f"{share}{self.count:,} commands  {rate:,.0f}/s  {self.failures:,} errors")
+        self.reporter.end_with(INTERRUPTED)
 
     def _check_committed(self) -> None:
-        """Tell a BEGIN that nothing ended; what it gathered is dropped."""
-        if self.open_transaction is not None and self.begun and self.depth == 0:
+        """Report a BEGIN without COMMIT or DISCARD, and drop its commands."""
+        if self.transaction.open is not None and self.begun and self.depth == 0:
             self.drain()
-            self.open_transaction = None
-            self.fail(Mistake("this BEGIN has no COMMIT: what it gathered is discarded"), self.begun)
+            self.transaction.close()
+            self.fail(Mistake("this BEGIN has no COMMIT: its commands are discarded"), self.begun)
 
 
 def _is_binary(line: bytes) -> bool:
-    """Return whether the word that begins a line is no text."""
+    """Return whether the first word of a line is not text."""
     name = line.lstrip()[:NAME_BYTES].split(None, 1)[0]
     return not name.decode(errors="surrogateescape").isprintable()
 

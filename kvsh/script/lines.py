@@ -1,4 +1,4 @@
-"""Bytes to lines: chunks come in as they are read, whole lines go out. No I/O; memory holds one chunk and one line."""
+"""Bytes to lines: takes chunks as they are read, and returns whole lines. No I/O; it holds one chunk and one line."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,23 +18,22 @@ class SourceLine(NamedTuple):
     line: bytes
 
     def each(self) -> Iterator["SourceLine"]:
-        """Yield it: a line is a run of one."""
+        """Yield this line: it is a block of one."""
         yield self
 
     def length(self) -> int:
-        """Return how long it is."""
         return len(self.line)
 
 
 class LineBlock(NamedTuple):
-    """Lines of a script that follow each other; `first` is the number of the first."""
+    """Consecutive lines of a script; `first` is the number of the first."""
 
     name: str
     first: int
     lines: list[bytes]
 
     def parts(self, size: int) -> Iterator["LineBlock"]:
-        """Yield it in parts of so many lines."""
+        """Yield blocks of at most `size` lines."""
         for at in range(0, len(self.lines), size):
             yield LineBlock(self.name, self.first + at, self.lines[at : at + size])
 
@@ -43,16 +42,15 @@ class LineBlock(NamedTuple):
         return (SourceLine(self.name, number, line) for number, line in enumerate(self.lines, self.first))
 
     def length(self) -> int:
-        """Return how long they are together."""
         return sum(map(len, self.lines))
 
 
 class LineTooLong(ValueError):
-    """A line that no command can be."""
+    """A line is longer than any command."""
 
 
 class Lines:
-    """A splitter. A line ends with a newline or the input; a CR before that, and a BOM at the start, are dropped."""
+    """Splits chunks into lines. A CR at the end of a line is dropped, and a byte order mark at the start."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -60,7 +58,7 @@ class Lines:
         self.is_first = True
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Take a chunk; return the lines that are whole now. Raises LineTooLong."""
+        """Take a chunk; return the lines that are complete now. Raises LineTooLong."""
         *whole, rest = chunk.split(b"\n")
         if whole:
             whole[0] = b"".join([*self.parts, whole[0]])
@@ -69,19 +67,19 @@ class Lines:
         self.size += len(rest)
         if self.size > LINE_BYTES_MAX:
             raise LineTooLong(f"a line is longer than {LINE_BYTES_MAX} bytes")
-        # Of most chunks nothing is to be cleaned, and to look at each line costs as much as to cut it.
+        # Most chunks need no cleaning, and checking each line costs as much as splitting it.
         if whole and (self.is_first or b"\r" in chunk or whole[0].endswith(b"\r")):
-            return [self.clean(line) for line in whole]
+            return [self._clean(line) for line in whole]
         return whole
 
     def finish(self) -> list[bytes]:
         """Return the last line if the input ended without a newline."""
         rest = b"".join(self.parts)
         self.parts = []
-        return [self.clean(rest)] if rest else []
+        return [self._clean(rest)] if rest else []
 
-    def clean(self, line: bytes) -> bytes:
-        """Return a line without what editors of other systems add."""
+    def _clean(self, line: bytes) -> bytes:
+        """Return a line without its CR and byte order mark."""
         if self.is_first:
             self.is_first = False
             line = line.removeprefix(BOM)

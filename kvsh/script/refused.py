@@ -1,8 +1,9 @@
 """Which commands of a script are sent again after BUSY. Pure.
 
-Many are in flight, so some behind a refused one may have been executed. A plain SET and a read are sent again behind
-it: the end is the same. Any other write stays done, and what was refused before it is sent again only if they name
-different keys. If they name the same key, the order of the script would change: the refusal is reported.
+Many commands are in flight, so some behind a refused one may have been executed. A plain SET or a read is repeated
+behind it: the result is the same. Any other write is not repeated, and a refused command before it is sent again only
+if the two name different keys. If they name the same key, sending it again would change the order of the script, so the
+refusal is reported.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,36 +20,36 @@ from kvsh.script.bulk import EXAMPLE, Sent, pair_of
 
 
 class Name(NamedTuple):
-    """A key, or the prefix of keys."""
+    """A key, or a prefix of keys."""
 
     text: bytes
     is_prefix: bool
 
     def covers(self, other: "Name") -> bool:
-        """Return whether another name is this one, or begins with this prefix."""
+        """Return whether another name equals this one, or begins with this prefix."""
         return self.text == other.text or (self.is_prefix and other.text.startswith(self.text))
 
 
 def is_refused(sent: Sent, outcome: Outcome) -> bool:
-    """Return whether a write got BUSY. For CHECK and BACKUP it means that another one runs, for minutes."""
+    """Return whether a write got BUSY. For CHECK and BACKUP, BUSY means that another one is running, for minutes."""
     return isinstance(sent.command, Write) and is_busy(outcome)
 
 
 def command_of(sent: Sent) -> Command:
-    """Return what is sent for the lines."""
+    """Return the command to send for the lines."""
     if sent.command is not EXAMPLE:
         return sent.command
     pairs = [pair_of(where) for where in sent.each()]
     return MultiSet(pairs) if len(pairs) > 1 else Set(*pairs[0])
 
 
-def repeated(outcomes: Sequence[tuple[Sent, Outcome]]) -> set[int]:
-    """Return the places of the commands to send again, of those that begin with a refused one."""
+def select_retries(outcomes: Sequence[tuple[Sent, Outcome]]) -> set[int]:
+    """Return the positions of the commands to send again. The first outcome is a refusal."""
     again: dict[int, Sent] = {}
     for place, (sent, outcome) in enumerate(outcomes):
         if _is_lasting(sent, outcome):
             names = list(_names_of(sent))
-            again = {each: before for each, before in again.items() if not _meet(_names_of(before), names)}
+            again = {each: before for each, before in again.items() if not _overlap(_names_of(before), names)}
         else:
             again[place] = sent
     return set(again)
@@ -56,8 +57,8 @@ def repeated(outcomes: Sequence[tuple[Sent, Outcome]]) -> set[int]:
 
 def _is_lasting(sent: Sent, outcome: Outcome) -> bool:
     """Return whether a command may have had an effect that a second run would change."""
-    is_undone = isinstance(outcome, Error) and outcome.details.get("outcome", UNKNOWN) != UNKNOWN
-    return not (is_undone or sent.command is EXAMPLE or isinstance(sent.command, Read))
+    is_unexecuted = isinstance(outcome, Error) and outcome.details.get("outcome", UNKNOWN) != UNKNOWN
+    return not (is_unexecuted or sent.command is EXAMPLE or isinstance(sent.command, Read))
 
 
 def _names_of(sent: Sent) -> Iterator[Name]:
@@ -67,6 +68,6 @@ def _names_of(sent: Sent) -> Iterator[Name]:
         yield from (Name(text, is_prefix) for text in keys_of(command))
 
 
-def _meet(names: Iterator[Name], others: Sequence[Name]) -> bool:
+def _overlap(names: Iterator[Name], others: Sequence[Name]) -> bool:
     """Return whether two commands may name the same key."""
     return any(name.covers(other) or other.covers(name) for name in names for other in others)

@@ -1,4 +1,4 @@
-"""Whether a daemon is there, asked before a client waits for one."""
+"""A check that a daemon answers, before a client waits for one."""
 
 from kvd.client.stream import Stream
 from kvd.commands.server import Ping
@@ -6,6 +6,6 @@ from kvsh.ui.settings import Settings
 
 
 def require_daemon(settings: Settings) -> None:
-    """Return if a daemon answers. Raises KvdError, soon if none is there."""
+    """Return if a daemon answers. Raises KvdError, at once if the connection is refused."""
     with Stream(**settings.stream) as stream:
         stream.answer(Ping())

@@ -1,4 +1,4 @@
-"""What HELP says."""
+"""The text of HELP."""
 
 from kvsh.grammar import shell
 from kvsh.grammar.line import without_count
@@ -7,18 +7,18 @@ from kvsh.render.help import help_on, help_page
 from kvsh.ui.topics import KEYS, topic
 from kvsh.words import Unbalanced, cut
 
-# How a command is typed whose arguments are no words.
-TYPED = {"TRANSACTION": "BEGIN [IF key revision...], then the commands, a line each, then COMMIT"}
+# Commands that cannot be typed as words, and how to type them.
+TYPED = {"TRANSACTION": "BEGIN [IF key revision...], then one command a line, then COMMIT"}
 
 
 def help_text(command: shell.Help) -> str:
-    """Return what HELP says, without its last newline; raises Mistake."""
+    """Return the text of HELP, without its last newline. Raises Mistake."""
     if command.command is None:
-        return help_page(known.syntax for known in usage_lines().values()).removesuffix("\n")
+        return help_page(info.syntax for info in usage_lines().values()).removesuffix("\n")
     page = topic(command.command)
     if page is None:
-        known = usage_lines().get(command.command.encode().upper()) or lookup(command.command.encode())
-        page = help_on(known.syntax, TYPED.get(known.syntax.name))
+        info = usage_lines().get(command.command.encode().upper()) or lookup(command.command.encode())
+        page = help_on(info.syntax, TYPED.get(info.syntax.name))
     return page.removesuffix("\n")
 
 
@@ -28,5 +28,5 @@ def help_on_line(line: bytes) -> str:
         before, typed = cut(without_count(line))
     except Unbalanced:
         return KEYS
-    known = usage_lines().get((before or [typed])[0].value.upper())
-    return KEYS if known is None else help_on(known.syntax, TYPED.get(known.syntax.name))
+    info = usage_lines().get((before or [typed])[0].value.upper())
+    return KEYS if info is None else help_on(info.syntax, TYPED.get(info.syntax.name))

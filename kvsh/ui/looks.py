@@ -1,4 +1,4 @@
-"""Colours of what is written to a terminal outside prompt-toolkit: pretty results, and the changes of WATCH."""
+"""Colours for terminal output outside prompt-toolkit: pretty results, and the changes of WATCH."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from kvsh.render.changes import change_line
 from kvsh.render.pretty import Line
 from kvsh.ui.settings import POOR_TERMINALS
 
-# Styles as the parameter of SGR (ECMA-48); one that is not here has no colour.
+# Parameters of SGR (ECMA-48) by style; other styles have no colour.
 COLORS = {
     "name": "34",
     "string": "32",
@@ -24,7 +24,7 @@ COLORS = {
 
 
 def has_colors(fd: int) -> bool:
-    """Return whether a descriptor is a terminal that knows colours."""
+    """Return whether a descriptor is a terminal with colours."""
     return os.isatty(fd) and os.environ.get("TERM", "") not in POOR_TERMINALS
 
 
@@ -35,12 +35,12 @@ def _paint(text: str, style: str) -> str:
 
 
 def paint_lines(lines: Iterable[Line]) -> bytes:
-    """Return lines with their colours, each with a newline."""
+    """Return lines in colour, each with a newline."""
     return "".join([f"{''.join([_paint(text, style) for style, text in line])}\n" for line in lines]).encode()
 
 
 def change_text(change: Change, *, color: bool) -> str:
-    """Return a change on a line with the time of day at which it happened, and the day if that is another one."""
+    """Return a change on a line with its time of day, and the date unless it is today."""
     at = time.localtime(change.time / 1000)
     is_today = at[:3] == time.localtime()[:3]
     clock = time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", at)

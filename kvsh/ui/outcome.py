@@ -1,6 +1,6 @@
-"""What an outcome means for the caller of kvsh: exit codes (a documented contract) and sentences.
+"""Exit codes (a documented contract) and the sentences for failures.
 
-The only I/O is a look for a data directory, when no daemon answers.
+The only I/O: when no daemon answers, the working directory is checked for a data directory.
 """
 
 import os
@@ -18,23 +18,22 @@ from kvsh.words import display_form
 
 OK, NOT_FOUND, USAGE, UNREACHABLE, REFUSED, CONFLICT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 BROKEN_IO = 74
-LOCAL = ".data"  # where `make run` keeps its data
-# The advice for each reason that the client gives.
+LOCAL = ".data"  # the data directory of `make run`
+# The advice by the client's reason.
 REMEDIES = {
     "the name is not found": "check the spelling of the host in --url",
     "it ends the handshake": "commands go to the endpoint of --listen: check the port in --url",
-    "does not speak ZeroMQ": "another program listens there: check the port in --url",
-    "timed out": "check the address in --url, and whether a firewall is between",
+    "does not speak ZeroMQ": "another program listens on that port: check --url",
+    "timed out": "check the address in --url, and whether a firewall blocks it",
     "unreachable": "check the address in --url, and the network",
     "No route to host": "check the address in --url, and the network",
-    "Permission denied": "check who may use the socket",
+    "Permission denied": "check the permissions of the socket",
 }
 
 Failure = Mistake | KvdError
 
 
 def exit_code(failure: Failure) -> int:
-    """Return the exit code of a failure."""
     if isinstance(failure, Conflict):
         return CONFLICT
     if isinstance(failure, Refused | HistoryChanged):
@@ -43,7 +42,7 @@ def exit_code(failure: Failure) -> int:
 
 
 def failure_of(error: Error) -> Refused:
-    """Return the ERROR reply as the error it tells."""
+    """Return the exception for an ERROR reply."""
     try:
         wire.raise_error(error)
     except Refused as refusal:
@@ -52,18 +51,18 @@ def failure_of(error: Error) -> Refused:
 
 
 def as_typed(error: Error, sent: str, typed: str) -> Error:
-    """Return an ERROR reply that names the command which was typed, where another was sent for it."""
+    """Return an ERROR reply that names the command that was typed instead of the one that was sent."""
     return Error(error.code, rename_command(error.message, sent, typed), error.details)
 
 
 def rename_command(message: str, sent: str, typed: str) -> str:
-    """Return a message with a command's name in the place of another's; keys that it quotes stay as they are."""
+    """Return a message with one command's name replaced. Quoted keys stay as they are."""
     return re.sub(rf"(^|, and | may not ){sent}(?=[: ])", rf"\1{typed}", message, count=1)
 
 
 @contextmanager
 def typed_as(typed: str, sent: str) -> Iterator[None]:
-    """Let the errors that are raised within name the command which was typed."""
+    """Let errors raised within the context name the command that was typed."""
     try:
         yield
     except (Refused, ClientError) as failure:
@@ -74,7 +73,7 @@ def typed_as(typed: str, sent: str) -> Iterator[None]:
 
 
 def sentence(failure: Failure, endpoint: str) -> str:
-    """Return what is said of a failure: one line, with nothing in it that acts on a terminal."""
+    """Return the sentence for a failure: one line, with nothing in it that acts on a terminal."""
     text = display_form(str(failure).encode(errors="replace")).replace("\n", " ")
     if isinstance(failure, NotLetIn) and "key" in text:
         return f"{text}: see --key and --server-key ({endpoint})"
@@ -90,12 +89,12 @@ def sentence(failure: Failure, endpoint: str) -> str:
 
 
 def _remedy(endpoint: str, where: str) -> str:
-    """Return what to do when no daemon answers; `where` has the reason."""
+    """Return the advice for the case that no daemon answers; `where` has the reason."""
     for reason, advice in REMEDIES.items():
         if reason in where:
             return advice
-    if endpoint == DEFAULT_ENDPOINT and os.path.exists(f"{LOCAL}/journal.db"):  # noqa: PTH110  # pathlib is not loaded here
-        return f"there is a data directory here, try `kvsh --local {LOCAL}`; or start one with `kvd serve --data DIR`"
+    if endpoint == DEFAULT_ENDPOINT and os.path.exists(f"{LOCAL}/journal.db"):  # noqa: PTH110  # to avoid loading pathlib
+        return f"{LOCAL} here is a data directory: try `kvsh --local {LOCAL}`, or start one with `kvd serve --data DIR`"
     return "start one with `kvd serve --data DIR`, or use `kvsh --local DIR`, or another --url"
 
 

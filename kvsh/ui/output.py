@@ -1,4 +1,4 @@
-"""Standard output and standard error. Data is buffered and goes out before any message, so the two stay in order."""
+"""Standard output and standard error. Data is buffered and flushed before any message, so the order is kept."""
 
 import os
 
@@ -9,7 +9,7 @@ BUFFER_BYTES = 64 * 1024
 
 
 class Output:
-    """Where data and messages go, as descriptors. With `is_terminal` nothing in raw data acts on the terminal."""
+    """The descriptors for data and messages. With `is_terminal`, raw data is escaped for a terminal."""
 
     def __init__(self, data_fd: int = 1, message_fd: int = 2, *, is_terminal: bool = False) -> None:
         self.data_fd = data_fd
@@ -18,6 +18,10 @@ class Output:
         self.progress: Progress | None = None
         self.parts: list[bytes] = []
         self.size = 0
+
+    def attach(self, progress: Progress) -> None:
+        """Clear this line of progress before other output."""
+        self.progress = progress
 
     def data(self, data: bytes) -> None:
         """Write data, now or with the next flush."""
@@ -28,14 +32,13 @@ class Output:
             self.safe_data(piece.encode())
 
     def safe_data(self, data: bytes) -> None:
-        """Write data in which nothing acts on a terminal, now or with the next flush."""
+        """Write data that does not act on a terminal, now or with the next flush."""
         self.parts.append(data)
         self.size += len(data)
         if self.size >= BUFFER_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is buffered."""
         if self.parts:
             data = b"".join(self.parts)
             self.parts, self.size = [], 0
@@ -44,21 +47,21 @@ class Output:
             write_all(self.data_fd, data)
 
     def message(self, text: str) -> None:
-        """Write a line for the person, after all data so far."""
+        """Write a line to standard error, after all data so far."""
         self.flush()
         if self.progress is not None:
             self.progress.clear()
         write_all(self.message_fd, text.encode(errors="backslashreplace") + b"\n")
 
     def end(self) -> None:
-        """Write what is left; no line of progress stays."""
+        """Write the buffered data, and remove the line of progress."""
         self.flush()
         if self.progress is not None:
             self.progress.clear()
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write bytes to a descriptor, however many calls it takes."""
+    """Write bytes to a descriptor, in as many calls as it takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

@@ -1,16 +1,16 @@
-"""What the options, the environment and the profile say, checked and frozen."""
+"""The options of a run from the command line, the environment and the profile: checked and frozen."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 CONNECT_S = 2.0
-REFUSED_S = 0.1  # a daemon that restarts meanwhile is found; nobody waits for one that is not there
-# TERM of terminals on which no cursor can be moved.
+REFUSED_S = 0.1  # long enough to find a daemon that is restarting
+# TERM of terminals without cursor movement.
 POOR_TERMINALS = ("", "dumb", "unknown")
 
 
 class Settings(NamedTuple):
-    """How this run of kvsh was asked to be. Times in seconds."""
+    """The options of this run of kvsh. Times in seconds."""
 
     url: str
     timeout: float
@@ -26,7 +26,7 @@ class Settings(NamedTuple):
     pager: bool = True
     pager_command: str | None = None
     confirm: bool = True
-    aliases: Mapping[bytes, bytes] = {}  # nobody writes into it
+    aliases: Mapping[bytes, bytes] = {}  # never modified
     startup: tuple[str, ...] = ()
     vi: bool = False
     hook: str | None = None
@@ -38,7 +38,7 @@ class Settings(NamedTuple):
 
     @property
     def connection(self) -> dict[str, Any]:
-        """Return the arguments of any client or stream to this daemon."""
+        """Return the arguments of a client or stream."""
         return {
             "endpoint": self.url,
             "timeout": self.timeout,
@@ -48,5 +48,5 @@ class Settings(NamedTuple):
 
     @property
     def stream(self) -> dict[str, Any]:
-        """Return the arguments of a stream that says at once when no daemon is there."""
+        """Return the arguments of a stream that fails at once when the connection is refused."""
         return {**self.connection, "refused_timeout": REFUSED_S}

@@ -240,7 +240,8 @@ class Early(Follower):
     """Takes the newest revision seen when the answer came, not that of when it asked."""
 
     def on_probed(self, head, upto, changes):
-        self.probe_seen = max(self.seen or 0, self.probe_seen)
+        seen, controls = self._probed
+        self._probed = (max(self.seen or 0, seen), controls)
         return super().on_probed(head, upto, changes)
 
 

@@ -137,7 +137,7 @@ def test_compacted_begins_anew(kv, monkeypatch):
 
     class Forgotten(mirror.Watch):
         def take(self, wait_s=None):
-            if self is watches[0] and self.is_ready:
+            if self is watches[0] and self._subscription.is_ready:
                 raise mirror.Compacted("gone", compacted=5)
             return super().take(wait_s)
 

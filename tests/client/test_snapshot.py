@@ -8,9 +8,21 @@ from support.hypotheses import examples
 
 from kvd.client import snapshot as snapshot_module
 from kvd.client.snapshot import PAGE_KEYS, Snapshot
+from kvd.commands.base import Ok
 from kvd.commands.keys import Scan
 from kvd.commands.model import ALL, Change
 from kvd.commands.values import Clear, Set
+
+
+def next_page(shot):
+    """Return the command for the next page."""
+    return [question.command for question in shot.next_questions()]
+
+
+def give(shot, revision, result):
+    """Give the snapshot its next page; return the entries."""
+    shot.next_questions()
+    return shot._on_page(Ok(revision, result))
 
 
 def change(revision, key):
@@ -19,14 +31,17 @@ def change(revision, key):
 
 def test_pages_follow_one_another_through_all_prefixes():
     shot = Snapshot([b"b", b"a", b"ab", b"a"])
-    assert shot.next_command() == Scan(b"a", None, PAGE_KEYS, values=True)
-    entries = shot.on_result(7, [[(b"a", b"1", 3, 99)], b"a"])
+    assert next_page(shot) == [Scan(b"a", None, PAGE_KEYS, values=True)]
+    assert next_page(shot) == [], "it has been asked for"
+    entries = give(shot, 7, [[(b"a", b"1", 3, 99)], b"a"])
     assert entries == [Change("SET", 3, b"a", b"1", 0, 99, 0)]
-    assert shot.next_command() == Scan(b"a", b"a", PAGE_KEYS, values=True)
-    assert shot.on_result(8, [[], None]) == []
-    assert shot.next_command() == Scan(b"b", None, PAGE_KEYS, values=True)
-    assert shot.on_result(9, [[], None]) == []
-    assert shot.next_command() is None
+    assert next_page(shot) == [Scan(b"a", b"a", PAGE_KEYS, values=True)]
+    shot.on_loss()
+    assert next_page(shot) == [Scan(b"a", b"a", PAGE_KEYS, values=True)]
+    assert (give(shot, 8, [[], None]), shot.is_complete) == ([], False)
+    assert next_page(shot) == [Scan(b"b", None, PAGE_KEYS, values=True)]
+    assert (give(shot, 9, [[], None]), shot.is_complete) == ([], True)
+    assert next_page(shot) == []
 
 
 @pytest.mark.parametrize(
@@ -44,15 +59,15 @@ def test_pages_follow_one_another_through_all_prefixes():
 )
 def test_a_change_is_covered_when_the_page_of_its_key_was_made_after_it(revision, key, covered):
     shot = Snapshot([b"a", b"b"])
-    shot.on_result(7, [[(b"a", b"1", 3, None)], b"a"])
-    shot.on_result(8, [[], None])
-    shot.on_result(9, [[], None])
+    give(shot, 7, [[(b"a", b"1", 3, None)], b"a"])
+    give(shot, 8, [[], None])
+    give(shot, 9, [[], None])
     assert shot.covers(change(revision, key)) is covered
 
 
 def test_the_last_page_of_all_keys_covers_the_longest_key():
     shot = Snapshot([b""])
-    shot.on_result(7, [[], None])
+    give(shot, 7, [[], None])
     assert shot.covers(change(7, b"\xff" * 4096))
     assert not shot.covers(change(8, b"\xff" * 4096))
 
@@ -68,11 +83,10 @@ def followed(bench, shot, between):
     """Read the snapshot with writes between its pages; return the state it gives with the changes after it."""
     since = bench.engine.staging.revision
     state = {}
-    while (command := shot.next_command()) is not None:
-        reply = bench.reply(command)
-        state.update(
-            {entry.key: (entry.revision, entry.value) for entry in shot.on_result(reply.revision, reply.result)}
-        )
+    while questions := shot.next_questions():
+        [question] = questions
+        entries = question.on_reply(bench.reply(question.command))
+        state.update({entry.key: (entry.revision, entry.value) for entry in entries})
         bench.given(*(between.pop() if between else []))
     for later in bench.engine.staging.changes(since, b"", 10_000)[1]:
         if not shot.covers(later):

@@ -6,12 +6,10 @@ import threading
 import pytest
 
 from kvd.client import Client, Stream
-from kvd.commands.base import Error
 from kvd.commands.server import Ping
 from kvd.commands.values import Get, Incr, Set
 from kvd.errors import (
     BadArgument,
-    Compacted,
     Conflict,
     OutcomeUnknown,
     TooLarge,
@@ -160,14 +158,3 @@ def test_a_watch_goes_on_from_its_revision_with_what_was_not_handed_out_yet(kv):
         assert watch.ready() == 1
         assert [next(watch).revision for _ in range(4)] == [2, 3, 4, 5]
         assert watch.revision == 5
-
-
-def test_a_watch_is_not_told_that_what_it_has_is_gone(kv):
-    kv.incr("n")
-    with kv.watch(since=0) as watch:
-        assert next(watch).revision == 1
-        watch.follower.is_probing = True
-        watch.on_error("changes", Error("COMPACTED", "gone", {"compacted": 1}))
-        assert watch.follower.is_probing is False
-        with pytest.raises(Compacted):
-            watch.on_error("changes", Error("COMPACTED", "gone", {"compacted": 2}))

@@ -17,7 +17,7 @@ from support.running import eventually, run_kvd
 from kvd.cli import main
 from kvd.cli.metrics_http import InfoReader, Pages
 from kvd.client import Client
-from kvd.gateways.common.prometheus import BUILD, CALLS, DURATION, MEASURES, SPENT, UP, InfoCollector, number_of
+from kvd.gateways.common.prometheus import BUILD, CALLS, DURATION, METRICS, SPENT, UP, InfoCollector, number_of
 
 # What INFO tells that is no metric, and why.
 LEFT_OUT = {
@@ -92,7 +92,7 @@ def test_each_metric_comes_out_of_a_live_daemon_and_is_as_prometheus_likes_it(da
     kv.set("a", "1")
     kv.get("a")
     families, text = make_metrics(daemon.commands).families()
-    names = {measure.name for measure in MEASURES} | {UP[0], CALLS[0], SPENT[0], DURATION[0], "kvd_build_info"}
+    names = {measure.name for measure in METRICS} | {UP[0], CALLS[0], SPENT[0], DURATION[0], "kvd_build_info"}
     assert {name.removesuffix("_total") for name in names} == set(families)
     for family in families.values():
         assert family.documentation.endswith("."), family.name
@@ -128,7 +128,7 @@ def test_the_histogram_is_one(daemon, kv, make_metrics):
 
 
 def test_each_number_of_info_is_a_metric_or_is_left_out_on_purpose(kv):
-    table = {(measure.section, measure.field) for measure in MEASURES}
+    table = {(measure.section, measure.field) for measure in METRICS}
     table |= {(section, field) for section, fields in BUILD for field in fields}
     info = kv.info()
     fields = {(section, field) for section in info if section != "commands" for field in info[section]}
@@ -138,7 +138,7 @@ def test_each_number_of_info_is_a_metric_or_is_left_out_on_purpose(kv):
         if isinstance(info[section][field], int | float) and not field.startswith("below_")
     }
     assert numbers - table - LEFT_OUT == set(), (
-        "put it into MEASURES of kvd/gateways/common/prometheus.py, or into LEFT_OUT here"
+        "put it into METRICS of kvd/gateways/common/prometheus.py, or into LEFT_OUT here"
     )
     assert (table | LEFT_OUT) - fields == set(), "INFO does not tell these any more"
     assert not table & LEFT_OUT - {("server", "protocol")}

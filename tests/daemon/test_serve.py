@@ -91,7 +91,7 @@ def test_the_same_endpoint_twice_is_refused(tmp_path):
 def test_a_data_directory_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     code, said = serve("--data", tmp_path / "file" / "d")
-    assert (code, "cannot make the data directory" in said) == (74, True)
+    assert (code, "cannot create the data directory" in said) == (74, True)
 
 
 def test_files_that_are_no_databases_are_told(tmp_path):

@@ -14,7 +14,7 @@ MARK = "--- the next example"
 
 @pytest.fixture
 def sh(kv, environment, tmp_path):
-    """Return what runs lines of a shell in an own directory, and gives all that they write."""
+    """Return a function that runs shell lines in a separate directory, and returns their output."""
     path = f"{os.path.dirname(KVSH[0])}:{os.environ['PATH']}"  # noqa: PTH120
 
     def run(*lines):

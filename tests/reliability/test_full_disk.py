@@ -182,12 +182,13 @@ def test_clear_and_compact_free_pages_when_another_program_takes_all_the_room_wh
     """The journal's WAL and the overlay took more than the ballast gave: COMPACT got FULL, and nothing became free."""
     drive = Drive(disk / "data")
     store = drive.store
-    begin_fold, store.begin_fold = store.begin_fold, lambda *, is_short=False: is_short and begin_fold(is_short=True)
-    store.checkpoint_bytes, checkpoint_bytes = 1 << 40, store.checkpoint_bytes
+    jobs, wal = store.maintenance.jobs, store.maintenance.wal
+    begin_fold, jobs.begin_fold = jobs.begin_fold, lambda *, is_short=False: is_short and begin_fold(is_short=True)
+    wal.checkpoint_bytes, checkpoint_bytes = 1 << 40, wal.checkpoint_bytes
     keys = [b"%03d" % number for number in range(20)]
     for key in keys:
         drive.apply(Set(key, os.urandom(100_000)))
-    store.begin_fold, store.checkpoint_bytes = begin_fold, checkpoint_bytes
+    jobs.begin_fold, wal.checkpoint_bytes = begin_fold, checkpoint_bytes
     filled_by_another(disk)
     with pytest.raises(Full):
         drive.apply(Set(b"more", bytes(100_000)))
@@ -195,7 +196,7 @@ def test_clear_and_compact_free_pages_when_another_program_takes_all_the_room_wh
         assert drive.apply(Clear([key])) == [1]
     drive.apply(Compact(store.revision))
     drive.idle()
-    assert (store.fold_error, store.durable) == (None, store.revision)
+    assert (jobs.error, jobs.durable) == (None, store.revision)
     assert store.journal.free_bytes() > 0
     store.close()
 

@@ -75,8 +75,8 @@ def test_info_tells_requests_and_commits(rig):
 
 def test_info_tells_folds_and_both_wals(rig):
     rig.ask("SET", b"a", b"1")
-    rig.store.begin_fold()
-    rig.store.wait_for_fold_thread()
+    rig.store.maintenance.jobs.begin_fold()
+    rig.store.maintenance.jobs.wait_for_all()
     rig.ask("SET", b"b", b"1")
     told = rig.ask("INFO", "store")[2]["store"]
     assert (told["folds"], told["folded"]) == (1, 1)

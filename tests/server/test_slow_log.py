@@ -113,8 +113,8 @@ def test_the_settings_of_a_server(make_rig):
 
 def test_reading_ahead_that_takes_long_is_told_with_the_number_of_keys(rig):
     rig.ask("MULTISET", [[b"%d" % number, VALUE] for number in range(9)])
-    rig.store.begin_fold()
-    rig.store.wait_for_fold_thread()
+    rig.store.maintenance.jobs.begin_fold()
+    rig.store.maintenance.jobs.wait_for_all()
     evict_all(rig.store)
     executor = rig.server.executor
     executor.engine.staging.drop()

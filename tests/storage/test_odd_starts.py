@@ -40,10 +40,10 @@ def test_a_data_directory_may_have_any_name_whatever_the_locale(make_daemon, tmp
         kv.check()
     assert daemon.stop() == 0
     store = Store(daemon.data)
-    store.begin_fold()  # which attaches the journal by its path
-    while store.overlays.immutable is not None or store.checkpoint_asked:
-        store.finish(store.fold_thread.done.get())
-    assert (store.folded, store.fold_error) == (1, None)
+    store.maintenance.jobs.begin_fold()  # which attaches the journal by its path
+    while store.overlays.immutable is not None or store.maintenance.jobs.is_checkpointing:
+        store.maintenance.jobs.finish(store.maintenance.parts.fold_thread.done.get())
+    assert (store.overlays.folded, store.maintenance.jobs.error) == (1, None)
     store.close()
 
 
@@ -52,10 +52,10 @@ def test_a_fold_finds_the_journal_in_an_ascii_locale(tmp_path):
         "import sys; from pathlib import Path; from kvd.storage import Store; from kvd.engine.engine import Engine\n"
         "from kvd.commands.values import Set\n"
         "store = Store(Path(sys.argv[1])); engine = Engine(store); engine.apply(Set(b'a', b'1'), 1)\n"
-        "store.commit(engine.staging.take()); store.begin_fold()\n"
-        "while store.overlays.immutable is not None or store.checkpoint_asked:\n"
-        "    store.finish(store.fold_thread.done.get())\n"
-        "print(store.folded, store.fold_error); store.close()"
+        "store.commit(engine.staging.take()); store.maintenance.jobs.begin_fold()\n"
+        "while store.overlays.immutable is not None or store.maintenance.jobs.is_checkpointing:\n"
+        "    store.maintenance.jobs.finish(store.maintenance.parts.fold_thread.done.get())\n"
+        "print(store.overlays.folded, store.maintenance.jobs.error); store.close()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, tmp_path / UTF_8],

@@ -13,9 +13,9 @@ from kvd.commands.changes import Changes, Compact
 from kvd.commands.values import Clear, Get, Incr, MultiGet, MultiSet, Set, Take
 from kvd.errors import Busy, Compacted, Corrupt, Full, Internal, InUse, StorageFailed
 from kvd.limits import FOLD_AGE_MS, ONCE_KEPT_MS, TRIM_INTERVAL_MS
-from kvd.storage import Store
-from kvd.storage import store as store_module
+from kvd.storage import Store, opening
 from kvd.storage.files.journal import PlainRows
+from kvd.storage.maintenance import fill, wal_size
 from kvd.storage.maintenance import maintenance as upkeep_module
 from kvd.storage.maintenance import retention as retention_module
 
@@ -51,7 +51,7 @@ def test_a_directory_is_made_for_its_owner_alone(make_drive):
 
 def test_a_directory_that_cannot_be_made_stops_the_start(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageFailed, match="cannot make the data directory"):
+    with pytest.raises(StorageFailed, match="cannot create the data directory"):
         Store(tmp_path / "file" / "data")
 
 
@@ -88,18 +88,18 @@ def test_a_hole_in_the_journal_is_refused(drive):
 def test_a_journal_that_begins_after_the_table_ends_is_refused(drive):
     drive.apply(FILL)
     drive.sql("journal.db", "DELETE FROM journal WHERE revision < 5")
-    refused_start(drive, r"the journal \(5 to 10\) does not go on where the table ends \(0\)")
+    refused_start(drive, r"the journal \(5 to 10\) does not continue the table \(to 0\)")
 
 
 def test_a_journal_that_ends_before_the_table_is_refused(drive):
     drive.apply(FILL)
     drive.fold().sql("journal.db", "DELETE FROM journal WHERE revision > 5")
-    refused_start(drive, r"the journal \(1 to 5\) does not go on where the table ends \(10\)")
+    refused_start(drive, r"the journal \(1 to 5\) does not continue the table \(to 10\)")
 
 
 def test_a_directory_that_may_not_be_read_is_refused_with_a_sentence(drive, monkeypatch):
     drive.store.close()
-    monkeypatch.setattr(store_module, "Journal", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "broken")))
+    monkeypatch.setattr(opening, "Journal", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "broken")))
     refused_start(drive, "broken; look at its owner and permissions")
 
 
@@ -119,13 +119,13 @@ def test_old_changes_are_trimmed_by_count_and_only_what_is_folded(make_drive, po
     assert revisions(drive, 0) == list(range(1, 21))
     drive.fold()
     drive.apply(Set(b"a", b"1"))
-    assert (drive.store.retention.first, drive.store.compacted) == (4, 3)
+    assert (drive.store.maintenance.parts.retention.first, drive.store.compacted) == (4, 3)
     assert revisions(drive, 3) == list(range(4, 22))
     with pytest.raises(Compacted) as caught:
         revisions(drive, 2)
     assert caught.value.details == {"compacted": 3}
     drive.idle()
-    assert (drive.store.retention.first, drive.store.compacted) == (18, 17)
+    assert (drive.store.maintenance.parts.retention.first, drive.store.compacted) == (18, 17)
     drive.settle()
     assert revisions(drive.restart(), 17) == list(range(18, 22))
 
@@ -135,7 +135,7 @@ def test_the_journal_does_not_grow_with_large_commits(make_drive, portions):
     for _ in range(12):
         drive.apply(FILL)
         drive.fold()
-    assert drive.store.revision - drive.store.retention.first < 20 + 2 * 10
+    assert drive.store.revision - drive.store.maintenance.parts.retention.first < 20 + 2 * 10
 
 
 def test_a_commit_of_small_rows_does_not_free_many_large_ones():
@@ -175,9 +175,9 @@ def test_old_changes_are_trimmed_by_bytes(make_drive, portions):
 def test_nothing_is_trimmed_before_its_fold_is_durable(make_drive, portions):
     drive = make_drive(kept_changes=1)
     drive.apply(FILL)
-    drive.fold().store.durable = 0
+    drive.fold().store.maintenance.jobs.durable = 0
     drive.apply(Set(b"a", b"1"))
-    assert drive.store.trim_target() is None
+    assert drive.store.maintenance.trim_target() is None
     assert revisions(drive, 0) == list(range(1, 12))
 
 
@@ -191,14 +191,14 @@ def test_a_compaction_survives_a_restart_before_and_after_its_rows_are_gone(driv
             revisions(drive, 5)
         assert revisions(drive, 6) == [7, 8, 9, 10]
         drive.fold().idle()
-    assert drive.store.retention.first == 7
+    assert drive.store.maintenance.parts.retention.first == 7
 
 
 def test_a_revision_is_never_used_again_when_all_is_compacted_trimmed_and_cleared(drive, portions):
     drive.apply(FILL, Take(b"k"))
     drive.apply(Compact(11))
     drive.fold().idle()
-    assert (drive.store.retention.first, drive.store.compacted) == (11, 11)
+    assert (drive.store.maintenance.parts.retention.first, drive.store.compacted) == (11, 11)
     drive.restart()
     assert (drive.store.revision, drive.store.compacted, drive.store.count(b"", NOW)) == (11, 11, 0)
     drive.apply(Set(b"a", b"1"))
@@ -209,24 +209,24 @@ def test_a_revision_is_never_used_again_when_all_is_compacted_trimmed_and_cleare
 
 
 def test_a_commit_waits_for_the_fold_when_the_overlay_is_full(drive, monkeypatch):
-    monkeypatch.setattr(upkeep_module, "OVERLAY_CHANGES_MAX", 15)
+    monkeypatch.setattr(fill, "OVERLAY_CHANGES_MAX", 15)
     for _ in range(12):
         drive.apply(FILL)
     assert drive.store.facts()["overlay_changes"] <= 2 * 15 + 10
-    assert drive.store.folded >= 80
+    assert drive.store.overlays.folded >= 80
 
 
 def test_a_commit_waits_for_the_fold_when_the_overlay_is_too_big(drive, monkeypatch):
-    monkeypatch.setattr(upkeep_module, "OVERLAY_BYTES_MAX", 1)
+    monkeypatch.setattr(fill, "OVERLAY_BYTES_MAX", 1)
     drive.apply(FILL)
     drive.apply(FILL)
-    assert (drive.store.fold_waits >= 1, drive.store.folded) == (True, 10)
+    assert (drive.store.maintenance.pressure.waits >= 1, drive.store.overlays.folded) == (True, 10)
 
 
 def test_a_full_overlay_that_cannot_be_folded_refuses_writes_until_it_can(drive, monkeypatch):
-    monkeypatch.setattr(upkeep_module, "OVERLAY_CHANGES_MAX", 10)
+    monkeypatch.setattr(fill, "OVERLAY_CHANGES_MAX", 10)
     drive.apply(FILL)
-    drive.store.fold_error = sqlite_error(13, "no room")
+    drive.store.maintenance.jobs.error = sqlite_error(13, "no room")
     with pytest.raises(Full, match="the table cannot take more: no room"):
         drive.apply(Set(b"a", b"1"))
     assert (drive.store.revision, drive.store.get(b"a")) == (10, None)
@@ -240,7 +240,7 @@ def test_a_fold_begins_by_itself_when_there_is_enough(drive, monkeypatch):
     monkeypatch.setattr(upkeep_module, "FOLD_CHANGES", 10)
     drive.apply(FILL)
     drive.settle()
-    assert drive.store.folded == 10
+    assert drive.store.overlays.folded == 10
 
 
 def test_a_fold_begins_by_itself_after_a_while(drive):
@@ -252,7 +252,7 @@ def test_a_fold_begins_by_itself_after_a_while(drive):
     assert drive.store.overlays.immutable is None
     drive.store.tick(NOW + FOLD_AGE_MS + 1)
     drive.settle()
-    assert drive.store.folded == 20
+    assert drive.store.overlays.folded == 20
 
 
 # Failures
@@ -271,7 +271,7 @@ def test_a_commit_that_fails_is_told_and_nothing_of_it_is_seen(drive, monkeypatc
     with monkeypatch.context() as broken, pytest.raises(cls):
         broken.setattr(drive.store.journal, "append", fails(code))
         drive.apply(Set(b"a", b"2"), Once(b"token--1", Incr(b"b")))
-    assert (drive.store.revision, drive.store.get(b"a").value, drive.store.tokens) == (1, b"1", {})
+    assert (drive.store.revision, drive.store.get(b"a").value, len(drive.store.tokens)) == (1, b"1", 0)
     drive.store.tick(NOW)
     assert drive.apply(Set(b"a", b"3", previous=True)) == [b"1"]
 
@@ -287,7 +287,7 @@ def test_a_commit_that_another_program_holds_up_is_busy_and_may_be_tried_again(d
     assert (drive.store.revision, drive.apply(Incr(b"a"))) == (0, [1])
 
 
-@pytest.mark.parametrize("name", ["append", "forget_tokens"])
+@pytest.mark.parametrize("name", ["append", "delete_tokens"])
 def test_a_full_disk_puts_trimming_off(make_drive, portions, monkeypatch, name):
     drive = make_drive(kept_changes=1)
     drive.apply(FILL)
@@ -305,23 +305,23 @@ def test_a_full_disk_puts_a_checkpoint_off(drive, monkeypatch):
         full.setattr(drive.store.journal, "finish_checkpoint", fails(13))
         drive.apply(FILL)
         drive.settle()
-    before = drive.store.wal_bytes
+    before = drive.store.maintenance.wal.used
     assert before > 0
     drive.apply(FILL)
     drive.settle()
-    assert drive.store.wal_bytes < before
+    assert drive.store.maintenance.wal.used < before
 
 
 def test_a_checkpoint_whose_thread_found_the_disk_full_is_put_off(drive):
     drive.apply(FILL)
-    done = drive.store.fold_thread.done.get()
-    drive.store.finish(done._replace(error=sqlite_error(13)))
-    assert not drive.store.checkpoint_asked
+    done = drive.store.maintenance.parts.fold_thread.done.get()
+    drive.store.maintenance.jobs.finish(done._replace(error=sqlite_error(13)))
+    assert not drive.store.maintenance.jobs.is_checkpointing
     with pytest.raises(Corrupt):
-        drive.store.finish(done._replace(error=sqlite_error(11)))
+        drive.store.maintenance.jobs.finish(done._replace(error=sqlite_error(11)))
 
 
-@pytest.mark.parametrize("name", ["append", "forget_tokens"])
+@pytest.mark.parametrize("name", ["append", "delete_tokens"])
 def test_any_other_failure_of_trimming_is_the_end(make_drive, portions, monkeypatch, name):
     drive = make_drive(kept_changes=1)
     drive.apply(FILL)
@@ -420,52 +420,54 @@ def test_with_always_each_commit_is_synced_by_sqlite(make_drive):
 def test_sync_syncs_what_came_since_the_last(make_drive, monkeypatch):
     synced = []
     drive = make_drive(fsync="interval")
-    monkeypatch.setattr(store_module.os, "fdatasync", synced.append)
+    monkeypatch.setattr(os, "fdatasync", synced.append)
     drive.store.sync()
     drive.apply(Set(b"a", b"1"))
     drive.store.sync()
     drive.store.sync()
-    assert synced == [drive.store.wal_fd]
+    assert synced == [drive.store.journal_sync.fd]
 
 
 def test_the_wal_is_never_longer_than_estimated(drive):
-    drive.store.wal_bytes, drive.store.checkpoint_asked = 0, True
-    drive.store.wal_bytes_max = 1 << 30  # nobody does that checkpoint, so nobody is to wait for it
+    drive.store.maintenance.wal.used, drive.store.maintenance.jobs.is_checkpointing = 0, True
+    drive.store.maintenance.wal.limit = 1 << 30  # nobody does that checkpoint, so nobody is to wait for it
     for number in range(20):
         drive.apply(*[Set(b"hot", b"%d" % number * 5_000)] * 10, *[Set(b"%d" % n, b"") for n in range(number)])
     _, frames, _ = drive.store.journal.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    drive.store.checkpoint_asked = False
-    assert frames * 4_120 <= drive.store.wal_bytes + 32 * 4_120
+    drive.store.maintenance.jobs.is_checkpointing = False
+    assert frames * 4_120 <= drive.store.maintenance.wal.used + 32 * 4_120
 
 
 def test_the_wal_is_used_again_after_a_checkpoint(drive, monkeypatch):
-    drive.store.checkpoint_bytes = 200_000
+    drive.store.maintenance.wal.checkpoint_bytes = 200_000
     for _ in range(100):
         drive.apply(Set(b"a", b"x" * 20_000))
         drive.settle()
-    assert os.fstat(drive.store.wal_fd).st_size <= 1 << 20
+    assert os.fstat(drive.store.journal_sync.fd).st_size <= 1 << 20
 
 
 def test_a_wal_that_grows_while_a_fold_reads_it_is_waited_for(drive, monkeypatch):
-    monkeypatch.setattr(upkeep_module, "WAL_BYTES_MAX", 300_000)
-    drive.store.wal_bytes_least = drive.store.wal_bytes_max = drive.store.checkpoint_bytes = 300_000
+    monkeypatch.setattr(wal_size, "WAL_BYTES_MAX", 300_000)
+    wal = drive.store.maintenance.wal
+    wal.limit_min = wal.limit = wal.checkpoint_bytes = 300_000
     for _ in range(100):
         drive.apply(Set(b"a", b"x" * 20_000))  # nobody takes note of what the fold's thread has done
-    assert os.fstat(drive.store.wal_fd).st_size <= 1 << 20
+    assert os.fstat(drive.store.journal_sync.fd).st_size <= 1 << 20
 
 
 def test_a_wal_that_another_program_reads_holds_no_commit_up_for_long(drive, monkeypatch):
-    drive.store.wal_bytes_least = drive.store.wal_bytes_max = drive.store.checkpoint_bytes = 300_000
+    wal = drive.store.maintenance.wal
+    wal.limit_min = wal.limit = wal.checkpoint_bytes = 300_000
     other = sqlite3.connect(str(drive.directory / "journal.db"), isolation_level=None)
     other.execute("BEGIN")
     other.execute("SELECT count(*) FROM journal").fetchone()
     for _ in range(30):
         drive.apply(Set(b"a", b"x" * 20_000))
-    assert drive.store.wal_bytes_max > 300_000
+    assert drive.store.maintenance.wal.limit > 300_000
     other.close()
     for _ in range(60):
         drive.apply(Set(b"a", b"x" * 20_000))
-    assert drive.store.wal_bytes_max == 300_000
+    assert drive.store.maintenance.wal.limit == 300_000
 
 
 # Expiry

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kvd.cli import main
 from kvd.errors import Busy
-from kvd.storage.maintenance.maintenance import Maintenance
+from kvd.storage.maintenance.back_pressure import BackPressure
 
 PERIOD = 8
 
@@ -21,9 +21,9 @@ def refuse():
         nonlocal commits
         commits += 1
         if commits % PERIOD >= PERIOD - refused:
-            raise Busy("the disk does not keep up with what is written: try again in a moment")
+            raise Busy("the disk does not keep up with the writes: try again in a moment")
 
-    Maintenance.wait_for_overlay_capacity = wait_for_room
+    BackPressure.wait = wait_for_room
 
 
 if __name__ == "__main__":

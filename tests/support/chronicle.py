@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from kvd.gateways.tcp.protocol import NARROW, request_bytes
+from kvd.gateways.tcp.protocol import NARROW, encode_request
 
 GET, SET, CLEAR, PING = range(4)
 
@@ -58,4 +58,4 @@ class Chronicle:
 
 
 def request(number: int, *strings: bytes) -> bytes:
-    return request_bytes(NARROW, number, *strings)
+    return encode_request(NARROW, number, *strings)

@@ -45,12 +45,12 @@ class Drive:
 
     def settle(self) -> None:
         """Take in what the fold thread has been asked for."""
-        while self.store.overlays.immutable is not None or self.store.checkpoint_asked:
-            self.store.finish(self.store.fold_thread.done.get())
+        while self.store.overlays.immutable is not None or self.store.maintenance.jobs.is_checkpointing:
+            self.store.maintenance.jobs.finish(self.store.maintenance.parts.fold_thread.done.get())
 
     def fold(self) -> "Drive":
         self.settle()  # a checkpoint of a long WAL goes first
-        self.store.begin_fold()
+        self.store.maintenance.jobs.begin_fold()
         self.settle()
         return self
 

@@ -8,15 +8,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from kvd.cli import main
 from kvd.server import storage_timers
 from kvd.storage.files import journal
-from kvd.storage.maintenance import fold_thread, maintenance, retention
+from kvd.storage.maintenance import fill, fold_thread, maintenance, retention, wal_size
 
 LIMITS = [
     (journal, "WAL_PRESIZED_BYTES", 1 << 18),
     (retention, "TRIMMED_PER_COMMIT_MAX", 3),
     (maintenance, "FOLD_CHANGES", 12),
     (maintenance, "FOLD_AGE_MS", 200),
-    (maintenance, "OVERLAY_CHANGES_MAX", 40),
-    (maintenance, "WAL_CHECKPOINT_BYTES", 1 << 17),
+    (fill, "OVERLAY_CHANGES_MAX", 40),
+    (wal_size, "WAL_CHECKPOINT_BYTES", 1 << 17),
     (maintenance, "TRIM_INTERVAL_MS", 20),
     (fold_thread, "TABLE_WAL_BYTES_MAX", 40_000),
     (fold_thread, "FOLD_CHUNK_BYTES", 20_000),

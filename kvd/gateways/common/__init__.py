@@ -1,1 +1,1 @@
-"""What all gateways share: options, listeners, the daemon's connections, tokens, metrics."""
+"""Shared by all gateways: options, listeners, connections to the daemon, tokens, metrics."""

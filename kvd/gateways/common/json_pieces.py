@@ -1,11 +1,11 @@
-r"""JSON of results and changes, also of large ones, in pieces of bounded size. Pure.
+r"""Encodes results and changes as JSON, large ones in pieces of bounded size. Pure.
 
-Bytes are a string when they are UTF-8, else `{"base64": "..."}`, as in `kvd.json_bytes`. In addition, bytes are base64
-where their control characters would make the string longer than that: JSON writes such a character as `\u0007`, so
-that 16 MiB of them would become 96 MiB.
+Bytes become a string if they are UTF-8, else `{"base64": "..."}`, as in `kvd.json_bytes`. Bytes also become base64 if
+escaped control characters would make the string longer: JSON writes one as `\u0007`, so 16 MiB of them would take
+96 MiB.
 
-One call that encodes 16 MiB holds Python's lock for some 100 ms, in a thread too. A piece is made in less than a
-millisecond, and between two pieces other threads run.
+A single call that encodes 16 MiB holds the GIL for about 100 ms, even in a thread. Encoding a piece takes less than
+a millisecond, and other threads run between two pieces.
 """
 
 import binascii
@@ -17,9 +17,9 @@ import msgspec
 
 from kvd.json_bytes import BASE64, encode_bytes
 
-PIECE_BYTES = 48 * 1024  # of the value; a multiple of 3, for base64
-LEAF_BYTES = 16  # what a number, or the frame of a text, counts
-# Those that JSON writes in 6 characters. The others (backspace, tab, line feed, form feed, return) take 2.
+PIECE_BYTES = 48 * 1024  # of the value; a multiple of 3, so that base64 needs no padding between pieces
+LEAF_BYTES = 16  # the weight of a number, and of the quotes around a string
+# Control characters that JSON writes with 6 characters. The others (\b, \t, \n, \f, \r) take 2.
 CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\f\r"))
 BASE64_FRAME_BYTES = len('{"base64":""}') - len('""')
 
@@ -27,19 +27,19 @@ encode = msgspec.json.encode
 
 
 def bytes_to_json(data: bytes) -> str | dict[str, str]:
-    """Return bytes as JSON has them."""
+    """Return bytes as a JSON string, or as an object with base64."""
     if _is_shorter_in_base64(len(data), len(data) - len(data.translate(None, CONTROLS))):
         return {BASE64: binascii.b2a_base64(data, newline=False).decode()}
     return encode_bytes(data)
 
 
 def _is_shorter_in_base64(size: int, controls: int) -> bool:
-    """Return whether base64 takes less room than a string in which so many control characters are escaped."""
+    """Return whether base64 is shorter than a string with this number of escaped control characters."""
     return size + 5 * controls > (size + 2) // 3 * 4 + BASE64_FRAME_BYTES
 
 
 def to_json(value: Any) -> Any:
-    """Return a result, or a part of one, as JSON has it."""
+    """Return a result with its bytes replaced by their JSON form."""
     if isinstance(value, bytes):
         return bytes_to_json(value)
     if isinstance(value, list | tuple):
@@ -50,7 +50,7 @@ def to_json(value: Any) -> Any:
 
 
 def weight(value: Any, enough: int) -> int:
-    """Return about how many bytes a result has; it is not looked at beyond those that are enough."""
+    """Return the approximate size of a result in bytes. Counting stops at `enough`."""
     if isinstance(value, bytes | str):
         return LEAF_BYTES + len(value)
     if isinstance(value, dict):
@@ -61,7 +61,6 @@ def weight(value: Any, enough: int) -> int:
 
 
 def _weight_of_all(values: Sequence[Any], enough: int) -> int:
-    """Return the weight of several values together."""
     total = 0
     for value in values:
         if total >= enough:
@@ -71,7 +70,7 @@ def _weight_of_all(values: Sequence[Any], enough: int) -> int:
 
 
 def pieces_of(value: Any) -> Iterator[bytes]:
-    """Yield the JSON of a result. Each piece is of about PIECE_BYTES of it, so has at most six times as many bytes."""
+    """Yield the JSON of a result in pieces of about PIECE_BYTES; escapes make a piece up to six times as long."""
     if weight(value, PIECE_BYTES) < PIECE_BYTES:
         yield encode(to_json(value))
     elif isinstance(value, bytes):
@@ -85,7 +84,7 @@ def pieces_of(value: Any) -> Iterator[bytes]:
 
 
 def join_small(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield pieces of PIECE_BYTES at least, but for the last."""
+    """Join pieces so that each but the last has at least PIECE_BYTES."""
     parts: list[bytes] = []
     size = 0
     for piece in pieces:
@@ -100,21 +99,21 @@ def join_small(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _pieces_of_array(values: Sequence[Any]) -> Iterator[bytes]:
-    """Yield the JSON of an array: small elements together, large ones each in pieces of their own."""
+    """Yield the JSON of an array: small elements together, a large one in pieces of its own."""
     yield b"["
     separator = b""
-    for portion in chunks(values):
+    for chunk in chunks(values):
         yield separator
-        if len(portion) == 1:
-            yield from pieces_of(portion[0])
+        if len(chunk) == 1:
+            yield from pieces_of(chunk[0])
         else:
-            yield encode(to_json(portion))[1:-1]
+            yield encode(to_json(chunk))[1:-1]
         separator = b","
     yield b"]"
 
 
 def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Yield values, at least one, in order: several that are less than PIECE_BYTES together, or a single one."""
+    """Yield slices of the values: several that weigh less than PIECE_BYTES together, or a single one."""
     begin, total = 0, 0
     for at, value in enumerate(values):
         size = weight(value, PIECE_BYTES)
@@ -126,7 +125,6 @@ def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _pieces_of_object(members: dict[str, Any]) -> Iterator[bytes]:
-    """Yield the JSON of an object."""
     begin = b"{"
     for name, value in members.items():
         yield begin + encode(name) + b":"
@@ -136,7 +134,6 @@ def _pieces_of_object(members: dict[str, Any]) -> Iterator[bytes]:
 
 
 def _pieces_of_bytes(data: bytes) -> Iterator[bytes]:
-    """Yield the JSON of bytes."""
     slices = [memoryview(data)[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
     if _is_string(slices):
         yield b'"'
@@ -152,7 +149,7 @@ def _pieces_of_bytes(data: bytes) -> Iterator[bytes]:
 
 
 def _is_string(slices: Sequence[memoryview]) -> bool:
-    """Return whether bytes are a string in JSON."""
+    """Return whether these bytes become a JSON string rather than base64."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     size = controls = 0
     try:

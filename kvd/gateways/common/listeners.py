@@ -1,4 +1,4 @@
-"""Where a gateway listens: ADDRESS:PORT, unix:PATH, or the sockets that systemd passed."""
+"""Listening sockets of a gateway: ADDRESS:PORT, unix:PATH, or sockets passed by systemd."""
 
 import contextlib
 import ipaddress
@@ -17,7 +17,7 @@ BACKLOG = 1024
 
 
 class Address(NamedTuple):
-    """An address in digits and a port, or the path of a unix socket."""
+    """A numeric address and a port, or the path of a unix socket."""
 
     host: str
     port: int
@@ -25,7 +25,7 @@ class Address(NamedTuple):
 
     @property
     def is_local(self) -> bool:
-        """Return whether only this machine reaches it."""
+        """Return whether only this machine can connect."""
         return self.path is not None or ipaddress.ip_address(self.host).is_loopback
 
     def __str__(self) -> str:
@@ -35,30 +35,30 @@ class Address(NamedTuple):
 
 
 class UnixSocket(socket.socket):
-    """One that we bound: asyncio closes sockets by itself, and a closed one does not know its path any more."""
+    """A unix socket that remembers its path: asyncio closes sockets, and a closed socket no longer knows its path."""
 
     path: Path
     file: tuple[int, ...]
 
     def own(self, path: Path) -> None:
-        """Keep in mind which file is ours."""
+        """Remember the file that bind() has created."""
         self.path, self.file = path, _file_at(path)
 
     def remove(self) -> None:
-        """Remove our file, unless it is gone, or another has taken the place since."""
+        """Remove the file, unless another program has replaced it."""
         with contextlib.suppress(FileNotFoundError):
             if _file_at(self.path) == self.file:
                 self.path.unlink()
 
 
 def _file_at(path: Path) -> tuple[int, ...]:
-    """Return what tells a file from others that had or will have its path. Raises OSError."""
-    found = path.lstat()
-    return found.st_dev, found.st_ino, found.st_mtime_ns
+    """Return values that identify the file at a path. Raises OSError."""
+    status = path.lstat()
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def parse_address(text: str) -> Address:
-    """Return the place that an option names; raises BadConfiguration."""
+    """Parse the value of --listen. Raises BadConfiguration."""
     if text.startswith(UNIX):
         return Address("", 0, Path(text.removeprefix(UNIX)))
     host, _, port = text.rpartition(":")
@@ -70,20 +70,20 @@ def parse_address(text: str) -> Address:
         raise BadConfiguration(f"{text}: --listen takes ADDRESS:PORT, the address in digits, or unix:PATH") from None
 
 
-def bind(place: Address) -> socket.socket:
-    """Return a socket that listens. A unix socket is its owner's alone. Raises InUse."""
+def bind(address: Address) -> socket.socket:
+    """Return a listening socket. Only its owner can connect to a unix socket (mode 0600). Raises InUse."""
     try:
-        return _bind_unix(place.path) if place.path is not None else _bind_tcp(place)
+        return _bind_unix(address.path) if address.path is not None else _bind_tcp(address)
     except OSError as error:
-        raise InUse(f"cannot listen on {place}: {error.strerror or error}") from error
+        raise InUse(f"cannot listen on {address}: {error.strerror or error}") from error
 
 
-def _bind_tcp(place: Address) -> socket.socket:
-    """Return a TCP socket that listens. Raises OSError."""
-    sock = socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET)
+def _bind_tcp(address: Address) -> socket.socket:
+    """Return a listening TCP socket. Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((place.host, place.port))
+        sock.bind((address.host, address.port))
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
@@ -92,7 +92,7 @@ def _bind_tcp(place: Address) -> socket.socket:
 
 
 def _bind_unix(path: Path) -> socket.socket:
-    """Return a unix socket that listens, in the place of one that nobody answers at. Raises InUse, OSError."""
+    """Return a listening unix socket; replaces a stale socket file. Raises InUse, OSError."""
     _remove_stale_socket(path)
     sock = UnixSocket(socket.AF_UNIX)
     before = os.umask(0o177)
@@ -109,7 +109,7 @@ def _bind_unix(path: Path) -> socket.socket:
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Remove the unix socket of one that was killed. Raises InUse."""
+    """Remove a unix socket that a killed process has left. Raises InUse if a process still accepts connections."""
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as trial:
         trial.connect(str(path))
         raise InUse(f"{UNIX}{path} is in use by another program")
@@ -118,23 +118,23 @@ def _remove_stale_socket(path: Path) -> None:
 
 
 def bound_address(sock: socket.socket) -> Address:
-    """Return where a socket listens, the port as it was given to it."""
+    """Return a socket's address, with the port that the kernel has chosen for port 0."""
     name = sock.getsockname()
     return Address("", 0, Path(name)) if sock.family == socket.AF_UNIX else Address(name[0], name[1], None)
 
 
 def open_listeners(listen: Sequence[str], default: str, check: Callable[[Address], None]) -> list[socket.socket]:
-    """Return the sockets to serve at: those passed by systemd besides those named; the default when there is neither.
+    """Return the sockets passed by systemd and those of --listen; without either, one at the default address.
 
-    Each that we bind is checked first, which may raise BadConfiguration. Raises InUse.
+    `check` is called with each address before it is bound, and may raise BadConfiguration. Raises InUse.
     """
     opened = [adopt_socket(name, fd) for name, fd in socket_descriptors()]
-    places = [parse_address(text) for text in listen or ([] if opened else [default])]
-    for place in places:
-        check(place)
+    addresses = [parse_address(text) for text in listen or ([] if opened else [default])]
+    for address in addresses:
+        check(address)
     try:
-        for place in places:
-            opened.append(bind(place))  # noqa: PERF401  # those before one that fails are to be closed
+        for address in addresses:
+            opened.append(bind(address))  # noqa: PERF401  # on an error the earlier ones are closed
     except InUse:
         close_listeners(opened)
         raise
@@ -142,7 +142,7 @@ def open_listeners(listen: Sequence[str], default: str, check: Callable[[Address
 
 
 def close_listeners(sockets: Sequence[socket.socket]) -> None:
-    """Close them; the files of those that we bound are removed, not of those that systemd passed."""
+    """Close the sockets. Removes the files of unix sockets that this process bound, not of those passed by systemd."""
     for sock in sockets:
         if isinstance(sock, UnixSocket):
             sock.remove()

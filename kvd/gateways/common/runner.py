@@ -1,4 +1,4 @@
-"""From start to end of a gateway's process: signals, what systemd is told, and an end that drops nobody."""
+"""The life of a gateway's process: signals, systemd notifications, and a shutdown that completes pending requests."""
 
 import asyncio
 import contextlib
@@ -18,19 +18,19 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # mallopt(3), malloc.h
 
 
 class Gateway(Protocol):
-    """What each gateway is."""
+    """The interface of every gateway."""
 
     async def open(self) -> str:
-        """Begin to listen; return where. Raises StartError."""
+        """Start to listen; return the addresses as text. Raises StartError."""
 
     async def serve(self) -> None:
-        """Serve until closed. It returns, or raises KvdError, only when there is no going on."""
+        """Serve until closed. Returns earlier, or raises KvdError, only if the gateway cannot continue."""
 
     async def reload(self) -> None:
-        """Read again what may change (SIGHUP). Raises BadConfiguration."""
+        """Reload the token file (SIGHUP). Raises BadConfiguration."""
 
     async def close(self) -> None:
-        """Listen no more, finish what is under way, let the daemon go."""
+        """Stop listening, complete pending requests, disconnect from the daemon."""
 
 
 async def run_until_signal(gateway: Gateway, notifier: Notifier) -> None:
@@ -40,22 +40,21 @@ async def run_until_signal(gateway: Gateway, notifier: Notifier) -> None:
         loop.add_signal_handler(number, ended.set)
     reloading: set[asyncio.Task[None]] = set()
 
-    def hang_up() -> None:
-        """Read again, beside all else."""
+    def on_hangup() -> None:
         task = loop.create_task(reload(gateway, notifier))
         reloading.add(task)
         task.add_done_callback(reloading.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     try:
-        place = await gateway.open()
-        log.info("event=gateway_ready at=%s", place)
-        notifier.notify("READY=1", f"STATUS=serving {place}")
+        address = await gateway.open()
+        log.info("event=gateway_ready at=%s", address)
+        notifier.notify("READY=1", f"STATUS=serving {address}")
         tasks = [loop.create_task(gateway.serve()), loop.create_task(ended.wait())]
-        signs = loop.create_task(feed_watchdog(notifier))
+        watchdog = loop.create_task(feed_watchdog(notifier))
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         notifier.notify("STOPPING=1")
-        signs.cancel()
+        watchdog.cancel()
         for task in done:
             task.result()
     finally:
@@ -68,24 +67,24 @@ async def run_until_signal(gateway: Gateway, notifier: Notifier) -> None:
 
 
 async def reload(gateway: Gateway, notifier: Notifier) -> None:
-    """Let it read again; what is wrong is told, and nothing changes."""
+    """Reload the gateway's files. An error is logged and reported to systemd; the previous state stays in force."""
     try:
         await gateway.reload()
     except BadConfiguration as error:
         for line in str(error).splitlines():
-            log.error("event=bad_tokens %s", line)  # noqa: TRY400  # its sentence is for who wrote the file
-        notifier.notify(f"STATUS=as before, for the tokens could not be read: {error}")
+            log.error("event=bad_tokens %s", line)  # noqa: TRY400  # the sentence suffices, without a traceback
+        notifier.notify(f"STATUS=serving with the previous tokens: the token file has an error: {error}")
 
 
 async def feed_watchdog(notifier: Notifier) -> None:
-    """Show the watchdog that the loop turns."""
+    """Notify systemd's watchdog, which shows that the event loop runs."""
     while notifier.interval_ms:
         notifier.notify("WATCHDOG=1")
         await asyncio.sleep(notifier.interval_ms / 1000)
 
 
 def run(make: Callable[[], Gateway], loop_factory: Callable[[], Any] | None = None) -> None:
-    """Make a gateway within a loop, and serve. Raises StartError, KvdError."""
+    """Create a gateway within an event loop and serve. Raises StartError, KvdError."""
     notifier = Notifier()
     raise_descriptor_limit()
     separate_large_blocks()
@@ -98,13 +97,14 @@ def run(make: Callable[[], Gateway], loop_factory: Callable[[], Any] | None = No
 
 
 def separate_large_blocks() -> None:
-    """Let the C library map large blocks apart from the heap, so that their memory goes back as soon as they are freed.
+    """Let malloc map large blocks outside the heap, so that their memory returns to the system when they are freed.
 
-    glibc does so only until the first one is freed; after that they come from the heap. A value and the reply made of
-    it are allocated in turn there, and the holes between replies that clients have not taken stay resident: up to 1.7
-    times the bytes that are in use.
+    By default glibc does so only until the first such block is freed; later ones come from the heap. There, values and
+    replies alternate, and the holes between unread replies stay resident: up to 1.7 times the bytes in use.
     """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and maps them apart anyway
+    set_option = getattr(
+        ctypes.CDLL(None), "mallopt", None
+    )  # musl has no mallopt, and maps large blocks outside the heap anyway
     if set_option is not None:
         set_option(MMAP_THRESHOLD, GATEWAY_BLOCK_BYTES)
         set_option(TRIM_THRESHOLD, GATEWAY_TRIM_BYTES)

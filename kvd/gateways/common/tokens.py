@@ -1,10 +1,10 @@
-"""Bearer tokens (RFC 6750): a file says which token is whose, and by which key he comes to the daemon.
+"""Bearer tokens (RFC 6750). The token file names the clients and the key that each uses at the daemon.
 
     [ada]                                  # a name
-    token = "sha256:9f86d081884c7d65..."   # of what `kvd gateway token ada` prints; the token itself is nowhere
-    key = "/etc/kvd/ada.key_secret"        # who he is to the daemon (kvd keygen ada); left out: the gateway itself
+    token = "sha256:9f86d081884c7d65..."   # the digest of the token that `kvd gateway token ada` printed
+    key = "/etc/kvd/ada.key_secret"        # the client's key (kvd keygen ada); optional: else the gateway's own key
 
-What somebody may do is the daemon's to say: the roles and prefixes of its access file hold through a gateway.
+The daemon decides what a client may do: the roles and prefixes of its access file apply to requests of a gateway.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ BEARER = "bearer "
 
 
 class Principal(NamedTuple):
-    """One who has a token. No keys: the gateway's own."""
+    """The owner of a token. Without keys, requests use the gateway's own."""
 
     name: str
     keys: Keys | None
@@ -36,75 +36,74 @@ Tokens = Mapping[str, Principal]  # by digest
 
 
 def digest(token: str) -> str:
-    """Return what the file has of a token. It is long and random, so it needs neither salt nor a slow hash."""
+    """Return a token's digest for the file. A token is long and random, so it needs neither salt nor a slow hash."""
     return f"sha256:{hashlib.sha256(token.encode()).hexdigest()}"
 
 
 def bearer(authorization: str) -> str | None:
-    """Return the token that an Authorization brings (RFC 6750, 2.1), None when it brings none."""
-    is_one = authorization[: len(BEARER)].lower() == BEARER
-    return authorization[len(BEARER) :].strip() if is_one else None
+    """Return the token of an Authorization header (RFC 6750, 2.1), or None."""
+    is_bearer = authorization[: len(BEARER)].lower() == BEARER
+    return authorization[len(BEARER) :].strip() if is_bearer else None
 
 
 def new_token() -> str:
-    """Return a token."""
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def table_of(name: str, token: str) -> str:
-    """Return the lines of the token file that let the holder of a token in."""
-    return f'[{name}]\ntoken = "{digest(token)}"\n# key = "{name}.key_secret"  # who {name} is to the daemon'
+    """Return the lines of the token file for a token."""
+    return f'[{name}]\ntoken = "{digest(token)}"\n# key = "{name}.key_secret"  # the key of {name} at the daemon'
 
 
 def read_tokens(path: Path, server_key: Path | None) -> Tokens:
-    """Return what a token file says; raises BadConfiguration with a line for each thing that is wrong."""
+    """Parse a token file. Raises BadConfiguration, with a line for each error in the file."""
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
     except OSError as error:
         raise BadConfiguration(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's, and of tables in tables without end
+    except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, or tables nested too deeply
         raise BadConfiguration(f"{path}: {error}") from None
-    found: dict[str, Principal] = {}
-    wrong = []
+    tokens: dict[str, Principal] = {}
+    errors = []
     for name, table in tables.items():
-        faults = list(problems_of(name, table))
-        if not faults and table["token"] in found:
-            faults = [f"has the token of [{found[table['token']].name}]: each has its own"]
-        if not faults:
+        problems = list(problems_of(name, table))
+        if not problems and table["token"] in tokens:
+            problems = [f"has the token of [{tokens[table['token']].name}]: each has its own"]
+        if not problems:
             try:
-                found[table["token"]] = Principal(name, keys_of(path, table, server_key))
+                tokens[table["token"]] = Principal(name, keys_of(path, table, server_key))
             except ValueError as error:
-                faults = [str(error)]
-        wrong += [f"{location(text, str(path), name)}: [{name}] {fault}" for fault in faults]
+                problems = [str(error)]
+        errors += [f"{location(text, str(path), name)}: [{name}] {problem}" for problem in problems]
     if not tables:
-        wrong = [f"{path}: it names nobody: add what `kvd gateway token NAME` prints"]
-    if wrong:
-        raise BadConfiguration("\n".join(wrong))
-    return found
+        errors = [f"{path}: it has no tokens: add the lines that `kvd gateway token NAME` prints"]
+    if errors:
+        raise BadConfiguration("\n".join(errors))
+    return tokens
 
 
 def problems_of(name: str, table: Any) -> Iterator[str]:
-    """Yield what is wrong with a table."""
+    """Yield the errors of a table."""
     if not isinstance(table, dict):
-        yield "is no table: a token is [NAME], then token = ..."
+        yield "is not a table: a token is [NAME], then token = ..."
         return
     if not NAME.fullmatch(name):
-        yield "is no name: 1 to 64 letters, digits, - and _"
+        yield "is not a name: a name has 1 to 64 letters, digits, - and _"
     for option in table:
         if option not in OPTIONS:
-            yield f"has no option {option}: there are {', '.join(OPTIONS)}"
+            yield f"has an unknown option {option}: the options are {', '.join(OPTIONS)}"
     token, key = table.get("token"), table.get("key")
     if not (isinstance(token, str) and DIGEST.fullmatch(token)):
         yield "needs a token: sha256: and 64 hexadecimal digits, as `kvd gateway token NAME` prints them"
     if key is not None and not isinstance(key, str):
-        yield "has a key that is none: it is the path of a certificate with its secret key"
+        yield "has a key that is not a string: it is the path of a certificate with its secret key"
 
 
 def keys_of(path: Path, table: dict[str, Any], server_key: Path | None) -> Keys | None:
-    """Return the keys that a table names; a relative path is one beside the file. Raises ValueError."""
+    """Return the keys that a table names; a relative path starts at the file's directory. Raises ValueError."""
     if "key" not in table:
         return None
     if server_key is None:
-        raise ValueError("has a key, and --server-key does not say which daemon is meant")
+        raise ValueError("has a key, which needs --server-key, the daemon's public key")
     return read_keys(str(path.parent / table["key"]), str(server_key))

@@ -1,4 +1,4 @@
-"""What each call has in common: whose it is, how its error is told, and how calls without an end are ended."""
+"""Shared by all calls: authentication, error reporting, and ending streams."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,26 +11,26 @@ from kvd.gateways.common.upstream import NotKnown, Upstream, UpstreamPool
 from kvd.gateways.grpc.status import metadata_of, sentence_of, status_of
 
 
-def upstream_of(links: UpstreamPool, context: Any) -> Upstream:
-    """Return the link of who calls. Raises NotKnown."""
-    return links.own if links.tokens is None else links.upstream_of(_token_in(context))
+def upstream_of(upstreams: UpstreamPool, context: Any) -> Upstream:
+    """Return the upstream connection for a call's token. Raises NotKnown."""
+    return upstreams.own if upstreams.tokens is None else upstreams.upstream_of(_token_in(context))
 
 
 def _token_in(context: Any) -> str | None:
-    """Return the token that a call brings, if it brings one."""
-    found = (bearer(value) for name, value in context.invocation_metadata() or () if name == "authorization")
-    return next((token for token in found if token is not None), None)
+    """Return the token in a call's metadata, or None."""
+    tokens = (bearer(value) for name, value in context.invocation_metadata() or () if name == "authorization")
+    return next((token for token in tokens if token is not None), None)
 
 
 async def refuse(context: Any, error: KvdError) -> NoReturn:
-    """End a call with an error. Its traceback would hold the message, in a ring that only the collector ends."""
+    """End a call with an error. Drops the traceback: it would keep the message alive in a reference cycle."""
     error.__traceback__ = None
     await context.abort(status_of(error), sentence_of(error), metadata_of(error))
     raise AssertionError from error  # abort does not return
 
 
 class Streams:
-    """The calls that have no end of their own. They are ended when we stop, or when the token is taken back."""
+    """The open streams. They end when the gateway stops or the token is revoked."""
 
     def __init__(self) -> None:
         self.running: dict[asyncio.Task[Any], Upstream | None] = {}
@@ -38,13 +38,13 @@ class Streams:
         self.is_over = False
 
     @contextmanager
-    def endable(self, link: Upstream | None) -> Iterator[None]:
-        """Run the body until it is ended: then raise why, as a KvdError. Also while a write waits for its reader."""
+    def endable(self, upstream: Upstream | None) -> Iterator[None]:
+        """Register the current task; raise the reason as a KvdError if the stream is ended, even during a write."""
         task = asyncio.current_task()
         assert task is not None
         if self.is_over:
-            raise _end_on_reload()
-        self.running[task] = link
+            raise _stop_error()
+        self.running[task] = upstream
         try:
             yield
         except asyncio.CancelledError:
@@ -58,24 +58,24 @@ class Streams:
             self.reasons.pop(task, None)
 
     def end_all(self) -> None:
-        """We stop."""
+        """End all streams, and refuse new ones."""
         self.is_over = True
         for task in self.running:
-            self.end(task, _end_on_reload())
+            self._end(task, _stop_error())
 
     def end_revoked(self) -> None:
-        """End those whose token was taken back."""
-        for task, link in self.running.items():
-            if link is not None and link.revoked.is_set():
-                self.end(task, NotKnown("the token was taken back"))
+        """End the streams with a revoked token."""
+        for task, upstream in self.running.items():
+            if upstream is not None and upstream.revoked.is_set():
+                self._end(task, NotKnown("the token was revoked"))
 
-    def end(self, task: asyncio.Task[Any], reason: KvdError) -> None:
-        """End one, once."""
+    def _end(self, task: asyncio.Task[Any], reason: KvdError) -> None:
+        """End a stream, unless that has been done."""
         if task not in self.reasons:
             self.reasons[task] = reason
             task.cancel()
 
 
-def _end_on_reload() -> KvdError:
-    """Return what a stream is told when we stop."""
-    return ShuttingDown("the gateway is about to end: call again")
+def _stop_error() -> KvdError:
+    """Return the error that ends streams when the gateway stops."""
+    return ShuttingDown("the gateway is shutting down: call again")

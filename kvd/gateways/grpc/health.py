@@ -1,6 +1,6 @@
-"""grpc.health.v1: serving while the daemon answers. It is asked when somebody looks, once a second at most.
+"""grpc.health.v1: SERVING while the daemon answers. The daemon is asked on demand, at most once a second.
 
-A daemon that takes no writes does answer: who reads would lose more than who writes gains.
+A read-only daemon counts as SERVING: otherwise a balancer would take the gateway away from clients that only read.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from kvd.gateways.grpc.translate import parse
 from kvd.limits import GRPC_HEALTH_WATCHES_MAX
 
 SERVICE = "grpc.health.v1.Health"
-LOOK_S = 1.0
+CHECK_S = 1.0
 
 
 class Health:
-    """The two calls. They need no token."""
+    """The calls Check and Watch. They need no token."""
 
-    def __init__(self, link: Upstream, streams: Streams, services: frozenset[str]) -> None:
-        self.upstream = link
+    def __init__(self, upstream: Upstream, streams: Streams, services: frozenset[str]) -> None:
+        self.upstream = upstream
         self.streams = streams
         self.services = services
         self.lock = asyncio.Lock()
@@ -32,11 +32,11 @@ class Health:
         self.watches = 0
 
     async def status(self) -> bool:
-        """Return whether the daemon answers, as of this second."""
+        """Return whether the daemon answers, checked at most once a second."""
         async with self.lock:
             if asyncio.get_running_loop().time() >= self.next_check:
-                self.is_serving = await is_answered(self.upstream)
-                self.next_check = asyncio.get_running_loop().time() + LOOK_S
+                self.is_serving = await _is_answering(self.upstream)
+                self.next_check = asyncio.get_running_loop().time() + CHECK_S
             return self.is_serving
 
     async def check(self, body: bytes, context: Any) -> bytes:
@@ -46,51 +46,49 @@ class Health:
         except KvdError as error:
             await refuse(context, error)
         if request.service not in self.services:
-            await context.abort(StatusCode.NOT_FOUND, "there is no such service here")
-        return response(pb.HealthCheckResponse.SERVING if await self.status() else NOT_SERVING)
+            await context.abort(StatusCode.NOT_FOUND, "this gateway has no such service")
+        return _response(pb.HealthCheckResponse.SERVING if await self.status() else NOT_SERVING)
 
     async def watch(self, body: bytes, context: Any) -> None:
-        """Write what it is now, and each time it changes."""
+        """Write the current status, and each change of it."""
         try:
             request = parse(pb.HealthCheckRequest, body)
-            if self.watches >= GRPC_HEALTH_WATCHES_MAX:  # they need no token, and calls are bounded together
-                raise Busy(f"{self.watches} watch the health already: one more is too many")
+            if self.watches >= GRPC_HEALTH_WATCHES_MAX:  # these calls need no token, and all calls share one limit
+                raise Busy(f"{self.watches} clients watch the health already, and no more are accepted")
             self.watches += 1
             try:
                 with self.streams.endable(None):
-                    await self.show(request.service, context)
+                    await self._write_changes(request.service, context)
             finally:
                 self.watches -= 1
         except KvdError as error:
             await refuse(context, error)
 
-    async def show(self, service: str, context: Any) -> None:
-        """Do so without end."""
-        shown = None
+    async def _write_changes(self, service: str, context: Any) -> None:
+        last = None
         while True:
             status = NOT_SERVING
             if service not in self.services:
                 status = pb.HealthCheckResponse.SERVICE_UNKNOWN
             elif await self.status():
                 status = pb.HealthCheckResponse.SERVING
-            if status != shown:
-                await context.write(response(status))
-                shown = status
-            await asyncio.sleep(LOOK_S)
+            if status != last:
+                await context.write(_response(status))
+                last = status
+            await asyncio.sleep(CHECK_S)
 
 
 NOT_SERVING = pb.HealthCheckResponse.NOT_SERVING
 
 
-def response(status: Any) -> bytes:
-    """Return the bytes of a HealthCheckResponse."""
+def _response(status: Any) -> bytes:
     return pb.HealthCheckResponse(status=status).SerializeToString()  # type: ignore[no-any-return]
 
 
-async def is_answered(link: Upstream) -> bool:
-    """Return whether the daemon answers. One that says what we may not has answered."""
+async def _is_answering(upstream: Upstream) -> bool:
+    """Return whether the daemon answers; DENIED is an answer too."""
     try:
-        await link.info()
+        await upstream.info()
     except Denied:
         return True
     except (KvdError, TimeoutError):

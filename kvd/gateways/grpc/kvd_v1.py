@@ -20,67 +20,68 @@ Call = Callable[[bytes, Any], Awaitable[bytes]]
 
 
 class Kvd:
-    """The calls. Bytes come in and go out."""
+    """The calls, from and to serialized messages."""
 
-    def __init__(self, links: UpstreamPool, streams: Streams) -> None:
-        self.upstreams = links
+    def __init__(self, upstreams: UpstreamPool, streams: Streams) -> None:
+        self.upstreams = upstreams
         self.streams = streams
         self.watches = 0
         self.watches_max = watches_max(GRPC_WATCHES_MAX)
 
     def commands(self) -> dict[str, Call]:
-        """Return the call of each command, by the name of its rpc."""
+        """Return each command's call, keyed by the name of its rpc."""
         return {rpc_of(command): self._call_of(command) for command in COMMANDS.values()}
 
     def _call_of(self, command: type[Command]) -> Call:
-        """Return a command's call."""
         read = reader_of(command)
 
         async def call(body: bytes, context: Any) -> bytes:
-            """Return the bytes of a Reply, or end the call with an error."""
+            """Return a serialized Reply, or end the call with an error."""
             try:
-                link = upstream_of(self.upstreams, context)
-                return reply_of(await link.answer(read(body)))
+                upstream = upstream_of(self.upstreams, context)
+                return reply_of(await upstream.answer(read(body)))
             except KvdError as error:
                 await refuse(context, error)
 
         return call
 
     async def watch(self, body: bytes, context: Any) -> None:
-        """Write changes until the client leaves, or end the call with an error."""
+        """Write changes until the client cancels, or end the call with an error."""
         try:
-            link = upstream_of(self.upstreams, context)
+            upstream = upstream_of(self.upstreams, context)
             request = parse(pb.WatchRequest, body)
-            check(request)
+            _check(request)
             if self.watches >= self.watches_max:
-                raise Busy(f"{self.watches} watches are open here: one more is too many")
+                raise Busy(
+                    f"this gateway has {self.watches} watches open, and accepts no more: retry, or use another gateway"
+                )
             self.watches += 1
             try:
-                with self.streams.endable(link):
-                    await _follow(link, request, context)
+                with self.streams.endable(upstream):
+                    await _follow(upstream, request, context)
             finally:
                 self.watches -= 1
         except KvdError as error:
             await refuse(context, error)
 
 
-def check(request: Any) -> None:
-    """Raise TooLarge for too many prefixes, BadArgument for a `since` that is no revision."""
+def _check(request: Any) -> None:
+    """Raise TooLarge for too many prefixes, BadArgument for a `since` that is not a revision."""
     if len(request.prefixes) > GRPC_PREFIXES_MAX:
         raise TooLarge(f"{len(request.prefixes)} prefixes are too many; at most {GRPC_PREFIXES_MAX} are allowed")
     if request.since > INTEGER_MAX:
         raise BadArgument(f"since is a revision, at most {INTEGER_MAX}")
 
 
-async def _follow(link: Upstream, request: Any, context: Any) -> None:
-    """Write changes without end. Each waits until the one before is under way: a slow reader holds up itself alone.
+async def _follow(upstream: Upstream, request: Any, context: Any) -> None:
+    """Write changes endlessly. Each write waits for the one before, so a slow reader delays only itself.
 
     Raises KvdError.
     """
     since = request.since if request.HasField("since") else None
-    async with link.watching(request.prefixes, since, request.history or None) as watch:
-        told = (("kvd-history", watch.inner.history), ("kvd-revision", str(watch.revision)))
-        await context.send_initial_metadata(told)
+    async with upstream.watching(request.prefixes, since, request.history or None) as watch:
+        metadata = (("kvd-history", watch.inner.history), ("kvd-revision", str(watch.revision)))
+        await context.send_initial_metadata(metadata)
         while True:
             try:
                 async with asyncio.timeout(WATCH_HEARTBEAT_MS / 1000):

@@ -1,7 +1,7 @@
-"""The service kvs2.Kvs2: get and set over bytes, as an older store had it. Its clients know two errors.
+"""The service kvs2.Kvs2: get and set of bytes, the interface of an older store.
 
-What is wrong with a request is told as kvd.v1 does. Whatever else goes wrong is UNAVAILABLE, but for a call that took
-longer than 5 s: DEADLINE_EXCEEDED.
+An error in the request is reported as in kvd.v1. Every other error is UNAVAILABLE, or DEADLINE_EXCEEDED if the call
+took longer than 5 s: the clients know only these two.
 """
 
 import time
@@ -20,38 +20,38 @@ from kvd.gateways.grpc.translate import parse
 from kvd.limits import KEYS_MAX
 
 SERVICE = "kvs2.Kvs2"
-ITS_OWN = (BadRequest, BadArgument, TooLarge, Denied, NotKnown)  # the caller's doing
+CALLER_ERRORS = (BadRequest, BadArgument, TooLarge, Denied, NotKnown)
 
 
 class Kvs2:
-    """The three calls. Bytes come in and go out."""
+    """The three calls, from and to serialized messages."""
 
-    def __init__(self, links: UpstreamPool) -> None:
-        self.upstreams = links
+    def __init__(self, upstreams: UpstreamPool) -> None:
+        self.upstreams = upstreams
 
     async def get(self, body: bytes, context: Any) -> bytes:
         """Return a GetReply."""
-        value = await self.run(body, context, pb.GetRequest, _get_of)
+        value = await self._run(body, context, pb.GetRequest, _get_of)
         reply = pb.GetReply(status=pb.NOT_FOUND) if value is None else pb.GetReply(data=value)
         return reply.SerializeToString()  # type: ignore[no-any-return]
 
     async def set(self, body: bytes, context: Any) -> bytes:
-        """Return a SetReply: it is durable."""
-        await self.run(body, context, pb.SetRequest, _set_of)
+        """Return a SetReply once the write is durable."""
+        await self._run(body, context, pb.SetRequest, _set_of)
         return pb.SetReply(status=pb.PUBLISHED).SerializeToString()  # type: ignore[no-any-return]
 
     async def multi_get(self, body: bytes, context: Any) -> bytes:
-        """Return a MultiGetReply, its parts in the order asked."""
+        """Return a MultiGetReply, with its parts in the order of the request."""
         keys: list[bytes] = []
 
         def command(request: Any) -> Command | None:
-            """Return the command; take note of the keys. Nothing is asked for no keys."""
+            """Return the command and store the keys; None if there are no keys."""
             if len(request.keys) > KEYS_MAX:
                 raise TooLarge(f"{len(request.keys)} keys are too many; at most {KEYS_MAX} are allowed")
             keys.extend(request.keys)
             return MultiGet(keys) if keys else None
 
-        values = await self.run(body, context, pb.MultiGetRequest, command) or []
+        values = await self._run(body, context, pb.MultiGetRequest, command) or []
         reply = pb.MultiGetReply()
         for key, value in zip(keys, values, strict=True):
             if value is None:
@@ -60,30 +60,28 @@ class Kvs2:
                 reply.parts.add(key=key, data=value)
         return reply.SerializeToString()  # type: ignore[no-any-return]
 
-    async def run(self, body: bytes, context: Any, message: Any, command_of: Any) -> Any:
-        """Run what a request asks for; return the result, or end the call with an error."""
-        begun = time.monotonic()
+    async def _run(self, body: bytes, context: Any, message: Any, command_of: Any) -> Any:
+        """Run the command of a request; return its result, or end the call with an error."""
+        started = time.monotonic()
         try:
-            link = upstream_of(self.upstreams, context)
+            upstream = upstream_of(self.upstreams, context)
             command = command_of(parse(message, body))
-            return None if command is None else (await link.answer(command)).result
+            return None if command is None else (await upstream.answer(command)).result
         except KvdError as error:
-            await fail(context, error, time.monotonic() - begun)
+            await _fail(context, error, time.monotonic() - started)
 
 
 def _get_of(request: Any) -> Command:
-    """Return the command of a GetRequest."""
     return Get(request.key)
 
 
 def _set_of(request: Any) -> Command:
-    """Return the command of a SetRequest."""
     return Set(request.key, request.value)
 
 
-async def fail(context: Any, error: KvdError, took_s: float) -> NoReturn:
-    """End a call with an error. The link gives up after ANSWER_S, so nothing here has a clock of its own."""
-    status = status_of(error) if isinstance(error, ITS_OWN) else StatusCode.UNAVAILABLE
+async def _fail(context: Any, error: KvdError, took_s: float) -> NoReturn:
+    """End a call with an error. The upstream connection enforces ANSWER_S, so no timer is needed here."""
+    status = status_of(error) if isinstance(error, CALLER_ERRORS) else StatusCode.UNAVAILABLE
     if isinstance(error, ClientError) and took_s >= ANSWER_S:
         status = StatusCode.DEADLINE_EXCEEDED
     await context.abort(status, sentence_of(error), metadata_of(error))

@@ -12,26 +12,26 @@ UNITS = ("milliseconds", "unix-ms", "revision")
 HEAD = """\
 // The commands of kvd, and its changes. Printed by `python -m kvd.gateways.grpc.proto` from the command classes.
 //
-// An error is a gRPC status and a sentence. The trailing metadata say more: `kvd-code` (CONFLICT, ...), `kvd-outcome`
+// An error is a gRPC status and a message. The trailing metadata add `kvd-code` (CONFLICT, ...), `kvd-outcome`
 // (not executed, failed, or unknown: it may have taken effect), `kvd-details` (a JSON object).
-// A field that is needed and missing is INVALID_ARGUMENT: there is no default by which data would be lost.
+// A required field that is missing is INVALID_ARGUMENT: no field has a default that could lose data.
 syntax = "proto3";
 package kvd.v1;
 """
 
 REST = """\
 message Pair {
-  optional bytes key = 1;  // needed
-  optional bytes value = 2;  // needed
+  optional bytes key = 1;  // required
+  optional bytes value = 2;  // required
 }
 
-// The key has to be at this revision (0: it must not exist).
+// The key must be at this revision (0: it must not exist).
 message Condition {
-  optional bytes key = 1;  // needed
-  optional uint64 revision = 2;  // needed
+  optional bytes key = 1;  // required
+  optional uint64 revision = 2;  // required
 }
 
-// The result, and the revision of the store that it reflects (a write's own).
+// The result, and the store's revision that it reflects (for a write: its own).
 message Reply {
   uint64 revision = 1;
   Value result = 2;
@@ -58,7 +58,7 @@ message List {
   repeated Value items = 1;
 }
 
-// In the order told.
+// The entries keep the daemon's order.
 message Map {
   repeated MapEntry entries = 1;
 }
@@ -68,12 +68,12 @@ message MapEntry {
   Value value = 2;
 }
 
-// The changes of keys that begin with one of the prefixes (none: all keys).
+// Selects the changes of keys that begin with one of the prefixes (none: all keys).
 message WatchRequest {
   repeated bytes prefixes = 1;
-  // The last revision seen: the changes after it. Left out: from now on.
+  // The last revision seen: changes after it are sent. If missing, changes from now on.
   optional uint64 since = 2;
-  // The history that `since` is of, as the initial metadata told it (`kvd-history`). Empty: any.
+  // The history of `since`, from the initial metadata (`kvd-history`). Empty: any.
   string history = 3;
 }
 
@@ -83,29 +83,29 @@ message Change {
     SET = 1;
     CLEAR = 2;
     EXPIRED = 3;
-    // Nothing was changed for 15 s: `revision` is from where to resume, though what was watched has rested for long.
+    // A heartbeat after 15 s without a change: `revision` is where to resume.
     STILL = 4;
   }
   Kind kind = 1;
   uint64 revision = 2;
   bytes key = 3;
-  // Of SET.
+  // The value, for SET.
   optional bytes value = 4;
-  // The revision that the key had before (0: it did not exist).
+  // The previous revision of the key (0: it did not exist).
   uint64 previous = 5;
-  // When it will end, in Unix milliseconds; not there: it stays.
+  // When the key expires, in Unix milliseconds; missing: never.
   optional uint64 expires = 6;
-  // When it was changed, in Unix milliseconds.
+  // When the change was made, in Unix milliseconds.
   uint64 time = 7;
 }
 """
 
 WATCH = """\
-  // Changes, complete and in order, also across restarts of the daemon, until the call is cancelled.
+  // Streams changes, complete and in order, also across restarts of the daemon, until the call is cancelled.
   //
-  // The initial metadata come when nothing can be missed any more, with `kvd-history`, and `kvd-revision`: the revision
-  // after which changes come. To go on after a call has ended, give the last revision seen and that history.
-  // OUT_OF_RANGE: changes in between are no longer kept. FAILED_PRECONDITION: the daemon has another history.
+  // The initial metadata arrive once the watch is active. They contain `kvd-history` and `kvd-revision`: changes after
+  // that revision are sent. To resume after a call has ended, pass the last revision seen and that history.
+  // OUT_OF_RANGE: changes in between are no longer stored. FAILED_PRECONDITION: the daemon has another history.
   rpc Watch(WatchRequest) returns (stream Change);
 """
 
@@ -143,7 +143,7 @@ def _line_of(field: Field, kind: str) -> str:
     """Return a field's line, with its unit and whether it is needed. A message has presence anyway."""
     label = "repeated " if field.is_repeated else "" if field.kind == NESTED else "optional "
     remarks = [kind] if kind in UNITS else []
-    remarks += ["needed"] if field.is_required and not field.is_repeated else []
+    remarks += ["required"] if field.is_required and not field.is_repeated else []
     remark = f"  // {', '.join(remarks)}" if remarks else ""
     return f"{label}{field.kind} {field.name} = {field.number};{remark}"
 

@@ -1,10 +1,10 @@
-"""Errors of kvd as gRPC's: a status, a sentence, and trailing metadata that say what a status cannot.
+"""Maps errors of kvd to gRPC: a status, a message, and trailing metadata with the details.
 
-Why each is what it is, where that is not plain (https://grpc.io/docs/guides/status-codes/):
-* CONFLICT is ABORTED: a test-and-set that failed, read and try anew from there.
-* TOO_LARGE is RESOURCE_EXHAUSTED, as gRPC itself says of a message that is too large: one status whichever of the two
-  bounds was met first. It shares it with BUSY and FULL; `kvd-code` tells them apart.
-* What may have been executed is UNKNOWN, never UNAVAILABLE, which client libraries repeat by themselves.
+Reasons for the mappings that are not obvious (https://grpc.io/docs/guides/status-codes/):
+* CONFLICT is ABORTED, the status for a failed test-and-set: the client reads again and retries from there.
+* TOO_LARGE is RESOURCE_EXHAUSTED, which gRPC itself uses for a message that is too large: the status is the same
+  whichever of the two limits is reached first. BUSY and FULL have this status too; `kvd-code` distinguishes them.
+* A command that may have been executed is UNKNOWN, never UNAVAILABLE, which client libraries retry automatically.
 """
 
 import json
@@ -36,7 +36,7 @@ STATUS: dict[type[KvdError], StatusCode] = {
     errors.Internal: StatusCode.INTERNAL,
     errors.Unreachable: StatusCode.UNAVAILABLE,
     errors.NotLetIn: StatusCode.UNAVAILABLE,
-    errors.NoReply: StatusCode.UNAVAILABLE,  # a read: it may be repeated
+    errors.NoReply: StatusCode.UNAVAILABLE,  # reads only: they can be retried
     errors.OutcomeUnknown: StatusCode.UNKNOWN,
     errors.HistoryChanged: StatusCode.FAILED_PRECONDITION,
     NotKnown: StatusCode.UNAUTHENTICATED,
@@ -44,25 +44,24 @@ STATUS: dict[type[KvdError], StatusCode] = {
 
 
 def status_of(error: KvdError) -> StatusCode:
-    """Return the status; UNKNOWN for a code that only a newer daemon has."""
+    """Return the status; UNKNOWN for a code of a newer daemon."""
     return STATUS.get(type(error), StatusCode.UNKNOWN)
 
 
 def sentence_of(error: KvdError) -> str:
-    """Return the sentence, without the code."""
+    """Return the error's message without its code, cut to GRPC_MESSAGE_BYTES_MAX."""
     return error_body_of(error).message.encode()[:GRPC_MESSAGE_BYTES_MAX].decode(errors="ignore")
 
 
 def metadata_of(error: KvdError) -> tuple[tuple[str, str], ...]:
-    """Return the trailing metadata."""
-    fault = error_body_of(error)
-    details = details_of(fault.details)
-    said = (("kvd-code", fault.code), ("kvd-outcome", fault.outcome))
-    return (*said, ("kvd-details", details)) if details else said
+    body = error_body_of(error)
+    details = details_of(body.details)
+    metadata = (("kvd-code", body.code), ("kvd-outcome", body.outcome))
+    return (*metadata, ("kvd-details", details)) if details else metadata
 
 
 def details_of(details: dict[str, Any]) -> str:
-    """Return details as JSON in ASCII, which headers are; what makes them too long for one is left out."""
+    """Return details as ASCII JSON, for a header; members that would make it too long are left out."""
     text, kept = "", dict[str, Any]()
     for name, value in to_json(details).items():
         longer = json.dumps({**kept, name: value})

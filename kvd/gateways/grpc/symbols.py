@@ -1,4 +1,4 @@
-"""What reflection knows by name. The library finds files by services and messages; grpcurl also asks for one method."""
+"""Name lookup for reflection. The library finds services and messages; grpcurl also asks for single methods."""
 
 from typing import Any
 
@@ -6,24 +6,23 @@ from google.protobuf import descriptor_pool
 
 
 class Symbols:
-    """The pool of descriptors, in which methods, fields and the values of enums are found, too."""
+    """The descriptor pool, which also finds methods, fields and enum values."""
 
     def __init__(self) -> None:
         self._pool = descriptor_pool.Default()
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the pool itself has."""
         return getattr(self._pool, name)
 
     def FindFileContainingSymbol(self, name: str) -> Any:  # noqa: N802  # the pool's name
-        """Return the file that a full name is declared in. Raises KeyError."""
+        """Return the file that declares a full name. Raises KeyError."""
         try:
             return self._pool.FindFileContainingSymbol(name)
         except KeyError:
             return self._owner(name).file
 
     def _owner(self, name: str) -> Any:
-        """Return the service, message or enum that has a member of this name. Raises KeyError."""
+        """Return the service, message or enum that has this member. Raises KeyError."""
         parent, _, member = name.rpartition(".")
         kinds = (
             (self._pool.FindServiceByName, "methods_by_name"),
@@ -32,9 +31,9 @@ class Symbols:
         )
         for find, members in kinds:
             try:
-                found = find(parent)
+                owner = find(parent)
             except KeyError:
                 continue
-            if member in getattr(found, members):
-                return found
+            if member in getattr(owner, members):
+                return owner
         raise KeyError(name)

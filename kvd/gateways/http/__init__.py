@@ -1,1 +1,1 @@
-"""The HTTP gateway: a file for each dialect, what guards them, and the server. It needs the extra kvd-server[http]."""
+"""The HTTP gateway: a file for each dialect, authentication, and the server. It needs the extra kvd-server[http]."""

@@ -1,4 +1,4 @@
-"""What is about the gateway itself: /livez, /readyz, /metrics, and the page at /ui."""
+"""Serves information about the gateway itself: /livez, /readyz, /metrics, and the page at /ui."""
 
 from hashlib import sha256
 from importlib.resources import files
@@ -10,10 +10,9 @@ from starlette.routing import Route
 
 from kvd.errors import KvdError
 from kvd.gateways.common.prometheus import exposition
-from kvd.gateways.common.upstream import Upstream
-from kvd.gateways.http.auth import without_upstream
+from kvd.gateways.http.context import context_of
 
-# Only our own files run or are loaded, and no other page frames this one.
+# The page may load only the gateway's own files, and no other page may frame it.
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -27,33 +26,33 @@ INDEX = "index.html"
 
 
 async def live(request: Request) -> Response:  # noqa: ARG001
-    """GET /livez: that this process answers."""
+    """GET /livez: report that this process answers."""
     return PlainTextResponse("the gateway answers\n")
 
 
 async def ready(request: Request) -> Response:
-    """GET /readyz: whether the daemon answers and takes writes, and we are not about to end."""
-    reason = await without_upstream(request).own.problem()
-    if request.scope["app"].state.is_ending:
-        reason = "the gateway is about to end"
+    """GET /readyz: report whether the daemon answers and accepts writes, and the gateway is not shutting down."""
+    gateway = context_of(request).gateway
+    reason = await gateway.upstreams.own.problem()
+    if gateway.is_stopping:
+        reason = "the gateway is shutting down"
     if reason is not None:
         return PlainTextResponse(f"{reason}\n", 503)
-    return PlainTextResponse("the daemon answers and takes writes\n")
+    return PlainTextResponse("the daemon answers and accepts writes\n")
 
 
 async def metrics(request: Request) -> Response:
-    """GET /metrics: INFO for Prometheus, as `kvd metrics` tells it."""
-    link: Upstream = request.scope["link"]
+    """GET /metrics: return INFO for Prometheus, like `kvd metrics`."""
     try:
-        info = await link.info()
+        info = await context_of(request).upstream.info()
     except (KvdError, TimeoutError):
         info = None
     kind, content = exposition(info, request.headers.get("accept", ""))
     return Response(content, media_type=kind)
 
 
-def page(file: Traversable) -> Route:
-    """Return the route of one of the page's files, which is read once."""
+def _page_route(file: Traversable) -> Route:
+    """Return the route for one of the page's files. The file is read only once."""
     content = file.read_bytes()
     kind = KINDS[file.name.rpartition(".")[2]]
     headers = {**PAGE_HEADERS, "ETag": f'"{sha256(content).hexdigest()[:16]}"'}
@@ -67,10 +66,9 @@ def page(file: Traversable) -> Route:
 
 
 async def _to_page(request: Request) -> Response:  # noqa: ARG001
-    """GET /ui/: the page is at /ui."""
+    """GET /ui/: redirect to /ui."""
     return RedirectResponse("/ui")
 
 
 def page_routes() -> list[Route]:
-    """Return the routes of the page."""
-    return [*map(page, files(__package__).joinpath("ui").iterdir()), Route("/ui/", _to_page)]
+    return [*map(_page_route, files(__package__).joinpath("ui").iterdir()), Route("/ui/", _to_page)]

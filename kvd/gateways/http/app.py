@@ -1,4 +1,4 @@
-"""The application: which path is whose, in one table, and what is around all of them."""
+"""The ASGI application: the table of routes, and the middleware around them."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from kvd.errors import KvdError
-from kvd.gateways.common.upstream import UpstreamPool
 from kvd.gateways.http import admin, commands, kafka_dialect, nats_dialect, openapi, rest, watch
 from kvd.gateways.http.auth import Authenticator, Rules
+from kvd.gateways.http.context import GatewayState
 from kvd.gateways.http.errors import on_disconnect, on_http_error, on_kvd_error, on_unexpected_error
-from kvd.gateways.http.feeds import Feeds
-from kvd.gateways.http.request_data import BodyBudget
 
 REQUEST_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Last-Event-ID", "Range")
 RESPONSE_HEADERS = (
@@ -33,16 +31,14 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 
 
 class KeyConvertor(Convertor[str]):
-    """All that follows, line ends included. The key itself is taken from the raw path."""
+    """Matches the rest of a path, including line ends. Handlers take the key itself from the raw path."""
 
     regex = "(?s:.*)"
 
     def convert(self, value: str) -> str:
-        """Return it as it is."""
         return value
 
     def to_string(self, value: str) -> str:
-        """Return it as it is."""
         return value
 
 
@@ -50,7 +46,7 @@ register_url_convertor("key", KeyConvertor())
 
 ROUTES: Sequence[BaseRoute] = (
     Route("/kv/{key:key}", rest.Keys()),
-    Route("/kv", rest.pages),
+    Route("/kv", rest.get_page),
     Route("/v1/commands", commands.run, methods=["POST"]),
     Route("/v1/watch", watch.events),
     WebSocketRoute("/v1/watch", watch.websocket),
@@ -67,11 +63,10 @@ ROUTES: Sequence[BaseRoute] = (
 )
 
 
-def application(links: UpstreamPool, rules: Rules) -> Starlette:
+def make_application(state: GatewayState, rules: Rules) -> Starlette:
     """Return the application of a gateway."""
-    room = BodyBudget()
-    around = [Middleware(Authenticator, links=links, rules=rules, room=room)]
-    if rules.origins:  # outside, for a browser's preflight brings no token
+    middleware = [Middleware(Authenticator, gateway=state, rules=rules)]
+    if rules.origins:  # before authentication, because a browser's preflight request has no token
         cors = Middleware(
             CORSMiddleware,
             allow_origins=rules.origins,
@@ -79,10 +74,10 @@ def application(links: UpstreamPool, rules: Rules) -> Starlette:
             allow_headers=REQUEST_HEADERS,
             expose_headers=RESPONSE_HEADERS,
         )
-        around.insert(0, cors)
+        middleware.insert(0, cors)
     app = Starlette(
         routes=[*ROUTES, *admin.page_routes(), WebSocketRoute("/{path:key}", watch.unknown_path)],
-        middleware=around,
+        middleware=middleware,
         exception_handlers={
             KvdError: on_kvd_error,
             HTTPException: on_http_error,
@@ -91,5 +86,4 @@ def application(links: UpstreamPool, rules: Rules) -> Starlette:
         },
     )
     app.router.redirect_slashes = False
-    app.state.links, app.state.feeds, app.state.room, app.state.is_ending = links, Feeds(), room, False
     return app

@@ -1,4 +1,4 @@
-"""What an error is over HTTP: a status, and a JSON body of code, message, outcome and details."""
+"""Maps errors to HTTP: a status, and a JSON body of code, message, outcome and details."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -63,7 +63,7 @@ STATUS: dict[type[KvdError], int] = {
 METHOD_NOT_ALLOWED, PRECONDITION_FAILED = 405, 412
 RETRY = {"Retry-After": "1"}
 HEADERS = {401: {"WWW-Authenticate": 'Bearer realm="kvd"'}, 429: RETRY, 503: RETRY}
-# Errors that are HTTP's own, by status.
+# Codes of HTTP's own errors, by status.
 CODES = {
     403: "FORBIDDEN",
     404: "NOT_FOUND",
@@ -76,43 +76,40 @@ encode = msgspec.json.encode
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a response of JSON."""
     return Response(encode(content), status, headers, "application/json")
 
 
 async def result_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a response of JSON made of a result, whose bytes may be anywhere in it, and large."""
+    """Return a JSON response with a result, which may contain bytes and be large."""
     return Response(await encode_reply(content), status, headers, "application/json")
 
 
 def status_of(error: KvdError) -> int:
-    """Return the status of an error; of a code that this version does not know, 500."""
+    """Return the status of an error; 500 for a code of a newer daemon."""
     return STATUS.get(type(error), 500)
 
 
 def body_of(error: KvdError) -> dict[str, Any]:
-    """Return what an error says."""
-    return body(error_body_of(error))
+    """Return the JSON body for an error."""
+    return _body(error_body_of(error))
 
 
-def body(fault: ErrorBody) -> dict[str, Any]:
-    """Return the JSON of a fault."""
-    return {**fault._asdict(), "details": to_json(fault.details)}
+def _body(parts: ErrorBody) -> dict[str, Any]:
+    return {**parts._asdict(), "details": to_json(parts.details)}
 
 
 def error_response(error: KvdError, status: int | None = None) -> Response:
-    """Return the response that tells an error."""
     number = status or status_of(error)
     return json_response(body_of(error), number, HEADERS.get(number))
 
 
 def refusal_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the response of an error that is HTTP's own."""
-    return json_response(body(ErrorBody(CODES.get(status, "BAD_REQUEST"), message, NOT_EXECUTED, {})), status, headers)
+    """Return the response for one of HTTP's own errors."""
+    return json_response(_body(ErrorBody(CODES.get(status, "BAD_REQUEST"), message, NOT_EXECUTED, {})), status, headers)
 
 
 def raw_refusal(status: int, message: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
-    """Return the bytes of a response that ends its connection, for what is refused before it is a request."""
+    """Return the bytes of a response that closes its connection, for input that is refused before it is a request."""
     response = refusal_response(status, message)
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(),
@@ -122,13 +119,12 @@ def raw_refusal(status: int, message: str, headers: Iterable[tuple[bytes, bytes]
 
 
 async def on_kvd_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    """Answer a request that raised an error of kvd's."""
     assert isinstance(error, KvdError)
     return error_response(error)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """Answer a request that Starlette refuses: there is no such path, or no such method there; or OPTIONS."""
+    """Answer a request that Starlette refuses, for an unknown path or method; and OPTIONS."""
     assert isinstance(error, HTTPException)
     if error.status_code == METHOD_NOT_ALLOWED and request.method == "OPTIONS":
         return Response(status_code=204, headers={"Allow": f"{(error.headers or {})['Allow']}, OPTIONS"})
@@ -137,10 +133,10 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def on_disconnect(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    """Answer a request whose client went away before its body was there: nobody reads it."""
+    """Handle a client that disconnected before its body was complete. Nobody reads the response."""
     return refusal_response(400, "the body did not come")
 
 
 async def on_unexpected_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
-    """Answer a request that met a defect of ours. The log has it: Starlette raises it on."""
-    return json_response(body(ErrorBody("INTERNAL", "a defect of the gateway: its log tells more", UNKNOWN, {})), 500)
+    """Answer a request that caused an unexpected exception. Starlette re-raises it, so uvicorn logs it."""
+    return json_response(_body(ErrorBody("INTERNAL", "a defect of the gateway: see its log", UNKNOWN, {})), 500)

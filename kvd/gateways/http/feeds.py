@@ -1,4 +1,4 @@
-"""Changes for clients of HTTP: each has a watch of his own, with signs of life, and all end when the gateway does."""
+"""Feeds of changes for HTTP clients: each client has its own watch, with heartbeats. All end when the gateway stops."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -9,31 +9,31 @@ from kvd.client.async_watch import AsyncWatch
 from kvd.commands.model import Change
 from kvd.errors import Busy
 from kvd.gateways.common.upstream import NotKnown, Upstream, watches_max
-from kvd.gateways.http.change_cache import ChangeCache, EncodedChange, Form
+from kvd.gateways.http.change_cache import ChangeCache, EncodedChange, Format
 from kvd.limits import HTTP_WATCHERS_MAX, WATCH_HEARTBEAT_MS
 
-LAST_WORDS_S = 1.0
+FINISH_S = 1.0
 
 
 class Feed:
-    """A watch that has begun: what it follows is there, or it has been refused."""
+    """A started watch on behalf of a client."""
 
-    def __init__(self, feeds: "Feeds", link: Upstream, watch: AsyncWatch) -> None:
+    def __init__(self, feeds: "Feeds", upstream: Upstream, watch: AsyncWatch) -> None:
         self.feeds = feeds
-        self.upstream = link
+        self.upstream = upstream
         self.watch = watch
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return what a client should keep: which history this is, and from which revision on it is told."""
+        """Return the headers for resuming: the history, and the revision after which changes follow."""
         return {"Kvd-History": str(self.watch.inner.history), "Kvd-Revision": str(self.watch.revision)}
 
     async def batches(self) -> AsyncIterator[list[Change]]:
-        """Yield changes as they come, and an empty list as a sign of life. It ends when the gateway does.
+        """Yield changes as they arrive, and an empty list as a heartbeat. Ends when the gateway stops.
 
-        Raises KvdError when there is no going on, NotKnown when the token is taken away.
+        Raises KvdError if the watch cannot continue, NotKnown if the token is revoked.
         """
-        ending = asyncio.ensure_future(self._end_error())
+        ending = asyncio.ensure_future(self._wait_for_end())
         taking = asyncio.ensure_future(self.watch.take())
         try:
             while True:
@@ -49,34 +49,34 @@ class Feed:
                 taking = asyncio.ensure_future(self.watch.take())
                 yield changes
         finally:
-            await dropped_error(taking, ending)
+            await cancel_all(taking, ending)
 
-    async def record(self, form: Form, change: Change) -> EncodedChange:
-        """Return a large change in a form, encoded once for all watchers."""
-        return await self.feeds.records.record(form, self.watch.inner.history, change)
+    async def encode(self, format_change: Format, change: Change) -> EncodedChange:
+        """Return a large change in a format, encoded once for all watchers."""
+        return await self.feeds.cache.encode(format_change, self.watch.inner.history, change)
 
-    async def _end_error(self) -> None:
-        """Return when the gateway ends; raise NotKnown when the token is taken away."""
+    async def _wait_for_end(self) -> None:
+        """Return when the gateway stops; raise NotKnown when the token is revoked."""
         ends = [asyncio.ensure_future(event.wait()) for event in (self.upstream.revoked, self.feeds.ending)]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await dropped_error(*ends)
+            await cancel_all(*ends)
         if self.upstream.revoked.is_set():
-            raise NotKnown("the token was taken away")
+            raise NotKnown("the token was revoked")
 
-    async def within(self, sending: Coroutine[Any, Any, None]) -> None:
-        """Send until that is done; a moment after the feed has ended it is cut off, for a client may take nothing."""
-        tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(self._end_error())]
+    async def run_until_end(self, sending: Coroutine[Any, Any, None]) -> None:
+        """Run `sending`. It is cancelled FINISH_S after the end of the feed, because a client may read nothing."""
+        tasks = [asyncio.ensure_future(sending), asyncio.ensure_future(self._wait_for_end())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait(tasks[:1], timeout=LAST_WORDS_S)
+            await asyncio.wait(tasks[:1], timeout=FINISH_S)
         finally:
-            await dropped_error(*tasks)
+            await cancel_all(*tasks)
 
 
-async def dropped_error(*tasks: asyncio.Future[Any]) -> None:
-    """End tasks, whatever becomes of them."""
+async def cancel_all(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and wait for them; ignore their errors."""
     for task in tasks:
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):
@@ -89,29 +89,29 @@ class Feeds:
     def __init__(self) -> None:
         self.ending = asyncio.Event()
         self.count = 0
-        self.most = watches_max(HTTP_WATCHERS_MAX)
-        self.records = ChangeCache()
+        self.feeds_max = watches_max(HTTP_WATCHERS_MAX)
+        self.cache = ChangeCache()
 
     @asynccontextmanager
     async def feed(
-        self, link: Upstream, prefixes: Sequence[bytes], since: int | None, history: str | None = None
+        self, upstream: Upstream, prefixes: Sequence[bytes], since: int | None, history: str | None = None
     ) -> AsyncIterator[Feed]:
-        """Give a feed that has begun. Raises Busy, Compacted, HistoryChanged and what else a watch raises."""
-        if self.count >= self.most:
-            raise Busy(f"this gateway has {self.most} watchers already: try another, or again")
+        """Yield a started feed. Raises Busy, Compacted, HistoryChanged and the other errors of a watch."""
+        if self.count >= self.feeds_max:
+            raise Busy(f"this gateway has {self.feeds_max} watchers already: retry, or use another gateway")
         self.count += 1
         try:
-            async with link.watching(prefixes, since, history) as watch:
-                yield Feed(self, link, watch)
+            async with upstream.watching(prefixes, since, history) as watch:
+                yield Feed(self, upstream, watch)
         finally:
             self.count -= 1
 
 
-def record(change: Change) -> dict[str, Any]:
-    """Return a change as an object of JSON, but for its bytes: its kind is set, clear or expired."""
-    told: dict[str, Any] = {"revision": change.revision, "kind": change.kind.lower(), "key": change.key}
+def change_record(change: Change) -> dict[str, Any]:
+    """Return a change as an object for JSON, with its bytes as they are. Its kind is set, clear or expired."""
+    members: dict[str, Any] = {"revision": change.revision, "kind": change.kind.lower(), "key": change.key}
     if change.value is not None:
-        told["value"] = change.value
+        members["value"] = change.value
     if change.expires is not None:
-        told["expires"] = change.expires
-    return {**told, "time": change.time}
+        members["expires"] = change.expires
+    return {**members, "time": change.time}

@@ -1,7 +1,7 @@
-"""A command as JSON: an object whose `command` is its name and whose other members are its fields.
+"""Commands as JSON: an object with the name in `command`, and the fields as other members.
 
-Derived from the command classes, so that a new command is here by itself: what JSON becomes on the wire, and the
-JSON Schema (2020-12) that says so.
+The conversion to the wire's form and the JSON Schema (2020-12) are both derived from the command classes, so a new
+command needs no change here.
 """
 
 import re
@@ -21,8 +21,8 @@ NAME = "command"
 SHOWN_CHARACTERS = 64
 BYTES = {"$ref": "#/components/schemas/Bytes"}
 KEY = {"$ref": "#/components/schemas/Key"}
-# A place and a type in a sentence of `kvd.wire_errors`, and what the types are called in JSON.
-PLACE = re.compile(r"argument \d+ \(([^)]*)\)")
+# The argument and the type in a message of `kvd.wire_errors`, and the names of the types in JSON.
+ARGUMENT = re.compile(r"argument \d+ \(([^)]*)\)")
 TYPE = re.compile(r"`([a-z]+)( \| nil)?`")
 WORDS = {
     "int": "an integer",
@@ -35,47 +35,49 @@ WORDS = {
     "nil": "null",
 }
 SCALARS = {int: "integer", str: "string", bool: "boolean", type(None): "null"}
-# What msgspec's Meta calls the bounds of a number, and of the others.
+# The names of bounds in msgspec's Meta and in JSON Schema.
 NUMBER_BOUNDS = {"ge": "minimum", "le": "maximum"}
 ARRAY_BOUNDS = {"min_length": "minItems", "max_length": "maxItems"}
 
 
 def command_of(found: Any) -> Command:
-    """Return the command that JSON says; raises BadArgument, UnknownCommand or TooLarge."""
+    """Return the command of a JSON object. Raises BadArgument, UnknownCommand, TooLarge."""
     try:
         body = wire.encode(_wire_of(found))
     except (OverflowError, MsgspecError, ValueError, RecursionError):
-        raise BadArgument("a number of more than 64 bits, or a text that is not UTF-8: no command takes them") from None
+        raise BadArgument("a number has more than 64 bits, or a text is not UTF-8: no command accepts them") from None
     try:
         return wire.decode_command(body)
     except (BadArgument, TooLarge) as error:
-        raise type(error)(_in_words_of_json(error.message)) from None
+        raise type(error)(_in_json_terms(error.message)) from None
 
 
-def _in_words_of_json(sentence: str) -> str:
-    """Return a sentence about the wire's array of a command as one about the object that it was made of."""
-    named = PLACE.sub(r"\1", sentence)
-    return TYPE.sub(lambda found: WORDS.get(found[1], found[1]) + (" or null" if found[2] else ""), named)
+def _in_json_terms(sentence: str) -> str:
+    """Rewrite a message about the wire's array to refer to the JSON object."""
+    sentence = ARGUMENT.sub(r"\1", sentence)
+    return TYPE.sub(lambda match: WORDS.get(match[1], match[1]) + (" or null" if match[2] else ""), sentence)
 
 
 def _unknown_command(name: str) -> UnknownCommand:
-    """Return the error for a name that no command has."""
+    """Return the error for an unknown command, with a similar name if there is one."""
     cut = name[:SHOWN_CHARACTERS]
     near = get_close_matches(cut.upper(), COMMANDS, 1)
-    return UnknownCommand(f"there is no command {cut!r}: " + (f"is it {near[0]}?" if near else "see /openapi.json"))
+    return UnknownCommand(
+        f"there is no command {cut!r}: " + (f"did you mean {near[0]}?" if near else "see /openapi.json")
+    )
 
 
 def _wire_of(found: Any) -> list[Any]:
-    """Return the wire's array of a command; what is of the wrong type is left for the wire to explain."""
+    """Return the wire's array of a command. Values of a wrong type are passed on, for the wire to report."""
     if not isinstance(found, dict) or not isinstance(found.get(NAME), str):
-        raise BadArgument(f'a command is an object such as {{"{NAME}": "GET", "key": "city"}}')
+        raise BadArgument(f'a command must be an object such as {{"{NAME}": "GET", "key": "city"}}')
     command = COMMANDS.get(found[NAME])
     if command is None:
         raise _unknown_command(found[NAME])
     known = {field.name: field for field in fields(command)}
     for name in found.keys() - known.keys() - {NAME}:
         near = get_close_matches(name[:SHOWN_CHARACTERS], known, 1)
-        hint = f"is it {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+        hint = f"did you mean {near[0]}?" if near else f"its fields: {', '.join(known) or 'none'}"
         raise BadArgument(f"{found[NAME]} has no {name[:SHOWN_CHARACTERS]!r}: {hint}")
     return [found[NAME], *(argument(found, field) for field in known.values())]
 

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol: large messages in parts, errors in our JSON, no log lines that clients can cause."""
+"""uvicorn's WebSocket protocol, with large messages in frames, errors as JSON, and no log lines caused by clients."""
 
 import asyncio
 from typing import Any
@@ -19,14 +19,13 @@ INVALID_DATA = 1007
 
 
 class Handshake(ServerProtocol):
-    """The protocol without I/O."""
+    """The protocol without I/O, with JSON errors."""
 
     def reject(self, status: int, text: str) -> Response:
-        """Return the response to a handshake that is none."""
         response = super().reject(status, text)
-        told = refusal_response(status, text.strip())
-        response.body = bytes(told.body)
-        for name, value in told.headers.items():
+        refusal = refusal_response(status, text.strip())
+        response.body = bytes(refusal.body)
+        for name, value in refusal.headers.items():
             del response.headers[name]
             response.headers[name] = value
         return response
@@ -35,29 +34,32 @@ class Handshake(ServerProtocol):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
-    record: EncodedChange | None = None  # what is being sent
-    drained = 0  # as of the HTTP protocol
+    record: EncodedChange | None = None  # the change that is being sent
+    drained = 0  # see the HTTP protocol
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **options: Any) -> None:
         super().__init__(config, server_state, app_state, **options)
         self.conn = Handshake(max_size=config.ws_max_size, logger=self.logger)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in. The first are the head, which the HTTP protocol has taken in before."""
+        """Parse received bytes, beginning with the head, which the HTTP protocol passes on."""
         super().data_received(data)
         error = self.conn.handshake_exc
         if error is not None and not self.handshake_initiated and not self.transport.is_closing():
-            message = f"the head is none of a WebSocket: {error.__cause__ or error}"
+            message = f"the request is not a WebSocket handshake: {error.__cause__ or error}"
             self.transport.write(raw_refusal(400, message, self.default_headers))
             self.transport.close()
 
+    def set_record(self, record: EncodedChange | None) -> None:
+        """Account for a large change while it is being sent."""
+        self.record = record
+
     def resume_writing(self) -> None:
-        """More may be written."""
         self.drained += 1
         super().resume_writing()
 
     def send_receive_event_to_app(self) -> None:
-        """Pass a message on. uvicorn would log a text that is not UTF-8 as an error."""
+        """Pass a message to the application. Refuses a text that is not UTF-8, which uvicorn would log as an error."""
         if self.curr_msg_data_type != "text" or _is_utf8(self.frames):
             super().send_receive_event_to_app()
         elif self.conn.state is OPEN:
@@ -65,22 +67,21 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     async def run_asgi(self) -> None:
-        """Run the application."""
         self.scope["connection"] = self  # type: ignore[typeddict-unknown-key]
         await super().run_asgi()
 
     async def send(self, message: Any) -> None:
-        """Send a message of ASGI. The `pieces` of a text are sent in frames of their own."""
+        """Send an ASGI message. If it has `pieces`, each is sent as a frame of one text."""
         pieces = message.get("pieces")
         if pieces is not None:
             await self._send_pieces(pieces)
             return
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True  # it was refused; uvicorn would log that as an error of ours
+            self.handshake_complete = True  # it was refused; else uvicorn would log an error
 
     async def _send_pieces(self, pieces: list[bytes]) -> None:
-        """Send a text in frames, each when the client has taken most of those before. Raises ClientDisconnected."""
+        """Send a text in frames. Each waits until the write buffer has drained. Raises ClientDisconnected."""
         last = len(pieces) - 1
         for at, piece in enumerate(pieces):
             await self.writable.wait()
@@ -91,11 +92,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             except InvalidState as error:
                 raise ClientDisconnected from error
             self.transport.write(b"".join(self.conn.data_to_send()))
-            await asyncio.sleep(0)  # else a client that is fast holds up all others
+            await asyncio.sleep(0)  # else a fast client would delay all others
 
 
 def _is_utf8(parts: list[bytes]) -> bool:
-    """Return whether a message is UTF-8."""
     try:
         b"".join(parts).decode()
     except UnicodeDecodeError:

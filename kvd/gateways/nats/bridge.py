@@ -1,9 +1,9 @@
-"""The NATS bridge: publishes every change, in order, at least once, and keeps in kvd how far it is.
+"""The NATS bridge: publishes every change, in order, at least once, and stores its position in kvd.
 
-    watch -> publish -> the server has it (PONG, or JetStream's ack) -> position -> kvd:nats:NAME
+    watch -> publish -> confirmed by the server (PONG, or JetStream's ack) -> position -> kvd:nats:NAME
 
-What is not known to be with the server is published again: after any loss of the connection there both sides are begun
-anew from the position. nats-py's own reconnecting is off, for it would send the end of a batch whose beginning is lost.
+Unconfirmed messages are published again: after a connection to NATS is lost, both sides restart from the position.
+nats-py's own reconnecting is off, because it could send the end of a batch after its beginning was lost.
 """
 
 import asyncio
@@ -38,83 +38,85 @@ START, NOW = "start", "now"
 SAVE_S = 1.0
 STOP_S = 5.0
 RETRY_S, RETRY_S_MAX = 0.05, 2.0
-# The position is written also when so many changes have gone by of which none was ours: else they could be compacted
-# away under a bridge that has nothing to do. Fewer, and bridges would count each other's writes.
+# The position is also stored after this many changes without a published one: otherwise an idle bridge's position could
+# be compacted away. With a smaller number, bridges would react to each other's stores.
 SKIPPED_MAX = 1_000
-MENDED = (ClientError, Busy, Full, ReadOnly, ShuttingDown)
-ANEW = "read what there is anew, then start it with --since now; or with --since start for all changes that are kept"
+TRANSIENT = (ClientError, Busy, Full, ReadOnly, ShuttingDown)
+RESTART_ADVICE = (
+    "read all keys again, then start it with --since now; or start it with --since start for all stored changes"
+)
 
 
 class Bridge:
-    """From the daemon's changes to NATS."""
+    """Publishes the daemon's changes to NATS."""
 
     def __init__(
         self,
         url: str,
         keys: Keys | None,
-        target: NatsServer,
+        nats_server: NatsServer,
         *,
         name: str,
         prefixes: Sequence[bytes],
         with_changes: bool,
         since: str | None,
     ) -> None:
-        """To be made within the loop. Raises BadConfiguration."""
-        target.options()
+        """Must be created within the loop. Raises BadConfiguration."""
+        nats_server.options()
         self.upstream = Upstream(url, keys)
-        self.target, self.prefixes, self.with_changes, self.since = target, prefixes, with_changes, since
+        self.nats_server, self.prefixes, self.with_changes, self.since = nats_server, prefixes, with_changes, since
         self.cursor_store = CursorStore(self.upstream, name)
         self.history, self.position = "", 0
-        self.published = 0  # the revision of the last change that went out
+        self.published = 0  # revision of the last change that was published
         self.publishing = asyncio.Lock()
         self.is_closing = False
 
     async def open(self) -> str:
-        """Find out where to go on, and take the name, if the daemon is there; `serve` waits for it. Raises KvdError."""
+        """Determine the position, if the daemon answers; else `serve` waits for it. Raises KvdError."""
         try:
-            await self.begin()
-        except MENDED as error:
+            await self._start()
+        except TRANSIENT as error:
             self._log_waiting(error, RETRY_S)
-            return f"{self.target.place} for {self.upstream.url}"
-        return f"{self.target.place} from revision {self.position} of {self.upstream.url}"
+            return f"{self.nats_server.address} for {self.upstream.url}"
+        return f"{self.nats_server.address} from revision {self.position} of {self.upstream.url}"
 
-    async def begin(self) -> None:
-        """Find out where to go on, and take the name. Raises BadConfiguration, KvdError."""
+    async def _start(self) -> None:
+        """Determine the position, and store it to claim the name. Raises BadConfiguration, KvdError."""
         info = (await self.upstream.answer(Info())).result
         history, head, compacted = info["server"]["history"], info["server"]["revision"], info["store"]["compacted"]
-        kept = await self.cursor_store.read()
-        if self.since is None and kept is not None:
-            if kept.history != history:
-                raise BridgeEnded(f"the daemon has another history than the one that was bridged: {ANEW}")
-            position = kept.revision
+        stored = await self.cursor_store.read()
+        if self.since is None and stored is not None:
+            if stored.history != history:
+                raise BridgeEnded(f"the daemon has another history than the bridge's position: {RESTART_ADVICE}")
+            position = stored.revision
         elif self.since == START:
             position = compacted
         else:
-            position = head if self.since in (None, NOW) else revision_of(self.since or "", head)
+            position = head if self.since in (None, NOW) else _parse_revision(self.since or "", head)
         if position < compacted:
-            raise BridgeEnded(f"the changes after {position} are compacted away up to {compacted}: {ANEW}")
+            raise BridgeEnded(f"the changes after {position} are compacted up to {compacted}: {RESTART_ADVICE}")
         await self.cursor_store.write(history, position)
         self.history, self.position = history, position
 
-    async def _start_revision(self) -> None:
-        """Begin, as soon as the daemon is there. Raises BadConfiguration, KvdError."""
+    async def _wait_for_daemon(self) -> None:
+        """Determine the position, unless `open` has, once the daemon answers. Raises BadConfiguration, KvdError."""
         wait_s = RETRY_S
         while not self.history:
             await asyncio.sleep(wait_s)
             try:
-                await self.begin()
-            except MENDED as error:
+                await self._start()
+            except TRANSIENT as error:
                 wait_s = min(2 * wait_s, RETRY_S_MAX)
                 self._log_waiting(error, wait_s)
 
     def _log_waiting(self, error: Exception, wait_s: float) -> None:
-        """Log that somebody is away."""
-        log.warning("event=bridge_waits %s", f"{type(error).__name__} {error}: trying again in {wait_s:g} s")
+        """Log that the daemon or NATS is away."""
+        log.warning("event=bridge_waits %s", f"{type(error).__name__} {error}: retrying in {wait_s:g} s")
 
     async def serve(self) -> None:
-        """Wait for the daemon, and bridge until there is no going on. Raises BadConfiguration, KvdError."""
-        await self._start_revision()
-        tasks = [asyncio.create_task(self.follow()), asyncio.create_task(self._save_on_interval())]
+        """Wait for the daemon; publish until that is no longer possible. Raises BadConfiguration, KvdError."""
+        await self._wait_for_daemon()
+        tasks = [asyncio.create_task(self._publish_all()), asyncio.create_task(self._save_on_interval())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -124,84 +126,88 @@ class Bridge:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def follow(self) -> None:
-        """Publish, and begin anew whenever the NATS server, or at the start of it the daemon, is lost."""
+    async def _publish_all(self) -> None:
+        """Publish; start again whenever the connection to NATS is lost, or the daemon is away at its start."""
         wait_s = RETRY_S
         while not self.is_closing:
-            outlet = NatsSink(self.target)
-            begun = self.published
+            sink = NatsSink(self.nats_server)
+            published_before = self.published
             try:
-                await outlet.open()
-                log.info("event=nats_connected %s", self.target.place)
-                await self.session(outlet)
+                await sink.open()
+                log.info("event=nats_connected %s", self.nats_server.address)
+                await self._run_session(sink)
             except (*Lost, ClientError) as error:
                 if isinstance(error, HistoryChanged):
-                    raise BridgeEnded(f"{error}: {ANEW}") from error
-                wait_s = RETRY_S if self.published != begun else min(2 * wait_s, RETRY_S_MAX)
+                    raise BridgeEnded(f"{error}: {RESTART_ADVICE}") from error
+                wait_s = RETRY_S if self.published != published_before else min(2 * wait_s, RETRY_S_MAX)
                 self._log_waiting(error, wait_s)
             except Compacted as error:
-                raise BridgeEnded(f"{error}: {ANEW}") from error
+                raise BridgeEnded(f"{error}: {RESTART_ADVICE}") from error
             finally:
-                await outlet.close()
+                await sink.close()
             await asyncio.sleep(wait_s)
-        # Closing. A cancellation does not always come this far: wait_for drops one that meets its result (bpo-42130).
+        # The bridge is closing. A cancellation may not arrive here: wait_for can drop one (bpo-42130).
 
-    async def session(self, outlet: NatsSink) -> None:
-        """Publish what comes, over one connection to NATS. Raises OSError, nats.errors.Error, KvdError."""
-        async with contextlib.aclosing(ChangeSource(self.upstream.watch(*self.prefixes, since=self.position))) as inlet:
+    async def _run_session(self, sink: NatsSink) -> None:
+        """Publish changes over one connection to NATS. Raises OSError, nats.errors.Error, KvdError."""
+        async with contextlib.aclosing(
+            ChangeSource(self.upstream.watch(*self.prefixes, since=self.position))
+        ) as source:
             while True:
-                changes, upto = await inlet.take()
-                if inlet.history not in (None, self.history):
-                    raise HistoryChanged("the daemon has another history than the one that was bridged")
+                changes, through = await source.take()
+                if source.history not in (None, self.history):
+                    raise HistoryChanged("the daemon has another history than the bridge's position")
                 async with self.publishing:
-                    await self.publish(outlet, changes, upto)
+                    await self._publish(sink, changes, through)
                 if self.is_closing:
                     return
 
-    async def publish(self, outlet: NatsSink, changes: Sequence[Change], upto: int) -> None:
-        """Publish changes in portions, and move on with each. Raises as `session`."""
+    async def _publish(self, sink: NatsSink, changes: Sequence[Change], through: int) -> None:
+        """Publish changes in chunks, and advance the position after each. Raises as `_run_session`."""
         messages: list[Message] = []
         size = 0
         for number, change in enumerate(changes, start=1):
             if not change.key.startswith(OWN_PREFIX):
-                made = [*messages_of(change, self.history, outlet.client.max_payload, with_changes=self.with_changes)]
-                messages += made
-                size += sum(len(each.body) for each in made)
+                new_messages = [
+                    *messages_of(change, self.history, sink.client.max_payload, with_changes=self.with_changes)
+                ]
+                messages += new_messages
+                size += sum(len(each.body) for each in new_messages)
             if number == len(changes) or len(messages) >= NATS_CHUNK_CHANGES or size >= NATS_CHUNK_BYTES:
                 if self.is_closing:
-                    return  # nothing goes out whose position is not kept
+                    return  # the position of further messages would not be stored
                 if messages:
-                    await outlet.publish(messages)
+                    await sink.publish(messages)
                     self.published = change.revision
                 self.position = change.revision
                 messages, size = [], 0
         if not self.is_closing:
-            self.position = max(self.position, upto)
+            self.position = max(self.position, through)
 
     async def _save_on_interval(self) -> None:
-        """Keep the position, at most each second. Raises BridgeEnded, KvdError."""
-        is_told = False
+        """Store the position, at most once a second. Raises BridgeEnded, KvdError."""
+        is_logged = False
         while True:
             await asyncio.sleep(SAVE_S)
             try:
                 await self._save()
-                is_told = False
-            except MENDED as error:
-                if not is_told:
+                is_logged = False
+            except TRANSIENT as error:
+                if not is_logged:
                     log.warning("event=position_not_kept %s", str(error))
-                is_told = True
+                is_logged = True
 
     async def _save(self) -> None:
-        """Keep the position if there is a reason to. Raises KvdError."""
-        kept = 0 if self.cursor_store.kept is None else self.cursor_store.kept.revision
-        if self.published > kept or self.position >= kept + SKIPPED_MAX:
+        """Store the position if it has advanced. Raises KvdError."""
+        stored = 0 if self.cursor_store.stored is None else self.cursor_store.stored.revision
+        if self.published > stored or self.position >= stored + SKIPPED_MAX:
             await self.cursor_store.write(self.history, self.position)
 
     async def reload(self) -> None:
-        """Nothing may change."""
+        """Do nothing: there is nothing to reload."""
 
     async def close(self) -> None:
-        """Let what is under way come to the server, keep the position, let the daemon go."""
+        """Complete the current publish, store the position, disconnect from the daemon."""
         self.is_closing = True
         try:
             async with asyncio.timeout(STOP_S):
@@ -216,7 +222,7 @@ class Bridge:
 
 
 class ChangeSource:
-    """A watch: the changes that are there, and up to where that is all."""
+    """Reads a watch: changes, and the revision through which they are complete."""
 
     def __init__(self, watch: AsyncWatch) -> None:
         self.watch = watch
@@ -224,29 +230,28 @@ class ChangeSource:
 
     @property
     def history(self) -> str | None:
-        """Return the history that is followed, None before the daemon was reached."""
+        """Return the history of the watch, None before the daemon has answered."""
         return self.watch.inner.history
 
     async def take(self) -> tuple[list[Change], int]:
-        """Return changes, or none when time went by, and up to which revision these are all. Raises KvdError."""
+        """Return changes, none after SAVE_S, and the revision through which they are complete. Raises KvdError."""
         self.task = self.task or asyncio.create_task(self.watch.take())
         await asyncio.wait({self.task}, timeout=SAVE_S)
         if not self.task.done():
             return [], self.watch.revision
-        taken, self.task = self.task, None
-        changes = taken.result()
+        task, self.task = self.task, None
+        changes = task.result()
         return changes, changes[-1].revision if changes else self.watch.revision
 
     async def aclose(self) -> None:
-        """Stop watching."""
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
         await self.watch.close()
 
 
-def revision_of(text: str, head: int) -> int:
-    """Return the revision that --since names in digits. Raises BadConfiguration for one that is not there yet."""
+def _parse_revision(text: str, head: int) -> int:
+    """Parse the revision of --since. Raises BadConfiguration if the daemon has not reached it."""
     digits = text.lstrip("0") or "0"
     if len(digits) > len(str(head)) or int(digits) > head:
         raise BadConfiguration(f"--since {text[:40]}: the daemon is at revision {head}")

@@ -1,4 +1,4 @@
-"""How far the NATS bridge is, kept in kvd itself under kvd:nats:NAME."""
+"""The position of the NATS bridge, stored in kvd itself under kvd:nats:NAME."""
 
 import secrets
 
@@ -6,31 +6,33 @@ from kvd.commands.keys import EntryOf
 from kvd.commands.values import Set
 from kvd.errors import Conflict
 from kvd.gateways.common.upstream import Upstream
-from kvd.gateways.nats.messages import BridgeEnded, Position, position_bytes, position_in, position_key
+from kvd.gateways.nats.messages import BridgeEnded, Position, parse_position, position_bytes, position_key
 
 
 class CursorStore:
-    """The position in kvd, ours as long as nobody else writes it: each write asks for the revision of the last."""
+    """The stored position. Each write requires the revision of the previous one, so another writer is noticed."""
 
-    def __init__(self, link: Upstream, name: str) -> None:
-        """Raises BadConfiguration."""
-        self.upstream, self.name, self.key = link, name, position_key(name)
+    def __init__(self, upstream: Upstream, name: str) -> None:
+        """Raises BadConfiguration for a bad name."""
+        self.upstream, self.name, self.key = upstream, name, position_key(name)
         self.writer = secrets.token_hex(8)
         self.entry_revision = 0
-        self.kept: Position | None = None
+        self.stored: Position | None = None
         self.is_taken_over = False
 
     async def read(self) -> Position | None:
-        """Return the position, None when there is none. Raises KvdError."""
+        """Return the stored position, or None. Raises KvdError."""
         entry = (await self.upstream.answer(EntryOf(self.key, value=True))).result
         self.entry_revision = 0 if entry is None else entry["revision"]
-        self.kept = None if entry is None else position_in(entry["value"])
-        if entry is not None and self.kept is None:
-            raise BridgeEnded(f"{self.key.decode()} holds no position of a bridge: clear it, or take another --name")
-        return self.kept
+        self.stored = None if entry is None else parse_position(entry["value"])
+        if entry is not None and self.stored is None:
+            raise BridgeEnded(
+                f"{self.key.decode()} holds a value that is not a bridge's position: clear it, or use another --name"
+            )
+        return self.stored
 
     async def write(self, history: str, revision: int) -> None:
-        """Keep a position. Raises BridgeEnded when another bridge has written, KvdError."""
+        """Store a position. Raises BridgeEnded if another bridge has written the key, KvdError."""
         if self.is_taken_over:
             await self._check_owner()
         position = Position(history, revision, self.writer)
@@ -40,14 +42,14 @@ class CursorStore:
             await self._check_owner()
             answer = await self.upstream.answer(Set(self.key, position_bytes(position), revision=self.entry_revision))
         self.entry_revision = answer.revision
-        self.kept = position
+        self.stored = position
 
     async def _check_owner(self) -> None:
-        """A write of ours whose reply was lost is no conflict; raise BridgeEnded for one of another bridge."""
-        found = await self.read()
-        if found is None or found.writer != self.writer:
-            self.is_taken_over = True  # or the last write, as this bridge ends, would end the other one
+        """Raise BridgeEnded if another bridge wrote the position. After a lost reply, a conflict is normal."""
+        stored = await self.read()
+        if stored is None or stored.writer != self.writer:
+            self.is_taken_over = True  # so that the last write at shutdown does not end the other bridge
             raise BridgeEnded(
-                f"another bridge has the name {self.name}, or somebody has cleared {self.key.decode()}: "
+                f"another bridge uses the name {self.name}, or {self.key.decode()} was cleared: "
                 "each bridge needs a --name of its own"
             )

@@ -1,4 +1,4 @@
-"""The NATS server behind the bridge: a connection that publishes, and says when the server has what was published."""
+"""The bridge's connection to the NATS server: publishes messages and waits until the server has them."""
 
 import asyncio
 import contextlib
@@ -22,32 +22,32 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 5.0
 CONNECT_S = 2.0
-STREAMS_S = 10.0  # how often we look which streams there are
-STREAMS_PAGE = 256  # what the server tells at once
+STREAMS_S = 10.0  # the interval at which the list of streams is refreshed
+STREAMS_PAGE = 256  # entries per page of the server's list
 STREAMS_MAX = 100 * STREAMS_PAGE
 
-# What may pass when one connects again.
+# Errors that a new connection may resolve.
 Lost = (OSError, nats.errors.Error)
 
 
 @contextlib.contextmanager
 def with_wrapped_errors() -> Iterator[None]:
-    """Turn what nats-py makes of a server that does not keep to the protocol into one of its errors."""
+    """Convert the exceptions that nats-py raises for a server's protocol errors to nats.errors.Error."""
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise nats.errors.Error(f"the NATS server does not keep to its protocol: {error}") from error
+        raise nats.errors.Error(f"the NATS server violates its protocol: {error}") from error
 
 
 class NatsServer(NamedTuple):
-    """Where NATS is, and who we are there."""
+    """The NATS server's URL and the credentials for it."""
 
     url: str
     creds: Path | None = None
     tls_ca: Path | None = None
 
     def options(self) -> dict[str, Any]:
-        """Return what nats-py is told. Raises BadConfiguration."""
+        """Return the options for nats-py. Raises BadConfiguration."""
         options: dict[str, Any] = {}
         try:
             if self.tls_ca is not None:
@@ -60,39 +60,39 @@ class NatsServer(NamedTuple):
         return options
 
     @property
-    def place(self) -> str:
-        """Return where it is, without the password."""
+    def address(self) -> str:
+        """Return the server's URL without the password."""
         scheme, _, rest = self.url.rpartition("://")
         return f"{scheme or 'nats'}://{rest.rpartition('@')[2]}"
 
 
 class NatsSink:
-    """One connection to the NATS server. It is not mended: what it raises ends it."""
+    """One connection to the NATS server. It does not reconnect: after an error, create another."""
 
-    def __init__(self, target: NatsServer) -> None:
-        self.target = target
+    def __init__(self, server: NatsServer) -> None:
+        self.server = server
         self.client = Client()
-        self.streams: list[str] = []  # the subjects of JetStream's
-        self.looked = 0.0
+        self.streams: list[str] = []  # subjects of the JetStream streams
+        self.refreshed_at = 0.0
         self.refusal: Exception | None = None
 
     async def open(self) -> None:
         """Connect. Raises OSError, TimeoutError, nats.errors.Error."""
         is_connecting = True
 
-        async def refused(error: Exception) -> None:
+        async def on_error(error: Exception) -> None:
             self.refusal = error
-            if is_connecting:  # nats-py would try 60 times, for two minutes, and say nothing
+            if is_connecting:  # else nats-py would retry 60 times, for two minutes, without a report
                 raise error
 
-        options = self.target.options()
+        options = self.server.options()
         with with_wrapped_errors():
             await self.client.connect(
-                self.target.url,
+                self.server.url,
                 name="kvd",
                 allow_reconnect=False,
                 connect_timeout=int(CONNECT_S),
-                error_cb=refused,
+                error_cb=on_error,
                 **options,
             )
             is_connecting = False
@@ -100,67 +100,69 @@ class NatsSink:
             await self._refresh_streams()
 
     async def _refresh_streams(self) -> None:
-        """See which subjects go to streams. Without JetStream there are none."""
-        self.looked = time.monotonic()
-        found: list[Any] = []
+        """Read which subjects are stored in streams. Without JetStream there are none."""
+        self.refreshed_at = time.monotonic()
+        streams: list[Any] = []
         is_more = True
         try:
-            while is_more and len(found) < STREAMS_MAX:
-                page = await self.client.jetstream(timeout=CONNECT_S).streams_info(offset=len(found))
-                found += page
+            while is_more and len(streams) < STREAMS_MAX:
+                page = await self.client.jetstream(timeout=CONNECT_S).streams_info(offset=len(streams))
+                streams += page
                 is_more = len(page) == STREAMS_PAGE
         except (nats.js.errors.Error, nats.errors.NoRespondersError):
-            found = []  # it has no JetStream
+            streams = []  # the server has no JetStream
         except TimeoutError:
-            log.warning("event=streams_unknown %s", "we are not told which streams there are: no ack is waited for")
-            self.refusal = None  # if we may not ask
-            self.looked = math.inf  # or somebody who hears all hears the question: not again on this connection
-        self.streams = [subject for each in found for subject in each.config.subjects or ()]
+            log.warning(
+                "event=streams_unknown %s", "the server does not list its streams: the bridge waits for no acks"
+            )
+            self.refusal = None  # set if the bridge is not allowed to ask
+            self.refreshed_at = math.inf  # a subscriber to all subjects may have received the request: do not repeat it
+        self.streams = [subject for each in streams for subject in each.config.subjects or ()]
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish in order; return when the server has all. Raises OSError, nats.errors.Error, BridgeEnded.
+        """Publish in order; return when the server has all messages. Raises OSError, nats.errors.Error, BridgeEnded.
 
-        A message for a stream is sent when the one before is stored: a stream that refuses one, or has no leader for a
-        moment, would take those behind it.
+        A message for a stream is sent after the one before is stored: a stream that refuses a message, or has no
+        leader for a moment, could otherwise accept later ones.
         """
-        if time.monotonic() > self.looked + STREAMS_S:
+        if time.monotonic() > self.refreshed_at + STREAMS_S:
             with with_wrapped_errors():
                 await self._refresh_streams()
         for each in messages:
             headers = {"Nats-Msg-Id": each.id}
             if each.left_out_bytes is not None:
                 log.warning(
-                    "event=too_large key=%s bytes=%d subject=%s the value is beyond the NATS server's max_payload: "
+                    "event=too_large key=%s bytes=%d subject=%s the value exceeds the NATS server's max_payload: "
                     "it was published without it",
                     each.key_text,
                     each.left_out_bytes,
                     each.subject[:200],
                 )
             if is_covered(self.streams, each.subject):
-                await self.store(each, headers)
+                await self._store(each, headers)
             else:
                 await self.client.publish(each.subject, each.body, headers=headers)
-        # Twice, for of a subject that we may not publish to the first PONG has been seen to come before the error (1 of
-        # 10 with nats-server 2.15), and without the error the loss would be silent.
+        # Twice: for a subject that may not be published to, the error sometimes arrives after the first PONG (1 of 10
+        # with nats-server 2.15), and the loss would go unnoticed without it.
         for _ in range(2):
-            await self.client.flush(ANSWER_S)  # type: ignore[arg-type]  # it goes to wait_for
+            await self.client.flush(ANSWER_S)  # type: ignore[arg-type]  # passed on to wait_for
         if self.refusal is not None:
-            raise BridgeEnded(f"the NATS server refuses us: {self.refusal}")
+            raise BridgeEnded(f"the NATS server refuses the bridge: {self.refusal}")
 
-    async def store(self, message: Message, headers: dict[str, str]) -> None:
-        """Publish to a stream; return when it is stored. Raises nats.errors.Error, BridgeEnded."""
+    async def _store(self, message: Message, headers: dict[str, str]) -> None:
+        """Publish to a stream; return when the message is stored. Raises nats.errors.Error, BridgeEnded."""
         try:
             await self.client.jetstream().publish(message.subject, message.body, timeout=ANSWER_S, headers=headers)
         except (nats.js.errors.ServiceUnavailableError, nats.js.errors.NoStreamResponseError):
-            raise  # no leader, or the stream is gone: look again
+            raise  # no leader, or the stream is gone: reconnect
         except nats.js.errors.APIError as error:
             raise BridgeEnded(
-                f"the stream refuses a message of {message.subject[:200]}, of the key {message.key_text!r}: "
+                f"the stream refuses a message for {message.subject[:200]}, for the key {message.key_text!r}: "
                 f"{error.description}"
             ) from error
 
     async def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CONNECT_S):
                 await self.client.close()

@@ -1,69 +1,102 @@
-"""GETs of many connections asked together, and one by one where that is too much."""
+"""Combines GETs of many connections into MULTIGETs, and falls back to single GETs if one is refused."""
 
+import asyncio
 from collections import deque
+from collections.abc import Callable
 
+from kvd.client.aio import ResultSink
 from kvd.client.outcomes import Outcome
+from kvd.commands import Command
 from kvd.commands.base import Error, Ok
-from kvd.gateways.tcp.connection import PendingReply, SharedBudget
+from kvd.commands.values import Get, MultiGet
+from kvd.gateways.tcp.replies import PendingReply
 
-# With these the daemon refuses a MULTIGET for one of its keys, or for all values together.
-OF_ONE_KEY = ("DENIED", "TOO_LARGE", "CORRUPT")
+# Errors of a MULTIGET that may concern only one of its keys, or all values together.
+SINGLE_KEY_ERRORS = ("DENIED", "TOO_LARGE", "CORRUPT")
+KEYS_PER_REQUEST = 256
+
+Submit = Callable[[Command, ResultSink], None]
+
+
+class GetCoalescer:
+    """Collects the GETs of one turn of the loop, from all connections, and sends them together."""
+
+    __slots__ = ("loop", "pending", "submit")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, submit: Submit) -> None:
+        self.loop, self.submit = loop, submit
+        self.pending: list[PendingReply] = []
+
+    def add(self, pending: PendingReply) -> None:
+        """Send a GET at the end of this turn."""
+        if not self.pending:
+            self.loop.call_soon(self._send)
+        self.pending.append(pending)
+
+    def _send(self) -> None:
+        """Send the collected GETs."""
+        collected, self.pending = self.pending, []
+        for first in range(0, len(collected), KEYS_PER_REQUEST):
+            group = collected[first : first + KEYS_PER_REQUEST]
+            keys = [pending.request.key for pending in group if isinstance(pending.request, Get)]
+            if len(group) == 1:
+                self.submit(Get(keys[0]), group[0])
+            else:
+                self.submit(MultiGet(keys), CoalescedGet(self.submit, group))
 
 
 class CoalescedGet:
-    """GETs of one turn, of any connections, asked as one MULTIGET: that costs the gateway and the daemon less.
+    """GETs that were sent as one MULTIGET, which costs the gateway and the daemon less.
 
-    When it is refused for one of its keys, or all are too much together, they are asked one by one. Until all is
-    answered no write of these connections is sent, so that a GET never sees what its client wrote later.
+    If it is refused because of one key or of the total size, the GETs are sent one by one. Until all are answered, no
+    write of their connections is sent, so a GET never returns a value that its client wrote later.
     """
 
-    __slots__ = ("gateway", "slots")
+    __slots__ = ("pending", "submit")
 
-    def __init__(self, gateway: SharedBudget, slots: list[PendingReply]) -> None:
-        self.gateway, self.slots = gateway, slots
+    def __init__(self, submit: Submit, pending: list[PendingReply]) -> None:
+        self.submit, self.pending = submit, pending
 
     def done(self) -> bool:
-        """Return whether nothing is waited for any more."""
+        """Return False: the outcome is always needed."""
         return False
 
     def set_result(self, outcome: Outcome) -> None:
-        """Take the outcome."""
-        if isinstance(outcome, Error) and outcome.code in OF_ONE_KEY:
-            SequentialGets(self.gateway, self.slots).send_next()
+        """Pass each GET its value, or the error."""
+        if isinstance(outcome, Error) and outcome.code in SINGLE_KEY_ERRORS:
+            SequentialGets(self.submit, self.pending).send_next()
         elif isinstance(outcome, Ok):
-            for slot, value in zip(self.slots, outcome.result, strict=True):
-                slot.set_result(Ok(outcome.revision, value))
+            for pending, value in zip(self.pending, outcome.result, strict=True):
+                pending.set_result(Ok(outcome.revision, value))
         else:
-            for slot in self.slots:
-                slot.set_result(outcome)
+            for pending in self.pending:
+                pending.set_result(outcome)
 
     def cancel(self) -> None:
-        """There will be none: the gateway ends."""
+        """Ignore a cancellation: the gateway is shutting down."""
 
 
 class SequentialGets:
-    """GETs, each asked when the one before is answered: large values that nobody expected come one at a time."""
+    """GETs that are sent one after the other, so that unexpectedly large values arrive one at a time."""
 
-    __slots__ = ("gateway", "slots")
+    __slots__ = ("pending", "submit")
 
-    def __init__(self, gateway: SharedBudget, slots: list[PendingReply]) -> None:
-        self.gateway, self.slots = gateway, deque(slots)
+    def __init__(self, submit: Submit, pending: list[PendingReply]) -> None:
+        self.submit, self.pending = submit, deque(pending)
 
     def done(self) -> bool:
-        """Return whether nothing is waited for any more."""
-        return not self.slots
+        """Return whether all GETs are answered."""
+        return not self.pending
 
     def send_next(self) -> None:
-        """Ask for the next."""
-        request = self.slots[0].request
-        assert request is not None
-        self.gateway.submit(request, self)
+        """Send the next GET."""
+        self.submit(self.pending[0].request, self)
 
     def set_result(self, outcome: Outcome) -> None:
-        """Take the outcome."""
-        self.slots.popleft().set_result(outcome)
-        if self.slots:
+        """Pass on the outcome, and send the next GET."""
+        self.pending.popleft().set_result(outcome)
+        if self.pending:
             self.send_next()
 
     def cancel(self) -> None:
-        """There will be none: the gateway ends."""
+        """Ignore a cancellation: the gateway is shutting down."""

@@ -1,11 +1,11 @@
 """The protocol of the TCP gateway: bytes to commands, and results to bytes. Pure; no I/O and no clock.
 
     request:  u8 0, u16 number, strings       0 GET key, 1 SET key value, 2 CLEAR key, 3 PING text
-    reply:    u8 0, u8 status, string         status 0: done, 1: not, and the string says why
-    string:   u32 length, bytes               big-endian all of it
+    reply:    u8 0, u8 status, string         status 0: done, 1: not done, and the string is the reason
+    string:   u32 length, bytes               all integers are big-endian
 
-It is that of a chronicle of building a store, whose text and whose program disagree: WIDE is the text's form, the
-number as u32 and the status as the characters 0 and 1; NARROW is the program's.
+It is the protocol of a tutorial about building a store. The tutorial's text and its program differ: WIDE is the text's
+form, with the number as u32 and the characters 0 and 1 as status; NARROW is the program's.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,11 @@ NOT_FOUND = b"Key not found"
 
 
 class Malformed(KvdError):
-    """What came is no request: where the next one would begin is not known."""
+    """The input is not a request, so the start of the next request is unknown."""
 
 
 class Dialect(NamedTuple):
-    """One of the two forms."""
+    """One of the two forms of the protocol."""
 
     head: Struct
     done: int
@@ -38,18 +38,18 @@ class Dialect(NamedTuple):
 
 NARROW = Dialect(Struct(">BH"), 0, 1)
 WIDE = Dialect(Struct(">BI"), ord("0"), ord("1"))
-WIDTHS = {"u16": NARROW, "u32": WIDE}
+DIALECTS = {"u16": NARROW, "u32": WIDE}
 
 
 class RequestSpec(NamedTuple):
-    """What a request consists of: its name, its strings with the most bytes of each, and the command."""
+    """A kind of request: its name, the names and maximum lengths of its strings, and the constructor."""
 
     name: str
     strings: tuple[tuple[str, int], ...]
     make: Callable[..., Request]
 
 
-FORMS = (
+SPECS = (
     RequestSpec("GET", (("key", KEY_BYTES_MAX),), Get),
     RequestSpec("SET", (("key", KEY_BYTES_MAX), ("value", VALUE_BYTES_MAX)), Set),
     RequestSpec("CLEAR", (("key", KEY_BYTES_MAX),), Take),
@@ -58,93 +58,95 @@ FORMS = (
 
 
 class Parser:
-    """What has come of one connection. `wanted` is how long the string is that has not come whole yet."""
+    """Parses the input of one connection. `string_bytes` is the length of the string that is incomplete."""
 
-    def __init__(self, width: Dialect) -> None:
-        self.head = width.head
-        self.forms = {self.head.pack(0, number): form for number, form in enumerate(FORMS)}
-        self.data: bytes | bytearray = b""
-        self.at = 0
-        self.wanted = 0
+    __slots__ = ("_at", "_data", "_head", "_specs", "string_bytes")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._head = dialect.head
+        self._specs = {dialect.head.pack(0, number): spec for number, spec in enumerate(SPECS)}
+        self._data: bytes | bytearray = b""
+        self._at = 0
+        self.string_bytes = 0
 
     @property
     def has_partial(self) -> bool:
-        """Return whether something is there that has not been returned yet."""
-        return self.at < len(self.data)
+        """Return whether there are bytes that no returned request includes."""
+        return self._at < len(self._data)
 
     def feed(self, data: bytes) -> None:
-        """Take in what came."""
-        if self.at == len(self.data):
-            self.data, self.at = data, 0  # as it mostly is: nothing is copied
+        """Append received bytes."""
+        if self._at == len(self._data):
+            self._data, self._at = data, 0  # the usual case: nothing is copied
             return
-        if not isinstance(self.data, bytearray):
-            self.data = bytearray(self.data)
-        del self.data[: self.at]
-        self.data += data
-        self.at = 0
+        if not isinstance(self._data, bytearray):
+            self._data = bytearray(self._data)
+        del self._data[: self._at]
+        self._data += data
+        self._at = 0
 
-    def take(self) -> Request | None:
-        """Return the next request, None while it is not whole. Raises Malformed, as soon as that is certain."""
-        data, at, end = self.data, self.at, len(self.data)
+    def next_request(self) -> Request | None:
+        """Return the next request, None if it is incomplete. Raises Malformed as soon as it cannot become valid."""
+        data, at, end = self._data, self._at, len(self._data)
         if at == end:
             return None
-        start = at + self.head.size
-        beginning = bytes(data[at:start])
-        form, at = self.forms.get(beginning), start
-        if form is None:
-            self._check_prefix(beginning)
+        start = at + self._head.size
+        prefix = bytes(data[at:start])
+        spec, at = self._specs.get(prefix), start
+        if spec is None:
+            self._check_prefix(prefix)
             return None
         strings = []
-        for name, most in form.strings:
+        for name, bytes_max in spec.strings:
             if end - at < LENGTH.size:
                 return None
             (length,) = LENGTH.unpack_from(data, at)
-            if length > most:
-                raise Malformed(f"the {name} of {form.name} is {length} bytes; at most {most} are allowed")
+            if length > bytes_max:
+                raise Malformed(f"the {name} of {spec.name} is {length} bytes; at most {bytes_max} are allowed")
             at += LENGTH.size
             if end - at < length:
-                self.wanted = length
+                self.string_bytes = length
                 return None
             strings.append(bytes(data[at : at + length]))
             at += length
-        self.at, self.wanted = at, 0
-        return form.make(*strings)
+        self._at, self.string_bytes = at, 0
+        return spec.make(*strings)
 
-    def _check_prefix(self, beginning: bytes) -> None:
-        """Raise Malformed unless a request may begin so."""
-        if any(each.startswith(beginning) for each in self.forms):
+    def _check_prefix(self, prefix: bytes) -> None:
+        """Raise Malformed unless a request can begin with these bytes."""
+        if any(each.startswith(prefix) for each in self._specs):
             return
-        if beginning[0]:
-            raise Malformed(f"a request begins with the byte 0, not with {beginning[0]}")
-        if len(beginning) < self.head.size:
-            raise Malformed(f"there is no command with a number this large: they are 0 to {len(FORMS) - 1}")
-        _, number = self.head.unpack(beginning)
-        raise Malformed(f"there is no command {number}: they are 0 to {len(FORMS) - 1}")
+        if prefix[0]:
+            raise Malformed(f"a request must begin with the byte 0, not with {prefix[0]}")
+        if len(prefix) < self._head.size:
+            raise Malformed(f"the command's number is too large: the commands are 0 to {len(SPECS) - 1}")
+        _, number = self._head.unpack(prefix)
+        raise Malformed(f"there is no command {number}: the commands are 0 to {len(SPECS) - 1}")
 
 
-def request_bytes(width: Dialect, number: int, *strings: bytes) -> bytes:
-    """Return a request, as a client sends it."""
-    return width.head.pack(0, number) + b"".join(LENGTH.pack(len(each)) + each for each in strings)
+def encode_request(dialect: Dialect, number: int, *strings: bytes) -> bytes:
+    """Return a request as a client sends it."""
+    return dialect.head.pack(0, number) + b"".join(LENGTH.pack(len(each)) + each for each in strings)
 
 
-def done_frame(width: Dialect, text: bytes) -> bytes:
-    """Return the reply of what was done."""
-    return REPLY_HEAD.pack(0, width.done, len(text)) + text
+def encode_success(dialect: Dialect, text: bytes) -> bytes:
+    """Return a reply with the status 0."""
+    return REPLY_HEAD.pack(0, dialect.done, len(text)) + text
 
 
-def failed_frame(width: Dialect, text: bytes) -> bytes:
-    """Return the reply of what was not."""
-    return REPLY_HEAD.pack(0, width.failed, len(text)) + text
+def encode_failure(dialect: Dialect, text: bytes) -> bytes:
+    """Return a reply with the status 1."""
+    return REPLY_HEAD.pack(0, dialect.failed, len(text)) + text
 
 
-def reply(width: Dialect, request: Request, outcome: Ok | Error | ClientError) -> bytes:
-    """Return the reply to a request of which this became."""
+def encode_reply(dialect: Dialect, request: Request, outcome: Ok | Error | ClientError) -> bytes:
+    """Return the reply for the outcome of a request."""
     if isinstance(outcome, Error):
-        return failed_frame(width, f"{outcome.code}: {outcome.message}".encode())
+        return encode_failure(dialect, f"{outcome.code}: {outcome.message}".encode())
     if isinstance(outcome, ClientError):
-        return failed_frame(width, outcome.message.encode())
+        return encode_failure(dialect, outcome.message.encode())
     if isinstance(request, Set):
-        return done_frame(width, request.key)
+        return encode_success(dialect, request.key)
     if outcome.result is None:
-        return failed_frame(width, NOT_FOUND) if isinstance(request, Get) else done_frame(width, b"")
-    return done_frame(width, outcome.result)
+        return encode_failure(dialect, NOT_FOUND) if isinstance(request, Get) else encode_success(dialect, b"")
+    return encode_success(dialect, outcome.result)

@@ -221,7 +221,7 @@ class Journal:
         """Return one row of `once`. Raises Corrupt."""
         return verify_token(self.db.execute(SELECT_TOKEN, (number,)).fetchone())
 
-    def forget_tokens(self, below: int) -> None:
+    def delete_tokens(self, below: int) -> None:
         """Delete the tokens with ids below `below`, once there are enough to be worth a commit."""
         (count,) = self.db.execute(
             "SELECT count(*) FROM (SELECT 1 FROM once WHERE id < ? LIMIT 1000)", (below,)

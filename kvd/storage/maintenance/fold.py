@@ -13,10 +13,11 @@ loop's thread (commits wait for it); more levels (a read would have to look into
 The design assumes that the overlay fits into memory. If it did not, folds would have to begin earlier and be smaller.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kvd.storage.files import journal, table
 from kvd.storage.files.sqlite import PAGE_BYTES, Connection, sqlite_error
+from kvd.storage.memory.key_cache import FoldPlan
 
 # About how many bytes of pages a change touches at most: its page, a share of the parents and of the siblings at a
 # split, and a page of the index of expiries. A value of more than a quarter of a page has its own pages.
@@ -47,14 +48,6 @@ INSERT = f"""
     INSERT INTO entry (key, revision, created, expires, head, checksum, value)
     SELECT j.key, j.revision, j.created, j.expires, j.head, j.checksum, j.value {CHANGES} = 1 ORDER BY number"""
 KEY = "SELECT key FROM journal.journal WHERE revision = (SELECT last FROM net WHERE number = ?)"
-
-
-class FoldPlan(NamedTuple):
-    """The net changes after `since` up to `upto` as the key cache has them (see native/plan.c)."""
-
-    since: int
-    upto: int
-    steps: Any
 
 
 class FoldChunk(NamedTuple):

@@ -34,6 +34,7 @@ from kvd.storage.files.sqlite import (
     wal_used,
 )
 from kvd.storage.maintenance import fold
+from kvd.storage.memory.key_cache import FoldPlan
 
 # Lower priority than the loop. Otherwise, with fewer processors than busy threads, the loop would wait for the
 # scheduler (50 connections, two processors: the p99 of SET was 5 times the median, and is 3 times).
@@ -45,7 +46,7 @@ class FoldJob(NamedTuple):
 
     upto: int
     is_short: bool = False
-    plan: fold.FoldPlan | None = None
+    plan: FoldPlan | None = None
 
 
 class CheckpointJob(NamedTuple):
@@ -65,6 +66,26 @@ class JobResult(NamedTuple):
     ms: int = 0  # how long it took
 
 
+class CheckpointPause:
+    """Skips checkpoints of the table for a growing number of chunks after each failed one."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._left = 0
+
+    def is_over(self) -> bool:
+        """Count a chunk; return whether a checkpoint may be tried before it."""
+        if self._left:
+            self._left -= 1
+            return False
+        return True
+
+    def on_failure(self) -> None:
+        """Begin a pause that is twice as long as the last one."""
+        self._left = self._length
+        self._length = 2 * self._length + 1
+
+
 class FoldThread(threading.Thread):
     """The thread. `submit` hands over a job; its result appears in `done`."""
 
@@ -80,9 +101,8 @@ class FoldThread(threading.Thread):
         self.is_stopping = False
         self.db: Connection = None
         self.address = 0  # of the connection, in C
-        # Of the current job: the failed checkpoints of the table (as a growing pause), the chunks to fold before the
-        # next attempt, and the size of a chunk.
-        self.pause, self.skips_left, self.chunk_bytes = 0, 0, FOLD_CHUNK_BYTES
+        self.pause = CheckpointPause()  # of the current job
+        self.chunk_bytes = FOLD_CHUNK_BYTES  # of the current job
 
     def submit(self, job: FoldJob | CheckpointJob) -> None:
         """Queue a job. Jobs run in order, except that a checkpoint of the journal runs between two chunks of a fold."""
@@ -137,7 +157,7 @@ class FoldThread(threading.Thread):
         """Fold up to the job's revision. A fold without changes makes earlier folds durable: the loop is idle."""
         if self.sync_journal:
             self._sync_journal()
-        self.pause, self.skips_left, self.chunk_bytes = 0, 0, FOLD_CHUNK_BYTES
+        self.pause, self.chunk_bytes = CheckpointPause(), FOLD_CHUNK_BYTES
         step = self._step_if_space if job.is_short else self.step
         at = fold.Fold(db, job.upto, job.plan, self.address)
         since = at.mark.revision
@@ -155,9 +175,7 @@ class FoldThread(threading.Thread):
 
         The table is not checkpointed after each chunk, because the fsync delays the commits' fsyncs.
         """
-        if self.skips_left:
-            self.skips_left -= 1
-        elif wal_used(at.db) + FOLD_CHUNK_BYTES > TABLE_WAL_BYTES_MAX:
+        if self.pause.is_over() and wal_used(at.db) + FOLD_CHUNK_BYTES > TABLE_WAL_BYTES_MAX:
             self._checkpoint_table(at.db, at.mark.revision, "RESTART")
         at.step(self.chunk_bytes)
         if not (at.is_over or self.jobs.empty()):
@@ -190,8 +208,7 @@ class FoldThread(threading.Thread):
         if checkpoint(db, mode, "main"):
             self.durable = folded
         else:
-            self.skips_left = self.pause
-            self.pause = 2 * self.pause + 1
+            self.pause.on_failure()
 
     def _truncate_wal(self) -> Exception | None:
         """Free the table's WAL after the disk was full. Return an error, except that the disk is still full."""

@@ -11,7 +11,7 @@ If entries were mostly larger than SMALL_BYTES, the cache would help little, bec
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Raw
 
@@ -32,6 +32,14 @@ from kvd.commands.model import (
 from kvd.limits import ENTRY_OVERHEAD_BYTES
 
 NOT_CACHED: Any = object()
+
+
+class FoldPlan(NamedTuple):
+    """The net changes after `since` up to `upto` as the key cache has them (see native/plan.c)."""
+
+    since: int
+    upto: int
+    steps: Any
 
 
 class KeyCache(Protocol):
@@ -60,7 +68,7 @@ class KeyCache(Protocol):
     def peek_many(self, keys: Sequence[bytes]) -> list[Any]:
         """Return what `get_many` returns, but count no hits."""
 
-    def uncached(self, keys: Sequence[bytes]) -> list[bytes]:
+    def find_uncached(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return the keys for which the table must be read."""
 
     def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> Any:
@@ -131,11 +139,11 @@ class PlainKeyCache:
         self.hits = hits
         return entries
 
-    def uncached(self, keys: Sequence[bytes]) -> list[bytes]:
+    def find_uncached(self, keys: Sequence[bytes]) -> list[bytes]:
         return [key for key in keys if key not in self.records and not self._is_above_table(key)]
 
     def values(self, keys: Sequence[bytes], now: Milliseconds, bytes_max: int) -> list[bytes | None] | None:
-        if self.uncached(keys):
+        if self.find_uncached(keys):
             return None
         records = map(self.records.get, keys)
         values = [record.value if type(record) is Entry and record.is_live(now) else None for record in records]
@@ -202,9 +210,9 @@ def weight(record: EntryMeta) -> int:
     return ENTRY_OVERHEAD_BYTES + len(record.key) + (len(record.value) if type(record) is Entry else 0)
 
 
-def plan(cache: KeyCache, keys: list[bytes], existed: bytearray) -> Any:
-    """Return the net changes of keys for a fold; None in the plain form, in which the fold queries the journal."""
-    return None if isinstance(cache, PlainKeyCache) else native.module.Plan(cache, keys, existed)
+def plan_fold(cache: KeyCache, keys: list[bytes], existed: bytearray, span: tuple[int, int]) -> FoldPlan | None:
+    """Return the plan of a fold of these keys; None in the plain form, in which the fold queries the journal."""
+    return None if isinstance(cache, PlainKeyCache) else FoldPlan(*span, native.module.Plan(cache, keys, existed))
 
 
 def make_key_cache() -> KeyCache:

@@ -14,10 +14,9 @@ from heapq import heapify, heappop, heappush, merge
 from itertools import chain
 from typing import Any
 
-from kvd.commands.model import Entry, Found, Milliseconds, Row, Span, merge_overlay
+from kvd.commands.model import REVISION, Entry, Found, Milliseconds, Row, Span, merge_overlay
 from kvd.limits import MEMORY_BYTES_MAX
-from kvd.storage.maintenance.fold import FoldPlan
-from kvd.storage.memory.key_cache import NOT_CACHED, KeyCache, make_key_cache, plan
+from kvd.storage.memory.key_cache import NOT_CACHED, FoldPlan, KeyCache, make_key_cache, plan_fold
 
 SORTED_AT_ONCE = 8_192  # keys: 1.5 ms
 EVICTION_TRIES_MIN = 100  # records examined per commit, in addition to those for the new ones
@@ -176,6 +175,7 @@ class Overlays:
         self.key_cache = make_key_cache()
         self.key_cache.set_upper_bound(upper_bound)
         self.folded = folded
+        self.revision = folded  # of the last change
         self.active = Overlay(self.key_cache, folded)
         self.immutable: Overlay | None = None
         self.is_walked = False  # since the last fold began
@@ -195,6 +195,8 @@ class Overlays:
     def update(self, rows: Sequence[Row]) -> int:
         """Apply the changes of a commit. Return the change in the number of entries."""
         more = self.active.update(rows)
+        if rows:
+            self.revision = rows[-1][REVISION]
         self.evict(len(rows))
         return more
 
@@ -209,8 +211,7 @@ class Overlays:
         """Make the active overlay, which ends at a revision, immutable. Return the plan of its fold, if any."""
         self.immutable, self.active = self.active, Overlay(self.key_cache, revision, is_walked=self.is_walked)
         self.is_walked = False
-        steps = plan(self.key_cache, self.immutable.keys, self.immutable.existed)
-        return None if steps is None else FoldPlan(self.immutable.since, revision, steps)
+        return plan_fold(self.key_cache, self.immutable.keys, self.immutable.existed, (self.immutable.since, revision))
 
     def end_fold(self, upper_bound: bytes | None = None) -> None:
         """Drop the immutable overlay after its fold. `upper_bound` is the new bound of the table's keys."""

@@ -20,7 +20,7 @@ def test_the_session_prints_what_the_page_says(daemon, make_gateway, tmp_path):
     out = [f"--python_out={tmp_path}", f"--grpc_python_out={tmp_path}"]
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO}", *out, "kvd_v1.proto"], check=True)
     [text] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    [printed] = re.findall(r"It prints\n\n((?:    .*\n)+)", PAGE)
+    [printed] = re.findall(r"The output is\n\n((?:    .*\n)+)", PAGE)
     script = text.replace("127.0.0.1:50051", gateway.address)
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)

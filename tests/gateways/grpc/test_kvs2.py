@@ -265,7 +265,7 @@ def test_a_unix_socket_is_its_owners_and_nobody_takes_it_over(daemon, make_gatew
     [
         (
             ["--listen", "0.0.0.0:0"],
-            "0.0.0.0:0: whoever reaches this address could read and write all. Give --token-file",
+            "0.0.0.0:0: anyone who reaches this address could read and write all keys. Give --token-file",
         ),
         (["--listen", "here"], "here: --listen takes ADDRESS:PORT"),
         (["--url", "nowhere"], "'nowhere' is not an endpoint"),

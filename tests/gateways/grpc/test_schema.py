@@ -132,7 +132,7 @@ def test_what_is_forgotten_is_an_error_and_no_empty_value():
     assert read(pb.SetRequest(key=b"k", value=b"").SerializeToString()) == COMMANDS["SET"](b"k", b"")
     with pytest.raises(BadArgument, match="Pair needs both of key, value"):
         reader_of(COMMANDS["MULTISET"])(pb.MultiSetRequest(pairs=[pb.Pair(key=b"k")]).SerializeToString())
-    with pytest.raises(BadArgument, match="a Command without a command"):
+    with pytest.raises(BadArgument, match="a Command is empty"):
         reader_of(COMMANDS["ONCE"])(pb.OnceRequest(token=b"12345678", write=pb.Command()).SerializeToString())
 
 

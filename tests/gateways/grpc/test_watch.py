@@ -228,7 +228,7 @@ def guarded(make_daemon, make_gateway, tmp_path):
 
 
 def test_who_one_is_is_the_tokens_and_what_one_may_the_daemons(guarded):
-    for token, words in ((None, "a token is needed"), ("nobody", "nobody's"), ("", "nobody's")):
+    for token, words in ((None, "a token is needed"), ("nobody", "not valid"), ("", "not valid")):
         rpcs = guarded.rpcs(token)
         for error in (failed(rpcs.kvd, "Ping"), failed(next, rpcs.watch())):
             assert error.code() is grpc.StatusCode.UNAUTHENTICATED

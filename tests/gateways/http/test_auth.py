@@ -249,15 +249,15 @@ def test_who_takes_nothing_is_cut_off_with_his_token(house, make_gateway):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "it names nobody"),
+        ("", "it has no tokens"),
         ("x", "tokens.toml: "),
         ("a=" + "[" * 5_000, "tokens.toml: "),
-        ("x = 3", ":1: [x] is no table"),
+        ("x = 3", ":1: [x] is not a table"),
         ("[a]\n", ":1: [a] needs a token"),
         ('[a]\ntoken = "sha256:12"', "[a] needs a token"),
-        ('["a b"]\ntoken = "DIGEST"', "is no name"),
-        ('[a]\ntoken = "DIGEST"\nrole = "read"', "has no option role"),
-        ('[a]\ntoken = "DIGEST"\nkey = 3', "has a key that is none"),
+        ('["a b"]\ntoken = "DIGEST"', "is not a name"),
+        ('[a]\ntoken = "DIGEST"\nrole = "read"', "has an unknown option role"),
+        ('[a]\ntoken = "DIGEST"\nkey = 3', "has a key that is not a string"),
         ('[a]\ntoken = "DIGEST"\nkey = "none.key_secret"', "none.key_secret"),
         ('[a]\ntoken = "DIGEST"\n[b]\ntoken = "DIGEST"', ":3: [b] has the token of [a]"),
     ],
@@ -273,7 +273,7 @@ def test_a_token_file_that_is_wrong_is_told_with_its_place(tmp_path, content, sa
 
 def test_a_token_is_told_once_and_its_lines_let_it_in(tmp_path, daemon, make_gateway):
     done = run_kvd("gateway", "token", "ada")
-    token = re.fullmatch(r"the token of ada, told this once: (\S{43})\n", done.stderr)[1]
+    token = re.fullmatch(r"the token of ada, shown only now: (\S{43})\n", done.stderr)[1]
     file = tmp_path / "tokens.toml"
     file.write_text(done.stdout)
     assert token not in done.stdout

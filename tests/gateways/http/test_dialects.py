@@ -93,7 +93,7 @@ def test_the_second_dialect_is_known_by_its_val(web, kv):
     assert kv.get("a") == b"y"
     told = web.ask("POST", "/set", {"key": "a"}).json["message"]
     assert told == 'the body needs "key" and "val", or "Key" and "Value"'
-    assert web.ask("POST", "/set", ["a"]).json["message"] == "the body is an object, not an array"
+    assert web.ask("POST", "/set", ["a"]).json["message"] == "the body must be an object, not an array"
 
 
 def test_bytes_that_are_no_text_keep_their_bytes(web, kv):

@@ -21,7 +21,7 @@ VARYING = (
     (re.compile(r"(?im)^date: .*$"), "date: D"),
     (re.compile(r"(?im)^(kvd-history: )\w+$"), r"\1H"),
     (re.compile(r"sha256:[0-9a-f]{64}"), "sha256:S"),
-    (re.compile(r"(told this once: )\S+"), r"\1T"),
+    (re.compile(r"(shown only now: )\S+"), r"\1T"),
 )
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -107,7 +107,7 @@ def test_all_that_is_typed_prints_what_is_told(make_daemon, make_gateway, tmp_pa
     (line, printed), *others = tokens
     said = typed(line, tmp_path, address)
     assert told(said) == told(printed)
-    token = re.search(r"told this once: (\S+)", said)[1]
+    token = re.search(r"shown only now: (\S+)", said)[1]
     address = make_gateway("http", daemon.commands, "--token-file", str(tmp_path / "tokens.toml")).address
     for line, printed in others:
         assert told(typed(line.replace("$TOKEN", token), tmp_path, address)) == told(printed), line

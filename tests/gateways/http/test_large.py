@@ -21,7 +21,7 @@ from kvd.commands.model import Change
 from kvd.gateways.http import change_cache
 from kvd.gateways.http.change_cache import ChangeCache, EncodedChange
 from kvd.gateways.http.encoding import encode_reply
-from kvd.gateways.http.feeds import record
+from kvd.gateways.http.feeds import change_record
 from kvd.gateways.http.slow_clients import SlowClients
 from kvd.limits import HTTP_CHANGE_CACHE_BYTES_MAX, HTTP_LARGE_BYTES, HTTP_UNSENT_BYTES_MAX, MIB, VALUE_BYTES_MAX
 
@@ -120,13 +120,13 @@ def test_a_large_change_is_encoded_once_in_a_thread(monkeypatch):
     )
 
     async def main():
-        made = ChangeCache()
-        first, second = await asyncio.gather(*[made.record(record, "history", change(7)) for _ in range(2)])
+        cache = ChangeCache()
+        first, second = await asyncio.gather(*[cache.encode(change_record, "history", change(7)) for _ in range(2)])
         assert first is second
-        assert await made.record(record, "history", change(7)) is first
+        assert await cache.encode(change_record, "history", change(7)) is first
         assert json.loads(b"".join(first.pieces))["revision"] == 7
-        for other in (made.record(record, "other", change(7)), made.record(record, "history", change(8))):
-            assert await other is not first
+        for history, revision in (("other", 7), ("history", 8)):
+            assert await cache.encode(change_record, history, change(revision)) is not first
         assert json.loads(await encode_reply([b"x" * HTTP_LARGE_BYTES])) == ["x" * HTTP_LARGE_BYTES]
 
     asyncio.run(main())
@@ -136,10 +136,10 @@ def test_a_large_change_is_encoded_once_in_a_thread(monkeypatch):
 
 def test_records_that_nobody_is_sent_are_bounded():
     async def main():
-        made = ChangeCache()
+        cache = ChangeCache()
         for revision in range(12):
-            await made.record(record, None, change(revision, VALUE_BYTES_MAX // 2))
-        kept = [task.result().size for task in made._making.values()]
+            await cache.encode(change_record, None, change(revision, VALUE_BYTES_MAX // 2))
+        kept = [task.result().size for task in cache._encodings.values()]
         assert sum(kept) <= HTTP_CHANGE_CACHE_BYTES_MAX
         assert len(kept) >= 4
 
@@ -148,7 +148,7 @@ def test_records_that_nobody_is_sent_are_bounded():
 
 def test_those_who_share_a_record_account_for_a_part_of_it():
     shared = EncodedChange([b"x" * (HTTP_UNSENT_BYTES_MAX // 2)])
-    connections = [SimpleNamespace(record=None, get_write_buffer_size=lambda: 100) for _ in range(20)]
+    connections = [Holder(get_write_buffer_size=lambda: 100) for _ in range(20)]
     with contextlib.ExitStack() as stack:
         for each in connections:
             assert stack.enter_context(shared.hold(each)) is shared.pieces
@@ -160,6 +160,15 @@ def test_those_who_share_a_record_account_for_a_part_of_it():
         assert SlowClients().check([*shares], 0, shares) == [alone]
     assert {each.record for each in connections} == {None}
     assert shared.holders == 0
+
+
+class Holder(SimpleNamespace):
+    """A connection that accounts for a change."""
+
+    record = None
+
+    def set_record(self, record):
+        self.record = record
 
 
 class Hashed:

@@ -94,7 +94,7 @@ def test_drain_says_not_ready_while_all_goes_on(daemon, make_gateway):
     web = Web(gateway)
     gateway.process.terminate()
     eventually(lambda: web.get("/readyz").status == 503)
-    assert b"about to end" in web.get("/readyz").body
+    assert b"shutting down" in web.get("/readyz").body
     assert web.get("/kv").status == 200
     assert gateway.process.wait(60) == 0
 

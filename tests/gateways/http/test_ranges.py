@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvd.gateways.http.ranges import NOTHING, Range, range_in
+from kvd.gateways.http.ranges import NOTHING, Range, parse_range
 from kvd.limits import INTEGER_MAX
 
 
@@ -31,7 +31,7 @@ from kvd.limits import INTEGER_MAX
     ],
 )
 def test_a_header_is_one_range_of_bytes_or_is_ignored(header, expected):
-    assert range_in(header) == expected
+    assert parse_range(header) == expected
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ class TestPublishes:
         kv.clear("k")
         assert bridge.process.wait(60) == 69
         said = bridge.log.read_text()
-        assert "the NATS server refuses us" in said
+        assert "the NATS server refuses the bridge" in said
         assert "pw@" not in said
         assert ear.of("set") == []
 
@@ -223,7 +223,7 @@ class TestPosition:
         kv.compact(50)
         bridge.spawn()
         assert bridge.process.wait(60) == 69
-        assert "--since now; or with --since start" in bridge.log.read_text()
+        assert "--since now; or start it with --since start" in bridge.log.read_text()
         ear = make_ear(server.url, "set", "rm")
         make_bridge("--since", "start")
         eventually(lambda: len(ear.heard) == len(journal(kv, 50)))
@@ -235,7 +235,7 @@ class TestPosition:
             elsewhere.set("kvd:nats:default", kv.get("kvd:nats:default"))
         done = run_kvd("gateway", "nats", "--url", other.commands, "--server", server.url)
         assert done.returncode == 69
-        assert "the daemon has another history than the one that was bridged" in done.stderr
+        assert "the daemon has another history than the bridge's position" in done.stderr
 
     def test_of_two_bridges_with_one_name_one_ends(self, kv, server, make_ear, make_bridge):
         ear = make_ear(server.url, "kvd.>")
@@ -243,7 +243,7 @@ class TestPosition:
         second = make_bridge("--changes")
         write(kv, 50)
         assert first.process.wait(60) == 69
-        assert "another bridge has the name default" in first.log.read_text()
+        assert "another bridge uses the name default" in first.log.read_text()
         assert second.process.poll() is None
         write(kv, 50, at=50)
         eventually(lambda: numbers(ear.heard)[-1:] == journal(kv)[-1:])
@@ -304,7 +304,7 @@ class TestPosition:
         before = kv.get("kvd:nats:default")
         done = run_kvd("gateway", "nats", "--url", daemon.commands, "--server", server.url, "--since", "10")
         assert done.returncode == 69
-        assert "the changes after 10 are compacted away up to 50" in done.stderr
+        assert "the changes after 10 are compacted up to 50" in done.stderr
         assert kv.get("kvd:nats:default") == before
 
     def test_a_since_of_a_daemon_that_comes_later(self, make_daemon, server, make_gateway):
@@ -392,7 +392,7 @@ class TestJetStream:
         kv.set("b", "x" * 1_000)
         kv.set("c", "1")
         assert bridge.process.wait(60) == 69
-        assert "the stream refuses a message of set" in bridge.log.read_text()
+        assert "the stream refuses a message for set" in bridge.log.read_text()
         ear.run(ear.nc.jetstream().update_stream(name="KVD", subjects=["kvd.>", "set", "rm"], max_msg_size=-1))
         make_bridge()
         eventually(lambda: len(in_stream(ear, "KVD")) == 3)

@@ -17,8 +17,8 @@ from kvd.gateways.nats.messages import (
     covers,
     key_of,
     messages_of,
+    parse_position,
     position_bytes,
-    position_in,
     position_key,
     subject_of,
 )
@@ -125,15 +125,15 @@ def test_a_key_is_shown_within_bounds_and_without_line_breaks_of_its_own():
 
 
 def test_a_server_that_does_not_even_take_a_key():
-    with pytest.raises(BridgeEnded, match=r"takes 300 bytes a message: a change of the key 'kkk.*' needs"):
+    with pytest.raises(BridgeEnded, match=r"accepts 300 bytes a message: a change of the key 'kkk.*' needs"):
         list(messages_of(change(key=b"k" * 300), "h", 300, with_changes=False))
 
 
 def test_positions():
     position = Position("h", 7, "w")
-    assert position_in(position_bytes(position)) == position
+    assert parse_position(position_bytes(position)) == position
     for junk in (b"", b"7", b"{}", b'{"history":"h","revision":-1,"writer":""}', b"\xff", b"null"):
-        assert position_in(junk) is None
+        assert parse_position(junk) is None
     assert position_key("a-b_1") == b"kvd:nats:a-b_1"
     for name in ("", "a b", "a.b", "x" * 65):
         with pytest.raises(BadConfiguration):

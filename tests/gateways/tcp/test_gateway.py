@@ -127,8 +127,8 @@ class TestMalformed:
     @pytest.mark.parametrize(
         ("data", "why"),
         [
-            (b"\1\0\0", b"a request begins with the byte 0, not with 1"),
-            (b"\0\0\x09", b"there is no command 9: they are 0 to 3"),
+            (b"\1\0\0", b"a request must begin with the byte 0, not with 1"),
+            (b"\0\0\x09", b"there is no command 9: the commands are 0 to 3"),
             (b"\0\0\1\0\0\0\1k\1\0\0\1", b"the value of SET is 16777217 bytes; at most 16777216 are allowed"),
             (b"\0\0\0\xff\xff\xff\xff", b"the key of GET is 4294967295 bytes; at most 4096 are allowed"),
         ],
@@ -141,7 +141,7 @@ class TestMalformed:
     def test_a_request_that_ends_early(self, chronicle):
         chronicle.sock.sendall(request(GET, b"key")[:-1])
         chronicle.sock.shutdown(socket.SHUT_WR)
-        assert chronicle.reply() == (1, b"the request ends early")
+        assert chronicle.reply() == (1, b"the request is incomplete")
         assert chronicle.is_closed()
 
     def test_large_strings_have_to_find_room_beside_those_of_others(self, gateway):
@@ -164,7 +164,7 @@ def refused_for_room(gateway) -> bool:
     with Chronicle(gateway, timeout=0.3) as client:
         client.sock.sendall(request(SET, b"k", b"")[:-4] + struct.pack(">I", 16 * MIB))
         try:
-            return client.reply()[1].startswith(b"BUSY: no room for 16777216 bytes")
+            return client.reply()[1].startswith(b"BUSY: no memory for 16777216 bytes")
         except TimeoutError:
             return False
 
@@ -257,7 +257,7 @@ class TestBounds:
         assert first.ask(PING, b"") == second.ask(PING, b"") == (0, b"PONG")
         with Chronicle(gateway) as third:
             third.send(PING, b"")
-            assert third.reply() == (1, b"there are 2 connections, and no more are taken: try again")
+            assert third.reply() == (1, b"the gateway has 2 connections and accepts no more: try again")
             assert third.is_closed()
         first.sock.close()
         eventually(lambda: is_taken(gateway))
@@ -388,7 +388,10 @@ class TestLife:
     def test_others_reach_it_only_when_that_is_said(self, daemon):
         done = run_kvd("gateway", "tcp", "--url", daemon.commands, "--listen", "0.0.0.0:0")
         assert done.returncode == 78
-        assert "This protocol has no names: listen on 127.0.0.1 or unix:PATH, or say --insecure." in done.stderr
+        assert (
+            "This protocol does not identify clients: listen on 127.0.0.1 or unix:PATH, or give --insecure."
+            in done.stderr
+        )
 
 
 def send_on(client) -> None:

@@ -1,4 +1,4 @@
-"""What a TCP connection owes its client, and when he is ended for taking nothing; the clock is an argument."""
+"""The back-pressure of a TCP connection, and the timeout for clients that read nothing; the clock is an argument."""
 
 import asyncio
 import socket
@@ -9,17 +9,13 @@ import uvloop
 from support.chronicle import GET, request
 
 from kvd.commands.base import Ok
+from kvd.gateways.tcp.budget import SharedBudget
 from kvd.gateways.tcp.connection import Connection
 from kvd.gateways.tcp.output_budget import SILENCE_S, OutputBudget
 from kvd.gateways.tcp.protocol import NARROW
+from kvd.gateways.tcp.registry import Registry
+from kvd.gateways.tcp.shared import Shared
 from kvd.limits import KIB, MIB, TCP_REPLIES_BYTES_MAX, VALUE_BYTES_MAX
-
-
-class Total:
-    charged = 0
-
-    def release(self, size):
-        self.charged -= size
 
 
 class Transport:
@@ -46,10 +42,14 @@ def pair():
 
 
 def connection(transport):
-    gateway = SimpleNamespace(dialect=NARROW, loop=SimpleNamespace(time=lambda: 0.0), charged=0)
-    made = Connection(gateway)
-    made.transport = transport
-    return made
+    loop = SimpleNamespace(time=lambda: 0.0)
+    client = Connection(make_shared(loop))
+    client.transport = transport
+    return client
+
+
+def make_shared(loop, *, submit=None, coalescer=None, writer=None):
+    return Shared(loop, NARROW, submit, SharedBudget(loop), coalescer, writer, Registry(10))
 
 
 def test_a_client_who_takes_nothing_is_ended(pair):
@@ -85,68 +85,47 @@ def test_a_socket_that_is_closed_meanwhile(pair):
     assert not client.transport.is_aborted
 
 
-def test_a_reply_counts_as_the_largest_there_was_and_then_as_itself():
-    total = Total()
-    debt = OutputBudget(total, 0.0)
-    assert debt.expected == VALUE_BYTES_MAX
-    debt.charge(debt.expected)
-    assert debt.is_full
-    debt.observe(100)
-    debt.charge(100 - VALUE_BYTES_MAX)
-    assert (debt.charged, total.charged, debt.expected, debt.is_full) == (100, 100, 100, False)
-    debt.on_sent(60, is_choked=True)
-    assert total.charged == 100
-    debt.on_sent(40, is_choked=False)
-    assert (debt.charged, total.charged) == (0, 0)
+def test_a_reply_counts_as_its_estimate_until_its_size_is_known():
+    shared = SharedBudget(None)
+    budget = OutputBudget(shared, 0.0)
+    assert budget.estimate == VALUE_BYTES_MAX
+    budget.charge(budget.estimate)
+    assert budget.is_full
+    budget.observe(100)
+    budget.charge(100 - VALUE_BYTES_MAX)
+    assert (budget.charged, shared.reply_bytes, budget.estimate, budget.is_full) == (100, 100, 100, False)
+    budget.on_sent(60, is_paused=True)
+    assert shared.reply_bytes == 100
+    budget.on_sent(40, is_paused=False)
+    assert (budget.charged, shared.reply_bytes) == (0, 0)
 
 
-def test_only_what_is_larger_than_expected_finds_no_room():
-    total = Total()
-    debt = OutputBudget(total, 0.0)
-    total.charged = TCP_REPLIES_BYTES_MAX + MIB
-    assert debt.has_capacity(MIB, MIB)
-    assert not debt.has_capacity(MIB + 1, MIB)
-    total.charged = TCP_REPLIES_BYTES_MAX - MIB
-    assert debt.has_capacity(MIB, 0)
-    assert not debt.has_capacity(MIB + 1, 0)
+def test_only_a_reply_above_its_estimate_needs_capacity():
+    shared = SharedBudget(None)
+    shared.charge_reply(TCP_REPLIES_BYTES_MAX + MIB)
+    assert shared.has_reply_capacity(MIB, MIB)
+    assert not shared.has_reply_capacity(MIB + 1, MIB)
+    shared.charge_reply(-2 * MIB)
+    assert shared.has_reply_capacity(MIB, 0)
+    assert not shared.has_reply_capacity(MIB + 1, 0)
 
 
-class Alone(SimpleNamespace):
-    """A gateway with one connection, whose requests nobody answers."""
-
-    has_capacity = True
+class UnansweredRequests:
+    """The coalescer and writer of a gateway without a daemon."""
 
     def __init__(self):
-        super().__init__(
-            dialect=NARROW, loop=asyncio.get_running_loop(), charged=0, in_flight=0, bytes=0, waiting_for_budget={}
-        )
-        self.slots = []
-        self.asked = asyncio.Event()
+        self.pending = []
+        self.is_started = asyncio.Event()
 
-    def add(self, _):
-        return True
+    def add(self, pending):
+        self.pending.append(pending)
+        self.is_started.set()
 
-    def remove(self, _):
-        pass
-
-    def reserve(self, _):
-        return True
-
-    def write_soon(self, connection):
+    def schedule(self, connection):
         connection.write()
 
-    def coalesce(self, slot):
-        self.slots.append(slot)
-        self.asked.set()
 
-    def submit(self, _, slot):
-        self.slots.append(slot)
-
-    def release(self, size):
-        self.charged -= size
-
-
-def taken_by_the_kernel():
+def kernel_buffer_bytes():
     """Return how many bytes of one large write a socket takes while nobody reads."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -163,15 +142,16 @@ def test_a_reply_of_which_the_client_has_not_taken_the_last_bytes_counts_as_a_wh
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
         theirs.settimeout(0)
-        loop, gateway = asyncio.get_running_loop(), Alone()
-        transport, _ = await loop.connect_accepted_socket(lambda: Connection(gateway), ours)
+        loop, gateway = asyncio.get_running_loop(), UnansweredRequests()
+        shared = make_shared(loop, coalescer=gateway, writer=gateway)
+        transport, _ = await loop.connect_accepted_socket(lambda: Connection(shared), ours)
         await loop.sock_sendall(theirs, request(GET, b"v"))
-        await gateway.asked.wait()
-        value = bytes(taken_by_the_kernel() + remove)
-        gateway.slots[0].set_result(Ok(1, value))
-        assert gateway.charged > len(value)
+        await gateway.is_started.wait()
+        value = bytes(kernel_buffer_bytes() + remove)
+        gateway.pending[0].set_result(Ok(1, value))
+        assert shared.budget.reply_bytes > len(value)
         with theirs:
-            while gateway.charged:
+            while shared.budget.reply_bytes:
                 await loop.sock_recv(theirs, MIB)
             transport.abort()
 

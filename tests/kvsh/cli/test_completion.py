@@ -120,7 +120,7 @@ def keys(kv):
         ("kvsh get k -", "word", ["-n", "-q", "-0", "--terminal", "--pretty", "--raw", "--json", "--csv", "--nul"]),
         ("kvsh -- get k -", "word", []),
         ("kvsh set k v l", "word", []),
-        ("kvsh scan l", "word", ["limit"]),  # the option, once: the key of that name cannot be told from it
+        ("kvsh scan l", "word", ["limit"]),  # the option, once: a key of that name looks the same
         ("kvsh get l", "word", ["limit"]),
         ("kvsh set e", "word", ["ex"]),
     ],

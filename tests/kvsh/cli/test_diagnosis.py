@@ -74,16 +74,16 @@ def test_the_publish_endpoint_and_another_program_are_recognised(kvsh, daemon):
                 code, _, messages = kvsh("--url", f"tcp://127.0.0.1:{server.getsockname()[1]}", "get", "k")
             finally:
                 other.kill()
-    assert (code, "another program listens there" in messages) == (3, True)
+    assert (code, "another program listens on that port" in messages) == (3, True)
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("get", "k", "--json", "--perty"), 'GET has no place for "--perty", and no option is called so'),
-        (("get", "k", "--perty"), 'GET has no place for "--perty", and no option is called so'),
-        (("set", "k", "v", "-q", "--foo"), 'SET has no place for "--foo", and no option is called so'),
-        (("get", "k", "--json", "-z"), 'GET has no place for "-z", and no option is called so'),
+        (("get", "k", "--json", "--perty"), 'GET has no place for "--perty", and there is no such option'),
+        (("get", "k", "--perty"), 'GET has no place for "--perty", and there is no such option'),
+        (("set", "k", "v", "-q", "--foo"), 'SET has no place for "--foo", and there is no such option'),
+        (("get", "k", "--json", "-z"), 'GET has no place for "-z", and there is no such option'),
         (("get", "k", "more", "--json"), 'GET has no place for "more"; the syntax'),
         (("set", "k", "--", "-5"), '"--" is an argument here, and a word that begins with - needs none before it'),
         (("set", "--", "k", "-5"), '"--" is an argument here, and a word that begins with - needs none before it'),
@@ -110,7 +110,7 @@ def interrupt(child):
     return child.returncode, messages.decode()
 
 
-def started(environment, *arguments):
+def start_kvsh(environment, *arguments):
     """Start kvsh."""
     return subprocess.Popen([*KVSH, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -125,7 +125,7 @@ def started(environment, *arguments):
 )
 def test_an_interrupted_write_tells_its_outcome(kv, environment, words, told):
     pid = kv.info()["server"]["pid"]
-    with started(environment, "--timeout", "60", "-r", "1000000", *words) as child:
+    with start_kvsh(environment, "--timeout", "60", "-r", "1000000", *words) as child:
         child.stdout.readline()
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -142,7 +142,7 @@ def test_an_interrupted_write_that_was_not_sent_says_so(kv, environment, tmp_pat
         silent.listen()
         environment["KVSH_URL"] = f"ipc://{tmp_path}/s"
         for form, told in [("raw", "kvsh: SET: interrupted: it was not sent\n"), ("json", "kvsh: SET: inter")]:
-            with started(environment, "--timeout", "60", "--format", form, "set", "k", "v") as child:
+            with start_kvsh(environment, "--timeout", "60", "--format", form, "set", "k", "v") as child:
                 silent.accept()[0].close()
                 connection, _ = silent.accept()
                 assert connection.recv(10)

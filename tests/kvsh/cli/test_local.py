@@ -1,4 +1,4 @@
-"""`--local`: there is a daemon as long as a shell is there, whoever started it and however it ended."""
+"""`--local`: a daemon runs as long as a shell does, whichever shell started it and however that shell ended."""
 
 import os
 import signal

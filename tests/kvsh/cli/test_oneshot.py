@@ -118,7 +118,7 @@ def test_pretty_is_for_reading_and_coloured_at_a_terminal_only(kvsh, kv, termina
 def test_help_and_version(kvsh):
     code, out, _ = kvsh("--help")
     assert code == 0
-    assert b"Exit codes: 0 all well" in out
+    assert b"Exit codes: 0 success" in out
     assert kvsh("-h") == (0, out, "")
     code, out, _ = kvsh("--version")
     assert (code, out[:4]) == (0, b"kvsh")
@@ -202,7 +202,7 @@ def test_the_daemon_does_not_outlive_a_killed_shell(tmp_path, environment):
 
 def test_a_daemon_that_hangs_at_its_start_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(kvsh.cli.local, "READY_S", 0.0)
-    monkeypatch.setattr(kvsh.cli.local, "is_answered", lambda _: False)
+    monkeypatch.setattr(kvsh.cli.local, "is_answering", lambda _: False)
     with pytest.raises(NotStarted, match="did not answer within"), local_daemon(str(tmp_path)):
         raise AssertionError
 

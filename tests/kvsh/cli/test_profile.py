@@ -10,7 +10,7 @@ from kvsh.cli.profile import SETTINGS, load
 
 
 @pytest.fixture
-def configured(kvsh, daemon, tmp_path):
+def run_with_config(kvsh, daemon, tmp_path):
     """Return what runs kvsh with a configuration file; KVSH_URL is not set."""
     directory = tmp_path / "config" / "kvsh"
     directory.mkdir(parents=True)
@@ -23,28 +23,28 @@ def configured(kvsh, daemon, tmp_path):
     return run
 
 
-def test_the_file_and_its_profiles_are_defaults(configured, kv):
+def test_the_file_and_its_profiles_are_defaults(run_with_config, kv):
     kv.set("k", "v")
-    assert configured('url = "DAEMON"\nformat = "json"', "get", "k") == (0, b'"v"\n', "")
+    assert run_with_config('url = "DAEMON"\nformat = "json"', "get", "k") == (0, b'"v"\n', "")
     there = 'url = "ipc:///nowhere"\ntimeout = 0.1\n[profiles.here]\nurl = "DAEMON"\nformat = "csv"\n'
-    assert configured(there, "get", "k")[0] == 3
-    assert configured(there, "--profile", "here", "get", "k")[:2] == (0, b"v\r\n")
-    assert configured(there, "get", "k", KVSH_PROFILE="here")[0] == 0
-    assert configured('profile = "here"\n' + there, "get", "k")[0] == 0
+    assert run_with_config(there, "get", "k")[0] == 3
+    assert run_with_config(there, "--profile", "here", "get", "k")[:2] == (0, b"v\r\n")
+    assert run_with_config(there, "get", "k", KVSH_PROFILE="here")[0] == 0
+    assert run_with_config('profile = "here"\n' + there, "get", "k")[0] == 0
 
 
-def test_the_flag_goes_before_the_environment_before_the_profile(configured, kv):
+def test_the_flag_goes_before_the_environment_before_the_profile(run_with_config, kv):
     kv.set("k", "v")
     text = 'url = "DAEMON"\nformat = "csv"\nprofile = "p"\n[profiles.p]\nformat = "json"'
-    assert configured(text, "get", "k")[1] == b'"v"\n'
-    assert configured(text, "get", "k", KVSH_FORMAT="csv")[1] == b"v\r\n"
-    assert configured(text, "--format", "raw", "get", "k", KVSH_FORMAT="csv")[1] == b"v\n"
-    assert configured(text, "--json", "--format", "raw", "get", "k", KVSH_FORMAT="csv")[1] == b'"v"\n'
+    assert run_with_config(text, "get", "k")[1] == b'"v"\n'
+    assert run_with_config(text, "get", "k", KVSH_FORMAT="csv")[1] == b"v\r\n"
+    assert run_with_config(text, "--format", "raw", "get", "k", KVSH_FORMAT="csv")[1] == b"v\n"
+    assert run_with_config(text, "--json", "--format", "raw", "get", "k", KVSH_FORMAT="csv")[1] == b'"v"\n'
 
 
-def test_all_that_is_wrong_is_told_with_its_line(configured):
+def test_all_that_is_wrong_is_told_with_its_line(run_with_config):
     text = 'vi = 3\ntimout = 1\n[profiles.a]\ntimeout = "5"\n[profiles."b"]\ncolor = "redd"\nformat = "jsn"\n'
-    code, out, messages = configured(text, "get", "k")
+    code, out, messages = run_with_config(text, "get", "k")
     assert (code, out) == (2, b"")
     for line in (
         "config.toml:1: vi is true or false",
@@ -59,7 +59,7 @@ def test_all_that_is_wrong_is_told_with_its_line(configured):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("url =", "config.toml:1: this is not TOML: Invalid value (at end of document); a text has quotes: url = "),
+        ("url =", "config.toml:1: this is not TOML: Invalid value (at end of document); a text needs quotes: url = "),
         ("vi = true\nurl = tcp://h:1", "config.toml:2: this is not TOML: Invalid value (at line 2, column 7)"),
         ("vi = " + "[" * 5000, "config.toml: brackets are nested too deeply"),
         ("profiles = 3", "config.toml:1: profiles are tables: [profiles.NAME]"),
@@ -84,8 +84,8 @@ def test_all_that_is_wrong_is_told_with_its_line(configured):
         ('url = "tcp://h:99999"', "the port has to be 1 to 65535, not '99999'"),
         ('key = ""', "config.toml:1: key is the name of a file"),
         ('key = "\\u0000"', "config.toml:1: key is the name of a file"),
-        ('vi = true\nkey = "a"', "config.toml:2: key needs server-key beside it"),
-        ('vi = true\nserver-key = "a"', "config.toml:2: server-key needs key beside it"),
+        ('vi = true\nkey = "a"', "config.toml:2: key needs server-key too"),
+        ('vi = true\nserver-key = "a"', "config.toml:2: server-key needs key too"),
         ('key = "~nobody-here/k"\nserver-key = "s"', "config.toml:1: key)"),
         ("vi = true\nconfirm = 1", "config.toml:2: confirm is true or false"),
         ('startup = "PING"', "config.toml:1: startup is a list of commands in quotes: startup ="),
@@ -106,8 +106,8 @@ def test_all_that_is_wrong_is_told_with_its_line(configured):
         ("quiet = true", "there is no setting 'quiet': the settings are url, key,"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_an_error(configured, text, told):
-    code, _, messages = configured(text, "ping")
+def test_a_file_that_cannot_be_used_is_an_error(run_with_config, text, told):
+    code, _, messages = run_with_config(text, "ping")
     assert code == 2
     assert told in messages
     assert "Traceback" not in messages
@@ -157,9 +157,9 @@ def complaint_about(file, profile):
     return None
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(configured, kv, tmp_path):
+def test_a_byte_order_mark_is_no_part_of_the_file(run_with_config, kv, tmp_path):
     kv.set("k", "v")
-    assert configured('\ufeffurl = "DAEMON"\nformat = "json"\n', "get", "k") == (0, b'"v"\n', "")
+    assert run_with_config('\ufeffurl = "DAEMON"\nformat = "json"\n', "get", "k") == (0, b'"v"\n', "")
 
 
 def test_bytes_that_are_no_text_are_told_with_their_line(kvsh, tmp_path):
@@ -175,9 +175,9 @@ def test_bytes_that_are_no_text_are_told_with_their_line(kvsh, tmp_path):
     assert (code, "cannot read" in messages) == (2, True)
 
 
-def test_a_profile_that_is_not_there_is_an_error(configured, kvsh, tmp_path):
-    assert "there is no profile 'x' in" in configured("[profiles.a]\n[profiles.b]", "--profile", "x", "ping")[2]
-    assert "it has: a, b" in configured("[profiles.a]\n[profiles.b]", "--profile", "x", "ping")[2]
+def test_a_profile_that_is_not_there_is_an_error(run_with_config, kvsh, tmp_path):
+    assert "there is no profile 'x' in" in run_with_config("[profiles.a]\n[profiles.b]", "--profile", "x", "ping")[2]
+    assert "it has: a, b" in run_with_config("[profiles.a]\n[profiles.b]", "--profile", "x", "ping")[2]
     code, _, messages = kvsh("--profile", "x", "ping", XDG_CONFIG_HOME=str(tmp_path / "none"))
     assert code == 2
     assert "there is no profile 'x'" in messages
@@ -194,7 +194,7 @@ def test_a_profile_that_is_not_there_is_an_error(configured, kvsh, tmp_path):
         ("KVSH_VI", "x", "Invalid value for KVSH_VI: 'x' is not a valid boolean"),
         ("KVSH_NO_COLOR", "x", "Invalid value for KVSH_NO_COLOR: 'x' is not a valid boolean"),
         ("KVSH_URL", "x", "(did you mean tcp://x:7411?) (KVSH_URL)"),
-        ("KVSH_KEY", "x", "KVSH_KEY needs KVSH_SERVER_KEY beside it"),
+        ("KVSH_KEY", "x", "KVSH_KEY needs KVSH_SERVER_KEY too"),
         ("KVSH_PROFILE", "x", "there is no profile 'x'"),
     ],
 )
@@ -206,7 +206,7 @@ def test_a_wrong_value_in_the_environment_names_the_variable(kvsh, name, value, 
 
 def test_a_flag_with_a_wrong_value_is_named_itself(kvsh):
     assert "Invalid value for '--timeout'" in kvsh("--timeout", "abc", "ping")[2]
-    assert "--key needs --server-key beside it" in kvsh("--key", "abc", "ping")[2]
+    assert "--key needs --server-key too" in kvsh("--key", "abc", "ping")[2]
     assert "is not an endpoint" in kvsh("--url", "abc", "ping")[2]
     assert "(--url)" in kvsh("--url", "abc", "ping")[2]
 

@@ -26,7 +26,7 @@ sys.exit(main())
 """
 
 
-def interrupted_at(module, environment, *arguments, **how):
+def interrupt_at(module, environment, *arguments, **how):
     """Return how kvsh ended: code, output and messages."""
     command = [sys.executable, "-c", PROGRAM, module, *arguments]
     done = subprocess.run(
@@ -37,23 +37,23 @@ def interrupted_at(module, environment, *arguments, **how):
 
 @pytest.mark.parametrize("module", ["kvsh.cli.app", "click", "kvd.commands", "kvsh.grammar.walk", "kvsh.cli.oneshot"])
 def test_ctrl_c_while_modules_are_loaded_is_quiet(kv, environment, module):
-    assert interrupted_at(module, environment, "set", "k", "v")[::2] == (130, b"")
+    assert interrupt_at(module, environment, "set", "k", "v")[::2] == (130, b"")
 
 
 @without_coverage
 def test_so_it_is_while_the_configuration_is_read(kv, environment, configure):
     configure("timeout = 5\n")
-    assert interrupted_at("tomllib", environment, "ping") == (130, b"", b"")
+    assert interrupt_at("tomllib", environment, "ping") == (130, b"", b"")
 
 
 @pytest.mark.parametrize("module", ["kvsh.cli.script", "kvsh.script.engine"])
 def test_so_it_is_for_a_script(kv, environment, module):
-    assert interrupted_at(module, environment) == (130, b"", b"")
+    assert interrupt_at(module, environment) == (130, b"", b"")
 
 
 @pytest.mark.parametrize("module", ["kvsh.modes.stat", "kvsh.modes.report"])
 def test_so_it_is_for_a_mode(kv, environment, module):
-    assert interrupted_at(module, environment, "--stat", "-r", "1") == (130, b"", b"")
+    assert interrupt_at(module, environment, "--stat", "-r", "1") == (130, b"", b"")
 
 
 @pytest.mark.parametrize("module", ["kvsh.repl.prompt", "prompt_toolkit", "asyncio", "kvsh.repl.watcher"])
@@ -80,5 +80,5 @@ def test_who_ignores_it_is_not_ended(kv, environment):
     def ignore():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    found = interrupted_at("kvsh.cli.oneshot", environment, "ping", preexec_fn=ignore)
+    found = interrupt_at("kvsh.cli.oneshot", environment, "ping", preexec_fn=ignore)
     assert found == (0, b"PONG\n", b"")

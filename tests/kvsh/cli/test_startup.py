@@ -1,4 +1,4 @@
-"""What a one-shot command loads: all that it does not need costs everybody's scripts time."""
+"""The modules that a one-shot command loads: each unneeded one slows down scripts."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 from support.programs import without_coverage
 
 
-def loaded(*words, environment):
+def modules_of(*words, environment):
     """Return the modules that a run of kvsh loads."""
     program = "import sys; from kvsh.__main__ import main; main(); print(*sys.modules, file=sys.stderr)"
     command = [sys.executable, "-c", program, *words]
@@ -19,7 +19,7 @@ def loaded(*words, environment):
 @pytest.mark.parametrize("words", [("set", "k", "v"), ("get", "k"), ("help", "get")])
 def test_one_command_loads_neither_asyncio_nor_the_prompt(kv, environment, words):
     kv.set("k", "v")
-    modules = loaded(*words, environment=environment)
+    modules = modules_of(*words, environment=environment)
     assert {"click", "kvsh.cli.oneshot"} <= modules
     heavy = {"asyncio", "prompt_toolkit", "sqlite_utils", "hashlib", "kvd.client.sync", "kvsh.script.engine", "tomllib"}
     assert not heavy & modules
@@ -27,6 +27,6 @@ def test_one_command_loads_neither_asyncio_nor_the_prompt(kv, environment, words
 
 def test_a_script_loads_neither_asyncio_nor_the_prompt(kv, environment, tmp_path):
     (tmp_path / "script.kv").write_text("PING\n")
-    modules = loaded("-f", str(tmp_path / "script.kv"), environment=environment)
+    modules = modules_of("-f", str(tmp_path / "script.kv"), environment=environment)
     assert "kvsh.script.engine" in modules
     assert not {"asyncio", "prompt_toolkit", "sqlite_utils"} & modules

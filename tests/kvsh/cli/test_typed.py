@@ -10,7 +10,7 @@ from kvsh.ui.outcome import as_typed, typed_as
 
 
 @pytest.fixture(scope="module")
-def reading(tmp_path_factory):
+def options_of(tmp_path_factory):
     """Return the options of a client that may read the keys of ada, and no others."""
     directory = tmp_path_factory.mktemp("doors")
     doors = Doors(directory)
@@ -39,23 +39,23 @@ def reading(tmp_path_factory):
         ("bob", b"BEGIN\nSET c 1\nCOMMIT\n", "bob may not SET 'c'"),
     ],
 )
-def test_a_script_is_told_of_the_words_of_its_lines(kvsh, reading, name, script, told):
-    code, _, messages = kvsh(*reading(name), stdin=script)
+def test_a_script_is_told_of_the_words_of_its_lines(kvsh, options_of, name, script, told):
+    code, _, messages = kvsh(*options_of(name), stdin=script)
     assert code == 4
     assert told in messages
     if b"MULTISET" not in script:
         assert "MULTISET" not in messages
 
 
-def test_a_watch_is_called_a_watch(kvsh, reading):
-    code, _, messages = kvsh(*reading("bob"), "watch", "ada:")
+def test_a_watch_is_called_a_watch(kvsh, options_of):
+    code, _, messages = kvsh(*options_of("bob"), "watch", "ada:")
     assert code == 4
     assert "bob may not WATCH 'ada:'" in messages
-    assert "may not CHANGES 'ada:'" in kvsh(*reading("bob"), "changes", "0", "ada:")[2]
+    assert "may not CHANGES 'ada:'" in kvsh(*options_of("bob"), "changes", "0", "ada:")[2]
 
 
-def test_the_prompt_names_the_words_too(terminal, reading):
-    shell = terminal(*reading("ada"))
+def test_the_prompt_names_the_words_too(terminal, options_of):
+    shell = terminal(*options_of("ada"))
     for line, prompt, told in [
         ("begin", "0>", "(tx:0)>"),
         ("set ada:a 1", "(tx:0)>", "(tx:1)>"),

@@ -34,7 +34,7 @@ def server(kv):
 
 
 @pytest.fixture(scope="module")
-def restored(tmp_path_factory):
+def store_with_new_history(tmp_path_factory):
     """Run a daemon to revision 5, restore its revision 3, write up to 7; yield its endpoint and the first history."""
     tmp_path = tmp_path_factory.mktemp("restored")
     data, backup = tmp_path / "data0", tmp_path / "backup"
@@ -81,16 +81,16 @@ def test_a_store_of_another_history_is_refused(kvsh, kv, since):
     assert "Read the keys again, and watch without a revision" in messages
 
 
-def test_a_restore_is_not_silent(kvsh, restored):
+def test_a_restore_is_not_silent(kvsh, store_with_new_history):
     """Without HISTORY the changes 4 and 5 of the restored store never come, and nothing says so."""
-    endpoint, history = restored
+    endpoint, history = store_with_new_history
     code, out, messages = kvsh("watch", "since", "5", "history", history, KVSH_URL=endpoint)
     assert (code, out) == (4, b"")
     assert f"not {history}" in messages
 
 
-def test_a_restore_is_not_silent_at_the_prompt(terminal, restored):
-    endpoint, history = restored
+def test_a_restore_is_not_silent_at_the_prompt(terminal, store_with_new_history):
+    endpoint, history = store_with_new_history
     shell = terminal(KVSH_URL=endpoint)
     shell.prompts()
     answer = " ".join(say(shell, f"watch since 5 history {history}"))

@@ -8,7 +8,7 @@ from support.kvsh_cases import cases
 from kvsh.grammar.completion import Choice, place
 
 
-def described(line):
+def describe(line):
     found = place(line)
     taken = "not " + " ".join(sorted(word.decode() for word in found.taken)) if found.taken else ""
     kind = f"<{found.kind}>" if found.kind else ""
@@ -17,7 +17,7 @@ def described(line):
 
 @pytest.mark.parametrize(("line", "expected"), cases("completions.txt"))
 def test_what_is_offered_fits_the_place(line, expected):
-    assert described(line) == expected
+    assert describe(line) == expected
 
 
 def test_choices_say_what_they_are():

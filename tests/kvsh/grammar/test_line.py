@@ -1,4 +1,4 @@
-"""How often, and where to: what a line at the prompt says besides its command."""
+"""The parts of a prompt line around the command: a count, a redirection."""
 
 import pytest
 from hypothesis import given

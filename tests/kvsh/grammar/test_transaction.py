@@ -24,7 +24,7 @@ def test_what_no_transaction_can_run_is_told_at_once():
 
 
 def test_an_empty_transaction_is_not_sent():
-    with pytest.raises(Mistake, match="nothing was gathered"):
+    with pytest.raises(Mistake, match="no commands since BEGIN"):
         OpenTransaction(parse(b"begin")).transaction()
 
 

@@ -75,7 +75,7 @@ def test_at_a_terminal_it_tells_how_far_it_is(terminal):
 
 
 @pytest.fixture
-def running(kv, environment):
+def start_bench(kv, environment):
     """Start a bench that takes long; give it once it measures."""
 
     def start(*options, url=None):
@@ -107,8 +107,8 @@ def parent_of(path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGHUP, -1)])
-def test_a_signal_leaves_no_key(running, kv, number, code):
-    child = running("--json")
+def test_a_signal_leaves_no_key(start_bench, kv, number, code):
+    child = start_bench("--json")
     workers = workers_of(child)
     assert kv.count(f"kvsh-bench:{child.pid}:") >= KEYS
     child.send_signal(number)
@@ -133,21 +133,21 @@ def test_a_reader_that_goes_leaves_no_key(kv, environment):
     assert list(kv.scan()) == []
 
 
-def test_a_daemon_that_goes_is_told_and_the_keys_are_named(running, make_daemon):
+def test_a_daemon_that_goes_is_told_and_the_keys_are_named(start_bench, make_daemon):
     daemon = make_daemon().start()
-    child = running("--timeout", "0.5", url=daemon.commands)
+    child = start_bench("--timeout", "0.5", url=daemon.commands)
     daemon.kill()
     _, messages = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 3
     assert f"kvsh: keys may be left; to clear them: kvsh clearprefix kvsh-bench:{child.pid}:" in messages.decode()
 
 
-def test_a_client_process_that_ends_is_told(running, kv):
-    child = running()
+def test_a_client_process_that_ends_is_told(start_bench, kv):
+    child = start_bench()
     os.kill(workers_of(child)[0], signal.SIGKILL)
     _, messages = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 3
-    assert b"kvsh: a client process has ended by itself, with -9" in messages
+    assert b"kvsh: a client process exited by itself, with -9" in messages
     assert list(kv.scan()) == []
 
 
@@ -156,33 +156,33 @@ def task(url, **changed):
     return Task(endpoint=url, **{**given, **changed})
 
 
-def test_a_crew_shares_the_connections(kv, daemon):
-    with WorkerPool(task(daemon), 2) as crew:
-        outcome = crew.run(Phase("INCR", 3, 0.01))
-        alone = crew.run(Phase("GET", 1, 0.01))
+def test_a_pool_shares_the_connections(kv, daemon):
+    with WorkerPool(task(daemon), 2) as pool:
+        outcome = pool.run(Phase("INCR", 3, 0.01))
+        alone = pool.run(Phase("GET", 1, 0.01))
     assert sum(outcome.times.values()) == sum(int(value) for _, value in kv.items("p:n"))
     assert sum(alone.times.values()) > 0
     assert outcome.seconds >= 0.01
-    assert [child.poll() is not None for child in crew.children] == [True, True]
+    assert [child.poll() is not None for child in pool.children] == [True, True]
 
 
-def test_a_crew_whose_process_is_gone(kv, daemon):
-    with WorkerPool(task(daemon), 2) as crew:
-        crew.children[1].kill()
-        crew.children[1].wait()
-        with pytest.raises(LoadFailed, match="ended by itself"):
-            crew.run(Phase("GET", 3, 0.01))
+def test_a_pool_whose_process_is_gone(kv, daemon):
+    with WorkerPool(task(daemon), 2) as pool:
+        pool.children[1].kill()
+        pool.children[1].wait()
+        with pytest.raises(LoadFailed, match="exited by itself"):
+            pool.run(Phase("GET", 3, 0.01))
 
 
-def test_a_crew_without_a_daemon():
+def test_a_pool_without_a_daemon():
     with pytest.raises(Unreachable), WorkerPool(task("ipc:///tmp/kvsh-none", connect_timeout=0.05), 1):
         raise AssertionError
 
 
-def test_a_crew_is_told_what_the_daemon_refuses(kv, daemon):
+def test_a_pool_is_told_what_the_daemon_refuses(kv, daemon):
     kv.multiset({b"p:n%05d" % number: b"no number" for number in range(KEYS)})
-    with WorkerPool(task(daemon), 1) as crew, pytest.raises(Exception, match="WRONG_TYPE"):
-        crew.run(Phase("INCR", 3, 5.0))
+    with WorkerPool(task(daemon), 1) as pool, pytest.raises(Exception, match="WRONG_TYPE"):
+        pool.run(Phase("INCR", 3, 5.0))
     kv.clear_prefix("p:")
 
 

@@ -10,7 +10,7 @@ from kvsh.ui.settings import Settings
 
 
 @pytest.fixture
-def filled(kv):
+def kv_with_keys(kv):
     kv.set("user:1", "x" * 10)
     kv.set("user:2", "")
     kv.set("log/1", "x" * 2000)
@@ -18,7 +18,7 @@ def filled(kv):
     return kv
 
 
-def test_json_has_all(kvsh, filled):
+def test_json_has_all(kvsh, kv_with_keys):
     code, out, messages = kvsh("--json", "--bigkeys")
     assert (code, messages) == (0, "")
     assert json.loads(out) == {
@@ -48,7 +48,7 @@ def test_json_has_all(kvsh, filled):
     }
 
 
-def test_raw_and_csv_have_rows(kvsh, filled):
+def test_raw_and_csv_have_rows(kvsh, kv_with_keys):
     code, out, _ = kvsh("--bigkeys")
     lines = out.split(b"\n")
     assert (code, lines[:5]) == (
@@ -63,7 +63,7 @@ def test_raw_and_csv_have_rows(kvsh, filled):
     assert b"prefix,303,1,\r\n" in rows
 
 
-def test_a_terminal_shows_words_and_bars(kvsh, filled):
+def test_a_terminal_shows_words_and_bars(kvsh, kv_with_keys):
     code, out, _ = kvsh("--terminal", "--bigkeys")
     assert code == 0
     assert out.decode().splitlines() == [
@@ -75,7 +75,7 @@ def test_a_terminal_shows_words_and_bars(kvsh, filled):
         "       10 B  user:1",
         "        0 B  user:2",
         "",
-        "prefixes that hold most, in keys and values",
+        "largest prefixes, in keys and values",
         "    2.0 KiB              1 keys  log/",
         "      303 B              1 keys  (keys without : or /)",
         "       22 B              2 keys  user:",
@@ -92,28 +92,28 @@ def test_an_empty_store_is_said(kvsh):
     assert kvsh("--terminal", "--bigkeys") == (0, b"0 keys hold 0 B in keys and 0 B in values\n", "")
 
 
-def test_it_only_reads(kvsh, filled):
-    before = filled.info("store")["store"]
+def test_it_only_reads(kvsh, kv_with_keys):
+    before = kv_with_keys.info("store")["store"]
     kvsh("--bigkeys")
-    after = filled.info("store")["store"]
+    after = kv_with_keys.info("store")["store"]
     assert (after["revision"], after["cache_bytes"]) == (before["revision"], before["cache_bytes"])
 
 
-def test_how_far_it_is_is_told(kvsh, filled):
+def test_how_far_it_is_is_told(kvsh, kv_with_keys):
     code, _, messages = kvsh("--progress", "--bigkeys")
     assert (code, messages.split("\r")[1]) == (0, "4 of 4 keys, 2.3 KiB")
     assert messages.endswith("\r")
 
 
 def test_ctrl_c_shows_what_was_seen(daemon, monkeypatch, capfd):
-    def interrupted(*_, **__):
+    def interrupt(*_, **__):
         yield [[b"a:1", b"xyz", 1, None]]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bigkeys, "pages", interrupted)
+    monkeypatch.setattr(bigkeys, "pages", interrupt)
     settings = Settings(url=daemon, timeout=5, form="json")
     assert bigkeys.run(settings, Output(), True) == 130  # noqa: FBT003
     out, messages = capfd.readouterr()
-    assert messages == "kvsh: interrupted: this is of the first 1 keys only\n"
+    assert messages == "kvsh: interrupted: the figures are those of the first 1 keys\n"
     found = json.loads(out)
     assert (found["complete"], found["largest"]) == (False, [{"key": "a:1", "bytes": 3}])

@@ -1,4 +1,4 @@
-"""`--latency`: so many round trips as asked, their figures in each form, a line drawn again at a terminal."""
+"""`--latency`: the number of round trips, their figures in each format, the redrawn line at a terminal."""
 
 import json
 import signal

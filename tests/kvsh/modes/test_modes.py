@@ -1,4 +1,4 @@
-"""What holds for every mode: no daemon, Ctrl-C before it answers, forms that programs read, nothing that acts."""
+"""Common to all modes: no daemon, Ctrl-C before it answers, forms that programs read, nothing that acts."""
 
 import csv
 import io

@@ -17,33 +17,33 @@ KEYS = [b"a", b"a\nb", b"a b", b"b/1", b"\xff", b"\xff\x1b[2J"]
 
 
 @pytest.fixture
-def filled(kv):
+def kv_with_keys(kv):
     for key in KEYS:
         kv.set(key, b"x")
     return kv
 
 
-def test_raw_is_the_bytes(kvsh, filled):
+def test_raw_is_the_bytes(kvsh, kv_with_keys):
     assert kvsh("--scan") == (0, b"".join(key + b"\n" for key in KEYS), "")
 
 
-def test_nul_ends_each_key_with_a_nul_byte(kvsh, filled):
+def test_nul_ends_each_key_with_a_nul_byte(kvsh, kv_with_keys):
     expected = (0, b"".join(key + b"\0" for key in KEYS), "")
     assert kvsh("--scan", "-0") == kvsh("-0", "--scan") == kvsh("--nul", "--scan") == expected
 
 
-def test_json_is_a_string_a_line(kvsh, filled):
+def test_json_is_a_string_a_line(kvsh, kv_with_keys):
     code, out, _ = kvsh("--json", "--scan")
     expected = ["a", "a\nb", "a b", "b/1", {"base64": "/w=="}, {"base64": "/xtbMko="}]
     assert (code, [json.loads(line) for line in out.splitlines()]) == (0, expected)
 
 
-def test_csv_is_a_field_a_row(kvsh, filled):
+def test_csv_is_a_field_a_row(kvsh, kv_with_keys):
     expected = b'a\r\n"a\nb"\r\na b\r\nb/1\r\n\xff\r\n\xff\x1b[2J\r\n'
     assert kvsh("--csv", "--scan") == (0, expected, "")
 
 
-def test_what_a_terminal_shows_pastes_back(kvsh, filled):
+def test_what_a_terminal_shows_pastes_back(kvsh, kv_with_keys):
     code, out, _ = kvsh("--terminal", "--scan")
     assert (code, [[word.value for word in split(line)] for line in out.splitlines()]) == (0, [[key] for key in KEYS])
     assert b"\x1b" not in out
@@ -52,7 +52,7 @@ def test_what_a_terminal_shows_pastes_back(kvsh, filled):
 @pytest.mark.parametrize(
     ("prefix", "expected"), [(b"a", KEYS[:3]), (b"a ", KEYS[2:3]), (b"\xff", KEYS[4:]), (b"none", []), (b"-", [])]
 )
-def test_a_prefix_is_bytes(kvsh, filled, prefix, expected):
+def test_a_prefix_is_bytes(kvsh, kv_with_keys, prefix, expected):
     assert kvsh("--scan", os.fsdecode(prefix)) == (0, b"".join(key + b"\n" for key in expected), "")
 
 

@@ -48,7 +48,7 @@ def test_prefixes_are_exact(store):
 @given(STORES)
 def test_the_largest_are_the_largest(store):
     most = sorted(store, key=lambda key: (-len(store[key]), key))[:RANKED_MAX]
-    assert [key for _, key in tally(store).largest.ranking()] == most
+    assert [key for _, key in tally(store).largest.rank()] == most
 
 
 def test_a_document_of_known_entries():
@@ -103,6 +103,6 @@ def test_of_equals_the_first_are_kept():
     top = Top(2)
     for name in "abc":
         top.offer(1, name)
-    assert top.ranking() == [(1, "a"), (1, "b")]
+    assert top.rank() == [(1, "a"), (1, "b")]
     top.offer(2, "d")
-    assert top.ranking() == [(2, "d"), (1, "a")]
+    assert top.rank() == [(2, "d"), (1, "a")]

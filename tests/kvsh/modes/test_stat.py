@@ -35,7 +35,7 @@ def sample(at, calls, revision=0, errors=0):
 def test_figures_are_differences_a_second_without_our_own_info():
     before = sample(10.0, {"GET": 5, "INFO": 1}, revision=7, errors=1)
     after = sample(12.0, {"GET": 25, "SET": 10, "TRANSACTION": 4, "PING": 3, "INFO": 4, "NEWER": 1}, 107, errors=2)
-    assert figures(before, after, looks=1) == {
+    assert figures(before, after, own_infos=1) == {
         "time": 1_700_000_000_000,
         "keys": 12_345,
         "ops_per_s": 20.0,  # 20 GET, 10 SET, 4 TRANSACTION, 3 PING, 2 INFO of others, 1 NEWER
@@ -49,7 +49,7 @@ def test_figures_are_differences_a_second_without_our_own_info():
 
 
 class BrokenOff:
-    """An output whose first line Ctrl-C interrupts."""
+    """An output that Ctrl-C interrupts at its first line."""
 
     def __init__(self):
         self.messages = []
@@ -62,7 +62,7 @@ class BrokenOff:
 
 
 class Answers:
-    """A client whose INFO shows one SET more each time."""
+    """A client with one more SET in each INFO."""
 
     def __init__(self):
         self.count = 0
@@ -78,18 +78,18 @@ def test_ctrl_c_while_the_first_line_is_written_still_shows_the_averages():
     stat = Stat(Answers(), Settings("tcp://127.0.0.1:1", 1, form="raw"), output)
     stat.first = stat.last = stat_module._sample(stat.client)
     with pytest.raises(KeyboardInterrupt):
-        stat.sample()
+        stat._take_sample()
     stat.summarize()
     assert "on average" in "".join(output.messages)
 
 
 def test_a_line_for_reading():
-    values = figures(sample(0.0, {}), sample(1.0, {"SET": 1_234_567, "INFO": 1}), looks=1)
+    values = figures(sample(0.0, {}), sample(1.0, {"SET": 1_234_567, "INFO": 1}), own_infos=1)
     assert line_text(values).split()[1:] == b"12,345 1,234,567 1,234,567 0 0 1.0 KiB 3 -".split()
 
 
 def test_lines_fit_eighty_columns_under_their_titles():
-    line = line_text(figures(sample(0.0, {}), sample(1.0, {"GET": 99_999}), looks=0)).decode().rstrip("\n")
+    line = line_text(figures(sample(0.0, {}), sample(1.0, {"GET": 99_999}), own_infos=0)).decode().rstrip("\n")
     assert (len(TITLES), len(line)) == (80, 80)
     assert TITLES.index("ops/s") + len("ops/s") == line.index("99,999") + len("99,999")
 

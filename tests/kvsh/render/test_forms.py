@@ -1,4 +1,4 @@
-"""What results, errors, changes and help look like: whole texts, and the properties of each format."""
+"""The text of results, errors, changes and help: whole texts, and the properties of each format."""
 
 import csv as csv_module
 import io
@@ -190,7 +190,7 @@ def test_what_help_lists_are_whole_sentences_that_fit():
 
 def test_help_explains_transaction_by_how_it_is_typed():
     text = help_text(Help("transaction"))
-    assert text.startswith("BEGIN [IF key revision...], then the commands, a line each, then COMMIT\n")
+    assert text.startswith("BEGIN [IF key revision...], then one command a line, then COMMIT\n")
     assert "\n    BEGIN IF city 7\n" in text
     atomic = help_text(Help()).partition("\natomic\n")[2].partition("\n\n")[0]
     assert [line.split()[0] for line in atomic.splitlines()] == ["TRANSACTION", "ONCE"]

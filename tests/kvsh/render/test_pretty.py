@@ -74,7 +74,7 @@ def test_all_else_is_as_in_terminal(command, result):
 
 def test_the_dump_of_a_large_value_is_bounded_and_says_so():
     lines = pretty(GET, b"\xff" * (DUMPED_BYTES_MAX + 1234)).splitlines()
-    assert lines[-1] == b"... 1,234 bytes more, which the form raw has"
+    assert lines[-1] == b"... 1,234 more bytes: use the format raw"
     assert len(lines) == DUMPED_BYTES_MAX // 16 + 1
 
 

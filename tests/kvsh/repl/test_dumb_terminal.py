@@ -65,12 +65,12 @@ def test_values_do_not_act_on_the_terminal(plain, kv):
 def test_clearing_everything_asks_first(plain, kv, tmp_path):
     kv.set("a", "1")
     plain.type('clearprefix ""\r')
-    plain.shows("end ALL keys (1 key)? [y/N]")
+    plain.shows("delete ALL keys (1 key)? [y/N]")
     plain.type("\r")
     plain.until(lambda lines: lines[-1] == "kvd>")
     assert kv.get("a") == b"1"
     plain.type('clearprefix ""\r')
-    plain.until(lambda lines: sum("end ALL keys" in line for line in lines) == 2)
+    plain.until(lambda lines: sum("delete ALL keys" in line for line in lines) == 2)
     plain.type("y\r")
     plain.shows("(integer) 1")
     kv.set("a", "1")
@@ -88,7 +88,7 @@ def test_what_could_not_be_sent_stays_gathered(terminal, tmp_path):
     plain.type("get a\r")
     plain.shows("(error) GET: no daemon answers")
     plain.type("begin\rset a 1\rcommit\r")
-    plain.shows("still gathered: COMMIT again or DISCARD")
+    plain.shows("the transaction is still open: COMMIT again, or DISCARD")
     plain.shows("kvd(tx:1)>")
     with local_daemon(str(tmp_path / "data")):
         plain.type("commit\r")

@@ -26,7 +26,7 @@ def entries(path):
     return list(History(path).load_history_strings())
 
 
-def loaded(path):
+def load(path):
     """Return a history as a shell has it after its first prompt."""
     history = History(path)
 
@@ -73,7 +73,7 @@ def test_others_read_it_as_prompt_toolkit_writes_it(tmp_path):
 
 
 def test_the_same_line_comes_once(tmp_path):
-    history = loaded(tmp_path / "history")
+    history = load(tmp_path / "history")
     for line in ("a", "b", "a  ", "c", "b"):
         history.append_string(line)
     assert history.get_strings() == ["a", "c", "b"]
@@ -99,7 +99,7 @@ def test_of_a_long_file_the_end_is_read_in_whole_entries(tmp_path, monkeypatch):
 
 
 def test_a_history_that_cannot_be_written_or_read_costs_no_shell(tmp_path, monkeypatch):
-    history = loaded(tmp_path / "history")
+    history = load(tmp_path / "history")
     (tmp_path / "history").unlink()
     assert history.load_history_strings() == []
 

@@ -116,7 +116,7 @@ def test_it_ends_a_pasted_block(shell, kv):
     shell.shows("1/2> changes")
     shell.settle()
     shell.type("\x03")
-    shell.shows("(error) stopped at line 1 of 2: 1 command after it not run")
+    shell.shows("(error) stopped at line 1 of 2: 1 command after it did not run")
     shell.prompts()
     assert kv.get("a") is None
 
@@ -140,17 +140,17 @@ def test_the_shell_outlives_very_many(shell, kv):
 
 
 def test_while_sockets_are_made_no_signal_interrupts():
-    def blocked():
+    def signal_mask():
         return signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
     def fail():
         raise ValueError("made is not this")
 
-    assert signal.SIGINT in with_sigint_blocked(blocked)
-    assert signal.SIGINT not in blocked()
+    assert signal.SIGINT in with_sigint_blocked(signal_mask)
+    assert signal.SIGINT not in signal_mask()
     with pytest.raises(ValueError, match="made is not this"):
         with_sigint_blocked(fail)
-    assert signal.SIGINT not in blocked()
+    assert signal.SIGINT not in signal_mask()
 
 
 def test_the_handler_cancels_what_runs_and_nothing_else():

@@ -1,4 +1,4 @@
-"""What the keys do, and what is seen while typing: completion, hints, colours, suggestions, search, editor, vi."""
+"""Keys, and the display while typing: completion, hints, colours, suggestions, search, editor, vi."""
 
 import os
 import re

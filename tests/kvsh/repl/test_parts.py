@@ -16,7 +16,7 @@ from kvsh.repl.hints import cut
 from kvsh.repl.lexer import LineLexer, fragments, text_fragments
 
 
-def coloured(text):
+def styles_of(text):
     return [(style.removeprefix("class:"), part) for style, part in fragments(text) if part.strip()]
 
 
@@ -35,7 +35,7 @@ def coloured(text):
     ],
 )
 def test_colours(text, expected):
-    found = coloured(text)
+    found = styles_of(text)
     assert [(style, part.strip() if style == "" else part) for style, part in found] == [
         (style, part.strip() if style == "" else part) for style, part in expected
     ]
@@ -58,7 +58,7 @@ def test_a_value_of_several_lines_is_coloured_in_each():
     ]
 
 
-def offered(endpoint, text):
+def complete(endpoint, text):
     async def ask():
         async with AsyncClient(endpoint, timeout=1) as client:
             found = PlaceCompleter(LiveKeys(client)).get_completions_async(Document(text), CompleteEvent())
@@ -98,7 +98,7 @@ def test_completion_offers_what_fits(daemon, kv, monkeypatch, text, expected):
     monkeypatch.setattr(completer, "DEADLINE_S", PATIENCE_S)  # keys are waited for, however busy the machine is
     for key in ("city", "ci ty", "é\0", "user:1", "user:2", "limit"):
         kv.set(key, "v")
-    assert sorted(offered(daemon, text)) == sorted(expected)
+    assert sorted(complete(daemon, text)) == sorted(expected)
 
 
 @pytest.mark.parametrize("line", ["get k > {}/d", "get k >{}/d", "3 get k >> {}/d", "set a b >{}/d"])
@@ -106,12 +106,12 @@ def test_files_complete_after_a_redirection(tmp_path, line):
     (tmp_path / "data file").touch()
     text = line.format(tmp_path)
     back = len(f"{tmp_path}/d")
-    assert offered(f"ipc://{tmp_path}/none", text) == [(f'"{tmp_path}/data file" ', -back)]
+    assert complete(f"ipc://{tmp_path}/none", text) == [(f'"{tmp_path}/data file" ', -back)]
 
 
 def test_completion_without_a_daemon_offers_what_needs_none(tmp_path):
-    assert offered(f"ipc://{tmp_path}/none", "get a") == []
-    assert offered(f"ipc://{tmp_path}/none", "set k v e") == [("ex ", -1)]
+    assert complete(f"ipc://{tmp_path}/none", "get a") == []
+    assert complete(f"ipc://{tmp_path}/none", "set k v e") == [("ex ", -1)]
 
 
 class FakeClient:

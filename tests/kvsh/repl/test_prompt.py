@@ -11,8 +11,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from kvsh.grammar.shell import Begin
-from kvsh.grammar.transaction import OpenTransaction
-from kvsh.repl import prompt
+from kvsh.repl import screen
 from kvsh.repl.prompt import Shell, place_name
 from kvsh.ui.output import Output
 from kvsh.ui.settings import Settings
@@ -21,8 +20,8 @@ SETTINGS = Settings("ipc:///none/of/these/kvd.sock", 1.0, "terminal")
 
 
 @contextmanager
-def shell_with(settings):
-    """Give a shell that nobody types into, and what gives all that it has written."""
+def open_shell(settings):
+    """Yield a shell without input, and a function that returns its output."""
     reading, writing = os.pipe()
     with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
         yield Shell(settings, Output(writing)), lambda: os.read(reading, 65536).decode()
@@ -32,12 +31,11 @@ def shell_with(settings):
 
 def run(test, settings=SETTINGS):
     async def main():
-        with shell_with(settings) as (shell, written):
+        with open_shell(settings) as (shell, written):
             try:
                 await test(shell, written)
             finally:
-                await shell.client.close()
-                await shell.lookup.close()
+                await shell.connections.close()
 
     asyncio.run(asyncio.wait_for(main(), 20))
 
@@ -56,9 +54,9 @@ def test_it_names_where_we_are(monkeypatch, tmp_path, changed, expected):
     async def test(shell, _):
         assert shell.prompt() == [expected, ("class:prompt.state", ""), ("", "> ")]
         assert shell.prompt_width() == len(expected[1]) + 2
-        shell.open_transaction = OpenTransaction(Begin())
+        shell.state.transaction.begin(Begin())
         assert shell.prompt()[1] == ("class:prompt.state", "(tx:0)")
-        shell.is_connected = False
+        shell.state.set_connected(False)
         assert shell.prompt()[:2] == [("class:prompt.lost", "not connected"), ("class:prompt.state", "(tx:0)")]
 
     run(test, SETTINGS._replace(**changed))
@@ -96,10 +94,10 @@ class FakeApp(SimpleNamespace):
 )
 def test_above_a_prompt_that_is_shown_it_is_taken_away_and_drawn_again(monkeypatch, tmp_path, app, expected):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(prompt, "get_app_or_none", lambda: app)
+    monkeypatch.setattr(screen, "get_app_or_none", lambda: app)
 
     async def test(shell, written):
-        await shell.write_above("one\ntwo \udcff\n")
+        await shell.screen.write_above("one\ntwo \udcff\n")
         assert written() == "one\ntwo \\udcff\n"
 
     run(test)
@@ -108,14 +106,14 @@ def test_above_a_prompt_that_is_shown_it_is_taken_away_and_drawn_again(monkeypat
 
 def test_nothing_is_written_above_while_a_program_has_the_terminal(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(prompt, "get_app_or_none", lambda: None)
+    monkeypatch.setattr(screen, "get_app_or_none", lambda: None)
 
     async def test(shell, written):
-        async with shell.terminal:
-            writing = asyncio.create_task(shell.write_above("late\n"))
+        async with shell.screen.lock:
+            writing = asyncio.create_task(shell.screen.write_above("late\n"))
             await asyncio.sleep(0.05)
             assert not writing.done()
-            shell.write("first\n")
+            shell.screen.write("first\n")
         await writing
         assert written() == "first\nlate\n"
 

@@ -72,4 +72,4 @@ def test_a_thread_gives_its_result_its_error_and_is_not_waited_for():
         return writing
 
     writing = asyncio.run(asyncio.wait_for(main(), 20))
-    os.write(writing, b"x")  # its loop is gone: it has nobody to tell
+    os.write(writing, b"x")  # its loop is gone: no task waits for it

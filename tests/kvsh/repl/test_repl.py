@@ -93,7 +93,7 @@ def test_leaving_within_begin_asks(shell, kv):
     shell.type("begin\rset a 9\r")
     shell.until(lambda lines: lines[-1] == "data0(tx:1)>")
     shell.type("\x04")
-    shell.shows("leave, and discard what was gathered since BEGIN? [y/N]")
+    shell.shows("leave, and discard the commands since BEGIN? [y/N]")
     shell.type("n\r")
     assert say(shell, "discard") == ["discarded 1 command"]
     assert say(shell, "commit") == ["(error) there is no BEGIN before this"]
@@ -109,16 +109,16 @@ def test_leaving_within_begin_asks(shell, kv):
 def test_clearing_everything_asks_first(shell, kv):
     kv.set("a", "1")
     for answer in ("\r", "\x03", "\x04"):
-        asked = sum("end ALL keys (1 key)? [y/N]" in line for line in shell.lines)
+        asked = sum("delete ALL keys (1 key)? [y/N]" in line for line in shell.lines)
         shell.type('clearprefix ""\r')
         shell.until(
-            lambda lines, asked=asked: sum("end ALL keys (1 key)? [y/N]" in line for line in lines) == asked + 1
+            lambda lines, asked=asked: sum("delete ALL keys (1 key)? [y/N]" in line for line in lines) == asked + 1
         )
         shell.type(answer)
         shell.prompts()
         assert kv.get("a") == b"1"
     shell.type('clearprefix ""\r')
-    shell.until(lambda lines: sum("end ALL keys" in line for line in lines) == 4)
+    shell.until(lambda lines: sum("delete ALL keys" in line for line in lines) == 4)
     shell.type("y\r")
     shell.shows("(integer) 1")
 
@@ -126,14 +126,14 @@ def test_clearing_everything_asks_first(shell, kv):
 def test_clearing_many_keys_asks_with_their_count(shell, kv):
     kv.multiset({f"user:{number}": "x" for number in range(12)})
     shell.type("clearprefix user:\r")
-    shell.shows('end 12 keys with the prefix "user:"? [y/N]')
+    shell.shows('delete 12 keys with the prefix "user:"? [y/N]')
     shell.type("n\r")
     shell.prompts()
     assert kv.count("user:") == 12
     assert say(shell, "clearprefix nobody:") == ["(integer) 0"]
     assert say(shell, "clear user:0 user:1") == ["(integer) 2"]
     shell.type("clear " + " ".join(f"user:{number}" for number in range(10)) + "\r")
-    shell.shows("end 10 keys? [y/N]")
+    shell.shows("delete 10 keys? [y/N]")
     shell.type("y\r")
     shell.shows("(integer) 8")
 
@@ -145,7 +145,7 @@ def test_without_a_daemon_the_prompt_says_so_and_commit_keeps_what_was_gathered(
     shell.type("get a\r")
     shell.shows("(error) GET: no daemon answers at ipc://")
     shell.type("begin\rset a 1\rcommit\r")
-    shell.shows("still gathered: COMMIT again or DISCARD")
+    shell.shows("the transaction is still open: COMMIT again, or DISCARD")
     shell.shows("not connected(tx:1)>")
     with local_daemon(str(tmp_path / "data0")), Client(endpoint) as kv:
         shell.shows("data0(tx:1)>")
@@ -166,7 +166,7 @@ def test_a_daemon_killed_in_mid_command_is_told_and_found_again(terminal, tmp_pa
         shell.runs("commit")
         os.kill(pid, signal.SIGKILL)
         shell.shows("it may have been executed")
-        shell.shows("no longer gathered: 1 command")
+        shell.shows("the transaction is closed: 1 command dropped")
         assert kv.get("b") is None  # it is back
         shell.shows("data0>")
         assert say(shell, "set b 1") == ["OK"]
@@ -189,7 +189,7 @@ def test_results_go_to_programs_and_files(shell, kv, tmp_path):
         assert "".join(say(shell, line)).startswith(f'{count} bytes written to "/')
     assert path.read_bytes() == b"b\na\n\n1\n"
     assert say(shell, "get k > /nowhere/x") == ["(error) cannot write /nowhere/x: No such file or directory"]
-    assert say(shell, r'get k > "a\x00"') == ["(error) cannot write a file whose name has a NUL byte"]
+    assert say(shell, r'get k > "a\x00"') == ["(error) cannot write a file with a NUL byte in its name"]
     assert say(shell, "get k |") == ["(error) | is followed by a program"]
     assert say(shell, "help get | head -1") == ["GET key"]
     assert say(shell, "3 incr n") == ["(integer) 2", "(integer) 3", "(integer) 4"]
@@ -228,7 +228,7 @@ def test_a_pasted_block_tells_its_lines_and_stops_at_the_first_error(shell, kv):
         "1) (integer) 2",
         "7/10> incr text",
         "(error) WRONG_TYPE: the value is not a 64-bit integer but 1 bytes of something else",
-        "(error) stopped at line 7 of 10: 2 commands after it not run",
+        "(error) stopped at line 7 of 10: 2 commands after it did not run",
         "data0>",
     ]
     assert kv.get("a") == b"2"
@@ -243,7 +243,7 @@ def test_a_pasted_block_is_checked_whole_before_its_first_line_runs(shell, kv):
         shell.type(f"\x1b[200~{block}\x1b[201~\r")
         shell.shows(error)
         shell.prompts()
-    shell.shows("(error) nothing of this block has run. A value of several lines stands in quotes")
+    shell.shows("(error) nothing of this block has run. Put a value of several lines in quotes")
     assert kv.get("doc") == b"old"
 
 
@@ -256,7 +256,7 @@ def test_a_value_of_several_lines_is_pasted(shell, kv):
 
 def test_enter_within_an_open_quote_continues_the_value(shell, kv):
     shell.type("set doc 'one\r")
-    shell.shows("a quote is open: Enter adds a line, Ctrl-C drops all")
+    shell.shows("a quote is open: Enter adds a line, Ctrl-C drops all lines")
     shell.until(lambda lines: lines[-2].strip() == '">')
     shell.type("two\r\rfour' e")
     shell.shows("\"> four' ex seconds")
@@ -278,7 +278,7 @@ def test_enter_within_an_open_quote_continues_the_value(shell, kv):
 def test_a_pasted_block_ends_with_quit_and_with_a_script_that_fails(shell, kv, tmp_path):
     (tmp_path / "s.kv").write_text("get\n")
     shell.type(f"\x1b[200~source {tmp_path}/s.kv\nset a 1\x1b[201~\r")
-    shell.shows("stopped at line 1 of 2: 1 command after it not run")
+    shell.shows("stopped at line 1 of 2: 1 command after it did not run")
     shell.type("\x1b[200~quit\nset a 1\x1b[201~\r")
     assert shell.ended() == 0
     assert kv.get("a") is None

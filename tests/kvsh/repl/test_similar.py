@@ -21,7 +21,7 @@ class Keys:
         return [key for key in self.keys if key.startswith(prefix)][:limit]
 
 
-def found(typed, *keys):
+def find(typed, *keys):
     return asyncio.run(similar(Keys(*keys).scan, typed, 100))
 
 
@@ -45,14 +45,14 @@ KEYS = (b"USER:1", b"User:2", b"city", b"user:1", b"user:10", "stra\u00dfe \u00c
     ],
 )
 def test_what_is_found(typed, expected):
-    assert found(typed, *KEYS) == expected
+    assert find(typed, *KEYS) == expected
 
 
 @given(st.text(st.characters(categories=["Lu", "Ll", "Nd", "Po"], max_codepoint=0x17F), min_size=1, max_size=9))
 def test_any_key_is_found_from_its_other_case(key):
     typed = "".join(cases(character)[-1] for character in key)
     if all(character in cases(other) for character, other in zip(key, typed, strict=False)) and len(typed) == len(key):
-        assert key.encode() in found(typed.encode(), key.encode(), b"other")
+        assert key.encode() in find(typed.encode(), key.encode(), b"other")
 
 
 def test_the_questions_are_bounded():

@@ -10,7 +10,7 @@ from kvsh.cli.local import local_daemon
 
 
 @pytest.fixture
-def watching(shell):
+def watch_shell(shell):
     """Return a shell that watches all keys."""
     shell.type("watch\r")
     shell.shows("watching all keys from revision")
@@ -24,7 +24,7 @@ def flood(kv, count):
             pipeline.set(f"k{number % 50}", str(number))
 
 
-def told_of(shell):
+def count_changes(shell):
     """Return how many changes were shown, and how many were said not to be."""
     hidden = [int(count) for count in re.findall(rb"\.\.\. (\d+) changes? not shown", shell.seen)]
     return len(re.findall(rb"\d+  (?:\x1b\[32m)?SET(?:\x1b\[0m)? k\d+ ", shell.seen)), sum(hidden)
@@ -65,14 +65,14 @@ def test_since_shows_what_was_before_and_a_second_watch_ends_the_first(shell, kv
     assert not any("after" in line for line in shell.lines)
 
 
-def test_of_a_flood_all_is_shown_or_counted(watching, kv):
-    watching.type("get k1")
+def test_of_a_flood_all_is_shown_or_counted(watch_shell, kv):
+    watch_shell.type("get k1")
     flood(kv, 5000)
-    watching.until(lambda _: sum(told_of(watching)) >= 5000, "all of the flood")
-    shown, hidden = told_of(watching)
+    watch_shell.until(lambda _: sum(count_changes(watch_shell)) >= 5000, "all of the flood")
+    shown, hidden = count_changes(watch_shell)
     assert shown + hidden == 5000
     assert shown < 500
-    watching.until(lambda lines: lines[-3:-1] == [lines[-3], "data0> get k1"] and 'SET k49 "4999"' in lines[-3])
+    watch_shell.until(lambda lines: lines[-3:-1] == [lines[-3], "data0> get k1"] and 'SET k49 "4999"' in lines[-3])
 
 
 def test_lines_and_answers_are_whole_under_a_flood(terminal, kv):
@@ -90,16 +90,16 @@ def test_lines_and_answers_are_whole_under_a_flood(terminal, kv):
     assert answers == [line for n in range(10) for line in (f'data0> ping "answer {n}"', f'"answer {n}"')]
 
 
-def test_the_line_and_the_watch_outlive_a_change_of_size(watching, kv):
-    watching.type('set some "a value that is long')
-    watching.shows('> set some "a value that is')
+def test_the_line_and_the_watch_outlive_a_change_of_size(watch_shell, kv):
+    watch_shell.type('set some "a value that is long')
+    watch_shell.shows('> set some "a value that is')
     for rows, columns in [(12, 20), (30, 100), (24, 80)]:
-        watching.resize(rows, columns)
+        watch_shell.resize(rows, columns)
         kv.set(f"at{columns}", "x")
-        watching.until(lambda _, columns=columns: f' at{columns} "x"'.encode() in watching.seen)
-    watching.settle()
-    watching.type('er"\r')
-    watching.shows("OK")
+        watch_shell.until(lambda _, columns=columns: f' at{columns} "x"'.encode() in watch_shell.seen)
+    watch_shell.settle()
+    watch_shell.type('er"\r')
+    watch_shell.shows("OK")
     assert kv.get("some") == b"a value that is longer"
 
 

@@ -15,7 +15,7 @@ def changes(first, last):
 
 
 class FakeWatch:
-    """A watch that is told what to give: lists of changes, and errors to raise."""
+    """A watch that returns prepared lists of changes, and raises prepared errors."""
 
     def __init__(self):
         self.given = asyncio.Queue()

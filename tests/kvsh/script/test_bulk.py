@@ -15,8 +15,9 @@ from kvd.errors import OutcomeUnknown
 from kvsh.grammar.parse import parse
 from kvsh.script import bulk, engine, sender
 from kvsh.script.bulk import PAIRS_MAX, VALUE_BYTES_MAX, plain_set, plain_sets
-from kvsh.script.engine import Script
+from kvsh.script.engine import Script, ScriptOptions
 from kvsh.script.lines import LineBlock, SourceLine
+from kvsh.script.report import Reporter
 from kvsh.ui.files import opened
 from kvsh.ui.output import Output
 
@@ -74,7 +75,7 @@ def test_plain_sets_are_those_of_their_lines(lines):
 
 
 class FakeStream:
-    """A stream that keeps what is sent and gives the outcomes it is told to, in order."""
+    """A stream that records commands, and returns the outcomes of a function in order."""
 
     endpoint = "ipc://fake"
     timeout = 0
@@ -101,8 +102,8 @@ class FakeStream:
         return received
 
 
-class Kept(Output):
-    """An output that keeps what is written."""
+class RecordedOutput(Output):
+    """An output that records its data and messages."""
 
     def __init__(self):
         super().__init__()
@@ -117,7 +118,7 @@ class Kept(Output):
 
 
 class FakeDaemon:
-    """What is set, and refusals of keys that begin with `x`, whole or not at all."""
+    """A daemon that refuses keys that begin with `x`, all pairs of a command or none."""
 
     def __init__(self):
         self.entries = {}
@@ -132,17 +133,25 @@ class FakeDaemon:
         return Ok(1, None)
 
 
-def told_by(chunks, **limits):
-    """Run a script that comes in chunks; return what was told of each line, what is set, and the messages."""
-    daemon, told = FakeDaemon(), []
-    stream, output = FakeStream(daemon), Kept()
+def script_on(stream, output, **options):
+    return Script(stream, Reporter(output, stream.endpoint, form="raw"), ScriptOptions(**options))
+
+
+def summary_of(script):
+    return script.count, script.reporter.failures, script.reporter.code
+
+
+def run_chunks(chunks, **limits):
+    """Run a script that comes in chunks; return the outcome of each line, the entries, the output and the script."""
+    daemon, outcomes = FakeDaemon(), []
+    stream, output = FakeStream(daemon), RecordedOutput()
     stream.until_readable = lambda fd, work: None
     stream.received_at_once = limits.get("at_once")
-    script = Script(stream, output, form="raw")
-    took = script.on_outcome
-    script.sender.took = lambda sent, outcome: (
-        told.extend((where, outcome) for where in sent.each()),
-        took(sent, outcome),
+    script = script_on(stream, output)
+    on_outcome = script.on_outcome
+    script.sender.on_outcome = lambda sent, outcome: (
+        outcomes.extend((where, outcome) for where in sent.each()),
+        on_outcome(sent, outcome),
     )
     coming = iter([*chunks, b""])
     with (
@@ -154,7 +163,7 @@ def told_by(chunks, **limits):
     ):
         script.run(fd, "s")
     output.flush()
-    return told, daemon.entries, output, script
+    return outcomes, daemon.entries, output, script
 
 
 def cut(text, at):
@@ -176,30 +185,34 @@ limits = st.fixed_dictionaries(
 
 @given(scripts.filter(lambda text: b"x" not in text.lower()), cuts, limits)
 def test_blocks_are_what_their_lines_are_however_they_come(text, at, limits):
-    told, entries, output, script = told_by(cut(text, at), **limits)
+    outcomes, entries, output, script = run_chunks(cut(text, at), **limits)
     with patch.object(engine, "plain_sets", lambda lines: None), patch.object(engine, "plain_set", lambda line: None):
-        told_alone, entries_alone, output_alone, alone = told_by([text])
-    assert [(where, outcome) for where, outcome in told] == told_alone
+        outcomes_alone, entries_alone, output_alone, alone = run_chunks([text])
+    assert [(where, outcome) for where, outcome in outcomes] == outcomes_alone
     assert (entries, output.written, output.messages) == (entries_alone, output_alone.written, output_alone.messages)
-    assert (script.count, script.failures, script.code) == (alone.count, alone.failures, alone.code)
+    assert (script.count, script.reporter.failures, script.reporter.code) == (
+        alone.count,
+        alone.reporter.failures,
+        alone.reporter.code,
+    )
 
 
 @given(st.lists(st.sampled_from([b"a", b"b", b"c", b"x1", b"x2"]), max_size=40), limits)
 @example([b"a", b"x1", b"b", b"c", b"x1", b"b"], {"pairs": 2, "lines": 20, "block": 1, "at_once": 1})
 def test_what_was_refused_together_is_told_apart_and_in_order(keys, limits):
     text = b"".join(b"set %b %d\n" % (key, number) for number, key in enumerate(keys, 1))
-    told, entries, _, script = told_by([text], **limits)
-    assert [where.number for where, _ in told] == list(range(1, len(keys) + 1))
-    done = [plain_set(where.line) for where, outcome in told if isinstance(outcome, Ok)]
+    outcomes, entries, _, script = run_chunks([text], **limits)
+    assert [where.number for where, _ in outcomes] == list(range(1, len(keys) + 1))
+    done = [plain_set(where.line) for where, outcome in outcomes if isinstance(outcome, Ok)]
     assert entries == dict(done)
     set_last = {key: b"%d" % number for number, key in enumerate(keys, 1) if not key.startswith(b"x")}
     assert entries == set_last  # a line refused though it was allowed is one that another of its key came after
-    assert script.failures == len(keys) - len(done)
+    assert script.reporter.failures == len(keys) - len(done)
 
 
 def run(lines, outcome, **options):
-    stream, output = FakeStream(outcome), Kept()
-    script = Script(stream, output, form="raw", **options)
+    stream, output = FakeStream(outcome), RecordedOutput()
+    script = script_on(stream, output, **options)
     for number, line in enumerate(lines, 1):
         script.take(SourceLine("s", number, line))
     script.drain()
@@ -216,7 +229,7 @@ def test_sets_go_together_until_another_command_comes():
         (b"b", b"c"),
     ]
     assert output.written == b"OK\n" * (PAIRS_MAX + 3) + b"x\nOK\n"
-    assert (script.count, script.code) == (PAIRS_MAX + 5, 0)
+    assert (script.count, script.reporter.code) == (PAIRS_MAX + 5, 0)
 
 
 def test_with_stop_on_error_or_echo_each_line_goes_alone():
@@ -229,7 +242,7 @@ def test_a_refusal_is_told_for_each_line():
     lines = [b"set a 1", b"set b 2", b"set c 3"]
     script, _, output = run(lines, lambda _: Error("FULL", "the disk is full", {"outcome": "not executed"}))
     assert [text.split(": ")[1] for text in output.messages] == ["s:1", "s:2", "s:3"]
-    assert (script.failures, script.code) == (3, 4)
+    assert (script.reporter.failures, script.reporter.code) == (3, 4)
 
 
 def test_a_line_that_is_refused_takes_no_other_with_it():
@@ -237,13 +250,13 @@ def test_a_line_that_is_refused_takes_no_other_with_it():
     script, stream, output = run(lines, FakeDaemon())
     assert [type(command) for command in stream.sent] == [MultiSet, Set, Set, Set]
     assert [text.split(": ")[1] for text in output.messages] == ["s:2"]
-    assert (output.written, script.failures, script.code) == (b"OK\nOK\n", 1, 4)
+    assert (output.written, script.reporter.failures, script.reporter.code) == (b"OK\nOK\n", 1, 4)
 
 
 def test_not_where_another_command_came_between():
     daemon = FakeDaemon()
     script, _, output = run([b"set a 1", b"set x 2", b"get a"], daemon)
-    script.take_run(LineBlock("s", 4, [b"set a 3", b"set x 4"]))  # from now on each goes alone
+    script.run_block(LineBlock("s", 4, [b"set a 3", b"set x 4"]))  # from now on each goes alone
     script.take(SourceLine("s", 6, b"get a"))
     script.drain()
     output.flush()
@@ -260,21 +273,21 @@ def test_what_no_line_alone_is_the_cause_of_or_may_have_been_executed_is_not_sen
 
 
 def test_what_ctrl_c_found_gathered_was_not_sent_and_is_not_counted():
-    stream, output = FakeStream(FakeDaemon()), Kept()
-    script = Script(stream, output, form="raw")
+    stream, output = FakeStream(FakeDaemon()), RecordedOutput()
+    script = script_on(stream, output)
     script.take(SourceLine("s", 1, b"get a"))
     script.take(SourceLine("s", 2, b"set a 1"))
-    script.interrupted()
+    script.on_interrupt()
     assert output.messages == ["kvsh: interrupted after 1 commands"]
 
 
 def test_after_ctrl_c_nothing_is_sent_again():
-    stream, output = FakeStream(FakeDaemon()), Kept()
-    script = Script(stream, output, form="raw")
+    stream, output = FakeStream(FakeDaemon()), RecordedOutput()
+    script = script_on(stream, output)
     for number, line in enumerate([b"set a 1", b"set x 2"], 1):
         script.take(SourceLine("s", number, line))
     script.sender.release()
-    script.interrupted()
+    script.on_interrupt()
     assert [type(command) for command in stream.sent] == [MultiSet]
     assert output.messages[-1] == "kvsh: interrupted after 2 commands"
 
@@ -283,12 +296,12 @@ def test_no_more_lines_are_in_flight_than_there_is_room_for():
     most = []
     send = FakeStream.send
 
-    def noted(self, command, tag):
+    def record(self, command, tag):
         send(self, command, tag)
         most.append(sum(tag.size for tag, _ in self.waiting))
 
-    with patch.object(FakeStream, "send", noted):
-        told_by([b"set a 1\n" * 100], pairs=3, lines=20, block=1, at_once=1)
+    with patch.object(FakeStream, "send", record):
+        run_chunks([b"set a 1\n" * 100], pairs=3, lines=20, block=1, at_once=1)
     assert 20 - 3 < max(most) <= 20
 
 
@@ -297,13 +310,13 @@ def test_a_line_is_not_held_for_long_though_input_comes_without_a_pause():
     with patch.object(FakeStream, "send", lambda self, command, tag: sent.append(command)):
         for held_s in (60, 0):
             with patch.object(sender, "HELD_S", held_s):
-                told_by([b"set a 1\n", b"set b 2\n", b"set c 3\n"])
+                run_chunks([b"set a 1\n", b"set b 2\n", b"set c 3\n"])
     assert [len(command.pairs) for command in sent] == [3, 1, 1, 1]
 
 
 def test_a_lost_reply_is_told_of_the_first_line_and_counts_the_others(tmp_path):
-    stream, output = FakeStream(lambda _: OutcomeUnknown("MULTISET: no reply in time")), Kept()
-    script = Script(stream, output, form="raw")
+    stream, output = FakeStream(lambda _: OutcomeUnknown("MULTISET: no reply in time")), RecordedOutput()
+    script = script_on(stream, output)
     (tmp_path / "s").write_text("\n".join(f"set k{number} v" for number in range(250)))
     stream.register = lambda poller: None
     with opened(str(tmp_path / "s")) as fd:

@@ -83,7 +83,7 @@ def test_with_e_nothing_after_a_failing_line_runs(kvsh, kv):
 @pytest.mark.parametrize(
     ("script", "code", "out", "message"),
     [
-        (b"begin\nset a 1\n", 2, b"", "kvsh: stdin:1: this BEGIN has no COMMIT: what it gathered is discarded"),
+        (b"begin\nset a 1\n", 2, b"", "kvsh: stdin:1: this BEGIN has no COMMIT: its commands are discarded"),
         (b"begin\nset a 1\nsett a\ncommit\n", 2, b"", "nothing of this transaction was sent: a line in it was wrong"),
         (b"begin\nset a 1\nping\ndiscard\n", 2, b"", "PING cannot be part of a transaction"),
         (b"begin\nbegin\ndiscard\n", 2, b"", "BEGIN within BEGIN"),
@@ -210,7 +210,7 @@ PDF = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\nset image 1\n"
 def test_a_file_that_is_no_script_is_told_once_and_none_of_its_lines_is_run(kvsh, kv, data):
     code, out, messages = kvsh(stdin=data)
     assert (code, out) == (2, b"")
-    assert "this is binary data and no script (a script is UTF-8): `kvsh set KEY -x <FILE` stores a file" in messages
+    assert "this is binary data, not a script (a script is UTF-8): `kvsh set KEY -x <FILE` stores a file" in messages
     assert messages.count("\n") <= 5
     assert list(kv.scan()) == []
 

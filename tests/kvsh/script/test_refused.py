@@ -9,14 +9,14 @@ from kvd.errors import OutcomeUnknown
 from kvsh.grammar.parse import parse
 from kvsh.script.bulk import EXAMPLE, Sent
 from kvsh.script.lines import SourceLine
-from kvsh.script.refused import command_of, is_refused, repeated
+from kvsh.script.refused import command_of, is_refused, select_retries
 
 OK = Ok(1, None)
 BUSY = Error("BUSY", "far behind", {"outcome": "not executed"})
 CONFLICT = Error("CONFLICT", "it exists", {"outcome": "failed"})
 
 
-def sent(*lines):
+def make_sent(*lines):
     """Return lines as they are sent: plain SETs together."""
     wheres = [SourceLine("f", number, line.encode()) for number, line in enumerate(lines, 1)]
     command = EXAMPLE if lines[0].startswith("SET") and len(lines[0].split()) == 3 else parse(wheres[0].line)
@@ -40,17 +40,17 @@ def sent(*lines):
     ],
 )
 def test_what_is_sent_again(outcomes, expected):
-    assert repeated([(sent(line), outcome) for line, outcome in outcomes]) == expected
+    assert select_retries([(make_sent(line), outcome) for line, outcome in outcomes]) == expected
 
 
 def test_many_lines_are_sent_again_as_they_were_sent():
-    assert command_of(sent("SET a 1")) == Set(b"a", b"1")
-    assert command_of(sent("SET a 1", "set b 2")) == MultiSet([(b"a", b"1"), (b"b", b"2")])
-    assert command_of(sent("INCR a")) == parse(b"INCR a")
-    assert repeated([(sent("SET a 1", "SET b 1"), BUSY), (sent("INCR b"), OK)]) == set()
+    assert command_of(make_sent("SET a 1")) == Set(b"a", b"1")
+    assert command_of(make_sent("SET a 1", "set b 2")) == MultiSet([(b"a", b"1"), (b"b", b"2")])
+    assert command_of(make_sent("INCR a")) == parse(b"INCR a")
+    assert select_retries([(make_sent("SET a 1", "SET b 1"), BUSY), (make_sent("INCR b"), OK)]) == set()
 
 
 def test_a_task_that_finds_another_at_work_is_not_sent_again():
     assert not is_refused(Sent([], Check()), BUSY)
-    assert is_refused(sent("INCR a"), BUSY)
-    assert not is_refused(sent("INCR a"), OK)
+    assert is_refused(make_sent("INCR a"), BUSY)
+    assert not is_refused(make_sent("INCR a"), OK)

@@ -33,4 +33,4 @@ def test_a_closed_or_full_stream_is_told(shell, line, code, sentence):
 def test_a_name_with_nul_is_a_mistake_of_its_line(shell):
     code, data, said = shell("""printf 'SOURCE "\\\\x00"\\nping\\n' | kvsh""")
     assert (code, data) == (2, "PONG\n")
-    assert "stdin:1: cannot read a file whose name has a NUL byte" in said
+    assert "stdin:1: cannot read a file with a NUL byte in its name" in said

@@ -1,4 +1,4 @@
-"""The pager: what goes through it, which one, and that nothing it does harms whoever called."""
+"""The pager: which results it shows, which program it is, and that its failures do not affect the caller."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import pytest
 from support.terminal import say
 
 from kvsh.ui import pager
-from kvsh.ui.pager import chosen, is_longer, page, pager_for, show_long
+from kvsh.ui.pager import choose_pager, is_longer, page, pager_for, show_long
 
 PROGRAM = """
 trap "echo interrupted it" INT
@@ -55,14 +55,14 @@ def test_which_pager(monkeypatch, variables, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert chosen() == expected
+    assert choose_pager() == expected
 
 
 @pytest.mark.parametrize(
-    ("is_person", "term", "expected"), [(True, "xterm", True), (False, "xterm", False), (True, "dumb", False)]
+    ("is_interactive", "term", "expected"), [(True, "xterm", True), (False, "xterm", False), (True, "dumb", False)]
 )
-def test_only_where_a_person_sits_at_both_ends(monkeypatch, tmp_path, is_person, term, expected):
-    monkeypatch.setattr(os, "isatty", lambda _: is_person)
+def test_only_where_a_person_sits_at_both_ends(monkeypatch, tmp_path, is_interactive, term, expected):
+    monkeypatch.setattr(os, "isatty", lambda _: is_interactive)
     monkeypatch.setattr(os, "get_terminal_size", lambda _: SIZE)
     monkeypatch.setenv("TERM", term)
     monkeypatch.setenv("PAGER", f"cat > {tmp_path}/out")
@@ -124,7 +124,7 @@ def test_without_a_pager_it_is_written(terminal):
         shell = terminal(*options, **variables)
         shell.prompts()
         shell.type("help\r")
-        shell.shows("HELP command tells more of one.")
+        shell.shows("HELP command explains one command.")
         shell.prompts()
         assert b"paged:" not in shell.seen
 

@@ -256,9 +256,9 @@ def test_tokens_are_forgotten_a_thousand_at_least_at_a_time(drive):
     kept = [(number, OnceRecord(b"%08d" % number, b"", 0, b"", NOW)) for number in range(1, 1_006)]
     journal = drive.store.journal
     journal.append([], kept, None, None)
-    journal.forget_tokens(1_000)
+    journal.delete_tokens(1_000)
     assert len(journal.tokens_after(0)) == 1_005
-    journal.forget_tokens(1_001)
+    journal.delete_tokens(1_001)
     assert sorted(journal.tokens_after(0)) == [b"%08d" % number for number in range(1_001, 1_006)]
 
 

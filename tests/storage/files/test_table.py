@@ -133,8 +133,8 @@ def test_both_forms_take_the_same_into_memory(tmp_path_factory, rows):
     for known in (compiled, plain):
         table.read_into(known, [*KEYS, *KEYS])
     assert compiled.get_many(KEYS) == plain.get_many(KEYS)
-    assert compiled.uncached(KEYS) == plain.uncached(KEYS)
-    assert compiled.uncached(KEYS) == [key for key in KEYS if len((table.get(key) or EMPTY).value) > SMALL_BYTES]
+    assert compiled.find_uncached(KEYS) == plain.find_uncached(KEYS)
+    assert compiled.find_uncached(KEYS) == [key for key in KEYS if len((table.get(key) or EMPTY).value) > SMALL_BYTES]
     table.close()
 
 
@@ -148,7 +148,7 @@ def test_a_damaged_row_is_not_taken_into_memory(drive, column, value):
     for known in (compiled_records(), PlainKeyCache()):
         with pytest.raises(Corrupt):
             drive.store.table.read_into(known, [b"a"])
-        assert known.uncached([b"a"]) == [b"a"]
+        assert known.find_uncached([b"a"]) == [b"a"]
         drive.store.table.read_into(known, [b"b", b"c"])
         assert known.get(b"b").value == b"2"
 

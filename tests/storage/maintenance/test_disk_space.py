@@ -69,42 +69,46 @@ def test_a_start_on_a_full_disk_keeps_the_last_part_only(tmp_path, free):
 
 def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypatch):
     drive.apply(Set(b"a", b"1"))
-    drive.store.begin_checkpoint()
+    drive.store.maintenance.jobs.begin_checkpoint()
     answers = iter([False, True])  # before all is folded, and after
-    monkeypatch.setattr(drive.store.disk_space, "is_enough_for", lambda pending, journal: next(answers))
-    drive.store.room_left = 0
+    monkeypatch.setattr(
+        drive.store.maintenance.parts.disk_space, "is_enough_for", lambda pending, journal: next(answers)
+    )
+    drive.store.maintenance.space.room_left = 0
     drive.apply(Set(b"b", b"2"))
-    assert (drive.store.folded, drive.store.durable) == (1, 1)
+    assert (drive.store.overlays.folded, drive.store.maintenance.jobs.durable) == (1, 1)
 
 
 def test_where_the_disk_is_nearly_full_all_that_waits_fits_into_half_of_the_ballast(drive: Drive, monkeypatch):
     """Another program may take the rest at any time, and then the fold and COMPACT have the ballast alone."""
     store = drive.store
-    monkeypatch.setattr(store.disk_space, "bytes", MIB)
-    monkeypatch.setattr(store.disk_space, "free", lambda: 15 * MIB)
-    begin = store.begin_fold
-    monkeypatch.setattr(store, "begin_fold", lambda *, is_short=False: is_short and begin(is_short=True))
+    monkeypatch.setattr(store.maintenance.parts.disk_space, "bytes", MIB)
+    monkeypatch.setattr(store.maintenance.parts.disk_space, "free", lambda: 15 * MIB)
+    begin = store.maintenance.jobs.begin_fold
+    monkeypatch.setattr(
+        store.maintenance.jobs, "begin_fold", lambda *, is_short=False: is_short and begin(is_short=True)
+    )
     for number in range(40):
         drive.apply(Set(b"%d" % number, bytes(60_000)))
-        assert store.pending() + store.wal_bytes <= MIB // 2
-    assert store.folds < 20, "not for each commit"
+        assert store.maintenance.space.pending() + store.maintenance.wal.used <= MIB // 2
+    assert store.maintenance.jobs.count < 20, "not for each commit"
 
 
 def test_where_the_disk_is_nearly_full_a_batch_stays_within_a_part_of_the_ballast(drive: Drive, monkeypatch):
     store = drive.store
-    monkeypatch.setattr(store.disk_space, "bytes", MIB)
+    monkeypatch.setattr(store.maintenance.parts.disk_space, "bytes", MIB)
     assert store.batch_bytes() == BATCH_BYTES_MAX
-    monkeypatch.setattr(store.disk_space, "free", lambda: 15 * MIB)
+    monkeypatch.setattr(store.maintenance.parts.disk_space, "free", lambda: 15 * MIB)
     assert store.batch_bytes() == MIB // 4
-    store.room_left = 1
+    store.maintenance.space.room_left = 1
     assert store.batch_bytes() == BATCH_BYTES_MAX, "there is plenty, as of the last look"
 
 
 def test_what_readers_hold_back_is_not_folded_again_for_each_commit(drive: Drive, monkeypatch):
     store, folds = drive.store, []
-    monkeypatch.setattr(store.disk_space, "bytes", MIB)
-    monkeypatch.setattr(store.disk_space, "free", lambda: 15 * MIB)
-    monkeypatch.setattr(store, "fold_all", lambda: folds.append(store.pending()))
+    monkeypatch.setattr(store.maintenance.parts.disk_space, "bytes", MIB)
+    monkeypatch.setattr(store.maintenance.parts.disk_space, "free", lambda: 15 * MIB)
+    monkeypatch.setattr(store.maintenance.jobs, "fold_all", lambda: folds.append(store.maintenance.space.pending()))
     for number in range(40):
         drive.apply(Set(b"%d" % number, bytes(60_000)))
     assert 0 < len(folds) < 20
@@ -147,10 +151,10 @@ def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_f
         drive.apply(Set(b"%02d" % number, b"1"))
     drive.settle()
     tried.most = 10
-    drive.store.begin_fold(is_short=True)
+    drive.store.maintenance.jobs.begin_fold(is_short=True)
     drive.settle()
     assert tried == [40, 25, 6, 6, 6, 6, 6, 6, 4]
-    assert (drive.store.folded, drive.store.durable) == (40, 40)
+    assert (drive.store.overlays.folded, drive.store.maintenance.jobs.durable) == (40, 40)
 
 
 @pytest.mark.parametrize(("code", "times"), [(13, 3), (10, 1)])
@@ -162,19 +166,19 @@ def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(
         drive.apply(Set(b"%d" % number, b"1"))
     drive.settle()
     tried.most, tried.error = 0, sqlite_error(code)
-    drive.store.begin_fold(is_short=True)
-    assert drive.store.fold_thread.done.get().error is tried.error
+    drive.store.maintenance.jobs.begin_fold(is_short=True)
+    assert drive.store.maintenance.parts.fold_thread.done.get().error is tried.error
     assert len(tried) == times
 
 
 def test_compact_gets_the_last_room_and_folds_first(drive: Drive):
     drive.apply(Set(b"a", b"1"), Clear([b"a"]))
-    drive.store.disk_space.release_ballast()
-    assert drive.store.disk_space.ballast_size() > 0
-    drive.store.fold_error = Full("no room")
+    drive.store.maintenance.parts.disk_space.release_ballast()
+    assert drive.store.maintenance.parts.disk_space.ballast_size() > 0
+    drive.store.maintenance.jobs.error = Full("no room")
     drive.apply(Compact(2))
-    assert drive.store.disk_space.ballast_size() == 0
-    assert (drive.store.durable, drive.store.compacted) == (2, 2)
+    assert drive.store.maintenance.parts.disk_space.ballast_size() == 0
+    assert (drive.store.maintenance.jobs.durable, drive.store.compacted) == (2, 2)
 
 
 def test_what_the_tables_wal_has_yet_to_put_into_the_file_is_reckoned_with(drive: Drive, monkeypatch):
@@ -182,31 +186,33 @@ def test_what_the_tables_wal_has_yet_to_put_into_the_file_is_reckoned_with(drive
     monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 1 << 30)
     drive.apply(Set(b"a", bytes(1 << 20)))
     drive.fold()
-    assert drive.store.table_wal > 1 << 20
+    assert drive.store.maintenance.jobs.table_wal_bytes > 1 << 20
     asked = []
     monkeypatch.setattr(
-        drive.store.disk_space, "is_enough_for", lambda pending, files: bool(asked.append(files)) or True
+        drive.store.maintenance.parts.disk_space,
+        "is_enough_for",
+        lambda pending, files: bool(asked.append(files)) or True,
     )
-    drive.store.room_left = 0
+    drive.store.maintenance.space.room_left = 0
     drive.apply(Set(b"b", b"1"))
-    assert asked[0] > drive.store.table_wal
+    assert asked[0] > drive.store.maintenance.jobs.table_wal_bytes
     drive.restart()
-    assert drive.store.table_wal == 0
+    assert drive.store.maintenance.jobs.table_wal_bytes == 0
 
 
 def test_the_journals_wal_stays_within_its_first_length(drive: Drive, monkeypatch):
     """Clears made it longer while a fold was at work, until the fold had no room left, and writes never resumed."""
     store = drive.store
     length = store.journal.wal.stat().st_size
-    begin, wait = store.begin_checkpoint, store.wait_for_checkpoint
+    begin, wait = store.maintenance.jobs.begin_checkpoint, store.maintenance.jobs.wait_for_checkpoint
 
     def wait_in_earnest():
-        monkeypatch.setattr(store, "begin_checkpoint", begin)
+        monkeypatch.setattr(store.maintenance.jobs, "begin_checkpoint", begin)
         wait()
-        monkeypatch.setattr(store, "begin_checkpoint", lambda: None)
+        monkeypatch.setattr(store.maintenance.jobs, "begin_checkpoint", lambda: None)
 
-    monkeypatch.setattr(store, "begin_checkpoint", lambda: None)  # as if the fold held it up
-    monkeypatch.setattr(store, "wait_for_checkpoint", wait_in_earnest)
+    monkeypatch.setattr(store.maintenance.jobs, "begin_checkpoint", lambda: None)  # as if the fold held it up
+    monkeypatch.setattr(store.maintenance.jobs, "wait_for_checkpoint", wait_in_earnest)
     for number in range(40):
         drive.apply(Set(b"%d" % number, bytes(length // 10)))
     assert store.journal.wal.stat().st_size <= 1.5 * length

@@ -63,23 +63,23 @@ def test_a_fold_needs_no_sqlite_that_is_found_in_c(make_drive, monkeypatch, foun
     drive = make_drive()
     drive.apply(Set(b"a", b"1"), Set(b"b", b"2"), Clear([b"a"]))
     assert folded(drive.fold()) == replayed(drive)
-    assert bool(drive.store.fold_thread.address) == (found and native.module is not None)
+    assert bool(drive.store.maintenance.parts.fold_thread.address) == (found and native.module is not None)
 
 
 @built
 def test_a_plan_that_is_interrupted_leaves_no_transaction_and_tells_why(drive):
     drive.apply(*[Set(b"%d" % number, b"1") for number in range(5_000)])
     drive.settle()
-    db = drive.store.fold_thread.open()
+    db = drive.store.maintenance.parts.fold_thread.open()
     plan = drive.store.overlays.begin_fold(drive.store.revision)
     drive.store.overlays.undo_fold()
     steps = iter(range(10**9))
     db.set_progress_handler(lambda: next(steps) > 200, 10)
     with pytest.raises(sqlite.sqlite3.Error, match="interrupted"):
-        fold_module.Fold(db, drive.store.revision, plan, drive.store.fold_thread.address)
+        fold_module.Fold(db, drive.store.revision, plan, drive.store.maintenance.parts.fold_thread.address)
     db.set_progress_handler(None, 0)
     assert not db.in_transaction
-    at = fold_module.Fold(db, drive.store.revision, plan, drive.store.fold_thread.address)
+    at = fold_module.Fold(db, drive.store.revision, plan, drive.store.maintenance.parts.fold_thread.address)
     assert at.last == 5_000
     db.close()
 
@@ -102,7 +102,7 @@ def test_a_table_that_fell_back_is_folded_again(drive):
     drive.fold().store.close()
     shutil.copy(drive.directory / "older", drive.directory / "table.db")
     drive.open()
-    assert (drive.store.folded, drive.store.count(b"", NOW)) == (2, 2)
+    assert (drive.store.overlays.folded, drive.store.count(b"", NOW)) == (2, 2)
     assert folded(drive.fold()) == replayed(drive)
     assert drive.store.count(b"", NOW) == 2
 
@@ -124,10 +124,10 @@ def test_a_checkpoint_that_fails_after_the_fold_counts_nothing_twice(drive, monk
     fail_once(monkeypatch, "checkpoint", sqlite_error(13))
     drive.apply(Set(b"a", b"1"))
     drive.fold()
-    assert (drive.store.folded, drive.store.durable) == (0, 0)
-    drive.store.fold_error = None
+    assert (drive.store.overlays.folded, drive.store.maintenance.jobs.durable) == (0, 0)
+    drive.store.maintenance.jobs.error = None
     drive.fold()
-    assert (drive.store.folded, drive.store.durable) == (1, 1)
+    assert (drive.store.overlays.folded, drive.store.maintenance.jobs.durable) == (1, 1)
     drive.restart()
     assert (drive.store.count(b"", NOW), drive.store.count(b"a", NOW)) == (1, 1)
 
@@ -138,19 +138,19 @@ def test_a_fold_that_finds_the_disk_full_is_undone_and_tried_again_later(drive, 
     with monkeypatch.context() as full:
         full.setattr(fold_module, "INSERT", "SELECT full_disk(), :after, :number")
         full.setattr(folder_module.FoldThread, "open", open_with_full_disk)
-        drive.restart().store.begin_fold()
-        done = drive.store.fold_thread.done.get()
+        drive.restart().store.maintenance.jobs.begin_fold()
+        done = drive.store.maintenance.parts.fold_thread.done.get()
     assert (str(done.error), drive.store.table.mark().revision) == ("user-defined function raised exception", 0)
-    drive.store.finish(done._replace(error=sqlite_error(13)))
-    assert drive.store.disk_space.is_short
-    assert drive.store.disk_space.restore_ballast()  # there was room all the time
+    drive.store.maintenance.jobs.finish(done._replace(error=sqlite_error(13)))
+    assert drive.store.maintenance.parts.disk_space.is_short
+    assert drive.store.maintenance.parts.disk_space.restore_ballast()  # there was room all the time
     drive.apply(Set(b"b", b"2"))
-    drive.store.begin_fold()
+    drive.store.maintenance.jobs.begin_fold()
     assert drive.store.overlays.immutable is None
     assert [drive.store.get(key).value for key in (b"a", b"b")] == [b"1", b"2"]
     drive.store.tick(NOW)
     drive.settle()
-    assert (drive.store.folded, len(folded(drive))) == (2, 2)
+    assert (drive.store.overlays.folded, len(folded(drive))) == (2, 2)
 
 
 real_open = folder_module.FoldThread.open
@@ -175,7 +175,7 @@ def open_with_full_disk(folder):
 def test_a_fold_that_finds_anything_else_is_the_end(drive, code, cls, monkeypatch):
     fail_once(monkeypatch, "checkpoint", sqlite_error(code))
     drive.apply(Set(b"a", b"1"))
-    drive.store.begin_fold()
+    drive.store.maintenance.jobs.begin_fold()
     with pytest.raises(cls):
         drive.settle()
 
@@ -184,7 +184,7 @@ def test_a_fold_is_durable_only_when_its_checkpoint_is_whole(drive, monkeypatch)
     monkeypatch.setattr(folder_module, "checkpoint", lambda *_: False)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
-    assert (drive.store.folded, drive.store.durable) == (1, 0)
+    assert (drive.store.overlays.folded, drive.store.maintenance.jobs.durable) == (1, 0)
 
 
 def test_a_fold_reads_values_not_older_than_the_last_of_each_key(drive):
@@ -200,17 +200,17 @@ def test_the_journal_is_synced_before_the_table_gets_ahead_of_it(make_drive, mon
     drive = make_drive(fsync=fsync)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
-    assert (len(synced), drive.store.durable) == (1, 1)
+    assert (len(synced), drive.store.maintenance.jobs.durable) == (1, 1)
 
 
 def test_a_fold_whose_commit_was_rolled_back_by_sqlite_itself_is_tried_again(drive, monkeypatch):
     monkeypatch.setattr(folder_module.FoldThread, "open", open_with_a_commit_that_fails)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
-    assert (drive.store.folded, str(drive.store.fold_error)) == (0, "database or disk is full")
+    assert (drive.store.overlays.folded, str(drive.store.maintenance.jobs.error)) == (0, "database or disk is full")
     drive.store.tick(NOW)
     drive.settle()
-    assert (drive.store.folded, folded(drive)) == (1, replayed(drive))
+    assert (drive.store.overlays.folded, folded(drive)) == (1, replayed(drive))
 
 
 def test_a_thread_that_never_had_a_job_ends(make_drive):
@@ -220,7 +220,7 @@ def test_a_thread_that_never_had_a_job_ends(make_drive):
 def test_commits_go_on_while_a_fold_is_at_work(drive):
     """BEGIN IMMEDIATE in the fold would lock the attached journal too, and every commit would wait for it."""
     drive.apply(*[Set(b"%d" % number, b"x") for number in range(500)])
-    folder = drive.store.fold_thread
+    folder = drive.store.maintenance.parts.fold_thread
     db = folder.open()
     is_at_work, go_on = threading.Event(), threading.Event()
     steps = iter(range(10**9))
@@ -248,9 +248,9 @@ def test_a_table_is_checkpointed_when_its_wal_is_long_much_was_folded_or_nothing
     monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 3)
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
     drive.apply(Set(b"a", b"1"))
-    assert drive.fold().store.durable == 0
+    assert drive.fold().store.maintenance.jobs.durable == 0
     drive.fold()
-    assert drive.store.durable == 1
+    assert drive.store.maintenance.jobs.durable == 1
     for value, durable in (
         (b"x" * (600 << 10), 1),
         (b"x" * (600 << 10), 1),
@@ -260,7 +260,7 @@ def test_a_table_is_checkpointed_when_its_wal_is_long_much_was_folded_or_nothing
         (b"1", 7),
     ):
         drive.apply(Set(b"a", value))
-        assert drive.fold().store.durable == durable
+        assert drive.fold().store.maintenance.jobs.durable == durable
 
 
 def spied(monkeypatch):
@@ -330,9 +330,9 @@ def partly_folded(drive, monkeypatch, portions):
 
     with monkeypatch.context() as failing:
         failing.setattr(fold_module.Fold, "step", step)
-        drive.store.begin_fold()
+        drive.store.maintenance.jobs.begin_fold()
         drive.settle()
-    drive.store.fold_error = None
+    drive.store.maintenance.jobs.error = None
 
 
 COMMANDS_OF_THREE_KINDS = (Set(b"b", b"new"), Clear([b"a", b"d"]), Set(b"c", b"1"), Set(b"e", b"1"), Clear([b"e"]))
@@ -392,7 +392,7 @@ def test_a_table_that_has_changes_the_journal_has_not_is_refused(drive, monkeypa
     partly_folded(drive, monkeypatch, 2)
     drive.store.journal.db.execute("DELETE FROM journal WHERE revision = 3")
     drive.store.close()
-    with pytest.raises(StorageFailed, match=r"the journal \(1 to 2\) does not go on where the table ends"):
+    with pytest.raises(StorageFailed, match=r"the journal \(1 to 2\) does not continue the table"):
         Drive(drive.directory)
 
 
@@ -401,9 +401,9 @@ def test_the_checkpoint_of_the_journal_has_its_turn_between_two_portions(drive, 
     drive.apply(*[Set(b"%d" % number, b"") for number in range(3)])
     drive.settle()
     calls = spied(monkeypatch)
-    drive.store.fold_thread.jobs.put(folder_module.FoldJob(3))
-    drive.store.begin_checkpoint()
-    folder = drive.store.fold_thread
+    drive.store.maintenance.parts.fold_thread.jobs.put(folder_module.FoldJob(3))
+    drive.store.maintenance.jobs.begin_checkpoint()
+    folder = drive.store.maintenance.parts.fold_thread
     assert isinstance(folder.done.get().job, folder_module.CheckpointJob)
     folder.may_resume.set()
     assert folder.done.get().job == folder_module.FoldJob(3)
@@ -414,7 +414,7 @@ def test_a_thread_that_is_to_end_ends_after_a_portion_and_the_next_start_goes_on
     """A stop waited for all of a fold: for a minute on a slow disk."""
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
     drive.apply(*[Set(b"%d" % number, b"") for number in range(20)])
-    folder, steps = drive.store.fold_thread, []
+    folder, steps = drive.store.maintenance.parts.fold_thread, []
     real, has_begun = folder_module.fold.Fold.step, threading.Event()
 
     def step(self, bytes_max):
@@ -425,7 +425,7 @@ def test_a_thread_that_is_to_end_ends_after_a_portion_and_the_next_start_goes_on
         real(self, bytes_max)
 
     monkeypatch.setattr(folder_module.fold.Fold, "step", step)
-    drive.store.begin_fold()
+    drive.store.maintenance.jobs.begin_fold()
     has_begun.wait()
     folder.stop()
     assert (len(steps), drive.store.table.mark().revision) == (1, 0)
@@ -440,14 +440,14 @@ def test_the_fold_waits_until_the_loop_has_finished_the_checkpoint_of_the_journa
     """Else it would read the journal at that moment, and the WAL could not be begun anew."""
     monkeypatch.setattr(folder_module, "CHECKPOINT_WAIT_MS", 60_000)
     drive.apply(Set(b"a", b"1"))
-    drive.store.begin_checkpoint()
-    drive.store.begin_fold()
-    done = drive.store.fold_thread.done.get()
+    drive.store.maintenance.jobs.begin_checkpoint()
+    drive.store.maintenance.jobs.begin_fold()
+    done = drive.store.maintenance.parts.fold_thread.done.get()
     time.sleep(0.1)
-    assert drive.store.fold_thread.done.empty()
-    drive.store.finish(done)
+    assert drive.store.maintenance.parts.fold_thread.done.empty()
+    drive.store.maintenance.jobs.finish(done)
     drive.settle()
-    assert drive.store.folded == 1
+    assert drive.store.overlays.folded == 1
 
 
 def test_who_reads_the_table_for_long_holds_a_checkpoint_up_for_a_moment_only(drive, monkeypatch):
@@ -466,7 +466,7 @@ def test_who_reads_the_table_for_long_holds_a_checkpoint_up_for_a_moment_only(dr
     drive.apply(Set(b"a", b"1"))
     drive.fold()
     assert {wait for wait in waits if wait is not None} == {CHECKPOINT_WAIT_MS}
-    assert drive.store.durable == 1
+    assert drive.store.maintenance.jobs.durable == 1
 
 
 def test_a_damaged_mark_is_not_sealed_anew_by_the_next_fold(drive):
@@ -475,8 +475,8 @@ def test_a_damaged_mark_is_not_sealed_anew_by_the_next_fold(drive):
     other = connect(drive.store.table.path)
     other.execute("UPDATE fold SET entries = 7")
     other.close()
-    drive.store.begin_fold()
-    done = drive.store.fold_thread.done.get()
+    drive.store.maintenance.jobs.begin_fold()
+    done = drive.store.maintenance.parts.fold_thread.done.get()
     assert str(done.error) == "CORRUPT: the mark of the table is damaged on disk"
     with pytest.raises(Internal, match="the mark of the table is damaged"):
-        drive.store.finish(done)
+        drive.store.maintenance.jobs.finish(done)

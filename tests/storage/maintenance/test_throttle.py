@@ -8,8 +8,7 @@ from support.drives import NOW
 from kvd.commands.values import Clear, MultiSet, Set
 from kvd.errors import Busy
 from kvd.limits import BATCH_BYTES_MAX, WAL_BYTES_MAX
-from kvd.storage.maintenance import maintenance as upkeep_module
-from kvd.storage.maintenance import throttle
+from kvd.storage.maintenance import fill, throttle
 from kvd.storage.maintenance.throttle import (
     BATCH_DELAY_S,
     DELAY_S_MAX,
@@ -89,9 +88,9 @@ def test_the_overlay_stays_within_its_bound_whatever_comes(rate, offered):
 @pytest.fixture
 def stuck(drive, monkeypatch):
     """Return a drive whose folds never end; its overlay is for 10 changes."""
-    monkeypatch.setattr(upkeep_module, "OVERLAY_CHANGES_MAX", 10)
+    monkeypatch.setattr(fill, "OVERLAY_CHANGES_MAX", 10)
     monkeypatch.setattr(throttle, "DELAY_S_MAX", 0.01)
-    monkeypatch.setattr(drive.store, "begin_fold", lambda **_: None)
+    monkeypatch.setattr(drive.store.maintenance.jobs, "begin_fold", lambda **_: None)
     return drive
 
 
@@ -109,14 +108,14 @@ def test_writes_go_on_beyond_the_bound_and_are_refused_far_beyond_it(stuck):
     assert fill_up(stuck) == 10 * LIMIT
     assert stuck.store.revision == 10 * LIMIT
     assert stuck.store.get(b"0").value == b""
-    with pytest.raises(Busy, match="the disk does not keep up with what is written: try again in a moment"):
+    with pytest.raises(Busy, match="the disk does not keep up with the writes: try again in a moment"):
         stuck.apply(Clear([b"0"]))
 
 
 def test_a_refusal_is_waited_for_once(stuck, monkeypatch):
     fill_up(stuck)
     waits = []
-    monkeypatch.setattr(stuck.store, "wait_for_fold", waits.append)
+    monkeypatch.setattr(stuck.store.maintenance.jobs, "wait_for_fold", waits.append)
     for _ in range(3):
         with pytest.raises(Busy):
             stuck.apply(Set(b"a", b""))
@@ -134,21 +133,22 @@ def test_writes_are_taken_again_after_a_fold(stuck, monkeypatch):
 
 def test_a_batch_brings_less_while_the_fold_is_behind(drive, monkeypatch):
     assert drive.store.batch_bytes() == BATCH_BYTES_MAX
-    monkeypatch.setattr(upkeep_module, "OVERLAY_CHANGES_MAX", 10)
-    monkeypatch.setattr(drive.store.fold_thread, "submit", lambda _: None)
+    monkeypatch.setattr(fill, "OVERLAY_CHANGES_MAX", 10)
+    monkeypatch.setattr(drive.store.maintenance.parts.fold_thread, "submit", lambda _: None)
     drive.apply(MultiSet([(b"%d" % number, b"") for number in range(9)]), now=NOW)
     assert drive.store.batch_bytes() == BATCH_BYTES_MAX  # no fold is under way
-    drive.store.begin_fold()
+    drive.store.maintenance.jobs.begin_fold()
     assert 0 < drive.store.batch_bytes() < BATCH_BYTES_MAX
     drive.store.overlays.undo_fold()
 
 
 def test_a_checkpoint_that_does_not_end_holds_no_commit_up_for_long(drive, monkeypatch):
     monkeypatch.setattr(throttle, "DELAY_S_MAX", 0.01)
-    monkeypatch.setattr(drive.store, "begin_checkpoint", lambda: None)
-    drive.store.checkpoint_asked = True
-    drive.store.wal_bytes_max, drive.store.wal_bytes_least = 0, WAL_BYTES_MAX  # as on a disk that is not small
+    monkeypatch.setattr(drive.store.maintenance.jobs, "begin_checkpoint", lambda: None)
+    drive.store.maintenance.jobs.is_checkpointing = True
+    wal = drive.store.maintenance.wal
+    wal.limit, wal.limit_min = 0, WAL_BYTES_MAX  # as on a disk that is not small
     drive.apply(Set(b"a", b"1"))
-    assert drive.store.checkpoint_asked
+    assert drive.store.maintenance.jobs.is_checkpointing
     assert drive.store.get(b"a").value == b"1"
-    drive.store.checkpoint_asked = False
+    drive.store.maintenance.jobs.is_checkpointing = False

@@ -39,7 +39,7 @@ def test_what_is_not_known_is_told_from_what_is_not_there(known):
     assert known.get(b"a") == Entry(b"a", 7, 7, None, b"1")
     assert known.get_many([b"b", b"c", b"d", b"e"]) == [None, None, Entry(b"d", 3, 2, 50, b"disk"), NOT_CACHED]
     assert [known.revision(key) for key in (b"a", b"b", b"c", b"d", b"e")] == [7, 8, 0, 3, -1]
-    assert known.uncached([b"e", b"a", b"e"]) == [b"e", b"e"]
+    assert known.find_uncached([b"e", b"a", b"e"]) == [b"e", b"e"]
     assert len(known) == 4
 
 
@@ -88,7 +88,9 @@ def test_what_is_later_than_the_fold_is_never_forgotten(known):
     update(known, *[row(b"%d" % number, b"x", number + 1) for number in range(4_000)])
     for _ in range(100):
         known.evict(0, 3_000, 100_000)
-    assert known.uncached([b"%d" % number for number in range(4_000)]) == [b"%d" % number for number in range(3_000)]
+    assert known.find_uncached([b"%d" % number for number in range(4_000)]) == [
+        b"%d" % number for number in range(3_000)
+    ]
     known.evict(0, 4_000, 100_000), known.evict(0, 4_000, 100_000)
     assert len(known) == 0
 
@@ -123,7 +125,7 @@ def test_many_collisions_and_their_end_lose_nothing():
         if number % 1_000 == 999:
             folded = number - 500
             known.evict(0, folded, 3_000)
-            gone = set(known.uncached(list(there)))
+            gone = set(known.find_uncached(list(there)))
             assert all(there[key] <= folded for key in gone)
             assert all(known.revision(key) == revision for key, revision in there.items() if key not in gone)
             there = {key: revision for key, revision in there.items() if key not in gone}
@@ -150,13 +152,13 @@ def test_both_forms_know_the_same(steps):
             assert first == second
         elif what == "keep":
             found = {key: entry_of(row(key, value, 1, expires=until)) for key, value, until in items}
-            missing = forms[0].uncached(list(found))
+            missing = forms[0].find_uncached(list(found))
             for form in forms:
                 form.insert({key: found[key] for key in missing})
         else:
             first, second = [decoded(form.values(items, NOW, 100_000)) for form in forms]
             assert first == second
-        first, second = [(form.get_many(KEYS), [*map(form.revision, KEYS)], form.uncached(KEYS)) for form in forms]
+        first, second = [(form.get_many(KEYS), [*map(form.revision, KEYS)], form.find_uncached(KEYS)) for form in forms]
         assert len(forms[0]) == len(forms[1])
         assert first == second
     assert forms[0].hits == forms[1].hits

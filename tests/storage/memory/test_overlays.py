@@ -155,12 +155,12 @@ def test_what_is_not_folded_is_never_dropped(monkeypatch):
     memory.update([row(b"%d" % number, b"y" * 9, number) for number in range(21, 41)])
     for _ in range(50):
         memory.evict(1_000)
-    assert memory.key_cache.uncached([b"%d" % number for number in range(1, 41)]) == []
+    assert memory.key_cache.find_uncached([b"%d" % number for number in range(1, 41)]) == []
     memory.end_fold()
     for _ in range(50):
         memory.evict(1_000)
     keys = [b"%d" % number for number in range(1, 41)]
-    assert memory.key_cache.uncached(keys) == keys[:20]
+    assert memory.key_cache.find_uncached(keys) == keys[:20]
     assert memory.active.size == 20 * (memory.key_cache.overhead + 11)
 
 

@@ -11,8 +11,7 @@ from support.drives import Drive
 
 from kvd.commands.values import Get, Set
 from kvd.errors import StorageFailed
-from kvd.storage import Store
-from kvd.storage import store as store_module
+from kvd.storage import Store, opening
 from kvd.storage.files.directory_lock import DirectoryLock
 from kvd.storage.files.wal_scan import FRAME, HEADER, is_header_whole, scan_wal
 from kvd.storage.maintenance import fold_thread
@@ -201,7 +200,7 @@ def mark(directory):
 
 
 def test_the_mark_says_whether_the_files_are_open(drive, tmp_path):
-    assert drive.store.lock.left_wal_bytes is None
+    assert drive.store._files.lock.left_wal_bytes is None
     assert mark(copied(drive.directory, tmp_path / "open")) == 1 << 20
     drive.store.close()
     assert (drive.directory / "lock").read_bytes() == b""
@@ -217,7 +216,7 @@ def test_the_mark_outlives_starts_that_are_refused(killed):
     assert mark(killed) == 1 << 20
     (killed / "aside").rename(killed / WAL)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StorageFailed, match="broken"):
-        patch.setattr(Store, "load", lambda _: (_ for _ in ()).throw(OSError(5, "broken")))
+        patch.setattr(opening, "_load_overlay", lambda *_: (_ for _ in ()).throw(OSError(5, "broken")))
         Store(killed)
     assert (mark(killed), (killed / WAL).exists()) == (1 << 20, True)
     assert notes(killed) == (10, [])
@@ -227,7 +226,7 @@ def test_a_clean_directory_whose_start_is_refused_stays_clean(drive):
     drive.apply(Set(b"a", b"1"))
     drive.store.close()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StorageFailed, match="broken"):
-        patch.setattr(Store, "load", lambda _: (_ for _ in ()).throw(OSError(5, "broken")))
+        patch.setattr(opening, "_load_overlay", lambda *_: (_ for _ in ()).throw(OSError(5, "broken")))
         Store(drive.directory)
     assert mark(drive.directory) is None
     assert drive.open().apply(Get(b"a")) == [b"1"]
@@ -279,8 +278,8 @@ def test_sqlite_agrees_with_what_is_counted(drive, tmp_path):
 def test_what_was_committed_but_not_synced_before_a_kill_is_synced_before_it_counts(drive, tmp_path, monkeypatch):
     drive.apply(Set(b"a", b"1"))
     killed = copied(drive.directory, tmp_path / "killed")
-    synced, real = [], store_module.sync_path
-    monkeypatch.setattr(store_module, "sync_path", lambda path: (synced.append(path.name), real(path)))
+    synced, real = [], opening.sync_path
+    monkeypatch.setattr(opening, "sync_path", lambda path: (synced.append(path.name), real(path)))
     Store(killed).close()
     assert synced == ["journal.db-wal", "killed"]
     del synced[:]
@@ -294,7 +293,8 @@ def test_a_page_that_a_power_loss_has_torn_in_a_checkpoint_is_taken_from_the_wal
         drive.apply(Set(b"%d" % number, b"x" * 200))
     drive.settle()
     drive.store.journal.finish_checkpoint()
-    drive.store.wal_bytes, drive.store.checkpoint_bytes = 0, 1 << 40  # no other checkpoint comes
+    wal = drive.store.maintenance.wal
+    wal.used, wal.checkpoint_bytes = 0, 1 << 40  # no other checkpoint comes
     for number in range(60):
         drive.apply(Set(b"%d" % number, b"y" * 200))
     chance = random.Random(1)

@@ -1,12 +1,12 @@
-// Events between the parts of the page, so that no part imports another beside it.
+// Events between the parts of the page, so that parts of the same level do not import each other.
 //
 //   change   a change that the feed delivers: {id, revision, kind, value, expires, time}
-//   follow   the feed begins at a revision: what was read before that revision is old
+//   follow   the feed starts at a revision: data read before that revision is stale
 //   back     the daemon answers again
 //   open     the key that is open now, or null
 //   clear    keys that this page has cleared
 //   save     a key that this page has set
-//   draw     the rows of the tree are others now
+//   draw     the rows of the tree have changed
 
 const listeners = new Map();
 

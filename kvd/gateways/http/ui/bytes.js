@@ -1,11 +1,11 @@
-// Keys and values are any bytes. Pure: no document, no network.
+// Conversions of keys and values, which can be any bytes. Pure: no document, no network.
 //
-// The page holds a key as its `id`: a string with one character for each byte, which sorts as the bytes do.
+// The page stores a key as its `id`: a string with one character for each byte. Ids sort like the bytes.
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const SEQUENCE = /[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}|[\s\S]/g;
-// Controls, blanks of no width, and what turns the direction of a line: unseen, they let one key look like another.
+// Controls, zero-width spaces and direction marks: they are invisible, so two different keys could look the same.
 const UNSEEN = /[\p{Cc}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/u;
 const BRIEF_CHARACTERS = 80;
 
@@ -39,7 +39,7 @@ export function textOf(bytes) {
   }
 }
 
-/** Return the text of bytes that may be cut: a character that the end cuts in two is left out. Null: not UTF-8. */
+/** Return the text of truncated bytes, without an incomplete character at the end. Null: not UTF-8. */
 export function textOfPart(bytes, isCut) {
   if (!isCut) return textOf(bytes);
   try {
@@ -55,20 +55,20 @@ export const toJson = (bytes) => textOf(bytes) ?? { base64: btoa(idOf(bytes)) };
 export const idFromJson = (said) => idOf(fromJson(said));
 export const idToJson = (id) => toJson(bytesOf(id));
 
-/** Return the first bytes that the API's JSON stands for. All of a large value would take a second. */
+/** Return the first bytes of a value in the API's JSON. Decoding a large value completely would take a second. */
 export function startOfJson(said, length) {
-  if (typeof said === "string") return encode(said.slice(0, length + 1)).slice(0, length); // with a pair's second half
+  if (typeof said === "string") return encode(said.slice(0, length + 1)).slice(0, length); // the slice may end within a surrogate pair
   return bytesOf(atob(said.base64.slice(0, Math.ceil(length / 3) * 4))).slice(0, length);
 }
 
-/** Return how many bytes the API's JSON stands for. */
+/** Return the number of bytes of a value in the API's JSON. */
 export function sizeOfJson(said) {
   if (typeof said === "string") return encode(said).length;
   const padding = said.base64.endsWith("==") ? 2 : said.base64.endsWith("=") ? 1 : 0;
   return (said.base64.length / 4) * 3 - padding;
 }
 
-/** Return a key for the eye: what is not UTF-8, or cannot be seen, as \xNN. */
+/** Return a key for display: bytes that are not UTF-8 or not visible as \xNN. */
 export function keyText(id) {
   return id.replace(SEQUENCE, (part) => {
     if (part === "\\") return "\\\\";
@@ -77,7 +77,7 @@ export function keyText(id) {
   });
 }
 
-/** Return a key for a sentence: a long one without its middle. */
+/** Return a key for a message, a long one without its middle. */
 export function brief(id) {
   const text = Array.from(keyText(id.length > 4 * BRIEF_CHARACTERS ? cutMiddle(id, 4 * BRIEF_CHARACTERS) : id));
   return text.length > BRIEF_CHARACTERS ? cutMiddle(text.join(""), BRIEF_CHARACTERS, "…") : text.join("");

@@ -1,8 +1,8 @@
-// Bars in an SVG.
+// A bar chart in an SVG.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 
-/** Draw a bar for each count; the tallest one, or `least`, is as high as the chart. */
+/** Draw a bar for each count. The chart's height is the largest count, or `least` if that is larger. */
 export function drawBars(svg, counts, least) {
   const top = Math.max(least, ...counts);
   const { width, height } = svg.viewBox.baseVal;

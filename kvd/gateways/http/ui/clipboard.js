@@ -1,9 +1,9 @@
-// Copying.
+// The clipboard.
 
 import { say } from "./dialogs.js";
 import { make } from "./dom.js";
 
-/** Copy a text, and say so. Without HTTPS a browser has no clipboard for pages, except on localhost: then by a field. */
+/** Copy a text, and report it. Browsers give a page the clipboard only over HTTPS or on localhost; else use a field. */
 export async function copy(text, what) {
   const isCopied = await (navigator.clipboard?.writeText(text).then(() => true, () => false) ?? false);
   say(isCopied || copyByField(text) ? `${what} is copied.` : "The browser does not allow copying: select the text.");

@@ -28,21 +28,21 @@ export function askToConfirm(question, { yes, no, isDanger = false, list = [] })
   return new Promise((done) => {
     decide = (answer) => {
       decide = null;
-      $("confirm").close(); // its event comes later, when the next question may be open already
+      $("confirm").close(); // its event arrives later, when the next question may be open
       done(answer);
     };
   });
 }
 
-/** Answer the open question with no: what it asks about is no longer in view. */
+/** Answer the open question with no, because its subject is no longer in view. */
 export const dismiss = () => decide?.(false);
 
 let asking = null;
-/** Ask for a token, once for all requests that wait; `refused` is the one that was sent. */
+/** Ask for a token, once for all waiting requests; `refused` is the token that was sent. */
 export function askToken(refused) {
   if (sessionStorage.getItem(TOKEN) !== refused) return null; // another request has asked already
   asking ??= new Promise((done) => {
-    setNote("login-error", refused === null ? "" : "The gateway does not know this token, or no longer.");
+    setNote("login-error", refused === null ? "" : "This token is not valid, or no longer valid.");
     $("token").value = "";
     $("login").showModal();
     $("login").querySelector("form").onsubmit = (event) => {
@@ -63,5 +63,5 @@ export function listen() {
   });
   $("confirm").addEventListener("cancel", dismiss);
   $("confirm-no").addEventListener("click", dismiss);
-  $("login").addEventListener("close", () => asking && $("login").showModal()); // without a token there is nothing
+  $("login").addEventListener("close", () => asking && $("login").showModal()); // the page needs a token
 }

@@ -1,4 +1,4 @@
-// Elements. Data comes into the page as text alone (textContent, append), never as markup.
+// Elements. Data is inserted as text (textContent, append), never as markup.
 
 export const $ = (id) => document.getElementById(id);
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -20,7 +20,7 @@ export function setNote(id, text = "") {
   $(id).hidden = !text;
 }
 
-/** Set the radio buttons of a name: the chosen one, and which can be chosen. */
+/** Set the radio buttons of a name: the selected one, and the enabled ones. */
 export function setRadios(name, chosen, isOpen = () => true) {
   for (const radio of document.getElementsByName(name)) {
     radio.disabled = !isOpen(radio.value);

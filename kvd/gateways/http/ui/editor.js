@@ -1,4 +1,4 @@
-// The editor of an entry, and of a new key. A draft is never overwritten: saving it finds changes of others.
+// The editor of an entry, and of a new key. A draft is never overwritten: saving detects conflicting changes.
 
 import { brief, idOf, keyText, parseKey } from "./bytes.js";
 import { emit } from "./bus.js";
@@ -14,7 +14,7 @@ import { hasTurning, waysToShow } from "./values.js";
 import { number, size } from "./words.js";
 
 const FIELDS = ["editor-key", "editor-value", "editor-ttl", "editor-file"];
-const EDITED_BYTES_MAX = 256 * 1024; // beyond it a key pressed takes a browser seconds
+const EDITED_BYTES_MAX = 256 * 1024; // above this a keystroke takes seconds
 
 // {id (null: a new key), base, eol, form, typed, before (the fields as they were), ttl, expires, theirs}
 let draft = null;
@@ -24,7 +24,7 @@ export const hasDraft = () => draft !== null;
 const fields = () => JSON.stringify(FIELDS.map((id) => $(id).value));
 export const isDirty = () => draft !== null && fields() !== draft.before;
 
-/** Ask whether a draft may be dropped; true when there is nothing to lose. */
+/** Ask whether a draft may be discarded; return true if there is none. */
 export async function mayLeave() {
   return !isDirty() || askToConfirm("Leave without saving?", { yes: "Leave", no: "Stay", isDanger: true });
 }
@@ -33,7 +33,7 @@ export function leave() {
   draft = null;
 }
 
-/** Edit a new key, with the name that was looked for. */
+/** Edit a new key, with the name from the search. */
 export function startNew(id = parseKey($("search").value)) {
   start({ id: null, revision: 0, value: new Uint8Array(), size: 0, expires: null }, id);
 }
@@ -71,7 +71,7 @@ function bestForm(entry) {
 
 const isEditable = (bytes, isAll) => isAll && bytes.length <= EDITED_BYTES_MAX;
 
-/** Return whether a form can hold bytes and the browser can edit them in it. */
+/** Return whether a form can represent the bytes and the browser can edit them. */
 function canHold(form, bytes) {
   const text = FORMS[form].write(bytes);
   return text !== null && !hasLongLine(text);
@@ -81,10 +81,10 @@ function noteOf(entry) {
   if (entry.size > EDITED_BYTES_MAX) return `Values of more than ${size(EDITED_BYTES_MAX)} are replaced by a file.`;
   const lines = linesOf(entry.value);
   if (lines && hasLongLine(lines.text)) return "A line is too long to be edited as text here.";
-  return lines && hasTurning(lines.text) ? "Some characters turn the direction of the text around them." : "";
+  return lines && hasTurning(lines.text) ? "Some characters change the direction of the text around them." : "";
 }
 
-/** Show bytes in a form; those that cannot hold them cannot be chosen. */
+/** Show bytes in a form, and disable the forms that cannot represent them. */
 function showForm(form, bytes, isAll = true) {
   const isOpen = isEditable(bytes, isAll);
   setRadios("form", form, (each) => each === "file" || (isOpen && canHold(each, bytes)));
@@ -96,7 +96,7 @@ function showForm(form, bytes, isAll = true) {
   $("editor-file-field").hidden = form !== "file";
 }
 
-/** Refuse a text that the browser could not edit: a line of 1 MB would stop the page for seconds at each key. */
+/** Refuse a text that the browser cannot edit: with a line of 1 MB, each keystroke would block the page for seconds. */
 function refuseLarge(event) {
   const text = (event.clipboardData ?? event.dataTransfer).getData("text/plain");
   const isLarge = text.length + $("editor-value").value.length > EDITED_BYTES_MAX;
@@ -110,7 +110,7 @@ async function changeForm(event) {
   const form = event.target.value;
   setNote("editor-error");
   try {
-    // To choose a file loses nothing yet: what was typed is taken up again when no file is chosen.
+    // Selecting this form keeps the typed text: it is restored if no file is chosen.
     const isBack = draft.form === "file" && !$("editor-file").files.length;
     const bytes = isBack ? draft.typed : await valueOfDraft();
     if (form === "file") draft.typed = bytes;
@@ -129,7 +129,7 @@ async function valueOfDraft() {
   return new Uint8Array(await file.arrayBuffer());
 }
 
-/** Return the seconds to live as typed; when nothing was typed, those that are left. Null: the key stays. */
+/** Return the typed time to live in seconds; if it was not edited, the remaining time. Null: no expiry. */
 function ttlOfDraft() {
   const text = $("editor-ttl").value.trim();
   if (text === "") return null;
@@ -154,7 +154,7 @@ async function save(event) {
   }
 }
 
-/** Write the draft; a conflict is shown, and all else that fails is thrown as a sentence. */
+/** Save the draft. Shows a conflict; throws other failures as a message. */
 async function write() {
   const mine = draft;
   const id = draft.id ?? parseKey($("editor-key").value);
@@ -174,7 +174,7 @@ async function write() {
   go(addressOf(id));
 }
 
-/** Show the present value, and let the person choose. */
+/** Show the present value, and let the user choose. */
 async function showConflict(id, mine) {
   const theirs = await readPart(id, 0);
   const isSame = theirs && isWhole(theirs) && idOf(theirs.value) === idOf(mine);
@@ -208,7 +208,7 @@ export async function cancel() {
   go(id === null ? "#" : addressOf(id));
 }
 
-/** Report a change of the entry that is edited; the draft stays. Return whether there is one. */
+/** Report a change of the edited entry; keep the draft. Return whether there is a draft. */
 export function follow({ id, revision }) {
   if (id !== draft?.id || revision <= draft.base) return draft !== null;
   if (!isSaving) $("editor-note").textContent = `Changed meanwhile, at revision ${number(revision)}.`;

@@ -3,9 +3,9 @@
 import { bytesOf, fromJson, idFromJson, idToJson, percent, toJson } from "./bytes.js";
 import { ask, run } from "./gateway.js";
 
-export const PART_BYTES = 256 * 1024; // of a value, read at once
+export const PART_BYTES = 256 * 1024; // of a value, per request
 
-// fetch() takes "." and ".." out of a path, also as %2E: these two keys go as commands.
+// fetch() removes "." and ".." from a path, even as %2E: requests for these two keys are sent as commands.
 const isDots = (id) => id === "." || id === "..";
 const revisionOf = (response) => Number(response.headers.get("ETag").replace(/\D/g, ""));
 
@@ -30,7 +30,7 @@ async function partOf(id, response) {
   return { id, value, start: Number(first), size: Number(size), ...facts };
 }
 
-/** Return a value that has no byte in the range asked for: it is empty, or has become shorter. */
+/** Return a value without bytes in the requested range: it is empty, or has become shorter. */
 async function readEmpty(id, signal) {
   const found = await run({ command: "ENTRY", key: idToJson(id) }, signal);
   return found && { ...found, id, value: new Uint8Array(), start: 0 };
@@ -41,7 +41,7 @@ async function readPartByCommand(id, start, signal) {
   return found && { ...found, id, start, value: fromJson(found.value) };
 }
 
-/** Return a whole value as a Blob; null when the key has gone. */
+/** Return a whole value as a Blob; null if the key no longer exists. */
 export async function readBlob(id) {
   if (isDots(id)) {
     const found = await run({ command: "GET", key: id });
@@ -55,7 +55,7 @@ export async function readBlob(id) {
   }
 }
 
-/** Set a key whose revision is still `base`; 0: a key that does not exist. */
+/** Set a key if its revision is still `base`; 0: if it does not exist. */
 export async function writeKey(id, value, base, ttl) {
   if (isDots(id)) {
     const ms = ttl && Math.ceil(ttl * 1000);
@@ -65,7 +65,7 @@ export async function writeKey(id, value, base, ttl) {
   return ask(`kv/${percent(id)}${ttl ? `?ttl=${ttl}` : ""}`, { method: "PUT", headers, body: value });
 }
 
-/** Return the command that clears a key whose revision is still `base`. */
+/** Return the command that clears a key if its revision is still `base`. */
 export const clearCommand = (id, base) => ({
   command: "TRANSACTION",
   conditions: [[idToJson(id), base]],

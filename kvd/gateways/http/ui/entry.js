@@ -1,4 +1,4 @@
-// The open entry. Its title stands there at once; what is known of it follows, and the value in parts.
+// The open entry. Its title is shown at once, then its facts, then the value in parts.
 
 import { brief, keyText, sizeOfJson, startOfJson } from "./bytes.js";
 import { emit, on } from "./bus.js";
@@ -18,11 +18,11 @@ const TOOLS = ["copy-value", "edit", "download", "history-open", "clear"];
 
 let entry = null; // {id, state: "loading", "failed" or "ready", value, size, revision, expires}
 let reading = new AbortController();
-let isWriting = false; // what comes back of it as a change is no news
+let isWriting = false; // the resulting change is not reported
 
 export const openEntry = () => (entry?.state === "ready" ? entry : null);
 
-/** Open a key: its title at once, and its value when that comes. */
+/** Open a key: show its title at once, and its value when it arrives. */
 export async function openKey(id) {
   reading.abort();
   reading = new AbortController();
@@ -61,13 +61,13 @@ function showLoading(id) {
   emit("open", id);
 }
 
-/** Show the same entry until its present value comes. */
+/** Keep showing the same entry until its present value arrives. */
 function showAgain() {
   setTools(false);
   showDetail("entry");
 }
 
-/** Show the key as the title; of a very long one the beginning, and all when asked. */
+/** Show the key as the title, shortened if it is very long. */
 function showTitle(id) {
   const text = keyText(id);
   const isLong = text.length > TITLE_CHARACTERS;
@@ -80,7 +80,7 @@ function showTitle(id) {
 
 function showWholeKey() {
   $("entry-key").textContent = keyText(entry.id);
-  $("entry-key").classList.add("whole"); // it scrolls, so Tab has to reach it
+  $("entry-key").classList.add("whole"); // it scrolls, so it must be focusable
   $("entry-key").tabIndex = 0;
   $("entry-key").focus();
   $("whole-key").hidden = true;
@@ -126,7 +126,7 @@ function showMissing(id) {
   $("missing-title").focus({ preventScroll: true });
 }
 
-/** Return the key that the view of a missing key is about. */
+/** Return the key of the view "No such key", or null. */
 export const missingKey = () => (entry?.state === "missing" ? entry.id : null);
 
 export function showExpiry() {
@@ -136,7 +136,7 @@ export function showExpiry() {
   $("entry-expires").title = entry.expires ? date(entry.expires) : "";
 }
 
-/** Show more of the value; its next part is loaded when needed, and must be of the same revision. */
+/** Show more of the value. Loads its next part if necessary, which must have the same revision. */
 async function showMore() {
   const mine = entry;
   $("value-more").disabled = true;
@@ -150,7 +150,7 @@ async function showMore() {
   if (mine === entry) value.showMore(entry);
 }
 
-/** Load the next part of a value; return whether it fits the parts before it. */
+/** Load the next part of a value; return whether its revision matches. */
 async function loadPart(mine) {
   const part = await readPart(mine.id, mine.value.length, reading.signal);
   if (mine !== entry) return false;
@@ -199,7 +199,7 @@ async function copyValue() {
   }
 }
 
-/** Run a write of this page; the change that comes back of it is not reported. */
+/** Run a write of this page; the resulting change is not reported. */
 export async function quietly(write) {
   isWriting = true;
   try {
@@ -216,7 +216,7 @@ async function clearEntry() {
     await quietly(() => clearKey(id, revision));
     say(`${brief(id)} is cleared.`);
     const isOpen = entry?.id === id;
-    if (isOpen) entry = null; // its change is no news
+    if (isOpen) entry = null; // its change is not reported
     emit("clear", [id]);
     if (isOpen) go("#");
   } catch (error) {
@@ -227,7 +227,7 @@ async function clearEntry() {
   }
 }
 
-/** Let the open entry follow a change. */
+/** Apply a change to the open entry. */
 export function follow(change) {
   if (change.id !== entry?.id || isWriting) return;
   if (entry.state === "missing" && change.kind === "set") return openKey(change.id);
@@ -243,7 +243,7 @@ function showChange({ id, revision, expires = null, value: said }) {
 
 const retry = () => entry?.state === "failed" && openKey(entry.id);
 
-/** Read again what changes may have been lost for, unless it is edited. */
+/** Read the entry again after changes may have been missed, unless it is being edited. */
 const onFollow = ({ isGap }) => isGap && !$("entry").hidden && entry && openKey(entry.id);
 
 export function listen() {

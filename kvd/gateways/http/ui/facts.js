@@ -1,9 +1,9 @@
-// The fields of INFO, in words for people. Pure.
+// Formats the fields of INFO for people. Pure.
 
 import { date, duration, micro, number, plural, size } from "./words.js";
 
-// Names that say something else without their section.
-const LABELS = { "server.keys": "CURVE keys needed", "latency.us": "time in all", "process.started": "started" };
+// Names that would be misleading without their section.
+const LABELS = { "server.keys": "CURVE keys needed", "latency.us": "total time", "process.started": "started" };
 const SPREAD = /^below_(\d+)_us$/;
 const LATE_SHARE = 0.99;
 
@@ -34,7 +34,7 @@ function describeNumber(name, value) {
   return /pid|protocol/.test(name) ? String(value) : number(value);
 }
 
-/** Return how many requests took how long: [{bound (microseconds), count}], from the counts below bounds. */
+/** Return the histogram of request times, [{bound (microseconds), count}], from the cumulative counts. */
 export function spreadOf(found) {
   const below = Object.entries(found)
     .filter(([name]) => isSpread(name))
@@ -43,7 +43,7 @@ export function spreadOf(found) {
   return below.map(({ bound, count }, at) => ({ bound, count: count - (at ? below[at - 1].count : 0) }));
 }
 
-/** Return the bound below which 99 of 100 requests stayed; null without requests. */
+/** Return the upper bound for 99 of 100 requests; null without requests. */
 export function lateBound(latency) {
   const spread = spreadOf(latency);
   const total = spread.reduce((sum, { count }) => sum + count, 0);
@@ -55,13 +55,13 @@ export function lateBound(latency) {
   return null;
 }
 
-/** Return what people look for first: [name, text, explanation]. */
+/** Return the most important facts: [name, text, explanation]. */
 export function headlines(info, before, seconds) {
   const { store = {}, server = {}, process = {}, traffic = {}, latency = {} } = info;
   const late = lateBound(latency);
   return [
     ["Keys", number(store.keys ?? 0), "that exist now"],
-    ["Commands per second", rate(latency.requests, before?.latency?.requests, seconds), "since this page looked last"],
+    ["Commands per second", rate(latency.requests, before?.latency?.requests, seconds), "since the last update of this page"],
     ["99 of 100 requests within", late === null ? "–" : micro(late), "in the daemon, since it started"],
     ["Memory", size(process.memory_bytes ?? server.memory_bytes ?? 0), "of the daemon's process"],
     ["Free on the disk", size(store.disk_free ?? 0), "where the data is"],
@@ -78,15 +78,15 @@ function rate(now, before, seconds) {
   return number(Math.round((now - before) / seconds));
 }
 
-/** Return commands that reach this daemon: by this gateway, and by the endpoints that it names. */
+/** Return shell commands that connect to this daemon, through this gateway and through the endpoints of INFO. */
 export function connections({ server = {} }, origin) {
   return [`curl ${origin}/kv/KEY`, ...(server.commands ?? []).map((endpoint) => `kvsh --url ${endpoint}`)];
 }
 
-/** Return what a person should know at once. */
+/** Return the warnings. */
 export function warnings({ server = {}, store = {}, process = {} }) {
   const found = [];
-  if (server.read_only) found.push(`The daemon takes no writes: ${server.read_only}.`);
+  if (server.read_only) found.push(`The daemon refuses writes: ${server.read_only}.`);
   if (store.disk_is_short) found.push("The disk is nearly full: free some space, or clear keys.");
   if (process.memory_is_tight) found.push("Memory is tight: large replies are refused for now.");
   return found;

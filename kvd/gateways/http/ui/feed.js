@@ -1,6 +1,6 @@
-// The feed of changes: each once, in order, none skipped, or a line that says so.
+// The feed of changes: each once and in order. If changes were missed, a line reports it.
 //
-// It follows all changes, since the list of keys and the open entry follow them; the filter is for the eye alone.
+// It reads all changes, because the list of keys and the open entry need them; the filter only affects the display.
 
 import { idFromJson, keyText, parseKey } from "./bytes.js";
 import { emit } from "./bus.js";
@@ -13,18 +13,18 @@ import { glance } from "./values.js";
 import { clock, number } from "./words.js";
 
 const ROWS = 500;
-const FLUSH_MS = 50; // many changes, one layout
+const FLUSH_MS = 50; // so that many changes need one layout
 const TURN_MS = 50;
 const RETRY_MS = 500;
 const RETRY_MS_MAX = 5000;
-const SILENCE_MS = 40_000; // the gateway gives a sign of life each 15 s
+const SILENCE_MS = 40_000; // the gateway sends a heartbeat every 15 s
 const GONE = ["COMPACTED", "HISTORY_CHANGED"];
-const KINDS = ["set", "clear", "expired"]; // a later daemon may have others: they are shown, and change nothing here
+const KINDS = ["set", "clear", "expired"]; // other kinds, of a newer daemon, are only shown
 
 const keys = new WeakMap(); // button -> id
 const feed = { prefix: "", since: null, history: null, waiting: [], count: 0, isPaused: false, isGap: false, reader: null };
 
-/** Follow changes for ever. */
+/** Read changes endlessly. */
 export async function follow() {
   for (let wait = RETRY_MS; ; wait = Math.min(wait * 2, RETRY_MS_MAX)) {
     feed.reader = new AbortController();
@@ -39,16 +39,16 @@ export async function follow() {
   }
 }
 
-/** Go on from the present where changes are no longer kept; return whether that is so. */
+/** If the changes are no longer stored, continue from the present; return whether that is the case. */
 function passGap(error) {
   if (error.status !== 410 || feed.since === null) return false;
-  addGap(`${sentence(error)} The list goes on with new changes.`);
+  addGap(`${sentence(error)} The list continues with new changes.`);
   feed.since = feed.history = null;
   feed.isGap = true;
   return true;
 }
 
-/** Report an error once, however often it is tried. */
+/** Report an error once, even if retries fail with it again. */
 function report(error) {
   if (error instanceof Refusal && error.status < 500 && error.message !== feed.reported) addGap(sentence(error));
   feed.reported = error.message;
@@ -64,13 +64,13 @@ async function read(onOpen) {
   const parse = eventParser();
   let turn = performance.now();
   for (;;) {
-    const silence = setTimeout(() => feed.reader.abort(), SILENCE_MS); // the network may die without a word
+    const silence = setTimeout(() => feed.reader.abort(), SILENCE_MS); // the connection may be lost without an error
     const { done, value } = await reader.read().finally(() => clearTimeout(silence));
     if (done) return;
     for (const event of parse(value)) {
       take(event);
       if (performance.now() - turn < TURN_MS) continue;
-      await sleep(0); // in a flood of changes the page would not answer
+      await sleep(0); // keeps the page responsive while many changes arrive
       turn = performance.now();
     }
   }
@@ -89,12 +89,12 @@ function begin(headers) {
 
 function take({ event, id, data }) {
   if (data === undefined) {
-    feed.since = Math.max(feed.since, Number(id)); // a sign of life: nothing of ours has changed up to here
+    feed.since = Math.max(feed.since, Number(id)); // a heartbeat: there is no change up to this revision
     return;
   }
   const said = JSON.parse(data);
   if (event === "error") throw new Refusal(GONE.includes(said.code) ? 410 : 503, said);
-  if (said.revision <= feed.since) return; // none twice
+  if (said.revision <= feed.since) return; // a duplicate
   feed.since = said.revision;
   deliver({ ...said, id: idFromJson(said.key) });
 }
@@ -121,7 +121,7 @@ function flushSoon() {
   if (timer === null) timer = setTimeout(flush, FLUSH_MS);
 }
 
-/** Show the changes that wait, unless paused. More than the list holds is never built: the rows would go at once. */
+/** Show the waiting changes, unless paused. Rows that would be removed at once are not created. */
 function flush() {
   timer = null;
   const { waiting, count, isPaused } = feed;
@@ -154,7 +154,7 @@ function changeRow(change) {
   return make("li", "", button);
 }
 
-/** One row of the list is in the order of Tab; arrows go on from there. */
+/** Move the focus with the arrow keys. One row of the list is reachable with Tab. */
 function onKey(event) {
   const row = event.target.closest("li");
   const to = {

@@ -1,4 +1,4 @@
-// The form above the keys: what is looked for, and whether the keys are shown as a list or a tree.
+// The form above the keys: the search, and the choice between a list and a tree.
 
 import { parseKey } from "./bytes.js";
 import { on } from "./bus.js";
@@ -19,7 +19,7 @@ const isTree = () => chosenRadio("view") === "tree";
 const treeAsked = () => [parseKey($("search").value), $("separator").value];
 const isContained = () => chosenRadio("match") === "contains";
 
-/** Show what the form asks for. */
+/** Show the keys for the present input. */
 export function find() {
   clearTimeout(typing);
   $("keys-scroll").scrollTop = 0;
@@ -28,7 +28,7 @@ export function find() {
   showSelection();
 }
 
-/** Take what the search has to say at once from the list, and look when typing pauses. */
+/** Filter the shown keys at once, and search when typing pauses. */
 function onInput() {
   clearTimeout(typing);
   typing = setTimeout(find, TYPING_MS);

@@ -1,10 +1,10 @@
-// How bytes stand in the editor, and how they are read back. Pure.
+// The text forms of bytes in the editor. Pure.
 //
-// `write` returns the text of bytes, or null for bytes that the form cannot hold; `read` returns the bytes of a text.
+// `write` returns the text of bytes, or null if the form cannot represent them; `read` returns the bytes of a text.
 
 import { bytesOf, encode, hexOf, idOf, textOf, unpercent } from "./bytes.js";
 
-// A key pressed in a line of 32,000 characters that are not Latin takes Chromium 150 ms, in one of 1,000,000 it takes 6 s.
+// In Chromium, a keystroke in a line of 32,000 non-Latin characters takes 150 ms, and in one of 1,000,000 it takes 6 s.
 // In a Latin line of 262,144 characters it takes 50 ms.
 const LINE_CHARACTERS_MAX = 32 * 1024;
 const BEYOND_LATIN = /[\u0100-\uffff]/;
@@ -35,7 +35,7 @@ function readBase64(text) {
   }
 }
 
-/** Return bytes as text with "\n" alone, and its line end; null for text whose line ends a textarea would change. */
+/** Return bytes as text with "\n", and the line end; null if a textarea would change the line ends. */
 export function linesOf(bytes) {
   const text = textOf(bytes);
   if (text === null) return null;
@@ -45,7 +45,7 @@ export function linesOf(bytes) {
   return { text: lines, eol };
 }
 
-/** Return whether a text has a line that a textarea takes too long to lay out. */
+/** Return whether a text has a line that is too long for a textarea. */
 export function hasLongLine(text) {
   for (let at = 0; at < text.length; ) {
     const end = text.indexOf("\n", at);

@@ -4,10 +4,10 @@ import { emit } from "./bus.js";
 import { askToken, TOKEN } from "./dialogs.js";
 import { $ } from "./dom.js";
 
-const ROOT = new URL("..", import.meta.url); // this file is ui/gateway.js, whatever a proxy puts before it
+const ROOT = new URL("..", import.meta.url); // this file is ui/gateway.js, also behind a proxy that adds a prefix
 const AWAY = ["UNREACHABLE", "NOT_LET_IN", "NO_REPLY", "OUTCOME_UNKNOWN", "SHUTTING_DOWN"];
 const STATES = { waiting: "connecting", open: "connected", broken: "reconnecting", away: "daemon away" };
-const CLOCK_MS = 2000; // a Date header has whole seconds: a smaller difference means nothing
+const CLOCK_MS = 2000; // a Date header has whole seconds, so a smaller difference is not significant
 
 export class Refusal extends Error {
   constructor(status, { code, message, details }) {
@@ -17,7 +17,7 @@ export class Refusal extends Error {
 }
 
 const link = { stream: "waiting", isDaemonHere: true };
-let clockAhead = 0; // by how much the gateway's clock is ahead of ours: expiries are by the daemon's
+let clockAhead = 0; // how much the gateway's clock is ahead: expiries use the daemon's clock
 
 export const serverTime = () => Date.now() + clockAhead;
 export const isDaemonHere = () => link.isDaemonHere;
@@ -48,16 +48,16 @@ function noteClock(response) {
   clockAhead = Math.abs(ahead) < CLOCK_MS || Number.isNaN(ahead) ? 0 : ahead;
 }
 
-/** Return the sentence for an error. A write without an answer may have been done. */
+/** Return the message for an error. A write without a reply may have been executed. */
 export function sentence(error, isWrite = false) {
   if (!(error instanceof Refusal)) {
-    return `The gateway does not answer.${isWrite ? " It is not known whether this was done: look before you repeat it." : ""}`;
+    return `The gateway does not answer.${isWrite ? " This may have been executed: check before you repeat it." : ""}`;
   }
   const message = error.message.replace(/^[A-Z]{3,}: /, "").replace(/^./, (first) => first.toUpperCase());
   return /[.!?]$/.test(message) ? message : `${message}.`;
 }
 
-/** Ask the gateway; a 401 asks for a token and tries again. Throws a Refusal, or what fetch throws. */
+/** Send a request; after a 401, ask for a token and retry. Throws a Refusal, or an error of fetch. */
 export async function ask(path, options = {}) {
   for (;;) {
     const token = sessionStorage.getItem(TOKEN);
@@ -77,7 +77,7 @@ async function refusalOf(response) {
   return new Refusal(response.status, await response.json().catch(() => unknown));
 }
 
-/** Run commands of the daemon, one or an array; return what the gateway answers. */
+/** Run a command or an array of commands; return the gateway's reply. */
 export async function post(commands, signal) {
   const headers = { "Content-Type": "application/json" };
   const response = await ask("v1/commands", { method: "POST", headers, body: JSON.stringify(commands), signal });

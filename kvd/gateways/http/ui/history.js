@@ -1,4 +1,4 @@
-// The history of the open key: its changes that are still kept, newest first, a page at a time.
+// The history of the open key: its stored changes, newest first, in pages.
 
 import { fromJson, idToJson } from "./bytes.js";
 import { on } from "./bus.js";
@@ -56,7 +56,8 @@ async function more() {
 function showEnd(next) {
   const count = $("history-rows").childElementCount;
   $("history-more").hidden = next === null;
-  if (next === null) setNote("history-note", `${plural(count, "change")}. Older ones are no longer kept, or there were none.`);
+  if (next === null) setNote("history-note", `${plural(count, "change")}. Older changes do not exist, or are no longer stored.
+`);
   else setNote("history-note", count ? "" : "None among the changes that were read so far.");
 }
 

@@ -1,4 +1,4 @@
-// The start page: what people look for first, then all fields of INFO.
+// The start page: the most important facts, then all fields of INFO.
 
 import { drawBars } from "./chart.js";
 import { copy } from "./clipboard.js";
@@ -9,13 +9,13 @@ import { clock, duration, micro, number, plural, size } from "./words.js";
 
 const LOOK_MS = 5000;
 const LOOK_AWAY_MS = 1000;
-const LEAST = 5; // requests that are as high as a chart
+const LEAST = 5; // the minimum of the chart's scale
 
 const facts = new Map(); // "section.name" -> its element
-let seen = 0; // when INFO came last
-let last = null; // {info, at}, to tell commands per second
+let seen = 0; // the time of the last INFO
+let last = null; // {info, at}, for the commands per second
 
-/** Ask for INFO, and show it. */
+/** Read INFO, and show it. */
 export async function look() {
   try {
     const info = await run({ command: "INFO" });
@@ -57,7 +57,7 @@ function setTile(name, text, note) {
   facts.get(id).title = note;
 }
 
-/** Show how to reach the daemon, once: what is selected stays so. */
+/** Show how to connect to the daemon. Only once, so that a selection of text is preserved. */
 function showConnections(info) {
   const root = new URL("..", import.meta.url).href.replace(/\/$/, "");
   const lines = connections(info, root);
@@ -91,7 +91,7 @@ function listOf(section) {
   return $(id);
 }
 
-/** Set in place, so that what a person has selected stays so. */
+/** Set texts in place, so that a selection is preserved. */
 function setFact(section, name, text) {
   const id = `${section}.${name}`;
   if (!facts.has(id)) {
@@ -104,7 +104,7 @@ function setFact(section, name, text) {
   if (facts.get(id).textContent !== text) facts.get(id).textContent = text;
 }
 
-/** Show how many requests took how long, as bars. */
+/** Draw the histogram of request times. */
 function showSpread(section, spread) {
   const id = `${section}.spread`;
   if (!facts.has(id)) {
@@ -119,7 +119,7 @@ function showSpread(section, spread) {
   facts.get(id).ariaLabel = `How long requests took: ${said.join(", ")}`;
 }
 
-/** Look every 5 s, and every second while the daemon is away. Without the gateway the feed finds out first. */
+/** Update every 5 s, and every second while the daemon is away. The feed notices first if the gateway is away. */
 export async function keepLooking() {
   for (;;) {
     if (document.visibilityState === "visible" && !isStreamBroken()) await look();

@@ -1,4 +1,4 @@
-// Keys that work everywhere on the page: / to find, Escape to take back one thing.
+// Keys that work everywhere on the page: / to search, Escape to undo one step.
 
 import { $ } from "./dom.js";
 import * as editor from "./editor.js";
@@ -18,7 +18,7 @@ function onKey(event) {
   }
 }
 
-/** Take back one thing: the selection, the search, the draft, the entry. */
+/** Undo one step: the selection, the search, the draft, or the open entry. */
 function takeBack(target) {
   if (isSelecting()) return setSelecting(false);
   if (target === $("search") && find.reset()) return;

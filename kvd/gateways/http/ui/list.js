@@ -1,7 +1,7 @@
-// The list of keys that a search finds, kept true by the changes that come.
+// The list of keys found by a search, updated by changes.
 //
-// It is complete up to the key `next` (null: to the end). A search for keys that contain a text has to read all keys, a
-// page at a time: it pauses after a number of keys found or read, shows how far it is, and can be stopped.
+// It is complete up to the key `next` (null: to the end). A search for keys that contain a text reads all keys in
+// pages. It pauses after a number of keys found or read, shows its progress, and can be stopped.
 
 import { brief, sizeOfJson, parseKey } from "./bytes.js";
 import { on } from "./bus.js";
@@ -13,20 +13,20 @@ import { matcher, placeOf } from "./search.js";
 import { number, plural } from "./words.js";
 
 const PAGE_KEYS = 100;
-const SEARCH_PAGE_KEYS = 1000; // read by one request of a search
-const SEARCHED_KEYS_MAX = 200_000; // until the search asks whether to go on
+const SEARCH_PAGE_KEYS = 1000; // per request of a search
+const SEARCHED_KEYS_MAX = 200_000; // the search pauses after this many
 const RECENT_MAX = 5000;
-const COUNT_MS = 1000; // COUNT reads all keys of a prefix, and other clients wait meanwhile
+const COUNT_MS = 1000; // COUNT reads all keys with a prefix, and other clients wait meanwhile
 const COUNT_MANY_MS = 5000;
 const MANY_KEYS = 10_000;
 const SHOW_MS = 50;
 
-const recent = []; // the last changes: a page may be older than they are
+const recent = []; // the last changes, which may be newer than a page
 let found = null;
-let since = 0; // the feed's first revision: a page that is older lacks changes
+let since = 0; // the feed's first revision: an older page lacks changes
 let loading = new AbortController();
 
-/** Find keys: those that begin with a text, or contain it. */
+/** Find the keys that begin with a text, or contain it. */
 export async function find(text, isContained) {
   narrow(text, isContained);
   await load();
@@ -34,7 +34,7 @@ export async function find(text, isContained) {
   await count();
 }
 
-/** Show at once which of the keys in the list the text means; no other can be pressed. */
+/** Show at once only the listed keys that match the text, so that no other can be clicked. */
 export function narrow(text, contains) {
   loading.abort();
   const isContained = contains && text !== "";
@@ -45,19 +45,19 @@ export function narrow(text, contains) {
   showState();
 }
 
-/** Find again when the list failed. */
+/** Repeat a failed search. */
 export function retry() {
   if (found?.state === "failed") find(found.text, found.isContained);
 }
 
-/** Find again when the list is older than the feed, or the feed has lost changes. */
+/** Repeat the search if the list is older than the feed, or if the feed has missed changes. */
 function onFollow({ revision, isGap }) {
   since = revision;
   const isOld = found?.state === "ready" && (isGap || found.revision < since);
   if (isOld || found?.state === "failed") find(found.text, found.isContained);
 }
 
-/** Leave the list: another view shows keys in its place. */
+/** Remove the list: another view replaces it. */
 export function leave() {
   loading.abort();
   found = null;
@@ -70,7 +70,7 @@ export async function more() {
   await load();
 }
 
-/** Stop a search; what it has found stays. */
+/** Stop a search, and keep the keys found. */
 export function stop() {
   loading.abort();
   if (found?.state === "loading") setState(found.revision === null ? "failed" : "ready", found.revision === null ? "The search was stopped." : "");
@@ -125,7 +125,7 @@ function addPage(page, signal) {
   showState();
 }
 
-/** Take the rows away that were kept from the search before, and are not in the first page. */
+/** Remove the rows of the previous search that are not in the first page. */
 function keepOnly(page) {
   const ids = new Set(page.items.map(({ id }) => id));
   for (const id of [...found.ids]) if (!ids.has(id)) remove(id);
@@ -147,7 +147,7 @@ function remove(id) {
   if (found.ids[placeOf(found.ids, id)] === id) found.ids.splice(placeOf(found.ids, id), 1);
 }
 
-/** Let the list follow a change. It grows when more is asked for, not with each new key. */
+/** Apply a change to the list. The list grows on request, not with each new key. */
 function follow({ id, kind, revision, size, expires = null }) {
   if (!found.accepts(id) || factsOf(id)?.revision >= revision) return;
   if (kind !== "set") remove(id);
@@ -162,7 +162,7 @@ function onChange({ id, kind, revision, value, expires }) {
   const change = { id, kind, revision, expires, size: value === undefined ? undefined : sizeOfJson(value) };
   recent.push(change);
   if (recent.length > RECENT_MAX) recent.shift();
-  if (!found || found.revision === null) return; // the page that is on its way takes it from `recent`
+  if (!found || found.revision === null) return; // the page that is being read will use `recent`
   const before = found.ids.length;
   follow(change);
   if (found.ids.length === before && found.next === null) return;
@@ -171,7 +171,7 @@ function onChange({ id, kind, revision, value, expires }) {
 }
 
 let showing = null;
-/** Show the state once for many changes. */
+/** Update the state once for many changes. */
 function showSoon() {
   if (showing === null) showing = setTimeout(showNow, SHOW_MS);
 }
@@ -181,7 +181,7 @@ function showNow() {
   if (found) showState();
 }
 
-/** Take keys out of the list that this page has cleared: their changes come later. */
+/** Remove keys that this page has cleared; their changes arrive later. */
 function onClear(ids) {
   if (!found) return;
   for (const id of ids) if (hasRow(id)) remove(id);
@@ -219,7 +219,7 @@ function showState() {
   $("progress").hidden = !(isLoading && isContained);
   if (found.total) $("progress").firstElementChild.value = Math.min(1, found.searched / found.total);
   $("more").hidden = !isMore;
-  $("more").textContent = isContained ? "Search on" : "More keys";
+  $("more").textContent = isContained ? "Continue search" : "More keys";
   $("list-error").hidden = !message;
   $("list-error-text").textContent = message ?? "";
   $("again").hidden = state !== "failed";
@@ -228,7 +228,7 @@ function showState() {
 }
 
 function noKeys(text, isContained) {
-  if (text === "") return "There is no key yet.";
+  if (text === "") return "There are no keys yet.";
   return `No key ${isContained ? "contains" : "begins with"} ${brief(parseKey(text))}`;
 }
 

@@ -1,6 +1,6 @@
-// The page of kvd's HTTP gateway: keys, one entry, changes as they come, and the state of the daemon. This file joins its parts.
+// The page of kvd's HTTP gateway: keys, one entry, changes as they come, and the state of the daemon. This file connects its parts.
 //
-// A file imports only those that stand above it in this list, from what is pure to what a person sees:
+// A file imports only files above it in this list, which ends with the visible parts:
 //
 //   bytes words sse forms levels      pure
 //   search values facts               pure, on those
@@ -35,7 +35,7 @@ const ROUTES = {
   clients: closing(tables.openClients),
 };
 
-/** Return a function that opens a view in place of the entry. */
+/** Return a function that opens a view instead of the entry. */
 function closing(open) {
   return () => {
     editor.leave();

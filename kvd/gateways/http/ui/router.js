@@ -1,10 +1,10 @@
-// Views: what is after the # says what is open, so that Back goes back and a key has an address.
+// Views. The fragment of the URL selects the view, so that Back works and a key has an address.
 
 import { percent, unpercent } from "./bytes.js";
 import { dismiss } from "./dialogs.js";
 import { $ } from "./dom.js";
 
-// The panes of the middle, and which view the tabs and the phone's layout show for them.
+// The panes in the middle, and the view that each belongs to in the tabs and in the phone's layout.
 const DETAILS = ["entry", "missing", "editor", "info", "slowlog", "clients"];
 const VIEWS = { "": "keys", key: "detail", new: "detail", changes: "changes", info: "info", slowlog: "info", clients: "info" };
 
@@ -14,7 +14,7 @@ let mayLeave = async () => true;
 
 export const addressOf = (id) => `#/key/${percent(id)}`;
 
-/** Go to an address; the same one is opened again. */
+/** Go to an address; the present one is opened again. */
 export function go(hash) {
   if (hash === (location.hash || "#")) route(true);
   else location.hash = hash;
@@ -52,7 +52,7 @@ export function showDetail(id) {
   $("detail").scrollTop = 0;
 }
 
-/** Begin: which function opens each view, and whether the present one may be left. */
+/** Start, with a function that opens each view, and one that returns whether the present view may be left. */
 export function start(functions, guard) {
   [routes, mayLeave] = [functions, guard];
   addEventListener("hashchange", route);

@@ -1,6 +1,6 @@
-// The rows of keys on the left, in the list as in the tree: which key each is, what is known of it, which one is active.
+// The rows of keys on the left, in the list and in the tree: the key and facts of each row, and the active row.
 //
-// The field above keeps the focus, as a combobox does: arrows move the active row, Enter presses it.
+// The search field keeps the focus, like a combobox: arrows move the active row, Enter opens it.
 
 import { keyText } from "./bytes.js";
 import { $, make } from "./dom.js";
@@ -8,7 +8,7 @@ import { serverTime } from "./gateway.js";
 import { date, shortDuration, shortSize, size } from "./words.js";
 
 const rows = new Map(); // id -> {row, facts: {size, revision, expires}}
-const things = new WeakMap(); // row -> what a press on it means: {id}, {folder} or {more}
+const things = new WeakMap(); // row -> the target of a click: {id}, {folder} or {more}
 let count = 0;
 let active = null;
 let open = null; // the id of the key that is open
@@ -41,7 +41,7 @@ export function makeKeyRow(role, { id, ...facts }, text = keyText(id)) {
   return row;
 }
 
-/** Show the size of a key's value and the time it has left. */
+/** Show the size of a key's value and its time to live. */
 export function showFacts(id, facts) {
   const known = rows.get(id);
   known.facts = facts;
@@ -52,7 +52,7 @@ export function showFacts(id, facts) {
   ttl.title = facts.expires ? `expires ${date(facts.expires)}` : "";
 }
 
-/** Show the times to live as they are now. */
+/** Update the times to live. */
 export function showTimes() {
   for (const [id, { facts }] of rows) if (facts.expires) showFacts(id, facts);
 }
@@ -64,7 +64,7 @@ export function removeRow(id) {
   rows.delete(id);
 }
 
-/** Remove a row, and forget its key unless that has another row now. */
+/** Remove a row, and its key unless that has another row. */
 export function dropRow(row) {
   const { id } = things.get(row);
   if (rowOf(id) === row) rows.delete(id);
@@ -72,7 +72,7 @@ export function dropRow(row) {
   row.remove();
 }
 
-/** Put rows in an order. A row that stays in its place is not touched: a click on it would be lost. */
+/** Sort rows. A row that stays in its place is not moved, because a click on it would be lost. */
 export function arrange(all) {
   let place = $("keys").firstElementChild;
   for (const row of all) {
@@ -96,7 +96,7 @@ export function activate(row) {
   else $("search").removeAttribute("aria-activedescendant");
 }
 
-/** Move the active row by a number of rows; return whether there were as many. */
+/** Move the active row by a number of rows; return whether there were enough rows. */
 export function step(by) {
   const all = [...$("keys").children];
   const at = all.indexOf(active);
@@ -105,7 +105,7 @@ export function step(by) {
   return at + by < all.length;
 }
 
-/** Mark the key that is open; null: none. Without an argument, the same one again. */
+/** Mark the open key; null: none. Without an argument, mark the same key again. */
 export function markOpen(id = open) {
   if (rowOf(open)) rowOf(open).ariaSelected = "false";
   open = id;

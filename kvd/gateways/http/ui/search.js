@@ -1,8 +1,8 @@
-// Which keys a search finds. Pure.
+// Matches keys against a search. Pure.
 
 import { keyText, parseKey } from "./bytes.js";
 
-/** Return the test for keys that begin with a text, or contain it; the latter ignores case. */
+/** Return a predicate for ids of keys that begin with a text, or contain it; the latter ignores case. */
 export function matcher(text, isContained) {
   const prefix = parseKey(text);
   if (!isContained || text === "") return (id) => id.startsWith(prefix);
@@ -10,7 +10,7 @@ export function matcher(text, isContained) {
   return (id) => keyText(id).toLowerCase().includes(needle);
 }
 
-/** Return the place of an id in a sorted array: of the id itself, or where it belongs. */
+/** Return the index of an id in a sorted array, or the index at which to insert it. */
 export function placeOf(ids, id) {
   let [low, high] = [0, ids.length];
   while (low < high) {

@@ -1,4 +1,4 @@
-// Several keys at once: they are chosen in the list or the tree and cleared together, or all that have a prefix.
+// Clears several keys: those selected in the list or the tree, or all keys with a prefix.
 
 import { brief, idToJson } from "./bytes.js";
 import { emit, on } from "./bus.js";
@@ -12,12 +12,12 @@ import { shownPrefix } from "./tree.js";
 import { number, plural } from "./words.js";
 
 const CLEARED_AT_ONCE = 500;
-const CLEARED_BY_PREFIX = 10_000; // by one command: others wait for it
-const NAMED_KEYS = 8; // in the question
+const CLEARED_BY_PREFIX = 10_000; // by one command; other clients wait meanwhile
+const NAMED_KEYS = 8; // named in the question
 
 const chosen = new Set();
 let isOn = false;
-let anchor = null; // where Shift begins
+let anchor = null; // the start of a range selected with Shift
 
 export const isSelecting = () => isOn;
 const isTree = () => $("keys").role === "tree";
@@ -36,7 +36,7 @@ export function setSelecting(isWanted) {
   showSelection();
 }
 
-/** Choose a key, or take the choice back; with Shift all from the last one on. */
+/** Select or deselect a key; with Shift, select the range from the last one. */
 export function toggle(row, isRange) {
   const { id } = thingOf(row);
   if (id === undefined) return;
@@ -75,7 +75,7 @@ export function chooseAll() {
 
 const isMarked = (id) => Boolean(rowOf(id)?.classList.contains("chosen"));
 
-/** Return the chosen keys that are shown as chosen. A row that has come again since is not. */
+/** Return the selected keys whose rows are marked. A row that was removed and created again is not. */
 const present = () => [...chosen].filter(isMarked);
 
 export function showSelection() {
@@ -127,7 +127,7 @@ export async function clearPrefix() {
   }
 }
 
-/** Clear the keys with a prefix in portions, about as many as the question has named. */
+/** Clear the keys with a prefix in chunks, up to about the number that the question has stated. */
 async function clearAll(prefix, total) {
   let cleared = 0;
   while (cleared < total) {

@@ -1,14 +1,14 @@
 // Server-sent events, https://html.spec.whatwg.org/multipage/server-sent-events.html. Pure.
 //
-// EventSource cannot send a token, so the page reads the stream by fetch.
+// EventSource cannot send a token, so the page reads the stream with fetch.
 
-/** Return a function that takes text in parts and returns the events that are complete. */
+/** Return a function that receives parts of the text and returns the complete events. */
 export function eventParser() {
   let parts = [];
   let event = {};
   return (part) => {
     parts.push(part);
-    if (!part.includes("\n")) return []; // a large value comes in many parts: they are joined once
+    if (!part.includes("\n")) return []; // a large value arrives in many parts: join them only once
     const lines = parts.join("").split("\n");
     parts = [lines.pop()];
     const events = [];
@@ -25,7 +25,7 @@ export function eventParser() {
   };
 }
 
-/** Add a line to its event. No regular expression: a line may have 22 MiB. */
+/** Add a line to its event. Without a regular expression, since a line may have 22 MiB. */
 function addField(event, line) {
   const colon = line.indexOf(":");
   const field = colon < 0 ? line : line.slice(0, colon);

@@ -1,4 +1,4 @@
-// The slow log, and the clients that are connected: a table each, read when opened and when asked again.
+// The tables of the slow log and of the connected clients. Each is read when opened, and on Refresh.
 
 import { idFromJson, keyText } from "./bytes.js";
 import { on } from "./bus.js";
@@ -9,19 +9,19 @@ import { clock, date, duration, micro, number } from "./words.js";
 
 const SLOW_COMMANDS = 100;
 
-/** Open the page of the slow log. */
+/** Show the slow log. */
 export async function openSlowlog() {
   showDetail("slowlog");
   await fill("slowlog", { command: "SLOWLOG", count: SLOW_COMMANDS }, slowRow, "No command was slow.");
 }
 
-/** Open the page of the clients. */
+/** Show the clients. */
 export async function openClients() {
   showDetail("clients");
   await fill("clients", { command: "CLIENTS" }, clientRow, "No client is connected.");
 }
 
-let failed = null; // what opens the page again that failed
+let failed = null; // reopens the page that failed
 
 async function fill(name, command, row, none) {
   failed = null;
@@ -60,7 +60,7 @@ function clientRow({ socket, transport, address, pid, uid, since }) {
   return make("tr", "", cell("", where), cell("", transport), cell("", socket), age);
 }
 
-/** Open a page again that failed, when the daemon is back and the page still in view. */
+/** Reopen a failed page when the daemon is back, if the page is still in view. */
 function retry() {
   const isShown = !$("slowlog").hidden || !$("clients").hidden;
   if (isShown) failed?.();

@@ -1,7 +1,7 @@
-// Keys as a tree, by separators. A level is read when it is opened, a bounded number of nodes at a time.
+// Keys as a tree. A level is read when it is opened, a bounded number of nodes at a time.
 //
-// A folder that has more keys than a page is passed over by SCAN FROM, so a level costs a request for each such folder,
-// and not for each of its keys.
+// SCAN FROM skips the rest of a folder with more keys than a page. A level therefore needs one request for each such
+// folder, independent of its number of keys.
 
 import { brief, keyText, sizeOfJson } from "./bytes.js";
 import { emit, on } from "./bus.js";
@@ -13,22 +13,22 @@ import { arrange, clearRows, dropRow, factsOf, makeKeyRow, makeRow, showFacts } 
 import { number, plural } from "./words.js";
 
 const PAGE_KEYS = 500;
-const LEVEL_NODES = 100; // shown of a level until more are asked for
+const LEVEL_NODES = 100; // shown per level, until the user requests more
 const LEVEL_REQUESTS_MAX = 2 * LEVEL_NODES;
-const DRAWN_REQUESTS = 10; // a level is drawn on the way after as many
+const DRAWN_REQUESTS = 10; // after this many, a level is drawn before it is complete
 const RELOADED_LEVELS_MAX = 20;
 const RELOAD_MS = 2000;
 
 let tree = null; // {prefix, text (of the separators), separators, levels: prefix -> level}
 let loading = new AbortController();
 
-/** Show the keys with a prefix as a tree. What is open stays open when the prefix is the same. */
+/** Show the keys with a prefix as a tree. If the prefix is the same, open folders stay open. */
 export async function show(prefix, text) {
   narrow(prefix, text);
   await reload();
 }
 
-/** Take the tree of another prefix away at once: no key of it can be pressed. */
+/** Remove the tree of another prefix at once, so that none of its keys can be clicked. */
 export function narrow(prefix, text) {
   if (tree?.prefix === prefix && tree.text === text) return;
   loading.abort();
@@ -54,7 +54,7 @@ export function retry() {
 }
 
 const newLevel = () => ({ nodes: [], start: null, isComplete: false, wanted: LEVEL_NODES });
-const isFull = ({ nodes, isComplete, wanted }) => isComplete || nodes.length > wanted; // one more says that there is more
+const isFull = ({ nodes, isComplete, wanted }) => isComplete || nodes.length > wanted; // one more node shows that there are more
 
 /** Open or close a folder, or read more of a level. */
 export async function press({ folder, more }) {
@@ -108,9 +108,9 @@ async function readLevel(prefix, signal, level = tree.levels.get(prefix)) {
   if (tree.levels.has(prefix)) tree.levels.set(prefix, level);
 }
 
-let drawn = new Map(); // what a row stands for -> the row
+let drawn = new Map(); // name of a row -> the row
 
-/** Draw the tree. Rows that are the same as before stay, and with them the active row and the place. */
+/** Draw the tree. Unchanged rows are kept, and with them the active row and the scroll position. */
 function draw() {
   const before = drawn;
   drawn = new Map();
@@ -120,7 +120,7 @@ function draw() {
   showState(rows.length);
   emit("draw");
 
-  /** Yield the rows of a level, with those below its open folders. */
+  /** Yield the rows of a level, including those in its open folders. */
   function* rowsOf(prefix, base, depth) {
     const level = tree.levels.get(prefix);
     for (const node of level.nodes.slice(0, level.wanted)) {
@@ -135,7 +135,7 @@ function draw() {
   }
 }
 
-/** Return the row for a name: the one from before, or a new one. */
+/** Return the row with a name, or a new one. */
 function keep(before, name, create, depth) {
   const row = before.get(name) ?? atDepth(create(), depth);
   drawn.set(name, row);
@@ -186,7 +186,7 @@ function showState(count) {
 }
 
 let reloading = null;
-/** Show the new size of a key that is in view; for all else read the open levels again, soon. */
+/** Show the new size of a visible key; for other changes, read the open levels again soon. */
 function onChange({ id, kind, revision, value, expires = null }) {
   if (!tree || !id.startsWith(tree.prefix)) return;
   if (kind === "set" && factsOf(id)) showFacts(id, { size: sizeOfJson(value), revision, expires });

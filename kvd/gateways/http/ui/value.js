@@ -1,4 +1,4 @@
-// The value of the open entry: the part of it that is loaded, as text, JSON or hex.
+// The value of the open entry: shows the loaded part as text, JSON or hex.
 
 import { textOf, textOfPart } from "./bytes.js";
 import { $, chosenRadio, drawPiece, isPhone, make, setNote, setRadios } from "./dom.js";
@@ -6,15 +6,15 @@ import { dump, groups, parts, pretty, textPieces, waysToShow } from "./values.js
 import { size } from "./words.js";
 
 const HEX_PART_BYTES = 32 * 1024;
-const SHOWN_BYTES_MAX = 4 * 1024 * 1024; // then the page would be slow: Download has all
+const SHOWN_BYTES_MAX = 4 * 1024 * 1024; // above this the page would be slow; Download returns the whole value
 const PREVIEW_BYTES = 2048;
-const FILL_MS = 12; // less than a frame: the first blocks are to be seen at once
-const FILL_MS_MAX = 80; // each turn costs a layout besides
+const FILL_MS = 12; // less than a frame, so that the first blocks are visible at once
+const FILL_MS_MAX = 80; // each turn also costs a layout
 const NAMES = { json: "JSON", text: "text", hex: "binary" };
 
 let steps = 1; // how many parts of the hex view are shown
 
-/** Show a value for the first time, or as it is after a change; the way to show it stays where it fits. */
+/** Show a new or changed value. The present form is kept if it is possible. */
 export function showFirst(entry, isSameKey) {
   const ways = waysToShow(entry.value, isWhole(entry));
   const before = chosenRadio("show");
@@ -26,13 +26,13 @@ export function showFirst(entry, isSameKey) {
 
 export const isWhole = (entry) => entry.value.length === entry.size;
 
-/** Return how many bytes the present view shows of those that are loaded. */
+/** Return how many of the loaded bytes the present view shows. */
 export function shownBytes(entry) {
   const most = chosenRadio("show") === "hex" ? steps * HEX_PART_BYTES : entry.value.length;
   return Math.min(most, entry.value.length, SHOWN_BYTES_MAX);
 }
 
-/** Return whether the next part has to be loaded before more can be shown. */
+/** Return whether the next part must be loaded before more can be shown. */
 export const needsPart = (entry) => shownBytes(entry) === entry.value.length && !isWhole(entry);
 
 export function showMore(entry) {
@@ -47,7 +47,7 @@ export function draw(entry) {
   $("value").dataset.way = way;
   fill(groups(piecesOf(way, part, isCut)));
   const isFull = part.length >= SHOWN_BYTES_MAX;
-  const cut = `The first ${size(part.length)} of ${size(entry.size)}.${isFull ? " Download has all." : ""}`;
+  const cut = `The first ${size(part.length)} of ${size(entry.size)}.${isFull ? " Download returns the whole value." : ""}`;
   setNote("value-note", isCut ? cut : part.length ? "" : "The value is empty.");
   $("value-more").hidden = !isCut || isFull;
   $("value-more").disabled = false;
@@ -62,14 +62,14 @@ function* piecesOf(way, part, isCut) {
 const append = (pieces) => $("value").append(make("div", "block", ...pieces.map(drawPiece)));
 
 let filling;
-/** Draw groups of pieces, some at once and the others bit by bit: 130,000 numbers in JSON would stop the page for a second. */
+/** Draw groups of pieces, in several turns: 130,000 numbers in JSON would block the page for a second. */
 function fill(blocks) {
   clearTimeout(filling);
   $("value").replaceChildren();
   $("value").ariaBusy = "true";
   const go = (ms) => {
     const until = performance.now() + ms;
-    let next = blocks.next(); // for...of would end the generator with this turn
+    let next = blocks.next(); // for...of would close the generator at the end of this turn
     for (; !next.done && performance.now() < until; next = blocks.next()) append(next.value);
     if (!next.done) append(next.value);
     if (next.done) $("value").ariaBusy = "false";
@@ -87,7 +87,7 @@ export function preview(value, isAll = true) {
   return [...Array.from(textPieces(textOfPart(part, isCut)), drawPiece), more];
 }
 
-/** Return the text for the clipboard, as the value is shown: text, or the bytes in hex. */
+/** Return the text for the clipboard, in the present form: text, or the bytes in hex. */
 export function copyText(value) {
   const text = chosenRadio("show") === "hex" ? null : textOf(value);
   return text ?? Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("");

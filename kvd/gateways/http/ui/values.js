@@ -1,4 +1,4 @@
-// Values: their kind, and how they are shown: JSON, text or hex. Pure: pieces are [class, text], for value.js to draw.
+// Determines the kind of a value, and formats it as JSON, text or hex. Pure: returns pieces [class, text] for value.js.
 
 import { fromJson, hexOf, idOf, textOfPart } from "./bytes.js";
 
@@ -6,10 +6,10 @@ const BLOCK_CHARACTERS = 4 * 1024;
 const BLOCK_PIECES = 400;
 const INDENTS_MAX = 40;
 const GLANCE_CHARACTERS = 160;
-// Characters that turn the direction of the text around them, and line ends that are not "\n".
+// Characters that change the direction of text, and line ends other than "\n".
 const TURNING = /([\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069])/;
 
-/** Return the ways to show the loaded part of a value, the best one first. */
+/** Return the possible forms of the loaded part of a value, the best one first. */
 export function waysToShow(part, isWhole) {
   const text = textOfPart(part, !isWhole);
   if (text === null) return ["hex"];
@@ -26,7 +26,7 @@ function isJson(text) {
   }
 }
 
-/** Yield the pieces of a text. What would turn its direction is shown as an escape. */
+/** Yield the pieces of a text. Direction marks are shown as escapes. */
 export function* textPieces(text) {
   for (const [at, piece] of text.split(TURNING).entries()) {
     if (at % 2) yield ["escape", `\\u${piece.charCodeAt(0).toString(16).padStart(4, "0")}`];
@@ -34,7 +34,7 @@ export function* textPieces(text) {
   }
 }
 
-/** Return the beginning of a value of the API's JSON, on one line. */
+/** Return the beginning of a value in the API's JSON, on one line. */
 export function glance(said) {
   if (said === undefined || said === null) return "";
   if (typeof said === "string") return textOf(textPieces(said.slice(0, GLANCE_CHARACTERS)));
@@ -45,7 +45,7 @@ const textOf = (pieces) => Array.from(pieces, ([, text]) => text).join("");
 
 export const hasTurning = (text) => TURNING.test(text);
 
-/** Yield pieces in groups for a block each, cut at line ends where there are any: a browser lays out those in view. */
+/** Yield groups of pieces, one for each block, cut at line ends if possible: a browser lays out only visible blocks. */
 export function* groups(pieces) {
   let [group, count] = [[], 0];
   for (const piece of pieces) {
@@ -59,7 +59,7 @@ export function* groups(pieces) {
   if (group.length) yield group;
 }
 
-/** Yield a text in parts, cut at line ends where there are any. */
+/** Yield a text in parts, cut at line ends if possible. */
 export function* parts(text) {
   for (let at = 0; at < text.length; ) {
     const end = blockEnd(text, at);
@@ -91,10 +91,10 @@ export function* dump(bytes, width) {
   }
 }
 
-/** Yield the pieces of JSON on lines of its own. JSON.stringify would round large numbers: its tokens are kept. */
+/** Yield the pieces of indented JSON. The tokens are kept, because JSON.stringify would round large numbers. */
 export function* pretty(text) {
   let depth = 0;
-  let isFresh = false; // just after a bracket
+  let isFresh = false; // directly after a bracket
   const indent = () => ["", "  ".repeat(Math.min(depth, INDENTS_MAX))];
   for (const [token, string, colon] of text.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|[[\]{},]|[^\s[\]{},":]+/g)) {
     const isClosing = "]}".includes(token);
@@ -113,7 +113,7 @@ function* tokenPieces(token, isName, isString) {
   else yield ["[]{}".includes(token) ? "" : "atom", token];
 }
 
-// Files by their first bytes: type, ending of the name.
+// File types by their first bytes: media type, extension.
 const SIGNATURES = [
   [/^\x89PNG\r\n\x1a\n/, "image/png", "png"],
   [/^\xff\xd8\xff/, "image/jpeg", "jpg"],
@@ -126,14 +126,14 @@ const SIGNATURES = [
 ];
 const BY_WAY = { json: ["application/json", "json"], text: ["text/plain", "txt"], hex: ["application/octet-stream", "bin"] };
 
-/** Return the media type of a value and the usual ending of a file with it. */
+/** Return the media type of a value and the usual file extension. */
 export function kindOf(part, isWhole) {
   const start = idOf(part.subarray(0, 16));
   const known = SIGNATURES.find(([signature]) => signature.test(start));
   return known ? known.slice(1) : BY_WAY[waysToShow(part, isWhole)[0]];
 }
 
-/** Return a name for a file with the value of a key: safe in any file system, with an ending that fits. */
+/** Return a file name for the value of a key: safe in any file system, with a suitable extension. */
 export function fileName(key, ending) {
   const name = key.replace(/[^\w.-]+/g, "_").replace(/^\.+/, "_").slice(-100) || "value";
   return /\.[A-Za-z]\w{0,5}$/.test(name) ? name : `${name}.${ending}`;

@@ -1,4 +1,4 @@
-// Numbers, sizes and times as people read them. Pure.
+// Formats numbers, sizes and times for people. Pure.
 
 export const number = (value) => value.toLocaleString("en");
 export const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;

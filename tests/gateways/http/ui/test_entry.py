@@ -215,7 +215,7 @@ def test_text_cannot_turn_the_direction_of_the_page(site, kv):
     expect(tab.locator("#feed .text")).to_have_text("\\u202eabc")
     see(tab, "text", "\\u202eabc")
     tab.click("#edit")
-    expect(tab.locator("#editor-note")).to_contain_text("turn the direction")
+    expect(tab.locator("#editor-note")).to_contain_text("change the direction")
     tab.click("#editor [type=submit]")
     expect(tab.locator("#toast")).to_have_text("text is saved.")
     assert kv.get("text") == "\u202eabc".encode()

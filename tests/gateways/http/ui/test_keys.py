@@ -119,7 +119,7 @@ def test_a_search_is_bounded_shows_how_far_it_is_and_can_be_stopped(site, kv):
     # A search that finds much pauses after a page of it.
     tab.fill("#search", "k:00")
     expect(tab.locator("#count")).to_have_text("1,000 keys found, 1,000 of 5,000 searched")
-    expect(tab.locator("#more")).to_have_text("Search on")
+    expect(tab.locator("#more")).to_have_text("Continue search")
 
 
 def names(tab):

@@ -108,7 +108,7 @@ def test_what_was_compacted_away_meanwhile_is_told_and_the_watch_goes_on(own_sit
         own_kv.set(f"gone:{at}", "1")
     own_kv.compact(4)
     gateway.start()
-    expect(tab.locator("#feed .gap")).to_contain_text("goes on with new changes")
+    expect(tab.locator("#feed .gap")).to_contain_text("continues with new changes")
     expect(tab.locator("#status")).to_have_text("connected")
     expect(tab.locator("#keys li")).to_have_count(6)
     see(tab, "a", "2")  # its change was among those that are gone
@@ -214,7 +214,7 @@ def test_clear_asks_once_and_takes_nothing_that_is_newer(site, kv):
     tab.click("#confirm-yes")
     expect(tab.locator("#toast")).to_have_text("job is cleared.")
     assert kv.get("job") is None
-    expect(tab.locator("#no-keys")).to_have_text("There is no key yet.")
+    expect(tab.locator("#no-keys")).to_have_text("There are no keys yet.")
     expect(tab.locator("#feed .change").first).to_have_class("change clear")
     expect(tab.locator("#info")).to_be_visible()
 
@@ -433,7 +433,7 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(chromium, make_gateway, daemo
     assert keys(tab) == []
     tab.fill("#token", "wrong")
     tab.press("#token", "Enter")
-    expect(tab.locator("#login-error")).to_contain_text("does not know this token")
+    expect(tab.locator("#login-error")).to_contain_text("is not valid")
     tab.keyboard.press("Escape")
     expect(tab.locator("#login")).to_be_visible()
     tab.fill("#token", token)

@@ -37,5 +37,5 @@ test("headlines and warnings stand with any daemon", () => {
   const rate = facts.headlines({ latency: { requests: 30 } }, { latency: { requests: 10 } }, 2)[1];
   assert.equal(rate[1], "10");
   assert.deepEqual(facts.warnings({}), []);
-  assert.match(facts.warnings({ server: { read_only: "disk" } })[0], /no writes: disk/);
+  assert.match(facts.warnings({ server: { read_only: "disk" } })[0], /refuses writes: disk/);
 });

@@ -1,8 +1,10 @@
-"""What the options mean beyond their types: profiles, options that stand after the command, settings."""
+"""The options of kvsh: their types, and the settings of a run that they and the profile make.
+
+The other modules of this package import this one, and it imports none of them.
+"""
 
 import math
 import os
-import sys
 from collections.abc import Collection, Iterable
 from importlib import import_module
 from typing import Any
@@ -16,17 +18,15 @@ from kvsh.words import Word
 
 SECONDS_MAX = 86_400
 FORMS = ("terminal", "pretty", "raw", "json", "csv", "nul")
-NO_ENV: dict[str, Any] = {"allow_from_autoenv": False}  # what is said of one run only
-# What may also stand after the command, where no argument of it could: the option's name and its value.
+NO_ENV: dict[str, Any] = {"allow_from_autoenv": False}  # options of a single run
+# Options that may also follow the command, where no argument fits: the parameter's name and its value.
 TRAILING: dict[str, tuple[str, Any]] = {
     "-n": ("no_newline", True),
     "-q": ("quiet", True),
     "-0": ("shortcut", "nul"),
     **{f"--{form}": ("shortcut", form) for form in FORMS},
 }
-
-
-EXEC = "--exec"  # it stands at the end of WATCH, with its command line
+EXEC = "--exec"  # at the end of WATCH, followed by its command line
 
 
 class Seconds(click.FloatRange):
@@ -38,10 +38,10 @@ class Seconds(click.FloatRange):
         super().__init__(min=min, max=SECONDS_MAX)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number; nan is none."""
+        """Return the number; nan is not one."""
         try:
             number = float(value)
-        except (ValueError, OverflowError):  # an integer may have 400 digits
+        except (ValueError, OverflowError):  # OverflowError: an integer may have 400 digits
             number = math.nan
         if math.isnan(number):
             self.fail(f"{value!r} is not a number of seconds", param, ctx)
@@ -49,19 +49,9 @@ class Seconds(click.FloatRange):
 
 
 def config_path() -> str:
-    """Return where the configuration file is, if there is one."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # pathlib is not loaded here
+    """Return the path of the configuration file, which may not exist."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # to avoid loading pathlib
     return os.path.join(home, "kvsh", "config.toml")  # noqa: PTH118
-
-
-def load_profile(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
-    """Make the configuration file the defaults of the other options; return the profile's name."""
-    path = config_path()
-    if os.path.lexists(path):
-        return import_module("kvsh.cli.profile").load(context, path, name)  # type: ignore[no-any-return]  # tomllib costs 4 ms
-    if name is not None:
-        raise click.UsageError(f"there is no profile {name!r}: {path} does not exist")
-    return None
 
 
 def as_words(texts: Iterable[str]) -> list[Word]:
@@ -69,27 +59,8 @@ def as_words(texts: Iterable[str]) -> list[Word]:
     return [Word(os.fsencode(text)) for text in texts]
 
 
-def word(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
-    """Return what completes a word of the command, for the shells' completion."""
-    return import_module("kvsh.cli.completion").word(context, parameter, incomplete)  # type: ignore[no-any-return]
-
-
-def split_trailing(
-    words: tuple[str, ...], options: dict[str, Any]
-) -> tuple[tuple[str, ...], dict[str, Any], frozenset[str]]:
-    """Take options from the end of the words, where no argument of the command could stand; return also their names.
-
-    `-x` there stands for the argument that it reads. After `--` all words are the command's.
-    """
-    is_marked = sys.argv[-len(words) - 1 :][:1] == ["--"]
-    if not words or is_marked or not (words[-1] in {"-x", *TRAILING} or EXEC in words):
-        return words, options, frozenset()
-    rest, found = import_module("kvsh.cli.trailing_options").split_options(words, options)
-    return rest, found, frozenset(name for name, value in found.items() if value != options[name])
-
-
 def one_daemon(context: click.Context, options: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """Return the options, of which only one says where the daemon is: a flag goes before all else, then `--local`.
+    """Return the options with only one place for the daemon: a flag first, then `--local`.
 
     Raises UsageError for the keys of a daemon that `--local` starts: it has none.
     """
@@ -105,28 +76,28 @@ def one_daemon(context: click.Context, options: dict[str, Any], given: Collectio
 
 
 def _profile_options(context: click.Context, given: Collection[str]) -> dict[str, Any]:
-    """Return what the profile that `--profile` names sets: it goes before the environment."""
-    found = {}
+    """Return the options of the profile that `--profile` names: they override the environment."""
+    chosen = {}
     for each in context.command.params if "profile" in given else ():
         name = str(each.name)
-        is_hidden = context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
-        if is_hidden and name in context.obj["profile"]:
-            found[name] = each.type_cast_value(context, context.obj["profile"][name])
+        is_overridden = context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
+        if is_overridden and name in context.obj["profile"]:
+            chosen[name] = each.type_cast_value(context, context.obj["profile"][name])
             context.set_parameter_source(name, ParameterSource.DEFAULT_MAP)
-    return found
+    return chosen
 
 
 def _preferences_of(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the preferences of the prompt: its name, colour and questions are not a profile's at another daemon."""
-    found: dict[str, Any] = (context.obj or {}).get("preferences", {})
+    """Return the preferences of the prompt. The profile's name, colour and questions do not apply to another daemon."""
+    preferences: dict[str, Any] = (context.obj or {}).get("preferences", {})
     source = context.get_parameter_source("url")
     if options["local"] is not None or source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
-        return {**found, "profile": None, "prompt_color": None, "confirm": True}
-    return found
+        return {**preferences, "profile": None, "prompt_color": None, "confirm": True}
+    return preferences
 
 
 def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
-    """Return the settings that the options mean. Raises UsageError."""
+    """Return the settings of this run. Raises UsageError."""
     _check_url(context, options)
     keys = _keys_of(context, options)
     default = "terminal" if os.isatty(1) else "raw"
@@ -143,7 +114,7 @@ def settings_of(context: click.Context, options: dict[str, Any]) -> Settings:
 
 
 def _check_url(context: click.Context, options: dict[str, Any]) -> None:
-    """Raise ValueError, with the place where it was set, for a URL that is none."""
+    """Raise ValueError, with the place of the setting, for an invalid URL."""
     try:
         if options["local"] is None:
             parse_endpoints(options["url"])
@@ -168,15 +139,15 @@ def _keys_of(context: click.Context, options: dict[str, Any]) -> Any:
 
 
 def _explain_lone_key(context: click.Context, given: str, other: str) -> str:
-    """Return the sentence for one key without the other."""
-    meaning = "key is who we are, server-key whom we trust"
+    """Return the sentence about one key without the other."""
+    meaning = "key is the client's certificate, server-key the daemon's"
     match context.get_parameter_source(given.replace("-", "_")):
         case ParameterSource.ENVIRONMENT:
-            return f"{variable(given)} needs {variable(other)} beside it: {meaning}"
+            return f"{variable(given)} needs {variable(other)} too: {meaning}"
         case ParameterSource.DEFAULT_MAP:
-            return f"{origin(context, given)} needs {other} beside it: {meaning}"
+            return f"{origin(context, given)} needs {other} too: {meaning}"
         case _:
-            return f"--{given} needs --{other} beside it: {meaning}"
+            return f"--{given} needs --{other} too: {meaning}"
 
 
 def origin(context: click.Context, name: str) -> str:
@@ -191,12 +162,12 @@ def origin(context: click.Context, name: str) -> str:
 
 
 def variable(name: str) -> str:
-    """Return the variable of the environment that sets an option."""
+    """Return the environment variable that sets an option."""
     return f"KVSH_{name.replace('-', '_').upper()}"
 
 
 def name_variable(error: click.BadParameter) -> None:
-    """Let an error about a value of the environment name the variable: click names the option, which nobody typed."""
+    """Let an error about a value from the environment name the variable. click names the option."""
     context, parameter = error.ctx, error.param
     if context is not None and parameter is not None:
         name = str(parameter.name)

@@ -1,0 +1,45 @@
+"""The open connections of the TCP gateway."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from kvd.limits import TCP_LINGERING_MAX
+
+if TYPE_CHECKING:
+    from kvd.gateways.tcp.connection import Connection
+
+
+class Registry:
+    """The accepted connections, and refused ones that are still open to receive their error."""
+
+    def __init__(self, connections_max: int) -> None:
+        self.connections_max = connections_max
+        self.accepted: set[Connection] = set()
+        self.refused: set[Connection] = set()
+        self._changed = asyncio.Event()
+
+    def add(self, connection: "Connection") -> bool:
+        """Register a connection; return whether it is accepted."""
+        is_accepted = len(self.accepted) < self.connections_max
+        (self.accepted if is_accepted else self.refused).add(connection)
+        return is_accepted
+
+    def remove(self, connection: "Connection") -> None:
+        """Unregister a closed connection."""
+        self.accepted.discard(connection)
+        self.refused.discard(connection)
+        self._changed.set()
+
+    def may_linger(self, connection: "Connection") -> bool:
+        """Return whether a connection may stay open for its last reply; for refused ones the number is limited."""
+        return connection not in self.refused or len(self.refused) <= TCP_LINGERING_MAX
+
+    def all(self) -> "list[Connection]":
+        """Return all open connections."""
+        return [*self.accepted, *self.refused]
+
+    async def wait_empty(self) -> None:
+        """Return when no connection is open."""
+        while self.accepted or self.refused:
+            self._changed.clear()
+            await self._changed.wait()
