@@ -15,7 +15,7 @@ DATA ?= .data
 ROUNDS ?= 5
 KEYS ?= 1000000
 # Files without I/O and clock: every branch is tested.
-PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire_errors.py,kvd/wire.py,kvd/engine/engine.py,kvd/engine/floors.py,kvd/engine/staging.py,kvd/client/curve.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/outcomes.py,kvd/client/journal_poller.py,kvd/client/probe.py,kvd/client/prober.py,kvd/client/question.py,kvd/client/reconnects.py,kvd/client/refusals.py,kvd/client/replica.py,kvd/client/snapshot.py,kvd/client/watch_machine.py,kvd/client/zmtp.py,kvd/gateways/common/json_pieces.py,kvsh/words.py,kvsh/script/refused.py,kvsh/grammar/*,kvsh/render/*
+PURE := kvd/errors.py,kvd/limits.py,kvd/commands/*,kvd/access.py,kvd/wire_errors.py,kvd/wire.py,kvd/engine/engine.py,kvd/engine/floors.py,kvd/engine/staging.py,kvd/client/bulk.py,kvd/client/curve.py,kvd/client/diagnosis.py,kvd/client/follower.py,kvd/client/inflight.py,kvd/client/lease.py,kvd/client/outcomes.py,kvd/client/journal_poller.py,kvd/client/probe.py,kvd/client/prober.py,kvd/client/question.py,kvd/client/reconnects.py,kvd/client/refusals.py,kvd/client/replica.py,kvd/client/snapshot.py,kvd/client/watch_machine.py,kvd/client/zmtp.py,kvd/gateways/common/json_pieces.py,kvsh/words.py,kvsh/script/refused.py,kvsh/grammar/*,kvsh/render/*
 # Their tests, and other tests without processes and connections. test-oldest and test-latest run them too.
 QUICK := tests/commands tests/client/test_follower.py tests/client/test_inflight.py tests/client/test_journal_poller.py \
   tests/client/test_probe.py tests/client/test_snapshot.py tests/client/test_watch_machine.py tests/client/test_endpoints.py tests/client/test_zmtp.py tests/client/test_outcomes.py \
@@ -60,9 +60,9 @@ check: $(VENV)/installed-dev
 	@$(BIN)/mypy
 	@$(BIN)/pytest -m types tests/client
 	@$(BIN)/lint-imports
-	@$(BIN)/clang-format --dry-run -Werror kvd/native/*.[ch] kvd/server/*.c bench/sink.c
+	@$(BIN)/clang-format --dry-run -Werror kvd/native/*.[ch] bench/sink.c
 	@if command -v cc >/dev/null; then cc -fsyntax-only -Wall -Wextra -Werror \
-	    -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" kvd/native/*.c kvd/server/*.c; \
+	    -I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" kvd/native/*.c; \
 	else echo "a C compiler is missing, the C parts were not checked: apt-get install gcc python3-dev" >&2; fi
 	@sh tools/lint_page.sh
 	@sh conf/check-units.sh

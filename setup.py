@@ -1,7 +1,7 @@
-"""What is in C; all other metadata is in pyproject.toml.
+"""The extension module in C. All other metadata is in pyproject.toml.
 
-It is optional: without a compiler the plain forms serve (kvd/server/sockets/frames.py, kvd/native). With KVD_WITHOUT_C
-set nothing is compiled, for the wheel that fits every platform.
+The extension is optional: without a compiler kvd uses its plain forms (see kvd/native). With KVD_WITHOUT_C set nothing
+is compiled, for the wheel that fits every platform.
 """
 
 import os
@@ -9,9 +9,12 @@ from glob import glob
 
 from setuptools import Extension, setup
 
-CORE = Extension(
-    "kvd.native._core", sorted(glob("kvd/native/*.c")), depends=sorted(glob("kvd/native/*.h")), optional=True
+NATIVE = Extension(
+    "kvd.native._native",
+    sorted(glob("kvd/native/*.c")),
+    depends=sorted(glob("kvd/native/*.h")),
+    extra_compile_args=["-fvisibility=hidden"],
+    optional=True,
 )
-FRAMES = Extension("kvd.server._frames", ["kvd/server/_frames.c"], optional=True)
 
-setup(ext_modules=[] if os.environ.get("KVD_WITHOUT_C") else [CORE, FRAMES])
+setup(ext_modules=[] if os.environ.get("KVD_WITHOUT_C") else [NATIVE])

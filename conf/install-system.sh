@@ -100,7 +100,7 @@ collect_wheels
 echo "install-system: installing into $home ..." >&2
 install_wheels
 install_rest
-"$home/bin/python" -c 'import kvd.native._core, kvd.server._frames' 2>/dev/null || cat <<'PLAIN' >&2
+"$home/bin/python" -c 'import kvd.native._native' 2>/dev/null || cat <<'PLAIN' >&2
 install-system: nothing is compiled, so kvd runs in its plain form: SET takes 1.2 to 2 times as long, MULTIGET five times (apt-get install gcc python3-dev, and install again)
 PLAIN
 

@@ -20,7 +20,7 @@ NOT_INSTALLED = {"debian", "build-deb.sh", "check-units.sh"}  # for who builds
 def test_what_is_compiled_can_be_loaded():
     """A part that cannot be loaded would go unnoticed: the plain forms serve then."""
     assert native.module is not None or not list(
-        (ROOT / "kvd/native").glob(f"_core.{sys.implementation.cache_tag}*.so")
+        (ROOT / "kvd/native").glob(f"_native.{sys.implementation.cache_tag}*.so")
     )
 
 
@@ -59,8 +59,7 @@ def test_the_wheels_carry_all_that_an_installation_needs(tmp_path):
     (compiled,), (pure,) = (list((tmp_path / "dist").glob(f"*{tag}*.whl")) for tag in ("manylinux", "py3-none-any"))
     names = {wheel: files_in(wheel) for wheel in (compiled, pure)}
     assert {Path(name).name.partition(".")[0] for name in names[compiled] - names[pure] if name.endswith(".so")} == {
-        "_core",
-        "_frames",
+        "_native",
     }
     assert not [name for name in names[pure] if name.endswith(".so")]
     for each in names.values():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 DIST = Path("dist")
 BIN = Path(sys.executable).parent
-COMPILED = ("kvd/native/_core.", "kvd/server/_frames.")
+COMPILED = ("kvd/native/_native.",)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ BUILD_LOCK = Path("requirements-build.lock")
 INSTALLING = "Installing collected packages"
 INSTALLED = "lib/python*/site-packages/*.dist-info"
 REPORT_S = 5
-IS_COMPILED = "import kvd.native._core, kvd.server._frames"
+IS_COMPILED = "import kvd.native._native"
 PLAIN = (
     "kvd: {reason}, so kvd runs in its plain form: SET takes 1.2 to 2 times as long, MULTIGET five times. "
     "The next make after `apt-get install gcc python3-dev` compiles it."
@@ -113,11 +113,10 @@ def install_kvd(python: Path, log: Path) -> None:
 
 def remove_stale_extensions() -> None:
     """Delete modules compiled from older sources: without a compiler they would remain, and not fit the Python."""
-    for folder in (Path("kvd/native"), Path("kvd/server")):
-        newest = max(path.stat().st_mtime for path in folder.glob("*.[ch]"))
-        for built in folder.glob("*.so"):
-            if built.stat().st_mtime < newest:
-                built.unlink()
+    newest = max(path.stat().st_mtime for path in Path("kvd/native").glob("*.[ch]"))
+    for built in Path("kvd").rglob("*.so"):
+        if built.parent != Path("kvd/native") or built.stat().st_mtime < newest:  # earlier versions built them elsewhere
+            built.unlink()
 
 
 def compile_bytecode(python: Path) -> None:

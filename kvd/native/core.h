@@ -1,6 +1,6 @@
-/* Declarations that the parts of kvd.native._core share. Each part has a plain form in Python with the same behaviour,
- * and tests compare the two. The parts hold the GIL, even while SQLite reads or writes its files, because these are
- * mostly in the page cache. Only plan.c releases it, in the fold thread.
+/* Declarations that the parts of kvd.native._native share. Each part has a plain form in Python with the same
+ * behaviour, and tests compare the two. The parts hold the GIL, even while SQLite reads or writes its files, because
+ * these are mostly in the page cache. Only plan.c releases it, in the fold thread.
  */
 #pragma once
 #define PY_SSIZE_T_CLEAN
@@ -33,3 +33,4 @@ static inline int is_live(int64_t expires, int64_t now) { return expires == STAY
 PyObject *load_sqlite(PyObject *self, PyObject *args);
 PyObject *connect_sqlite(PyObject *self, PyObject *args);
 extern const char load_sqlite_doc[], connect_sqlite_doc[];
+extern PyMethodDef frames_methods[];

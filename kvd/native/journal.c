@@ -166,7 +166,7 @@ static PyMethodDef rows_methods[] = {
 };
 
 PyTypeObject Rows_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._core.Rows",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._native.Rows",
     .tp_basicsize = sizeof(Rows),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "Rows(address, insert, select): inserts and reads rows. Close it before the connection.",

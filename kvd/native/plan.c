@@ -134,7 +134,7 @@ static PyMethodDef plan_methods[] = {
 };
 
 PyTypeObject Plan_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._core.Plan",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._native.Plan",
     .tp_basicsize = sizeof(Plan),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc =

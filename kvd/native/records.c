@@ -308,7 +308,7 @@ static PyGetSetDef records_properties[] = {
 static PySequenceMethods records_sequence = {.sq_length = (lenfunc)records_length};
 
 PyTypeObject Records_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._core.Records",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._native.Records",
     .tp_basicsize = sizeof(Records),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "Records(Entry, NOT_CACHED, Raw): see kvd.storage.memory.key_cache.",

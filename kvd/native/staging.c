@@ -181,7 +181,7 @@ static PyGetSetDef staging_properties[] = {
 };
 
 PyTypeObject Staging_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._core.Staging",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._native.Staging",
     .tp_basicsize = sizeof(Staging),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "Staging(records, bytes_max, overhead): the base of kvd.engine.staging.CompiledStaging.",

@@ -105,7 +105,7 @@ static PyMethodDef table_methods[] = {
 };
 
 PyTypeObject Table_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._core.Table",
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "kvd.native._native.Table",
     .tp_basicsize = sizeof(Table),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_doc = "Table(address, select): reads entries. Close it before the connection.",

@@ -258,7 +258,7 @@ def test_a_token_is_kept_for_two_minutes_and_then_free(bench):
 def test_when_too_many_tokens_are_kept_a_new_one_is_refused_and_nothing_runs(bench, monkeypatch):
     monkeypatch.setattr(staging, "ONCE_TOKENS_MAX", 2)
     bench.given(once(Incr(A)), once(Incr(A), OTHER))
-    message = "2 tokens of ONCE are kept already; the oldest is forgotten in two minutes at most"
+    message = "2 tokens of ONCE are stored already; the oldest expires within two minutes"
     assert bench.run(once(Incr(A), b"token--3")) == ("BUSY", message, {})
     assert decode_encoded(bench.reply(once(Incr(A)))).result == 1
     assert bench.run(Get(A)) == b"2"

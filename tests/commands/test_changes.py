@@ -58,11 +58,11 @@ def test_there_is_nothing_to_wait_for_while_a_committed_span_is_cut(bench, monke
 
 
 def to_come(revision, hint=""):
-    return ("BAD_ARGUMENT", f"revision {revision} is still to come: the store is at 4{hint}", {})
+    return ("BAD_ARGUMENT", f"revision {revision} does not exist yet: the store is at 4{hint}", {})
 
 
 def expect_compacted(revision):
-    message = f"changes up to {revision} are no longer in the journal: read the entries anew and go on from there"
+    message = f"changes up to {revision} are no longer in the journal: read the entries again and resume from there"
     return ("COMPACTED", message, {"compacted": revision})
 
 

@@ -6,7 +6,7 @@ import pytest
 
 PROGRAM = """
 import sys
-sys.modules.update({"kvd.native._core": None, "kvd.server._frames": None})  # as if they had not been built
+sys.modules.update({"kvd.native._native": None})  # as if they had not been built
 from kvd.cli import main
 sys.argv = ["kvd", *sys.argv[1:]]
 main()

@@ -73,8 +73,18 @@ KEYS = [b"user:1", b"user:2", b"other:1", b"user"]
 class NoTasks(BackgroundCommands):
     """Tells that a task got through, and does nothing."""
 
-    def begin(self, *_):
+    def start(self, *_):
         raise Busy("through")
+
+
+class Rights:
+    """An authenticator without a socket."""
+
+    def __init__(self, access):
+        self.check = access.check
+
+    def name_of(self, key):
+        return key
 
 
 @pytest.fixture(scope="module")
@@ -85,23 +95,20 @@ def executor(tmp_path_factory):
         f"{role} {bound}": Client(role, role, (b"user:",) if bound else ()) for role in ROLES for bound in (0, 1)
     }
     tasks = NoTasks()
-    made = Executor(
-        drive.store, Clock(0), Introspection({}, AdminTasks(drive.directory, drive.directory, tasks)), tasks
-    )
-    made.check = Access(clients, "access.toml").check
-    yield made
+    daemon = Introspection({}, AdminTasks(drive.directory, drive.directory, tasks))
+    yield Executor(drive.store, daemon, tasks, authenticator=Rights(Access(clients, "access.toml")))
     drive.store.close()
 
 
 def reply_to(executor, command, user):
     """Return the reply to a command, and whether it staged anything; nothing of it is kept."""
-    now = executor.clock.now()
+    now = Clock(0).now()
     staging = executor.engine.staging
     before = staging.revision
     [body] = executor.run_batch([([b"peer", b""], wire.encode(command), user)], now)
     changed = staging.revision != before or not staging.is_empty
     staging.drop()
-    executor.waiters.drop()
+    executor.waiters.end_batch(is_committed=False)
     return wire.decode_reply(body), changed
 
 
@@ -155,7 +162,7 @@ def test_who_is_not_in_the_file_may_nothing(executor, name):
 @pytest.mark.parametrize("command", [["SCAN"], ["COUNT"], ["CHANGES", 0], ["CHANGES", 0, None, 1, 1000]])
 def test_a_prefix_left_out_is_all_keys(executor, command):
     assert is_denied(executor, command, "read 1")
-    executor.waiters.drop()
+    executor.waiters.end_batch(is_committed=False)
 
 
 @pytest.mark.parametrize(
@@ -194,13 +201,13 @@ def test_nothing_is_read_for_who_is_denied(executor, monkeypatch):
 
 
 def test_those_who_are_denied_are_counted(executor):
-    before = executor.denied
+    before = executor.counts.denied
     reply_to(executor, ["GET", b"other:1"], "read 1")
-    assert executor.denied == before + 1
+    assert executor.counts.denied == before + 1
 
 
 def test_when_the_rule_itself_breaks_nobody_gets_through(executor, monkeypatch):
-    monkeypatch.setattr(executor, "check", lambda user, command: 1 / 0)
+    monkeypatch.setattr(executor.authenticator, "check", lambda user, command: 1 / 0)
     reply, changed = reply_to(executor, ["SET", b"user:1", b"x"], "admin 0")
     assert (reply.code, changed) == ("INTERNAL", False)
 

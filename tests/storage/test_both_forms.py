@@ -54,13 +54,13 @@ def outcome(drive, asked, now):
         return error.code, str(error)
 
 
-def seen(drive):
+def state_of(drive):
     """Return what is staged, committed and counted."""
     store, staging = drive.store, drive.engine.staging
     return staging.rows, staging.last, staging.bytes, store.revision, store.entries, list(store.scan())
 
 
-def opened(directory, module):
+def open_drive(directory, module):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "module", module)
         return Drive(directory, fsync="never")
@@ -74,7 +74,7 @@ def test_both_forms_answer_the_same(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(upkeep_module, "FOLD_CHANGES", chance.choice([5, 50]))
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", chance.choice([1, 1 << 20]))
     monkeypatch.setattr(staging_module, "STAGED_BYTES_MAX", 20_000)
-    drives = [opened(tmp_path / "compiled", native.module), opened(tmp_path / "plain", None)]
+    drives = [open_drive(tmp_path / "compiled", native.module), open_drive(tmp_path / "plain", None)]
     assert [type(drive.engine.staging) for drive in drives] == [CompiledStaging, Staging]
     for _ in range(600):
         asked = wire.decode_command(wire.encode(command(chance, now, drives[0].store.revision)))
@@ -91,6 +91,6 @@ def test_both_forms_answer_the_same(tmp_path, monkeypatch, seed):
                     drive.fold()
                 if ends:
                     drive.engine.expire(sorted(drive.store.due(now, 1_000)), now)
-            assert seen(drives[0]) == seen(drives[1])
+            assert state_of(drives[0]) == state_of(drives[1])
     for drive in drives:
         drive.store.close()

@@ -16,12 +16,12 @@ def looks(monkeypatch):
     seen = []
     real = due_module.Due._candidates
 
-    def counted(self, now, skip):
+    def count_candidates(self, now, skip):
         for key in real(self, now, skip):
             seen.append(key)
             yield key
 
-    monkeypatch.setattr(due_module.Due, "_candidates", counted)
+    monkeypatch.setattr(due_module.Due, "_candidates", count_candidates)
     return seen
 
 

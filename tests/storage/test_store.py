@@ -55,7 +55,7 @@ def test_a_directory_that_cannot_be_made_stops_the_start(tmp_path):
         Store(tmp_path / "file" / "data")
 
 
-def refused_start(drive, sentence):
+def expect_refusal(drive, sentence):
     """Assert that the store does not open, twice: a refused start lets the directory go."""
     for _ in range(2):
         with pytest.raises(StorageFailed, match=sentence):
@@ -68,39 +68,39 @@ def test_files_of_two_stores_are_refused(make_drive):
         drive.apply(Set(b"a", b"1"))
         drive.store.close()
     shutil.copy(other.directory / "journal.db", one.directory / "journal.db")
-    refused_start(one, r"journal\.db and table\.db are of two different stores: restore both from the same backup")
+    expect_refusal(one, r"journal\.db and table\.db are of two different stores: restore both from the same backup")
 
 
 def test_a_journal_that_was_lost_is_refused(drive):
     drive.apply(Set(b"a", b"1"))
     drive.store.close()
     (drive.directory / "journal.db").unlink()
-    refused_start(drive, r"journal\.db is missing beside table\.db: put it back")
+    expect_refusal(drive, r"journal\.db is missing beside table\.db: put it back")
     assert not (drive.directory / "journal.db").exists(), "a new one would take the place of the one put back"
 
 
 def test_a_hole_in_the_journal_is_refused(drive):
     drive.apply(FILL)
     drive.sql("journal.db", "DELETE FROM journal WHERE revision = 5")
-    refused_start(drive, "the journal has a hole after revision 0")
+    expect_refusal(drive, "the journal has a hole after revision 0")
 
 
 def test_a_journal_that_begins_after_the_table_ends_is_refused(drive):
     drive.apply(FILL)
     drive.sql("journal.db", "DELETE FROM journal WHERE revision < 5")
-    refused_start(drive, r"the journal \(5 to 10\) does not continue the table \(to 0\)")
+    expect_refusal(drive, r"the journal \(5 to 10\) does not continue the table \(to 0\)")
 
 
 def test_a_journal_that_ends_before_the_table_is_refused(drive):
     drive.apply(FILL)
     drive.fold().sql("journal.db", "DELETE FROM journal WHERE revision > 5")
-    refused_start(drive, r"the journal \(1 to 5\) does not continue the table \(to 10\)")
+    expect_refusal(drive, r"the journal \(1 to 5\) does not continue the table \(to 10\)")
 
 
 def test_a_directory_that_may_not_be_read_is_refused_with_a_sentence(drive, monkeypatch):
     drive.store.close()
     monkeypatch.setattr(opening, "Journal", lambda *_, **__: (_ for _ in ()).throw(OSError(5, "broken")))
-    refused_start(drive, "broken; look at its owner and permissions")
+    expect_refusal(drive, "broken; look at its owner and permissions")
 
 
 # Retention
@@ -404,7 +404,7 @@ def test_a_cell_of_another_type_is_corrupt_and_never_a_defect(drive):
 def test_a_row_of_another_type_stops_the_start_with_a_sentence(drive):
     drive.apply(Set(b"a", b"1"))
     drive.sql("journal.db", "UPDATE journal SET value = 'text'")
-    refused_start(drive, "damaged")
+    expect_refusal(drive, "damaged")
 
 
 # fsync, the WAL

@@ -7,7 +7,7 @@ from kvd import native
 from kvd.commands.model import SET, Entry, Row
 from kvd.storage.memory.key_cache import NOT_CACHED, PlainKeyCache
 
-built = pytest.mark.skipif(native.module is None, reason="kvd.native._core was not built: is there a C compiler?")
+built = pytest.mark.skipif(native.module is None, reason="kvd.native._native was not built: is there a C compiler?")
 
 
 def compiled_records():

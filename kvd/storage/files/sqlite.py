@@ -64,9 +64,11 @@ def library_path() -> str:
 
 def connect_native(connect: Callable[[], Connection]) -> tuple[Connection, int]:
     """Return a new connection and its address in C. The address is 0 in the plain form or if SQLite is not found."""
+    if native.module is None:
+        return connect(), 0
     try:
-        native.module.load(library_path())
-    except (AttributeError, OSError):
+        native.module.load_sqlite(library_path())
+    except OSError:
         return connect(), 0
     return native.module.connect(connect)  # type: ignore[no-any-return]
 

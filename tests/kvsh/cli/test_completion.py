@@ -362,11 +362,11 @@ UNTOLD = {"fish": (b"new\nline", b"tab\tb")}
 
 @each_shell
 def test_the_key_is_what_the_shell_passes_on(interactive, kv, shell):
-    told = [(typed, key) for typed, key in TYPED if key not in UNTOLD.get(shell, ())]
-    for number, key in enumerate(sorted({key for _, key in told})):
+    completed = [(typed, key) for typed, key in TYPED if key not in UNTOLD.get(shell, ())]
+    for number, key in enumerate(sorted({key for _, key in completed})):
         kv.set(key, f"VALUE-{number}-")
     terminal = interactive(shell)
-    for typed, key in told:
+    for typed, key in completed:
         terminal.type(f"kvsh --terminal get {typed}\t\r")
         found = terminal.until(kv.get(key), b"(nil)", b"kvsh: ")
         assert found == kv.get(key), (typed, key)

@@ -1,20 +1,20 @@
 """Both forms of taking in requests and sending replies do the same: over real sockets, for all kinds of messages."""
 
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import zmq
 
+from kvd import native
 from kvd.server.sockets.frames import CompiledFrames, PlainFrames, frames_of, libzmq_path
 
 FRAMES_MAX = 12
 ENOUGH = 1_000_000
 
 
-WHY = "kvd.server._frames was not built: is there a C compiler?"
-built = pytest.mark.skipif(find_spec("kvd.server._frames") is None, reason=WHY)
+WHY = "kvd.native._native was not built: is there a C compiler?"
+built = pytest.mark.skipif(native.module is None, reason=WHY)
 compiled = pytest.param(CompiledFrames, marks=built)
 
 
@@ -153,13 +153,13 @@ def test_what_is_published_comes_in_order_and_only_to_who_asked(form):
 
 @built
 def test_wrong_arguments_raise_and_do_not_crash(sockets):
-    _frames = import_module("kvd.server._frames")
+    _frames = import_module("kvd.native._native")
     frames = CompiledFrames(sockets[0])
     with pytest.raises(OSError, match="libzmq is not loaded"):
-        _frames.load("/nonexistent/libzmq.so")
-    with pytest.raises(OSError, match="there is no zmq_msg_init"):
-        _frames.load(library("libc.so"))
-    _frames.load(libzmq_path())
+        _frames.load_zmq("/nonexistent/libzmq.so")
+    with pytest.raises(OSError, match="has no function zmq_msg_init"):
+        _frames.load_zmq(library("libc.so"))
+    _frames.load_zmq(libzmq_path())
     for requests in ([1], [()], [(b"",)], [([1], b"")]):
         with pytest.raises(TypeError):
             frames.send(requests, [b""])
@@ -177,8 +177,14 @@ def library(name):
 
 
 def test_without_the_compiled_form_the_plain_one_serves(sockets, monkeypatch):
-    def missing(self, socket, *, tells_users):
-        raise ImportError
+    monkeypatch.setattr(native, "module", None)
+    assert frames_of(sockets[0]).name == "plain"
+
+
+@built
+def test_where_libzmq_is_not_found_the_plain_one_serves(sockets, monkeypatch):
+    def missing(self, socket, *, with_users):
+        raise OSError
 
     monkeypatch.setattr(CompiledFrames, "__init__", missing)
     assert frames_of(sockets[0]).name == "plain"
@@ -203,7 +209,7 @@ def test_a_request_tells_the_user_id_that_the_authenticator_gave(form):
         dealer.send_multipart([b"none"])
         zap.send_multipart([*zap.recv_multipart()[:4], b"200", b"", b"ada", b""])
         assert router.poll(5000)
-        frames, found = form(router, tells_users=True), []
+        frames, found = form(router, with_users=True), []
         while len(found) < 2:
             requests, others = frames.receive(ENOUGH, ENOUGH, FRAMES_MAX)
             found += requests + others
@@ -216,5 +222,5 @@ def test_a_request_tells_the_user_id_that_the_authenticator_gave(form):
 
 @pytest.mark.parametrize("form", [PlainFrames, compiled])
 def test_where_nobody_gave_a_user_id_it_is_empty(form, sockets):
-    requests, _ = received(form(sockets[0], tells_users=True), sockets, [[b"", b"body"]])
+    requests, _ = received(form(sockets[0], with_users=True), sockets, [[b"", b"body"]])
     assert requests == [([b"ada", b""], b"body", "")]

@@ -126,7 +126,7 @@ def test_a_disk_is_nearly_full_unless_it_has_room_for_many_ballasts(tmp_path, fr
 
 
 @pytest.fixture
-def tried(monkeypatch):
+def attempts(monkeypatch):
     """Return a list of what the fold tries: keys and bytes. `fails_at(keys)` lets more than so many fail."""
     tries, real = Tries(), fold_module.Fold.fold_chunk
 
@@ -145,30 +145,30 @@ class Tries(list):
     error = sqlite_error(13)
 
 
-def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_for(drive: Drive, tried, monkeypatch):
+def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_for(drive: Drive, attempts, monkeypatch):
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 600_000)
     for number in range(40):
         drive.apply(Set(b"%02d" % number, b"1"))
     drive.settle()
-    tried.most = 10
+    attempts.most = 10
     drive.store.maintenance.jobs.begin_fold(is_short=True)
     drive.settle()
-    assert tried == [40, 25, 6, 6, 6, 6, 6, 6, 4]
+    assert attempts == [40, 25, 6, 6, 6, 6, 6, 6, 4]
     assert (drive.store.overlays.folded, drive.store.maintenance.jobs.durable) == (40, 40)
 
 
 @pytest.mark.parametrize(("code", "times"), [(13, 3), (10, 1)])
 def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(
-    drive: Drive, tried, monkeypatch, code, times
+    drive: Drive, attempts, monkeypatch, code, times
 ):
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 4096 * 16)
     for number in range(10):
         drive.apply(Set(b"%d" % number, b"1"))
     drive.settle()
-    tried.most, tried.error = 0, sqlite_error(code)
+    attempts.most, attempts.error = 0, sqlite_error(code)
     drive.store.maintenance.jobs.begin_fold(is_short=True)
-    assert drive.store.maintenance.parts.fold_thread.done.get().error is tried.error
-    assert len(tried) == times
+    assert drive.store.maintenance.parts.fold_thread.done.get().error is attempts.error
+    assert len(attempts) == times
 
 
 def test_compact_gets_the_last_room_and_folds_first(drive: Drive):

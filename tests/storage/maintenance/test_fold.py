@@ -34,13 +34,13 @@ COMMANDS = st.one_of(
 )
 
 
-def replayed(drive):
+def replay_journal(drive):
     """Return the entries that the journal leaves behind when it is read from its start."""
     left = {row[2]: entry_of(row) for rows in drive.store.journal.chunks_after(0) for row in rows}
     return sorted((entry for entry in left.values() if entry), key=lambda entry: entry.key)
 
 
-def folded(drive):
+def table_entries(drive):
     return list(drive.store.table.scan(ALL))
 
 
@@ -51,8 +51,8 @@ def test_a_table_folded_at_any_moments_is_the_replay_of_the_journal(tmp_path_fac
     for number, step in enumerate(program):
         drive.fold() if step == "fold" else drive.apply(step, now=NOW + number)
     drive.fold()
-    assert folded(drive) == replayed(drive)
-    assert drive.store.table.mark()[1:] == (drive.store.revision, len(folded(drive)), drive.store.revision, b"")
+    assert table_entries(drive) == replay_journal(drive)
+    assert drive.store.table.mark()[1:] == (drive.store.revision, len(table_entries(drive)), drive.store.revision, b"")
     drive.store.close()
 
 
@@ -62,7 +62,7 @@ def test_a_fold_needs_no_sqlite_that_is_found_in_c(make_drive, monkeypatch, foun
         monkeypatch.setattr(sqlite, "library_path", lambda: "/nowhere")
     drive = make_drive()
     drive.apply(Set(b"a", b"1"), Set(b"b", b"2"), Clear([b"a"]))
-    assert folded(drive.fold()) == replayed(drive)
+    assert table_entries(drive.fold()) == replay_journal(drive)
     assert bool(drive.store.maintenance.parts.fold_thread.address) == (found and native.module is not None)
 
 
@@ -86,11 +86,11 @@ def test_a_plan_that_is_interrupted_leaves_no_transaction_and_tells_why(drive):
 
 def test_a_table_that_is_lost_is_folded_anew(drive):
     drive.apply(Set(b"a", b"1"), Set(b"b", b"2"), Clear([b"a"]))
-    before = folded(drive.fold())
+    before = table_entries(drive.fold())
     drive.store.close()
     (drive.directory / "table.db").unlink()
     drive.open().fold()
-    assert folded(drive) == before
+    assert table_entries(drive) == before
 
 
 def test_a_table_that_fell_back_is_folded_again(drive):
@@ -103,7 +103,7 @@ def test_a_table_that_fell_back_is_folded_again(drive):
     shutil.copy(drive.directory / "older", drive.directory / "table.db")
     drive.open()
     assert (drive.store.overlays.folded, drive.store.count(b"", NOW)) == (2, 2)
-    assert folded(drive.fold()) == replayed(drive)
+    assert table_entries(drive.fold()) == replay_journal(drive)
     assert drive.store.count(b"", NOW) == 2
 
 
@@ -150,7 +150,7 @@ def test_a_fold_that_finds_the_disk_full_is_undone_and_tried_again_later(drive, 
     assert [drive.store.get(key).value for key in (b"a", b"b")] == [b"1", b"2"]
     drive.store.tick(NOW)
     drive.settle()
-    assert (drive.store.overlays.folded, len(folded(drive))) == (2, 2)
+    assert (drive.store.overlays.folded, len(table_entries(drive))) == (2, 2)
 
 
 real_open = folder_module.FoldThread.open
@@ -189,7 +189,7 @@ def test_a_fold_is_durable_only_when_its_checkpoint_is_whole(drive, monkeypatch)
 
 def test_a_fold_reads_values_not_older_than_the_last_of_each_key(drive):
     drive.apply(MultiSet([(b"a", b"%d" % n) for n in range(50)]), Clear([b"a"]), Set(b"a", b"x"))
-    (entry,) = folded(drive.fold())
+    (entry,) = table_entries(drive.fold())
     assert (entry.value, entry.revision, entry.created) == (b"x", 52, 52)
 
 
@@ -210,7 +210,7 @@ def test_a_fold_whose_commit_was_rolled_back_by_sqlite_itself_is_tried_again(dri
     assert (drive.store.overlays.folded, str(drive.store.maintenance.jobs.error)) == (0, "database or disk is full")
     drive.store.tick(NOW)
     drive.settle()
-    assert (drive.store.overlays.folded, folded(drive)) == (1, replayed(drive))
+    assert (drive.store.overlays.folded, table_entries(drive)) == (1, replay_journal(drive))
 
 
 def test_a_thread_that_never_had_a_job_ends(make_drive):
@@ -263,7 +263,7 @@ def test_a_table_is_checkpointed_when_its_wal_is_long_much_was_folded_or_nothing
         assert drive.fold().store.maintenance.jobs.durable == durable
 
 
-def spied(monkeypatch):
+def fold_calls(monkeypatch):
     """Return what the fold's thread does, in order: keys folded in a portion, files checkpointed."""
     calls = []
     real_step, real_checkpoint = fold_module.Fold.step, folder_module.checkpoint
@@ -300,7 +300,7 @@ def test_a_fold_never_makes_the_wal_of_the_table_longer_than_it_may_be(drive, mo
             *[Set(b"%d" % chance.randrange(10**6), bytes(size), chance.randrange(1, 10**6)) for _ in range(count)]
         )
         drive.fold()
-        assert folded(drive) == replayed(drive)
+        assert table_entries(drive) == replay_journal(drive)
     assert pages_there(drive) * 4096 > 2 * most
     assert most // 3 < wal.stat().st_size <= most + 32 * 4096
 
@@ -309,12 +309,12 @@ def test_a_key_is_folded_once_however_often_it_changed_and_in_whichever_portion(
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 60_000)
     drive.apply(*[Set(b"%d" % (number % 50), b"%d" % number) for number in range(1_000)])
     drive.settle()
-    calls = spied(monkeypatch)
+    calls = fold_calls(monkeypatch)
     drive.fold()
     portions = [call for call in calls if call != "main"]
     assert len(portions) > 3
     assert sum(portions) == 50
-    assert folded(drive) == replayed(drive)
+    assert table_entries(drive) == replay_journal(drive)
 
 
 def partly_folded(drive, monkeypatch, portions):
@@ -347,7 +347,7 @@ def test_a_fold_that_was_interrupted_goes_on_where_it_was(drive, monkeypatch, po
     partly_folded(drive, monkeypatch, portions)
     mark = drive.store.table.mark()
     assert (mark.revision == drive.store.revision) == (portions == 5)
-    assert mark.entries == len(folded(drive))
+    assert mark.entries == len(table_entries(drive))
     if restarted:
         drive.restart()
     assert [drive.store.count(prefix, NOW) for prefix in (b"", b"a", b"b", b"c", b"d", b"e", b"x")] == [
@@ -362,7 +362,7 @@ def test_a_fold_that_was_interrupted_goes_on_where_it_was(drive, monkeypatch, po
     drive.apply(Set(b"a", b"newer"), Set(b"z", b"1"), Clear([b"x"]))
     assert drive.store.count(b"", NOW) == 4
     drive.fold()
-    assert folded(drive) == replayed(drive)
+    assert table_entries(drive) == replay_journal(drive)
     mark = drive.store.table.mark()
     assert mark[1:] == (drive.store.revision, 4, drive.store.revision, b"")
 
@@ -378,7 +378,7 @@ def test_what_a_table_that_is_partly_folded_is_backed_up_checked_and_repaired_as
     assert check(drive.directory, lambda: None).damages == []
     made = back_up(drive.directory, tmp_path / "backup", lambda: None)
     assert (made.entries, restore(tmp_path / "backup", tmp_path / "restored").entries) == (3, 3)
-    expected = replayed(drive)
+    expected = replay_journal(drive)
     drive.store.close()
     assert salvage(drive.directory, "aside").losses == []
     for directory in (tmp_path / "restored", drive.directory):
@@ -400,7 +400,7 @@ def test_the_checkpoint_of_the_journal_has_its_turn_between_two_portions(drive, 
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
     drive.apply(*[Set(b"%d" % number, b"") for number in range(3)])
     drive.settle()
-    calls = spied(monkeypatch)
+    calls = fold_calls(monkeypatch)
     drive.store.maintenance.parts.fold_thread.jobs.put(folder_module.FoldJob(3))
     drive.store.maintenance.jobs.begin_checkpoint()
     folder = drive.store.maintenance.parts.fold_thread

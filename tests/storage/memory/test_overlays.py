@@ -21,14 +21,14 @@ def entry(key, value=b"", revision=1, expires=None):
     return Entry(key, revision, revision, expires, value)
 
 
-def filled(*rows):
+def memory_of(*rows):
     """Return memory whose fresh overlay holds what rows left."""
     memory = Overlays()
     memory.update(list(rows))
     return memory
 
 
-def folded(memory, revision):
+def fold_up_to(memory, revision):
     memory.begin_fold(revision)
     memory.end_fold()
 
@@ -38,7 +38,7 @@ def walk(memory, below=(), prefix=b"", after=None):
 
 
 def test_the_newest_change_of_a_key_is_believed():
-    memory = filled(row(b"a", b"1", 1))
+    memory = memory_of(row(b"a", b"1", 1))
     memory.begin_fold(1)
     assert memory.key_cache.get(b"a") == entry(b"a", b"1")
     memory.update([row(b"a", None, 2)])
@@ -47,7 +47,7 @@ def test_the_newest_change_of_a_key_is_believed():
 
 
 def test_what_was_folded_stays_warm_and_covers_no_more():
-    memory = filled(row(b"a", b"1", 1, expires=5))
+    memory = memory_of(row(b"a", b"1", 1, expires=5))
     memory.begin_fold(1)
     assert memory.covers(b"a")
     memory.end_fold()
@@ -57,7 +57,7 @@ def test_what_was_folded_stays_warm_and_covers_no_more():
 
 
 def test_what_changed_while_it_was_folded_still_covers():
-    memory = filled(row(b"a", b"1", 1), row(b"b", b"1", 2))
+    memory = memory_of(row(b"a", b"1", 1), row(b"b", b"1", 2))
     memory.begin_fold(2)
     memory.update([row(b"a", b"2", 3)])
     memory.end_fold()
@@ -69,12 +69,12 @@ def test_a_cached_entry_is_replaced_by_what_is_written_later():
     memory = Overlays(3)
     memory.insert({b"a": entry(b"a", b"old", 2)})
     memory.update([row(b"a", b"new", 4)])
-    folded(memory, 4)
+    fold_up_to(memory, 4)
     assert memory.key_cache.get(b"a").value == b"new"
 
 
 def test_a_fold_that_failed_is_fresh_again_with_what_came_since():
-    memory = filled(row(b"a", b"1", 1, expires=5), row(b"b", b"1", 2, expires=6))
+    memory = memory_of(row(b"a", b"1", 1, expires=5), row(b"b", b"1", 2, expires=6))
     memory.begin_fold(2)
     memory.update([row(b"b", b"2", 3, expires=7), row(b"c", None, 4)])
     payload = memory.active.payload + memory.immutable.payload
@@ -87,7 +87,7 @@ def test_a_fold_that_failed_is_fresh_again_with_what_came_since():
 
 
 def test_a_walk_shows_each_key_as_its_newest_change_has_it():
-    memory = filled(row(b"b", revision=1), row(b"d", revision=2))
+    memory = memory_of(row(b"b", revision=1), row(b"d", revision=2))
     memory.begin_fold(2)
     memory.update([row(b"a", revision=3), row(b"b", None, 4), row(b"e", None, 5)])
     below = [entry(b"a", b"old"), entry(b"c"), entry(b"e")]
@@ -98,7 +98,7 @@ def test_a_walk_shows_each_key_as_its_newest_change_has_it():
 
 
 def test_a_key_in_both_overlays_is_shown_once_as_it_is_now():
-    memory = filled(row(b"a", b"1", 1), row(b"b", b"1", 2))
+    memory = memory_of(row(b"a", b"1", 1), row(b"b", b"1", 2))
     memory.begin_fold(2)
     memory.update([row(b"a", b"2", 3)])
     below = iter([entry(b"a", b"0"), entry(b"b", b"0")])
@@ -115,7 +115,7 @@ def due(known, now):
 
 def test_keys_are_due_first_in_time_and_only_as_their_newest_entry_says():
     times = [(b"a", 9), (b"b", 5), (b"c", 5), (b"d", 5)]
-    memory = filled(*[row(key, b"", at, expires=until) for at, (key, until) in enumerate(times, 1)])
+    memory = memory_of(*[row(key, b"", at, expires=until) for at, (key, until) in enumerate(times, 1)])
     memory.begin_fold(4)
     memory.update([row(b"c", None, 5), row(b"d", b"", 6, expires=20), row(b"e", b"", 7, expires=7), row(b"f", b"", 8)])
     assert due(memory, 4) == []
@@ -126,20 +126,20 @@ def test_keys_are_due_first_in_time_and_only_as_their_newest_entry_says():
 
 
 def test_an_expiry_that_was_set_twice_is_due_once():
-    memory = filled(row(b"a", b"", 1, expires=5), row(b"a", b"2", 2, expires=5))
+    memory = memory_of(row(b"a", b"", 1, expires=5), row(b"a", b"2", 2, expires=5))
     assert due(memory.active, 5) == [b"a"]
     memory.update([row(b"a", b"", 3)])
     assert due(memory.active, 5) == []
 
 
 def test_an_expiry_that_was_set_earlier_than_it_was_is_the_one_that_counts():
-    memory = filled(row(b"a", b"", 1, expires=7), row(b"a", b"", 2, expires=5))
+    memory = memory_of(row(b"a", b"", 1, expires=7), row(b"a", b"", 2, expires=5))
     assert due(memory, 9) == [b"a"]
     assert due(memory, 9) == [b"a"]
 
 
 def test_an_overlay_weighs_what_came_of_each_key():
-    memory = filled(row(b"a", b"123", 1), row(b"bc", None, 2), row(b"a", b"4", 3))
+    memory = memory_of(row(b"a", b"123", 1), row(b"bc", None, 2), row(b"a", b"4", 3))
     assert (memory.active.size, memory.active.changes) == (2 * memory.key_cache.overhead + 8, 3)
     memory.begin_fold(3)
     assert memory.overlays() == [memory.active, memory.immutable]

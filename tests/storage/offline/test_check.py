@@ -21,7 +21,7 @@ def breathe():
 
 
 @pytest.fixture
-def filled(drive):
+def target(drive):
     """Twenty entries folded, one cleared, a token, and some changes after the fold."""
     drive.apply(*[Set(b"key:%02d" % number, b"value:%02d" % number, at=NOW + 10**6) for number in range(20)])
     drive.apply(Once(b"token--1", Incr(b"count")))
@@ -29,125 +29,125 @@ def filled(drive):
     return drive
 
 
-def found(drive, file, *statements):
+def damages_after(drive, file, *statements):
     """Damage a file by SQL, behind the store's back; return what a check says."""
     drive.sql(file, *statements)
     return check(drive.directory, breathe).damages
 
 
-def test_what_is_whole_has_no_damages(filled):
-    assert check(filled.directory, breathe) == (21, 23, [])
-    filled.fold().store.close()
-    assert check(filled.directory, breathe) == (21, 23, [])
+def test_what_is_whole_has_no_damages(target):
+    assert check(target.directory, breathe) == (21, 23, [])
+    target.fold().store.close()
+    assert check(target.directory, breathe) == (21, 23, [])
 
 
-def test_a_check_changes_nothing(filled, tmp_path):
-    case = copied(filled.directory, tmp_path / "case")
+def test_a_check_changes_nothing(target, tmp_path):
+    case = copied(target.directory, tmp_path / "case")
     before = {path.name: path.read_bytes() for path in case.iterdir() if path.suffix == ".db"}
-    check(filled.directory, breathe)
-    after = {path.name: (filled.directory / path.name).read_bytes() for path in case.iterdir() if path.suffix == ".db"}
+    check(target.directory, breathe)
+    after = {path.name: (target.directory / path.name).read_bytes() for path in case.iterdir() if path.suffix == ".db"}
     assert before == after
 
 
 @pytest.mark.parametrize("name", ["journal.db", "table.db"])
-def test_a_missing_file_is_told_and_not_made(filled, name):
-    filled.store.close()
-    (filled.directory / name).unlink()
+def test_a_missing_file_is_told_and_not_made(target, name):
+    target.store.close()
+    (target.directory / name).unlink()
     with pytest.raises(StorageFailed, match=f"{name} is missing"):
-        check(filled.directory, breathe)
-    assert not (filled.directory / name).exists()
+        check(target.directory, breathe)
+    assert not (target.directory / name).exists()
 
 
 @pytest.mark.parametrize(
     "change", ["value = x'00'", "revision = 9000", "created = 9", "expires = 9", "checksum = 9", "head = 9"]
 )
-def test_a_damaged_entry_is_named(filled, change):
-    damages = found(filled, "table.db", f"UPDATE entry SET {change} WHERE key = CAST('key:07' AS BLOB)")
+def test_a_damaged_entry_is_named(target, change):
+    damages = damages_after(target, "table.db", f"UPDATE entry SET {change} WHERE key = CAST('key:07' AS BLOB)")
     assert damages == [("table.db", b"key:07", None, "the entry of this key is damaged on disk")]
 
 
-def test_a_damaged_key_is_an_entry_that_is_damaged(filled):
-    damages = found(filled, "table.db", "UPDATE entry SET key = x'ff' WHERE key = CAST('key:07' AS BLOB)")
+def test_a_damaged_key_is_an_entry_that_is_damaged(target):
+    damages = damages_after(target, "table.db", "UPDATE entry SET key = x'ff' WHERE key = CAST('key:07' AS BLOB)")
     assert damages == [("table.db", b"\xff", None, "the entry of this key is damaged on disk")]
 
 
-def test_a_key_of_another_type_is_told(filled):
-    damages = found(filled, "table.db", "UPDATE entry SET key = 'text' WHERE key = CAST('key:07' AS BLOB)")
+def test_a_key_of_another_type_is_told(target):
+    damages = damages_after(target, "table.db", "UPDATE entry SET key = 'text' WHERE key = CAST('key:07' AS BLOB)")
     assert damages == [("table.db", None, None, "the keys of 1 entries are not bytes")]
 
 
 @pytest.mark.parametrize("row", ["key = x'61'", "value = x'00'", "previous = 7", "time = 1", "kind = 2", "seal = 0"])
-def test_a_damaged_change_is_named(filled, row):
-    damages = found(filled, "journal.db", f"UPDATE journal SET {row} WHERE revision = 5")
+def test_a_damaged_change_is_named(target, row):
+    damages = damages_after(target, "journal.db", f"UPDATE journal SET {row} WHERE revision = 5")
     assert damages == [("journal.db", None, 5, "the change of revision 5 is damaged on disk")]
 
 
 @pytest.mark.parametrize(("gone", "said"), [("5", "5 to 5"), ("5, 6, 7", "5 to 7")])
-def test_missing_changes_are_told(filled, gone, said):
-    damages = found(filled, "journal.db", f"DELETE FROM journal WHERE revision IN ({gone})")
+def test_missing_changes_are_told(target, gone, said):
+    damages = damages_after(target, "journal.db", f"DELETE FROM journal WHERE revision IN ({gone})")
     assert damages == [("journal.db", None, 5, f"the changes {said} are missing")]
 
 
-def test_changes_missing_after_what_is_folded_are_told(filled):
-    damages = found(filled, "journal.db", "DELETE FROM journal WHERE revision > 10")
+def test_changes_missing_after_what_is_folded_are_told(target):
+    damages = damages_after(target, "journal.db", "DELETE FROM journal WHERE revision > 10")
     assert damages == [("journal.db", None, None, "it has the changes 1 to 10, but the table is folded up to 21")]
 
 
-def test_changes_missing_between_the_files_are_told(filled):
-    damages = found(filled, "journal.db", "DELETE FROM journal WHERE revision < 23")
+def test_changes_missing_between_the_files_are_told(target):
+    damages = damages_after(target, "journal.db", "DELETE FROM journal WHERE revision < 23")
     assert damages == [("journal.db", None, None, "it has the changes 23 to 23, but the table is folded up to 21")]
 
 
-def test_trimmed_changes_are_not_missing(filled):
-    assert found(filled, "journal.db", "DELETE FROM journal WHERE revision <= 21") == []
+def test_trimmed_changes_are_not_missing(target):
+    assert damages_after(target, "journal.db", "DELETE FROM journal WHERE revision <= 21") == []
 
 
-def test_a_missing_entry_is_told(filled):
-    damages = found(filled, "table.db", "DELETE FROM entry WHERE key = CAST('key:07' AS BLOB)")
+def test_a_missing_entry_is_told(target):
+    damages = damages_after(target, "table.db", "DELETE FROM entry WHERE key = CAST('key:07' AS BLOB)")
     assert damages == [("table.db", None, None, "it has 20 entries and should have 21")]
 
 
 @pytest.mark.parametrize("row", ["history = 'x'", "revision = 20", "entries = 20", "seal = 1", "history = x'00'"])
-def test_a_damaged_fold_is_told(filled, row):
-    damages = found(filled, "table.db", f"UPDATE fold SET {row}")
+def test_a_damaged_fold_is_told(target, row):
+    damages = damages_after(target, "table.db", f"UPDATE fold SET {row}")
     assert damages == [("table.db", None, None, "CORRUPT: the mark of the table is damaged on disk")]
 
 
 @pytest.mark.parametrize("row", ["history = 'x'", "compacted = 3", "seal = 1"])
-def test_a_damaged_head_is_told(filled, row):
-    damages = found(filled, "journal.db", f"UPDATE head SET {row}")
+def test_a_damaged_head_is_told(target, row):
+    damages = damages_after(target, "journal.db", f"UPDATE head SET {row}")
     assert damages == [("journal.db", None, None, "CORRUPT: the head of the journal is damaged on disk")]
 
 
 @pytest.mark.parametrize("file", ["journal.db", "table.db"])
-def test_a_row_that_is_gone_is_told(filled, file):
-    assert found(filled, file, f"DELETE FROM {'head' if file == 'journal.db' else 'fold'}")
+def test_a_row_that_is_gone_is_told(target, file):
+    assert damages_after(target, file, f"DELETE FROM {'head' if file == 'journal.db' else 'fold'}")
 
 
 @pytest.mark.parametrize(
     "row", ["token = x'00'", "digest = x'00'", "revision = 3", "result = x'00'", "time = 9", "token = 5"]
 )
-def test_a_damaged_token_is_told(filled, row):
-    damages = found(filled, "journal.db", f"UPDATE once SET {row}")
+def test_a_damaged_token_is_told(target, row):
+    damages = damages_after(target, "journal.db", f"UPDATE once SET {row}")
     assert damages == [("journal.db", None, None, "the record of a token of ONCE is damaged on disk")]
 
 
-def test_files_of_two_stores_are_told(filled, make_drive):
+def test_files_of_two_stores_are_told(target, make_drive):
     other = make_drive("other")
-    filled.store.close()
+    target.store.close()
     other.store.close()
-    shutil.copy(other.directory / "journal.db", filled.directory / "journal.db")
-    damages = check(filled.directory, breathe).damages
+    shutil.copy(other.directory / "journal.db", target.directory / "journal.db")
+    damages = check(target.directory, breathe).damages
     assert damages == [("table.db", None, None, "it belongs to another store than journal.db")]
 
 
-def test_an_index_that_does_not_fit_is_told(filled):
-    filled.sql(
+def test_an_index_that_does_not_fit_is_told(target):
+    target.sql(
         "table.db",
         "PRAGMA writable_schema = ON",
         "UPDATE sqlite_master SET sql = replace(sql, 'IS NOT NULL', 'IS NULL') WHERE name = 'entry_expires'",
     )
-    assert any("entry_expires" in damage.message for damage in check(filled.directory, breathe).damages)
+    assert any("entry_expires" in damage.message for damage in check(target.directory, breathe).damages)
 
 
 @pytest.mark.parametrize("file", ["journal.db", "table.db"])

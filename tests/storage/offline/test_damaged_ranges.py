@@ -66,7 +66,7 @@ class Pages:
 
 
 @st.composite
-def numbered(draw, keys):
+def draw_pages(draw, keys):
     keys = sorted(draw(st.sets(keys, min_size=1, max_size=150)))
     size = draw(st.integers(1, 9))
     pages = [keys[start : start + size] for start in range(0, len(keys), size)]
@@ -82,14 +82,14 @@ def whole(pages):
     return [key for place, page in enumerate(pages.pages) if place not in pages.damaged for key in page]
 
 
-@given(numbered(st.integers(0, 60)))  # as far as EMPTY_PROBES_MAX bisections surely reach
+@given(draw_pages(st.integers(0, 60)))  # as far as EMPTY_PROBES_MAX bisections surely reach
 def test_every_number_outside_damaged_pages_is_found_once(pages):
     rows, gaps = read(pages, -1, between_numbers)
     assert sorted(rows) == whole(pages)
     assert bool(gaps) == bool(pages.damaged)
 
 
-@given(numbered(st.binary(min_size=1, max_size=1)))
+@given(draw_pages(st.binary(min_size=1, max_size=1)))
 def test_every_key_outside_damaged_pages_is_found_once(pages):
     rows, gaps = read(pages, b"", between_keys)
     assert sorted(rows) == whole(pages)

@@ -21,7 +21,7 @@ WAL = "journal.db-wal"
 
 
 @pytest.fixture
-def killed(drive, tmp_path):
+def wal_copy(drive, tmp_path):
     """A directory with ten commits in the journal's WAL, of one frame or more, and none folded."""
     for number in range(10):
         drive.apply(Set(b"key:%d" % number, b"x" * 100))
@@ -41,10 +41,10 @@ def frames(directory, file=WAL):
 
 
 @pytest.fixture(params=[True, False], ids=["index", "no-index"])
-def index(request, killed):
+def index(request, wal_copy):
     """With the wal-index that a kill leaves, and without, as after a power loss."""
     if not request.param:
-        for path in killed.glob("*-shm"):
+        for path in wal_copy.glob("*-shm"):
             path.unlink()
     return request.param
 
@@ -58,9 +58,9 @@ def test_a_clean_end_leaves_nothing_to_say(drive):
         assert drive.restart().store.notes == []
 
 
-def test_a_kill_leaves_nothing_to_say(killed, index):
-    assert notes(killed) == (10, [])
-    assert notes(killed) == (10, [])
+def test_a_kill_leaves_nothing_to_say(wal_copy, index):
+    assert notes(wal_copy) == (10, [])
+    assert notes(wal_copy) == (10, [])
 
 
 def test_kills_at_any_moment_between_commits_leave_nothing_to_say(drive, tmp_path):
@@ -76,10 +76,10 @@ def test_kills_at_any_moment_between_commits_leave_nothing_to_say(drive, tmp_pat
         assert notes(case) == (truth.revision, []), "the second start comes after a clean end"
 
 
-def test_a_kill_after_a_kill_leaves_nothing_to_say(drive, killed, tmp_path):
-    again = Drive(killed)
+def test_a_kill_after_a_kill_leaves_nothing_to_say(drive, wal_copy, tmp_path):
+    again = Drive(wal_copy)
     again.apply(Set(b"a", b"1"))
-    assert notes(copied(killed, tmp_path / "again")) == (11, [])
+    assert notes(copied(wal_copy, tmp_path / "again")) == (11, [])
     again.store.close()
 
 
@@ -90,56 +90,56 @@ def test_a_kill_before_the_first_commit_leaves_nothing_to_say(drive, tmp_path):
 # What is noted
 
 
-def test_a_commit_that_was_interrupted_is_noted(killed, index):
-    count = frames(killed)
-    with (killed / WAL).open("r+b") as wal:
+def test_a_commit_that_was_interrupted_is_noted(wal_copy, index):
+    count = frames(wal_copy)
+    with (wal_copy / WAL).open("r+b") as wal:
         header = wal.read(HEADER.size)
         wal.seek(HEADER.size + count * FRAME_BYTES)
         wal.write(struct.pack(">2I", 2, 0) + header[16:24] + bytes(8) + b"x" * 4096)
-    revision, [note] = notes(killed)
+    revision, [note] = notes(wal_copy)
     assert (revision, f"of {count + 1} pages the first {count} are whole" in note) == (10, True)
     assert note.endswith("the rest is dropped: a commit that was interrupted")
 
 
 @pytest.mark.parametrize("place", [0, 8, 16, 24])
-def test_a_damaged_header_is_noted(killed, index, place):
-    overwrite(killed / WAL, place, b"\xa5" * 4)
-    count = scan_wal(killed / WAL, killed / "none").frames
-    revision, [note] = notes(killed)
+def test_a_damaged_header_is_noted(wal_copy, index, place):
+    overwrite(wal_copy / WAL, place, b"\xa5" * 4)
+    count = scan_wal(wal_copy / WAL, wal_copy / "none").frames
+    revision, [note] = notes(wal_copy)
     assert (revision < 10, f"of {count} pages the first 0" in note, "acknowledged" in note) == (True, True, True)
 
 
 @pytest.mark.parametrize("content", [bytes(512), b"\xa5" * 512], ids=["zeros", "garbage"])
-def test_a_first_block_that_is_gone_is_noted(killed, index, content):
-    overwrite(killed / WAL, 0, content)
-    revision, [note] = notes(killed)
+def test_a_first_block_that_is_gone_is_noted(wal_copy, index, content):
+    overwrite(wal_copy / WAL, 0, content)
+    revision, [note] = notes(wal_copy)
     assert (revision < 10, "the first 0 are whole" in note) == (True, True)
 
 
 @pytest.mark.parametrize("content", [bytes(FRAME.size), b"\xa5" * FRAME.size], ids=["zeros", "garbage"])
 @pytest.mark.parametrize("back", [1, 2, 5])
-def test_a_damaged_frame_header_is_noted_the_last_too(killed, index, back, content):
-    count = frames(killed)
-    overwrite(killed / WAL, HEADER.size + (count - back) * FRAME_BYTES, content)
-    revision, [note] = notes(killed)
+def test_a_damaged_frame_header_is_noted_the_last_too(wal_copy, index, back, content):
+    count = frames(wal_copy)
+    overwrite(wal_copy / WAL, HEADER.size + (count - back) * FRAME_BYTES, content)
+    revision, [note] = notes(wal_copy)
     assert (revision < 10, f"of {count} pages the first" in note, "acknowledged" in note) == (True, True, True)
-    assert notes(killed) == (revision, [])
+    assert notes(wal_copy) == (revision, [])
 
 
 @pytest.mark.parametrize("back", [1, 4])
-def test_a_damaged_page_is_noted(killed, index, back):
-    count = frames(killed)
-    overwrite(killed / WAL, HEADER.size + (count - back) * FRAME_BYTES + FRAME.size + 4_000, b"\xa5")
-    revision, [note] = notes(killed)
+def test_a_damaged_page_is_noted(wal_copy, index, back):
+    count = frames(wal_copy)
+    overwrite(wal_copy / WAL, HEADER.size + (count - back) * FRAME_BYTES + FRAME.size + 4_000, b"\xa5")
+    revision, [note] = notes(wal_copy)
     assert (revision < 10, f"of {count} pages the first" in note) == (True, True)
 
 
 @pytest.mark.parametrize("kept", [0, 10, HEADER.size, HEADER.size + 10, HEADER.size + FRAME_BYTES * 3])
-def test_a_wal_that_was_cut_is_noted(killed, index, kept):
-    os.truncate(killed / WAL, kept)
+def test_a_wal_that_was_cut_is_noted(wal_copy, index, kept):
+    os.truncate(wal_copy / WAL, kept)
     said = rf"journal\.db-wal was truncated from {1 << 20} to {kept} bytes"
     try:
-        revision, found = notes(killed)
+        revision, found = notes(wal_copy)
     except StorageFailed as error:
         found = [str(error)]
     else:
@@ -179,15 +179,15 @@ def test_frames_left_from_before_the_wal_was_begun_anew_do_not_count(drive, tmp_
 
 
 @pytest.mark.parametrize("name", ["journal.db", "journal.db-wal", "table.db", "table.db-wal"])
-def test_a_file_that_is_missing_is_refused_until_it_is_put_back(killed, name):
-    content = (killed / name).read_bytes()
-    (killed / name).unlink()
+def test_a_file_that_is_missing_is_refused_until_it_is_put_back(wal_copy, name):
+    content = (wal_copy / name).read_bytes()
+    (wal_copy / name).unlink()
     for _ in range(2):
         with pytest.raises(StorageFailed, match=rf"{name} is missing"):
-            Store(killed)
-        assert not (killed / name).exists()
-    (killed / name).write_bytes(content)
-    assert notes(killed) == (10, [])
+            Store(wal_copy)
+        assert not (wal_copy / name).exists()
+    (wal_copy / name).write_bytes(content)
+    assert notes(wal_copy) == (10, [])
 
 
 # The mark
@@ -208,18 +208,18 @@ def test_the_mark_says_whether_the_files_are_open(drive, tmp_path):
     assert mark(drive.directory) is None, "one that only took the lock does not count"
 
 
-def test_the_mark_outlives_starts_that_are_refused(killed):
-    (killed / WAL).rename(killed / "aside")
+def test_the_mark_outlives_starts_that_are_refused(wal_copy):
+    (wal_copy / WAL).rename(wal_copy / "aside")
     for _ in range(2):
         with pytest.raises(StorageFailed):
-            Store(killed)
-    assert mark(killed) == 1 << 20
-    (killed / "aside").rename(killed / WAL)
+            Store(wal_copy)
+    assert mark(wal_copy) == 1 << 20
+    (wal_copy / "aside").rename(wal_copy / WAL)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StorageFailed, match="broken"):
         patch.setattr(opening, "_load_overlay", lambda *_: (_ for _ in ()).throw(OSError(5, "broken")))
-        Store(killed)
-    assert (mark(killed), (killed / WAL).exists()) == (1 << 20, True)
-    assert notes(killed) == (10, [])
+        Store(wal_copy)
+    assert (mark(wal_copy), (wal_copy / WAL).exists()) == (1 << 20, True)
+    assert notes(wal_copy) == (10, [])
 
 
 def test_a_clean_directory_whose_start_is_refused_stays_clean(drive):
@@ -277,13 +277,13 @@ def test_sqlite_agrees_with_what_is_counted(drive, tmp_path):
 
 def test_what_was_committed_but_not_synced_before_a_kill_is_synced_before_it_counts(drive, tmp_path, monkeypatch):
     drive.apply(Set(b"a", b"1"))
-    killed = copied(drive.directory, tmp_path / "killed")
+    wal_copy = copied(drive.directory, tmp_path / "killed")
     synced, real = [], opening.sync_path
     monkeypatch.setattr(opening, "sync_path", lambda path: (synced.append(path.name), real(path)))
-    Store(killed).close()
+    Store(wal_copy).close()
     assert synced == ["journal.db-wal", "killed"]
     del synced[:]
-    Store(killed).close()
+    Store(wal_copy).close()
     assert synced == ["killed"]
 
 

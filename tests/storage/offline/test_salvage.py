@@ -24,7 +24,7 @@ module = importlib.import_module("kvd.storage.offline.salvage")  # its name in t
 
 
 @pytest.fixture
-def stored(drive):
+def store_files(drive):
     """A directory cleanly closed with many pages in both files: nearly all folded, the journal's first half trimmed."""
     chance, truth = random.Random(9), Truth()
     for _ in range(12):
@@ -52,8 +52,8 @@ def pages(path, kind):
     return max((found.get(name, []) for name in names), key=len)
 
 
-def test_a_whole_store_loses_nothing_and_gets_a_new_history(stored):
-    directory, truth = stored
+def test_a_whole_store_loses_nothing_and_gets_a_new_history(store_files):
+    directory, truth = store_files
     assert judge_repair(directory, truth) == []
     assert opened(directory, truth).walked == truth.at(truth.revision)
 
@@ -72,8 +72,8 @@ def test_what_a_kill_leaves_loses_nothing(drive, tmp_path):
 @pytest.mark.parametrize("kind", ["interior", "leaf"])
 @pytest.mark.parametrize("count", [1, 3, 99])
 @pytest.mark.parametrize("content", [bytes(PAGE), b"\xa5" * PAGE], ids=["zeros", "garbage"])
-def test_damaged_pages(stored, file, kind, count, content):
-    directory, truth = stored
+def test_damaged_pages(store_files, file, kind, count, content):
+    directory, truth = store_files
     numbers = pages(directory / file, kind)
     for number in random.Random(count).sample(numbers, min(count, len(numbers))):
         overwrite(directory / file, number * PAGE, content)
@@ -82,8 +82,8 @@ def test_damaged_pages(stored, file, kind, count, content):
     assert all(loss.startswith(file) for loss in losses)
 
 
-def test_a_leaf_of_the_table_costs_its_entries_alone(stored):
-    directory, truth = stored
+def test_a_leaf_of_the_table_costs_its_entries_alone(store_files):
+    directory, truth = store_files
     overwrite(directory / "table.db", pages(directory / "table.db", "leaf")[7] * PAGE, bytes(PAGE))
     judge_repair(directory, truth)
     lost = set(truth.at(truth.revision)) - set(opened(directory, truth).walked)
@@ -102,15 +102,15 @@ def test_a_table_is_made_of_a_whole_journal(drive):
 
 
 @pytest.mark.parametrize("file", ["table.db", "journal.db"])
-def test_a_file_that_is_gone_is_told(stored, file):
-    directory, truth = stored
+def test_a_file_that_is_gone_is_told(store_files, file):
+    directory, truth = store_files
     (directory / file).unlink()
     assert f"{file}: it is missing" in judge_repair(directory, truth)
 
 
 @pytest.mark.parametrize("file", ["table.db", "journal.db"])
-def test_a_header_of_zeros_is_told(stored, file):
-    directory, truth = stored
+def test_a_header_of_zeros_is_told(store_files, file):
+    directory, truth = store_files
     overwrite(directory / file, 0, bytes(100))
     assert any(loss.startswith(f"{file}: ") and "cannot be read" in loss for loss in judge_repair(directory, truth))
 
@@ -131,8 +131,8 @@ def test_a_directory_in_use_is_refused_and_untouched(drive):
     drive.apply(Set(b"a", b"2"))
 
 
-def test_a_damaged_value_and_its_change_are_named(stored):
-    directory, truth = stored
+def test_a_damaged_value_and_its_change_are_named(store_files):
+    directory, truth = store_files
     with closing(sqlite3.connect(directory / "table.db", isolation_level=None)) as db:
         db.execute("UPDATE entry SET value = x'00' WHERE key = CAST('key:0007' AS BLOB)")
     with closing(sqlite3.connect(directory / "journal.db", isolation_level=None)) as db:
@@ -145,8 +145,8 @@ def test_a_damaged_value_and_its_change_are_named(stored):
     assert len(losses) == 4, "and the revision is missing between its neighbours"
 
 
-def test_the_files_as_they_were_are_kept_byte_for_byte(stored):
-    directory, _ = stored
+def test_the_files_as_they_were_are_kept_byte_for_byte(store_files):
+    directory, _ = store_files
     flip(directory / "table.db", 5 * PAGE + 100)
     before = {name: (directory / name).read_bytes() for name in ("journal.db", "table.db")}
     made = salvage(directory, "damaged")
@@ -192,7 +192,7 @@ def steps(monkeypatch, stop):
     """Let the n-th step that changes a file be the last."""
     count = itertools.count()
 
-    def counted(function):
+    def count_steps(function):
         def step(*arguments, **options):
             if next(count) == stop:
                 raise Killed
@@ -210,11 +210,11 @@ def steps(monkeypatch, stop):
         (module.shutil, "rmtree"),
         (module, "sync_path"),
     ]:
-        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+        monkeypatch.setattr(owner, name, count_steps(getattr(owner, name)))
     return count
 
 
-def everything(directory):
+def contents_of(directory):
     """Return the content of all files that have been the store's, wherever they are now."""
     return {path.read_bytes() for path in directory.rglob("*") if path.suffix in (".db", ".db-wal")}
 
@@ -243,7 +243,7 @@ def test_one_that_is_killed_anywhere_loses_nothing_and_the_next_ends_it(drive, t
                 break
             except Killed:
                 pass
-        assert originals <= everything(case)
+        assert originals <= contents_of(case)
         if (case / MOVING).exists():
             with pytest.raises(StorageFailed, match="was interrupted: `kvd check --repair"):
                 Store(case)
@@ -255,13 +255,13 @@ def test_one_that_is_killed_anywhere_loses_nothing_and_the_next_ends_it(drive, t
         judge_repair(case, truth)
         assert not (case / MADE).exists()
         assert not (case / MOVING).exists()
-        assert originals <= everything(case)
+        assert originals <= contents_of(case)
         stop += 1
     assert stop > 10
 
 
-def test_a_repair_that_was_interrupted_is_finished_and_told(stored, monkeypatch):
-    directory, truth = stored
+def test_a_repair_that_was_interrupted_is_finished_and_told(store_files, monkeypatch):
+    directory, truth = store_files
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(module.Path, "replace", lambda *_: (_ for _ in ()).throw(Killed))
         salvage(directory, "damaged")
@@ -270,23 +270,23 @@ def test_a_repair_that_was_interrupted_is_finished_and_told(stored, monkeypatch)
     assert opened(directory, truth).walked == truth.at(truth.revision)
 
 
-def test_an_error_of_the_system_is_a_sentence(stored, monkeypatch):
-    directory, truth = stored
+def test_an_error_of_the_system_is_a_sentence(store_files, monkeypatch):
+    directory, truth = store_files
     with monkeypatch.context() as patch, pytest.raises(StorageFailed, match="no hard links"):
         patch.setattr(module.os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no hard links")))
         salvage(directory, "damaged")
     assert Drive(directory).store.revision == truth.revision
 
 
-def test_of_what_is_whole_nothing_is_touched(stored):
-    directory, _ = stored
-    before = everything(directory)
+def test_of_what_is_whole_nothing_is_touched(store_files):
+    directory, _ = store_files
+    before = contents_of(directory)
     assert report_if_whole(directory, lambda: None).damages == []
-    assert everything(directory) == before
+    assert contents_of(directory) == before
 
 
-def test_what_is_damaged_or_was_interrupted_is_to_be_repaired(stored):
-    directory, _ = stored
+def test_what_is_damaged_or_was_interrupted_is_to_be_repaired(store_files):
+    directory, _ = store_files
     (directory / MOVING).mkdir()
     assert report_if_whole(directory, lambda: None) is None
     (directory / MOVING).rmdir()

@@ -1,11 +1,10 @@
-/* Many ZeroMQ messages in one call: what PlainFrames in frames.py does, in C.
+/* Frames: receives and sends many ZeroMQ messages in one call. The plain form is PlainFrames in
+ * server/sockets/frames.py. A request and its reply have six frames. (A frame costs 0.08 us here, 0.35 there.)
  *
- * From Python a frame costs 0.35 us, and a request and its reply have six; here it costs 0.08. Nothing waits, so
- * the GIL is held. libzmq is the one that pyzmq has loaded: its functions are looked up by name, and nothing
- * has to be linked or installed. Sources: https://docs.python.org/3/c-api/, http://api.zeromq.org/4-3:_start
+ * No call blocks, so the GIL is held. The functions of the libzmq that pyzmq has loaded are looked up by name, so
+ * nothing must be linked or installed. Sources: https://docs.python.org/3/c-api/, http://api.zeromq.org/4-3:_start
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "core.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,7 +13,7 @@ enum { DONTWAIT = 1, SNDMORE = 2 };
 
 typedef struct {
     _Alignas(void *) unsigned char opaque[64];
-} message_t; /* zmq_msg_t of zmq.h, whose size is part of libzmq's ABI */
+} message_t; /* zmq_msg_t of zmq.h; its size is part of libzmq's ABI */
 
 static int (*msg_init)(message_t *);
 static int (*msg_recv)(message_t *, void *, int);
@@ -26,7 +25,7 @@ static const char *(*msg_gets)(const message_t *, const char *);
 static int (*send_bytes)(void *, const void *, size_t, int);
 static int (*last_error)(void);
 
-PyDoc_STRVAR(load_doc, "load(path)\n\nUse the libzmq that is loaded from a path. Raises OSError.");
+PyDoc_STRVAR(load_doc, "load_zmq(path)\n\nUse the libzmq that is loaded from a file. Raises OSError.");
 
 static PyObject *load(PyObject *self, PyObject *args) {
     (void)self;
@@ -37,36 +36,36 @@ static PyObject *load(PyObject *self, PyObject *args) {
     struct {
         const char *name;
         void **place;
-    } wanted[] = {
+    } symbols[] = {
         {"zmq_msg_init", (void **)&msg_init},   {"zmq_msg_recv", (void **)&msg_recv},
         {"zmq_msg_close", (void **)&msg_close}, {"zmq_msg_data", (void **)&msg_data},
         {"zmq_msg_size", (void **)&msg_size},   {"zmq_msg_more", (void **)&msg_more},
         {"zmq_msg_gets", (void **)&msg_gets},   {"zmq_send", (void **)&send_bytes},
         {"zmq_errno", (void **)&last_error},
     };
-    enum { COUNT = sizeof wanted / sizeof *wanted };
-    void *found[COUNT];
+    enum { COUNT = sizeof symbols / sizeof *symbols };
+    void *functions[COUNT];
     for (size_t at = 0; at < COUNT; at++) {
-        found[at] = dlsym(library, wanted[at].name);
-        if (!found[at]) return PyErr_Format(PyExc_OSError, "there is no %s in %s", wanted[at].name, path);
+        functions[at] = dlsym(library, symbols[at].name);
+        if (!functions[at]) return PyErr_Format(PyExc_OSError, "%s has no function %s", path, symbols[at].name);
     }
-    for (size_t at = 0; at < COUNT; at++) *wanted[at].place = found[at];
+    for (size_t at = 0; at < COUNT; at++) *symbols[at].place = functions[at];
     Py_RETURN_NONE;
 }
 
-/* Return the socket at an address; NULL with an exception, also before `load`. */
+/* Return the socket at an address. Return NULL with an exception, also before `load_zmq`. */
 static void *socket_at(PyObject *address) {
     if (!last_error) return PyErr_Format(PyExc_RuntimeError, "load libzmq first");
     return PyLong_AsVoidPtr(address);
 }
 
-/* Set an OSError for libzmq's last error. Returns NULL. */
+/* Set an OSError for libzmq's last error; return NULL. */
 static PyObject *raise_last(void) {
     errno = last_error();
     return PyErr_SetFromErrno(PyExc_OSError);
 }
 
-/* Append what a message holds to a list; return 0, or -1 with an exception. */
+/* Append the contents of a message to a list. Return 0, or -1 with an exception. */
 static int append_frame(PyObject *frames, message_t *message) {
     PyObject *frame = PyBytes_FromStringAndSize(msg_data(message), (Py_ssize_t)msg_size(message));
     int failed = !frame || PyList_Append(frames, frame) < 0;
@@ -74,8 +73,8 @@ static int append_frame(PyObject *frames, message_t *message) {
     return failed ? -1 : 0;
 }
 
-/* Return the frames of the next message, as many as are kept; NULL without an exception when there is none.
- * If `user` is not NULL, it becomes the user id that the last frame came with, an empty one if none did. */
+/* Return at most `frames_max` frames of the next message, NULL without an exception when there is none. If `user` is
+ * not NULL, it receives the user id of the last frame, which may be empty. */
 static PyObject *next_frames(void *socket, Py_ssize_t frames_max, PyObject **user) {
     PyObject *frames = NULL;
     int more = 1, failed = 0;
@@ -94,8 +93,8 @@ static PyObject *next_frames(void *socket, Py_ssize_t frames_max, PyObject **use
         if (!frames) failed = !(frames = PyList_New(0));
         if (!failed && PyList_GET_SIZE(frames) < frames_max) failed = append_frame(frames, &message);
         if (!failed && !more && user) {
-            const char *told = msg_gets(&message, "User-Id");
-            failed = !(*user = PyUnicode_FromString(told ? told : ""));
+            const char *id = msg_gets(&message, "User-Id");
+            failed = !(*user = PyUnicode_FromString(id ? id : ""));
         }
         msg_close(&message);
     }
@@ -103,8 +102,8 @@ static PyObject *next_frames(void *socket, Py_ssize_t frames_max, PyObject **use
     return frames;
 }
 
-/* Return (envelope, body) or (envelope, body, user) if the frames are identity, envelope, an empty one and the body;
- * else NULL. */
+/* Return (envelope, body) or (envelope, body, user) if the frames are an identity, an envelope, an empty frame and a
+ * body, else NULL. */
 static PyObject *as_request(PyObject *frames, PyObject *user) {
     Py_ssize_t count = PyList_GET_SIZE(frames);
     for (Py_ssize_t at = 1; at < count - 1; at++) {
@@ -121,9 +120,9 @@ static PyObject *as_request(PyObject *frames, PyObject *user) {
 }
 
 PyDoc_STRVAR(receive_doc,
-             "receive(socket, count_max, bytes_max, frames_max, tells_users) -> (requests, others)\n\n"
-             "Receive the messages that are there, until there are so many or their last frames have so many bytes.\n"
-             "A request is (frames up to the empty one, body), or (frames, body, user id) with tells_users.\n"
+             "receive(socket, count_max, bytes_max, frames_max, with_users) -> (requests, others)\n\n"
+             "Receive the available messages, up to count_max of them or bytes_max bytes of their last frames.\n"
+             "A request is (frames up to the empty one, body), or (frames, body, user id) with with_users.\n"
              "The others are lists of at most frames_max frames.\n"
              "Raises OSError.");
 
@@ -131,13 +130,13 @@ static PyObject *receive(PyObject *self, PyObject *args) {
     (void)self;
     PyObject *address, *requests = PyList_New(0), *others = PyList_New(0);
     Py_ssize_t count_max, bytes_max, frames_max, size = 0;
-    int tells_users;
+    int with_users;
     if (!requests || !others ||
-        !PyArg_ParseTuple(args, "Onnnp", &address, &count_max, &bytes_max, &frames_max, &tells_users))
+        !PyArg_ParseTuple(args, "Onnnp", &address, &count_max, &bytes_max, &frames_max, &with_users))
         goto end;
     void *socket = socket_at(address);
     while (!PyErr_Occurred() && count_max-- > 0 && size < bytes_max) {
-        PyObject *user = NULL, *frames = next_frames(socket, frames_max, tells_users ? &user : NULL);
+        PyObject *user = NULL, *frames = next_frames(socket, frames_max, with_users ? &user : NULL);
         if (!frames) break;
         size += PyBytes_GET_SIZE(PyList_GET_ITEM(frames, PyList_GET_SIZE(frames) - 1));
         PyObject *request = PyList_GET_SIZE(frames) < frames_max ? as_request(frames, user) : NULL;
@@ -153,7 +152,8 @@ end:;
     return both;
 }
 
-/* Send frames and a body as one message; return 0, 1 when the peer is gone or takes no more, -1 with an exception. */
+/* Send frames and a body as one message. Return 0, 1 when the peer is gone or its queue is full, -1 with an exception.
+ */
 static int send_one(void *socket, PyObject *envelope, PyObject *body) {
     for (Py_ssize_t at = 0; at <= PyList_GET_SIZE(envelope); at++) {
         int is_last = at == PyList_GET_SIZE(envelope);
@@ -175,8 +175,8 @@ static int send_one(void *socket, PyObject *envelope, PyObject *body) {
 PyDoc_STRVAR(
     send_doc,
     "send(socket, requests, bodies) -> int\n\n"
-    "Send each body that is not None with the frames that its request came with. Returns how many were dropped\n"
-    "because their peer is gone or takes no more. Raises OSError.");
+    "Send each body that is not None with the frames of its request. Return the number of replies that were dropped\n"
+    "because their peer is gone or its queue is full. Raises OSError.");
 
 static PyObject *send(PyObject *self, PyObject *args) {
     (void)self;
@@ -189,13 +189,13 @@ static PyObject *send(PyObject *self, PyObject *args) {
         if (!body || body == Py_None) continue;
         if (!PyTuple_Check(request) || !PyTuple_GET_SIZE(request) ||
             !PyList_Check(envelope = PyTuple_GET_ITEM(request, 0)))
-            return PyErr_Format(PyExc_TypeError, "a request is a tuple that begins with a list of frames");
+            return PyErr_Format(PyExc_TypeError, "a request must be a tuple that begins with a list of frames");
         dropped += send_one(socket, envelope, body) > 0;
     }
     return PyErr_Occurred() ? NULL : PyLong_FromLong(dropped);
 }
 
-/* Send a frame; return 0, or -1 with an exception. */
+/* Send a frame. Return 0, or -1 with an exception. */
 static int send_frame(void *socket, PyObject *frame, int flags) {
     char *data;
     Py_ssize_t size;
@@ -210,7 +210,7 @@ static int send_frame(void *socket, PyObject *frame, int flags) {
 
 PyDoc_STRVAR(
     publish_doc,
-    "publish(socket, topics, bodies)\n\nSend each topic with its body over a socket that never waits, as an XPUB. Raises OSError.");
+    "publish(socket, topics, bodies)\n\nSend each topic with its body over a socket that never blocks, such as an XPUB. Raises OSError.");
 
 static PyObject *publish(PyObject *self, PyObject *args) {
     (void)self;
@@ -225,15 +225,10 @@ static PyObject *publish(PyObject *self, PyObject *args) {
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
-static PyMethodDef methods[] = {
-    {"load", load, METH_VARARGS, load_doc},
+PyMethodDef frames_methods[] = {
+    {"load_zmq", load, METH_VARARGS, load_doc},
     {"receive", receive, METH_VARARGS, receive_doc},
     {"send", send, METH_VARARGS, send_doc},
     {"publish", publish, METH_VARARGS, publish_doc},
     {NULL, NULL, 0, NULL},
 };
-
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "kvd.server._frames", .m_size = -1,
-                                    .m_methods = methods};
-
-PyMODINIT_FUNC PyInit__frames(void) { return PyModule_Create(&module); }
