@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from kvd.commands import COMMANDS, Command, syntax_of
-from kvd.gateways.grpc.schema import NESTED, Field, fields_of, nested_commands, request_of, rpc_of
+from kvd.gateways.grpc.schema import NESTED, Field, fields_of, inner_commands, request_of, rpc_of
 
 UNITS = ("milliseconds", "unix-ms", "revision")
 FILE = files("kvd.gateways.grpc").joinpath("kvd_v1.proto")
@@ -120,7 +120,7 @@ WATCH = """\
 
 def make_proto(earlier: str) -> str:
     """Return the whole file; `earlier` is its present text. Raises LookupError for a number that changed."""
-    return "\n".join([HEAD, _service(), *map(_message_of, COMMANDS.values()), nested_message(earlier), REST])
+    return "\n".join([HEAD, _service(), *map(_message_of, COMMANDS.values()), inner_message(earlier), REST])
 
 
 def _service() -> str:
@@ -154,14 +154,14 @@ def _line_of(field: Field, kind: str) -> str:
     return f"{label}{field.kind} {field.name} = {field.number};{remark}"
 
 
-def nested_message(earlier: str) -> str:
+def inner_message(earlier: str) -> str:
     """Return the message of a command inside another one."""
     return "// A command inside of TRANSACTION or ONCE.\nmessage Command {\n" + "".join(_message_lines(earlier)) + "}\n"
 
 
 def _message_lines(earlier: str) -> Iterator[str]:
     """Yield the lines of that message; the numbers of removed commands stay reserved."""
-    numbers = {command.command_name().lower(): number for number, command in nested_commands()}
+    numbers = {command.command_name().lower(): number for number, command in inner_commands()}
     given = {name: int(number) for name, number in _NESTED.findall(earlier)}
     removed = {int(number) for line in _RESERVED.findall(earlier) for number in line.split(", ")}
     removed |= {number for name, number in given.items() if name not in numbers}
@@ -169,7 +169,7 @@ def _message_lines(earlier: str) -> Iterator[str]:
     if removed:
         yield f"  reserved {', '.join(map(str, sorted(removed)))};\n"
     yield "  oneof command {\n"
-    for number, command in nested_commands():
+    for number, command in inner_commands():
         yield f"    {request_of(command)} {command.command_name().lower()} = {number};\n"
     yield "  }\n"
 

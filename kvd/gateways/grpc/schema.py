@@ -84,7 +84,7 @@ def kind_of(kind: types.Type) -> str:
 
 
 @cache
-def nested_commands() -> tuple[tuple[int, type[Command]], ...]:
+def inner_commands() -> tuple[tuple[int, type[Command]], ...]:
     """Return the commands that may stand inside another one, by number. Raises LookupError."""
     members = {member for command in COMMANDS.values() for field in fields_of(command) for member in field.members}
     numbered = sorted((member.grpc_number, member.command_name()) for member in members)

@@ -11,7 +11,7 @@ from kvd.commands.base import Ok
 from kvd.commands.model import Change
 from kvd.errors import BadArgument, BadRequest, TooLarge
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
-from kvd.gateways.grpc.schema import NESTED, PAIRS, Field, fields_of, nested_commands, request_of
+from kvd.gateways.grpc.schema import NESTED, PAIRS, Field, fields_of, inner_commands, request_of
 from kvd.limits import COMMAND_BYTES_MAX, MIB
 
 # A command can be three times as long on kvd's wire as here: a longer message is checked against the wire's limit.
@@ -111,7 +111,7 @@ def _build_inner(message: Any) -> Command:
 
 
 BUILDERS = {command: _builder_of(command) for command in COMMANDS.values()}
-NESTED_BUILDERS = {command.command_name().lower(): BUILDERS[command] for _, command in nested_commands()}
+NESTED_BUILDERS = {command.command_name().lower(): BUILDERS[command] for _, command in inner_commands()}
 
 
 def reply_of(answer: Ok) -> bytes:

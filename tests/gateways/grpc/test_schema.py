@@ -14,7 +14,7 @@ from kvd.errors import CODES, BadArgument, ClientError, LockLost, LockNotAcquire
 from kvd.gateways.common.error_body import error_body_of
 from kvd.gateways.common.upstream import NotKnown
 from kvd.gateways.grpc import kvd_v1_pb2, kvs2_pb2, proto
-from kvd.gateways.grpc.schema import check_numbers, kind_of, nested_commands, request_of
+from kvd.gateways.grpc.schema import check_numbers, inner_commands, kind_of, request_of
 from kvd.gateways.grpc.status import STATUS, details_of, metadata_of, sentence_of, status_of
 from kvd.gateways.grpc.translate import fill, reader_of
 from kvd.limits import COMMAND_BYTES_MAX, GRPC_DETAILS_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, KEYS_MAX
@@ -38,9 +38,9 @@ def test_the_generated_code_is_of_the_proto(tmp_path, name, made):
 
 
 def test_each_command_that_may_stand_inside_another_has_a_number_of_its_own():
-    numbers = [number for number, _ in nested_commands()]
+    numbers = [number for number, _ in inner_commands()]
     assert numbers == sorted(set(numbers))
-    assert {command for _, command in nested_commands()} >= {COMMANDS[name] for name in ("GET", "SET", "TRANSACTION")}
+    assert {command for _, command in inner_commands()} >= {COMMANDS[name] for name in ("GET", "SET", "TRANSACTION")}
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_a_number_is_never_changed_and_never_reused():
     assert "  reserved 99;\n" in proto.make_proto(removed)
     assert "  reserved 99;\n" in proto.make_proto(proto.make_proto(removed))
     with pytest.raises(LookupError, match="GET has the number 7, which clients send: it cannot become 1"):
-        proto.nested_message(PROTO.replace("GetRequest get = 1;", "GetRequest get = 7;"))
+        proto.inner_message(PROTO.replace("GetRequest get = 1;", "GetRequest get = 7;"))
     with pytest.raises(LookupError, match="the number 21 of STRLEN was another command's"):
-        proto.nested_message(PROTO.replace("StrLenRequest strlen = 21;", "OldRequest old = 21;"))
+        proto.inner_message(PROTO.replace("StrLenRequest strlen = 21;", "OldRequest old = 21;"))
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
