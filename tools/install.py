@@ -115,7 +115,8 @@ def remove_stale_extensions() -> None:
     """Delete modules compiled from older sources: without a compiler they would remain, and not fit the Python."""
     newest = max(path.stat().st_mtime for path in Path("kvd/native").glob("*.[ch]"))
     for built in Path("kvd").rglob("*.so"):
-        if built.parent != Path("kvd/native") or built.stat().st_mtime < newest:  # earlier versions built them elsewhere
+        # Earlier versions built them in another folder.
+        if built.parent != Path("kvd/native") or built.stat().st_mtime < newest:
             built.unlink()
 
 
