@@ -12,7 +12,10 @@ from kvd import native
 from kvd.commands.model import (
     CLEAR,
     EXPIRED,
+    KEY,
+    REVISION,
     SET,
+    VALUE,
     Change,
     Entry,
     EntryMeta,
@@ -215,7 +218,7 @@ class Staging:
         if upto < self.committed.revision:
             return upto, changes
         for row in self.rows:
-            if row[0] > since and row[2].startswith(prefix):
+            if row[REVISION] > since and row[KEY].startswith(prefix):
                 if len(changes) == limit:
                     return changes[-1].revision, changes
                 changes.append(change_of(row))
@@ -225,7 +228,7 @@ class Staging:
         """Return the kept changes of a key below `before`, newest first, staged ones too, and the next `before`."""
         below = self.revision + 1 if before is None else before
         floor = self._absent_entry
-        staged = [change_of(row) for row in reversed(self.rows) if row[2] == key and floor < row[0] < below]
+        staged = [change_of(row) for row in reversed(self.rows) if row[KEY] == key and floor < row[REVISION] < below]
         committed = self.committed
         room = max(1, limit - len(staged))
         found, following = committed.changes_of(key, min(below, committed.revision + 1), floor, room)
@@ -276,7 +279,7 @@ class Staging:
 
     def _stage(self, row: Row) -> None:
         """Stage a change."""
-        self.last[row[2]] = row
+        self.last[row[KEY]] = row
         self.rows.append(row)
 
     def clear(self, key: bytes) -> bool:
@@ -333,15 +336,15 @@ class Staging:
     def rollback_to(self, count: int, revision: int, compacted: int | None) -> None:
         """Go back to where so many rows were staged. Rare, so `last` is told from the rows that stay."""
         self.revision, self.compacted = revision, compacted
-        self.bytes = sum([ENTRY_OVERHEAD_BYTES + len(row[2]) + len(row[3] or b"") for row in self.rows[:count]])
+        self.bytes = sum([ENTRY_OVERHEAD_BYTES + len(row[KEY]) + len(row[VALUE] or b"") for row in self.rows[:count]])
         if count == len(self.rows):
             return
         self.floors.forget()
-        undone = {row[2] for row in self.rows[count:]}
+        undone = {row[KEY] for row in self.rows[count:]}
         del self.rows[count:]
         for key in undone:
             del self.last[key]
-        self.last.update({row[2]: row for row in self.rows if row[2] in undone})
+        self.last.update({row[KEY]: row for row in self.rows if row[KEY] in undone})
 
 
 class CompiledStaging(native.Staging, Staging):  # type: ignore[misc]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from kvd.commands.base import NotYet, Read, Write
-from kvd.commands.model import Milliseconds, Row
+from kvd.commands.model import KEY, Milliseconds, Row
 from kvd.limits import WAITERS_MAX
 
 
@@ -48,7 +48,7 @@ class Waiters:
 
     def pop_matching(self, rows: list[Row]) -> list[Waiter]:
         """Return, and keep no longer, those whose prefix a change has."""
-        hit = prefixes_hit({parked.prefix for parked in self.waiting}, [row[2] for row in rows])
+        hit = prefixes_hit({parked.prefix for parked in self.waiting}, [row[KEY] for row in rows])
         return self.pop([parked.prefix in hit for parked in self.waiting])
 
     def pop_expired(self, now: Milliseconds) -> list[Waiter]:

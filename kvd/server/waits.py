@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from kvd import wire
 from kvd.commands.base import NotYet, Ok
-from kvd.commands.model import Milliseconds, Row
+from kvd.commands.model import KEY, REVISION, Milliseconds, Row
 from kvd.errors import Busy, Full, Refused
 from kvd.limits import DELIVERIES_PER_TURN_MAX
 from kvd.server.executor import Executor
@@ -59,7 +59,7 @@ class Waits:
         """Answer those who waited for a change: from where these rows begin, since none before concerned them."""
         for parked in self.waiters.pop_matching(rows):
             try:
-                body = wire.encode(self.executor.engine.apply(parked.after(rows[0][0] - 1), now))
+                body = wire.encode(self.executor.engine.apply(parked.after(rows[0][REVISION] - 1), now))
             except Refused as error:
                 body = self.executor.refuse(error)
             self.command_socket.reply(parked.envelope, body)
@@ -109,7 +109,7 @@ class Waits:
         self.after_commit(rows, now)
         if rows:
             self.repeat(taker, now)
-        return [row[2] for row in rows]
+        return [row[KEY] for row in rows]
 
     def repeat(self, taker: Taker, now: Milliseconds) -> None:
         """Give the same to those who wait with the same token of ONCE: a client that sent its command again."""

@@ -109,7 +109,7 @@ def test_a_damaged_entry_is_corrupt_and_named_and_repaired(damaged):
     assert damaged.stop() == 0
     code, said = kvd("check", "--repair", damaged.data)
     assert (code, "the entry of key b'key:00007' is damaged" in said) == (0, True), said
-    assert "repaired: 150,001 entries, up to revision 150001; the history is a new one" in said
+    assert "repaired: 150,001 entries, up to revision 150001; the history is new" in said
     assert "50,001 entries and 1 changes are whole, 0 damages" in said
     [aside] = damaged.data.glob("damaged-*")
     assert {"journal.db", "table.db", "losses.txt"} <= {path.name for path in aside.iterdir()}
