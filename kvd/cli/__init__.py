@@ -3,13 +3,13 @@
 Importing all of them takes 0.3 s, which `kvd --version` and `kvd keygen` do not need.
 """
 
-import sys
 from collections import UserDict
 from collections.abc import Iterator
 from importlib import import_module
 
 import click
 
+from kvd.cli.exits import UNAVAILABLE, fail
 from kvd.version import VERSION
 
 COMMANDS = {  # module and name in it
@@ -23,7 +23,6 @@ COMMANDS = {  # module and name in it
     "restore": ("kvd.cli.offline", "restore_command"),
     "serve": ("kvd.cli.serve", "serve"),
 }
-UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 POSIX_MODULES = frozenset({"fcntl", "grp", "pwd", "resource", "termios"})
 
 
@@ -55,8 +54,7 @@ def _make_unavailable(name: str) -> click.Command:
     """Return a command that reports that it needs Linux."""
 
     def refuse() -> None:
-        click.echo(f"kvd: `kvd {name}` needs Linux; the client, `from kvd import Client`, runs here too", err=True)
-        sys.exit(UNAVAILABLE)
+        fail(UNAVAILABLE, f"`kvd {name}` needs Linux; the client, `from kvd import Client`, runs here too")
 
     any_arguments = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
     return click.Command(

@@ -1,17 +1,16 @@
 """`kvd keygen`: makes a key pair, and explains where each half goes."""
 
 import os
-import sys
 from pathlib import Path
-from typing import NoReturn
 
 import click
 import zmq
 from zmq import auth as zmq_auth
 
 from kvd.access import NAME
+from kvd.cli.exits import CANNOT_CREATE, fail
 
-EXISTS = 73  # EX_CANTCREAT of sysexits.h
+EXISTS = CANNOT_CREATE
 PUBLIC_MODE, SECRET_MODE = 0o644, 0o600
 
 # The form that `zmq.auth.load_certificate` reads (https://rfc.zeromq.org/spec/4/).
@@ -80,7 +79,7 @@ def keygen(name: str, directory: Path, *, daemon: bool, table: bool) -> None:
     try:
         _write_new(files, texts)
     except OSError as error:
-        _exit_with(f"{error.filename}: {_why_not(error, name)}")
+        fail(EXISTS, f"{error.filename}: {_why_not(error, name)}")
     is_daemons = daemon or name == DAEMON
     text = f"{MADE}\n\n{TO_THE_DAEMON if is_daemons else TO_A_CLIENT}"
     click.echo(text.format(name=name, secret_file=files[0], public_file=files[1]), err=True)
@@ -100,13 +99,7 @@ def _public_in(path: Path) -> str:
     try:
         return zmq_auth.load_certificate(path)[0].decode()
     except (OSError, ValueError) as error:
-        _exit_with(f"{path}: {getattr(error, 'strerror', None) or error}")
-
-
-def _exit_with(why: str) -> NoReturn:
-    """Report why there are no keys, and exit."""
-    click.echo(f"kvd: {why}", err=True)
-    sys.exit(EXISTS)
+        fail(EXISTS, f"{path}: {getattr(error, 'strerror', None) or error}")
 
 
 def _write_new(files: list[Path], texts: list[str]) -> None:

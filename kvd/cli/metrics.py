@@ -4,7 +4,6 @@ It is an ordinary client, and sends INFO for each request: the daemon needs no H
 """
 
 import signal
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -12,10 +11,9 @@ from types import FrameType
 import click
 
 from kvd.cli.connection_options import own_keys, with_daemon
-from kvd.errors import StartError
+from kvd.cli.exits import UNAVAILABLE, fail, report_errors
 
 DEFAULT_LISTEN = "127.0.0.1:9411"
-UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 
 
 @click.command()
@@ -34,18 +32,13 @@ def metrics(*, url: str, listen: str, insecure: bool, key: Path | None, server_k
     try:
         pages = import_module("kvd.cli.metrics_http")
     except ModuleNotFoundError as error:
-        click.echo(f"kvd: metrics need the extra metrics: pip install 'kvd-server[metrics]' ({error})", err=True)
-        sys.exit(UNAVAILABLE)
-    try:
+        fail(UNAVAILABLE, f"metrics need the extra metrics: pip install 'kvd-server[metrics]' ({error})")
+    with report_errors():
         reader = pages.InfoReader(url, own_keys(key, server_key))
-        with pages.listen_on(listen, is_insecure=insecure) as server:
-            server.pages = pages.Pages(reader)
+        with pages.listen_on(listen, pages.Pages(reader), is_insecure=insecure) as server:
             click.echo(f"kvd: metrics of {url} at {pages.listen_text(server)}", err=True)
             _end_on_signals()
             server.serve_forever()
-    except StartError as error:
-        click.echo(f"kvd: {error}", err=True)
-        sys.exit(error.exit_code)
 
 
 def _end_on_signals() -> None:

@@ -122,9 +122,12 @@ class Handler(BaseHTTPRequestHandler):
 class MetricsServer(ThreadingHTTPServer):
     """An HTTP server for the pages."""
 
-    pages: Pages
     daemon_threads = True
     block_on_close = False
+
+    def __init__(self, pages: Pages) -> None:
+        super().__init__(("", 0), Handler, bind_and_activate=False)
+        self.pages = pages
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore clients that disconnect; report any other error."""
@@ -133,7 +136,7 @@ class MetricsServer(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def listen_on(listen: str, *, is_insecure: bool) -> Iterator[MetricsServer]:
+def listen_on(listen: str, pages: Pages, *, is_insecure: bool) -> Iterator[MetricsServer]:
     """Yield a server that listens. Raises BadConfiguration, InUse."""
     place = parse_address(listen)
     if not (place.is_local or is_insecure):
@@ -141,7 +144,7 @@ def listen_on(listen: str, *, is_insecure: bool) -> Iterator[MetricsServer]:
             f"{listen}: everybody who reaches this address could read the metrics. Listen on 127.0.0.1 or unix:PATH, "
             "behind a proxy that authenticates; or give --insecure"
         )
-    server = MetricsServer(("", 0), Handler, bind_and_activate=False)
+    server = MetricsServer(pages)
     server.socket.close()
     server.socket = bind(place)
     try:

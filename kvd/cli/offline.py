@@ -1,7 +1,6 @@
 """`kvd check`, `kvd backup`, `kvd restore`: work on a data directory, beside a daemon or without one."""
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -9,23 +8,21 @@ from pathlib import Path
 
 import click
 
-from kvd.errors import Corrupt, InUse, StartError
+from kvd.cli.exits import IO_ERROR, fail, report_errors
+from kvd.errors import InUse
 from kvd.storage import Damage, at_rest, back_up, check, report_if_whole, restore, salvage
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False)
-DAMAGED = 74
+DAMAGED = IO_ERROR
 
 
 @contextmanager
-def _report_errors() -> Iterator[None]:
+def _work_offline() -> Iterator[None]:
     """Exit with a message and the exit code of an error. New files are readable by their owner alone."""
     os.umask(0o077)
-    try:
+    with report_errors():
         yield
-    except (StartError, Corrupt) as error:
-        click.echo(f"kvd: {error}", err=True)
-        sys.exit(error.exit_code if isinstance(error, StartError) else DAMAGED)
 
 
 @click.command("check")
@@ -40,7 +37,7 @@ def check_command(directory: Path, *, repair: bool) -> None:
 
     Example: kvd check /var/lib/kvd
     """
-    with _report_errors():
+    with _work_offline():
         if repair and (whole := report_if_whole(directory, _check_interrupted)) is not None:
             click.echo(f"nothing to repair: {whole.entries:,} entries and {whole.changes:,} changes are whole")
             return
@@ -52,18 +49,17 @@ def check_command(directory: Path, *, repair: bool) -> None:
         click.echo(_line_of(damage))
     click.echo(f"{report.entries:,} entries and {report.changes:,} changes are whole, {len(report.damages)} damages")
     if report.damages:
-        click.echo(f"kvd: to keep the intact data, stop the daemon and: kvd check --repair {directory}", err=True)
-        sys.exit(DAMAGED)
+        fail(DAMAGED, f"to keep the intact data, stop the daemon and: kvd check --repair {directory}")
 
 
 def _repair_directory(directory: Path) -> None:
     """Make new files of the intact data, and list the losses."""
-    found = salvage(directory, time.strftime("damaged-%Y%m%dT%H%M%S"))
-    for loss in found.losses:
+    repair = salvage(directory, time.strftime("damaged-%Y%m%dT%H%M%S"))
+    for loss in repair.losses:
         click.echo(loss)
     click.echo(
-        f"repaired: {found.entries:,} entries, up to revision {found.revision}; the history is new, so watchers have "
-        f"to read everything again, and the ONCE tokens are forgotten. The old files: {found.aside}"
+        f"repaired: {repair.entries:,} entries, up to revision {repair.revision}; the history is new, so watchers have "
+        f"to read everything again, and the ONCE tokens are forgotten. The old files: {repair.aside}"
     )
 
 
@@ -82,7 +78,7 @@ def backup_command(directory: Path, destination: Path) -> None:
 
     Example: kvd backup /var/lib/kvd /backup/monday.kvd
     """
-    with _report_errors(), _in_any_state(directory):
+    with _work_offline(), _in_any_state(directory):
         backup = back_up(directory, destination, _check_interrupted)
     click.echo(f"{destination}: {backup.entries:,} entries as of revision {backup.revision}, {backup.bytes:,} bytes")
 
@@ -97,7 +93,7 @@ def restore_command(source: Path, directory: Path) -> None:
 
     Example: kvd restore /backup/monday.kvd /var/lib/kvd
     """
-    with _report_errors():
+    with _work_offline():
         restored = restore(source, directory)
     click.echo(f"{directory}: {restored.entries:,} entries as of revision {restored.revision}")
 

@@ -13,21 +13,10 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
+from kvd.cli.exits import CANNOT_CREATE, DATA_ERROR, IO_ERROR, NO_INPUT, SIGNALLED, exit_code, fail, report
 from kvd.client import DEFAULT_ENDPOINT, Client
 from kvd.client.keys import read_keys
-from kvd.errors import (
-    Busy,
-    ClientError,
-    Corrupt,
-    Denied,
-    Full,
-    KvdError,
-    NotLetIn,
-    ReadOnly,
-    ShuttingDown,
-    TooLarge,
-    Unreachable,
-)
+from kvd.errors import ClientError, KvdError, NotLetIn
 from kvd.transfer.exporter import export, new_file
 from kvd.transfer.formats import FORMATS, guess_format
 from kvd.transfer.importer import Batch, Importer, Refused
@@ -37,32 +26,6 @@ from kvd.transfer.signals import Interrupted, Signals
 
 STDIN, STDOUT = 0, 1
 REPLY_S, CONNECT_S = 30.0, 5.0  # a fold can delay the reply to a batch by seconds
-# sysexits.h
-USAGE, DATA_ERROR, NO_INPUT, UNAVAILABLE, SOFTWARE, CANNOT_CREATE, IO_ERROR, TRY_AGAIN, NO_PERMISSION = (
-    64,
-    65,
-    66,
-    69,
-    70,
-    73,
-    74,
-    75,
-    77,
-)
-EXIT_CODES: tuple[tuple[type[KvdError], int], ...] = (
-    (Denied, NO_PERMISSION),
-    (NotLetIn, NO_PERMISSION),
-    (Unreachable, UNAVAILABLE),
-    (ClientError, TRY_AGAIN),
-    (Busy, TRY_AGAIN),
-    (ShuttingDown, TRY_AGAIN),
-    (Full, IO_ERROR),
-    (ReadOnly, IO_ERROR),
-    (Corrupt, IO_ERROR),
-    (TooLarge, USAGE),  # a prefix: what is imported has been measured before
-    (KvdError, SOFTWARE),
-)
-SIGNALLED = 128
 
 OPTIONS = (
     click.argument("file", default="-", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True)),
@@ -107,7 +70,7 @@ def export_command(file: Path, form: str | None, prefix: str, **connection: Any)
     chosen = FORMATS[form or guess_format(str(file))]
     start = os.fsencode(prefix)
     progress = Progress(is_shown=is_watched(data_fd=STDOUT if is_stdout else None))
-    with _report_errors(progress, connection["url"]), Signals() as signals, connect(**connection) as client:
+    with _report_errors(progress, connection["url"]), Signals() as signals, _connect(**connection) as client:
         with ExitStack() as stack:
             fd = STDOUT if is_stdout else stack.enter_context(new_file(file))
             with signals.interruptible():
@@ -140,7 +103,7 @@ def import_command(
         stack.enter_context(_report_errors(progress, connection["url"]))
         fd = STDIN if str(file) == "-" else stack.enter_context(_open_input(file))
         signals = stack.enter_context(Signals(second_is_urgent=True))
-        client = stack.enter_context(connect(**connection))
+        client = stack.enter_context(_connect(**connection))
         progress.total = _size_of(fd)
 
         lines = Lines(lambda size: importer.read(fd, size))
@@ -169,7 +132,7 @@ def _report_failure(
     if isinstance(error, BadLine):
         done, code, why = error.number - 1, DATA_ERROR, f"{name}:{error.number}: {error}"
     elif isinstance(error, Refused):
-        code, why = exit_code(error.error), f"{name}, {_lines_of(error.batch)}: {sentence(error.error, url)}"
+        code, why = exit_code(error.error), f"{name}, {_lines_of(error.batch)}: {_message_of(error.error, url)}"
     elif isinstance(error, Interrupted):
         code, why = SIGNALLED + error.number, f"interrupted by {error}"
     else:
@@ -210,8 +173,7 @@ def _open_input(file: Path) -> Iterator[int]:
     try:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        report(f"kvd: {file}: {error.strerror}")
-        sys.exit(NO_INPUT)
+        fail(NO_INPUT, f"{file}: {error.strerror}")
     try:
         yield fd
     finally:
@@ -224,7 +186,7 @@ def _size_of(fd: int) -> int | None:
     return facts.st_size - os.lseek(fd, 0, os.SEEK_CUR) if stat.S_ISREG(facts.st_mode) else None
 
 
-def connect(url: str, key: str | None, server_key: str | None) -> Client:
+def _connect(url: str, key: str | None, server_key: str | None) -> Client:
     """Return a client of the daemon. Raises UsageError."""
     if (key is None) != (server_key is None):
         raise click.UsageError("--key and --server-key go together: this client's key and the daemon's public key")
@@ -241,7 +203,7 @@ def _report_errors(progress: Progress, url: str) -> Iterator[None]:
     try:
         yield
     except KvdError as error:
-        why, code = sentence(error, url), exit_code(error)
+        why, code = _message_of(error, url), exit_code(error)
     except FileExistsError as error:
         why, code = f"{error.filename} {error.strerror}", CANNOT_CREATE
     except OSError as error:
@@ -252,21 +214,11 @@ def _report_errors(progress: Progress, url: str) -> Iterator[None]:
     else:
         return
     progress.clear()
-    report(f"kvd: {why}")
-    sys.exit(code)
+    fail(code, why)
 
 
-def exit_code(error: KvdError) -> int:
-    return next(code for cls, code in EXIT_CODES if isinstance(error, cls))
-
-
-def sentence(error: KvdError, url: str) -> str:
+def _message_of(error: KvdError, url: str) -> str:
     """Return the message for an error."""
     if isinstance(error, NotLetIn):
         return f"{error}: see --key and --server-key ({url})"
     return f"{error} ({url})" if isinstance(error, ClientError) and not error.where else str(error)
-
-
-def report(text: str) -> None:
-    """Write a line to standard error, without characters that act on a terminal."""
-    click.echo("".join([letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text]), err=True)

@@ -33,6 +33,8 @@ class Channel:
         turn_bytes_max: int = TURN_BYTES_MAX,
     ) -> None:
         """Start to connect. Raises OSError when no descriptors are left."""
+        # More attributes than most classes have: five arguments to dial with, six to send with, and the rest says what
+        # happened. An object for the sending would cost each request a call.
         self.is_open = False
         self.is_lost = False
         self.is_connected = False  # a peer accepted the connection and has yet to shake hands
@@ -41,7 +43,7 @@ class Channel:
         self.reason = ""  # why an open connection was lost
         self.sent_bytes = 0  # the bytes given to `send` that the kernel has taken
         self.heard_at = time.monotonic()
-        self.before_close: Callable[[], None] | None = None  # for event loops, which must forget the descriptor first
+        self._before_close: Callable[[], None] | None = None
         self._addresses = list(addresses)
         self._make_session = make_session
         self._attempt_s = attempt_s
@@ -55,6 +57,14 @@ class Channel:
         self._is_connecting = False
         self._is_busy = False  # within `send` or `advance`; if set at the next call, an interrupt ended the last one
         self._dial_next()
+
+    def call_before_close(self, callback: Callable[[], None]) -> None:
+        """Set the callback of an event loop, which must forget the descriptor before it is closed."""
+        self._before_close = callback
+
+    def restart_silence(self) -> None:
+        """Count the time without a message from now on."""
+        self.heard_at = time.monotonic()
 
     def fileno(self) -> int:
         """Return the descriptor to poll; -1 when the channel is lost."""
@@ -264,6 +274,6 @@ class Channel:
         self._is_connecting = False
         if sock is None:
             return
-        if self.before_close is not None:
-            self.before_close()
+        if self._before_close is not None:
+            self._before_close()
         sock.close()

@@ -145,7 +145,7 @@ class SocketDriver:
         """Listen to a connection until it closes its descriptor."""
         fd = channel.fileno()
         self.loop.add_reader(fd, self.turn)
-        channel.before_close = partial(self._forget, channel)
+        channel.call_before_close(partial(self._forget, channel))
         self._listened[channel] = fd, False
         return self._listened[channel]
 

@@ -8,7 +8,7 @@ Several endpoints are separated by commas. The client uses the first that answer
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -162,12 +162,3 @@ def changes_endpoint(commands: str, announced: Sequence[str]) -> str:
         if chosen.startswith(wildcard) and commands.startswith("tcp://"):
             return f"{commands.rpartition(':')[0]}:{chosen.rpartition(':')[2]}"
     return chosen
-
-
-def failures_text(failures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
-    """Describe failed attempts: endpoint -> (address, reason) for each address."""
-    parts = []
-    for endpoint, tried in failures.items():
-        reasons = [reason if address in endpoint else f"{address}: {reason}" for address, reason in tried]
-        parts.append(f"{endpoint} ({'; '.join(reasons)})" if reasons else endpoint)
-    return ", ".join(parts)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from kvd.client.outcomes import Outcome, connection_broke, decode, encode, not_sent, reply_missing, traits_of
+from kvd.client.diagnosis import Diagnosis
+from kvd.client.outcomes import Outcome, decode, encode, traits_of
 from kvd.commands import Command
 from kvd.errors import ClientError
 
@@ -54,18 +55,15 @@ class Pending:
 class InFlight:
     """The commands in flight. Outcomes are taken in the order of the commands or, unless `is_ordered`, as they come."""
 
-    def __init__(self, *, is_ordered: bool = True) -> None:
+    def __init__(self, *, is_ordered: bool = True, diagnosis: Diagnosis | None = None) -> None:
         self.is_ordered = is_ordered
         self.number = 0
         self.order: deque[Pending] = deque()
         self.by_correlation: dict[bytes, Pending] = {}
         self.waiting: deque[Pending] = deque()
         self.completed: deque[Pending] = deque()
-        self.next_deadline_heap = inf  # no deadline is before this
-        self.problem = ""  # why the daemon does not let us in, if it says so
-        self.is_silent = False  # something takes connections there, and says nothing
-        self.endpoint = ""  # where the connection leads that stands, or stood last
-        self.tried = ""  # the endpoints that were tried, each with what came of it
+        self._earliest_deadline = inf  # no deadline is before this
+        self.diagnosis = Diagnosis() if diagnosis is None else diagnosis
 
     def __len__(self) -> int:
         """Return the number of commands without a taken outcome."""
@@ -78,8 +76,8 @@ class InFlight:
         """
         self.number += 1
         pending = Pending(command, tag, self.number.to_bytes(8, "big"), unsent_until, until)
-        if until < self.next_deadline_heap or unsent_until < self.next_deadline_heap:
-            self.next_deadline_heap = min(unsent_until, until)
+        if until < self._earliest_deadline or unsent_until < self._earliest_deadline:
+            self._earliest_deadline = min(unsent_until, until)
         self.by_correlation[pending.correlation] = pending  # the unfinished commands, in the order given
         self.waiting.append(pending)
         if self.is_ordered:
@@ -87,7 +85,7 @@ class InFlight:
         return pending
 
     def next_batch(self, bytes_max: int) -> list[Pending]:
-        """Return the first waiting commands, to be sent together. The caller sets `end` of each before it is sent."""
+        """Return the first waiting commands, to be sent together. Before that the caller calls `set_end`."""
         batch: list[Pending] = []
         size = 0
         while self.waiting and size < bytes_max:
@@ -98,6 +96,11 @@ class InFlight:
                 size += len(pending.body)
                 batch.append(pending)
         return batch
+
+    def set_end(self, batch: list[Pending], end: int) -> None:
+        """Set how many bytes the connection has sent once a batch is sent."""
+        for pending in batch:
+            pending.end = end
 
     def on_reply(self, correlation: bytes, body: bytes) -> None:
         """Finish the command that a reply belongs to. A reply that no command awaits is dropped."""
@@ -121,10 +124,10 @@ class InFlight:
             is_gone = pending.end <= sent_bytes
             pending.was_sent |= is_gone
             if is_gone and not pending.traits.is_safe:
-                self.finish(pending, connection_broke(pending.traits, self._where))
+                self.finish(pending, self.diagnosis.connection_broke(pending.traits))
             else:
                 self.waiting.appendleft(pending)
-                self.next_deadline_heap = min(self.next_deadline_heap, pending.deadline)
+                self._earliest_deadline = min(self._earliest_deadline, pending.deadline)
 
     def on_interrupt(self, sent_bytes: int) -> None:
         """Restore order after an interrupt within a call; the connection has been closed."""
@@ -154,28 +157,20 @@ class InFlight:
 
     def expire(self, now: float) -> None:
         """Finish the commands past their deadline. They are scanned only when one may have passed."""
-        if now < self.next_deadline_heap:
+        if now < self._earliest_deadline:
             return
         for pending in list(self.by_correlation.values()):
             if now >= pending.deadline:
                 self.finish(pending, self.no_reply(pending))
-        self.next_deadline_heap = min((pending.deadline for pending in self.by_correlation.values()), default=inf)
+        self._earliest_deadline = min((pending.deadline for pending in self.by_correlation.values()), default=inf)
 
     def no_reply(self, pending: Pending) -> ClientError:
         """Return the error of a command without a reply in time."""
-        if pending.is_sent or pending.was_sent:
-            return reply_missing(pending.traits, self._where)
-        where = f" at {self.tried or self.endpoint}" if self.endpoint else ""
-        return not_sent(pending.traits, self.problem, where, is_silent=self.is_silent)
-
-    @property
-    def _where(self) -> str:
-        """The end of an error sentence about a connection."""
-        return f" ({self.endpoint})" if self.endpoint else ""
+        return self.diagnosis.no_reply(pending.traits, was_sent=pending.is_sent or pending.was_sent)
 
     def next_deadline(self) -> float | None:
         """Return a time before which no deadline passes; None if no command is in flight."""
-        return None if self.next_deadline_heap == inf else self.next_deadline_heap
+        return None if self._earliest_deadline == inf else self._earliest_deadline
 
     @property
     def has_outcome(self) -> bool:
@@ -191,4 +186,4 @@ class InFlight:
             assert pending.outcome is not None
             yield pending.tag, pending.outcome
         if not self.by_correlation:
-            self.next_deadline_heap = inf
+            self._earliest_deadline = inf

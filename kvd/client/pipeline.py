@@ -47,6 +47,8 @@ class Pipeline(Methods[K, V], Gathered, ContextManaged):
     """Sends the commands that it collects, many in flight; `results` is complete, and in order, when it is closed."""
 
     def __init__(self, pool: Pool, codec: Codec[Any, Any]) -> None:
+        # 13 attributes: a command moves through four of them (unsent, portion, in order or numbered, results).
+        # An object for these queues would cost each command a call.
         self.codec = codec
         self.results: list[Any] = []
         self._pool = pool

@@ -15,7 +15,8 @@ import warnings
 from collections.abc import Sequence
 
 from kvd.client.connection import SILENCE_S, Connection, ConnectionLost, DeadlineExceeded, reason_of, reraise_foreign
-from kvd.client.endpoints import Endpoint, failures_text, socket_access_problem
+from kvd.client.diagnosis import failures_text
+from kvd.client.endpoints import Endpoint, socket_access_problem
 from kvd.client.keys import Keys
 from kvd.client.outcomes import Traits, connection_broke, decode, encode, not_sent, ok, reply_missing, traits_of
 from kvd.client.zmtp import KeyMismatch, MechanismMismatch, ProtocolError, Rejected

@@ -14,11 +14,11 @@ from typing import Any
 from kvd.client.channel import Channel
 from kvd.client.connection import SILENCE_S, make_session, reason_of
 from kvd.client.context import ContextManaged
+from kvd.client.diagnosis import Diagnosis
 from kvd.client.endpoints import (
     DEFAULT_ENDPOINT,
     Address,
     Endpoint,
-    failures_text,
     parse_endpoints,
     socket_access_problem,
 )
@@ -67,20 +67,20 @@ class Stream(ContextManaged):
         """
         if not 1 <= window <= IN_FLIGHT_MAX:
             raise ValueError(f"window is {window}; it has to be 1 to {IN_FLIGHT_MAX}")
+        # More attributes than most classes have: eight are the arguments; dialling (position, pause, retry) and
+        # sending work on the same connection.
         self._endpoints = parse_endpoints(endpoint)
-        self.endpoint = self._endpoints[0].text  # the one in use
         self.keys = keys
         self.timeout = timeout
         self.connect_timeout = timeout if connect_timeout is None else connect_timeout
         self.refused_timeout = refused_timeout
         self.window = window
-        self.pending = InFlight(is_ordered=is_ordered)
-        self.pending.endpoint = self.endpoint
+        self._diagnosis = Diagnosis(self._endpoints[0].text)
+        self.pending = InFlight(is_ordered=is_ordered, diagnosis=self._diagnosis)
         self.breaks = 0  # how often a connection was lost, or could not be made
         self.channel: Channel | None = None
         self._resolve = resolve
         self._position = 0  # of the endpoint being tried
-        self._failures: dict[str, Sequence[tuple[str, str]]] = {}
         self._refused_since: float | None = None  # on the monotonic clock
         self._pause_s = 0.0
         self._retry_at = 0.0
@@ -89,6 +89,11 @@ class Stream(ContextManaged):
         self._is_busy = False  # within a call; if set at the next one, an interrupt ended the last
         self._answer_tag: object = None  # of the command that `answer` waits for
         self._pid = os.getpid()
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint in use, or the first to be tried."""
+        return self._diagnosis.endpoint
 
     @property
     def in_flight(self) -> int:
@@ -121,8 +126,7 @@ class Stream(ContextManaged):
         while not channel.is_lost and (batch := self.pending.next_batch(COLLECTED_BYTES_MAX)):
             data = b"".join([pack(pending.correlation, b"", pending.body) for pending in batch])
             end = channel.queued_bytes + len(data)
-            for pending in batch:
-                pending.end = end  # before sending: after an interrupt in between, the command is not sent again
+            self.pending.set_end(batch, end)  # first: after an interrupt in between, no command is sent again
             channel.send(data)
 
     def receive(self, wait_s: float | None = None) -> list[tuple[Any, Outcome]]:
@@ -203,7 +207,7 @@ class Stream(ContextManaged):
             self._dial()
         self._flush()
         if self.channel is not None:
-            self.pending.is_silent = self.channel.is_silent
+            self._diagnosis.on_silence(is_silent=self.channel.is_silent)
         self.pending.expire(time.monotonic())
         self._is_busy = False
 
@@ -240,7 +244,7 @@ class Stream(ContextManaged):
         if self.channel is not None:
             self._serve(self.channel, time.monotonic(), is_idle=True)
         if self.channel is not None:
-            self.channel.heard_at = time.monotonic()
+            self.channel.restart_silence()
         elif self._retry_at > time.monotonic() + RECONNECT_MS / 1000:
             self._retry_at = 0.0
 
@@ -263,8 +267,7 @@ class Stream(ContextManaged):
                 on_reply(parts[0], parts[2])
         self._pause_s = 0.0
         self.refused_timeout = None  # from now on, wait for a daemon that restarts
-        self._failures.clear()
-        self.pending.problem = self.pending.tried = ""
+        self._diagnosis.on_reply()
 
     def _on_lost(self, channel: Channel) -> None:
         """Process the loss of a connection, or the failure to make one."""
@@ -278,23 +281,19 @@ class Stream(ContextManaged):
 
     def _on_dial_failed(self, endpoint: Endpoint, channel: Channel) -> None:
         """Process the failure of all addresses of an endpoint."""
-        self.pending.is_silent = channel.is_silent
-        self.pending.problem = ""  # a key mismatch of a daemon that was ending does not explain the next failure
-        if isinstance(channel.problem, Rejected):
-            self.pending.problem = f"the daemon at {endpoint.text} does not let in our key"
-        elif isinstance(channel.problem, MechanismMismatch):
-            self.pending.problem = f"{endpoint.text}: {channel.problem}"
-        if self.pending.problem:
+        self._diagnosis.on_silence(is_silent=channel.is_silent)
+        rejection = _rejection(endpoint, channel)
+        self._diagnosis.on_rejected(rejection)
+        if rejection:
             self.pending.give_up_unsent()
-        if isinstance(channel.problem, KeyMismatch):
-            self.pending.problem = f"{endpoint.text}: {channel.problem}"
+        if isinstance(channel.problem, KeyMismatch):  # it may pass
+            self._diagnosis.on_rejected(f"{endpoint.text}: {channel.problem}")
         self._try_next(endpoint, channel.failures)
 
     def _try_next(self, endpoint: Endpoint, failures: Sequence[tuple[str, str]]) -> None:
         """Record why an endpoint failed, and turn to the next: at once, or after a pause when all have been tried."""
         problem = socket_access_problem(endpoint)
-        self._failures[endpoint.text] = [(endpoint.text, problem)] if problem else failures
-        self.pending.tried = failures_text(self._failures)
+        self._diagnosis.on_failure(endpoint.text, [(endpoint.text, problem)] if problem else failures)
         self._position = (self._position + 1) % len(self._endpoints)
         self._retry_at = time.monotonic() + (self._next_pause() if self._position == 0 else 0.0)
         if self._position == 0 and self._is_refused_for_long():
@@ -328,6 +327,15 @@ class Stream(ContextManaged):
         if addresses is None:
             self._retry_at = time.monotonic() + RECONNECT_MS_MAX / 1000
             return
-        self.endpoint = self.pending.endpoint = endpoint.text
+        self._diagnosis.on_dial(endpoint.text)
         self.channel = Channel(addresses, partial(make_session, self.keys))
         self._serve(self.channel, time.monotonic())
+
+
+def _rejection(endpoint: Endpoint, channel: Channel) -> str:
+    """Return why waiting for an endpoint does not help; empty if it may."""
+    if isinstance(channel.problem, Rejected):
+        return f"the daemon at {endpoint.text} does not let in our key"
+    if isinstance(channel.problem, MechanismMismatch):
+        return f"{endpoint.text}: {channel.problem}"
+    return ""

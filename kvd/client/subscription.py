@@ -74,9 +74,9 @@ class Subscription:
 
     def position(self, waiting: Sequence[Change]) -> Position:
         """Return where the watch is, before the changes that wait to be handed out."""
-        return Position(self.reached(waiting) or 0, self._machine.known_history)
+        return Position(self.revision_before(waiting) or 0, self._machine.known_history)
 
-    def reached(self, waiting: Sequence[Change]) -> int | None:
+    def revision_before(self, waiting: Sequence[Change]) -> int | None:
         """Return the revision of that position; None where the watch starts now and has not begun."""
         if waiting and waiting[0].time:  # not an entry of the snapshot, within which no watch can resume
             return waiting[0].revision - 1

@@ -140,7 +140,7 @@ class Watch(ContextManaged):
         if self._is_busy:
             self._rewind()
         else:
-            self._returned = self._subscription.reached(self._buffer)
+            self._returned = self._subscription.revision_before(self._buffer)
             self._is_busy = True
 
     def _rewind(self) -> None:

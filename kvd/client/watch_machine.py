@@ -1,4 +1,4 @@
-"""What a watch asks the daemon, and which changes it delivers. Pure: no sockets and no clock.
+"""Decides what a watch asks the daemon, and which changes it delivers. Pure: no sockets and no clock.
 
     INFO  ->  the pages of the snapshot, if one is wanted  ->  published changes, with probes for what is not proven
                                                            or  the journal alone, where the changes socket is denied

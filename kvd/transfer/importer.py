@@ -1,7 +1,7 @@
-"""Entries on their way to the daemon: MULTISET batches, several in flight, applied in the order of the lines.
+"""Imports entries: MULTISET batches, several in flight, applied in the order of the lines.
 
-Each batch knows its lines, so what has been answered says how far the file is applied. All are plain sets: to
-send a line again changes nothing but revisions.
+Each batch knows its lines, so the replies show how far the file is applied. Every line sets a key: to send a line again
+changes nothing but revisions.
 """
 
 import os
@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from kvd.client.outcomes import Outcome
-from kvd.client.refusals import Refusals
-from kvd.client.stream import Stream, ok
+from kvd.client.bulk import BulkWindow, Chunk, WindowLimits
+from kvd.client.stream import Stream
 from kvd.commands import Command
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import ClientError, KvdError
@@ -24,26 +23,18 @@ BATCH_BYTES_MAX = MIB  # and one value on top
 # In flight: enough that the daemon always has the next batch, and no more than it commits at once.
 ENTRIES_MAX = 16 * PAIRS_MAX
 BYTES_MAX = 16 * MIB
+LIMITS = WindowLimits(IN_FLIGHT_MAX, ENTRIES_MAX, BYTES_MAX)
 
 
 class Batch(NamedTuple):
-    """Which lines a command under way is, how many entries of them, and their size."""
+    """The lines of a chunk."""
 
     first: int
     last: int
-    entries: int
-    bytes: int
-
-
-class Sent(NamedTuple):
-    """A command under way, and its lines."""
-
-    command: Command
-    batch: Batch
 
 
 class Refused(Exception):
-    """The daemon did not take a batch, or is lost; `error` says why."""
+    """The daemon did not accept a batch, or is lost; `error` says why."""
 
     def __init__(self, batch: Batch, error: KvdError) -> None:
         super().__init__(str(error))
@@ -52,126 +43,121 @@ class Refused(Exception):
 
 
 class Importer:
-    """Applies records. `done` is up to which line, in the file, they are applied and durable."""
+    """Applies records. `done` is the line of the file up to which they are applied and durable."""
 
     def __init__(self, stream: Stream, signals: Signals, *, prefix: bytes, skip: int, tick: Callable[[], None]) -> None:
         """`tick` is called with each batch."""
-        self.stream = stream
-        self.signals = signals
-        self.prefix = prefix
-        self.tick = tick
         self.done = skip
-        self.entries = self.expired = self.others = 0
-        self.pairs: list[tuple[bytes, bytes]] = []
-        self.gathered = Batch(0, 0, 0, 0)
-        self.entries_in_flight = self.bytes_in_flight = 0
-        self.failure: Refused | None = None
-        self.refusals: Refusals[Sent] = Refusals(stream.timeout)
+        self.expired = self.others = 0  # entries that were left out
+        self.signals = signals
+        self._stream = stream
+        self._prefix = prefix
+        self._tick = tick
+        self._pairs: list[tuple[bytes, bytes]] = []
+        self._pairs_bytes = 0
+        self._pairs_lines = Batch(0, 0)
+        self._window = BulkWindow(LIMITS, stream.timeout, on_applied=self._on_applied)
+
+    @property
+    def entries(self) -> int:
+        """The number of entries that are applied."""
+        return self._window.applied_entries
 
     def run(self, records: Iterable[Record]) -> None:
-        """Apply them all. Raises Refused, BadLine, Interrupted, OSError; up to `done` all is durable then."""
+        """Apply all records. Raises Refused, BadLine, Interrupted, OSError; then those up to `done` are durable."""
         try:
             for record in records:
-                self.add(record)
+                self._add(record)
         except (BadLine, OSError):
-            self._finish()  # the lines before it are whole
+            self._finish()  # the lines before it are complete
             raise
         except Interrupted as signal:
             if not signal.is_urgent:
-                self.settle(0, 0)
+                self._drain()
             raise
         self._finish()
 
-    def add(self, record: Record) -> None:
-        """Gather an entry; one that expires goes alone, after those before it."""
-        first, last, (key, value, expires) = record
-        size = len(key) + len(value)
-        if not key.startswith(self.prefix):
-            self.others += 1
-        elif expires is None:
-            before = self.gathered
-            self.pairs.append((key, value))
-            self.gathered = Batch(before.first or first, last, len(self.pairs), before.bytes + size)
-            if len(self.pairs) >= PAIRS_MAX or self.gathered.bytes >= BATCH_BYTES_MAX:
-                self.release()
-        elif expires <= time.time() * 1000:
-            self.expired += 1
-        else:
-            self.release()
-            self.send(Set(key, value, at=expires), Batch(first, last, 1, size))
-
     def read(self, fd: int, size: int) -> bytes:
-        """Return what there is to read. While there is nothing, send what is gathered and take outcomes."""
-        self.stream.until_readable(fd, self.catch_up, self.signals.interruptible)
+        """Read from a descriptor. While nothing has arrived there, send the pairs and process outcomes."""
+        self._stream.until_readable(fd, self._catch_up, self.signals.interruptible)
         with self.signals.interruptible():
             return os.read(fd, size)
 
-    def catch_up(self) -> None:
-        """Send what is gathered, and take the outcomes that are there."""
-        self.release()
-        self.take(0)
-        self.settle(ENTRIES_MAX, BYTES_MAX)
+    def _add(self, record: Record) -> None:
+        """Collect an entry; one with an expiry is sent alone, after those before it."""
+        first, last, (key, value, expires) = record
+        size = len(key) + len(value)
+        if not key.startswith(self._prefix):
+            self.others += 1
+        elif expires is None:
+            self._pairs.append((key, value))
+            self._pairs_bytes += size
+            self._pairs_lines = Batch(self._pairs_lines.first or first, last)
+            if len(self._pairs) >= PAIRS_MAX or self._pairs_bytes >= BATCH_BYTES_MAX:
+                self._send_pairs()
+        elif expires <= time.time() * 1000:
+            self.expired += 1
+        else:
+            self._send_pairs()
+            self._send(Set(key, value, at=expires), 1, size, Batch(first, last))
 
-    def release(self) -> None:
-        """Send what is gathered."""
-        if self.pairs:
-            self.send(MultiSet(self.pairs), self.gathered)
-            self.pairs, self.gathered = [], Batch(0, 0, 0, 0)
+    def _send_pairs(self) -> None:
+        """Send the pairs collected so far."""
+        if self._pairs:
+            self._send(MultiSet(self._pairs), len(self._pairs), self._pairs_bytes, self._pairs_lines)
+            self._pairs, self._pairs_bytes, self._pairs_lines = [], 0, Batch(0, 0)
 
-    def send(self, command: Command, batch: Batch) -> None:
-        """Send a command when there is room for it."""
+    def _send(self, command: Command, entries: int, size: int, lines: Batch) -> None:
+        """Send a chunk when there is capacity for it. Raises Refused."""
         self.signals.check()
-        self.tick()
-        self.settle(ENTRIES_MAX - batch.entries, max(0, BYTES_MAX - batch.bytes))
-        self.stream.send(command, Sent(command, batch))
-        self.entries_in_flight += batch.entries
-        self.bytes_in_flight += batch.bytes
+        self._tick()
+        self._wait_for_capacity(entries, size)
+        self._send_chunk(Chunk(command, entries, size, lines))
+
+    def _send_chunk(self, chunk: Chunk) -> None:
+        self._stream.send(chunk.command, chunk)
+        self._window.on_sent(chunk, time.monotonic())
+
+    def _catch_up(self) -> None:
+        """Send the pairs, and process the outcomes that have arrived. Raises Refused."""
+        self._send_pairs()
+        self._receive(0)
+        self._wait_for_capacity(0, 0)
 
     def _finish(self) -> None:
-        """Send what is gathered and wait for all of it. Raises Refused."""
-        self.release()
-        self.settle(0, 0)
+        """Send the pairs and wait for everything in flight. Raises Refused."""
+        self._send_pairs()
+        self._drain()
 
-    def settle(self, entries: int, size: int) -> None:
-        """Wait until no more than that is in flight. Raises Refused, when nothing is in flight any more."""
-        stream = self.stream
-        while stream.in_flight and (
-            self.entries_in_flight > entries or self.bytes_in_flight > size or stream.in_flight >= IN_FLIGHT_MAX
-        ):
-            self.take()
-        self.repeat()
-        while self.failure is not None:
-            # A lost daemon is not waited for: what was not sent yet would be, to one that comes back.
-            if not stream.in_flight or isinstance(self.failure.error, ClientError):
-                raise self.failure
-            self.take()
+    def _wait_for_capacity(self, entries: int, size: int) -> None:
+        """Wait until a chunk may be sent. Raises Refused."""
+        while self._window.error is None and not self._window.has_capacity(entries, size):
+            self._receive()
+        self._check_refused()
 
-    def repeat(self) -> None:
-        """Send again what got BUSY, one command at a time, until all of it is taken or there is a failure."""
-        waiting = self.refusals.waiting
-        while waiting and self.failure is None:
-            if self.stream.in_flight:
-                self.take()
-                continue
+    def _drain(self) -> None:
+        """Wait for everything in flight. Raises Refused."""
+        while self._window.error is None and not self._window.is_done:
+            self._receive()
+        self._check_refused()
+
+    def _check_refused(self) -> None:
+        """Raise Refused after an error, once nothing is in flight."""
+        error, failed = self._window.error, self._window.failed
+        while error is not None and failed is not None:
+            # A lost daemon is not awaited: what is not sent yet would be sent when it comes back.
+            if not self._window.in_flight or isinstance(error, ClientError):
+                raise Refused(failed.place, error)
+            self._receive()
+
+    def _receive(self, wait_s: float | None = None) -> None:
+        """Process outcomes; wait for the first, at most `wait_s` seconds (None: until its deadline)."""
+        for _, outcome in self._stream.receive(wait_s):
+            self._window.on_outcome(outcome, time.monotonic())
+        if chunk := self._window.next_resend():
             with self.signals.interruptible():
-                time.sleep(self.refusals.pause_s)
-            self.stream.send(waiting[0].command, waiting[0])
+                time.sleep(self._window.pause_s)
+            self._send_chunk(chunk)
 
-    def take(self, wait_s: float | None = None) -> None:
-        """Take the outcomes that are there; wait for the first, at most so long (None: until its deadline)."""
-        for sent, outcome in self.stream.receive(wait_s):
-            if self.failure is not None or not self.refusals.keeps(sent, outcome, time.monotonic()):
-                self.note(sent.batch, outcome)
-
-    def note(self, batch: Batch, outcome: Outcome) -> None:
-        """The outcome of a batch is final; the first failure is kept."""
-        self.entries_in_flight -= batch.entries
-        self.bytes_in_flight -= batch.bytes
-        if self.failure is None:
-            try:
-                ok(outcome)
-            except KvdError as error:
-                self.failure = Refused(batch, error)
-            else:
-                self.done = batch.last
-                self.entries += batch.entries
+    def _on_applied(self, chunk: Chunk) -> None:
+        self.done = chunk.place.last

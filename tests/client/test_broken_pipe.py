@@ -64,7 +64,7 @@ def test_each_send_of_the_client_asks_for_no_signal():
         line.strip()
         for source in SOURCES.glob("*.py")
         for line in source.read_text().splitlines()
-        if re.search(r"(sock|_socket|_bell\[1\])\.(send|sendall|sendmsg)\(", line)
+        if re.search(r"(sock|_socket|_wake_pair\[1\])\.(send|sendall|sendmsg)\(", line)
     ]
     assert len(sends) == 9
     assert [line for line in sends if "NO_SIGNAL" not in line] == []

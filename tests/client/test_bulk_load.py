@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from kvd import AsyncClient, Client
 from kvd.client import bulk_load as module
+from kvd.client.bulk import BulkWindow, WindowLimits
 from kvd.client.bulk_load import (
     BYTES_IN_FLIGHT_MAX,
+    CHUNK_BYTES_MAX,
+    CHUNKS_IN_FLIGHT_MAX,
     PAIRS_MAX,
-    PORTION_BYTES_MAX,
-    PORTIONS_IN_FLIGHT_MAX,
-    BulkLoad,
-    chunks_of,
+    split_pairs,
 )
 from kvd.commands.base import Error, Ok
 from kvd.errors import BadArgument, OutcomeUnknown, Unreachable
@@ -32,8 +32,8 @@ def as_bytes(text):
 def test_portions_are_the_pairs_in_their_order_within_bounds(pairs, pairs_max, bytes_max):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PAIRS_MAX", pairs_max)
-        patch.setattr(module, "PORTION_BYTES_MAX", bytes_max)
-        found = list(chunks_of(iter(pairs)))
+        patch.setattr(module, "CHUNK_BYTES_MAX", bytes_max)
+        found = list(split_pairs(iter(pairs)))
     assert [pair for portion in found for pair in portion.command.pairs] == [tuple(map(as_bytes, p)) for p in pairs]
     for portion in found:
         assert portion.bytes == sum(map(len, itertools.chain.from_iterable(portion.command.pairs)))
@@ -44,45 +44,55 @@ def test_portions_are_the_pairs_in_their_order_within_bounds(pairs, pairs_max, b
 
 def test_no_more_is_drawn_than_a_portion_takes():
     drawn = itertools.count()
-    coming = chunks_of((b"%d" % number, b"x") for number in drawn)
+    coming = split_pairs((b"%d" % number, b"x") for number in drawn)
     next(coming)
     assert next(drawn) == PAIRS_MAX
-    large = chunks_of((b"k", bytes(PORTION_BYTES_MAX)) for _ in drawn)
+    large = split_pairs((b"k", bytes(CHUNK_BYTES_MAX)) for _ in drawn)
     assert len(next(large).command.pairs) == 1
 
 
 def test_a_mapping_is_its_items_and_other_things_are_none():
-    assert [portion.command.pairs for portion in chunks_of({"a": b"1"})] == [[(b"a", b"1")]]
+    assert [portion.command.pairs for portion in split_pairs({"a": b"1"})] == [[(b"a", b"1")]]
     with pytest.raises(TypeError, match="not object"):
-        list(chunks_of([("a", object())]))
+        list(split_pairs([("a", object())]))
 
 
 def of_size(size):
-    [portion] = chunks_of([(b"k", bytes(size - 1))])
-    return portion
+    [chunk] = split_pairs([(b"k", bytes(size - 1))])
+    return chunk
+
+
+def window_of(commands=CHUNKS_IN_FLIGHT_MAX, **options):
+    return BulkWindow(WindowLimits(commands, 10**9, BYTES_IN_FLIGHT_MAX), 0, **options)
+
+
+def has_capacity(window, chunk):
+    return window.has_capacity(chunk.entries, chunk.bytes)
 
 
 def test_what_is_in_flight_is_bounded_in_number_and_in_bytes():
-    loading, small, large = BulkLoad(0), of_size(10), of_size(BYTES_IN_FLIGHT_MAX + 1)
-    assert loading.has_capacity(large)  # alone
-    for _ in range(PORTIONS_IN_FLIGHT_MAX):
-        assert loading.has_capacity(small)
-        assert loading.has_capacity(large) is (not loading.sent)
-        loading.send(small, 0.0)
-    assert not loading.has_capacity(small)
-    loading.on_outcome(Ok(1, None), 0.0)
-    assert loading.has_capacity(small)
-    assert (loading.count, loading.bytes) == (1, 10 * (PORTIONS_IN_FLIGHT_MAX - 1))
+    window, small, large = window_of(), of_size(10), of_size(BYTES_IN_FLIGHT_MAX + 1)
+    assert has_capacity(window, large)  # alone
+    for _ in range(CHUNKS_IN_FLIGHT_MAX):
+        assert has_capacity(window, small)
+        assert has_capacity(window, large) is (not window.in_flight)
+        window.on_sent(small, 0.0)
+    assert not has_capacity(window, small)
+    window.on_outcome(Ok(1, None), 0.0)
+    assert has_capacity(window, small)
+    assert (window.applied_entries, window.in_flight) == (1, CHUNKS_IN_FLIGHT_MAX - 1)
 
 
-def test_the_first_error_is_raised():
-    loading = BulkLoad(0)
+def test_the_first_error_is_kept_and_only_what_came_before_it_counts():
+    applied = []
+    window = window_of(on_applied=applied.append)
+    chunks = [of_size(size) for size in (10, 11, 12, 13)]
+    for chunk in chunks:
+        window.on_sent(chunk, 0.0)
     for outcome in (Ok(1, None), Error("BAD_ARGUMENT", "no", {}), OutcomeUnknown("?"), Ok(2, None)):
-        loading.send(of_size(10), 0.0)
-        loading.on_outcome(outcome, 0.0)
-    with pytest.raises(BadArgument):
-        loading.result()
-    assert loading.count == 2
+        window.on_outcome(outcome, 0.0)
+    assert isinstance(window.error, BadArgument)
+    assert (window.failed, applied, window.applied_entries, window.is_done) == (chunks[1], chunks[:1], 1, True)
 
 
 def in_asyncio(endpoint, pairs, **options):
@@ -118,7 +128,7 @@ def test_a_refusal_ends_it_and_what_came_before_is_set(daemon, kv, load):
     pairs = ((f"k{number}" if number != 2 * PAIRS_MAX else "", "x") for number in drawn)
     with pytest.raises(BadArgument, match="MULTISET"):
         load(daemon.commands, pairs)
-    assert next(drawn) <= (4 + PORTIONS_IN_FLIGHT_MAX) * PAIRS_MAX
+    assert next(drawn) <= (4 + CHUNKS_IN_FLIGHT_MAX) * PAIRS_MAX
     count = kv.count("k")
     assert count >= 2 * PAIRS_MAX
     assert count % PAIRS_MAX == 0
@@ -150,15 +160,13 @@ def test_an_error_of_who_gives_the_pairs_is_raised(kv):
 
 
 def test_less_is_put_in_flight_when_replies_are_late_and_more_when_they_are_not():
-    loading, most = BulkLoad(0), []
+    window, most = window_of(is_adaptive=True), []
     for seconds in (0.0, 0.3, 0.6, 0.6, 0.6, 0.6, 0.3, *[0.01] * 20):
-        loading.send(of_size(10), 0.0)
-        loading.on_outcome(Ok(1, None), seconds)
-        most.append(loading.most)
+        window.on_sent(of_size(10), 0.0)
+        window.on_outcome(Ok(1, None), seconds)
+        most.append(window.commands_max)
     assert most[:10] == [8, 8, 4, 2, 1, 1, 1, 2, 3, 4]
-    assert most[-1] == PORTIONS_IN_FLIGHT_MAX
-    loading = BulkLoad(0)
-    for _ in range(2):
-        loading.send(of_size(10), 0.0)
-    loading.most = 1
-    assert not loading.has_capacity(of_size(10))
+    assert most[-1] == CHUNKS_IN_FLIGHT_MAX
+    window = window_of(commands=1)
+    window.on_sent(of_size(10), 0.0)
+    assert not has_capacity(window, of_size(10))

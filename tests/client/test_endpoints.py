@@ -5,12 +5,12 @@ import socket
 import pytest
 
 from kvd.client import endpoints
+from kvd.client.diagnosis import failures_text
 from kvd.client.endpoints import (
     DEFAULT_ENDPOINT,
     Address,
     Endpoint,
     changes_endpoint,
-    failures_text,
     parse_endpoints,
     parse_url,
     socket_access_problem,

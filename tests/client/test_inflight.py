@@ -104,7 +104,7 @@ def test_a_connection_that_is_refused_ends_at_once_those_that_wait_for_one():
     flight.add(WRITE, 2, unsent_until=5, until=10)
     flight.add(READ, 3, unsent_until=5, until=10)
     flight.on_reply(correlation(4), wire.encode(OK))
-    flight.problem = "wants keys"
+    flight.diagnosis.on_rejected("wants keys")
     flight.give_up_unsent()
     write = BROKEN[2].format(WRITE.command_name())
     [first, second, third, last] = taken(flight)
@@ -117,7 +117,7 @@ def test_a_connection_that_is_refused_ends_at_once_those_that_wait_for_one():
 
 def test_a_problem_that_may_pass_is_told_when_the_time_is_over():
     flight = given(READ, sent=False)
-    flight.problem = "wants keys"
+    flight.diagnosis.on_rejected("wants keys")
     assert taken(flight) == []
     flight.expire(5)
     assert taken(flight) == said(NOT_LET_IN, READ)
@@ -226,10 +226,10 @@ def test_a_batch_ends_at_its_size_and_leaves_out_what_is_over():
 
 def test_sentences_name_the_endpoint_and_what_was_tried():
     flight = given(READ, WRITE)
-    flight.endpoint = "tcp://h:1"
+    flight.diagnosis.on_dial("tcp://h:1")
     flight.add(READ, 2, unsent_until=5, until=10)
     flight.add(READ, 3, unsent_until=5, until=10)
-    flight.tried = "tcp://h:1 (Connection refused)"
+    flight.diagnosis.on_failure("tcp://h:1", [("tcp://h:1", "Connection refused")])
     flight.expire(10)
     assert [end[2] for _, end in taken(flight)] == [
         "GET: no reply in time (tcp://h:1)",

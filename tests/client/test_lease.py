@@ -132,7 +132,7 @@ def test_a_lease_that_was_not_renewed_in_time_is_lost_for_good():
     assert "not renewed in time" in str(lease.problem(109.0))
     lease.on_answer(Ok(8, [1]), 108.0)
     assert lease.problem(109.0) is lease.lost is not None
-    lease.lose("another reason")
+    lease._lose("another reason")
     assert "not renewed in time" in str(lease.lost)
 
 

@@ -7,6 +7,7 @@ from kvd.client.results import EntryFacts, decode_changes, entry_facts, sizes_pa
 from kvd.client.selection import SNAPSHOT_END, Selection
 from kvd.client.snapshot import Snapshot
 from kvd.client.values import RAW, TextCodec
+from kvd.commands.base import Ok
 from kvd.commands.model import Change
 
 KNOWN = ["SET", 7, b"a", b"1", 3, None, 9]
@@ -54,6 +55,6 @@ def test_results_with_more_members_and_items_are_the_results():
     assert entry_facts(RAW, facts) == EntryFacts(1, 1, None, 2)
     assert sizes_page(RAW, [[[b"a", 2, 1, None, "more"]], None, "more"]).items == [(b"a", 2, 1, None)]
     walk = Snapshot([b""])
-    assert walk.on_result(1, [[[b"a", b"1", 1, None, "more"]], None, "more"]) == [
+    assert walk._on_page(Ok(1, [[[b"a", b"1", 1, None, "more"]], None, "more"])) == [
         Change("SET", 1, b"a", b"1", 0, None, 0)
     ]

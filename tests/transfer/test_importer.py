@@ -34,7 +34,7 @@ class FakeStream:
         self.sent.append(command)
         self.waiting.append((tag, self.outcomes.get(len(self.sent), Ok(1, None))))
         tags = [tag for tag, _ in self.waiting]
-        now = (len(tags), sum(tag.batch.entries for tag in tags), sum(tag.batch.bytes for tag in tags))
+        now = (len(tags), sum(tag.entries for tag in tags), sum(tag.bytes for tag in tags))
         self.most = tuple(map(max, self.most, now))
 
     def receive(self, _=None):
