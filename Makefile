@@ -92,7 +92,7 @@ $(VENV)/compiler: python-is-there
 python-is-there:
 	@command -v $(PYTHON) >/dev/null || { echo "kvd needs Python 3.11 or newer: apt-get install python3 python3-venv" >&2; exit 1; }
 
-SOURCES := pyproject.toml setup.py $(wildcard kvd/native/*.[ch] kvd/server/*.c)
+SOURCES := pyproject.toml setup.py $(wildcard kvd/native/*.[ch])
 
 $(VENV)/installed: $(VENV)/compiler requirements.lock requirements-build.lock $(SOURCES)
 	@$(PYTHON) tools/install.py $(VENV) requirements.lock

@@ -131,14 +131,14 @@ def test_what_was_compiled_from_older_sources_is_removed(tmp_path, monkeypatch):
     spec = spec_from_file_location("install", ROOT / "tools/install.py")
     install = module_from_spec(spec)
     spec.loader.exec_module(install)
-    for number, name in enumerate(["kvd/native/old.so", "kvd/native/a.c", "kvd/server/b.c", "kvd/server/new.so"]):
+    for number, name in enumerate(["kvd/native/old.so", "kvd/native/a.c", "kvd/native/b.c", "kvd/native/new.so"]):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (number, number))
     monkeypatch.chdir(tmp_path)
     install.remove_stale_extensions()
     assert not (tmp_path / "kvd/native/old.so").exists()
-    assert (tmp_path / "kvd/server/new.so").exists()
+    assert (tmp_path / "kvd/native/new.so").exists()
 
 
 @pytest.fixture

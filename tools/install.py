@@ -113,11 +113,11 @@ def install_kvd(python: Path, log: Path) -> None:
 
 def remove_stale_extensions() -> None:
     """Delete modules compiled from older sources: without a compiler they would remain, and not fit the Python."""
-    for folder in (Path("kvd/native"), Path("kvd/server")):
-        newest = max(path.stat().st_mtime for path in folder.glob("*.[ch]"))
-        for built in folder.glob("*.so"):
-            if built.stat().st_mtime < newest:
-                built.unlink()
+    folder = Path("kvd/native")
+    newest = max(path.stat().st_mtime for path in folder.glob("*.[ch]"))
+    for built in folder.glob("*.so"):
+        if built.stat().st_mtime < newest:
+            built.unlink()
 
 
 def compile_bytecode(python: Path) -> None:
