@@ -113,10 +113,9 @@ def install_kvd(python: Path, log: Path) -> None:
 
 def remove_stale_extensions() -> None:
     """Delete modules compiled from older sources: without a compiler they would remain, and not fit the Python."""
-    folder = Path("kvd/native")
-    newest = max(path.stat().st_mtime for path in folder.glob("*.[ch]"))
-    for built in folder.glob("*.so"):
-        if built.stat().st_mtime < newest:
+    newest = max(path.stat().st_mtime for path in Path("kvd/native").glob("*.[ch]"))
+    for built in Path("kvd").rglob("*.so"):
+        if built.parent != Path("kvd/native") or built.stat().st_mtime < newest:  # earlier versions built them elsewhere
             built.unlink()
 
 
