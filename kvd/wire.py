@@ -13,7 +13,7 @@ from msgspec import msgpack
 
 from kvd.commands import COMMANDS, Command, Read, ServerCommand, Write
 from kvd.commands.base import Error, Ok, Reply
-from kvd.commands.model import KINDS, Change, Row
+from kvd.commands.model import KEY, KINDS, Change, Row
 from kvd.errors import Refused, TooLarge, refusal
 from kvd.limits import COMMAND_BYTES_MAX
 from kvd.string_types import convert_strings
@@ -101,7 +101,7 @@ def _change_in(items: list[Any]) -> Change:
 
 def encode_changes(rows: Sequence[Row]) -> tuple[list[bytes], list[bytes]]:
     """Return the topics and the bodies of changes. Encoding `Change` objects would take 0.3 us more for each."""
-    topics = [CHANGE_TOPIC + row[2] for row in rows]
+    topics = [CHANGE_TOPIC + row[KEY] for row in rows]
     bodies = [
         encode((KINDS[kind], revision, key, value, previous, expires, time))
         for revision, kind, key, value, previous, _, expires, time in rows

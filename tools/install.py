@@ -113,7 +113,8 @@ def install_kvd(python: Path, log: Path) -> None:
 
 def remove_stale_extensions() -> None:
     """Delete modules compiled from older sources: without a compiler they would remain, and not fit the Python."""
-    newest = max(path.stat().st_mtime for path in Path("kvd/native").glob("*.[ch]"))
+    native = Path("kvd/native")
+    newest = max(path.stat().st_mtime for path in native.glob("*.[ch]"))
     for built in Path("kvd").rglob("*.so"):
         # Earlier versions built them in another folder.
         if built.parent != Path("kvd/native") or built.stat().st_mtime < newest:

@@ -8,7 +8,7 @@ it is set. No clock, no I/O.
 
 from collections.abc import Sequence
 
-from kvd.commands.model import SET, Entry, Row
+from kvd.commands.model import KEY, KIND, SET, Entry, Row
 from kvd.limits import FLOORS_MAX, KEY_BYTES_MAX
 
 BEYOND = b"\xff" * (KEY_BYTES_MAX + 1)
@@ -53,8 +53,8 @@ class Floors:
         """Lower the floors to the keys set since the last call."""
         lengths = {len(prefix) for prefix in self._floors}
         for row in rows[self._seen :]:
-            for length in lengths if row[1] == SET else ():
-                prefix = row[2][:length]
-                if row[2] < self._floors.get(prefix, b""):
-                    self._floors[prefix] = row[2]
+            for length in lengths if row[KIND] == SET else ():
+                prefix = row[KEY][:length]
+                if row[KEY] < self._floors.get(prefix, b""):
+                    self._floors[prefix] = row[KEY]
         self._seen = len(rows)

@@ -12,7 +12,10 @@ from kvd import native
 from kvd.commands.model import (
     CLEAR,
     EXPIRED,
+    KEY,
+    REVISION,
     SET,
+    VALUE,
     Change,
     Entry,
     EntryMeta,
@@ -213,7 +216,7 @@ class Staging:
         if upto < self.committed.revision:
             return upto, changes
         for row in self.rows:
-            if row[0] > since and row[2].startswith(prefix):
+            if row[REVISION] > since and row[KEY].startswith(prefix):
                 if len(changes) == limit:
                     return changes[-1].revision, changes
                 changes.append(change_of(row))
@@ -223,7 +226,7 @@ class Staging:
         """Return the changes of a key below `before`, newest first, staged ones too, and the next `before`."""
         below = self.revision + 1 if before is None else before
         floor = self._compacted_upto
-        staged = [change_of(row) for row in reversed(self.rows) if row[2] == key and floor < row[0] < below]
+        staged = [change_of(row) for row in reversed(self.rows) if row[KEY] == key and floor < row[REVISION] < below]
         committed = self.committed
         limit_left = max(1, limit - len(staged))
         older, following = committed.changes_of(key, min(below, committed.revision + 1), floor, limit_left)
@@ -273,7 +276,7 @@ class Staging:
         return revision
 
     def _stage(self, row: Row) -> None:
-        self.last[row[2]] = row
+        self.last[row[KEY]] = row
         self.rows.append(row)
 
     def clear(self, key: bytes) -> bool:
@@ -328,15 +331,15 @@ class Staging:
     def rollback_to(self, count: int, revision: int, compacted: int | None) -> None:
         """Undo one command: go back to `count` staged rows. Rare, so `last` is rebuilt from the rows that remain."""
         self.revision, self.compacted = revision, compacted
-        self.bytes = sum([ENTRY_OVERHEAD_BYTES + len(row[2]) + len(row[3] or b"") for row in self.rows[:count]])
+        self.bytes = sum([ENTRY_OVERHEAD_BYTES + len(row[KEY]) + len(row[VALUE] or b"") for row in self.rows[:count]])
         if count == len(self.rows):
             return
         self.floors.forget()
-        undone = {row[2] for row in self.rows[count:]}
+        undone = {row[KEY] for row in self.rows[count:]}
         del self.rows[count:]
         for key in undone:
             del self.last[key]
-        self.last.update({row[2]: row for row in self.rows if row[2] in undone})
+        self.last.update({row[KEY]: row for row in self.rows if row[KEY] in undone})
 
 
 class CompiledStaging(native.Staging, Staging):  # type: ignore[misc]
@@ -384,6 +387,6 @@ def _count_within(changes: list[Change], limit: int) -> int:
 
 
 def make_staging(committed: Committed) -> Staging:
-    """Return the compiled form of staging if the store has compiled records, else the plain form."""
+    """Return the compiled form of staging if the store has a compiled key cache, else the plain form."""
     is_compiled = native.module is not None and type(committed.key_cache) is native.module.Records
     return CompiledStaging(committed) if is_compiled else Staging(committed)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from kvd.commands.atomic import Once
 from kvd.commands.base import NotYet, Write
-from kvd.commands.model import SET, Milliseconds, Row
+from kvd.commands.model import KEY, KIND, SET, Milliseconds, Row
 from kvd.limits import WAITERS_MAX
 
 
@@ -59,7 +59,7 @@ class Takers:
     def note(self, rows: Iterable[Row]) -> None:
         """Remember the keys set by changes that a client waits for."""
         if self.queues:
-            set_last = {row[2]: row[1] == SET for row in rows}
+            set_last = {row[KEY]: row[KIND] == SET for row in rows}
             self.keys.extend(key for key, is_set in set_last.items() if is_set and self.next_for(key) is not None)
 
     def next_for(self, key: bytes) -> Taker | None:

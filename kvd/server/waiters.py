@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from kvd.commands.base import NotYet, Read, Write
-from kvd.commands.model import Milliseconds, Row
+from kvd.commands.model import KEY, Milliseconds, Row
 from kvd.limits import WAITERS_MAX
 
 
@@ -45,7 +45,7 @@ class Waiters:
 
     def pop_matching(self, rows: list[Row]) -> list[Waiter]:
         """Remove and return the requests with a prefix of a changed key."""
-        matching = find_prefixes({waiter.prefix for waiter in self.waiting}, [row[2] for row in rows])
+        matching = find_prefixes({waiter.prefix for waiter in self.waiting}, [row[KEY] for row in rows])
         return self._pop([waiter.prefix in matching for waiter in self.waiting])
 
     def pop_expired(self, now: Milliseconds) -> list[Waiter]:

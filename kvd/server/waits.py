@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from kvd import wire
 from kvd.commands.base import NotYet, Ok
-from kvd.commands.model import Milliseconds, Row
+from kvd.commands.model import KEY, REVISION, Milliseconds, Row
 from kvd.errors import Refused
 from kvd.limits import DELIVERIES_PER_TURN_MAX
 from kvd.server.pipeline import PASSING, BatchPipeline
@@ -46,7 +46,7 @@ class Waits:
     def wake(self, rows: list[Row], now: Milliseconds) -> None:
         """Answer clients that wait for these changes, from the first row: earlier changes did not match."""
         for waiter in self.waiters.pop_matching(rows):
-            outcome = self._executor.run_waiting(waiter.after(rows[0][0] - 1), now)
+            outcome = self._executor.run_waiting(waiter.after(rows[0][REVISION] - 1), now)
             self._commands.reply(waiter.envelope, self._executor.encode_outcome(outcome))
         self.takers.note(rows)
 
@@ -63,7 +63,7 @@ class Waits:
                 yield rows
                 self._repeat(taker, now)
             delivered += rows is not None
-            if rows is None or keys[0] in [row[2] for row in rows]:
+            if rows is None or keys[0] in [row[KEY] for row in rows]:
                 keys.popleft()
 
     def _deliver(self, taker: Taker, now: Milliseconds) -> list[Row] | None:
