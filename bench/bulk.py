@@ -1,4 +1,4 @@
-"""A million keys from a file and from Python, beside `redis-cli --pipe`: the ways in by turns, into empty daemons.
+"""A million keys from a file and from Python, compared with `redis-cli --pipe`. The ways alternate, on empty daemons.
 
 A SET a line for kvsh, the same SETs in RESP for redis-cli; `Client.load` and `Client.pipeline` draw the same pairs from
 a generator. Redis runs with `appendfsync always`, kvd with `fsync = "always"`. Beside the seconds stands the processor
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from daemons import REDIS_PORT, URL, kvd_daemon, redis_daemon
+from daemons import REDIS_PORT, URL, run_kvd, run_redis
 
 from kvd.client import Client
 
@@ -24,81 +24,82 @@ KEYS = 1_000_000
 WAYS = ("redis-cli --pipe", "kvsh < file", "Client.load", "Client.pipeline")
 
 
-class Took(NamedTuple):
-    """What a load took, in seconds: by the clock, and of the processor in the process that loads."""
+class Timing(NamedTuple):
+    """The seconds of a load: wall time, and processor time of the loading process."""
 
     wall: float
     cpu: float
 
 
 def pairs() -> Iterator[tuple[bytes, bytes]]:
-    """Yield the pairs."""
     return ((b"key:%012d" % number, b"%0100d" % number) for number in range(KEYS))
 
 
 def write_files(folder: Path) -> None:
-    """Write what kvsh and redis-cli read."""
+    """Write the input of kvsh and redis-cli."""
     with (folder / "lines").open("wb") as lines, (folder / "resp").open("wb") as resp:
         for key, value in pairs():
             lines.write(b"SET %b %b\n" % (key, value))
             resp.write(b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value))
 
 
-def piped(command: list[object], file: Path) -> bytes:
-    """Run a program with a file as its standard input; return what it wrote."""
+def run_with_input(command: list[object], file: Path) -> bytes:
+    """Run a program with a file as its standard input; return its output."""
     with file.open("rb") as source:
         return subprocess.run(list(map(str, command)), stdin=source, capture_output=True, check=True).stdout
 
 
-def by_redis_cli(folder: Path) -> None:
+def load_by_redis_cli(folder: Path) -> None:
     """Load into Redis."""
-    said = piped(["redis-cli", "-p", REDIS_PORT, "--pipe"], folder / "resp")
+    said = run_with_input(["redis-cli", "-p", REDIS_PORT, "--pipe"], folder / "resp")
     assert b"errors: 0, replies: %d" % KEYS in said, said
 
 
-def by_kvsh(folder: Path) -> None:
-    """Load from lines; each has its reply."""
-    said = piped([Path(sys.executable).with_name("kvsh"), "--url", URL, "--timeout", 60], folder / "lines")
+def load_by_kvsh(folder: Path) -> None:
+    """Load from lines; each line has its own reply."""
+    said = run_with_input([Path(sys.executable).with_name("kvsh"), "--url", URL, "--timeout", 60], folder / "lines")
     assert said == b"OK\n" * KEYS
 
 
-def by_load(_: Path) -> None:
+def load_by_client(_: Path) -> None:
     """Load from Python."""
     with Client(URL, timeout=60) as kv:
         assert kv.load(pairs()) == KEYS
 
 
-def by_pipeline(_: Path) -> None:
-    """Load from Python, each pair a command with a result."""
+def load_by_pipeline(_: Path) -> None:
+    """Load by a pipeline: each pair is a command with a result."""
     with Client(URL, timeout=60) as kv, kv.pipeline() as pipeline:
         for key, value in pairs():
             pipeline.set(key, value)
     assert pipeline.results == [None] * KEYS
 
 
-LOADS: dict[str, Callable[[Path], None]] = dict(zip(WAYS, (by_redis_cli, by_kvsh, by_load, by_pipeline), strict=True))
+LOADS: dict[str, Callable[[Path], None]] = dict(
+    zip(WAYS, (load_by_redis_cli, load_by_kvsh, load_by_client, load_by_pipeline), strict=True)
+)
 
 
 def processor_s() -> float:
-    """Return the processor time of this process, and of those it has waited for."""
+    """Return the processor time of this process and of its finished children."""
     return sum(os.times()[:4])
 
 
-def took(way: str, folder: Path) -> Took:
-    """Load into an empty daemon; return what it took."""
-    with redis_daemon() if way == WAYS[0] else kvd_daemon():
+def measure(way: str, folder: Path) -> Timing:
+    """Load into an empty daemon; return the timing."""
+    with run_redis() if way == WAYS[0] else run_kvd():
         cpu, begun = processor_s(), time.perf_counter()
         LOADS[way](folder)
-        return Took(time.perf_counter() - begun, processor_s() - cpu)
+        return Timing(time.perf_counter() - begun, processor_s() - cpu)
 
 
 def main() -> None:
-    """Load in so many rounds (3)."""
+    """Run the rounds; the argument is their number (3)."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     ways = WAYS if shutil.which("redis-server") and shutil.which("redis-cli") else WAYS[1:]
     with tempfile.TemporaryDirectory(prefix="kvd-bench-") as folder:
         write_files(Path(folder))
-        runs = [{way: took(way, Path(folder)) for way in ways} for _ in range(rounds)]
+        runs = [{way: measure(way, Path(folder)) for way in ways} for _ in range(rounds)]
     for way in ways:
         wall, cpu = (median(figures) for figures in zip(*(run[way] for run in runs), strict=True))
         ratios = sorted(run[WAYS[0]].wall / run[way].wall for run in runs if WAYS[0] in run and way != WAYS[0])

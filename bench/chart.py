@@ -1,4 +1,4 @@
-"""A chart as SVG, drawn by hand: two axes that grow by powers, a line for each series. Pure."""
+"""A chart as SVG: two logarithmic axes, a line for each series. Pure."""
 
 from collections.abc import Sequence
 from html import escape
@@ -17,7 +17,7 @@ class Series(NamedTuple):
 
 
 def short(number: float) -> str:
-    """Return a number as an axis shows it."""
+    """Return the label of a number on an axis."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:g}{letter}"
@@ -25,7 +25,7 @@ def short(number: float) -> str:
 
 
 class Scale:
-    """From values to places along an axis of so many pixels, by powers of ten (or of ten and its halves)."""
+    """A logarithmic axis, which maps values to pixels. Its marks are powers of ten, or also their halves."""
 
     def __init__(self, values: Sequence[float], pixels: float) -> None:
         self.low, self.high = floor(log10(min(values)) * 2) / 2, ceil(log10(max(values)) * 2) / 2
@@ -33,7 +33,7 @@ class Scale:
         self.pixels = pixels
 
     def place(self, value: float) -> float:
-        """Return how many pixels from the start."""
+        """Return the distance from the start in pixels."""
         return (log10(value) - self.low) / (self.high - self.low) * self.pixels
 
     def ticks(self) -> list[float]:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from daemons import ECHO_PORT, Load, echo, kvd_daemon, redis_daemon, redis_rate
+from daemons import ECHO_PORT, Load, redis_rate, run_echo, run_kvd, run_redis
 
 SCENARIOS = {  # name: (Redis's test, our operation, requests, connections, pipeline)
     "set-50": ("set", "SET", 100_000, 50, 1),
@@ -26,7 +26,7 @@ LIMITS = {"50 connections": (150_000, 50, 1), "1 connection": (15_000, 1, 1), "5
 
 def compare(load: Load, rounds: int) -> None:
     """Print the table."""
-    with redis_daemon(), kvd_daemon():
+    with run_redis(), run_kvd():
         redis_rate("set", 300_000, 50, 16)
         load.run("SET", 300_000, 50, 16)
         for name, (test, op, *shape) in SCENARIOS.items():
@@ -43,15 +43,15 @@ def compare(load: Load, rounds: int) -> None:
 
 
 def limits(load: Load, folder: Path) -> None:
-    """Print what a ROUTER in C that only answers can do."""
-    with echo(folder):
+    """Print the rate of a ROUTER in C that only answers."""
+    with run_echo(folder):
         for name, shape in LIMITS.items():
             figures = [load.run("GET", *shape, port=ECHO_PORT) for _ in range(3)]
             print(f"an echo in C, {name:17} {median(each.rate for each in figures):>9,.0f}/s")
 
 
 def main() -> None:
-    """Compare in so many rounds (5)."""
+    """Run the rounds; the argument is their number (5)."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     with tempfile.TemporaryDirectory() as folder:
         load = Load(Path(folder))

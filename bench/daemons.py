@@ -1,4 +1,4 @@
-"""What the figures are taken from: daemons in directories of their own, and the load generator."""
+"""Servers on empty directories, and the load generator, for the benchmarks."""
 
 import re
 import shutil
@@ -23,15 +23,15 @@ KEYS_PER_COMMAND = 1_000
 
 
 class Figures(NamedTuple):
-    """What one run of the load generator said: requests a second, latencies in microseconds."""
+    """The result of one run of the load generator: requests a second, latencies in microseconds."""
 
     rate: float
     p50: float
     p99: float
 
 
-def compiled(name: str, folder: Path, *options: str) -> Path:
-    """Compile one of our C programs; exit with a sentence when there is no compiler."""
+def compile_program(name: str, folder: Path, *options: str) -> Path:
+    """Compile a C program of this folder; exit with a sentence if there is no compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         sys.exit("make bench needs a C compiler for its load generator: apt-get install gcc libc6-dev")
@@ -41,8 +41,8 @@ def compiled(name: str, folder: Path, *options: str) -> Path:
 
 
 @contextmanager
-def process(command: list[object], *, seconds: float = 1.0) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program for as long as the block runs."""
+def run_process(command: list[object], *, seconds: float = 1.0) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program during the block."""
     with subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL) as started:
         try:
             time.sleep(seconds)
@@ -52,29 +52,29 @@ def process(command: list[object], *, seconds: float = 1.0) -> Iterator[subproce
 
 
 @contextmanager
-def kvd_daemon(fsync: str = "always") -> Iterator[subprocess.Popen[bytes]]:
+def run_kvd(fsync: str = "always") -> Iterator[subprocess.Popen[bytes]]:
     """Run kvd on an empty directory."""
     with tempfile.TemporaryDirectory(prefix="kvd-bench-") as folder:
         options = ["--listen", URL, "--publish", f"tcp://127.0.0.1:{CHANGES_PORT}", "--fsync", fsync]
         command = [sys.executable, "-m", "kvd", "serve", "--data", f"{folder}/data", "--log-level", "error", *options]
-        with process(command) as daemon:
+        with run_process(command) as daemon:
             yield daemon
 
 
 @contextmanager
-def redis_daemon() -> Iterator[None]:
-    """Run Redis on an empty directory, answering a write when it is on disk."""
+def run_redis() -> Iterator[None]:
+    """Run Redis on an empty directory, with a reply to a write after its fsync."""
     with tempfile.TemporaryDirectory(prefix="kvd-bench-") as folder:
         options = ["--bind", "127.0.0.1", "--dir", folder, "--appendonly", "yes", "--appendfsync", "always"]
-        with process(["redis-server", "--port", REDIS_PORT, *options, "--save", ""]):
+        with run_process(["redis-server", "--port", REDIS_PORT, *options, "--save", ""]):
             yield
 
 
 @contextmanager
-def echo(folder: Path) -> Iterator[None]:
-    """Run a ROUTER in C that answers everything at once: the limit of the transport."""
+def run_echo(folder: Path) -> Iterator[None]:
+    """Run a ROUTER in C that answers at once: the limit of the transport."""
     [library] = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/libzmq" in line}
-    with zmq.Context(), process([compiled("echo", folder, "-ldl"), library, f"tcp://127.0.0.1:{ECHO_PORT}"]):
+    with zmq.Context(), run_process([compile_program("echo", folder, "-ldl"), library, f"tcp://127.0.0.1:{ECHO_PORT}"]):
         yield
 
 
@@ -82,10 +82,10 @@ class Load:
     """The load generator, compiled."""
 
     def __init__(self, folder: Path) -> None:
-        self.program = compiled("load", folder)
+        self.program = compile_program("load", folder)
 
     def run(self, op: str, requests: int, connections: int, pipeline: int = 1, **more: int) -> Figures:
-        """Put load on kvd (or on `port`) with values of `size` bytes and `keys` keys; exit when a request fails."""
+        """Run the load generator against kvd (or `port`); exit if a request fails."""
         words = [
             more.get("port", KVD_PORT),
             op,
@@ -115,7 +115,7 @@ def redis_rate(test: str, requests: int, connections: int, pipeline: int) -> flo
 
 
 def fill(first: int, last: int) -> float:
-    """Set the keys of these numbers as the load generator names them; return how many a second."""
+    """Set the keys of the load generator with these numbers; return the rate a second."""
     begun = time.perf_counter()
     with Stream(URL, window=8, timeout=60) as stream:
         for start in range(first, last, KEYS_PER_COMMAND):
@@ -135,6 +135,6 @@ def resident_mib(pid: int) -> int:
 
 
 def store_facts() -> dict[str, int]:
-    """Return what INFO says of the store."""
+    """Return the section store of INFO."""
     with Client(URL, timeout=60) as kv:
         return kv.info("store")["store"]

@@ -1,4 +1,4 @@
-"""What an expiry storm costs others: a client sets a key each 2 ms while 200,000 keys are due at one millisecond."""
+"""The cost of an expiry storm: a client sets a key each 2 ms while 200,000 keys are due at one millisecond."""
 
 import sys
 import tempfile
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import quantiles
 
-from daemons import process
+from daemons import run_process
 
 from kvd.client import Client
 from kvd.commands.values import MultiSet
@@ -20,11 +20,11 @@ LOADED_S = 20.0  # within which all keys are set
 
 @contextmanager
 def daemon() -> Iterator[str]:
-    """Run kvd on an empty directory; give its endpoint."""
+    """Run kvd on an empty directory; yield its endpoint."""
     with tempfile.TemporaryDirectory(prefix="kvd-bench-") as folder:
         url = f"ipc://{folder}/kvd.sock"
         command = [sys.executable, "-m", "kvd", "serve", "--data", f"{folder}/data", "--log-level", "error"]
-        with process([*command, "--listen", url, "--publish", f"ipc://{folder}/changes.sock"]):
+        with run_process([*command, "--listen", url, "--publish", f"ipc://{folder}/changes.sock"]):
             yield url
 
 
@@ -37,7 +37,7 @@ def fill(client: Client, at: int) -> None:
 
 
 def waits(client: Client, until: float) -> list[float]:
-    """Set a key again and again up to a time; return the milliseconds that each took."""
+    """Set a key repeatedly until a time; return the milliseconds of each SET."""
     found: list[float] = []
     while time.time() < until:
         began = time.perf_counter()
@@ -47,8 +47,8 @@ def waits(client: Client, until: float) -> list[float]:
     return found
 
 
-def told(name: str, found: list[float]) -> float:
-    """Print the figures of some waits; return the p99."""
+def report(name: str, found: list[float]) -> float:
+    """Print the percentiles of some waits; return the p99."""
     cuts = quantiles(found, n=100)
     print(
         f"{name:6} {len(found):5} SETs  p50 {cuts[49]:7.2f} ms  p99 {cuts[98]:7.2f}  max {max(found):7.2f}", flush=True
@@ -57,19 +57,19 @@ def told(name: str, found: list[float]) -> float:
 
 
 def measure() -> float:
-    """Run one storm; return how many times its p99 is the usual one."""
+    """Run one storm; return the ratio of its p99 to the usual p99."""
     with daemon() as url, Client(url) as client:
         at = int((time.time() + LOADED_S) * 1_000)
         fill(client, at)
         waits(client, at / 1_000 - USUAL_S - 1)  # folds what was loaded
-        usual = told("usual", waits(client, at / 1_000 - 1))
+        usual = report("usual", waits(client, at / 1_000 - 1))
         waits(client, at / 1_000)
         storm: list[float] = []
         began = time.time()
         while client.info("store")["store"]["keys"] > 1:
             storm += waits(client, time.time() + 0.1)
         took = time.time() - began
-        ratio = told("storm", storm) / usual
+        ratio = report("storm", storm) / usual
         print(f"ratio {ratio:.2f}, swept in {took:.1f} s")
         return ratio
 

@@ -1,4 +1,4 @@
-"""What folds cost others: a load of keys in random order, and beside it a client that sets a key each 10 ms.
+"""The cost of folds: a load of keys in random order, and a client that sets a key each 10 ms.
 
 Give the number of keys (2,000,000) and, as a second argument, a folder on the disk to measure.
 """
@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 
-from daemons import process
+from daemons import run_process
 
 from kvd.client import Client
 
@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kvd-bench-", dir=sys.argv[2] if len(sys.argv) > 2 else None) as folder:
         url = f"ipc://{folder}/kvd.sock"
         command = [sys.executable, "-m", "kvd", "serve", "--data", f"{folder}/data", "--log-level", "error"]
-        with process([*command, "--listen", url, "--publish", f"ipc://{folder}/changes.sock"]) as daemon:
+        with run_process([*command, "--listen", url, "--publish", f"ipc://{folder}/changes.sock"]) as daemon:
             waits: list[float] = []
             with subprocess.Popen([sys.executable, "-c", LOADER, url, count]) as loader, Client(url, timeout=60) as kv:
                 while loader.poll() is None:

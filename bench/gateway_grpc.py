@@ -1,9 +1,10 @@
-"""What a Get costs through the gRPC gateway, beside a server of grpcio's that answers out of its head.
+"""The cost of a Get through the gRPC gateway, compared with a grpcio server that answers a constant.
 
-Both get the same load from a process of its own: CALLS at once over one channel, for SECONDS a round. The rounds
-alternate, so that what else the machine does meets both; told are the medians, and their ratio. Where others work on
-the machine, the processor time of each server (the gateway's own) says more than its rate. It wants the
-extra kvd-server[grpc]: python bench/gateway_grpc.py [ROUNDS]
+Both get the same load from another process: CALLS at once over one channel, for SECONDS a round. The rounds alternate,
+so that other load on the machine affects both. It prints the medians and their ratio. On a busy machine, the processor
+time of each server is more reliable than its rate. It needs the extra kvd-server[grpc]:
+
+    python bench/gateway_grpc.py [ROUNDS]
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
-from daemons import process
+from daemons import run_process
 
 from kvd.client import Client
 from kvd.gateways.grpc import kvs2_pb2 as pb
@@ -31,7 +32,7 @@ ECHO_PORT, GATEWAY_PORT = 17451, 17452
 
 
 async def echo(port: int) -> None:
-    """Answer each Get with the same value, as plainly as grpcio lets one."""
+    """Answer each Get with the same value, with as little code as grpcio needs."""
 
     async def get(request: pb.GetRequest, context: object) -> pb.GetReply:  # noqa: ARG001
         """Return the value."""
@@ -72,12 +73,12 @@ async def load(port: int) -> None:
 
 @contextmanager
 def gateway(folder: str) -> Iterator[int]:
-    """Run a daemon with one key, and the gateway before it; tell its process."""
+    """Run a daemon with one key and a gateway; yield the gateway's pid."""
     url, kvd = f"ipc://{folder}/c.sock", [sys.executable, "-m", "kvd"]
     serve = [*kvd, "serve", "--data", f"{folder}/data", "--listen", url, "--publish", f"ipc://{folder}/p.sock"]
-    with process([*serve, "--log-level", "error"]), Client(url) as kv:
+    with run_process([*serve, "--log-level", "error"]), Client(url) as kv:
         kv.set("key", VALUE)
-        with process([*kvd, "gateway", "grpc", "--url", url, "--listen", f"127.0.0.1:{GATEWAY_PORT}"]) as started:
+        with run_process([*kvd, "gateway", "grpc", "--url", url, "--listen", f"127.0.0.1:{GATEWAY_PORT}"]) as started:
             yield started.pid
 
 
@@ -100,7 +101,11 @@ def main(rounds: int) -> None:
     """Print the medians of both."""
     echoes, ours = [], []
     echoing = [sys.executable, Path(__file__), "echo", str(ECHO_PORT)]
-    with tempfile.TemporaryDirectory(prefix="kvd-bench-") as folder, gateway(folder) as pid, process(echoing) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="kvd-bench-") as folder,
+        gateway(folder) as pid,
+        run_process(echoing) as server,
+    ):
         for _ in range(rounds):
             echoes.append(one(ECHO_PORT, server.pid))
             ours.append(one(GATEWAY_PORT, pid))

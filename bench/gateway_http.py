@@ -1,7 +1,7 @@
-"""GET /kv/k through the HTTP gateway beside a route of Starlette that answers a constant (ROUNDS as argument).
+"""GET /kv/k through the HTTP gateway, and a Starlette route that answers a constant: gateway_http.py [ROUNDS].
 
-Both run under uvicorn with uvloop and httptools, each in a process of its own; wrk asks by 50 connections. Rounds
-alternate, and what is told are medians and their ratio. It needs wrk (apt-get install wrk).
+Both run under uvicorn with uvloop and httptools, in separate processes; wrk has 50 connections. Rounds alternate. It
+prints medians and their ratio, and needs wrk (apt-get install wrk).
 """
 
 import re
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import uvicorn
-from daemons import process
+from daemons import run_process
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,11 +27,11 @@ VALUE = b"v" * 100
 
 
 async def constant(request: Request) -> Response:  # noqa: ARG001
-    """Answer what the gateway would."""
+    """Answer like the gateway."""
     return Response(VALUE, headers={"ETag": '"1"'}, media_type="application/octet-stream")
 
 
-def asked(port: int) -> float:
+def measure(port: int) -> float:
     """Return the replies a second that wrk counts."""
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}", f"http://127.0.0.1:{port}/kv/k"]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -50,12 +50,14 @@ def compare(rounds: int) -> None:
         url = f"ipc://{folder}/c"
         kvd = [sys.executable, "-m", "kvd"]
         ends = ["--listen", url, "--publish", f"ipc://{folder}/p", "--log-level", "error"]
-        stack.enter_context(process([*kvd, "serve", "--data", folder / "data", *ends]))
-        stack.enter_context(process([*kvd, "gateway", "http", "--url", url, "--listen", f"127.0.0.1:{GATEWAY_PORT}"]))
-        stack.enter_context(process([sys.executable, __file__, "--constant"]))
+        stack.enter_context(run_process([*kvd, "serve", "--data", folder / "data", *ends]))
+        stack.enter_context(
+            run_process([*kvd, "gateway", "http", "--url", url, "--listen", f"127.0.0.1:{GATEWAY_PORT}"])
+        )
+        stack.enter_context(run_process([sys.executable, __file__, "--constant"]))
         with Client(url) as kv:
             kv.set("k", VALUE)
-        pairs = [(asked(GATEWAY_PORT), asked(CONSTANT_PORT)) for _ in range(rounds)]
+        pairs = [(measure(GATEWAY_PORT), measure(CONSTANT_PORT)) for _ in range(rounds)]
     gateway, plain = (statistics.median(each) for each in zip(*pairs, strict=True))
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
     print(
@@ -64,7 +66,7 @@ def compare(rounds: int) -> None:
 
 
 def main() -> None:
-    """Be what the arguments say."""
+    """Run the part that the arguments name."""
     if sys.argv[1:2] == ["--constant"]:
         app = Starlette(routes=[Route("/kv/{key:path}", constant)])
         uvicorn.run(app, port=CONSTANT_PORT, log_level="error", access_log=False, loop="uvloop", http="httptools")

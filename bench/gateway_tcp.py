@@ -1,8 +1,8 @@
-"""GET through the TCP gateway beside an asyncio echo of the same bytes: `python bench/gateway_tcp.py [ROUNDS]`.
+"""GET through the TCP gateway, compared with an asyncio echo of the same bytes: `python bench/gateway_tcp.py [ROUNDS]`.
 
-There are three echoes: asyncio's streams, as its manual has an echo; a bare protocol on asyncio's own loop; and that
-on uvloop, where the gateway runs. Each is a process of its own, and so is the client, with 50 connections and one
-request under way on each. Rounds alternate; what is told are medians and ratios.
+There are three echoes: asyncio's streams, as in its manual; a bare protocol on asyncio's own loop; and the same
+protocol on uvloop, which the gateway uses. Each runs in its own process, and so does the client, which has 50
+connections with one request in flight on each. Rounds alternate. It prints medians and ratios.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import cast
 
-from daemons import process
+from daemons import run_process
 
 from kvd.client import Client
 from kvd.gateways.tcp.gateway import fast_loop
@@ -31,7 +31,7 @@ REPLY = encode_success(NARROW, VALUE)
 
 
 class Echo(asyncio.Protocol):
-    """Answers each request with the reply that the gateway would give, and looks at nothing but its length."""
+    """Answers each request with the gateway's reply, and reads only the length of the request."""
 
     transport: asyncio.Transport
 
@@ -39,18 +39,17 @@ class Echo(asyncio.Protocol):
         self.count = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is whole."""
+        """Answer the complete requests."""
         self.count += len(data)
         whole, self.count = divmod(self.count, len(REQUEST))
         self.transport.write(REPLY * whole)
 
 
 class Asker(asyncio.Protocol):
-    """Asks again as soon as it is answered."""
+    """Sends a request as soon as the last one is answered."""
 
     transport: asyncio.Transport
 
@@ -58,12 +57,11 @@ class Asker(asyncio.Protocol):
         self.replies, self.count = replies, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self.transport.write(REQUEST)
 
     def data_received(self, data: bytes) -> None:
-        """Ask again when the reply is whole."""
+        """Send the next request when the reply is complete."""
         self.count += len(data)
         if self.count == len(REPLY):
             self.count = 0
@@ -80,7 +78,7 @@ async def echo(kind: str) -> None:
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer one client, as the manual of asyncio has it."""
+    """Answer one client, as in asyncio's manual."""
     with suppress(ConnectionError):
         while await reader.read(len(REQUEST)):
             writer.write(REPLY)
@@ -98,8 +96,8 @@ async def ask(port: int) -> float:
     return (replies[0] - before) / (time.perf_counter() - begun)
 
 
-def measured(port: int) -> float:
-    """Return what a client process has measured."""
+def measure(port: int) -> float:
+    """Return the rate that a client process measures."""
     command = [sys.executable, __file__, "--ask", str(port)]
     return float(subprocess.run(command, check=True, capture_output=True).stdout)
 
@@ -111,13 +109,13 @@ def compare(rounds: int) -> None:
         url = f"ipc://{folder}/c"
         ends = ["--listen", url, "--publish", f"ipc://{folder}/p"]
         kvd = [sys.executable, "-m", "kvd"]
-        stack.enter_context(process([*kvd, "serve", "--data", folder / "data", *ends, "--log-level", "error"]))
-        stack.enter_context(process([*kvd, "gateway", "tcp", "--url", url, "--listen", f"127.0.0.1:{PORTS[0]}"]))
+        stack.enter_context(run_process([*kvd, "serve", "--data", folder / "data", *ends, "--log-level", "error"]))
+        stack.enter_context(run_process([*kvd, "gateway", "tcp", "--url", url, "--listen", f"127.0.0.1:{PORTS[0]}"]))
         for kind in ECHOES:
-            stack.enter_context(process([sys.executable, __file__, f"--echo-{kind}"]))
+            stack.enter_context(run_process([sys.executable, __file__, f"--echo-{kind}"]))
         with Client(url) as kv:
             kv.set(KEY, VALUE)
-        rows = [[measured(port) for port in PORTS] for _ in range(rounds)]
+        rows = [[measure(port) for port in PORTS] for _ in range(rounds)]
     gateway, *echoes = (statistics.median(each) for each in zip(*rows, strict=True))
     print(f"GET {gateway:,.0f}/s  ({rounds} rounds of {CONNECTIONS} clients)")
     for at, (name, rate) in enumerate(zip(ECHOES, echoes, strict=True), 1):
@@ -125,7 +123,7 @@ def compare(rounds: int) -> None:
 
 
 def main() -> None:
-    """Be what the arguments say."""
+    """Run the part that the arguments name."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     kind = word.removeprefix("--echo-")
     with asyncio.Runner(loop_factory=None if kind in ECHOES[:2] else fast_loop()) as runner:

@@ -1,4 +1,4 @@
-"""What Redis cannot: more keys than fit into memory. Prints how cost, memory and waiting change with their number."""
+"""More keys than fit into memory. Prints how cost, memory and waiting change with their number."""
 
 import subprocess
 import sys
@@ -7,15 +7,15 @@ import threading
 import time
 from pathlib import Path
 
-from daemons import URL, Load, fill, kvd_daemon, resident_mib, store_facts
+from daemons import URL, Load, fill, resident_mib, run_kvd, store_facts
 
 from kvd.client import Client
 
 FEW = 100_000
 
 
-def loaded(pid: int, count: int) -> None:
-    """Set all the keys, and tell in each tenth what it costs."""
+def load_keys(pid: int, count: int) -> None:
+    """Set all keys, and print the cost of each tenth."""
     for tenth in range(10):
         rate = fill(count * tenth // 10, count * (tenth + 1) // 10)
         print(
@@ -25,7 +25,7 @@ def loaded(pid: int, count: int) -> None:
 
 
 def hot_and_cold(load: Load, pid: int, count: int) -> None:
-    """Compare what is spread over all keys with what is spread over a few."""
+    """Compare requests for all keys with requests for a few."""
     for name, op, *shape in (
         ("GET, 1 connection", "GET", 20_000, 1, 1),
         ("GET, 50 connections", "GET", 150_000, 50, 1),
@@ -41,8 +41,8 @@ def hot_and_cold(load: Load, pid: int, count: int) -> None:
         )
 
 
-def walked(stop: threading.Event) -> float:
-    """Walk over keys until told to stop; return how many a second."""
+def scan_keys(stop: threading.Event) -> float:
+    """Scan keys until `stop` is set; return the rate a second."""
     count, begun = 0, time.perf_counter()
     with Client(URL, timeout=60) as kv:
         while not stop.is_set():
@@ -53,15 +53,15 @@ def walked(stop: threading.Event) -> float:
     return count / (time.perf_counter() - begun)
 
 
-def walks(load: Load) -> None:
-    """Tell how fast a walk is, alone and beside others, and what the others feel."""
+def measure_scans(load: Load) -> None:
+    """Print the rate of a scan, alone and beside other clients, and the latency of these clients."""
     with Client(URL, timeout=60) as kv:
         begun = time.perf_counter()
         count = sum(1 for _ in kv.scan())
         print(f"  SCAN of {count:,} keys: {count / (time.perf_counter() - begun):,.0f} keys/s")
     alone = load.run("GET", 300_000, 50, keys=FEW)
     stop, rates = threading.Event(), []
-    walker = threading.Thread(target=lambda: rates.append(walked(stop)))
+    walker = threading.Thread(target=lambda: rates.append(scan_keys(stop)))
     walker.start()
     beside = load.run("GET", 300_000, 50, keys=FEW)
     stop.set()
@@ -69,8 +69,8 @@ def walks(load: Load) -> None:
     print(f"  beside 50 connections of GET {rates[0]:,.0f} keys/s; their p99 {alone.p99:,.0f} -> {beside.p99:,.0f} us")
 
 
-def caught_up() -> None:
-    """Tell how fast a watcher reads what it has missed."""
+def measure_catch_up() -> None:
+    """Print how fast a watcher reads missed changes."""
     facts = store_facts()
     begun = time.perf_counter()
     with Client(URL, timeout=60) as kv:
@@ -81,15 +81,15 @@ def caught_up() -> None:
 
 
 def main() -> None:
-    """Measure with so many keys (1,000,000)."""
+    """Measure; the argument is the number of keys (1,000,000)."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     print(f"{count:,} keys with values of 100 bytes, fsync=always")
-    with tempfile.TemporaryDirectory() as folder, kvd_daemon() as daemon:
+    with tempfile.TemporaryDirectory() as folder, run_kvd() as daemon:
         load = Load(Path(folder))
-        loaded(daemon.pid, count)
+        load_keys(daemon.pid, count)
         hot_and_cold(load, daemon.pid, count)
-        walks(load)
-        caught_up()
+        measure_scans(load)
+        measure_catch_up()
         command = Path(f"/proc/{daemon.pid}/cmdline").read_bytes().split(b"\0")[:-1]
         daemon.kill()
         daemon.wait()

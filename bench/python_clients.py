@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
-from daemons import KVD_PORT, REDIS_PORT, URL, kvd_daemon, redis_daemon
+from daemons import KVD_PORT, REDIS_PORT, URL, run_kvd, run_redis
 
 from kvd import AsyncClient, Client, wire
 from kvd.client.connection import REQUEST_ENVELOPE, make_session
@@ -39,21 +39,21 @@ class Figures(NamedTuple):
 
 
 def measure(calls: int, work: Callable[[], object]) -> Figures:
-    """Run some work that makes so many calls."""
+    """Time some work that makes `calls` calls."""
     begun, used = time.perf_counter(), time.process_time()
     work()
     return Figures(calls / (time.perf_counter() - begun), (time.process_time() - used) / calls * 1e6)
 
 
-def one_by_one(client: Any, name: str, calls: int) -> Figures:
+def call_one_by_one(client: Any, name: str, calls: int) -> Figures:
     """Call GET or SET one by one."""
     if name == "get":
         return measure(calls, lambda: [client.get("key:1") for _ in range(calls)])
     return measure(calls, lambda: [client.set("key:1", VALUE) for _ in range(calls)])
 
 
-def pipelined(client: Any, name: str, calls: int) -> Figures:
-    """Run pipelines of a thousand."""
+def run_pipelines(client: Any, name: str, calls: int) -> Figures:
+    """Run pipelines of a thousand commands."""
 
     def work() -> None:
         for _ in range(calls // PIPELINE):
@@ -77,19 +77,19 @@ def fill(pipeline: Any, name: str) -> None:
             pipeline.set(KEYS[number % len(KEYS)], VALUE)
 
 
-def many_keys(client: Any, name: str, calls: int) -> Figures:
+def read_many(client: Any, name: str, calls: int) -> Figures:
     """Read a hundred keys at once."""
     read = client.multiget if isinstance(client, Client) else client.mget
     del name
     return measure(calls, lambda: [read(*KEYS) for _ in range(calls)])
 
 
-def threaded(client: Any, name: str, calls: int) -> Figures:
+def run_threads(client: Any, name: str, calls: int) -> Figures:
     """Call from eight threads that share the client."""
 
     def work() -> None:
         part = calls // THREADS
-        threads = [threading.Thread(target=one_by_one, args=(client, name, part)) for _ in range(THREADS)]
+        threads = [threading.Thread(target=call_one_by_one, args=(client, name, part)) for _ in range(THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -98,7 +98,7 @@ def threaded(client: Any, name: str, calls: int) -> Figures:
     return measure(calls, work)
 
 
-def awaited(client: Any, name: str, calls: int) -> Figures:
+def run_tasks(client: Any, name: str, calls: int) -> Figures:
     """Call from fifty tasks."""
 
     async def task(client: Any, count: int) -> None:
@@ -116,8 +116,8 @@ def awaited(client: Any, name: str, calls: int) -> Figures:
     return measure(calls, lambda: asyncio.run(work()))
 
 
-def bare(client: Any, name: str, calls: int) -> Figures:
-    """Send prepared requests over a bare socket and read as many bytes as come back, without looking at them."""
+def run_bare_socket(client: Any, name: str, calls: int) -> Figures:
+    """Send prepared requests over a bare socket, and read the replies without decoding them."""
     is_ours = isinstance(client, Client)
     with socket.create_connection(("127.0.0.1", KVD_PORT if is_ours else REDIS_PORT)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -129,7 +129,7 @@ def bare(client: Any, name: str, calls: int) -> Figures:
             sock.sendall(session.take_outgoing())
         request = (our_request if is_ours else their_request)(KEYS if name == "multiget" else ["key:1"])
         sock.sendall(request)
-        time.sleep(0.1)  # then all of the first reply is here
+        time.sleep(0.1)  # the whole first reply has arrived
         reply_bytes = len(sock.recv(1 << 20))
         at_once = PIPELINE if name == "pipeline" else 1
 
@@ -144,38 +144,38 @@ def bare(client: Any, name: str, calls: int) -> Figures:
 
 
 def our_request(keys: list[str]) -> bytes:
-    """Return GET or MULTIGET as kvd takes it."""
+    """Return GET or MULTIGET on kvd's wire."""
     names = [key.encode() for key in keys]
     return REQUEST_ENVELOPE + frame(0, wire.encode(Get(names[0]) if len(names) == 1 else MultiGet(names)))
 
 
 def their_request(keys: list[str]) -> bytes:
-    """Return GET or MGET as Redis takes it."""
+    """Return GET or MGET on Redis's wire."""
     words = ["GET" if len(keys) == 1 else "MGET", *keys]
     return "".join([f"*{len(words)}\r\n", *[f"${len(word)}\r\n{word}\r\n" for word in words]]).encode()
 
 
 SCENARIOS: dict[str, tuple[Callable[[Any, str, int], Figures], str, int]] = {
-    "set": (one_by_one, "set", 2_000),
-    "get": (one_by_one, "get", 10_000),
-    "pipeline 1000 set": (pipelined, "set", 40_000),
-    "pipeline 1000 get": (pipelined, "get", 60_000),
-    "multiget 100": (many_keys, "get", 3_000),
-    "8 threads get": (threaded, "get", 8_000),
-    "8 threads set": (threaded, "set", 4_000),
-    "asyncio 50 set": (awaited, "set", 20_000),
-    "asyncio 50 get": (awaited, "get", 20_000),
-    "bare get": (bare, "get", 10_000),
-    "bare pipeline get": (bare, "pipeline", 60_000),
-    "bare multiget": (bare, "multiget", 3_000),
+    "set": (call_one_by_one, "set", 2_000),
+    "get": (call_one_by_one, "get", 10_000),
+    "pipeline 1000 set": (run_pipelines, "set", 40_000),
+    "pipeline 1000 get": (run_pipelines, "get", 60_000),
+    "multiget 100": (read_many, "get", 3_000),
+    "8 threads get": (run_threads, "get", 8_000),
+    "8 threads set": (run_threads, "set", 4_000),
+    "asyncio 50 set": (run_tasks, "set", 20_000),
+    "asyncio 50 get": (run_tasks, "get", 20_000),
+    "bare get": (run_bare_socket, "get", 10_000),
+    "bare pipeline get": (run_bare_socket, "pipeline", 60_000),
+    "bare multiget": (run_bare_socket, "multiget", 3_000),
 }
 
 
 def main() -> None:
-    """Compare in so many rounds (5)."""
+    """Run the rounds; the argument is their number (5)."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     names = sys.argv[2:] or list(SCENARIOS)
-    with redis_daemon(), kvd_daemon():
+    with run_redis(), run_kvd():
         theirs, ours = redis.Redis(port=REDIS_PORT), Client(URL)
         for client in (theirs, ours):
             for key in KEYS:

@@ -1,4 +1,4 @@
-/* sink: watchers that take all that is published to them and look at nothing, so that they cost as little as watchers
+/* sink: watchers that receive every change and decode nothing, so that they cost as little as watchers
  * can.
  *
  *   cc -O2 -o sink sink.c

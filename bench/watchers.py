@@ -1,4 +1,4 @@
-"""What watchers cost a SET, and how long a change is on its way to one. The watchers run on the same processors."""
+"""The cost of watchers for SET, and the delay of a change. The watchers run on the same processors."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 import zmq
-from daemons import CHANGES_PORT, URL, Figures, Load, compiled, kvd_daemon
+from daemons import CHANGES_PORT, URL, Figures, Load, compile_program, run_kvd
 
 from kvd import Client, wire
 
@@ -26,17 +26,17 @@ PROBES = 2_000
 
 @contextmanager
 def watchers(sink: Path, count: int, topic: str) -> Iterator[None]:
-    """Let so many watch for as long as the block runs."""
+    """Run `count` watchers during the block."""
     command = [str(sink), str(CHANGES_PORT), str(count), topic]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run_process:
+        assert run_process.stdout is not None
+        run_process.stdout.readline()
         yield
-        process.communicate()
+        run_process.communicate()
 
 
 def costs(load: Load, sink: Path, rounds: int) -> None:
-    """Print the rate of SET with watchers beside the rate without, by turns."""
+    """Print the rates of SET with and without watchers, alternating."""
     for name, (count, topic) in CASES.items():
         pairs: list[tuple[Figures, Figures]] = []
         for _ in range(rounds):
@@ -52,7 +52,7 @@ def costs(load: Load, sink: Path, rounds: int) -> None:
 
 
 def arrivals(times: list[float], is_ready: threading.Event) -> None:
-    """Take down when each change of the probe came."""
+    """Record the arrival time of each change of the probe."""
     with zmq.Context() as context, context.socket(zmq.SUB) as sub:
         sub.connect(f"tcp://127.0.0.1:{CHANGES_PORT}")
         sub.subscribe(b"kprobe")
@@ -66,7 +66,7 @@ def arrivals(times: list[float], is_ready: threading.Event) -> None:
 
 
 def delays(load: Load) -> None:
-    """Print how much later than its reply a change comes to a watcher, beside ten connections that write."""
+    """Print the delay from a reply to the watcher's change, beside ten connections that write."""
     came: list[float] = []
     is_ready = threading.Event()
     watcher = threading.Thread(target=arrivals, args=(came, is_ready))
@@ -88,10 +88,10 @@ def delays(load: Load) -> None:
 
 
 def main() -> None:
-    """Compare in so many rounds (3)."""
+    """Run the rounds; the argument is their number (3)."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    with tempfile.TemporaryDirectory() as folder, kvd_daemon():
-        load, sink = Load(Path(folder)), compiled("sink", Path(folder))
+    with tempfile.TemporaryDirectory() as folder, run_kvd():
+        load, sink = Load(Path(folder)), compile_program("sink", Path(folder))
         load.run("SET", 300_000, 50, 16)
         costs(load, sink, rounds)
         delays(load)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds a Debian package in dist/: it wants dpkg-dev, debhelper, dh-virtualenv, python3-dev and python3-venv.
+# Builds a Debian package in dist/: it needs dpkg-dev, debhelper, dh-virtualenv, python3-dev and python3-venv.
 set -eu
 cd "$(dirname "$0")/.."
 command -v dh_virtualenv >/dev/null || {

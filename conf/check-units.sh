@@ -1,12 +1,12 @@
 #!/bin/sh
-# Looks at the units as systemd does: whether it understands them, and how exposed the service is. Part of `make check`.
+# Checks with systemd that the units are valid, and how exposed the services are. Part of `make check`.
 set -eu
 cd "$(dirname "$0")"
 command -v systemd-analyze >/dev/null || { echo "check-units: no systemd here, so the units are not looked at" >&2; exit 0; }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 for unit in *.service *.socket; do
-    # Of several, one: its name is the port that it listens at.
+    # An instance of a template: its name is its port.
     sed 's|/opt/kvd/bin/kvd|/bin/true|' "$unit" >"$folder/$(echo "$unit" | sed 's|@|@7481|')"
 done
 verify() {

@@ -1,8 +1,7 @@
 #!/bin/sh
 # Installs kvd for this machine, as root: install-system.sh [WHAT]
-# WHAT is a wheel or a source tree; without it, the tree that this script stands in. Run again it upgrades: the
-# configuration and the data stay. All that can be checked is checked, and all that is downloaded is there, before
-# anything on the machine is changed.
+# WHAT is a wheel or a source tree; the default is the tree of this script. A second run upgrades: the configuration and
+# the data are kept. All checks and downloads are complete before anything on the machine is changed.
 set -eu
 home=${KVD_HOME:-/opt/kvd}
 units=/etc/systemd/system
@@ -36,7 +35,7 @@ check_machine() {
     [ ! -e "$home" ] || [ -e "$home/pyvenv.cfg" ] || fail "$home is there and is not of this script's making"
 }
 
-# What is in C is compiled in a copy: the tree belongs to a user and stays as it is.
+# The C parts are compiled in a copy, because the tree belongs to a user.
 copy_tree() {
     mkdir "$scratch/tree"
     (cd "$1" && tar -cf - --exclude='*.so' --exclude=__pycache__ \
@@ -46,7 +45,7 @@ copy_tree() {
 
 pip() { "$scratch/venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
-# Puts the wheel of kvd and those of all that it needs into $scratch/wheels.
+# Puts the wheels of kvd and of its requirements into $scratch/wheels.
 collect_wheels() {
     "$python" -m venv "$scratch/venv"
     case $what in
@@ -63,10 +62,10 @@ collect_wheels() {
 
 install_wheels() {
     [ -x "$home/bin/python" ] || "$python" -m venv "$home"
-    # The distribution's name until 0.1.0: it has the same files.
+    # The former name of the distribution, which has the same files.
     [ -z "$(ls -d "$home"/lib/python*/site-packages/kvd-*.dist-info 2>/dev/null)" ] || "$home/bin/python" -m pip uninstall --quiet --yes kvd
     "$home/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --upgrade "$scratch"/wheels/*.whl
-    # A build of the same version takes the place of the one before.
+    # A build of the same version replaces the installed one.
     "$home/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --force-reinstall "$scratch"/wheels/kvd_server-*.whl
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Takes away what install-system.sh made, as root. The data and the configuration stay, and the user they belong to.
+# Removes the installation of install-system.sh, as root. The data, the configuration and their user are kept.
 set -eu
 home=${KVD_HOME:-/opt/kvd}
 
@@ -9,7 +9,7 @@ for unit in "$home"/share/kvd/*.socket "$home"/share/kvd/*.service; do
     [ -e "$unit" ] || continue
     name=$(basename "$unit")
     if [ -d /run/systemd/system ]; then
-        # Of a template all that were made of it.
+        # All instances of a template.
         systemctl disable "$name" 2>/dev/null || true
         systemctl stop "$(echo "$name" | sed 's|@|@*|')" 2>/dev/null || true
     fi

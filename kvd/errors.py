@@ -1,34 +1,34 @@
-"""What can go wrong, as classes with a code. This file imports nothing.
+"""The errors of kvd, as classes with a code. This file imports nothing.
 
     KvdError
-    ├── Refused              the daemon answered ERROR; one subclass for each code of the wire
+    ├── Refused              the daemon replied ERROR; one subclass for each code on the wire
     │   ├── BadRequest       BAD_REQUEST      the message is not a command
     │   ├── UnknownCommand   UNKNOWN_COMMAND  no command has this name
     │   ├── BadArgument      BAD_ARGUMENT     an argument is missing, extra, of the wrong type or out of range
-    │   ├── TooLarge         TOO_LARGE        something is beyond a limit of `kvd.limits`
-    │   ├── WrongType        WRONG_TYPE       the value is not what the command works on
+    │   ├── TooLarge         TOO_LARGE        a limit of `kvd.limits` is exceeded
+    │   ├── WrongType        WRONG_TYPE       the command does not work on the value
     │   ├── Conflict         CONFLICT         a condition does not hold
-    │   ├── Compacted        COMPACTED        the changes asked for are no longer in the journal
-    │   ├── Denied           DENIED           this client may not do that
-    │   ├── Busy             BUSY             a bound on work in progress is reached; try again
-    │   ├── Full             FULL             no room on the disk
+    │   ├── Compacted        COMPACTED        the requested changes are no longer in the journal
+    │   ├── Denied           DENIED           the client may not do this
+    │   ├── Busy             BUSY             a limit on work in progress is reached; retry
+    │   ├── Full             FULL             the disk is full
     │   ├── ReadOnly         READ_ONLY        the daemon takes no writes
-    │   ├── Corrupt          CORRUPT          what the disk gave back is not what was written
-    │   ├── ShuttingDown     SHUTTING_DOWN    the daemon is about to end
+    │   ├── Corrupt          CORRUPT          data on the disk is damaged
+    │   ├── ShuttingDown     SHUTTING_DOWN    the daemon is shutting down
     │   └── Internal         INTERNAL         a defect of kvd, or a commit that failed
-    ├── ClientError          the client noticed it; the daemon did not answer ERROR
-    │   ├── Unreachable      nothing was sent: no daemon there
-    │   │   └── NotLetIn     nothing was sent: something is there, but our keys, or that we have none, do not fit
+    ├── ClientError          the client found the error; the daemon did not reply ERROR
+    │   ├── Unreachable      nothing was sent: no daemon at the endpoint
+    │   │   └── NotLetIn     nothing was sent: the endpoint refused our keys, or a connection without keys
     │   ├── NoReply          a read was sent and no reply came in time
-    │   ├── OutcomeUnknown   a write was sent and no reply came: it may have been executed
-    │   ├── HistoryChanged   the daemon serves another history than the one followed (restored, or another store)
-    │   ├── LockNotAcquired  somebody else held the lock for as long as we would wait
-    │   └── LockLost         the lock is not ours any more: it was not renewed in time, or was cleared
+    │   ├── OutcomeUnknown   a write was sent and no reply came: it may have run
+    │   ├── HistoryChanged   the daemon serves another history than the one followed (a restored or different store)
+    │   ├── LockNotAcquired  another client held the lock until the timeout
+    │   └── LockLost         the lock was not renewed in time, or was deleted
     └── StartError           the daemon cannot start; `exit_code` as in sysexits.h
         ├── BadConfiguration  78
-        ├── InUse             69  the directory or an endpoint is another daemon's
+        ├── InUse             69  another daemon uses the directory or an endpoint
         ├── UnfitSQLite       78  the SQLite library would corrupt data
-        ├── NewerDatabase     78  the files were written by a newer kvd
+        ├── NewerDatabase     78  a newer kvd wrote the files
         └── StorageFailed     74  the files cannot be opened, read or written
 
 `outcome` says whether the command ran: NOT_EXECUTED (it never started), FAILED (it ran and changed
@@ -43,7 +43,7 @@ UNKNOWN = "unknown"
 
 
 class KvdError(Exception):
-    """Whatever kvd raises on purpose."""
+    """The base of all errors that kvd raises on purpose."""
 
 
 class Refused(KvdError):
@@ -84,46 +84,46 @@ class BadArgument(Refused):
 
 
 class TooLarge(Refused):
-    """Something is beyond a limit of `kvd.limits`."""
+    """A limit of `kvd.limits` is exceeded."""
 
     code = "TOO_LARGE"
     outcome = NOT_EXECUTED
 
 
 class WrongType(Refused):
-    """The value is not what the command works on."""
+    """The command does not work on the value."""
 
     code = "WRONG_TYPE"
 
 
 class Conflict(Refused):
-    """A condition does not hold; details: `revision`, the entry's (0: no such key)."""
+    """A condition does not hold; details: `revision`, the entry's revision (0: no such key)."""
 
     code = "CONFLICT"
 
 
 class Compacted(Refused):
-    """The changes asked for are no longer in the journal; details: `compacted`, the last revision gone."""
+    """The requested changes are no longer in the journal; details: `compacted`, the last revision dropped."""
 
     code = "COMPACTED"
 
 
 class Denied(Refused):
-    """The client may not do that."""
+    """The client may not do this."""
 
     code = "DENIED"
     outcome = NOT_EXECUTED
 
 
 class Busy(Refused):
-    """A bound on work in progress is reached; try again."""
+    """A limit on work in progress is reached; retry."""
 
     code = "BUSY"
     outcome = NOT_EXECUTED
 
 
 class Full(Refused):
-    """There is no room on the disk."""
+    """The disk is full."""
 
     code = "FULL"
 
@@ -136,13 +136,13 @@ class ReadOnly(Refused):
 
 
 class Corrupt(Refused):
-    """What the disk gave back is not what was written; details: `key` or `revision`."""
+    """Data on the disk is damaged; details: `key` or `revision`."""
 
     code = "CORRUPT"
 
 
 class ShuttingDown(Refused):
-    """The daemon is about to end."""
+    """The daemon is shutting down."""
 
     code = "SHUTTING_DOWN"
     outcome = NOT_EXECUTED
@@ -159,20 +159,20 @@ CODES: dict[str, type[Refused]] = {cls.code: cls for cls in Refused.__subclasses
 
 
 def refusal(code: str, message: str, details: dict[str, Any]) -> Refused:
-    """Return the error of an ERROR reply; a code this version does not know becomes a plain `Refused`."""
+    """Return the error of an ERROR reply; for an unknown code, a plain `Refused` with that code."""
     cls = CODES.get(code)
     if cls is not None:
         return cls(message, **details)
     error = Refused(message, **details)
-    error.code = code  # type: ignore[misc]  # one instance of a newer daemon's code
+    error.code = code  # type: ignore[misc]  # only this instance has the code of a newer daemon
     error.outcome = UNKNOWN  # type: ignore[misc]
     return error
 
 
 class ClientError(KvdError):
-    """The client noticed it, most often because no answer came.
+    """The client found the error, most often because no reply came.
 
-    `message` says what that means; `where`, which ends the sentence, what was tried.
+    `message` says what happened; `where`, the end of the sentence, names what was tried.
     """
 
     outcome: ClassVar[str] = FAILED
@@ -190,7 +190,7 @@ class Unreachable(ClientError):
 
 
 class NotLetIn(Unreachable):
-    """Nothing was sent: what is at the endpoint ends the handshake. Look at the keys, ours and the daemon's."""
+    """Nothing was sent: the endpoint ended the handshake. Check the client's keys and the daemon's."""
 
 
 class NoReply(ClientError):
@@ -198,23 +198,23 @@ class NoReply(ClientError):
 
 
 class OutcomeUnknown(ClientError):
-    """A write was sent and no reply came: it may have been executed, or may be yet."""
+    """A write was sent and no reply came: it may have run, or may still run."""
 
     outcome = UNKNOWN
 
 
 class HistoryChanged(ClientError):
-    """The daemon serves another history than the one followed: read everything anew."""
+    """The daemon serves another history than the one followed: read all entries again."""
 
 
 class LockNotAcquired(ClientError):
-    """Somebody else held the lock for as long as we would wait."""
+    """Another client held the lock until the timeout."""
 
     outcome = NOT_EXECUTED
 
 
 class LockLost(ClientError):
-    """The lock is not ours any more: somebody else may hold it. Stop what needs it."""
+    """The lock was lost, and another client may hold it. Stop the work that needs it."""
 
 
 class StartError(KvdError):
@@ -224,13 +224,13 @@ class StartError(KvdError):
 
 
 class BadConfiguration(StartError):
-    """An option cannot be used as it is."""
+    """An option is invalid."""
 
     exit_code = 78
 
 
 class InUse(StartError):
-    """The directory or an endpoint is another daemon's."""
+    """Another daemon uses the directory or an endpoint."""
 
     exit_code = 69
 
@@ -242,7 +242,7 @@ class UnfitSQLite(StartError):
 
 
 class NewerDatabase(StartError):
-    """The files were written by a newer kvd."""
+    """A newer kvd wrote the files."""
 
     exit_code = 78
 

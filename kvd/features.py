@@ -1,9 +1,15 @@
-"""What was added to version 1 of the wire since its first release: each feature, and the release that brought it.
+"""The additions to version 1 of the wire since its first release: each feature, with the release that added it.
 
-INFO returns the names (`server.features`). A command has its own name, an argument that was added to a command the
-command's and its own. The same table, with explanations, is in docs/protocol.md and kvd-protocol(7). Entries are added
-at the end and never change. This file imports nothing.
+INFO returns the names (`server.features`). A feature is named after its command, or after command and argument. The
+same table with explanations is in docs/protocol.md and kvd-protocol(7). Entries are never changed; `make generate`
+adds new ones at the end. This file imports nothing.
 """
+
+# The commands of the first release.
+FIRST_RELEASE = (
+    "GET SET CLEAR MULTIGET MULTISET TAKE INCR APPEND EXISTS ENTRY SCAN COUNT CLEARPREFIX EXPIRE PERSIST TTL "
+    "TRANSACTION ONCE CHANGES COMPACT PING INFO COMMANDS CONFIG CHECK BACKUP SLOWLOG CLIENTS"
+)
 
 FEATURES = {
     "CLEAR.revision": "0.1.0",

@@ -8,7 +8,7 @@ from typing import Any
 from kvd.errors import BadArgument
 
 BASE64 = "base64"
-SLICE = 256 * 1024  # characters, of which 4 are 3 bytes
+SLICE = 256 * 1024  # characters; 4 characters encode 3 bytes
 KINDS = {
     dict: "an object",
     list: "an array",
@@ -21,7 +21,7 @@ KINDS = {
 
 
 def to_json(value: Any) -> Any:
-    """Return a result, or a part of one, as JSON has it."""
+    """Return a result, or a part of one, in its JSON form."""
     if isinstance(value, bytes):
         return encode_bytes(value)
     if isinstance(value, list | tuple):
@@ -32,7 +32,7 @@ def to_json(value: Any) -> Any:
 
 
 def encode_bytes(data: bytes) -> str | dict[str, str]:
-    """Return bytes as JSON has them."""
+    """Return bytes in their JSON form."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -40,24 +40,24 @@ def encode_bytes(data: bytes) -> str | dict[str, str]:
 
 
 def decode_bytes(value: Any) -> bytes:
-    """Return the bytes that JSON says; raises BadArgument."""
+    """Return the bytes of a JSON form; raises BadArgument."""
     try:
         if isinstance(value, str):
             return value.encode()
         if isinstance(value, dict) and value.keys() == {BASE64} and isinstance(value[BASE64], str):
             return _bytes_in_base64(value[BASE64])
-    except (binascii.Error, ValueError) as error:  # a lone surrogate, which is no UTF-8, among them
+    except (binascii.Error, ValueError) as error:  # including a lone surrogate, which UTF-8 cannot encode
         raise BadArgument(f'bytes are a string, or {{"{BASE64}": "..."}}: {error}') from None
     raise BadArgument(f'bytes are a string, or {{"{BASE64}": "..."}}, not {kind_of(value)}')
 
 
 def _bytes_in_base64(text: str) -> bytes:
-    """Return the bytes. Raises ValueError. To decode 16 MiB takes 60 ms: other threads run between two slices."""
+    """Decode base64. Raises ValueError. 16 MiB take 60 ms: other threads can run between two slices."""
     if "=" in text[:-2]:
         raise ValueError("Excess padding")
     return b"".join([base64.b64decode(text[at : at + SLICE], validate=True) for at in range(0, len(text), SLICE)])
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value is called in JSON."""
+    """Return the JSON name of a value's type."""
     return KINDS.get(type(value), type(value).__name__)

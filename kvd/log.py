@@ -1,13 +1,13 @@
-"""The log: a line on stderr for each event, for people and programs alike.
+"""The log: one line on stderr for each event, for people and for programs.
 
-Who logs writes `event=name field=%s ... sentence`, e.g. log.info("event=backup path=%s revision=%d", path, revision).
-What is a field is read from the text before values are put into it, so no value can pretend to be one:
+A log call is `event=name field=%s ... sentence`, e.g. log.info("event=backup path=%s revision=%d", path, revision). The
+fields are parsed before values are inserted, so no value can add a field:
 
     logfmt   time=2026-01-31T12:00:00.123Z level=info event=backup path=/backup/monday.kvd revision=7
     json     {"time": "2026-01-31T12:00:00.123Z", "level": "info", "event": "backup", "path": ..., "revision": 7}
 
-A sentence is `message`, a traceback `traceback`. A line is never broken: newlines are escaped. What others than kvd
-log is event=other. docs/events.md lists the events.
+The sentence becomes the field `message`, a traceback `traceback`. A line never breaks: newlines are escaped. Records of
+other libraries are event=other. docs/events.md lists the events.
 """
 
 import json
@@ -28,15 +28,15 @@ TEMPLATE = re.compile(
 )
 FIELD = re.compile(r" ([a-z_]+)=(\S+)")
 BARE = re.compile(r"[^\s\"=\\]+")
-# https://0pointer.de/blog/projects/journal-submit.html: journald reads a line's priority from its head.
+# https://0pointer.de/blog/projects/journal-submit.html: journald reads the priority at the start of a line.
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
 def set_up(level: str, form: str = "auto") -> None:
-    """Log to stderr from now on: what is of this level (debug, info, warning, error) or above.
+    """Log records of this level (debug, info, warning, error) or above to stderr.
 
-    auto is logfmt, which leaves to journald what it adds itself, where that reads our stderr.
+    The form auto is logfmt; if stderr goes to journald, it omits the time and adds the priority.
     """
     formatter: logging.Formatter = Logfmt(with_priority=form == "auto" and is_journald(sys.stderr))
     handler = logging.StreamHandler(sys.stderr)
@@ -45,7 +45,7 @@ def set_up(level: str, form: str = "auto") -> None:
 
 
 def is_journald(stream: TextIO) -> bool:
-    """Return whether systemd says that this very stream goes to its journal (systemd.exec(5): JOURNAL_STREAM)."""
+    """Return whether systemd connected this stream to its journal (systemd.exec(5): JOURNAL_STREAM)."""
     try:
         place = os.fstat(stream.fileno())
     except (OSError, ValueError):
@@ -54,7 +54,7 @@ def is_journald(stream: TextIO) -> bool:
 
 
 class Event(NamedTuple):
-    """What a record tells: its event, its fields in the order written, and its sentence, which may be empty."""
+    """The parts of a record: its event, its fields in order, and its sentence, which may be empty."""
 
     name: str
     fields: dict[str, Any]
@@ -63,13 +63,12 @@ class Event(NamedTuple):
 
 @cache
 def template_of(text: str) -> tuple[str, tuple[tuple[str, str], ...], str] | None:
-    """Return the event, the fields as (name, form of the value) and the sentence in what was to be logged."""
-    found = TEMPLATE.fullmatch(text)
-    return found and (found["event"], tuple(FIELD.findall(found["fields"])), found["sentence"] or "")
+    """Return the event, the fields as (name, format of the value) and the sentence of a log message."""
+    match = TEMPLATE.fullmatch(text)
+    return match and (match["event"], tuple(FIELD.findall(match["fields"])), match["sentence"] or "")
 
 
 def event_of(record: logging.LogRecord) -> Event:
-    """Return what a record tells."""
     template = template_of(record.msg) if isinstance(record.msg, str) else None
     if template is None or not isinstance(record.args, tuple | None):
         return Event(OTHER, {}, record.getMessage())
@@ -80,17 +79,16 @@ def event_of(record: logging.LogRecord) -> Event:
 
 
 def _number_or(text: str, value: Any) -> Any:
-    """Return a value as it is told: a number as it was rounded, else text."""
+    """Return a number as it was formatted, any other value as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return text
     return value if isinstance(value, int) else float(text)
 
 
 class Line(logging.Formatter):
-    """A record as names and values: `time` (RFC 3339, UTC), `level`, `event`, its fields, `message`, `traceback`."""
+    """Splits a record into `time` (RFC 3339, UTC), `level`, `event`, its fields, `message` and `traceback`."""
 
     def items(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return the names and values of a record."""
         name, fields, sentence = event_of(record)
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         items = {"time": time, "level": record.levelname.lower(), "event": name, **fields}
@@ -102,22 +100,20 @@ class Line(logging.Formatter):
 
 
 class Json(Line):
-    """One JSON object a line."""
+    """Formats a record as one JSON object on a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record as a line without its end."""
         return json.dumps(self.items(record))
 
 
 class Logfmt(Line):
-    """`name=value` one after the other. `with_priority`: as journald likes it, which knows the time."""
+    """Formats a record as `name=value` pairs. With `with_priority` it omits the time and prefixes the priority."""
 
     def __init__(self, *, with_priority: bool = False) -> None:
         super().__init__()
         self.with_priority = with_priority
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record as a line without its end."""
         items = self.items(record)
         head = ""
         if self.with_priority:
@@ -127,7 +123,7 @@ class Logfmt(Line):
 
 
 def _logfmt_value(value: Any) -> str:
-    """Return a value of logfmt: in quotes if it has blanks, or anything that could be mistaken."""
+    """Return a value for logfmt, in quotes if it has blanks or special characters."""
     text = str(value)
     if BARE.fullmatch(text) and text.isprintable():
         return text
@@ -135,7 +131,7 @@ def _logfmt_value(value: Any) -> str:
 
 
 def _escape(character: str) -> str:
-    """Return a character within quotes; none that acts on a terminal or ends a line is left."""
+    """Escape a character within quotes if it acts on a terminal or ends a line."""
     if character in ESCAPES:
         return ESCAPES[character]
     return character if character.isprintable() else f"\\u{ord(character):04x}"

@@ -1,6 +1,6 @@
-"""What systemd gives a service, and is told: descriptors of sockets, readiness, the watchdog; how many there may be.
+"""systemd's interface for services: sockets passed as descriptors, readiness, the watchdog, the descriptor limit.
 
-All of it by the environment, and nothing happens where that is empty.
+systemd uses environment variables. Without them nothing here has an effect.
 https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html and sd_notify.html
 """
 
@@ -16,7 +16,7 @@ FIRST_FD = 3
 
 
 def socket_descriptors(environment: MutableMapping[str, str] = os.environ) -> list[tuple[str, int]]:
-    """Return the name and the descriptor of each socket passed to this process; take them out of the environment."""
+    """Remove the variables from the environment; return (name, descriptor) of each socket passed to this process."""
     pid, count, names = (environment.pop(f"LISTEN_{name}", "") for name in ("PID", "FDS", "FDNAMES"))
     if pid != str(os.getpid()) or not count.isdigit():
         return []
@@ -25,14 +25,16 @@ def socket_descriptors(environment: MutableMapping[str, str] = os.environ) -> li
     return list(zip(named, fds, strict=False))
 
 
-def listening_socket(name: str, fd: int) -> socket.socket:
-    """Return a descriptor's socket; raises BadConfiguration unless it is one of streams that listens."""
+def adopt_socket(name: str, fd: int) -> socket.socket:
+    """Return a descriptor's socket; raises BadConfiguration unless it is a listening stream socket."""
     try:
         os.set_inheritable(fd, False)  # noqa: FBT003  # positional only
         sock = socket.socket(fileno=os.dup(fd))
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             sock.close()
-            raise BadConfiguration(f"the socket {name} that systemd passed does not listen: it wants ListenStream=")
+            raise BadConfiguration(
+                f"the socket {name} that systemd passed does not listen: use ListenStream= in its unit"
+            )
     except OSError as error:
         raise BadConfiguration(f"the socket {name} that systemd passed cannot be used: {error.strerror}") from error
     sock.settimeout(0)
@@ -40,21 +42,21 @@ def listening_socket(name: str, fd: int) -> socket.socket:
 
 
 def raise_descriptor_limit() -> int:
-    """Allow as many descriptors as the system lets us: libzmq ends the process when it has none for a client.
+    """Raise the soft limit of descriptors to the hard one, and return it.
 
-    Returns how many that are.
+    libzmq ends the process when it has no descriptor left for a client.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:  # a sandbox may forbid even to ask for what is so already
+    if soft != hard:  # a sandbox may forbid even a call that changes nothing
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 class Notifier:
-    """Tells systemd how we are, if it wants to know."""
+    """Sends the state of the service to systemd, if systemd asked for it."""
 
     def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
-        """Take the variables out of the environment of our children."""
+        """Remove the variables from the environment, so that child processes do not get them."""
         address, self.interval_ms = environment.pop("NOTIFY_SOCKET", ""), 0
         period_us, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
         self.socket: socket.socket | None = None
@@ -65,7 +67,7 @@ class Notifier:
                 self.interval_ms = int(period_us) // 3000
 
     def notify(self, *states: str) -> None:
-        """Send states, as READY=1. A systemd that does not listen is not our defect."""
+        """Send states such as READY=1. Errors are ignored: systemd may not listen."""
         if self.socket is not None:
             with suppress(OSError):
                 self.socket.sendto("\n".join(states).encode(), socket.MSG_DONTWAIT, self.address)

@@ -1,7 +1,7 @@
-"""Bytes to commands, replies and changes, and back: version 1 of the wire. No I/O; frames come in and go out as bytes.
+"""Version 1 of the wire: decodes and encodes commands, replies and changes. No I/O: frames are bytes.
 
-The union of the command classes is the decoder: one C call checks the name, the number, the type and the
-size of every argument (0.2 us). Only when it says no do we look again, slowly, to answer with a sentence.
+The union of the command classes is the decoder: one C call checks the name, and the number, type and size of every
+argument (0.2 us). Only when it refuses a body does the slow path look for the reason, to answer with a sentence.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,55 +31,54 @@ _decode_control = msgpack.Decoder(list[Any]).decode
 
 
 def encode_command(command: Command) -> bytes:
-    """Return the body of a request. Raises what `encode` raises for a value that has no place on the wire."""
+    """Return the body of a request. Raises what `encode` raises for a value that msgpack cannot encode."""
     return encode(command.wire_form())
 
 
 @cache
 def command_decoder() -> Callable[[bytes], Any]:
-    """Return what decodes any command. Made when first needed: it costs 2 ms, and only the daemon decodes commands."""
+    """Return the decoder of all commands. Built when first needed: only the daemon uses it, and it costs 2 ms."""
     return msgpack.Decoder(Union[tuple(COMMANDS.values())]).decode  # noqa: UP007  # made at run time
 
 
 def decode_commands(bodies: Sequence[bytes]) -> list[Read | Write | ServerCommand] | None:
-    """Return the commands in bodies; None when anything is wrong with any: `decode_command` tells what with which."""
+    """Return the commands in bodies, or None if any is invalid: `decode_command` finds out which and why."""
     try:
         return list(map(command_decoder(), bodies)) if max(map(len, bodies)) <= COMMAND_BYTES_MAX else None
-    except Exception:  # noqa: BLE001  # whatever it is, it must not reach others' commands
+    except Exception:  # noqa: BLE001  # no error may affect the other commands
         return None
 
 
 def decode_command(body: bytes) -> Read | Write | ServerCommand:
     """Return the command in a request's body.
 
-    Raises BadRequest, UnknownCommand, BadArgument or TooLarge with a sentence for whoever wrote the client.
+    Raises BadRequest, UnknownCommand, BadArgument or TooLarge with a sentence for the author of the client.
     """
     if len(body) > COMMAND_BYTES_MAX:
         raise TooLarge(f"the command is {len(body)} bytes; at most {COMMAND_BYTES_MAX} are allowed")
     decode = command_decoder()
     try:
         return decode(body)  # type: ignore[no-any-return]
-    except (msgspec.DecodeError, UnicodeDecodeError):  # a str that is not UTF-8 comes as the second
+    except (msgspec.DecodeError, UnicodeDecodeError):  # the second for a str that is not UTF-8
         pass
-    other = convert_strings(body)
+    converted = convert_strings(body)
     try:
-        return decode(other)  # type: ignore[no-any-return]
+        return decode(converted)  # type: ignore[no-any-return]
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise explain(other) from None
+        raise explain(converted) from None
 
 
 def error_reply(error: Refused) -> Error:
-    """Return the reply that says an error."""
     return Error(error.code, error.message, {**error.details, "outcome": error.outcome})
 
 
 def decode_reply(body: bytes) -> Reply:
-    """Return the reply in a body; raises `msgspec.DecodeError` when it is none."""
+    """Return the reply in a body; raises `msgspec.DecodeError`."""
     return _decode_reply(body)  # type: ignore[no-any-return]
 
 
 def raise_error(reply: Error) -> None:
-    """Raise the error that a reply tells."""
+    """Raise the error in a reply."""
     details = {name: value for name, value in reply.details.items() if name != "outcome"}
     raise refusal(reply.code, reply.message, details)
 
@@ -93,7 +92,7 @@ def changes_in(result: Any) -> list[Change]:
 
 
 def _change_in(items: list[Any]) -> Change:
-    """Return a change from its items. Of a kind that we do not know only kind, revision and key are looked at."""
+    """Return a change from its items. Only kind, revision and key are read if the kind is unknown."""
     kind, revision, key, *_ = items
     if kind in CHANGE_KINDS:
         return msgspec.convert(items, Change)
@@ -101,7 +100,7 @@ def _change_in(items: list[Any]) -> Change:
 
 
 def encode_changes(rows: Sequence[Row]) -> tuple[list[bytes], list[bytes]]:
-    """Return the topics and the bodies of changes: what each one's Change would be, which would take 0.3 us more."""
+    """Return the topics and the bodies of changes. Encoding `Change` objects would take 0.3 us more for each."""
     topics = [CHANGE_TOPIC + row[2] for row in rows]
     bodies = [
         encode((KINDS[kind], revision, key, value, previous, expires, time))
@@ -114,7 +113,7 @@ def decode_change(body: bytes) -> Change:
     """Return the change in a published body."""
     try:
         return _decode_change(body)
-    except msgspec.ValidationError:  # of a later release perhaps
+    except msgspec.ValidationError:  # perhaps of a later release
         return _change_in(_decode_control(body))
 
 
@@ -129,5 +128,5 @@ def heartbeat(revision: int, time: int) -> bytes:
 
 
 def encode_compacted(revision: int) -> bytes:
-    """Return the body that tells that changes up to `revision` are no longer in the journal."""
+    """Return the control body that announces that changes up to `revision` left the journal."""
     return encode(("COMPACTED", revision))

@@ -54,30 +54,30 @@ prefixes = ["x"]
 """
     assert said(text) == [
         "access.toml:1: [ada] has no option rolle: is it role?",
-        "access.toml:1: [ada] has a key that is none: it has 40 characters, as `kvd keygen` prints them",
+        "access.toml:1: [ada] has an invalid key: a key has 40 characters, as `kvd keygen` prints them",
         "access.toml:1: [ada] needs a role: read, write or admin",
         "access.toml:5: [bob] needs a role: read, write or admin, not 'god'",
-        "access.toml:5: [bob] has a prefix that is empty, or none: leave prefixes out for all keys",
-        "access.toml:10: [carl] has prefixes and the role admin, which is everything: leave one out",
-        "access.toml:10: [carl] has the key of [bob]: each client has its own",
+        "access.toml:5: [bob] has an empty prefix, or no prefix: leave prefixes out for all keys",
+        "access.toml:10: [carl] has prefixes and the role admin, which allows everything: leave one out",
+        "access.toml:10: [carl] has the key of [bob]: each client needs its own",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "access.toml: it names nobody: add what `kvd keygen NAME` prints"),
+        ("", "access.toml: no client in it: add the lines that `kvd keygen NAME` prints"),
         ("[ada\n", "access.toml: Expected"),
-        ("ada = 1", "access.toml:1: [ada] is no table"),
-        (f'["a b"]\nkey = "{ADA}"\nrole = "read"', "access.toml:1: [a b] is no name"),
-        (f'["\\u0061 b"]\nkey = "{ADA}"\nrole = "read"', "access.toml: [a b] is no name"),
+        ("ada = 1", "access.toml:1: [ada] is not a table"),
+        (f'["a b"]\nkey = "{ADA}"\nrole = "read"', "access.toml:1: [a b] is not a name"),
+        (f'["\\u0061 b"]\nkey = "{ADA}"\nrole = "read"', "access.toml: [a b] is not a name"),
         ('[ada]\nrole = "read"', "[ada] needs a key"),
-        ('[ada]\nkey = 7\nrole = "read"', "[ada] has a key that is none"),
+        ('[ada]\nkey = 7\nrole = "read"', "[ada] has an invalid key"),
         (f'[ada]\nkey = "{ADA}"\nrole = ["read"]', "[ada] needs a role: read, write or admin, not ['read']"),
-        (f'[ada]\nkey = "{ADA}"\nrole = "read"\nx = 1', "[ada] has no option x: there are key, role, prefixes"),
-        (f'[ada]\nkey = "{ADA}"\nrole = "read"\nprefixes = "user:"', "[ada] has prefixes that are no array"),
-        (f'[ada]\nkey = "{ADA}"\nrole = "read"\nprefixes = [1]', "[ada] has prefixes that are no array"),
-        (f'[ada]\nkey = "{ADA}"\nrole = "read"\nprefixes = [""]', "[ada] has a prefix that is empty"),
+        (f'[ada]\nkey = "{ADA}"\nrole = "read"\nx = 1', "[ada] has no option x: the options are key, role, prefixes"),
+        (f'[ada]\nkey = "{ADA}"\nrole = "read"\nprefixes = "user:"', "[ada] has prefixes that are not an array"),
+        (f'[ada]\nkey = "{ADA}"\nrole = "read"\nprefixes = [1]', "[ada] has prefixes that are not an array"),
+        (f'[ada]\nkey = "{ADA}"\nrole = "read"\nprefixes = [""]', "[ada] has an empty prefix"),
         (f'[ada]\nkey = "{ADA}"\nrole = "read"\nprefixes = ["{"x" * 4097}"]', "a prefix of more than 4096 bytes"),
     ],
 )
@@ -113,8 +113,8 @@ ACCESS = Access(
         (BOB, Compact(1), "bob has the role write, and COMPACT needs admin (see [bob] in access.toml)"),
         (BOB, Set(b"x", b""), None),
         (CARL, Compact(1), None),
-        ("z" * 40, Info(), f"the key {'z' * 40} is not, or no longer, in access.toml"),
-        ("", Info(), "the key of this client is not, or no longer, in access.toml"),
+        ("z" * 40, Info(), f"the key {'z' * 40} is not (or no longer) in access.toml"),
+        ("", Info(), "the key of this client is not (or no longer) in access.toml"),
     ],
 )
 def test_who_may_what_and_what_is_said_to_who_may_not(key, command, sentence):
@@ -179,7 +179,7 @@ def test_a_command_that_names_no_key_is_not_for_who_has_prefixes():
 
 @pytest.mark.parametrize("command", [Raw, Mapped])
 def test_a_field_whose_type_does_not_tell_whether_it_names_keys_is_a_defect(command):
-    with pytest.raises(TypeError, match="does not say whether this type names keys"):
+    with pytest.raises(TypeError, match="does not know whether this type names keys"):
         key_spec_of(command)
 
 

@@ -60,20 +60,20 @@ def test_a_flag_goes_before_the_environment_that_before_the_file_that_before_the
     ("text", "said"),
     [
         ('lisen = ["tcp://127.0.0.1:1"]', "F:1: lisen: unknown option; did you mean listen?"),
-        ('\n\nfsync = "allways"', "F:3: fsync: it has to be one of always, interval, never"),
-        ('kept_changes = "7"', "F:1: kept_changes: it has to be a whole number, not text in quotes"),
-        ("kept_changes = 0", "F:1: kept_changes: it has to be a whole number >= 1"),
-        ("kept_bytes = 1.5", "F:1: kept_bytes: it has to be a whole number, not float"),
-        ('listen = "tcp://127.0.0.1:1"', f"F:1: listen: it has to be {LIST}, not text in quotes"),
-        ("listen = []", f"F:1: listen: it has to be {LIST} of length >= 1"),
-        ("data = 5", "F:1: data: it has to be a path in quotes"),
-        ('key = ""', "F:1: key: it has to be a path in quotes"),
+        ('\n\nfsync = "allways"', "F:3: fsync: it must be one of always, interval, never"),
+        ('kept_changes = "7"', "F:1: kept_changes: it must be a whole number, not text in quotes"),
+        ("kept_changes = 0", "F:1: kept_changes: it must be a whole number >= 1"),
+        ("kept_bytes = 1.5", "F:1: kept_bytes: it must be a whole number, not float"),
+        ('listen = "tcp://127.0.0.1:1"', f"F:1: listen: it must be {LIST}, not text in quotes"),
+        ("listen = []", f"F:1: listen: it must be {LIST} of length >= 1"),
+        ("data = 5", "F:1: data: it must be a path in quotes"),
+        ('key = ""', "F:1: key: it must be a path in quotes"),
         ('group = ""', "F:1: group: it is empty"),
-        ('key = "k"', "key and access go together: who this daemon is, and whom it lets in (kvd keygen makes keys)"),
-        ('publish = ["tcp://127.0.0.1:7411"]', f"{LISTEN} is named twice: each endpoint needs its own address"),
-        ("# fine\nfsync = always", "F:2: invalid value; text stands in quotes"),
+        ('key = "k"', "key and access go together: the daemon's keys, and the file of its clients (see kvd keygen)"),
+        ('publish = ["tcp://127.0.0.1:7411"]', f"{LISTEN} is listed twice: each endpoint needs its own address"),
+        ("# fine\nfsync = always", "F:2: invalid value; text needs quotes"),
         ('fsync = "always', "F:1: Unterminated string"),
-        ("[server]\nport = 1", f"F:1: server: unknown option; there are {', '.join(OPTIONS)}"),
+        ("[server]\nport = 1", f"F:1: server: unknown option; the options are {', '.join(OPTIONS)}"),
         ('"log-level" = "info"', "F:1: log-level: unknown option; did you mean log_level?"),
     ],
 )  # fmt: skip
@@ -89,11 +89,13 @@ def test_all_mistakes_are_told_at_once(written):
         "F:2",
         "F:3",
         "KVD_LOG_LEVEL",
-        "tcp://a:1 is named twice",
+        "tcp://a:1 is listed twice",
     ]
 
 
-@pytest.mark.parametrize(("name", "said"), [("missing", "cannot read"), (".", "cannot read"), ("latin", "is no UTF-8")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("missing", "cannot read"), (".", "cannot read"), ("latin", "is not UTF-8")]
+)
 def test_a_file_that_cannot_be_read_is_told(tmp_path, name, said):
     (tmp_path / "latin").write_bytes(b"data = '\xff'")
     with pytest.raises(BadConfiguration, match=said):
@@ -129,7 +131,7 @@ def test_what_is_printed_sets_the_same_when_it_is_read(written):
 
 def test_the_file_that_is_shipped_is_the_template_and_sets_nothing():
     text = (ROOT / "conf" / "kvd.toml").read_text()
-    assert text == "\n".join(template()) + "\n", "write it anew: python -c 'from kvd.config import *; ...template()'"
+    assert text == "\n".join(template()) + "\n", "write it again: python -c 'from kvd.config import *; ...template()'"
     assert tomllib.loads(text) == {}
 
 
@@ -146,7 +148,7 @@ def run(*arguments, **environment):
 
 def test_a_check_of_a_good_file_says_so_and_of_a_bad_one_ends_with_78(written):
     good = run("--check-config", "--config", written('fsync = "never"'))
-    assert (good.exit_code, good.output.endswith("kvd.toml: all is well\n")) == (0, True)
+    assert (good.exit_code, good.output.endswith("kvd.toml: no mistakes\n")) == (0, True)
     bad = run("--check-config", "--config", written('fsync = "x"\nport = 1'))
     assert bad.exit_code == 78
     assert len([line for line in bad.output.splitlines() if line.startswith("kvd: /")]) == 2

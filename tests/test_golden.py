@@ -1,18 +1,20 @@
-"""What is durable or shared with others is golden, byte for byte: frames on the wire, rows of journal and table.
+"""The bytes on the wire and the rows on the disk are golden.
 
-The bytes are in tests/golden/*.txt, a line each: a name, two blanks, the bytes in hex (or a row as text).
-To see the lines as the code makes them now, for a new command or a wanted change of the format:
+They are in tests/golden/*.txt, a line each: a name, two blanks, the bytes in hex (or a row as text). This file, run as
+a program, adds the lines of new commands and error codes:
 
     .venv/bin/python tests/test_golden.py
 
-and put those that are new into the files. A line that changes breaks every client and every data directory there is.
+It refuses to change a line, because a changed line breaks all clients and all data directories. If the change is the
+purpose of your work, edit the line by hand. A command without samples below is sampled by its examples.
 """
 
+import sys
 from pathlib import Path
 
 import pytest
 from msgspec import Raw
-from support.golden import golden_lines
+from support.golden import GOLDEN, golden_lines
 
 from kvd import wire
 from kvd.commands import COMMANDS
@@ -28,6 +30,7 @@ from kvd.commands.values import Append, Clear, Get, GetRange, Incr, MultiGet, Mu
 from kvd.engine.engine import Engine
 from kvd.errors import CODES, refusal
 from kvd.storage import Store
+from kvsh.grammar.parse import parse
 
 TIME = 1_700_000_000_000
 
@@ -116,9 +119,17 @@ RESULTS = [
 ]
 
 
+def samples():
+    """Return the samples of all commands, in the order of the classes."""
+    sampled = {type(sample) for sample in COMMAND_SAMPLES}
+    others = [parse(line.encode()) for cls in COMMANDS.values() if cls not in sampled for line in cls.examples]
+    order = list(COMMANDS)
+    return sorted([*COMMAND_SAMPLES, *others], key=lambda sample: order.index(sample.command_name()))
+
+
 def command_lines():
     numbers = {}
-    for sample in COMMAND_SAMPLES:
+    for sample in samples():
         name = sample.command_name()
         numbers[name] = numbers.get(name, 0) + 1
         yield f"{name}.{numbers[name]}", wire.encode_command(sample).hex()
@@ -162,7 +173,7 @@ def text_of(row):
 
 
 def row_lines(directory):
-    """Run a program at fixed times on a new store, fold it, and tell every row of both files."""
+    """Run a program at fixed times on a new store, fold it, and yield the rows of both files."""
     store = Store(directory)
     engine = Engine(store)
     for number, command in enumerate(PROGRAM):
@@ -200,7 +211,7 @@ def test_the_bytes_on_the_wire_are_those_written_down(name, lines):
 
 
 def test_the_bytes_written_down_are_the_commands():
-    assert [wire.decode_command(bytes.fromhex(body)) for _, body in golden_lines("commands")] == COMMAND_SAMPLES
+    assert [wire.decode_command(bytes.fromhex(body)) for _, body in golden_lines("commands")] == samples()
 
 
 def test_the_rows_on_the_disk_are_those_written_down(tmp_path):
@@ -210,7 +221,7 @@ def test_the_rows_on_the_disk_are_those_written_down(tmp_path):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_has_golden_bytes(name):
     lines = [line for line, _ in golden_lines("commands") if line.partition(".")[0] == name]
-    assert lines, f"{name} has no golden bytes: put samples into COMMAND_SAMPLES, then run this file (see its head)"
+    assert lines, f"{name} has no golden bytes: run `make generate`"
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -218,17 +229,22 @@ def test_each_code_has_golden_bytes(code):
     assert [line for line, _ in golden_lines("replies") if line == f"ERROR.{code}"], f"{code} has no golden bytes"
 
 
-def print_all(directory):
-    """Print the lines of all files as the code makes them now."""
+def write_all(directory):
+    """Write the lines of all files; exit if a line would change."""
     makers = {"commands": command_lines, "replies": reply_lines, "published": published_lines}
     for name, lines in {**makers, "rows": lambda: row_lines(directory)}.items():
-        print(f"## tests/golden/{name}.txt")
-        for line in lines():
-            print("  ".join(line))
+        path, before, after = GOLDEN / f"{name}.txt", dict(golden_lines(name)), list(lines())
+        changed = [line for line, text in after if before.get(line, text) != text] + [*before.keys() - dict(after)]
+        if changed:
+            sys.exit(
+                f"{path}: these lines would change or go: {', '.join(changed)}; see the head of tests/test_golden.py"
+            )
+        head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+        path.write_text("".join(f"{line}\n" for line in [*head, *map("  ".join, after)]))
 
 
 if __name__ == "__main__":
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory() as temporary:
-        print_all(Path(temporary))
+        write_all(Path(temporary))

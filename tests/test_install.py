@@ -189,7 +189,7 @@ def test_make_clean_keeps_data(tmp_path):
     assert not (tmp_path / ".venv").exists()
     assert not (tmp_path / "kvd/file.so").exists()
     assert (tmp_path / "kvd").exists()
-    assert "the data in .data stays" in done.stdout
+    assert "the data in .data is kept" in done.stdout
 
 
 def test_a_script_beside_a_clone_in_a_folder_kvd_imports_kvd(tmp_path):

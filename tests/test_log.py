@@ -29,9 +29,9 @@ def calls():
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS):
                 continue
             owner = ast.unparse(node.func.value)
-            if owner not in ("log", "logging", "self.sparing"):
+            if owner not in ("log", "logging", "self.refusal_log"):
                 continue
-            text = node.args[1 if owner == "self.sparing" else 0]
+            text = node.args[1 if owner == "self.refusal_log" else 0]
             if (path.name, ast.unparse(text)) != THE_SPARING_ONE:
                 is_told = isinstance(text, ast.Constant)
                 yield path.name, node.lineno, node.func.attr, text.value if is_told else None

@@ -385,5 +385,5 @@ def test_the_last_of_many_arguments_is_found():
 
 def test_of_more_arguments_than_are_looked_at_the_sentence_names_the_syntax():
     commands = [["CLEAR", [b"k"] * KEYS_MAX]] * 10 + [["GET", b""]]
-    message = "TRANSACTION: one of its many arguments does not fit: the syntax is TRANSACTION conditions commands"
+    message = "TRANSACTION: one of its arguments is invalid: the syntax is TRANSACTION conditions commands"
     assert refused(msgpack.encode(["TRANSACTION", [], commands])) == (BadArgument, message)

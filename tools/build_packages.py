@@ -1,10 +1,10 @@
-"""Builds what an index takes, into dist/: build_packages.py PYTHON... (`make dist` runs it).
+"""Builds the packages for an index, into dist/: build_packages.py PYTHON... (`make dist` runs it).
 
     the sdist
     a manylinux wheel for each Python, built from that sdist and repaired by auditwheel
-    a wheel without C, py3-none-any, for all other platforms: there it is the client and the shell that matter
+    a wheel without C, py3-none-any, for all other platforms, which need only the client and the shell
 
-A Python that is not on this machine is named and left out.
+A Python that is not on this machine is reported and skipped.
 """
 
 import os
@@ -21,12 +21,12 @@ COMPILED = ("kvd/native/_core.", "kvd/server/_frames.")
 
 
 def main() -> None:
-    """Build all, and check the descriptions."""
+    """Build all packages, and check their descriptions."""
     run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", DIST, quiet=True)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         for python in sys.argv[1:]:
-            if is_there(python):
+            if is_usable(python):
                 build_compiled(python, scratch / Path(python).name / python.replace("/", "_"))
             else:
                 print(f"{python} is not on this machine: no wheel for it", flush=True)
@@ -34,8 +34,8 @@ def main() -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", *sorted(DIST.iterdir()))
 
 
-def is_there(python: str) -> bool:
-    """Return whether an interpreter runs; a shim of pyenv's may be there and refuse."""
+def is_usable(python: str) -> bool:
+    """Return whether an interpreter runs: a shim of pyenv may exist and refuse to."""
     try:
         return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
@@ -43,7 +43,7 @@ def is_there(python: str) -> bool:
 
 
 def build_compiled(python: str, scratch: Path) -> None:
-    """Build a wheel and have auditwheel say which Linuxes it runs on."""
+    """Build a wheel, and let auditwheel determine on which Linuxes it runs."""
     run(python, "-m", "venv", scratch / "venv")
     interpreter = scratch / "venv/bin/python"
     pip = (interpreter, "-m", "pip", "--disable-pip-version-check")
@@ -57,7 +57,7 @@ def build_compiled(python: str, scratch: Path) -> None:
 
 
 def build_pure(scratch: Path) -> None:
-    """Build a wheel with nothing compiled."""
+    """Build a wheel without C."""
     environment = {**os.environ, "KVD_WITHOUT_C": "1"}
     wheel = build_wheel(Path(sys.executable), unpack_sdist(scratch), scratch, environment)
     assert wheel.name.endswith("-py3-none-any.whl"), wheel.name
@@ -73,7 +73,7 @@ def unpack_sdist(scratch: Path) -> Path:
 
 
 def build_wheel(python: Path, tree: Path, scratch: Path, environment: dict[str, str] | None = None) -> Path:
-    """Return the wheel that is built from a tree."""
+    """Return the wheel of a source tree."""
     command = [python, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--no-build-isolation"]
     run(*command, "--wheel-dir", scratch / "raw", tree, environment=environment, quiet=True)
     (wheel,) = (scratch / "raw").glob("*.whl")
@@ -81,7 +81,7 @@ def build_wheel(python: Path, tree: Path, scratch: Path, environment: dict[str, 
 
 
 def run(*command: object, environment: dict[str, str] | None = None, quiet: bool = False) -> None:
-    """Run a command; end when it fails. One that is quiet is heard only then."""
+    """Run a command; exit if it fails. `quiet` hides the output of one that succeeds."""
     words = [str(word) for word in command]
     done = subprocess.run(words, check=False, capture_output=quiet, text=True, env=environment)
     if done.returncode:

@@ -1,7 +1,7 @@
 """Installs kvd into a virtual environment, with the versions that a lock file pins: install.py VENV LOCK.
 
-`make` runs it with the system's Python. It first says how much it downloads, then names each package as it comes.
-It needs the standard library alone, and no package is taken whose hash is not in the lock.
+`make` runs it with the system's Python. It prints the size of the download first, then the name of each package. It
+needs only the standard library. A package with a hash that the lock does not have is refused.
 """
 
 import os
@@ -12,7 +12,7 @@ import venv
 from pathlib import Path
 from threading import Event, Thread
 
-DOWNLOAD = re.compile(r"# Download: (.+)")  # make lock measures it
+DOWNLOAD = re.compile(r"# Download: (.+)")  # measured by make lock
 PINNED = re.compile(r"^[\w.-]+==", re.MULTILINE)
 COLLECTING = re.compile(r"Collecting (\S+?)==([^\s;]+)")
 BUILD_LOCK = Path("requirements-build.lock")
@@ -27,49 +27,49 @@ PLAIN = (
 
 
 def main() -> None:
-    """Install, and end with the exit code of what failed."""
+    """Install, and exit with the code of a failed command."""
     folder, lock = Path(sys.argv[1]), Path(sys.argv[2])
-    tell(f"kvd: installing what {lock} pins into {folder}, a download of {DOWNLOAD.findall(lock.read_text())[0]}")
+    report(f"kvd: installing what {lock} pins into {folder}, a download of {DOWNLOAD.findall(lock.read_text())[0]}")
     python = folder / "bin" / "python"
     if not python.exists():
-        tell("  the environment")
+        report("  the environment")
         create_venv(folder)
     remove_former_name(folder, python)
     run(*pip_install(python, BUILD_LOCK), "--quiet")
     install_locked(python, lock)
     install_kvd(python, log=folder / "build.log")
     compile_bytecode(python)
-    tell("kvd: installed")
+    report("kvd: installed")
 
 
-def tell(line: str) -> None:
-    """Say something on standard error: standard output belongs to the shell that starts next."""
+def report(line: str) -> None:
+    """Print to standard error: standard output belongs to the shell that starts next."""
     print(line, file=sys.stderr, flush=True)
 
 
 def create_venv(folder: Path) -> None:
-    """Make the environment, or end with the name of the Debian package that is missing."""
+    """Create the environment, or exit with the name of the missing Debian package."""
     try:
-        import ensurepip  # noqa: F401, PLC0415  # Debian has it in a package of its own
+        import ensurepip  # noqa: F401, PLC0415  # a separate package in Debian
     except ImportError:
         sys.exit("kvd: Python's venv is missing: apt-get install python3-venv")
     venv.create(folder, with_pip=True, symlinks=True)
 
 
 def remove_former_name(folder: Path, python: Path) -> None:
-    """Uninstall the distribution `kvd`, as this project was named before; both hold the same files."""
+    """Uninstall `kvd`, the former name of this distribution: both have the same files."""
     if list(folder.glob("lib/python*/site-packages/kvd-*.dist-info")):
         run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "kvd")
 
 
 def pip_install(python: Path, lock: Path) -> list[str]:
-    """Return the command that installs what a lock file pins."""
+    """Return the command that installs the packages of a lock file."""
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
     return [*command, "--no-build-isolation", "--require-hashes", "--requirement", str(lock)]
 
 
 def install_locked(python: Path, lock: Path) -> None:
-    """Install the pinned packages, and say which one is on its way."""
+    """Install the pinned packages, and print the name of each."""
     count = len(PINNED.findall(lock.read_text()))
     number, lines, is_over = 0, [], Event()
     command = pip_install(python, lock)
@@ -79,26 +79,26 @@ def install_locked(python: Path, lock: Path) -> None:
             lines.append(line)
             if found := COLLECTING.match(line):
                 number += 1
-                tell(f"  {number:3} of at most {count}: {found[1]} {found[2]}")
+                report(f"  {number:3} of at most {count}: {found[1]} {found[2]}")
             elif line.startswith(INSTALLING):
-                tell(f"  unpacking {number} packages")
+                report(f"  unpacking {number} packages")
                 Thread(target=count_installed, args=(python.parents[1], number, is_over)).start()
     is_over.set()
     if process.returncode:
-        tell("".join(lines))
+        report("".join(lines))
         sys.exit("kvd: pip failed, see above")
 
 
 def count_installed(folder: Path, number: int, is_over: Event) -> None:
-    """Say every few seconds how far pip is, which says nothing itself while it unpacks."""
+    """Print every few seconds how many packages are unpacked: pip is silent meanwhile."""
     before = len(list(folder.glob(INSTALLED)))
     while not is_over.wait(REPORT_S):
-        tell(f"  unpacked {len(list(folder.glob(INSTALLED))) - before} of {number}")
+        report(f"  unpacked {len(list(folder.glob(INSTALLED))) - before} of {number}")
 
 
 def install_kvd(python: Path, log: Path) -> None:
-    """Install the clone itself, editable, and say so if nothing is compiled."""
-    tell("  kvd itself")
+    """Install the clone in editable mode; print a line if the C parts are not compiled."""
+    report("  kvd itself")
     remove_stale_extensions()
     command = [python, "-m", "pip", "install", "--verbose", "--disable-pip-version-check"]
     command += ["--no-deps", "--no-build-isolation", "--editable", "."]
@@ -108,11 +108,11 @@ def install_kvd(python: Path, log: Path) -> None:
         sys.exit(f"{log.read_text()}\nkvd: the build failed, see above")
     if subprocess.run([python, "-c", IS_COMPILED], stderr=subprocess.DEVNULL, check=False).returncode:
         has_compiler = (log.parent / "compiler").read_text().strip()
-        tell(PLAIN.format(reason=f"the C compiler failed (see {log})" if has_compiler else "there is no C compiler"))
+        report(PLAIN.format(reason=f"the C compiler failed (see {log})" if has_compiler else "there is no C compiler"))
 
 
 def remove_stale_extensions() -> None:
-    """Delete what was compiled from older sources: where it cannot be compiled again it would not fit the Python."""
+    """Delete modules compiled from older sources: without a compiler they would remain, and not fit the Python."""
     for folder in (Path("kvd/native"), Path("kvd/server")):
         newest = max(path.stat().st_mtime for path in folder.glob("*.[ch]"))
         for built in folder.glob("*.so"):
@@ -121,12 +121,12 @@ def remove_stale_extensions() -> None:
 
 
 def compile_bytecode(python: Path) -> None:
-    """Compile the Python too, also where PYTHONDONTWRITEBYTECODE is set: a command starts 20 ms sooner."""
+    """Compile the Python files, even with PYTHONDONTWRITEBYTECODE: a command starts 20 ms sooner."""
     run(python, "-m", "compileall", "-q", "kvd", "kvsh")
 
 
 def run(*command: os.PathLike[str] | str) -> None:
-    """Run a command; end with its exit code when it fails."""
+    """Run a command; exit with its code if it fails."""
     code = subprocess.run(command, stdout=sys.stderr, check=False).returncode
     if code:
         sys.exit(code)

@@ -1,8 +1,8 @@
-"""Writes the lock files anew, with the newest versions that pyproject.toml allows. `make lock` runs it.
+"""Writes the lock files with the newest versions that pyproject.toml allows. `make lock` runs it.
 
-Each is one resolution for all platforms and for Python 3.11 and newer (markers tell them apart), with the hash of
-each file. The smaller ones take the versions of requirements-dev.lock, so a package has one version in all of them.
-requirements-build.lock has what kvd, and packages without a wheel, are built with.
+Each file is one resolution for all platforms and for Python 3.11 and newer, with markers, and has the hash of each
+package file. The smaller ones take the versions of requirements-dev.lock, so a package has one version in all of them.
+requirements-build.lock has the build tools of kvd and of packages without a wheel.
 """
 
 import subprocess
@@ -27,7 +27,7 @@ MB = 10**6
 
 
 def main() -> None:
-    """Compile the lock files, then measure what each downloads on this machine."""
+    """Compile the lock files, and measure the download of each on this machine."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         venv.create(scratch / "venv", with_pip=True, symlinks=True)
@@ -58,7 +58,7 @@ def measure(pip: Path, scratch: Path, lock: Path) -> int:
 
 
 def run(*command: object) -> None:
-    """Run a command; end when it fails."""
+    """Run a command; exit if it fails."""
     code = subprocess.run([str(word) for word in command], check=False).returncode
     if code:
         sys.exit(code)

@@ -1,4 +1,4 @@
-"""`kvd serve`: builds the parts of a daemon from the options, and joins them."""
+"""`kvd serve`: builds the parts of a daemon from the options, and connects them."""
 
 import ctypes
 import gc
@@ -22,7 +22,6 @@ from kvd.limits import DESCRIPTORS_MIN
 from kvd.log import set_up
 from kvd.server import Server
 from kvd.server.service import Options, Service
-from kvd.server.signals import stop_on_signals
 from kvd.server.slow_log import SlowLog
 from kvd.server.sockets.authenticator import ServerKeys, read_access
 from kvd.server.sockets.endpoints import Endpoints, sockets_from
@@ -39,35 +38,35 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.option(
-    "--config", "file", type=FILE, envvar="KVD_CONFIG", help="A file of options, as conf/kvd.toml: kvd.toml(5)."
+    "--config", "file", type=FILE, envvar="KVD_CONFIG", help="File of options, like conf/kvd.toml: kvd.toml(5)."
 )
 @with_flags
-@click.option("--check-config", is_flag=True, help="Tell what is wrong with all that, and end.")
-@click.option("--print-config", is_flag=True, help="Print what counts and where it comes from, and end.")
-@click.option("--end-with", type=int, hidden=True, help="End when this process, the one that started us, has ended.")
+@click.option("--check-config", is_flag=True, help="Report mistakes in the options, and exit.")
+@click.option("--print-config", is_flag=True, help="Print the effective options and their sources, and exit.")
+@click.option("--end-with", type=int, hidden=True, help="Exit when this process, the parent, has ended.")
 def serve(*, file: Path | None, check_config: bool, print_config: bool, end_with: int | None, **flags: Any) -> None:
     """Serve a data directory until SIGTERM or SIGINT.
 
-    A flag goes before the environment (KVD_DATA, KVD_LOG_LEVEL, ...), that before the file.
-    SIGHUP has the files read again.
+    A flag takes precedence over the environment (KVD_DATA, KVD_LOG_LEVEL, ...), then the file.
+    SIGHUP reads the files again.
 
     Example: kvd serve --data /var/lib/kvd
     """
-    os.umask(0o077)  # whatever it makes is its owner's alone
+    os.umask(0o077)  # only the owner may use the files it creates
     try:
-        found = settings(flags, os.environ, file)
+        current = settings(flags, os.environ, file)
         if print_config:
-            click.echo("\n".join(to_toml(found)))
+            click.echo("\n".join(to_toml(current)))
         elif check_config:
-            _server_keys(found.config)
-            click.echo(f"{file or 'the configuration'}: all is well")
+            _server_keys(current.config)
+            click.echo(f"{file or 'the configuration'}: no mistakes")
         else:
             if end_with is not None:
                 _end_with_parent(end_with)
-            run(found, partial(settings, flags, os.environ, file))
+            run(current, partial(settings, flags, os.environ, file))
     except StorageFailed as error:
         report(error)
-        # At once, as if killed: SQLite would checkpoint at its end, and nothing is to be written after a failed fsync.
+        # Exit as if killed: closing SQLite would checkpoint, and nothing may be written after a failed fsync.
         os._exit(error.exit_code)
     except StartError as error:
         report(error)
@@ -75,20 +74,20 @@ def serve(*, file: Path | None, check_config: bool, print_config: bool, end_with
 
 
 def report(error: StartError) -> None:
-    """Say why the daemon ends, in a line or several."""
+    """Print why the daemon stops, on one or more lines."""
     for line in str(error).splitlines():
         click.echo(f"kvd: {line}", err=True)
 
 
 def _end_with_parent(parent: int) -> None:
-    """Let the kernel send SIGTERM when the process that started us ends, however it does (Linux)."""
+    """Ask the kernel for SIGTERM when the parent process ends for any reason (Linux)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        sys.exit(0)  # it ended before
+        sys.exit(0)  # it has ended already
 
 
 def _make_directory(backups: Path) -> Path:
-    """Make the folder for backups, for its owner alone; raises BadConfiguration."""
+    """Create the folder for backups, accessible to its owner only; raises BadConfiguration."""
     try:
         backups.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -97,7 +96,7 @@ def _make_directory(backups: Path) -> Path:
 
 
 def _server_keys(config: Config) -> ServerKeys | None:
-    """Return the keys of a daemon that lets in only whom it knows. Raises BadConfiguration."""
+    """Return the keys of a daemon with an access file, else None. Raises BadConfiguration."""
     if config.key is None or config.access is None:
         return None
     try:
@@ -105,26 +104,26 @@ def _server_keys(config: Config) -> ServerKeys | None:
     except ValueError as error:
         raise BadConfiguration(str(error)) from error
     if secret is None:
-        raise BadConfiguration(f"{config.key} has no secret key: give the file whose name ends in key_secret")
-    read_access(config.access)  # before anything is opened
+        raise BadConfiguration(f"{config.key} has no secret key: use the file named *.key_secret")
+    read_access(config.access)  # raises before anything is opened
     if config.key.stat().st_mode & OTHERS:
-        log.warning("event=readable_key others than its owner can read %s: chmod 600 %s", config.key, config.key)
+        log.warning("event=readable_key users other than its owner can read %s: chmod 600 %s", config.key, config.key)
     return ServerKeys(public, secret, config.access)
 
 
 def _check_scheduling() -> None:
-    """Raise BadConfiguration where libzmq would end the process: each of its threads asks for what it has already."""
+    """Raise BadConfiguration if sched_setscheduler is refused: libzmq's threads would end the process."""
     try:
         os.sched_setscheduler(0, os.sched_getscheduler(0), os.sched_getparam(0))
     except OSError as error:
         raise BadConfiguration(
-            f"sched_setscheduler is refused ({error.strerror}), and libzmq does not live without it: "
+            f"sched_setscheduler is refused ({error.strerror}), and libzmq cannot work without it: "
             "let the service have SystemCallFilter=sched_setscheduler"
         ) from error
 
 
 def _check_descriptors(limit: int) -> None:
-    """Raise BadConfiguration when the process may not open enough files: what fails then says something else."""
+    """Raise BadConfiguration when the process may open too few files: later errors would be misleading."""
     if 0 <= limit < DESCRIPTORS_MIN:  # -1 is no limit
         raise BadConfiguration(
             f"this process may open {limit} files; kvd needs at least {DESCRIPTORS_MIN}, and one more for each "
@@ -132,76 +131,76 @@ def _check_descriptors(limit: int) -> None:
         )
 
 
-def _endpoints_of(found: Settings) -> Endpoints:
-    """Return where to serve: what is configured, and the sockets that systemd passed, which replace the defaults."""
+def _endpoints_of(current: Settings) -> Endpoints:
+    """Return the configured endpoints, and the sockets passed by systemd, which replace the defaults."""
     passed = sockets_from(os.environ)
-    config, chosen = found.config, found.sources
+    config, chosen = current.config, current.sources
     listen = config.listen if "listen" in chosen or not passed else ()
     publish = config.publish if "publish" in chosen or not passed else ()
     ready = Endpoints(listen, publish, passed, config.group)
     names = " ".join(given.name for given in passed)
     if not (listen or any(not given.is_for_changes for given in passed)):
-        raise BadConfiguration(f"of the sockets that systemd passed ({names}) none is for commands: enable kvd.socket")
+        raise BadConfiguration(f"none of the sockets that systemd passed ({names}) is for commands: enable kvd.socket")
     if not (publish or any(given.is_for_changes for given in passed)):
         raise BadConfiguration(
-            f"of the sockets that systemd passed ({names}) none is for changes: "
+            f"none of the sockets that systemd passed ({names}) is for changes: "
             "enable kvd-changes.socket, or set publish"
         )
     return ready
 
 
 class Reloader:
-    """Holds what the options are, and takes up what may change while a store is served."""
+    """Holds the current options, and applies changes of those that SIGHUP may change."""
 
-    def __init__(self, found: Settings, read: Callable[[], Settings], store: Store) -> None:
-        self.found, self.read, self.store = found, read, store
-        self.slowlog = SlowLog(found.config.slow_us, found.config.slow_kept)
+    def __init__(self, current: Settings, read: Callable[[], Settings], store: Store) -> None:
+        self.current, self.read, self.store = current, read, store
+        self.slowlog = SlowLog(current.config.slow_us, current.config.slow_kept)
 
     def reload(self) -> None:
-        """Read the options again; raises BadConfiguration. What wants a restart is told, and stays."""
+        """Read the options again; raises BadConfiguration. Changes that need a restart are logged and ignored."""
         new, kept = self.read(), {}
         for name, option in OPTIONS.items():
-            before, after = getattr(self.found.config, name), getattr(new.config, name)
+            before, after = getattr(self.current.config, name), getattr(new.config, name)
             if before != after and not option.reloads:
-                log.warning("event=needs_restart option=%s counts=%s until kvd is started again", name, as_toml(before))
+                log.warning("event=needs_restart option=%s counts=%s until kvd restarts", name, as_toml(before))
                 kept[name] = before
-        sources = {**new.sources, **{name: self.found.sources.get(name, "default") for name in kept}}
-        self.found = Settings(replace(new.config, **kept), sources)
-        self.take_up()
+        sources = {**new.sources, **{name: self.current.sources.get(name, "default") for name in kept}}
+        self.current = Settings(replace(new.config, **kept), sources)
+        self.apply()
 
-    def take_up(self) -> None:
-        """Use the options that may change."""
-        config = self.found.config
+    def apply(self) -> None:
+        """Apply the options that may change."""
+        config = self.current.config
         logging.getLogger().setLevel(config.log_level.upper())
         self.store.set_retention(config.kept_changes, config.kept_bytes)
-        self.slowlog.slow_us = config.slow_us
+        self.slowlog.set_threshold(config.slow_us)
 
     def options(self) -> Options:
-        """Return what CONFIG tells."""
-        return self.found.as_map()
+        """Return the result of CONFIG."""
+        return self.current.as_map()
 
 
-def run(found: Settings, read: Callable[[], Settings]) -> None:
-    """Open the store, bind the endpoints, serve; raises StartError. `read` reads the options again."""
-    set_up(found.config.log_level, found.config.log_format)
+def run(current: Settings, read: Callable[[], Settings]) -> None:
+    """Open the store, bind the endpoints and serve; raises StartError. `read` reads the options again."""
+    set_up(current.config.log_level, current.config.log_format)
     notifier = Notifier(os.environ)
-    endpoints = _endpoints_of(found)
-    keys = _server_keys(found.config)
+    endpoints = _endpoints_of(current)
+    keys = _server_keys(current.config)
     _check_scheduling()
     _check_descriptors(raise_descriptor_limit())
-    config = found.config
+    config = current.config
     store = Store(config.data, fsync=config.fsync)
     for note in store.notes:
         log.warning("event=recovered %s", note)
     try:
-        reloader = Reloader(found, read, store)
-        reloader.take_up()
+        reloader = Reloader(current, read, store)
+        reloader.apply()
         service = Service(notifier, options=reloader.options, reload=reloader.reload)
         backups = _make_directory(config.backups or config.data / "backups")
         server = Server(
             store, endpoints=endpoints, backups=backups, keys=keys, service=service, slowlog=reloader.slowlog
         )
-        begin(server, config)
+        announce_ready(server, config)
         server.serve()
     except StorageFailed:
         raise
@@ -212,21 +211,21 @@ def run(found: Settings, read: Callable[[], Settings]) -> None:
     log.info("event=stopped revision=%d", store.revision)
 
 
-def begin(server: Server, config: Config) -> None:
-    """Say that all is ready."""
-    stop_on_signals(server)
-    # What is alive now lives to the end: the collector need not look at it again.
+def announce_ready(server: Server, config: Config) -> None:
+    """Announce that the daemon is ready."""
+    server.signals.install()
+    # Objects that exist now live until the end: the collector can skip them.
     gc.collect()
     gc.freeze()
-    # A MULTISET makes thousands of tuples, and hardly anything here refers to itself: 6 % of the loop in a bulk load.
+    # A MULTISET creates thousands of tuples, and cycles are rare: saves 6 % of the loop in a bulk load.
     gc.set_threshold(20_000)
     log.info(
         "event=ready version=%s commands=%s changes=%s data=%s fsync=%s core=%s revision=%d",
         VERSION,
-        *(" ".join(bound.endpoint for bound in many) for many in (server.listening, server.publishing)),
+        *(" ".join(bound.endpoint for bound in many) for many in (server.sockets.listening, server.sockets.publishing)),
         config.data,
         config.fsync,
         server.store.key_cache.name,
         server.store.revision,
     )
-    server.service.notify("READY=1", f"STATUS={server.status()}")
+    server.service.notify("READY=1", f"STATUS={server.loop.status()}")

@@ -1,4 +1,4 @@
-"""What the daemon can do: one class per command, grouped by family, defined once.
+"""The commands of the daemon: one class per command, grouped by family.
 
 The wire format, the shell's grammar, hints, completion, HELP, COMMANDS and the manual derive from these classes.
 CONTRIBUTING.md lists the steps to add a command.

@@ -1,4 +1,4 @@
-"""The family `atomic`: several commands as one, and a write that may be sent twice."""
+"""The family `atomic`: several commands as one, and writes that are safe to send again."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
@@ -6,7 +6,7 @@ from msgspec import Meta, Raw, msgpack
 
 from kvd.commands import expiry, keys, values
 from kvd.commands.base import NotYet, Read, ResultAt, Write, commands_in
-from kvd.commands.fields import Argument, Key, Revision, Token
+from kvd.commands.fields import Key, Revision, Token, argument
 from kvd.commands.model import Milliseconds, Writer
 from kvd.commands.values import check_entry
 from kvd.errors import BadArgument, Conflict, Refused, TooLarge
@@ -25,23 +25,23 @@ Commands = Annotated[list[Plain], Meta(min_length=1, max_length=TRANSACTION_COMM
 
 
 class Transaction(Write, tag="TRANSACTION"):
-    """Run commands whole or not at all.
+    """Run all of the commands or none.
 
-    Each key named in the conditions has to be at its revision (0: must not exist). The result is the array
-    of their results. When a condition does not hold or a command is refused, nothing is changed, and the
-    error says which command it was (`index`, from 0).
+    Each key in the conditions must be at its revision (0: the key must not exist). The result is the array of the
+    commands' results. If a condition does not hold or a command is refused, nothing changes, and the error's details
+    have the number of the command (`index`, from 0).
     """
 
+    grpc_number = 15
     examples = ("BEGIN", "BEGIN IF city 7", "COMMIT")
     conditions: Conditions
     commands: Commands
 
     def wire_form(self) -> Any:
-        """Return what encodes as this command."""
         return (self.command_name(), self.conditions, [command.wire_form() for command in self.commands])
 
     def run(self, entries: Writer, now: Milliseconds) -> list[Any]:
-        """Run them in order; return their results."""
+        """Run the commands in order; return their results."""
         for index, (key, revision) in enumerate(self.conditions):
             entry = entries.get(key)
             try:
@@ -49,20 +49,20 @@ class Transaction(Write, tag="TRANSACTION"):
             except Conflict as error:
                 raise Conflict(f"condition {index}: {error.message}", **error.details, condition=index) from None
         results: list[Any] = []
-        room = REPLY_BYTES_MAX
+        bytes_left = REPLY_BYTES_MAX
         for index, command in enumerate(self.commands):
-            results.append(run_step(index, command, entries, now))
-            room -= weight(results[-1])
-            if room < 0:
-                raise TooLarge(f"the results are more than {REPLY_BYTES_MAX} bytes together: use smaller transactions")
+            results.append(_run_step(index, command, entries, now))
+            bytes_left -= _measure(results[-1])
+            if bytes_left < 0:
+                raise TooLarge(f"the results have more than {REPLY_BYTES_MAX} bytes in total: use smaller transactions")
         return results
 
 
-def run_step(index: int, command: Plain, entries: Writer, now: Milliseconds) -> Any:
-    """Run one command of a transaction; an error names it."""
+def _run_step(index: int, command: Plain, entries: Writer, now: Milliseconds) -> Any:
+    """Run one command of a transaction; an error names the command."""
     try:
         if getattr(command, "wait_ms", None):
-            raise BadArgument("within a transaction nothing can be waited for: leave WAIT out")
+            raise BadArgument("a transaction cannot wait: leave WAIT out")
         return command.run(entries, now)
     except Refused as error:
         raise type(error)(
@@ -70,8 +70,8 @@ def run_step(index: int, command: Plain, entries: Writer, now: Milliseconds) -> 
         ) from None
 
 
-def weight(result: Any) -> int:
-    """Return how many bytes a result takes in a reply: the same whether it is encoded already or not."""
+def _measure(result: Any) -> int:
+    """Return the bytes of a result in a reply, whether it is encoded already (Raw) or not."""
     return len(msgpack.encode(result))
 
 
@@ -82,27 +82,26 @@ else:
 
 
 class Once(Write, tag="ONCE"):
-    """Run a write once, however often it is sent with this token.
+    """Run a write once, even if it is sent again with this token.
 
-    The first reply is given again. A token has 8 to 64 bytes and is kept for two minutes. What was refused
-    changed nothing and is not kept.
+    Each further time the first reply is returned again. A token has 8 to 64 bytes and is stored for two minutes. A
+    refused write changes nothing, and its token is not stored.
     """
 
     examples = ("ONCE 5f2c9d1e INCR visits",)
     token: Token
-    write: Annotated[OnceAble, Argument("command")]  # not `command`, which is the name itself in JSON
+    write: Annotated[OnceAble, argument("command")]  # not `command`, which is the name itself in JSON
 
     @property
     def wait_ms(self) -> Milliseconds | None:
-        """Return how much longer than usual the reply may take."""
+        """How much longer than usual the reply may take."""
         return getattr(self.write, "wait_ms", None)
 
     def wire_form(self) -> Any:
-        """Return what encodes as this command."""
         return (self.command_name(), self.token, self.write.wire_form())
 
     def run(self, entries: Writer, now: Milliseconds) -> Any:
-        """Run it, or return what it returned."""
+        """Run the write; return its result, or the stored one."""
         from hashlib import blake2b  # noqa: PLC0415  # costs 5 ms, and only the daemon runs commands
 
         digest = blake2b(msgpack.encode(self.write.wire_form()), digest_size=16).digest()
@@ -115,6 +114,6 @@ class Once(Write, tag="ONCE"):
             return result
         if known.digest != digest:
             raise Conflict(
-                "this token was used for another command: take a new one for each write", revision=known.revision
+                "this token was used for another command: use a new token for each write", revision=known.revision
             )
         return ResultAt(known.revision, Raw(known.result))

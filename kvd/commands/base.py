@@ -1,7 +1,8 @@
-"""What every command is: a class whose fields are its syntax, whose docstring is its help, whose `run` is its meaning.
+"""The base classes of commands, and replies.
 
-The classes are array-like msgspec structs with a tag, so their union *is* the wire format (see `kvd.wire`).
-`nil` stands for an argument left out, so every optional field is `... | None`.
+A command is a class: the fields are its syntax, the docstring is its help, and `run` is its meaning. The classes are
+array-like msgspec structs with a tag, so their union *is* the wire format (see `kvd.wire`). `nil` stands for an
+omitted argument, so each optional field is `... | None`.
 """
 
 from collections.abc import Iterable
@@ -18,24 +19,26 @@ Role = Literal["read", "write", "admin"]
 
 
 class Command(Struct, array_like=True, forbid_unknown_fields=True):
-    """What a client asks for."""
+    """A request of a client."""
 
-    # Fields of which at most one may be given, e.g. (("ttl", "at", "keep_ttl"),).
+    # Groups of fields that exclude each other, e.g. (("ttl", "at", "keep_ttl"),).
     exclusive: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    # An example of the shell's syntax for each thing worth knowing; shown by HELP, run by the tests.
+    # Examples in the shell's syntax, shown by HELP and run by the tests.
     examples: ClassVar[tuple[str, ...]] = ()
-    # The unit in which an integer result is counted, if it is not a plain number.
+    # The unit of an integer result, if it has one.
     result_unit: ClassVar[str | None] = None
-    # What a client with a key must be allowed to: read, write or admin (see `kvd.access`).
+    # The role that a client with a key needs (see `kvd.access`).
     role: ClassVar[Role] = "admin"
-    # How many fields, the last ones, came in later releases. Each is the end of the array only when it is given.
+    # Its number in gRPC's message Command, if it may stand inside another command. Never changed, never reused.
+    grpc_number: ClassVar[int] = 0
+    # The number of fields, at the end, that later releases added. They are encoded only if they are given.
     added: ClassVar[int] = 0
 
     def wire_form(self) -> Any:
-        """Return what encodes as this command.
+        """Return an object that encodes as this command.
 
-        Added fields are left out while they are nil: older daemons refuse them, and what ONCE keeps of a command has
-        to stay the same across releases.
+        Added fields are omitted while they are nil: older daemons refuse them, and the digest that ONCE stores has to
+        be the same in all releases.
         """
         if not self.added:
             return self
@@ -46,11 +49,10 @@ class Command(Struct, array_like=True, forbid_unknown_fields=True):
         return (self.command_name(), *values[:end])
 
     def column_names(self) -> tuple[str, ...]:
-        """Return what the columns are called, if the result is a list of rows or has one as its first part."""
+        """Return the names of the columns, if the result is a list of rows or begins with one."""
         return ()
 
     def check_exclusive(self) -> None:
-        """Raise BadArgument when two fields that exclude each other are given."""
         for group in self.exclusive:
             given = [name for name in group if is_given(getattr(self, name))]
             if len(given) > 1:
@@ -58,80 +60,77 @@ class Command(Struct, array_like=True, forbid_unknown_fields=True):
 
     @classmethod
     def command_name(cls) -> str:
-        """Return the command's name on the wire and in the shell."""
+        """The name on the wire and in the shell."""
         return str(cls.__struct_config__.tag)
 
 
 def is_given(value: object) -> bool:
-    """Return whether an optional argument was given: nil and a false flag are absent, a 0 is a number."""
+    """Return whether an optional argument was given. nil and a false flag are absent; 0 is present."""
     return value is not None and value is not False
 
 
 class Read(Command):
-    """A command that looks and changes nothing: safe to send again."""
+    """A command that changes nothing and is safe to send again."""
 
     role: ClassVar[Role] = "read"
 
     def run(self, entries: Reader, now: Milliseconds) -> Any:
-        """Return the result."""
         raise NotImplementedError
 
 
 class Write(Command):
-    """A command that may change entries. It raises before it writes, or all it wrote is undone."""
+    """A command that may change entries. If it raises, its changes are rolled back."""
 
     role: ClassVar[Role] = "write"
 
     def run(self, entries: Writer, now: Milliseconds) -> Any:
-        """Return the result."""
         raise NotImplementedError
 
 
 class Daemon(Protocol):
-    """What a command may ask of the daemon itself."""
+    """The daemon as commands see it."""
 
     def info(self, section: str | None) -> dict[str, dict[str, Any]]:
-        """Return what INFO says, by section; BadArgument if there is no such section."""
+        """Return the result of INFO, by section. Raises BadArgument for an unknown section."""
 
     def commands(self, name: str | None) -> list[dict[str, Any]]:
-        """Return what COMMANDS says; UnknownCommand if there is no such command."""
+        """Return the result of COMMANDS. Raises UnknownCommand."""
 
     def config(self, name: str | None) -> dict[str, dict[str, Any]]:
-        """Return how the daemon is set up, all or one option; BadArgument if there is no such option."""
+        """Return the configuration, or one option. Raises BadArgument for an unknown option."""
 
     def check(self) -> dict[str, Any]:
-        """Return how much was read and found whole; raises Corrupt."""
+        """Return how many entries and changes were read. Raises Corrupt."""
 
     def back_up(self, name: str) -> dict[str, Any]:
-        """Write a backup of this name; return what it holds. Raises Refused."""
+        """Write a backup with this name; return its contents in numbers. Raises Refused."""
 
     def slow_commands(self, count: int, *, forget: bool) -> list[dict[str, Any]]:
-        """Return the last commands that took long, newest first; with `forget` all are forgotten then."""
+        """Return the last slow commands, newest first. `forget` clears the log afterwards."""
 
     def clients(self) -> list[dict[str, Any]]:
-        """Return who is connected."""
+        """Return a map for each connection."""
 
 
 class ServerCommand(Command):
-    """A command about the daemon, not about entries: safe to send again."""
+    """A command about the daemon, not about entries. It is safe to send again."""
 
     role: ClassVar[Role] = "read"
 
     def run(self, daemon: Daemon, now: Milliseconds) -> Any:
-        """Return the result."""
         raise NotImplementedError
 
 
 class BackgroundCommand(ServerCommand):
-    """A command about the daemon that takes long: it runs beside the others, one at a time. It is not sent again."""
+    """A long command about the daemon. It runs in a thread, one at a time, and is not sent again."""
 
-    # As CHANGES has it: how much longer than usual the reply may take.
+    # How much longer than usual the reply may take, as in CHANGES.
     wait_ms: ClassVar[int] = BACKGROUND_MS_MAX
 
 
 @final
 class ResultAt(Struct, gc=False):
-    """A result that reflects another revision than the store's latest."""
+    """A result that reflects an earlier revision than the latest."""
 
     revision: int
     result: Any
@@ -139,7 +138,7 @@ class ResultAt(Struct, gc=False):
 
 @final
 class NotYet(Struct, gc=False):
-    """The answer to what waits when there is nothing yet: ask again after a change of the prefix, or in `wait_ms`."""
+    """No result yet: the command has to run again after a change of the prefix, or in `wait_ms`."""
 
     revision: int
     prefix: bytes
@@ -147,14 +146,14 @@ class NotYet(Struct, gc=False):
 
 
 class Ok(Struct, array_like=True, tag="OK", gc=False):
-    """The reply to a command that ran: the store's revision it reflects (a write's own) and its result."""
+    """The reply to a command that ran: its result, and the revision that the result reflects (a write's own)."""
 
     revision: int
     result: Any
 
 
 class Error(Struct, array_like=True, tag="ERROR"):
-    """The reply to a command that did not: a stable code, a sentence, and details (`outcome` among them)."""
+    """The reply to a command that failed: a stable code, a sentence, and details, which always have `outcome`."""
 
     code: str
     message: str
@@ -165,7 +164,7 @@ Reply = Ok | Error
 
 
 def commands_in(modules: Iterable[ModuleType]) -> tuple[type[Command], ...]:
-    """Return the command classes that the modules define, in the order written."""
+    """Return the command classes that the modules define, in the order of their definition."""
     return tuple(
         cls
         for module in modules

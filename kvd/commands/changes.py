@@ -1,11 +1,11 @@
-"""The family `changes`: what happened since."""
+"""The family `changes`: the journal, by revision."""
 
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
 from kvd.commands.base import NotYet, Read, ResultAt, Role, Write
-from kvd.commands.fields import Key, Option, Prefix, Revision
+from kvd.commands.fields import Key, Prefix, Revision, option
 from kvd.commands.fields import Wait as WaitMs
 from kvd.commands.model import Change, Milliseconds, Reader, Writer
 from kvd.limits import CHANGES_LIMIT_DEFAULT, CHANGES_LIMIT_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX
@@ -15,25 +15,24 @@ HistoryLimit = Annotated[int, Meta(ge=1, le=HISTORY_LIMIT_MAX)]
 
 
 class Changes(Read, tag="CHANGES"):
-    """Return the changes after a revision, of all keys or a prefix.
+    """Return the changes after a revision, of all keys or of a prefix.
 
-    They are all there up to the reply's revision. Go on from the reply's revision. With WAIT, when there is
-    none yet, the reply comes with the first one or after so many milliseconds. COMPACTED when they are no
-    longer kept.
+    The result is complete up to the reply's revision; continue from there. With WAIT, if there is no change yet, the
+    reply comes with the first one, or after that many milliseconds. The error is COMPACTED if the changes are no longer
+    kept.
     """
 
     examples = ("CHANGES 0", "CHANGES 41 user: LIMIT 10", "CHANGES 41 WAIT 1000")
     since: Revision
     prefix: Prefix | None = None
-    limit: Annotated[ChangesLimit | None, Option("LIMIT", "n")] = None
-    wait_ms: Annotated[WaitMs | None, Option("WAIT", "ms")] = None
+    limit: Annotated[ChangesLimit | None, option("LIMIT", "n")] = None
+    wait_ms: Annotated[WaitMs | None, option("WAIT", "ms")] = None
 
     def column_names(self) -> tuple[str, ...]:
-        """Return what the parts of a change are called."""
         return tuple(Change.__struct_fields__)
 
     def run(self, entries: Reader, now: Milliseconds) -> ResultAt | NotYet:  # noqa: ARG002
-        """Return the changes; when there is none yet, and one is waited for, a Wait."""
+        """Return the changes; or NotYet, if there is none and the client waits."""
         prefix = self.prefix or b""
         upto, changes = entries.changes(self.since, prefix, self.limit or CHANGES_LIMIT_DEFAULT)
         if self.wait_ms and not changes and upto == entries.revision:
@@ -42,20 +41,19 @@ class Changes(Read, tag="CHANGES"):
 
 
 class History(Read, tag="HISTORY"):
-    """Return a page of the changes of a key, the newest first.
+    """Return a page of the changes of a key, newest first.
 
-    Give the second part of the result as BEFORE to go on; nil: there are no more. A page that looked through many
-    changes of other keys may be short, or empty, and still have a next one. Changes that are no longer kept are left
-    out.
+    The second part of the result is the BEFORE of the next page, nil on the last page. A page may be short, or empty,
+    and still have a next one, because many changes of other keys were read for it. Changes that are no longer kept are
+    omitted.
     """
 
     examples = ("HISTORY city", "HISTORY city BEFORE 41 LIMIT 10")
     key: Key
-    before: Annotated[Revision | None, Option("BEFORE", "n")] = None
-    limit: Annotated[HistoryLimit | None, Option("LIMIT", "n")] = None
+    before: Annotated[Revision | None, option("BEFORE", "n")] = None
+    limit: Annotated[HistoryLimit | None, option("LIMIT", "n")] = None
 
     def column_names(self) -> tuple[str, ...]:
-        """Return what the parts of a change are called."""
         return tuple(Change.__struct_fields__)
 
     def run(self, entries: Reader, now: Milliseconds) -> list[Any]:  # noqa: ARG002
@@ -64,9 +62,9 @@ class History(Read, tag="HISTORY"):
 
 
 class Compact(Write, tag="COMPACT"):
-    """Forget the changes up to a revision.
+    """Discard the changes up to a revision.
 
-    The result is the revision up to which they are gone. Entries stay.
+    The result is the revision up to which changes are discarded. Entries are kept.
     """
 
     examples = ("COMPACT 41",)
@@ -74,5 +72,5 @@ class Compact(Write, tag="COMPACT"):
     revision: Revision
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
-        """Compact; return up to where changes are gone."""
+        """Return the revision up to which changes are discarded."""
         return entries.compact(self.revision)

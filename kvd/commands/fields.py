@@ -1,11 +1,11 @@
-"""The types of a command's arguments: what the wire checks and what the shell calls them.
+"""The types of command arguments.
 
-A field's type carries its bounds (`msgspec.Meta`, checked by the decoder in C) and, where the shell's
-words differ from the wire's array, how they are typed: `Argument` names a positional word,
-`Option` is a keyword such as `EX seconds` or a lone word such as `KEEPTTL`.
+A type has its bounds (`msgspec.Meta`, checked by the decoder in C) and, where the words of the shell differ from the
+array of the wire, how it is typed: `argument` names a positional word, `option` is a keyword such as `EX seconds` or
+`KEEPTTL`.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
@@ -13,18 +13,28 @@ from kvd import limits
 
 
 class Argument(NamedTuple):
-    """How a positional argument is called in the shell, and how many wire units one of its units is."""
+    """The name of a positional argument in the shell, and how many units of the wire one of its units is."""
 
     placeholder: str
     scale: int = 1
 
 
 class Option(NamedTuple):
-    """A keyword of the shell that fills a field: followed by an argument, or alone, which means true."""
+    """A keyword of the shell that fills a field: followed by an argument, or alone for true."""
 
     word: str
     placeholder: str | None = None
     scale: int = 1
+
+
+def argument(placeholder: str, scale: int = 1) -> Any:
+    """Return the annotation of a positional argument."""
+    return Meta(extra={"argument": Argument(placeholder, scale)})
+
+
+def option(word: str, placeholder: str | None = None, scale: int = 1) -> Any:
+    """Return the annotation of an option; a field may have several."""
+    return Meta(extra={word: Option(word, placeholder, scale)})
 
 
 Key = Annotated[bytes, Meta(min_length=1, max_length=limits.KEY_BYTES_MAX, title="key")]

@@ -1,4 +1,4 @@
-"""The family `keys`: which keys there are."""
+"""The family `keys`: which keys exist."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from kvd.commands.base import Read, Write
-from kvd.commands.fields import Integer, Key, Keys, Option, Prefix
+from kvd.commands.fields import Integer, Key, Keys, Prefix, option
 from kvd.commands.model import Entry, Milliseconds, Reader, Writer, make_span
 from kvd.commands.values import part_of
 from kvd.errors import TooLarge
@@ -20,31 +20,33 @@ ClearLimit = Annotated[int, Meta(ge=1, le=CLEARED_KEYS_MAX)]
 class Exists(Read, tag="EXISTS"):
     """Return how many of the keys exist."""
 
+    grpc_number = 9
     examples = ("EXISTS city country",)
     keys: Keys
 
     def run(self, entries: Reader, now: Milliseconds) -> int:  # noqa: ARG002
-        """Return how many exist."""
+        """Return how many of the keys exist."""
         return sum([entry is not None for entry in entries.get_many(self.keys)])
 
 
 class EntryOf(Read, tag="ENTRY"):
     """Return a key's revision, created revision, expiry and size.
 
-    nil if there is no such key. `created` is the revision at which it came to be, `expires` Unix milliseconds (nil: it
-    stays), `size` the length of the value in bytes. With VALUE the `value` is among them, and with START or END only
-    the bytes of it from START to END, counted as GETRANGE counts them.
+    The result is nil if there is no such key. `created` is the revision at which the key was created, `expires` is in
+    Unix milliseconds (nil: it does not expire), and `size` is the length of the value in bytes. VALUE adds the `value`;
+    START and END add only the bytes from START to END, counted as in GETRANGE.
     """
 
+    grpc_number = 10
     examples = ("ENTRY city", "ENTRY city VALUE", "ENTRY log START 0 END 99")
     added = 2
     key: Key
-    value: Annotated[bool | None, Option("VALUE")] = None
-    start: Annotated[Integer | None, Option("START", "n")] = None
-    end: Annotated[Integer | None, Option("END", "n")] = None
+    value: Annotated[bool | None, option("VALUE")] = None
+    start: Annotated[Integer | None, option("START", "n")] = None
+    end: Annotated[Integer | None, option("END", "n")] = None
 
     def run(self, entries: Reader, now: Milliseconds) -> dict[str, int | bytes | None] | None:  # noqa: ARG002
-        """Return a map of revision, created, expires, size and, if asked, value."""
+        """Return a map of revision, created, expires, size and, if requested, value."""
         entry = entries.get(self.key)
         if entry is None:
             return None
@@ -62,13 +64,13 @@ class EntryOf(Read, tag="ENTRY"):
 class Scan(Read, tag="SCAN"):
     """Return a page of keys in byte order, and where the next begins.
 
-    Give the second part of the result as AFTER to go on; nil: that was the last page. With VALUES each item
-    is an array of key, value, revision and expiry; with SIZES the value's length in bytes stands in place of the value,
-    which is not read. FROM is the first key that may come, TO the first that may not.
-    With REVERSE the last key comes first, and AFTER goes on to those before it. A key that is there throughout a walk
-    over all pages comes exactly once.
+    The second part of the result is the AFTER of the next page, nil on the last page. With VALUES each item is an array
+    of key, value, revision and expiry. With SIZES the length of the value replaces the value, which is not read. The
+    range starts at FROM and ends before TO. With REVERSE the last key comes first, and AFTER continues with the keys
+    before it. A key that exists during the whole scan is returned exactly once.
     """
 
+    grpc_number = 16
     examples = (
         "SCAN",
         "SCAN user: LIMIT 2",
@@ -80,16 +82,16 @@ class Scan(Read, tag="SCAN"):
     exclusive = (("values", "sizes"),)
     added = 4
     prefix: Prefix | None = None
-    after: Annotated[Key | None, Option("AFTER", "key")] = None
-    limit: Annotated[ScanLimit | None, Option("LIMIT", "n")] = None
-    values: Annotated[bool | None, Option("VALUES")] = None
-    start: Annotated[Key | None, Option("FROM", "key")] = None
-    stop: Annotated[Key | None, Option("TO", "key")] = None
-    reverse: Annotated[bool | None, Option("REVERSE")] = None
-    sizes: Annotated[bool | None, Option("SIZES")] = None
+    after: Annotated[Key | None, option("AFTER", "key")] = None
+    limit: Annotated[ScanLimit | None, option("LIMIT", "n")] = None
+    values: Annotated[bool | None, option("VALUES")] = None
+    start: Annotated[Key | None, option("FROM", "key")] = None
+    stop: Annotated[Key | None, option("TO", "key")] = None
+    reverse: Annotated[bool | None, option("REVERSE")] = None
+    sizes: Annotated[bool | None, option("SIZES")] = None
 
     def column_names(self) -> tuple[str, ...]:
-        """Return what the parts of an item are called; a key alone has none."""
+        """Return the names of an item's parts; a plain key has none."""
         if self.values or self.sizes:
             return ("key", "value" if self.values else "size", "revision", "expires")
         return ()
@@ -100,26 +102,26 @@ class Scan(Read, tag="SCAN"):
         span = make_span(self.prefix or b"", self.after, self.start, self.stop, is_reverse=bool(self.reverse))
         limit = self.limit or SCAN_LIMIT_DEFAULT
         if self.values:
-            return page_with_values(entries.scan(span), limit)
+            return _make_page_with_values(entries.scan(span), limit)
         if self.sizes:
-            found = [
-                (each.key, each.size, each.revision, each.expires) for each in islice(entries.sizes(span), limit + 1)
+            rows = [
+                (meta.key, meta.size, meta.revision, meta.expires) for meta in islice(entries.sizes(span), limit + 1)
             ]
-            return page_of(found, [item[0] for item in found], limit)
-        keys = [head.key for head in islice(entries.metas(span), limit + 1)]
-        return page_of(keys, keys, limit)
+            return _make_page(rows, [row[0] for row in rows], limit)
+        keys = [meta.key for meta in islice(entries.metas(span), limit + 1)]
+        return _make_page(keys, keys, limit)
 
 
-def page_of(items: list[Any], keys: list[bytes], limit: int) -> list[Any]:
-    """Return a page of items whose keys fit into a reply, and where the next page begins."""
+def _make_page(items: list[Any], keys: list[bytes], limit: int) -> list[Any]:
+    """Return as many items as the limit and the bytes of a reply allow, and where the next page begins."""
     count = min(limit, len(items))
     while sum(map(len, keys[:count])) > REPLY_BYTES_MAX:
         count //= 2
     return [items[:count], None if count == len(items) else keys[count - 1]]
 
 
-def page_with_values(walk: Iterator[Entry], limit: int) -> list[Any]:
-    """Return a page of entries that fit into a reply, one at least, and where the next page begins."""
+def _make_page_with_values(walk: Iterator[Entry], limit: int) -> list[Any]:
+    """Return at least one entry, as many as fit into a reply, and where the next page begins."""
     page: list[tuple[bytes, bytes, int, int | None]] = []
     size = 0
     for entry in walk:
@@ -131,37 +133,40 @@ def page_with_values(walk: Iterator[Entry], limit: int) -> list[Any]:
 
 
 class Count(Read, tag="COUNT"):
-    """Return how many keys there are, or how many begin with a prefix.
+    """Return the number of keys, or of keys with a prefix.
 
-    With a prefix it reads them all.
+    With a prefix, all of its keys are read.
     """
 
+    grpc_number = 17
     examples = ("COUNT", "COUNT user:")
     prefix: Prefix | None = None
 
     def run(self, entries: Reader, now: Milliseconds) -> int:  # noqa: ARG002
-        """Return the count."""
+        """Return the number of keys."""
         return entries.count(self.prefix or b"")
 
 
 class ClearPrefix(Write, tag="CLEARPREFIX"):
-    """End all keys that begin with a prefix, at once; return how many.
+    """Delete all keys with a prefix at once, and return how many.
 
-    With LIMIT, the first n in byte order.
+    With LIMIT, the first n keys in byte order are deleted.
     """
 
+    grpc_number = 14
     examples = ("CLEARPREFIX user:", "CLEARPREFIX user: LIMIT 1000")
     prefix: Prefix
-    limit: Annotated[ClearLimit | None, Option("LIMIT", "n")] = None
+    limit: Annotated[ClearLimit | None, option("LIMIT", "n")] = None
 
     def run(self, entries: Writer, now: Milliseconds) -> int:  # noqa: ARG002
-        """Clear them; return how many."""
-        most = CLEARED_KEYS_MAX + 1 if self.limit is None else self.limit
-        found = list(islice(entries.metas(make_span(self.prefix)), most))
-        if len(found) > CLEARED_KEYS_MAX:
+        """Return how many keys were deleted."""
+        count_max = CLEARED_KEYS_MAX + 1 if self.limit is None else self.limit
+        metas = list(islice(entries.metas(make_span(self.prefix)), count_max))
+        if len(metas) > CLEARED_KEYS_MAX:
             raise TooLarge(
-                f"more than {CLEARED_KEYS_MAX} keys begin with this: clear them in parts, with LIMIT {CLEARED_KEYS_MAX}"
+                f"more than {CLEARED_KEYS_MAX} keys have this prefix: "
+                f"clear them in parts, with LIMIT {CLEARED_KEYS_MAX}"
             )
-        for head in found:
-            entries.clear_found(head)
-        return len(found)
+        for meta in metas:
+            entries.clear_found(meta)
+        return len(metas)

@@ -1,4 +1,4 @@
-"""Entries, changes and journal rows, and what a command may do with them: the nouns of the house.
+"""The domain model: entries, changes, journal rows, and the views that commands have of them.
 
 No I/O, no clock, no SQL. Times are Unix milliseconds; a `revision` is the number of a change, from 1.
 """
@@ -14,8 +14,8 @@ Milliseconds = int
 SET, CLEAR, EXPIRED = 1, 2, 3
 KINDS = {SET: "SET", CLEAR: "CLEAR", EXPIRED: "EXPIRED"}
 
-# One row of the journal: (revision, kind, key, value, previous, created, expires, time). A plain tuple,
-# because one is made per write on the hot path and handed to SQLite as it is (a NamedTuple costs 0.3 us more).
+# One row of the journal: (revision, kind, key, value, previous, created, expires, time). A plain tuple, because each
+# write creates one and SQLite takes it as it is (a NamedTuple costs 0.3 us more).
 Row = tuple[int, int, bytes, bytes | None, int, int, int | None, int]
 REVISION: Final = 0
 KIND: Final = 1
@@ -28,7 +28,7 @@ TIME: Final = 7
 
 
 class EntryMeta(Struct, frozen=True, gc=False):
-    """An entry without its value, as a walk over keys finds it. `expires` is None for one that stays."""
+    """An entry without its value. `expires` is None if it does not expire."""
 
     key: bytes
     revision: int
@@ -36,7 +36,7 @@ class EntryMeta(Struct, frozen=True, gc=False):
     expires: Milliseconds | None
 
     def is_live(self, now: Milliseconds) -> bool:
-        """Return whether readers see the entry at this time: it is gone at the millisecond it expires."""
+        """Return whether the entry is visible: it disappears in the millisecond in which it expires."""
         return self.expires is None or self.expires > now
 
 
@@ -47,21 +47,21 @@ class Entry(EntryMeta, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """Return the value's length in bytes."""
+        """The length of the value in bytes."""
         return len(self.value)
 
 
 class Sized(EntryMeta, frozen=True, gc=False):
-    """An entry with the size of its value in place of the value, which is not read."""
+    """An entry with the size of its value instead of the value, which is not read."""
 
     size: int
 
 
 class Change(Struct, array_like=True, frozen=True, gc=False):
-    """One change as it is published and as CHANGES returns it.
+    """One change, as published and as returned by CHANGES.
 
-    `kind` is SET, CLEAR or EXPIRED; `value` is None for the last two; `previous` is the revision this key
-    had before (0: it did not exist); `time` is when the change was made.
+    `kind` is SET, CLEAR or EXPIRED; `value` is None for the last two. `previous` is the earlier revision of the key
+    (0: it did not exist). `time` is the time of the change.
     """
 
     kind: str
@@ -83,31 +83,30 @@ def change_of(row: Row) -> Change:
 
 
 def entry_of(row: Row) -> Entry | None:
-    """Return the entry that a journal row leaves behind, or None when it ends the key."""
+    """Return the entry after a change, or None if the change deleted the key."""
     revision, kind, key, value, _, created, expires, _ = row
     return Entry(key, revision, created, expires, value or b"") if kind == SET else None
 
 
 def entries_delta(row: Row) -> int:
-    """Return how many more entries there are after a change: 1, 0 or -1."""
+    """Return the change in the number of entries: 1, 0 or -1."""
     return -1 if row[KIND] != SET else not row[PREVIOUS]
 
 
 def prefix_end(prefix: bytes) -> bytes | None:
-    """Return the smallest key after all that begin with the prefix; None when there is no end."""
+    """Return the smallest key above all keys with the prefix; None if there is none."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else None
 
 
 class Span(NamedTuple):
-    """The keys of a walk: from `start` up to, but without, `end` (None: no end), in byte order or in reverse."""
+    """A range of keys: from `start` to before `end` (None: no end), in byte order or in reverse."""
 
     start: bytes = b""
     end: bytes | None = None
     is_reverse: bool = False
 
     def __contains__(self, key: object) -> bool:
-        """Return whether a walk may meet a key."""
         assert isinstance(key, bytes)
         return self.start <= key and (self.end is None or key < self.end)
 
@@ -123,7 +122,7 @@ def make_span(
     *,
     is_reverse: bool = False,
 ) -> Span:
-    """Return the span of the keys that begin with a prefix and are in [start, stop), behind `after` in the walk."""
+    """Return the span of the keys with a prefix, in [start, stop), and behind `after` in the order of the walk."""
     end = prefix_end(prefix)
     if after is not None and is_reverse:
         stop = after if stop is None else min(stop, after)
@@ -135,21 +134,21 @@ def make_span(
 
 
 class Overlay(Protocol):
-    """What is in front of a walk: entries by key, None where the key has ended."""
+    """Entries that hide those of a lower layer, by key. None is a deleted key."""
 
     def __contains__(self, key: bytes, /) -> bool:
-        """Return whether there is anything of a key."""
+        """Return whether the overlay has the key, deleted or not."""
 
     def __getitem__(self, key: bytes, /) -> Any:
-        """Return what there is."""
+        """Return the entry of the key, None if it is deleted."""
 
 
 def merge_overlay(
     below: Iterator[Found], above: Overlay, keys: Iterable[bytes], *, is_reverse: bool = False
 ) -> Iterator[Found]:
-    """Yield the entries of a walk with others in front of it, in its order.
+    """Yield the entries of a walk as changed by an overlay, in the order of the walk.
 
-    `keys` are those of the others that the walk would meet, in its order.
+    `keys` are the keys of the overlay within the walk, in its order.
     """
     keys = iter(keys)
     first = next(keys, None)
@@ -162,10 +161,10 @@ def merge_overlay(
 def merge(
     below: Iterator[Found], above: Overlay, covering: Iterator[Found], *, is_reverse: bool
 ) -> Generator[Found, None, None]:
-    """Yield two walks as one, without what is covered of the first.
+    """Yield two walks as one, without the entries of the first that the overlay hides.
 
-    It looks no further into the first than the second has come. `heapq.merge` of what is not covered would: while a
-    fold is under way all that it has written is covered, and the first entry of a walk would pass it all.
+    The first walk never runs ahead of the second. With `heapq.merge` it would: during a fold, the first entry of a walk
+    would pass everything that the fold has written, because all of it is hidden.
     """
     lower, upper = next(below, None), next(covering, None)
     while upper is not None:
@@ -181,7 +180,7 @@ def merge(
 
 
 class OnceRecord(NamedTuple):
-    """What is kept of a command that ran under ONCE. `result` is its encoded result."""
+    """The record of a command that ran under ONCE. `result` is its encoded result."""
 
     token: bytes
     digest: bytes
@@ -191,7 +190,7 @@ class OnceRecord(NamedTuple):
 
 
 class StagedChanges(NamedTuple):
-    """What one batch wants to become durable."""
+    """The changes of one batch, to be committed."""
 
     rows: list[Row]
     once: list[OnceRecord]
@@ -200,81 +199,78 @@ class StagedChanges(NamedTuple):
 
 
 class Reader(Protocol):
-    """What a command that reads may do. Expired entries are not seen."""
+    """The view of a reading command. Expired entries are invisible."""
 
     @property
     def revision(self) -> int:
-        """Return the revision of the last change seen."""
+        """The revision of the last visible change."""
 
     def get(self, key: bytes) -> Entry | None:
-        """Return the entry of a key."""
+        """Return the entry of a key, or None."""
 
     def value(self, key: bytes) -> bytes | None:
-        """Return the value of a key."""
+        """Return the value of a key, or None."""
 
     def values(self, keys: Sequence[bytes]) -> Any:
-        """Return the values of keys, None where there is none, in a form that is an array on the wire.
+        """Return an object that encodes as the array of the values, with nil for missing keys.
 
-        Raises TooLarge when they do not fit into a reply.
+        Raises TooLarge if they do not fit into a reply.
         """
 
     def get_many(self, keys: Sequence[bytes]) -> Iterable[Entry | None]:
-        """Return the entries of keys, in their order. What is on disk is read together, but for large values."""
+        """Return the entries of keys, in their order. Entries on disk are read together, except large values."""
 
     def read_ahead(self, keys: Sequence[bytes]) -> None:
-        """Read together what the disk alone can tell of keys that will be asked for, but for large values."""
+        """Read the entries of keys that only the disk has, except large values, for later reads."""
 
     def scan(self, span: Span) -> Iterator[Entry]:
-        """Yield the entries of a span, in its order."""
+        """Yield the entries of a span in its order."""
 
     def metas(self, span: Span) -> Iterator[EntryMeta]:
-        """Yield what `scan` does, without values: large ones are not read."""
+        """Yield the entries of a span without their values, which are not read."""
 
     def sizes(self, span: Span) -> Iterator[Sized | Entry]:
-        """Yield what `heads` does, each with the size of its value."""
+        """Yield the entries of a span with the sizes of their values, which are not read."""
 
     def first(self, prefix: bytes) -> Entry | None:
-        """Return the first entry whose key begins with the prefix. Keys that ended before it do not make it slower."""
+        """Return the first entry with the prefix. Deleted keys in front of it do not make this slower."""
 
     def count(self, prefix: bytes) -> int:
-        """Return how many keys begin with the prefix."""
+        """Return the number of keys with the prefix."""
 
     def changes(self, since: int, prefix: bytes, limit: int) -> tuple[int, list[Change]]:
-        """Return the matching changes after `since`, and the revision up to which they are all there.
+        """Return the matching changes after `since`, and the revision up to which they are complete.
 
-        Raises Compacted when changes after `since` are gone, BadArgument when `since` is still to come.
+        Raises Compacted if changes after `since` are discarded, BadArgument if `since` is in the future.
         """
 
     def changes_of(self, key: bytes, before: int | None, limit: int) -> tuple[list[Change], int | None]:
-        """Return the kept changes of a key, newest first, and the `before` that continues them (None: the end).
-
-        `before` is a revision: only changes with a lower one are returned.
-        """
+        """Return the kept changes of a key below the revision `before`, newest first, and the next `before` or None."""
 
 
 class Writer(Reader, Protocol):
-    """What a command that writes may do besides."""
+    """The view of a writing command."""
 
     def put(self, key: bytes, value: bytes, *, expires: Milliseconds | None) -> int:
-        """Set a key and return the revision. There is no default for `expires`: forgetting it loses one."""
+        """Set a key and return the revision. `expires` has no default, so that no expiry is lost by omission."""
 
     def put_many(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        """Set keys, which do not expire."""
+        """Set keys that do not expire."""
 
     def clear(self, key: bytes) -> bool:
-        """End a key; return whether there was one. Clearing a missing key is no change."""
+        """Delete a key; return whether it existed. Deleting a missing key is not a change."""
 
     def clear_found(self, found: EntryMeta) -> None:
-        """End a key that a walk has found."""
+        """Delete a key that a walk returned."""
 
     def expire(self, key: bytes) -> bool:
-        """End a key whose time has come; return whether it had."""
+        """Delete a key if it has expired; return whether it had."""
 
     def compact(self, revision: int) -> int:
-        """Forget the changes up to a revision; return up to where they are gone now."""
+        """Discard the changes up to a revision; return the revision up to which they are discarded."""
 
     def find_once(self, token: bytes) -> OnceRecord | None:
-        """Return what is kept of the command that ran under this token."""
+        """Return the record of the command that ran under this token, or None."""
 
     def store_once(self, token: bytes, digest: bytes, result: Any) -> None:
-        """Keep the result of the command that runs now."""
+        """Store the result of the current command under a token."""

@@ -1,4 +1,4 @@
-"""The family `server`: about the daemon itself."""
+"""The family `server`: the daemon itself."""
 
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ class Ping(ServerCommand, tag="PING"):
 
 
 class Info(ServerCommand, tag="INFO"):
-    """Return what the daemon says of itself, by section.
+    """Return information about the daemon, by section.
 
     The sections are server, store, traffic, commands, latency and process.
     """
@@ -33,7 +33,7 @@ class Info(ServerCommand, tag="INFO"):
 
 
 class Commands(ServerCommand, tag="COMMANDS"):
-    """Return the table of commands as data, or the row of one."""
+    """Return the table of commands as data, or the row of one command."""
 
     examples = ("COMMANDS", "COMMANDS set")
     name: Name | None = None
@@ -44,10 +44,10 @@ class Commands(ServerCommand, tag="COMMANDS"):
 
 
 class Config(ServerCommand, tag="CONFIG"):
-    """Return how the daemon is set up.
+    """Return the configuration of the daemon.
 
-    Of each option the value, where that comes from (a flag, a variable, a line of the file), and whether SIGHUP changes
-    it.
+    For each option, the result has the value, its source (a flag, a variable, a line of the file), and whether SIGHUP
+    applies a change.
     """
 
     role: ClassVar[Role] = "admin"
@@ -60,11 +60,11 @@ class Config(ServerCommand, tag="CONFIG"):
 
 
 class Check(BackgroundCommand, tag="CHECK"):
-    """Read everything on the disk and tell what is damaged.
+    """Read everything on the disk and report damage.
 
-    The result says how many entries the table has and how many changes the journal: what is young is in the journal
-    alone. CORRUPT names the first key or revision that is damaged, and lists them in the details. It runs beside
-    other commands, and takes minutes for many millions.
+    The result is the number of entries in the table and of changes in the journal; recent changes are only in the
+    journal. CORRUPT names the first damaged key or revision and lists the others in its details. CHECK runs beside
+    other commands, and takes minutes for many millions of keys.
     """
 
     role: ClassVar[Role] = "admin"
@@ -78,8 +78,8 @@ class Check(BackgroundCommand, tag="CHECK"):
 class Backup(BackgroundCommand, tag="BACKUP"):
     """Write a backup: all entries, as of one commit, in one file.
 
-    The name is that of a new file in the daemon's folder for backups (`kvd serve --backups`). `kvd restore` makes
-    a data directory of it.
+    The name is the name of a new file in the daemon's folder for backups (`kvd serve --backups`). `kvd restore` creates
+    a data directory from the file.
     """
 
     role: ClassVar[Role] = "admin"

@@ -1,36 +1,50 @@
-"""A command class as a syntax: derived once from its fields, used by COMMANDS, the shell and the manual.
+"""The one introspection of command classes. Pure; it names no command.
 
-Pure introspection; nothing here knows any one command.
+`syntax_of` derives a `Syntax` from the fields of a class, by `msgspec.inspect`. COMMANDS, the shell's grammar, the
+manual, the access rules (`key_specs.py`), the errors of the wire, HTTP's JSON, OpenAPI and gRPC read it. A new kind of
+argument is added here.
 """
 
 import inspect
 from enum import Enum
 from functools import cache
-from types import UnionType
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple
 
-from msgspec import NODEFAULT, Meta
-from msgspec.structs import fields
+from msgspec import inspect as types
 
 from kvd.commands.base import Command, Read, ServerCommand, Write
 from kvd.commands.fields import Argument, Option
+from kvd.commands.type_info import BareType, split_type, struct_of, structs_in
+
+ACCESS = {Read: "read", Write: "write", ServerCommand: "server"}
+_SCALARS: dict[type[types.Type], type] = {
+    types.BytesType: bytes,
+    types.StrType: str,
+    types.IntType: int,
+    types.BoolType: bool,
+}
 
 
 class Shape(Enum):
-    """How many words a field takes, and what they are."""
+    """The number of words that a field takes, and their meaning."""
 
     ONE = "one"  # a word
     FLAG = "flag"  # a keyword alone
-    MANY = "many"  # words to the end
-    PAIRS = "pairs"  # words two by two to the end
-    COMMAND = "command"  # a whole command to the end
-    STRUCTURE = "structure"  # no words: only the wire, and the shell's BEGIN, can say it
+    MANY = "many"  # all further words
+    PAIRS = "pairs"  # all further words, in pairs
+    COMMAND = "command"  # all further words are a command
+    STRUCTURE = "structure"  # no words: only the wire and the shell's BEGIN can express it
 
 
 class Parameter(NamedTuple):
-    """One field of a command. `scalar` is bytes, str, int or bool; `kind` what its words mean (`key`, `prefix`...)."""
+    """A field of a command.
+
+    `msgspec_type` is the field's type without `| None` and title. `scalar` is bytes, str, int or bool. `kind` is the
+    meaning of the words (`key`, `prefix`...).
+    """
 
     field: str
+    msgspec_type: types.Type
     shape: Shape
     scalar: type
     kind: str
@@ -41,18 +55,28 @@ class Parameter(NamedTuple):
 
     @property
     def is_positional(self) -> bool:
-        """Return whether it is told by its place rather than by a keyword."""
+        """Whether the parameter is identified by its place, not by a keyword."""
         return not self.options
 
+    @property
+    def item_type(self) -> types.Type | None:
+        """The type of a list's items; None for another type."""
+        return split_type(self.msgspec_type.item_type).type if isinstance(self.msgspec_type, types.ListType) else None
+
+    @property
+    def commands(self) -> tuple[type[Command], ...]:
+        """The commands that may stand in the field, or in its list."""
+        return structs_in(self.item_type or self.msgspec_type)
+
     def text(self) -> str:
-        """Return it as a syntax line shows it, without brackets."""
+        """Return the parameter as in a syntax line, without brackets."""
         if self.options:
             return " | ".join(f"{o.word} {o.placeholder}" if o.placeholder else o.word for o in self.options)
         return self.placeholder + {Shape.MANY: "...", Shape.PAIRS: "..."}.get(self.shape, "")
 
 
 class Syntax(NamedTuple):
-    """What is known of a command: for people, for the shell and for programs."""
+    """A command as people, the shell and programs see it."""
 
     name: str
     family: str
@@ -84,7 +108,7 @@ class Syntax(NamedTuple):
 
 
 def group_text(group: tuple[Parameter, ...]) -> str:
-    """Return alternatives as a syntax line shows them: bracketed when none is needed."""
+    """Return alternatives as in a syntax line, in brackets if they are optional."""
     text = " | ".join(parameter.text() for parameter in group)
     return text if group[0].required else f"[{text}]"
 
@@ -92,10 +116,7 @@ def group_text(group: tuple[Parameter, ...]) -> str:
 @cache
 def syntax_of(command: type[Command]) -> Syntax:
     """Return the syntax that a command class declares."""
-    hints = get_type_hints(command, include_extras=True)
-    parameters = tuple(
-        parameter_of(field.name, hints[field.name], required=field.default is NODEFAULT) for field in fields(command)
-    )
+    parameters = tuple(map(_make_parameter, struct_of(command).fields))
     help_text = inspect.cleandoc(command.__doc__ or "")
     return Syntax(
         name=command.command_name(),
@@ -104,71 +125,55 @@ def syntax_of(command: type[Command]) -> Syntax:
         summary=help_text.partition("\n")[0],
         help=help_text,
         parameters=parameters,
-        groups=tuple(groups_of(parameters, command.exclusive)),
+        groups=tuple(_groups_of(parameters, command.exclusive)),
         examples=command.examples,
     )
 
 
-ACCESS = {Read: "read", Write: "write", ServerCommand: "server"}
-
-
-def groups_of(parameters: tuple[Parameter, ...], exclusive: tuple[tuple[str, ...], ...]) -> list[tuple[Parameter, ...]]:
-    """Return the parameters in order, those that exclude each other together."""
-    together = {name: group for group in exclusive for name in group}
-    names = dict.fromkeys(together.get(parameter.field, (parameter.field,)) for parameter in parameters)
+def _groups_of(
+    parameters: tuple[Parameter, ...], exclusive: tuple[tuple[str, ...], ...]
+) -> list[tuple[Parameter, ...]]:
+    """Return the parameters in order, with those that exclude each other in one group."""
+    groups = {name: group for group in exclusive for name in group}
+    names = dict.fromkeys(groups.get(parameter.field, (parameter.field,)) for parameter in parameters)
     by_name = {parameter.field: parameter for parameter in parameters}
     return [tuple(by_name[name] for name in group) for group in names]
 
 
-def parameter_of(field: str, hint: Any, *, required: bool) -> Parameter:
-    """Return a field's parameter, from its type and the `Option`s or `Argument` beside it."""
-    hint, extras = unwrap(hint)
-    options = tuple(extra for extra in extras if isinstance(extra, Option))
-    argument = next((extra for extra in extras if isinstance(extra, Argument)), None)
-    shape, scalar, kind = shape_of(hint, extras)
+def _make_parameter(field: types.Field) -> Parameter:
+    """Return the parameter of a field."""
+    bare = split_type(field.type)
+    options = tuple(extra for extra in bare.extra.values() if isinstance(extra, Option))
+    argument: Argument | None = bare.extra.get("argument")
+    shape, scalar, kind = _shape_of(bare)
     if options and scalar is bool:
         shape = Shape.FLAG
-    placeholder = argument.placeholder if argument else placeholder_of(field, shape, kind)
-    return Parameter(field, shape, scalar, kind, required, placeholder, options, argument.scale if argument else 1)
+    placeholder = argument.placeholder if argument else _placeholder_of(field.name, shape, kind)
+    scale = argument.scale if argument else 1
+    return Parameter(field.name, bare.type, shape, scalar, kind, field.required, placeholder, options, scale)
 
 
-def placeholder_of(field: str, shape: Shape, kind: str) -> str:
-    """Return what a syntax line calls the field."""
+def _placeholder_of(field: str, shape: Shape, kind: str) -> str:
+    """Return the name of a field in a syntax line."""
     if shape is Shape.MANY:
         return kind
     return "key value" if shape is Shape.PAIRS else field
 
 
-def shape_of(hint: Any, extras: list[Any]) -> tuple[Shape, type, str]:
-    """Return the shape, the scalar type and the kind of a field's type."""
-    title = next((extra.title for extra in extras if isinstance(extra, Meta) and extra.title), None)
-    if hint in (bytes, str, int, bool):
-        return Shape.ONE, hint, title or hint.__name__
-    if get_origin(hint) is list:
-        item, item_extras = unwrap(get_args(hint)[0])
-        if item is bytes:
-            return Shape.MANY, bytes, shape_of(item, item_extras)[2]
-        if get_origin(item) is tuple and item_is_pair_of_bytes(item):
+def _shape_of(bare: BareType) -> tuple[Shape, type, str]:
+    """Return the shape, the scalar type and the kind of a type."""
+    scalar = _SCALARS.get(type(bare.type))
+    if scalar is not None:
+        return Shape.ONE, scalar, bare.title or scalar.__name__
+    if isinstance(bare.type, types.ListType):
+        item = split_type(bare.type.item_type)
+        if isinstance(item.type, types.BytesType):
+            return Shape.MANY, bytes, item.title or bytes.__name__
+        if isinstance(item.type, types.TupleType) and _is_pair_of_bytes(item.type):
             return Shape.PAIRS, bytes, "key"
         return Shape.STRUCTURE, list, "array"
     return Shape.COMMAND, Command, "command"
 
 
-def item_is_pair_of_bytes(item: Any) -> bool:
-    """Return whether a tuple type is (bytes, bytes)."""
-    return [unwrap(part)[0] for part in get_args(item)] == [bytes, bytes]
-
-
-def unwrap(hint: Any) -> tuple[Any, list[Any]]:
-    """Return a type without its `Annotated` and `| None` layers, and what those said."""
-    extras: list[Any] = []
-    while True:
-        if get_origin(hint) is Annotated:
-            hint, *said = get_args(hint)
-            extras += said
-            continue
-        members = [arg for arg in get_args(hint) if arg is not type(None)]
-        if get_origin(hint) in (Union, UnionType) and len(members) == 1:
-            hint = members[0]
-            continue
-        return hint, extras
+def _is_pair_of_bytes(kind: types.TupleType) -> bool:
+    return [type(split_type(part).type) for part in kind.item_types] == [types.BytesType, types.BytesType]

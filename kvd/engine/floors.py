@@ -1,8 +1,9 @@
-"""Where the search for the first key of a prefix begins: before its floor there is no live key.
+"""Floors: the key from which the search for the first live key of a prefix starts.
 
-In a queue, workers end the first keys, and what has ended stays in front of the next one until it is folded: a search
-from the prefix on would pass all of it, 0.5 us a key. Floors rise when a search ends and sink when a key before them
-is set. No clock, no I/O.
+The workers of a queue delete its first keys, and a deleted key stays in front of the next live one until it is folded.
+A search from the start of the prefix would pass all of them, at 0.5 us a key. Every key of the prefix before its floor
+is dead, so the search starts at the floor. A floor rises to the key that a search returns, and sinks when a key before
+it is set. No clock, no I/O.
 """
 
 from collections.abc import Sequence
@@ -21,22 +22,22 @@ class Floors:
         self._seen = 0  # rows of the batch
 
     def __bool__(self) -> bool:
-        """Return whether there is any."""
+        """Return whether any floor is known."""
         return bool(self._floors)
 
     def of(self, prefix: bytes, rows: Sequence[Row]) -> bytes:
-        """Return the floor of a prefix, with the rows of the batch taken into account."""
+        """Remove and return the floor of a prefix, lowered to the rows staged since."""
         self._sink(rows)
         return self._floors.pop(prefix, prefix)
 
-    def keep(self, prefix: bytes, found: Entry | None) -> None:
-        """Keep what a search has found: nothing before it is live."""
-        self._floors[prefix] = BEYOND if found is None else found.key
+    def keep(self, prefix: bytes, entry: Entry | None) -> None:
+        """Store the result of a search as the floor of its prefix."""
+        self._floors[prefix] = BEYOND if entry is None else entry.key
         if len(self._floors) > FLOORS_MAX:
             del self._floors[next(iter(self._floors))]
 
     def follow(self, rows: Sequence[Row], *, is_committed: bool) -> None:
-        """The batch is over. When it was not committed, what had ended in it has not."""
+        """Take note of the end of a batch. When it was not committed, the keys it deleted are back."""
         if is_committed:
             self._sink(rows)
             self._seen = 0
@@ -44,7 +45,7 @@ class Floors:
             self.forget()
 
     def forget(self) -> None:
-        """Forget all: keys that had ended are back."""
+        """Drop all floors: deleted keys may be back."""
         self._floors.clear()
         self._seen = 0
 

@@ -1,5 +1,5 @@
 """The daemon's loop: sockets, batches, timers and signals around the engine and the store."""
 
-from kvd.server.loop import Server
+from kvd.server.server import Server
 
 __all__ = ["Server"]

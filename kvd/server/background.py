@@ -1,4 +1,4 @@
-"""Commands that take long, CHECK and BACKUP: one at a time, in a thread of their own, with connections of their own."""
+"""Runs long commands, CHECK and BACKUP, one at a time in a thread with its own database connections."""
 
 import errno
 import logging
@@ -20,19 +20,19 @@ from kvd.storage.files.sqlite import to_refusal
 log = logging.getLogger("kvd")
 
 CANCEL_CHECK_S = 0.001
-# No path, no hidden file, nothing that a shell would have to quote.
+# Not a path, not a hidden file, and no character that a shell would need quoted.
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Finished(NamedTuple):
-    """What became of a task: its result, or why there is none."""
+    """A finished command: its result, or the error."""
 
     envelope: list[bytes]
     outcome: dict[str, Any] | Refused
 
 
 class BackgroundCommands:
-    """Runs tasks beside the loop. `daemon` is what they ask."""
+    """Runs one command at a time beside the loop."""
 
     def __init__(self) -> None:
         self.thread: threading.Thread | None = None
@@ -40,17 +40,17 @@ class BackgroundCommands:
         self.stopping = threading.Event()
         self.done: SimpleQueue[Finished] = SimpleQueue()
 
-    def begin(self, envelope: list[bytes], command: BackgroundCommand, daemon: Daemon, now: Milliseconds) -> None:
-        """Start a task; raises Busy while another runs."""
+    def start(self, envelope: list[bytes], command: BackgroundCommand, daemon: Daemon, now: Milliseconds) -> None:
+        """Start a command; raises Busy while another runs."""
         if self.thread is not None and self.thread.is_alive():
-            raise Busy(f"{self.name} is at work: ask again when it is done")
+            raise Busy(f"{self.name} is running: retry when it is done")
         self.name = command.command_name()
         arguments = (envelope, command, daemon, now)
         self.thread = threading.Thread(target=self.work, args=arguments, name="task", daemon=True)
         self.thread.start()
 
     def work(self, envelope: list[bytes], command: BackgroundCommand, daemon: Daemon, now: Milliseconds) -> None:
-        """Run a task to its end, whatever that is."""
+        """Run a command and queue its outcome, also when it raises."""
         outcome: dict[str, Any] | Refused
         try:
             outcome = command.run(daemon, now)
@@ -59,28 +59,27 @@ class BackgroundCommands:
         except StorageFailed as error:
             outcome = _refusal_of_failure(error)
         except Exception:
-            log.exception("event=defect a task raised")
-            outcome = Internal("a defect of kvd; the log tells more")
+            log.exception("event=defect a background command raised an unexpected error")
+            outcome = Internal("a defect of kvd; see the log for details")
         self.done.put(Finished(envelope, outcome))
 
     def check_cancelled(self) -> None:
-        """Let the loop run; raises ShuttingDown when the daemon is about to end."""
+        """Yield to the loop; raises ShuttingDown when the daemon shuts down. The commands call it often."""
         if self.stopping.wait(CANCEL_CHECK_S):
-            raise ShuttingDown("the daemon is about to end: begin again")
+            raise ShuttingDown("the daemon is shutting down: retry later")
 
     def pop_finished(self) -> list[Finished]:
-        """Return what is done."""
         return [self.done.get() for _ in range(self.done.qsize())]
 
     def stop(self) -> None:
-        """End the task at hand, if there is one."""
+        """Cancel the running command, if any, and wait for it."""
         self.stopping.set()
         if self.thread is not None:
             self.thread.join()
 
 
 class AdminTasks:
-    """What the tasks do with the data directory and the folder for backups."""
+    """The long commands on the data directory and the folder for backups."""
 
     def __init__(self, directory: Path, backups: Path, tasks: BackgroundCommands) -> None:
         self.directory = directory
@@ -88,33 +87,35 @@ class AdminTasks:
         self.background = tasks
 
     def check(self) -> dict[str, Any]:
-        """Return how much was read and found whole; raises Corrupt."""
+        """Check all files; return the numbers of entries and changes read. Raises Corrupt."""
         report = check(self.directory, self.background.check_cancelled)
         if not report.damages:
             return {"entries": report.entries, "changes": report.changes}
         first, *others = report.damages
         place = f"{first.file}: {first.message}" + (f" (and {len(others)} more)" if others else "")
-        told = [damage._asdict() for damage in report.damages[:DAMAGES_REPORTED_MAX]]
+        damages = [damage._asdict() for damage in report.damages[:DAMAGES_REPORTED_MAX]]
         log.error("event=damaged %s", place)
-        raise Corrupt(f"{place}; `kvd check --repair` keeps what is whole", damages=told, key=first.key)
+        raise Corrupt(f"{place}; `kvd check --repair` keeps the undamaged data", damages=damages, key=first.key)
 
     def back_up(self, name: str) -> dict[str, Any]:
-        """Write a backup; return what it holds. Raises Refused, StorageFailed."""
+        """Write a backup; return its facts. Raises Refused, StorageFailed."""
         if not PLAIN_NAME.fullmatch(name):
-            raise BadArgument("a backup has a plain name: letters, digits, dots, dashes and underlines, no folder")
+            raise BadArgument(
+                "the name of a backup has only letters, digits, dots, dashes and underscores, and no folder"
+            )
         path = self.backups / name
         if path.exists():
-            raise BadArgument(f"there is a backup {name} already: choose another name")
+            raise BadArgument(f"a backup {name} exists already: choose another name")
         began = time.monotonic()
-        made: Backup = back_up(self.directory, path, self.background.check_cancelled)
-        log.info("event=backup path=%s revision=%d seconds=%.1f", path, made.revision, time.monotonic() - began)
-        return made._asdict()
+        backup: Backup = back_up(self.directory, path, self.background.check_cancelled)
+        log.info("event=backup path=%s revision=%d seconds=%.1f", path, backup.revision, time.monotonic() - began)
+        return backup._asdict()
 
 
 def _refusal_of_failure(error: StorageFailed) -> Refused:
-    """Return what a failure of a task means to a client. It has changed nothing."""
+    """Return the client's error for a failed command. The command changed nothing."""
     cause = error.__cause__
     is_full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
     if is_full or (isinstance(cause, Exception) and isinstance(to_refusal(cause), Full)):
-        return Full(f"no room for it: {error}")
+        return Full(f"the disk is full: {error}")
     return BadArgument(str(error))

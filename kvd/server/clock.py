@@ -1,24 +1,23 @@
-"""The only clock of the daemon: Unix milliseconds that never run back, also not across a restart."""
+"""The daemon's only clock: Unix milliseconds that never go back, not even across a restart."""
 
 import time
 
 from kvd.commands.model import Milliseconds
 
-# How much slower time goes while the machine's clock is behind: an hour is made good in eight. It must not stand still,
-# or there were no heartbeats, no end of a wait and no fsync of an interval for that hour.
+# How much slower it runs while the machine's clock is behind: one hour is recovered in eight. It must not stop, or
+# heartbeats, deadlines of waits and interval fsyncs would stop for that hour.
 SLOWER_BY = 8
 NS = 1_000_000
 
 
 class Clock:
-    """Wall time; slowed down while the machine's clock is behind what was already given out."""
+    """Wall time. While the machine's clock is behind a time already returned, it runs slower instead of going back."""
 
     def __init__(self, last: Milliseconds) -> None:
         self.last = last
-        self.ahead_since: tuple[int, Milliseconds] | None = None  # on the monotonic clock, in ns, and on ours
+        self.ahead_since: tuple[int, Milliseconds] | None = None  # (monotonic ns, this clock's ms)
 
     def now(self) -> Milliseconds:
-        """Return the time of a batch."""
         now = time.time_ns() // NS
         if now >= self.last:
             self.last, self.ahead_since = now, None

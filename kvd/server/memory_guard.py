@@ -1,7 +1,8 @@
-"""How much memory the process takes: libzmq counts the replies and changes it holds for others, but not their bytes.
+"""Limits the memory of the process.
 
-10,000 replies of 16 MiB would be 160 GB. Beyond a bound, replies that are large are not given, and watchers are cut
-off, which frees what is held for them; they come back and go on by CHANGES.
+libzmq limits the number of replies and changes it queues for clients, but not their bytes: 10,000 replies of 16 MiB
+would be 160 GB. Above a limit, large replies are refused and watchers are disconnected, which frees their queues. They
+reconnect and resume by CHANGES.
 """
 
 import ctypes
@@ -19,7 +20,7 @@ STATM = Path("/proc/self/statm")
 
 
 class MemoryGuard:
-    """Looks at the memory of this process now and then, and sooner when much was answered."""
+    """Checks the memory of this process from time to time, and sooner after many bytes of replies."""
 
     def __init__(self) -> None:
         self.under_pressure = False
@@ -28,7 +29,7 @@ class MemoryGuard:
         self.answered = 0
 
     def tick(self, answered: int, now: Milliseconds) -> bool:
-        """Look, if it is time; return whether it has just become tight. `answered`: bytes of replies up to now."""
+        """Check the memory if due; return whether it has just become tight. `answered` is the bytes of all replies."""
         if now < self.next_check and answered - self.answered < MEMORY_CHECK_BYTES:
             return False
         self.next_check, self.answered = now + MEMORY_CHECK_MS, answered
@@ -43,15 +44,14 @@ class MemoryGuard:
         return self.under_pressure and not was_tight
 
     def _log_pressure(self, resident: int) -> None:
-        """Log that memory has become tight, or is so no longer."""
         if self.under_pressure:
-            log.warning("event=memory_tight bytes=%d large replies are refused, watchers are cut off", resident)
+            log.warning("event=memory_tight bytes=%d large replies are refused, watchers are disconnected", resident)
         else:
             log.warning("event=memory_eased bytes=%d", resident)
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process; 0 where the system does not tell. It takes 5 us."""
+    """Return the resident memory of this process, or 0 if the system does not report it. Takes 5 us."""
     try:
         return int(STATM.read_bytes().split()[1]) * PAGE_BYTES
     except OSError:
@@ -59,7 +59,7 @@ def resident_bytes() -> int:
 
 
 def _release_memory() -> None:
-    """Let the C library give back to the system what is free: what was held for a client that left."""
+    """Make the C library return free memory to the system, such as the queue of a client that left."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

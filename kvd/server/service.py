@@ -1,4 +1,4 @@
-"""What a service owes to whoever runs it: readiness, signs of life, and its options, which SIGHUP may change."""
+"""The daemon as a service of systemd: readiness, the watchdog, and options that SIGHUP may change."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ Options = dict[str, dict[str, Any]]
 
 
 class Service:
-    """One of them. `reload` reads the options again and takes up those it can; it raises BadConfiguration."""
+    """The daemon's side of systemd's protocol. `reload` reads the options again; it raises BadConfiguration."""
 
     def __init__(
         self,
@@ -30,21 +30,21 @@ class Service:
         self.interval_ms: Milliseconds = notifier.interval_ms
         self.options = options
         self.reload = reload
-        self.next_sign: Milliseconds = 0
+        self.next_ping: Milliseconds = 0
 
     def is_due(self, now: Milliseconds) -> bool:
-        """Return whether a sign of life is to be given."""
-        return bool(self.interval_ms) and now >= self.next_sign
+        """Return whether the watchdog expects a ping."""
+        return bool(self.interval_ms) and now >= self.next_ping
 
     def tick(self, status: Callable[[], str], now: Milliseconds) -> None:
-        """Give a sign of life when it is time: the loop turns, and the disk has been proved to answer."""
+        """Ping the watchdog when it is due: the loop runs, and the disk has been probed."""
         if self.is_due(now):
-            self.next_sign = now + self.interval_ms
+            self.next_ping = now + self.interval_ms
             self.notify("WATCHDOG=1", f"STATUS={status()}")
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Read the options again; what is wrong in them is logged, and they stay as they were."""
+        """Read the options again; mistakes in them are logged, and the old ones stay."""
         self.notify("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
         try:
             self.reload()

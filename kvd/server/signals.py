@@ -1,30 +1,51 @@
-"""What signals do to a server: they end it, or have it read its access file again."""
+"""Signals: SIGTERM and SIGINT stop the server, SIGHUP makes it read its files again."""
 
+import contextlib
 import signal
 import socket
 from types import FrameType
 
-import zmq
-
-from kvd.server.loop import Server
+SIGNALS_MAX = 4096
 
 
-def stop_on_signals(server: Server) -> None:
-    """Let SIGTERM and SIGINT stop the loop at once, SIGHUP read the access file again: also while it waits in poll."""
-    ours, theirs = socket.socketpair()
-    ours.settimeout(0)
-    theirs.settimeout(0)
-    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    server.poller.register(ours, zmq.POLLIN)
-    server.signals = ours
-    server.signal_sender = theirs  # type: ignore[attr-defined]  # kept open as long as the server
+class Signals:
+    """The requests by signals. `socket` is readable after a signal, so that a poll returns."""
 
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        server.stop()
+    def __init__(self) -> None:
+        self.is_stopping = False
+        self.is_reload_due = False
+        self._is_installed = False
+        self.socket, self._sender = socket.socketpair()
+        self.socket.settimeout(0)
+        self._sender.settimeout(0)
 
-    def hang_up(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        server.reload_requested = True
+    def install(self) -> None:
+        """Handle the signals of this process from now on."""
+        self._is_installed = True
+        signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_hangup)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGHUP, hang_up)
+    def stop(self) -> None:
+        """Stop the server after the current batch."""
+        self.is_stopping = True
+
+    def close(self) -> None:
+        """Close the sockets; a later signal does not write to them."""
+        if self._is_installed:
+            signal.set_wakeup_fd(-1)
+        self.socket.close()
+        self._sender.close()
+
+    def clear_reload(self) -> None:
+        """Forget the request to reload."""
+        self.is_reload_due = False
+        with contextlib.suppress(BlockingIOError):
+            self.socket.recv(SIGNALS_MAX)
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.stop()
+
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.is_reload_due = True

@@ -1,8 +1,8 @@
-"""The sweep: ends what has expired, while others are served.
+"""The sweep: deletes expired keys while clients are served.
 
-Readers see what has expired as gone at once, so nobody waits for a sweep, and no sweep may keep anybody waiting: each
-takes about as long as the commit of one write, and the loop is free for as long between two. Redis bounds its cycle in
-the same way, by time and share.
+Readers see an expired key as deleted at once, so no client waits for a sweep, and no sweep may delay a client. A sweep
+takes about as long as the commit of one write, and the loop serves clients for as long before the next. Redis bounds
+its cycle in the same way, by time and share.
 """
 
 import logging
@@ -21,8 +21,7 @@ from kvd.limits import (
     EXPIRY_SWEEP_US,
     EXPIRY_SWEEP_US_MAX,
 )
-from kvd.server.executor import Executor
-from kvd.server.waits import PASSING
+from kvd.server.pipeline import PASSING, BatchPipeline
 
 SMOOTHED_OVER = 8  # sweeps
 CPU_S_MIN = 0.000_001
@@ -31,25 +30,25 @@ log = logging.getLogger("kvd")
 
 
 class Pace:
-    """How many keys a sweep ends, by what the last ones took.
+    """The number of keys per sweep, from the time the last sweeps took.
 
-    What grows with the keys is the processor's time. What does not is the wait for the disk, and for a processor that
-    others use: where that is long, sweeps of few keys would take very long in all, and nobody would wait less.
+    The processor's time grows with the keys. The wait for the disk, and for a processor that other programs use, does
+    not: where that wait is long, small sweeps would take very long in total, and no client would wait less.
     """
 
     def __init__(self) -> None:
         self.keys = EXPIRY_SWEEP_KEYS_MIN
         self._wait_s = 0.0
-        self._since: Milliseconds | None = None  # since when there has always been more
+        self._since: Milliseconds | None = None  # since then every sweep left some keys
 
     def budget_s(self, now: Milliseconds) -> float:
-        """Return how much of the processor's time a sweep may take."""
+        """Return the processor time that a sweep may take."""
         is_late = self._since is not None and now - self._since > EXPIRY_LATE_MS
         usual = max(EXPIRY_SWEEP_US / 1_000_000, min(self._wait_s / 2, EXPIRY_SWEEP_US_MAX / 1_000_000))
         return usual * EXPIRY_LATE_SWEEPS if is_late else usual
 
     def note(self, keys: int, took_s: float, cpu_s: float, now: Milliseconds, *, is_more: bool) -> None:
-        """Take note of a sweep: how many keys it ended, the time it took, the processor's, and whether it left some."""
+        """Take note of a sweep: its keys, its total time, its processor time, and whether it left some keys."""
         self._wait_s += (max(0.0, took_s - cpu_s) - self._wait_s) / SMOOTHED_OVER
         if is_more and keys:
             fitting = int(keys * self.budget_s(now) / max(cpu_s, CPU_S_MIN))
@@ -58,36 +57,36 @@ class Pace:
 
 
 class Sweep:
-    """Ends the entries whose time has come."""
+    """Deletes expired entries."""
 
-    def __init__(self, executor: Executor, after_commit: Callable[[list[Row], Milliseconds], None]) -> None:
+    def __init__(self, pipeline: BatchPipeline, publish: Callable[[list[Row], Milliseconds], None]) -> None:
         self.next: Milliseconds = 0
         self.damaged: set[bytes] = set()
-        self._executor = executor
-        self._after_commit = after_commit
+        self._pipeline = pipeline
+        self._executor = pipeline.executor
+        self._publish = publish
         self._pace = Pace()
         self._free_until = 0.0
 
     def is_due(self, now: Milliseconds) -> bool:
-        """Return whether a sweep is to be made now."""
         return now >= self.next and perf_counter() >= self._free_until
 
     def run(self, now: Milliseconds) -> None:
-        """End some entries. Raises Refused when the commit failed and its outcome is unknown."""
+        """Delete some expired entries. Raises Refused when the commit failed and its outcome is unknown."""
         began, cpu = perf_counter(), thread_time()
         self.next = now + EXPIRY_INTERVAL_MS
         store = self._executor.store
         try:
             keys = store.due(now, self._pace.keys, skip=self.damaged)
             count = self._stage(keys, now, began + self._pace.budget_s(now))
-            rows = self._executor.commit()
+            rows = self._pipeline.commit()
         except (*PASSING, Corrupt) as error:
-            # Readers see the expired as gone all the same.
+            # Readers see expired keys as deleted anyway.
             log.warning("event=expiry_delayed %s", error)
             self.next = now + EXPIRY_RETRY_MS
             return
         is_more = store.search.is_cut or count < len(keys)
-        self._after_commit(rows, now)
+        self._publish(rows, now)
         ended = perf_counter()
         self._pace.note(count, ended - began, thread_time() - cpu, now, is_more=is_more)
         if is_more:
@@ -95,9 +94,9 @@ class Sweep:
             self._free_until = ended + (ended - began)
 
     def _stage(self, keys: list[bytes], now: Milliseconds, until: float) -> int:
-        """Stage the end of keys up to a time, one key at least; return how many.
+        """Stage the expiry of keys until the time `until`, at least one; return their number.
 
-        One that is damaged on disk is left to be repaired, and the others go on.
+        A key that is damaged on disk is skipped until a repair.
         """
         for count, key in enumerate(keys, 1):
             try:

@@ -1,7 +1,7 @@
-"""TAKEFIRST that waits: in one queue for each prefix, the longest waiting first. No sockets.
+"""Waiting TAKEFIRST commands: one queue for each prefix, the oldest first. No sockets.
 
-A change wakes one client, not all that wait: the loop asks for the next one that a key may be given to, until the key
-is taken or nobody waits for it. A client stays in its queue until it is answered.
+A change wakes one client, not every waiting client: the loop asks for the next client that a key may be given to,
+until the key is taken or no client waits for it. A client stays in its queue until it is answered.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from kvd.limits import WAITERS_MAX
 
 
 class Taker(NamedTuple):
-    """A request that waits for a key; `until` in Unix ms, `number` as they came."""
+    """A waiting request; `until` in Unix ms, `number` in order of arrival."""
 
     number: int
     envelope: list[bytes]
@@ -26,55 +26,49 @@ class Taker(NamedTuple):
 
     @property
     def token(self) -> bytes | None:
-        """Return the token of ONCE."""
+        """The token of ONCE, or None."""
         return self.command.token if isinstance(self.command, Once) else None
 
 
 class Takers:
-    """Requests that wait for a key, at most WAITERS_MAX: beyond that the longest waiting has waited long enough."""
+    """The requests that wait for a key, at most WAITERS_MAX: beyond that the oldest are answered at once."""
 
     def __init__(self) -> None:
         self.queues: dict[bytes, deque[Taker]] = {}
         self.staged: list[Taker] = []
-        self.keys: deque[bytes] = deque()  # that may be taken
+        self.keys: deque[bytes] = deque()  # set, and not yet offered to every waiting client
         self.numbers = count()
 
     def __len__(self) -> int:
-        """Return how many wait."""
         return sum(map(len, self.queues.values()))
 
     def __iter__(self) -> Iterator[Taker]:
-        """Return those who wait."""
         return (taker for queue in self.queues.values() for taker in queue)
 
     def stage(self, envelope: list[bytes], command: Write, wait: NotYet, now: Milliseconds) -> None:
-        """Let a request wait from the commit of its batch on."""
+        """Let a request wait once its batch is committed."""
         self.staged.append(Taker(next(self.numbers), envelope, command, wait.prefix, now + wait.wait_ms))
 
-    def commit(self) -> None:
-        """The batch is committed: those staged wait from now on."""
-        for taker in self.staged:
-            self.queues.setdefault(taker.prefix, deque()).append(taker)
-        self.staged.clear()
-
-    def drop(self) -> None:
-        """The batch failed: nobody of it waits."""
+    def end_batch(self, *, is_committed: bool) -> None:
+        """Let the staged requests wait if their batch is committed, else discard them."""
+        if is_committed:
+            for taker in self.staged:
+                self.queues.setdefault(taker.prefix, deque()).append(taker)
         self.staged.clear()
 
     def note(self, rows: Iterable[Row]) -> None:
-        """Note the keys that changes have set and somebody waits for."""
+        """Remember the keys set by changes that a client waits for."""
         if self.queues:
             set_last = {row[2]: row[1] == SET for row in rows}
-            self.keys.extend(key for key, is_set in set_last.items() if is_set and self.next_of(key) is not None)
+            self.keys.extend(key for key, is_set in set_last.items() if is_set and self.next_for(key) is not None)
 
-    def next_of(self, key: bytes) -> Taker | None:
-        """Return the longest waiting that a key may be given to."""
+    def next_for(self, key: bytes) -> Taker | None:
+        """Return the oldest request that a key may be given to."""
         prefixes = [key[:length] for length in {len(prefix) for prefix in self.queues}]
         heads = [self.queues[prefix][0] for prefix in prefixes if prefix in self.queues]
         return min(heads, default=None)
 
     def remove(self, taker: Taker) -> None:
-        """Let a request wait no longer."""
         queue = self.queues[taker.prefix]
         if queue[0] is taker:
             queue.popleft()
@@ -83,28 +77,26 @@ class Takers:
         if not queue:
             del self.queues[taker.prefix]
 
-    def pop_same(self, token: bytes | None) -> list[Taker]:
-        """Return, and let wait no longer, those that came with a token: what it was used for is known now."""
+    def pop_token(self, token: bytes | None) -> list[Taker]:
+        """Remove and return the requests with a token: its result is known now."""
         return self._pop([taker for taker in self if token is not None and taker.token == token])
 
     def pop_expired(self, now: Milliseconds) -> list[Taker]:
-        """Return, and let wait no longer, those whose time is over, and the first of those who are too many."""
-        over = [taker for taker in self if taker.until <= now]
-        beyond = len(self) - len(over) - WAITERS_MAX
+        """Remove and return the requests past their deadline, and the oldest beyond WAITERS_MAX."""
+        expired = [taker for taker in self if taker.until <= now]
+        beyond = len(self) - len(expired) - WAITERS_MAX
         if beyond > 0:
-            over += sorted(taker for taker in self if taker.until > now)[:beyond]
-        return self._pop(over)
+            expired += sorted(taker for taker in self if taker.until > now)[:beyond]
+        return self._pop(expired)
 
     def pop_all(self) -> list[Taker]:
-        """Return all, for the end."""
         return self._pop(list(self))
 
-    def _pop(self, taken: list[Taker]) -> list[Taker]:
-        """Let requests wait no longer; return them in the order they came."""
-        for taker in taken:
+    def _pop(self, takers: list[Taker]) -> list[Taker]:
+        """Remove requests; return them in order of arrival."""
+        for taker in takers:
             self.remove(taker)
-        return sorted(taken)
+        return sorted(takers)
 
     def next_deadline(self) -> Milliseconds | None:
-        """Return when the first one's time is over."""
         return min((taker.until for taker in self), default=None)

@@ -1,4 +1,4 @@
-"""CHANGES that wait: kept aside until a change of their prefix comes or their time is over."""
+"""Waiting CHANGES commands: kept until a change of their prefix arrives or their time is over."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from kvd.limits import WAITERS_MAX
 
 
 class Waiter(NamedTuple):
-    """A request that waits; `until` in Unix ms."""
+    """A waiting request; `until` in Unix ms."""
 
     envelope: list[bytes]
     command: Read | Write
@@ -20,61 +20,56 @@ class Waiter(NamedTuple):
     until: Milliseconds
 
     def after(self, revision: int) -> Read | Write:
-        """Return the command to run now: only what came after this revision can match, and it waits no more."""
+        """Return the command to run now, without a wait: only changes after this revision can match."""
         return replace(self.command, since=revision, wait_ms=None)
 
 
 class Waiters:
-    """Requests that wait, at most WAITERS_MAX: beyond that the one that waits longest has waited long enough."""
+    """The requests that wait for a change, at most WAITERS_MAX: beyond that the oldest are answered at once."""
 
     def __init__(self) -> None:
         self.waiting: list[Waiter] = []
         self.staged: list[Waiter] = []
 
     def stage(self, envelope: list[bytes], command: Read | Write, wait: NotYet, now: Milliseconds) -> None:
-        """Keep a request aside from the commit of its batch on."""
+        """Let a request wait once its batch is committed."""
         self.staged.append(Waiter(envelope, command, wait.prefix, now + wait.wait_ms))
 
-    def commit(self) -> None:
-        """The batch is committed: those staged wait from now on."""
-        self.waiting += self.staged
+    def end_batch(self, *, is_committed: bool) -> None:
+        """Let the staged requests wait if their batch is committed, else discard them."""
+        if is_committed:
+            self.waiting += self.staged
         self.staged.clear()
         for place in range(len(self.waiting) - WAITERS_MAX):
             self.waiting[place] = self.waiting[place]._replace(until=0)
 
-    def drop(self) -> None:
-        """The batch failed: nobody of it waits."""
-        self.staged.clear()
-
     def pop_matching(self, rows: list[Row]) -> list[Waiter]:
-        """Return, and keep no longer, those whose prefix a change has."""
-        hit = prefixes_hit({parked.prefix for parked in self.waiting}, [row[2] for row in rows])
-        return self.pop([parked.prefix in hit for parked in self.waiting])
+        """Remove and return the requests with a prefix of a changed key."""
+        matching = find_prefixes({waiter.prefix for waiter in self.waiting}, [row[2] for row in rows])
+        return self._pop([waiter.prefix in matching for waiter in self.waiting])
 
     def pop_expired(self, now: Milliseconds) -> list[Waiter]:
-        """Return, and keep no longer, those whose time is over."""
-        return self.pop([parked.until <= now for parked in self.waiting])
+        """Remove and return the requests past their deadline."""
+        return self._pop([waiter.until <= now for waiter in self.waiting])
 
     def pop_all(self) -> list[Waiter]:
-        """Return all, for the end."""
-        return self.pop([True] * len(self.waiting))
+        return self._pop([True] * len(self.waiting))
 
-    def pop(self, chosen: list[bool]) -> list[Waiter]:
-        """Return those chosen and keep the others."""
+    def _pop(self, chosen: list[bool]) -> list[Waiter]:
+        """Remove and return the chosen requests."""
         if not any(chosen):
             return []
         pairs = list(zip(self.waiting, chosen, strict=True))
-        self.waiting = [parked for parked, is_chosen in pairs if not is_chosen]
-        return [parked for parked, is_chosen in pairs if is_chosen]
+        self.waiting = [waiter for waiter, is_chosen in pairs if not is_chosen]
+        return [waiter for waiter, is_chosen in pairs if is_chosen]
 
     def next_deadline(self) -> Milliseconds | None:
-        """Return when the first one's time is over."""
-        return min((parked.until for parked in self.waiting), default=None)
+        return min((waiter.until for waiter in self.waiting), default=None)
 
 
-def prefixes_hit(prefixes: Iterable[bytes], keys: list[bytes]) -> set[bytes]:
-    """Return the prefixes that some key has. Costs keys times different lengths, not keys times prefixes."""
+def find_prefixes(prefixes: Iterable[bytes], keys: list[bytes]) -> set[bytes]:
+    """Return the prefixes that some key begins with. Costs keys times different lengths, not keys times prefixes."""
     by_length: dict[int, set[bytes]] = defaultdict(set)
     for prefix in prefixes:
         by_length[len(prefix)].add(prefix)
-    return {hit for length, some in by_length.items() for hit in some & {key[:length] for key in keys}}
+    return {matching for length, group in by_length.items() for matching in group & {key[:length] for key in keys}}

@@ -15,7 +15,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from kvd.commands.diagnosis import Fault, Finding, Inside, Problem, first_fault, type_of
+from kvd.commands.diagnosis import Fault, Finding, Inside, Problem, first_fault
+from kvd.commands.type_info import type_of
 from kvd.limits import KEY_BYTES_MAX, KIB, TIME_MS_MAX, VALUE_BYTES_MAX
 
 Entry = tuple[bytes, bytes, int | None]  # key, value, and when it expires in Unix ms (None: it stays)

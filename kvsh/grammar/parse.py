@@ -10,9 +10,10 @@ from msgspec.structs import asdict
 
 from kvd.commands import Command, Syntax
 from kvd.commands.base import is_given
-from kvd.commands.diagnosis import Fault, Inside, Problem, first_fault, type_of
+from kvd.commands.diagnosis import Fault, Inside, Problem, first_fault
 from kvd.commands.fields import Option
 from kvd.commands.syntax import Parameter, Shape
+from kvd.commands.type_info import struct_of
 from kvsh.grammar.vocabulary import CommandInfo, Mistake, info_of, lookup, name_shown
 from kvsh.grammar.walk import Given, Walk
 from kvsh.words import Unbalanced, Word, as_word, split
@@ -107,7 +108,7 @@ def convert(info: CommandInfo, values: list[Any]) -> Command:
 def _explain(info: CommandInfo, values: list[Any]) -> str:
     """Return the sentence for the value that is out of bounds."""
     syntax = info.syntax
-    problem = first_fault([syntax.name, *values], type_of(info.command))
+    problem = first_fault([syntax.name, *values], struct_of(info.command))
     assert isinstance(problem, Inside)  # msgspec has rejected them
     fault = problem.fault
     assert isinstance(fault, Fault)  # a command inside was checked before it

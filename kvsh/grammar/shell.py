@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from kvd.commands import COMMANDS, Command
 from kvd.commands.base import ServerCommand, commands_in
-from kvd.commands.fields import Argument, Duration, Key, Option, Prefix, Revision, Value
+from kvd.commands.fields import Duration, Key, Prefix, Revision, Value, argument, option
 
 if TYPE_CHECKING:
     AnyCommand = Command
@@ -34,7 +34,7 @@ class Begin(ShellWord, tag="BEGIN"):
     """
 
     examples = ("BEGIN", "BEGIN IF city 7")
-    conditions: Annotated[list[tuple[Key, Value]] | None, Option("IF", "key revision...")] = None
+    conditions: Annotated[list[tuple[Key, Value]] | None, option("IF", "key revision...")] = None
 
 
 class Commit(ShellWord, tag="COMMIT"):
@@ -59,8 +59,8 @@ class Watch(ShellWord, tag="WATCH"):
 
     examples = ("WATCH", "WATCH user: order:", "WATCH user: SINCE 41", "WATCH user: SINCE 41 HISTORY 9d01c2a4e6f80b35")
     prefixes: Annotated[list[Prefix], Meta(max_length=100)] | None = None
-    since: Annotated[Revision | None, Option("SINCE", "revision")] = None
-    history: Annotated[History | None, Option("HISTORY", "history")] = None
+    since: Annotated[Revision | None, option("SINCE", "revision")] = None
+    history: Annotated[History | None, option("HISTORY", "history")] = None
 
 
 class Unwatch(ShellWord, tag="UNWATCH"):
@@ -96,12 +96,12 @@ class Format(ShellWord, tag="FORMAT"):
 
     examples = ("FORMAT PRETTY", "FORMAT JSON", "FORMAT")
     exclusive = (("terminal", "pretty", "raw", "json", "csv", "nul"),)
-    terminal: Annotated[bool | None, Option("TERMINAL")] = None
-    pretty: Annotated[bool | None, Option("PRETTY")] = None
-    raw: Annotated[bool | None, Option("RAW")] = None
-    json: Annotated[bool | None, Option("JSON")] = None
-    csv: Annotated[bool | None, Option("CSV")] = None
-    nul: Annotated[bool | None, Option("NUL")] = None
+    terminal: Annotated[bool | None, option("TERMINAL")] = None
+    pretty: Annotated[bool | None, option("PRETTY")] = None
+    raw: Annotated[bool | None, option("RAW")] = None
+    json: Annotated[bool | None, option("JSON")] = None
+    csv: Annotated[bool | None, option("CSV")] = None
+    nul: Annotated[bool | None, option("NUL")] = None
 
 
 class Timing(ShellWord, tag="TIMING"):
@@ -112,8 +112,8 @@ class Timing(ShellWord, tag="TIMING"):
 
     examples = ("TIMING ON", "TIMING OFF")
     exclusive = (("on", "off"),)
-    on: Annotated[bool | None, Option("ON")] = None
-    off: Annotated[bool | None, Option("OFF")] = None
+    on: Annotated[bool | None, option("ON")] = None
+    off: Annotated[bool | None, option("OFF")] = None
 
 
 class ClearScreen(ShellWord, tag="CLEAR-SCREEN"):
@@ -129,8 +129,8 @@ class Every(ShellWord, tag="EVERY"):
     """
 
     examples = ("EVERY 2 COUNT user:", "EVERY 0.5 GET visits")
-    pause_ms: Annotated[Duration, Argument("seconds", 1000)]
-    again: Annotated[AnyCommand, Argument("command")]
+    pause_ms: Annotated[Duration, argument("seconds", 1000)]
+    again: Annotated[AnyCommand, argument("command")]
 
 
 class Quit(ShellWord, tag="QUIT"):

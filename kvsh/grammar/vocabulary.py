@@ -5,6 +5,7 @@ from functools import cache
 from typing import NamedTuple
 
 from kvd.commands import COMMANDS, Command, Syntax, syntax_of
+from kvd.commands.type_info import load_structs
 from kvsh.grammar.foreign import ours_for
 from kvsh.grammar.shell import SHELL_WORDS
 from kvsh.words import quote
@@ -51,6 +52,7 @@ def info_of(command: type[Command]) -> CommandInfo:
 @cache
 def vocabulary() -> dict[bytes, CommandInfo]:
     """Return the names that can be typed, in upper case: every required argument is a word."""
+    load_structs(classes().values())
     every = {name: info_of(command) for name, command in classes().items()}
     return {name: info for name, info in every.items() if _is_typed(info.syntax)}
 

@@ -8,7 +8,7 @@ from support.fakes import NOW, Bench
 
 from kvd import wire
 from kvd.commands import atomic
-from kvd.commands.atomic import Once, Transaction, weight
+from kvd.commands.atomic import Once, Transaction, _measure
 from kvd.commands.base import NotYet, Ok
 from kvd.commands.expiry import Expire, Persist, Ttl
 from kvd.commands.keys import ClearPrefix, Count, EntryOf, Exists, Scan
@@ -20,11 +20,11 @@ A, B = b"a", b"b"
 TOKEN, OTHER = b"token--1", b"token--2"
 
 
-def wrote(revision, value, previous=0, key=A, expires=None):
+def set_change(revision, value, previous=0, key=A, expires=None):
     return ("SET", revision, key, value, previous, expires, NOW)
 
 
-def ended(revision, previous, key=A):
+def clear_change(revision, previous, key=A):
     return ("CLEAR", revision, key, None, previous, None, NOW)
 
 
@@ -36,9 +36,15 @@ def condition(index, message, revision):
     ("given", "conditions", "commands", "result", "changes"),
     [
         ([], [], [Get(A)], [None], []),
-        ([], [], [Set(A, b"1"), Get(A), Incr(A), Get(A)], [None, b"1", 2, b"2"], [wrote(1, b"1"), wrote(2, b"2", 1)]),
-        ([], [(A, 0)], [Set(A, b"1")], [None], [wrote(1, b"1")]),
-        ([Set(A, b"1")], [(A, 1), (B, 0)], [Clear([A])], [1], [ended(2, 1)]),
+        (
+            [],
+            [],
+            [Set(A, b"1"), Get(A), Incr(A), Get(A)],
+            [None, b"1", 2, b"2"],
+            [set_change(1, b"1"), set_change(2, b"2", 1)],
+        ),
+        ([], [(A, 0)], [Set(A, b"1")], [None], [set_change(1, b"1")]),
+        ([Set(A, b"1")], [(A, 1), (B, 0)], [Clear([A])], [1], [clear_change(2, 1)]),
         ([Set(A, b"1")], [(A, 0)], [Clear([A])], condition(0, "the key exists, at revision 1", 1), []),
         ([Set(A, b"1")], [(A, 1), (B, 7)], [Clear([A])], condition(1, "the key does not exist", 0), []),
         (
@@ -47,7 +53,7 @@ def condition(index, message, revision):
             [Set(A, b"x"), Incr(A)],
             (
                 "WRONG_TYPE",
-                "command 1 (INCR): the value is not a 64-bit integer but 1 bytes of something else",
+                "command 1 (INCR): the value is not a 64-bit integer (1 bytes)",
                 {"index": 1},
             ),
             [],
@@ -98,12 +104,12 @@ def condition(index, message, revision):
                 1,
             ],
             [
-                wrote(2, b"2", 1, B),
-                wrote(3, b"2", 2, B, NOW + 5),
-                wrote(4, b"23", 3, B, NOW + 5),
-                wrote(5, b"1"),
-                ended(6, 4, B),
-                ended(7, 5),
+                set_change(2, b"2", 1, B),
+                set_change(3, b"2", 2, B, NOW + 5),
+                set_change(4, b"23", 3, B, NOW + 5),
+                set_change(5, b"1"),
+                clear_change(6, 4, B),
+                clear_change(7, 5),
             ],
         ),
     ],
@@ -136,7 +142,7 @@ def test_results_of_more_than_a_reply_holds_undo_the_transaction(bench, monkeypa
     monkeypatch.setattr(atomic, "REPLY_BYTES_MAX", 14)
     bench.given(Set(A, b"12345"))
     assert bench.run(Transaction([], [Get(A), Get(A)])) == [b"12345", b"12345"]
-    message = "the results are more than 14 bytes together: use smaller transactions"
+    message = "the results have more than 14 bytes in total: use smaller transactions"
     assert bench.run(Transaction([], [Set(B, b"1"), Get(A), Get(A)])) == ("TOO_LARGE", message, {})
     assert bench.run(Get(B)) is None
 
@@ -145,8 +151,8 @@ def test_results_of_more_than_a_reply_holds_undo_the_transaction(bench, monkeypa
     "result",
     [None, 0, -1, b"", b"x" * 1000, [b"x", None], [[b"a" * 50, (b"b", 1)], None], Raw(b"\x91\xc4\x01a")],
 )
-def test_a_result_weighs_what_it_takes_on_the_wire(result):
-    assert weight(result) == weight(Raw(wire.encode(result))) == len(wire.encode(result))
+def test_the_size_of_a_result_is_its_size_on_the_wire(result):
+    assert _measure(result) == _measure(Raw(wire.encode(result))) == len(wire.encode(result))
 
 
 # ONCE
@@ -156,8 +162,8 @@ def once(command, token=TOKEN):
     return Once(token, command)
 
 
-def encoded(reply):
-    """Return a reply as its reader sees it: a result given again is raw msgpack inside."""
+def decode_encoded(reply):
+    """Return a reply as a client sees it: a stored result is raw msgpack."""
     return wire.decode_reply(wire.encode(reply))
 
 
@@ -181,7 +187,7 @@ def test_a_write_runs_once_and_its_first_reply_is_given_again(bench, given, comm
     bench.given(Set(b"other", b"1"))
     again = bench.reply(once(command))
     assert isinstance(again.result, Raw)
-    assert encoded(again) == encoded(first) == Ok(len(changes), result)
+    assert decode_encoded(again) == decode_encoded(first) == Ok(len(changes), result)
     assert bench.changes(head)[:-1] == changes[head:]
 
 
@@ -209,12 +215,12 @@ def test_a_wait_is_not_remembered_and_what_it_takes_is(bench):
     assert once(Take(A)).wait_ms is None
     bench.given(Set(A, b"1"), Set(B, b"2"))
     assert bench.run(waiting) == (A, b"1")
-    assert encoded(bench.reply(waiting)).result == [A, b"1"]
+    assert decode_encoded(bench.reply(waiting)).result == [A, b"1"]
 
 
 def test_nothing_is_waited_for_within_a_transaction(bench):
     bench.given(Set(A, b"1"))
-    message = "command 1 (TAKEFIRST): within a transaction nothing can be waited for: leave WAIT out"
+    message = "command 1 (TAKEFIRST): a transaction cannot wait: leave WAIT out"
     refused = ("BAD_ARGUMENT", message, {"index": 1})
     assert bench.run(Transaction([], [Get(A), TakeFirst(A, 5)])) == refused
     assert bench.run(Transaction([], [TakeFirst(A), TakeFirst(A)])) == [(A, b"1"), None]
@@ -223,12 +229,12 @@ def test_nothing_is_waited_for_within_a_transaction(bench):
 def test_a_token_knows_a_command_with_an_added_field_from_one_without(bench):
     bench.given(Set(A, b"1"), once(Take(A, revision=1)))
     assert bench.run(once(Take(A)))[0] == "CONFLICT"
-    assert encoded(bench.reply(once(Take(A, revision=1)))).result == b"1"
+    assert decode_encoded(bench.reply(once(Take(A, revision=1)))).result == b"1"
 
 
 def test_a_token_of_another_command_is_refused(bench):
     bench.given(once(Incr(A)))
-    message = "this token was used for another command: take a new one for each write"
+    message = "this token was used for another command: use a new token for each write"
     assert bench.run(once(Incr(A, 2))) == ("CONFLICT", message, {"revision": 1})
     assert bench.run(once(Incr(A, 2), OTHER)) == 3
 
@@ -243,7 +249,7 @@ def test_a_write_that_was_refused_is_not_remembered(bench):
 def test_a_token_is_kept_for_two_minutes_and_then_free(bench):
     assert bench.run(once(Incr(A))) == 1
     bench.at(NOW + ONCE_KEPT_MS - 1)
-    assert encoded(bench.reply(once(Incr(A)))).result == 1
+    assert decode_encoded(bench.reply(once(Incr(A)))).result == 1
     bench.at(NOW + ONCE_KEPT_MS)
     assert bench.run(once(Append(A, b"0"))) == 2
     assert bench.run(Get(A)) == b"10"
@@ -252,9 +258,9 @@ def test_a_token_is_kept_for_two_minutes_and_then_free(bench):
 def test_when_too_many_tokens_are_kept_a_new_one_is_refused_and_nothing_runs(bench, monkeypatch):
     monkeypatch.setattr(staging, "ONCE_TOKENS_MAX", 2)
     bench.given(once(Incr(A)), once(Incr(A), OTHER))
-    message = "2 tokens of ONCE are kept already; the oldest is forgotten in two minutes at most"
+    message = "2 tokens of ONCE are stored already; the oldest expires within two minutes"
     assert bench.run(once(Incr(A), b"token--3")) == ("BUSY", message, {})
-    assert encoded(bench.reply(once(Incr(A)))).result == 1
+    assert decode_encoded(bench.reply(once(Incr(A)))).result == 1
     assert bench.run(Get(A)) == b"2"
 
 

@@ -58,11 +58,11 @@ def test_there_is_nothing_to_wait_for_while_a_committed_span_is_cut(bench, monke
 
 
 def to_come(revision, hint=""):
-    return ("BAD_ARGUMENT", f"revision {revision} is still to come: the store is at 4{hint}", {})
+    return ("BAD_ARGUMENT", f"revision {revision} does not exist yet: the store is at 4{hint}", {})
 
 
-def gone(revision):
-    message = f"changes up to {revision} are no longer in the journal: read the entries anew and go on from there"
+def expect_compacted(revision):
+    message = f"changes up to {revision} are no longer in the journal: read the entries again and resume from there"
     return ("COMPACTED", message, {"compacted": revision})
 
 
@@ -75,7 +75,7 @@ def test_a_revision_that_is_still_to_come_is_refused(bench):
 def test_compacted_changes_are_gone_and_their_entries_stay(bench):
     bench.given(*WRITTEN)
     assert bench.run(Compact(2)) == 2
-    assert bench.run(Changes(1)) == gone(2)
+    assert bench.run(Changes(1)) == expect_compacted(2)
     assert bench.run(Changes(2)) == [THIRD, FOURTH]
     assert bench.run(Get(b"b")) == b"2"
 
@@ -86,7 +86,7 @@ def test_compacting_less_than_is_gone_changes_nothing(bench):
     assert bench.engine.staging.is_empty or not bench.commits
     assert bench.run(Compact(3)) == 3
     assert bench.run(Compact(1)) == 3
-    assert bench.run(Changes(2)) == gone(3)
+    assert bench.run(Changes(2)) == expect_compacted(3)
     assert bench.run(Compact(4)) == 4
     assert bench.run(Changes(4)) == []
 

@@ -1,4 +1,4 @@
-"""What departs from a type is found without a word of msgspec's: the walk says no exactly when msgspec does."""
+"""The first fault of a value is found without msgspec's sentences, and exactly when msgspec refuses it."""
 
 from typing import Annotated
 
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct, msgpack
 
 from kvd.commands import COMMANDS, Command
-from kvd.commands.diagnosis import Fault, Inside, Problem, first_fault, type_of
+from kvd.commands.diagnosis import Fault, Inside, Problem, first_fault
+from kvd.commands.type_info import type_of
 from kvd.commands.values import Get
 
 

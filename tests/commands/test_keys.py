@@ -186,7 +186,7 @@ def test_clearprefix_ends_the_first_keys_in_byte_order(bench, command, result, l
 def test_clearprefix_of_more_than_its_limit_has_to_be_told_so(bench, monkeypatch):
     monkeypatch.setattr(keys, "CLEARED_KEYS_MAX", 2)
     bench.given(*written(b"a", b"b", b"c"))
-    message = "more than 2 keys begin with this: clear them in parts, with LIMIT 2"
+    message = "more than 2 keys have this prefix: clear them in parts, with LIMIT 2"
     assert bench.run(ClearPrefix(b"")) == ("TOO_LARGE", message, {})
     assert bench.run(ClearPrefix(b"", 2)) == 2
     assert bench.given(*written(b"a")).run(ClearPrefix(b"")) == 2

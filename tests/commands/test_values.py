@@ -1,4 +1,4 @@
-"""The family `values`: rows of what was, what is asked, what comes of it."""
+"""The family `values`: rows of earlier commands, a command, its result and its changes."""
 
 import pytest
 from support.fakes import NOW
@@ -12,14 +12,14 @@ A, B = b"a", b"b"
 SET_A = Set(A, b"1")
 FADING = Set(A, b"1", ttl=10)
 LOWEST, HIGHEST = -INTEGER_MAX - 1, INTEGER_MAX
-NOT_AN_INTEGER = "the value is not a 64-bit integer but {} bytes of something else"
+NOT_AN_INTEGER = "the value is not a 64-bit integer ({} bytes)"
 
 
-def wrote(revision=1, value=b"1", previous=0, expires=None, key=A):
+def set_change(revision=1, value=b"1", previous=0, expires=None, key=A):
     return ("SET", revision, key, value, previous, expires, NOW)
 
 
-def ended(revision, previous, key=A, kind="CLEAR", time=NOW):
+def delete_change(revision, previous, key=A, kind="CLEAR", time=NOW):
     return (kind, revision, key, None, previous, None, time)
 
 
@@ -36,40 +36,40 @@ def exclude(one, other):
     ("given", "command", "result", "changes"),
     [
         # SET
-        ([], SET_A, None, [wrote()]),
-        ([], Set(A, b""), None, [wrote(value=b"")]),
-        ([SET_A], Set(A, b"2"), None, [wrote(2, b"2", 1)]),
-        ([SET_A, SET_A], Set(A, b"2"), None, [wrote(3, b"2", 2)]),
-        ([], Set(A, b"1", ttl=5), None, [wrote(expires=NOW + 5)]),
-        ([], Set(A, b"1", at=7), None, [wrote(expires=7)]),
-        ([FADING], Set(A, b"2"), None, [wrote(2, b"2", 1)]),
-        ([FADING], Set(A, b"2", keep_ttl=True), None, [wrote(2, b"2", 1, NOW + 10)]),
-        ([SET_A], Set(A, b"2", keep_ttl=True), None, [wrote(2, b"2", 1)]),
-        ([], Set(A, b"2", keep_ttl=True), None, [wrote(value=b"2")]),
-        ([FADING], Set(A, b"2", keep_ttl=False), None, [wrote(2, b"2", 1)]),
-        ([], Set(A, b"1", nx=True), None, [wrote()]),
+        ([], SET_A, None, [set_change()]),
+        ([], Set(A, b""), None, [set_change(value=b"")]),
+        ([SET_A], Set(A, b"2"), None, [set_change(2, b"2", 1)]),
+        ([SET_A, SET_A], Set(A, b"2"), None, [set_change(3, b"2", 2)]),
+        ([], Set(A, b"1", ttl=5), None, [set_change(expires=NOW + 5)]),
+        ([], Set(A, b"1", at=7), None, [set_change(expires=7)]),
+        ([FADING], Set(A, b"2"), None, [set_change(2, b"2", 1)]),
+        ([FADING], Set(A, b"2", keep_ttl=True), None, [set_change(2, b"2", 1, NOW + 10)]),
+        ([SET_A], Set(A, b"2", keep_ttl=True), None, [set_change(2, b"2", 1)]),
+        ([], Set(A, b"2", keep_ttl=True), None, [set_change(value=b"2")]),
+        ([FADING], Set(A, b"2", keep_ttl=False), None, [set_change(2, b"2", 1)]),
+        ([], Set(A, b"1", nx=True), None, [set_change()]),
         ([SET_A], Set(A, b"2", nx=True), EXISTS, []),
-        ([SET_A], Set(A, b"2", nx=False), None, [wrote(2, b"2", 1)]),
+        ([SET_A], Set(A, b"2", nx=False), None, [set_change(2, b"2", 1)]),
         ([], Set(A, b"1", xx=True), MISSING, []),
-        ([SET_A], Set(A, b"2", xx=True), None, [wrote(2, b"2", 1)]),
-        ([], Set(A, b"1", xx=False), None, [wrote()]),
-        ([], Set(A, b"1", revision=0), None, [wrote()]),
+        ([SET_A], Set(A, b"2", xx=True), None, [set_change(2, b"2", 1)]),
+        ([], Set(A, b"1", xx=False), None, [set_change()]),
+        ([], Set(A, b"1", revision=0), None, [set_change()]),
         ([SET_A], Set(A, b"2", revision=0), EXISTS, []),
-        ([SET_A], Set(A, b"2", revision=1), None, [wrote(2, b"2", 1)]),
+        ([SET_A], Set(A, b"2", revision=1), None, [set_change(2, b"2", 1)]),
         ([SET_A], Set(A, b"2", revision=2), MOVED, []),
         ([], Set(A, b"2", revision=2), MISSING, []),
         ([SET_A, Clear([A])], Set(A, b"2", revision=1), MISSING, []),
-        ([SET_A], Set(A, b"2", previous=True), b"1", [wrote(2, b"2", 1)]),
-        ([], Set(A, b"2", previous=True), None, [wrote(value=b"2")]),
-        ([SET_A], Set(A, b"2", previous=False), None, [wrote(2, b"2", 1)]),
-        ([SET_A], Set(A, b"2", ttl=3, xx=True, previous=True), b"1", [wrote(2, b"2", 1, NOW + 3)]),
+        ([SET_A], Set(A, b"2", previous=True), b"1", [set_change(2, b"2", 1)]),
+        ([], Set(A, b"2", previous=True), None, [set_change(value=b"2")]),
+        ([SET_A], Set(A, b"2", previous=False), None, [set_change(2, b"2", 1)]),
+        ([SET_A], Set(A, b"2", ttl=3, xx=True, previous=True), b"1", [set_change(2, b"2", 1, NOW + 3)]),
         ([], Set(A, b"1", ttl=1, at=1), exclude("ttl", "at"), []),
         ([], Set(A, b"1", ttl=1, keep_ttl=True), exclude("ttl", "keep_ttl"), []),
         ([], Set(A, b"1", at=1, keep_ttl=True), exclude("at", "keep_ttl"), []),
         ([], Set(A, b"1", nx=True, xx=True), exclude("nx", "xx"), []),
         ([], Set(A, b"1", nx=True, revision=0), exclude("nx", "revision"), []),
         ([], Set(A, b"1", xx=True, revision=1), exclude("xx", "revision"), []),
-        ([], Set(A, b"1", ttl=1, keep_ttl=False, nx=False, revision=0), None, [wrote(expires=NOW + 1)]),
+        ([], Set(A, b"1", ttl=1, keep_ttl=False, nx=False, revision=0), None, [set_change(expires=NOW + 1)]),
         # GET
         ([], Get(A), None, []),
         ([SET_A], Get(A), b"1", []),
@@ -77,10 +77,10 @@ def exclude(one, other):
         ([SET_A, Clear([A])], Get(A), None, []),
         # CLEAR
         ([], Clear([A]), 0, []),
-        ([SET_A], Clear([A]), 1, [ended(2, 1)]),
-        ([SET_A], Clear([A, A, B]), 1, [ended(2, 1)]),
-        ([SET_A, Set(B, b"2")], Clear([B, A]), 2, [ended(3, 2, B), ended(4, 1)]),
-        ([SET_A], Clear([A], revision=1), 1, [ended(2, 1)]),
+        ([SET_A], Clear([A]), 1, [delete_change(2, 1)]),
+        ([SET_A], Clear([A, A, B]), 1, [delete_change(2, 1)]),
+        ([SET_A, Set(B, b"2")], Clear([B, A]), 2, [delete_change(3, 2, B), delete_change(4, 1)]),
+        ([SET_A], Clear([A], revision=1), 1, [delete_change(2, 1)]),
         ([SET_A], Clear([A], revision=2), MOVED, []),
         ([SET_A], Clear([A], revision=0), EXISTS, []),
         ([], Clear([A], revision=1), MISSING, []),
@@ -88,25 +88,25 @@ def exclude(one, other):
         (
             [SET_A],
             Clear([A, B], revision=1),
-            ("BAD_ARGUMENT", "REVISION is of one key, and 2 are given: use a TRANSACTION", {}),
+            ("BAD_ARGUMENT", "REVISION takes one key, not 2: use a TRANSACTION", {}),
             [],
         ),
         # MULTIGET, MULTISET
         ([SET_A], MultiGet([B, A, A]), [None, b"1", b"1"], []),
-        ([FADING], MultiSet([(A, b"2"), (B, b"3")]), None, [wrote(2, b"2", 1), wrote(3, b"3", key=B)]),
-        ([], MultiSet([(A, b"1"), (A, b"2")]), None, [wrote(), wrote(2, b"2", 1)]),
+        ([FADING], MultiSet([(A, b"2"), (B, b"3")]), None, [set_change(2, b"2", 1), set_change(3, b"3", key=B)]),
+        ([], MultiSet([(A, b"1"), (A, b"2")]), None, [set_change(), set_change(2, b"2", 1)]),
         (
             [SET_A],
             MultiSet([(A, b"2"), (B, b"3")], 5),
             None,
-            [wrote(2, b"2", 1, NOW + 5), wrote(3, b"3", expires=NOW + 5, key=B)],
+            [set_change(2, b"2", 1, NOW + 5), set_change(3, b"3", expires=NOW + 5, key=B)],
         ),
-        ([], MultiSet([(A, b"1"), (B, b"1")], at=7), None, [wrote(expires=7), wrote(2, expires=7, key=B)]),
+        ([], MultiSet([(A, b"1"), (B, b"1")], at=7), None, [set_change(expires=7), set_change(2, expires=7, key=B)]),
         ([], MultiSet([(A, b"1")], ttl=1, at=1), exclude("ttl", "at"), []),
         # TAKE
         ([], Take(A), None, []),
-        ([SET_A], Take(A), b"1", [ended(2, 1)]),
-        ([SET_A], Take(A, revision=1), b"1", [ended(2, 1)]),
+        ([SET_A], Take(A), b"1", [delete_change(2, 1)]),
+        ([SET_A], Take(A, revision=1), b"1", [delete_change(2, 1)]),
         ([SET_A], Take(A, revision=2), MOVED, []),
         ([SET_A], Take(A, revision=0), EXISTS, []),
         ([], Take(A, revision=1), MISSING, []),
@@ -114,18 +114,18 @@ def exclude(one, other):
         # TAKEFIRST
         ([], TakeFirst(b""), None, []),
         ([], TakeFirst(A, 5), NotYet(0, A, 5), []),
-        ([SET_A], TakeFirst(A, 5), (A, b"1"), [ended(2, 1)]),
+        ([SET_A], TakeFirst(A, 5), (A, b"1"), [delete_change(2, 1)]),
         ([SET_A], TakeFirst(B, 5), NotYet(1, B, 5), []),
         ([SET_A], TakeFirst(B, 0), None, []),
-        ([Set(b"ab", b"2"), SET_A], TakeFirst(A), (A, b"1"), [ended(3, 2)]),
+        ([Set(b"ab", b"2"), SET_A], TakeFirst(A), (A, b"1"), [delete_change(3, 2)]),
         # INCR
-        ([], Incr(A), 1, [wrote()]),
-        ([], Incr(A, -5), -5, [wrote(value=b"-5")]),
-        ([SET_A], Incr(A, 0), 1, [wrote(2, b"1", 1)]),
-        ([Set(A, b"41", ttl=10)], Incr(A), 42, [wrote(2, b"42", 1, NOW + 10)]),
-        ([], Incr(A, HIGHEST), HIGHEST, [wrote(value=b"9223372036854775807")]),
-        ([], Incr(A, LOWEST), LOWEST, [wrote(value=b"-9223372036854775808")]),
-        ([Incr(A, LOWEST)], Incr(A, HIGHEST), -1, [wrote(2, b"-1", 1)]),
+        ([], Incr(A), 1, [set_change()]),
+        ([], Incr(A, -5), -5, [set_change(value=b"-5")]),
+        ([SET_A], Incr(A, 0), 1, [set_change(2, b"1", 1)]),
+        ([Set(A, b"41", ttl=10)], Incr(A), 42, [set_change(2, b"42", 1, NOW + 10)]),
+        ([], Incr(A, HIGHEST), HIGHEST, [set_change(value=b"9223372036854775807")]),
+        ([], Incr(A, LOWEST), LOWEST, [set_change(value=b"-9223372036854775808")]),
+        ([Incr(A, LOWEST)], Incr(A, HIGHEST), -1, [set_change(2, b"-1", 1)]),
         ([Incr(A, HIGHEST)], Incr(A), ("WRONG_TYPE", f"{HIGHEST} + 1 does not fit into 64 bits", {}), []),
         ([Incr(A, LOWEST)], Incr(A, -1), ("WRONG_TYPE", f"{LOWEST} + -1 does not fit into 64 bits", {}), []),
         *(
@@ -144,9 +144,9 @@ def exclude(one, other):
             )
         ),
         # APPEND
-        ([], Append(A, b"1"), 1, [wrote()]),
-        ([], Append(A, b""), 0, [wrote(value=b"")]),
-        ([FADING], Append(A, b"23"), 3, [wrote(2, b"123", 1, NOW + 10)]),
+        ([], Append(A, b"1"), 1, [set_change()]),
+        ([], Append(A, b""), 0, [set_change(value=b"")]),
+        ([FADING], Append(A, b"23"), 3, [set_change(2, b"123", 1, NOW + 10)]),
     ],
 )
 def test_a_command_gives_its_result_and_its_changes(bench, given, command, result, changes):
@@ -156,7 +156,7 @@ def test_a_command_gives_its_result_and_its_changes(bench, given, command, resul
     assert bench.changes(head) == changes
 
 
-EXPIRED = ended(2, 1, kind="EXPIRED", time=NOW + 10)
+EXPIRED = delete_change(2, 1, kind="EXPIRED", time=NOW + 10)
 
 
 @pytest.mark.parametrize(

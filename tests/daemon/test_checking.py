@@ -73,7 +73,7 @@ def test_one_check_at_a_time_and_none_outlives_the_daemon(daemon, kv):
     stream.send(Check(), "check")
     stream.flush()
     with daemon.client() as other:
-        with pytest.raises(Busy, match="CHECK is at work: ask again when it is done"):
+        with pytest.raises(Busy, match="CHECK is running: retry when it is done"):
             other.check()
         assert other.get("key:00001") == b"x" * 100, "others are served meanwhile"
     daemon.signal(15)

@@ -45,7 +45,7 @@ def test_what_is_wrong_with_the_files_is_said_before_anything_is_opened(tmp_path
     doors.access.unlink()
     assert serve("--data", tmp_path / "d", *doors.options)[0] == 78
     doors.access.write_bytes(b"\xff")
-    assert "is no UTF-8" in serve("--data", tmp_path / "d", *doors.options)[1]
+    assert "is not UTF-8" in serve("--data", tmp_path / "d", *doors.options)[1]
     options = ["--key", doors.directory / "daemon.key", *doors.options[2:]]
     assert "has no secret key" in serve("--data", tmp_path / "d", *options)[1]
     options = ["--key", doors.access, *doors.options[2:]]

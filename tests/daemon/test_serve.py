@@ -85,7 +85,7 @@ def test_an_endpoint_that_cannot_be_served_is_refused_with_a_sentence(tmp_path, 
 
 def test_the_same_endpoint_twice_is_refused(tmp_path):
     code, said = serve("--data", tmp_path / "d", "--listen", f"ipc://{tmp_path}/s", "--publish", f"ipc://{tmp_path}/s")
-    assert (code, "is named twice" in said) == (78, True)
+    assert (code, "is listed twice" in said) == (78, True)
 
 
 def test_a_data_directory_that_cannot_be_made_is_told(tmp_path):
@@ -124,7 +124,7 @@ def test_an_ipc_socket_may_be_a_groups_too(make_daemon):
 
 def test_a_group_that_is_not_there_is_told(tmp_path):
     code, said = serve("--data", tmp_path / "d", "--listen", f"ipc://{tmp_path}/s", "--group", "nobody-here")
-    assert (code, "there is no group nobody-here" in said) == (78, True)
+    assert (code, "no group nobody-here exists" in said) == (78, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

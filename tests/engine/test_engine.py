@@ -97,7 +97,7 @@ def test_a_count_and_a_walk_see_what_is_staged_over_what_is_committed():
 def test_a_command_that_would_stage_too_much_is_refused_and_what_was_staged_stays(monkeypatch):
     monkeypatch.setattr(staging_module, "STAGED_BYTES_MAX", 10 + 2 * ENTRY_OVERHEAD_BYTES)
     bench = Bench(commits=False).given(Set(A, b"12345"))
-    message = "this would write too much at once: do it in smaller parts"
+    message = "this would write too much at once: write it in smaller parts"
     assert bench.run(MultiSet([(A, b"1"), (B, b"123")])) == ("TOO_LARGE", message, {})
     assert bench.engine.staging.bytes == ENTRY_OVERHEAD_BYTES + 6
     assert bench.run(Set(B, b"123")) is None

@@ -1,4 +1,4 @@
-"""What gateways say of a daemon that is stopped, one that is gone, and one that does not let them in."""
+"""The errors of gateways for a daemon that is stopped, one that is away, and one that refuses their key."""
 
 import signal
 
@@ -14,8 +14,8 @@ AWAY = "no daemon answers"
 
 
 @pytest.fixture(params=["without keys", "with keys"])
-def kept(request, tmp_path, make_daemon):
-    """Return a daemon, and the options by which a gateway comes to it."""
+def daemon_and_options(request, tmp_path, make_daemon):
+    """Return a daemon, and the options for a gateway to connect to it."""
     if request.param == "without keys":
         return make_daemon().start(), ()
     doors = Doors(tmp_path)
@@ -25,8 +25,8 @@ def kept(request, tmp_path, make_daemon):
     return daemon.start(), ("--key", str(doors.make("gateway")), "--server-key", str(tmp_path / "daemon.key"))
 
 
-def told(gateway):
-    """Return what a gateway answers to a GET: its code, where it has one, and its sentence."""
+def get_error(gateway):
+    """Return the error of a GET: its code, if the protocol has one, and its message."""
     if gateway.kind == "http":
         answer = Web(gateway).command(command="GET", key="a")
         return answer.json.get("code"), answer.json.get("message", "")
@@ -39,23 +39,23 @@ def told(gateway):
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp", "grpc"])
-def test_a_stopped_daemon_is_neither_away_nor_does_it_want_other_keys(kept, make_gateway, kind):
-    daemon, options = kept
+def test_a_stopped_daemon_is_neither_away_nor_does_it_want_other_keys(daemon_and_options, make_gateway, kind):
+    daemon, options = daemon_and_options
     gateway = make_gateway(kind, daemon.commands, *options)
     daemon.signal(signal.SIGSTOP)
-    code, sentence = told(gateway)
+    code, sentence = get_error(gateway)
     while HANGS not in sentence:  # the first may have been sent, over a connection that stood
         assert (code, "no reply in time" in sentence) in (("NO_REPLY", True), (None, True)), sentence
-        code, sentence = told(gateway)
+        code, sentence = get_error(gateway)
     assert code in ("UNREACHABLE", None)
     if kind == "http":
         ready = Web(gateway).get("/readyz")
         assert (ready.status, HANGS in ready.body.decode()) == (503, True)
     daemon.kill()
-    code, sentence = told(gateway)
+    code, sentence = get_error(gateway)
     while AWAY not in sentence:  # a dial that is under way may end with the daemon
         assert "NOT_LET_IN" not in (code, sentence), sentence
-        code, sentence = told(gateway)
+        code, sentence = get_error(gateway)
     assert code in ("UNREACHABLE", None)
 
 
@@ -67,7 +67,7 @@ def test_a_daemon_with_other_keys_does_not_let_in(tmp_path, make_daemon, make_ga
     daemon.start()
     doors.make("stranger")
     for options in ((), ("--key", str(doors.make("stranger")), "--server-key", str(tmp_path / "daemon.key"))):
-        code, sentence = told(make_gateway(kind, daemon.commands, *options))
+        code, sentence = get_error(make_gateway(kind, daemon.commands, *options))
         assert code in ("NOT_LET_IN", None)
         assert HANGS not in sentence
         assert AWAY not in sentence

@@ -1,7 +1,7 @@
-"""conf/haproxy.cfg: two gateways behind haproxy, which are restarted one after the other, and no request fails.
+"""conf/haproxy.cfg: two gateways behind haproxy are restarted one after the other, and no request fails.
 
 The short form has a few clients for as long as the restarts take; the long form more of them for 20 s, wrk beside
-them, and tells how much of one gateway's rate is left behind haproxy.
+them, and prints the rate as a part of a single gateway's.
 """
 
 import http.client
@@ -128,7 +128,7 @@ class Clients:
 
     def request(self, connection, method, path, body=None):
         if connection.sock is None:
-            connection.connect()  # else http.client would not tell us whether it had to
+            connection.connect()  # else http.client would not show whether it had to
         connection.request(method, path, body)
         with connection.getresponse() as response:
             self.requests += 1

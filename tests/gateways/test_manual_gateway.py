@@ -127,11 +127,11 @@ def test_each_status_is_told_with_its_codes_and_no_other():
     rows = [row.split() for row in literals(section(PAGE, "HTTP"))[1].splitlines()]
     told = {(int(status), code) for status, *codes in rows for code in codes}
     assert told == {(status, code_of(kind)) for kind, status in STATUS.items()}
-    besides = unescaped(section(PAGE, "HTTP").split("\nBesides")[1].split("After 429")[0])
-    statuses = {int(status) for status in re.findall(r"\b\d{3}\b", besides)}
+    more = unescaped(section(PAGE, "HTTP").split("\nIn addition")[1].split("After 429")[0])
+    statuses = {int(status) for status in re.findall(r"\b\d{3}\b", more)}
     assert statuses <= set(CODES) | {PRECONDITION_FAILED}
     assert {CODES[status] for status in statuses - {PRECONDITION_FAILED}} <= set(
-        re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)*\b", besides)
+        re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)*\b", more)
     )
 
 

@@ -40,8 +40,8 @@ def test_the_examples_print_what_the_page_says(sh, tmp_path):
     lines = [line for command, _ in examples for line in (f"{command} || true", f"echo '{MARK}'")]
     code, out = sh(*lines)
     assert code == 0
-    told = zip([command for command, _ in examples], out.split(f"{MARK}\n"), strict=False)
-    assert list(told) == examples
+    outputs = zip([command for command, _ in examples], out.split(f"{MARK}\n"), strict=False)
+    assert list(outputs) == examples
 
 
 def test_the_commands_within_the_text_run(sh, tmp_path):
@@ -62,10 +62,10 @@ def test_the_commands_within_the_text_run(sh, tmp_path):
 
 def test_the_messages_of_a_script_are_as_told(sh, tmp_path):
     (tmp_path / "setup.kv").write_text("PING\nPING\nGETT city\n")
-    told = literals(section(PAGE, "SCRIPTS"))[0]
+    expected = literals(section(PAGE, "SCRIPTS"))[0]
     code, out = sh("kvsh -q -f setup.kv")
-    assert (code, out.splitlines()[:2]) == (2, told.splitlines()[:2])
-    assert re.sub(r"\d+", "N", out.splitlines()[2]) == re.sub(r"\d+", "N", told.splitlines()[2])
+    assert (code, out.splitlines()[:2]) == (2, expected.splitlines()[:2])
+    assert re.sub(r"\d+", "N", out.splitlines()[2]) == re.sub(r"\d+", "N", expected.splitlines()[2])
 
 
 def test_the_configuration_file_is_read(sh, tmp_path):

@@ -10,6 +10,7 @@ from kvd.server.background import AdminTasks, BackgroundCommands
 from kvd.server.clock import Clock
 from kvd.server.executor import Executor
 from kvd.server.info import Introspection
+from kvd.server.pipeline import BatchPipeline
 
 
 @pytest.fixture
@@ -18,17 +19,15 @@ def executor(tmp_path):
     drive.apply(MultiSet([(b"%d" % number, b"v%d" % number) for number in range(20)]))
     drive.fold()
     tasks = BackgroundCommands()
-    made = Executor(
-        drive.store, Clock(0), Introspection({}, AdminTasks(drive.directory, drive.directory, tasks)), tasks
-    )
-    yield made
+    yield Executor(drive.store, Introspection({}, AdminTasks(drive.directory, drive.directory, tasks)), tasks)
     drive.store.close()
 
 
 def answers(executor, *bodies):
     batch = [([b"peer", b""], body) for body in bodies]
-    replies = [wire.decode_reply(body) for body in executor.run_batch(batch, executor.clock.now())]
-    executor.commit()
+    pipeline = BatchPipeline(executor, Clock(0))
+    replies = [wire.decode_reply(body) for body in executor.run_batch(batch, pipeline.clock.now())]
+    pipeline.commit()
     return [getattr(reply, "result", None) or getattr(reply, "code", None) for reply in replies]
 
 
@@ -39,7 +38,7 @@ def get(number):
 def test_what_is_wrong_with_one_is_not_the_others_business(executor):
     bodies = [get(1), b"\xc1", wire.encode(["NONE"]), wire.encode(["GET", 7]), get(2)]
     assert answers(executor, *bodies) == [b"v1", "BAD_REQUEST", "UNKNOWN_COMMAND", "BAD_ARGUMENT", b"v2"]
-    assert (executor.errors, executor.calls) == (3, {"GET": 2})
+    assert (executor.counts.errors, executor.counts.calls) == (3, {"GET": 2})
 
 
 def test_whatever_goes_wrong_in_decoding_ends_no_one_but_its_sender(executor, monkeypatch):

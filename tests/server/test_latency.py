@@ -60,9 +60,9 @@ def test_a_command_that_takes_long_is_the_one_that_is_told_so(rig, monkeypatch):
 
 def test_a_batch_that_takes_too_long_is_answered_in_parts(rig, monkeypatch):
     monkeypatch.setattr("kvd.server.executor.BATCH_NS_MAX", 0)
-    before = rig.server.batches
-    rig.server.run_batch([([b"x", b""], wire.encode(Ping())) for _ in range(3)])
-    assert rig.server.batches == before + 3
+    before = rig.server.pipeline.batches
+    rig.server.loop.run_batch([([b"x", b""], wire.encode(Ping())) for _ in range(3)])
+    assert rig.server.pipeline.batches == before + 3
 
 
 def test_info_tells_requests_and_commits(rig):
@@ -95,8 +95,8 @@ def test_info_tells_the_process(rig):
 
 def test_info_counts_the_watchers_that_were_cut(rig):
     with rig.context.socket(zmq.SUB) as sub:
-        sub.connect(rig.server.publishing[0].endpoint)
-        while not rig.server.watchers.count:
-            rig.server.turn(20)
-        rig.server.watchers.disconnect_all()
+        sub.connect(rig.server.sockets.publishing[0].endpoint)
+        while not rig.server.sockets.watchers.count:
+            rig.server.loop.turn(20)
+        rig.server.sockets.watchers.disconnect_all()
         assert rig.ask("INFO", "traffic")[2]["traffic"]["watchers_cut"] == 1

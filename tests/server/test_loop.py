@@ -56,7 +56,7 @@ def test_when_memory_is_tight_large_replies_are_refused_and_writes_are_not(rig, 
     rig.ask("SET", b"big", b"x" * 5000)
     rig.ask("SET", b"small", b"x")
     cut = []
-    monkeypatch.setattr(rig.server.watchers, "disconnect_all", lambda: cut.append(1))
+    monkeypatch.setattr(rig.server.sockets.watchers, "disconnect_all", lambda: cut.append(1))
     with monkeypatch.context() as tight:
         tight.setattr("kvd.server.memory_guard.MEMORY_PRESSURE_BYTES", 1)
         tight.setattr("kvd.server.memory_guard.MEMORY_CHECK_BYTES", 0)
@@ -80,12 +80,12 @@ def test_a_resent_write_is_not_said_to_have_never_run_when_the_daemon_is_read_on
 
 def test_a_read_only_daemon_ends_with_an_error_and_does_not_spin(rig, monkeypatch):
     rig.ask("SET", b"a", b"1", 1)
-    rig.server.end_writes("disk")
-    rig.server.sweep.next = 0
-    assert rig.server.wait_ms() > 0
-    rig.server.turn(0)
+    rig.server.executor.end_writes("disk")
+    rig.server.loop.parts.timers.sweep.next = 0
+    assert rig.server.loop.wait_ms() > 0
+    rig.server.loop.turn(0)
     assert rig.store.revision == 1
-    rig.server.stop()
+    rig.server.signals.stop()
     with pytest.raises(StorageFailed, match="the daemon was read-only: disk"):
         rig.server.serve()
 
@@ -104,22 +104,22 @@ def test_a_defect_in_a_command_is_answered_and_changes_nothing(rig, monkeypatch)
 def test_expiry_that_cannot_be_written_is_put_off_and_not_seen_by_readers(rig, monkeypatch, error):
     rig.ask("SET", b"a", b"1", 1)
     failing(rig, monkeypatch, error)
-    rig.server.sweep.next = 0
-    while rig.server.sweep.next <= rig.server.clock.now() + 1000:
-        rig.server.turn(1)
+    rig.server.loop.parts.timers.sweep.next = 0
+    while rig.server.loop.parts.timers.sweep.next <= rig.server.clock.now() + 1000:
+        rig.server.loop.turn(1)
     assert rig.ask("GET", b"a") == ["OK", 1, None]
-    rig.server.sweep.next = 0
-    rig.server.turn(0)
+    rig.server.loop.parts.timers.sweep.next = 0
+    rig.server.loop.turn(0)
     assert rig.store.revision == 2
 
 
 def test_expiry_of_unknown_outcome_ends_the_writes(rig, monkeypatch):
     rig.ask("SET", b"a", b"1", 1)
     failing(rig, monkeypatch, Internal("fsync"))
-    while rig.server.read_only is None:
-        rig.server.sweep.next = 0
-        rig.server.turn(1)
-    assert rig.server.read_only == "fsync"
+    while rig.server.executor.read_only is None:
+        rig.server.loop.parts.timers.sweep.next = 0
+        rig.server.loop.turn(1)
+    assert rig.server.executor.read_only == "fsync"
 
 
 def test_a_damaged_entry_that_expires_holds_nobody_up(rig, monkeypatch):
@@ -134,10 +134,10 @@ def test_a_damaged_entry_that_expires_holds_nobody_up(rig, monkeypatch):
 
     monkeypatch.setattr(rig.server.executor.engine, "expire", expire)
     while rig.store.revision < 3:
-        rig.server.sweep.next = 0
-        rig.server.turn(1)
-    assert rig.server.sweep.damaged == {b"bad"}
-    assert rig.store.due(rig.server.clock.now(), 10, skip=rig.server.sweep.damaged) == []
+        rig.server.loop.parts.timers.sweep.next = 0
+        rig.server.loop.turn(1)
+    assert rig.server.loop.parts.timers.sweep.damaged == {b"bad"}
+    assert rig.store.due(rig.server.clock.now(), 10, skip=rig.server.loop.parts.timers.sweep.damaged) == []
 
 
 def test_more_that_expires_than_a_batch_takes_goes_on_at_once(rig, monkeypatch):
@@ -146,52 +146,52 @@ def test_more_that_expires_than_a_batch_takes_goes_on_at_once(rig, monkeypatch):
     for number in range(5):
         rig.ask("SET", b"%d" % number, b"", 1)
     while rig.store.revision < 10:
-        rig.server.turn(300)
+        rig.server.loop.turn(300)
     assert rig.store.entries == 0
 
 
 def test_a_batch_is_cut_where_it_has_taken_written_or_answered_enough(rig, monkeypatch):
     rig.ask("PING")
-    before = rig.server.batches
+    before = rig.server.pipeline.batches
     monkeypatch.setattr("kvd.server.executor.REPLY_BYTES_MAX", 10)
     batch = [([b"x", b""], encode(["PING", b"y" * 20])) for _ in range(3)]
-    rig.server.run_batch(batch)
-    assert rig.server.batches == before + 3
+    rig.server.loop.run_batch(batch)
+    assert rig.server.pipeline.batches == before + 3
 
 
 def test_fsync_interval_syncs_and_a_failing_sync_ends_the_writes(make_rig, monkeypatch):
     rig = make_rig(fsync="interval")
     assert rig.ask("SET", b"a", b"1") == ["OK", 1, None]
     while rig.store.unsynced:
-        rig.server.turn(rig.server.wait_ms())
+        rig.server.loop.turn(rig.server.loop.wait_ms())
     rig.ask("SET", b"a", b"2")
     monkeypatch.setattr("os.fdatasync", lambda fd: (_ for _ in ()).throw(OSError(5, "broken")))
-    while rig.server.read_only is None:
-        rig.server.next_sync = 0
-        rig.server.turn(0)
-    assert rig.server.read_only == "fsync of the journal failed: broken"
+    while rig.server.executor.read_only is None:
+        rig.server.loop.parts.timers.next_sync = 0
+        rig.server.loop.turn(0)
+    assert rig.server.executor.read_only == "fsync of the journal failed: broken"
 
 
 def test_the_last_sync_that_fails_is_told_by_the_end(make_rig, monkeypatch):
     rig = make_rig(fsync="interval")
-    rig.server.next_sync = rig.server.clock.now() + 60_000
+    rig.server.loop.parts.timers.next_sync = rig.server.clock.now() + 60_000
     rig.ask("SET", b"a", b"2")
     monkeypatch.setattr("os.fdatasync", lambda fd: (_ for _ in ()).throw(OSError(5, "broken")))
-    rig.server.stop()
+    rig.server.signals.stop()
     with pytest.raises(StorageFailed, match="broken"):
         rig.server.serve()
 
 
 def test_a_fold_that_failed_for_good_ends_the_writes(rig, monkeypatch):
     monkeypatch.setattr(rig.store, "tick", lambda now: (_ for _ in ()).throw(Internal("disk")))
-    rig.server.turn(0)
-    assert rig.server.read_only == "disk"
+    rig.server.loop.turn(0)
+    assert rig.server.executor.read_only == "disk"
 
 
 def test_a_wait_that_is_refused_when_it_wakes_is_told(rig, monkeypatch):
     rig.send(["CHANGES", 0, b"a", None, 30_000])
     while not rig.server.waits.waiters.waiting:
-        rig.server.turn(20)
+        rig.server.loop.turn(20)
     monkeypatch.setattr("kvd.commands.changes.Changes.run", lambda *_: (_ for _ in ()).throw(Corrupt("damaged")))
     rig.send(["SET", b"a", b"1"])
     assert rig.turns(2) == [["OK", 1, None], ["ERROR", "CORRUPT", "damaged", {"outcome": "failed"}]]
@@ -206,5 +206,5 @@ def test_info_tells_a_section_or_all(rig):
 
 
 def test_a_reply_to_a_client_that_is_gone_is_counted(rig):
-    rig.server.command_socket.reply([b"nobody", b""], b"reply")
+    rig.server.sockets.commands.reply([b"nobody", b""], b"reply")
     assert rig.ask("INFO", "traffic")[2]["traffic"]["replies_dropped"] == 1

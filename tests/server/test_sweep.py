@@ -64,43 +64,43 @@ def test_a_sweep_that_is_late_takes_more_until_all_is_swept():
 
 def due_rig(rig, count=100):
     """Let many keys expire; no sweep has been made yet."""
-    rig.server.sweep.next = rig.server.clock.now() + 3_600_000
+    rig.server.loop.parts.timers.sweep.next = rig.server.clock.now() + 3_600_000
     for number in range(count):
         rig.ask("SET", b"%d" % number, b"", 1)
     while rig.server.clock.now() <= rig.store.time + 1:
-        rig.server.turn(1)
-    rig.server.sweep.next = 0
+        rig.server.loop.turn(1)
+    rig.server.loop.parts.timers.sweep.next = 0
     return rig
 
 
 def test_a_sweep_leaves_off_when_its_time_is_over(rig, monkeypatch):
     due_rig(rig)
     monkeypatch.setattr(sweep, "EXPIRY_SWEEP_KEYS_MIN", 100)
-    rig.server.sweep._pace.keys = 100
+    rig.server.loop.parts.timers.sweep._pace.keys = 100
     monkeypatch.setattr(Pace, "budget_s", lambda *_: 0.0)
     for left in (99, 98):
-        rig.server.sweep.run(rig.server.clock.now())
+        rig.server.loop.parts.timers.sweep.run(rig.server.clock.now())
         assert rig.store.entries == left
-        assert rig.server.sweep.next <= rig.server.clock.now() + 1
+        assert rig.server.loop.parts.timers.sweep.next <= rig.server.clock.now() + 1
 
 
 def test_the_loop_is_free_for_as_long_as_a_sweep_took(rig, monkeypatch):
     due_rig(rig)
     clock = [100.0]
     monkeypatch.setattr(sweep, "perf_counter", lambda: clock[0])
-    real = rig.server.executor.commit
+    real = rig.server.pipeline.commit
 
     def commit():
         clock[0] += 2.0
         return real()
 
-    monkeypatch.setattr(rig.server.executor, "commit", commit)
-    rig.server.sweep.run(rig.server.clock.now())
+    monkeypatch.setattr(rig.server.pipeline, "commit", commit)
+    rig.server.loop.parts.timers.sweep.run(rig.server.clock.now())
     later = rig.server.clock.now() + 1_000
     clock[0] += 1.9
-    assert not rig.server.sweep.is_due(later)
+    assert not rig.server.loop.parts.timers.sweep.is_due(later)
     clock[0] += 0.2
-    assert rig.server.sweep.is_due(later)
+    assert rig.server.loop.parts.timers.sweep.is_due(later)
 
 
 def test_requests_are_answered_between_two_sweeps(rig):

@@ -22,7 +22,7 @@ def waiting(*prefixes, wait_ms=100, now=1000, token=None):
     for number, prefix in enumerate(prefixes):
         command = TakeFirst(prefix, wait_ms)
         takers.stage([b"%d" % number, b""], Once(token, command) if token else command, NotYet(0, prefix, wait_ms), now)
-    takers.commit()
+    takers.end_batch(is_committed=True)
     return takers
 
 
@@ -41,7 +41,7 @@ def numbers(takers):
     ],
 )
 def test_the_longest_waiting_of_all_prefixes_of_a_key_is_next(prefixes, key, expected):
-    taker = waiting(*prefixes).next_of(key)
+    taker = waiting(*prefixes).next_for(key)
     assert (None if taker is None else int(taker.envelope[0])) == expected
 
 
@@ -50,7 +50,7 @@ def test_who_is_answered_waits_no_longer_and_the_others_keep_their_order():
     second = sorted(takers)[2]
     takers.remove(second)
     takers.remove(sorted(takers)[1])
-    assert (numbers(takers.pop_all()), len(takers), takers.next_of(b"a")) == ([0, 3], 0, None)
+    assert (numbers(takers.pop_all()), len(takers), takers.next_for(b"a")) == ([0, 3], 0, None)
 
 
 def test_keys_that_were_set_last_and_that_somebody_waits_for_are_noted():
@@ -72,8 +72,8 @@ def test_time_that_is_over_ends_a_wait_at_its_millisecond():
 def test_a_batch_that_failed_leaves_nobody_waiting():
     takers = Takers()
     takers.stage([b"0", b""], TakeFirst(b"a", 5), NotYet(0, b"a", 5), 1000)
-    takers.drop()
-    takers.commit()
+    takers.end_batch(is_committed=False)
+    takers.end_batch(is_committed=True)
     assert len(takers) == 0
 
 
@@ -85,6 +85,6 @@ def test_beyond_the_bound_the_longest_waiting_are_told_at_once():
 
 def test_those_with_the_same_token_are_found():
     takers = waiting(b"a", b"b", token=TOKEN)
-    assert takers.pop_same(None) == takers.pop_same(b"token--2") == []
-    assert (numbers(takers.pop_same(TOKEN)), len(takers)) == ([0, 1], 0)
-    assert waiting(b"a").pop_same(None) == []
+    assert takers.pop_token(None) == takers.pop_token(b"token--2") == []
+    assert (numbers(takers.pop_token(TOKEN)), len(takers)) == ([0, 1], 0)
+    assert waiting(b"a").pop_token(None) == []

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from kvd.commands.base import NotYet
 from kvd.commands.changes import Changes
 from kvd.limits import WAITERS_MAX
-from kvd.server.waiters import Waiters, prefixes_hit
+from kvd.server.waiters import Waiters, find_prefixes
 
 
 def parked(prefix, wait_ms=100, now=1000):
     parking = Waiters()
     parking.stage([b"id", b""], Changes(3, prefix, 7, wait_ms), NotYet(5, prefix, wait_ms), now)
-    parking.commit()
+    parking.end_batch(is_committed=True)
     return parking
 
 
@@ -38,8 +38,8 @@ def test_time_that_is_over_wakes_at_its_millisecond():
 def test_a_batch_that_failed_leaves_nobody_waiting():
     parking = Waiters()
     parking.stage([b"id", b""], Changes(0), NotYet(0, b"", 100), 1000)
-    parking.drop()
-    parking.commit()
+    parking.end_batch(is_committed=False)
+    parking.end_batch(is_committed=True)
     assert parking.pop_all() == []
 
 
@@ -47,11 +47,11 @@ def test_beyond_the_bound_the_longest_waiting_are_told_at_once():
     parking = Waiters()
     for number in range(WAITERS_MAX + 3):
         parking.stage([b"%d" % number, b""], Changes(0), NotYet(0, b"", 60_000), 1000)
-    parking.commit()
+    parking.end_batch(is_committed=True)
     assert [each.envelope[0] for each in parking.pop_expired(1000)] == [b"0", b"1", b"2"]
     assert len(parking.pop_all()) == WAITERS_MAX
 
 
 @given(st.lists(st.binary(max_size=3)), st.lists(st.binary(max_size=4)))
 def test_prefixes_hit_is_startswith(prefixes, keys):
-    assert prefixes_hit(prefixes, keys) == {p for p in prefixes if any(key.startswith(p) for key in keys)}
+    assert find_prefixes(prefixes, keys) == {p for p in prefixes if any(key.startswith(p) for key in keys)}

@@ -23,10 +23,10 @@ class Worker:
 
     def send(self, *command):
         """Send a command; turn until the daemon has it."""
-        before = sum(self.rig.server.executor.calls.values())
+        before = sum(self.rig.server.executor.counts.calls.values())
         self.socket.send_multipart([b"", encode(command)])
-        while sum(self.rig.server.executor.calls.values()) == before:
-            self.rig.server.turn(20)
+        while sum(self.rig.server.executor.counts.calls.values()) == before:
+            self.rig.server.loop.turn(20)
         return self
 
     def take(self, prefix=b"job:", wait=WAIT):
@@ -35,7 +35,7 @@ class Worker:
     def look(self, count=1):
         """Turn until so many replies are here; return their results and codes."""
         while len(self.replies) < count:
-            self.rig.server.turn(1)
+            self.rig.server.loop.turn(1)
             self.receive()
         return self.replies
 
@@ -61,8 +61,8 @@ def make(rig):
     rig.workers = []
 
     def until_clients(count):
-        while rig.server.clients.count != count:
-            rig.server.turn(1)
+        while rig.server.sockets.clients.count != count:
+            rig.server.loop.turn(1)
 
     def make_worker():
         rig.workers.append(Worker(rig))
@@ -75,14 +75,14 @@ def make(rig):
 def runs(rig, monkeypatch):
     """Note how often a waiting command is run."""
     ran = []
-    real = rig.server.executor.outcome
-    monkeypatch.setattr(rig.server.executor, "outcome", lambda *asked: ran.append(asked) or real(*asked))
+    real = rig.server.executor.run_waiting
+    monkeypatch.setattr(rig.server.executor, "run_waiting", lambda *asked: ran.append(asked) or real(*asked))
     return ran
 
 
 def turn(rig, count=3):
     for _ in range(count):
-        rig.server.turn(1)
+        rig.server.loop.turn(1)
 
 
 def test_a_key_that_is_there_is_taken_at_once(rig):
@@ -223,6 +223,6 @@ def test_a_defect_is_told_and_the_key_stays(rig, make, monkeypatch, caplog):
 
 def test_all_who_wait_are_told_at_the_end(rig, make):
     worker = make().take()
-    rig.server.drain_and_stop()
+    rig.server.loop.drain_and_stop()
     assert worker.socket.poll(60_000)
     assert worker.receive() == ["SHUTTING_DOWN"]

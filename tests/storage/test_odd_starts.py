@@ -66,7 +66,7 @@ def test_a_fold_finds_the_journal_in_an_ascii_locale(tmp_path):
 
 def test_an_endpoint_that_is_no_utf_8_is_refused(tmp_path):
     code, said = serve("--data", tmp_path / "d", "--listen", f"ipc://{tmp_path}/{LATIN}")
-    assert (code, said.endswith("caf\\xe9 is not UTF-8, which an endpoint has to be")) == (78, True)
+    assert (code, said.endswith("caf\\xe9 is not UTF-8, which an endpoint must be")) == (78, True)
 
 
 def test_a_socket_may_have_any_name_in_an_ascii_locale(make_daemon, tmp_path):

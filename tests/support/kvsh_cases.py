@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from kvd.commands import syntax_of
+from kvd.commands import COMMANDS, syntax_of
 from kvd.commands.syntax import Shape
 
 KVSH = [str(Path(sys.executable).with_name("kvsh"))]
@@ -15,7 +15,8 @@ CASES = Path(__file__).parent.parent / "kvsh" / "cases"
 
 def cases(name):
     """Return the (line before the cursor, what is expected) of a file of cases."""
-    lines = (CASES / name).read_text(encoding="utf-8").splitlines()
+    commands = " ".join(command for command in COMMANDS if command != "TRANSACTION")
+    lines = (CASES / name).read_text(encoding="utf-8").replace("{commands}", commands).splitlines()
     rows = [line.partition("| =>") for line in lines if not line.startswith("#")]
     return [(line.encode(), expected.removeprefix(" ")) for line, _, expected in rows]
 

@@ -31,7 +31,7 @@ class Rig:
         """Turn until so many replies are here; return them."""
         replies = []
         while len(replies) < count:
-            self.server.turn(20)
+            self.server.loop.turn(20)
             while self.dealer.poll(1):
                 replies.append(decode(self.dealer.recv_multipart()[-1]))
         return replies
@@ -42,6 +42,6 @@ class Rig:
 
     def close(self):
         self.context.destroy(linger=0)
-        if not self.server.context.closed:
+        if not self.server.sockets.context.closed:
             self.server.close()
         self.store.close()

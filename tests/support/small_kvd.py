@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from kvd.cli import main
-from kvd.server import loop
+from kvd.server import storage_timers
 from kvd.storage.files import journal
 from kvd.storage.maintenance import fill, fold_thread, maintenance, retention, wal_size
 
@@ -21,7 +21,7 @@ LIMITS = [
     (fold_thread, "TABLE_WAL_BYTES_MAX", 40_000),
     (fold_thread, "FOLD_CHUNK_BYTES", 20_000),
     (fold_thread, "TABLE_CHECKPOINT_CHANGES", 30),
-    (loop, "FSYNC_INTERVAL_MS", 10),
+    (storage_timers, "FSYNC_INTERVAL_MS", 10),
 ]
 
 

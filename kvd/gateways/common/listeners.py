@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kvd.errors import BadConfiguration, InUse
-from kvd.systemd import listening_socket, socket_descriptors
+from kvd.systemd import adopt_socket, socket_descriptors
 
 UNIX = "unix:"
 PORTS = 2**16
@@ -128,7 +128,7 @@ def open_listeners(listen: Sequence[str], default: str, check: Callable[[Address
 
     `check` is called with each address before it is bound, and may raise BadConfiguration. Raises InUse.
     """
-    opened = [listening_socket(name, fd) for name, fd in socket_descriptors()]
+    opened = [adopt_socket(name, fd) for name, fd in socket_descriptors()]
     addresses = [parse_address(text) for text in listen or ([] if opened else [default])]
     for address in addresses:
         check(address)

@@ -1,13 +1,21 @@
-"""Prints kvd_v1.proto, the kvd.v1 of gRPC: `python -m kvd.gateways.grpc.proto`. See `make proto`."""
+"""Writes kvd_v1.proto, the kvd.v1 of gRPC: `python -m kvd.gateways.grpc.proto`. See `make generate`.
 
-import sys
+The committed file is also the record of the numbers that were given. A number of a removed command stays reserved, and
+the generator refuses to give a command another number.
+"""
+
+import re
 from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
 
 from kvd.commands import COMMANDS, Command, syntax_of
-from kvd.gateways.grpc.numbers import NUMBERS
 from kvd.gateways.grpc.schema import NESTED, Field, fields_of, nested_commands, request_of, rpc_of
 
 UNITS = ("milliseconds", "unix-ms", "revision")
+FILE = files("kvd.gateways.grpc").joinpath("kvd_v1.proto")
+_NESTED = re.compile(r"^    \w+Request (\w+) = (\d+);$", re.MULTILINE)
+_RESERVED = re.compile(r"^  reserved ([\d, ]+);$", re.MULTILINE)
 
 HEAD = """\
 // The commands of kvd, and its changes. Printed by `python -m kvd.gateways.grpc.proto` from the command classes.
@@ -110,28 +118,26 @@ WATCH = """\
 """
 
 
-def text() -> str:
-    """Return the whole file."""
-    return "\n".join([HEAD, service(), *map(_message_of, COMMANDS.values()), messages(), REST])
+def make_proto(earlier: str) -> str:
+    """Return the whole file; `earlier` is its present text. Raises LookupError for a number that changed."""
+    return "\n".join([HEAD, _service(), *map(_message_of, COMMANDS.values()), nested_message(earlier), REST])
 
 
-def service() -> str:
-    """Return the service."""
+def _service() -> str:
     rpcs = [
-        f"{comment(command)}  rpc {rpc_of(command)}({request_of(command)}) returns (Reply);\n"
+        f"{_comment(command)}  rpc {rpc_of(command)}({request_of(command)}) returns (Reply);\n"
         for command in COMMANDS.values()
     ]
     return "service Kvd {\n" + "\n".join([*rpcs, WATCH]) + "}\n"
 
 
-def comment(command: type[Command]) -> str:
-    """Return what HELP says of a command, as the comment of its rpc."""
+def _comment(command: type[Command]) -> str:
+    """Return the help of a command as the comment of its rpc."""
     lines = [*syntax_of(command).help.splitlines(), "", f"In the shell: {syntax_of(command).usage()}"]
     return "".join(f"  // {line}".rstrip() + "\n" for line in lines)
 
 
 def _message_of(command: type[Command]) -> str:
-    """Return a command's message."""
     kinds = [parameter.kind for parameter in syntax_of(command).parameters]
     lines = [f"  {_line_of(field, kind)}\n" for field, kind in zip(fields_of(command), kinds, strict=True)]
     return (
@@ -140,7 +146,7 @@ def _message_of(command: type[Command]) -> str:
 
 
 def _line_of(field: Field, kind: str) -> str:
-    """Return a field's line, with its unit and whether it is needed. A message has presence anyway."""
+    """Return a field's line, with its unit and whether it is needed. Messages always have presence."""
     label = "repeated " if field.is_repeated else "" if field.kind == NESTED else "optional "
     remarks = [kind] if kind in UNITS else []
     remarks += ["required"] if field.is_required and not field.is_repeated else []
@@ -148,22 +154,36 @@ def _line_of(field: Field, kind: str) -> str:
     return f"{label}{field.kind} {field.name} = {field.number};{remark}"
 
 
-def messages() -> str:
-    """Return the message of a command inside of another."""
-    return "// A command inside of TRANSACTION or ONCE.\nmessage Command {\n" + "".join(_message_lines()) + "}\n"
+def nested_message(earlier: str) -> str:
+    """Return the message of a command inside another one."""
+    return "// A command inside of TRANSACTION or ONCE.\nmessage Command {\n" + "".join(_message_lines(earlier)) + "}\n"
 
 
-def _message_lines() -> Iterator[str]:
-    """Yield the lines of that message; the numbers of commands that are no more stay theirs."""
-    known = {number for number, _ in nested_commands()}
-    gone = sorted(set(NUMBERS.values()) - known)
-    if gone:
-        yield f"  reserved {', '.join(map(str, gone))};\n"
+def _message_lines(earlier: str) -> Iterator[str]:
+    """Yield the lines of that message; the numbers of removed commands stay reserved."""
+    numbers = {command.command_name().lower(): number for number, command in nested_commands()}
+    given = {name: int(number) for name, number in _NESTED.findall(earlier)}
+    removed = {int(number) for line in _RESERVED.findall(earlier) for number in line.split(", ")}
+    removed |= {number for name, number in given.items() if name not in numbers}
+    _check_record(numbers, given, removed)
+    if removed:
+        yield f"  reserved {', '.join(map(str, sorted(removed)))};\n"
     yield "  oneof command {\n"
     for number, command in nested_commands():
         yield f"    {request_of(command)} {command.command_name().lower()} = {number};\n"
     yield "  }\n"
 
 
+def _check_record(numbers: dict[str, int], given: dict[str, int], removed: set[int]) -> None:
+    """Raise LookupError for a number that changed, or that a removed command had."""
+    for name, number in numbers.items():
+        if given.get(name, number) != number:
+            raise LookupError(
+                f"{name.upper()} has the number {given[name]}, which clients send: it cannot become {number}"
+            )
+        if number in removed:
+            raise LookupError(f"the number {number} of {name.upper()} was another command's: give the next one")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(text())
+    Path(str(FILE)).write_text(make_proto(FILE.read_text()))

@@ -81,7 +81,7 @@ def _reader_of_field(command: type[Command], field: Field) -> ArgumentReader:
 
 def _reader_of_repeated(field: Field, label: str) -> ArgumentReader:
     """Return a function that reads a repeated field. Checks its limit early, because many small items take memory."""
-    name, most = field.name, field.most
+    name, most = field.name, field.items_max
     convert = _build_inner if field.kind == NESTED else _pair_of if field.kind in PAIRS.values() else None
 
     def read(message: Any) -> Any:

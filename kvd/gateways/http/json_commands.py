@@ -6,14 +6,15 @@ command needs no change here.
 
 import re
 from difflib import get_close_matches
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from msgspec import NODEFAULT, Meta, MsgspecError
-from msgspec.structs import FieldInfo, fields
+from msgspec import MsgspecError
+from msgspec import inspect as types
 
 from kvd import wire
 from kvd.commands import COMMANDS, Command, syntax_of
-from kvd.commands.syntax import unwrap
+from kvd.commands.syntax import Parameter
+from kvd.commands.type_info import split_type, structs_in
 from kvd.errors import BadArgument, TooLarge, UnknownCommand
 from kvd.json_bytes import decode_bytes
 
@@ -34,8 +35,13 @@ WORDS = {
     "map": "an object",
     "nil": "null",
 }
-SCALARS = {int: "integer", str: "string", bool: "boolean", type(None): "null"}
-# The names of bounds in msgspec's Meta and in JSON Schema.
+SCALARS: dict[type[types.Type], str] = {
+    types.IntType: "integer",
+    types.StrType: "string",
+    types.BoolType: "boolean",
+    types.NoneType: "null",
+}
+# The bounds of a number and of an array: msgspec's name and that of JSON Schema.
 NUMBER_BOUNDS = {"ge": "minimum", "le": "maximum"}
 ARRAY_BOUNDS = {"min_length": "minItems", "max_length": "maxItems"}
 
@@ -74,121 +80,93 @@ def _wire_of(found: Any) -> list[Any]:
     command = COMMANDS.get(found[NAME])
     if command is None:
         raise _unknown_command(found[NAME])
-    known = {field.name: field for field in fields(command)}
+    known = {parameter.field: parameter for parameter in syntax_of(command).parameters}
     for name in found.keys() - known.keys() - {NAME}:
         near = get_close_matches(name[:SHOWN_CHARACTERS], known, 1)
         hint = f"did you mean {near[0]}?" if near else f"its fields: {', '.join(known) or 'none'}"
         raise BadArgument(f"{found[NAME]} has no {name[:SHOWN_CHARACTERS]!r}: {hint}")
-    return [found[NAME], *(argument(found, field) for field in known.values())]
+    return [found[NAME], *(_argument(found, parameter) for parameter in known.values())]
 
 
-def argument(found: dict[str, Any], field: FieldInfo) -> Any:
+def _argument(found: dict[str, Any], parameter: Parameter) -> Any:
     """Return a field of a command for the wire. Raises BadArgument, with the field's name."""
-    value = found.get(field.name)
+    value = found.get(parameter.field)
     if value is None:
-        if _is_empty_list_default(field):
+        if _may_be_empty(parameter):
             return []
-        if field.default is NODEFAULT:
-            raise BadArgument(f"{found[NAME]} needs {field.name!r}")
+        if parameter.required:
+            raise BadArgument(f"{found[NAME]} needs {parameter.field!r}")
         return None
     try:
-        return _wire_form(field.type, value)
+        return _wire_form(parameter.msgspec_type, value)
     except (BadArgument, TooLarge) as error:
-        raise type(error)(f"{found[NAME]}: {field.name}: {error.message}") from None
+        raise type(error)(f"{found[NAME]}: {parameter.field}: {error.message}") from None
 
 
-def _is_empty_list_default(field: FieldInfo) -> bool:
-    """Return whether a field may be left out though the wire needs it: a list that may be empty."""
-    kind, extras = unwrap(field.type)
-    is_filled = any(isinstance(extra, Meta) and extra.min_length for extra in extras)
-    return field.default is NODEFAULT and get_origin(kind) is list and not is_filled
+def _may_be_empty(parameter: Parameter) -> bool:
+    """Return whether JSON may omit a field that the wire needs: a list that may be empty."""
+    return (
+        parameter.required
+        and isinstance(parameter.msgspec_type, types.ListType)
+        and not parameter.msgspec_type.min_length
+    )
 
 
-def _is_needed(field: FieldInfo) -> bool:
-    """Return whether a command needs a field."""
-    return field.default is NODEFAULT and not _is_empty_list_default(field)
-
-
-def _wire_form(hint: Any, value: Any) -> Any:
-    """Return a value of JSON as the wire has it, by the type it should be of."""
-    kind, extras = unwrap(hint)
-    if kind is bytes:
+def _wire_form(kind: types.Type, value: Any) -> Any:
+    """Return a JSON value in the form of the wire, by its expected type."""
+    kind = split_type(kind).type
+    if isinstance(kind, types.BytesType):
         return decode_bytes(value)
-    parts = get_args(kind)
-    if get_origin(kind) is list and isinstance(value, list):
-        _check_length(extras, value)
-        return [_wire_form(parts[0], each) for each in value]
-    if get_origin(kind) is tuple and isinstance(value, list) and len(value) == len(parts):
-        return [_wire_form(part, each) for part, each in zip(parts, value, strict=True)]
-    return _wire_of(value) if _is_command(kind) else value
+    if isinstance(kind, types.ListType) and isinstance(value, list):
+        # To convert millions of items that the wire refuses would take seconds.
+        if kind.max_length is not None and len(value) > kind.max_length:
+            raise TooLarge(f"{len(value)} are too many: at most {kind.max_length}")
+        return [_wire_form(kind.item_type, each) for each in value]
+    if isinstance(kind, types.TupleType) and isinstance(value, list) and len(value) == len(kind.item_types):
+        return [_wire_form(part, each) for part, each in zip(kind.item_types, value, strict=True)]
+    return _wire_of(value) if structs_in(kind) else value
 
 
-def _check_length(extras: list[Any], value: list[Any]) -> None:
-    """Raise TooLarge for more than a type allows: to convert millions that are refused then would take seconds."""
-    for extra in extras:
-        if isinstance(extra, Meta) and extra.max_length is not None and len(value) > extra.max_length:
-            raise TooLarge(f"{len(value)} are too many: at most {extra.max_length}")
-
-
-def _is_command(kind: Any) -> bool:
-    """Return whether a type is a command, or one of some."""
-    return any(isinstance(each, type) and issubclass(each, Command) for each in (kind, *get_args(kind)))
-
-
-def _commands_in(kind: Any) -> list[type[Command]]:
-    """Return the commands that a type allows."""
-    return [each for each in (get_args(kind) or (kind,)) if isinstance(each, type) and issubclass(each, Command)]
-
-
-# What OpenAPI says
+# OpenAPI
 
 
 def schema_of(command: type[Command]) -> dict[str, Any]:
     """Return the JSON Schema of a command."""
-    hints = get_type_hints(command, include_extras=True)
-    known = fields(command)
+    known = syntax_of(command).parameters
     return {
         "type": "object",
         "title": command.command_name(),
         "description": syntax_of(command).help,
         "properties": {
             NAME: {"const": command.command_name()},
-            **{field.name: schema(hints[field.name]) for field in known},
+            **{parameter.field: _schema_of_parameter(parameter) for parameter in known},
         },
-        "required": [NAME, *(field.name for field in known if _is_needed(field))],
+        "required": [NAME, *(each.field for each in known if each.required and not _may_be_empty(each))],
         "additionalProperties": False,
     }
 
 
-def schema(hint: Any, bounds: Meta | None = None) -> dict[str, Any]:
-    """Return the JSON Schema of a field's type."""
-    if get_origin(hint) is Annotated:
-        inner, *extras = get_args(hint)
-        return schema(inner, next((extra for extra in extras if isinstance(extra, Meta)), bounds))
-    members = get_args(hint)
-    if type(None) in members:
-        return {"anyOf": [schema(each, bounds) for each in members]}
-    return _nested_schema(hint, bounds) if members or _is_command(hint) else plain(hint, bounds)
+def _schema_of_parameter(parameter: Parameter) -> dict[str, Any]:
+    """Return the JSON Schema of a field."""
+    found = _schema(parameter.msgspec_type)
+    return found if parameter.required else {"anyOf": [found, {"type": "null"}]}
 
 
-def _nested_schema(hint: Any, bounds: Meta | None) -> dict[str, Any]:
-    """Return the JSON Schema of a type that has others in it."""
-    members = get_args(hint)
-    if get_origin(hint) is list:
-        return {"type": "array", "items": schema(members[0]), **_limits(bounds, ARRAY_BOUNDS)}
-    if get_origin(hint) is tuple:
-        parts = [schema(each) for each in members]
+def _schema(kind: types.Type) -> dict[str, Any]:
+    """Return the JSON Schema of a type."""
+    kind = split_type(kind).type
+    if commands := structs_in(kind):
+        return {"oneOf": [{"$ref": f"#/components/schemas/{each.command_name()}"} for each in commands]}
+    if isinstance(kind, types.ListType):
+        return {"type": "array", "items": _schema(kind.item_type), **_limits(kind, ARRAY_BOUNDS)}
+    if isinstance(kind, types.TupleType):
+        parts = [_schema(each) for each in kind.item_types]
         return {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
-    return {"oneOf": [{"$ref": f"#/components/schemas/{each.command_name()}"} for each in _commands_in(hint)]}
+    if isinstance(kind, types.BytesType):
+        return KEY if kind.min_length else BYTES
+    return {"type": SCALARS[type(kind)], **_limits(kind, NUMBER_BOUNDS)}
 
 
-def plain(hint: Any, bounds: Meta | None) -> dict[str, Any]:
-    """Return the JSON Schema of a type that has none in it."""
-    if hint is bytes:
-        return KEY if bounds is not None and bounds.min_length else BYTES
-    return {"type": SCALARS[hint], **_limits(bounds, NUMBER_BOUNDS)}
-
-
-def _limits(bounds: Meta | None, names: dict[str, str]) -> dict[str, Any]:
-    """Return the bounds of a type as JSON Schema says them."""
-    return {said: value for name, said in names.items() if (value := getattr(bounds, name, None)) is not None}
+def _limits(kind: types.Type, names: dict[str, str]) -> dict[str, Any]:
+    """Return the bounds of a type in the words of JSON Schema."""
+    return {word: value for name, word in names.items() if (value := getattr(kind, name, None)) is not None}

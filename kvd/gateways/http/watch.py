@@ -77,8 +77,8 @@ async def events(request: Request) -> Response:
 async def _event_stream(feed: Feed, connection: Any) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of the stream. The first line is sent at once, so the client sees that the watch is active.
 
-    A heartbeat is an id alone, from which to resume. Without it, a client whose keys rarely change would resume from a
-    revision after which changes are no longer stored.
+    A heartbeat is an id alone, from which to resume. Without it, a client with keys that rarely change would resume
+    from a revision after which changes are no longer stored.
     """
     yield b": from revision %d on\n\n" % feed.watch.revision
     try:

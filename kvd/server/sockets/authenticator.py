@@ -1,8 +1,8 @@
-"""Who is let in: the authenticator that libzmq asks about each CURVE handshake (ZAP), and the access file.
+"""The authenticator: accepts or rejects each CURVE handshake by the access file.
 
-https://rfc.zeromq.org/spec/27/ - its endpoint has to be bound before those it is about. What libzmq then tells with
-each message, the user id, is the client's public key and not its name: so whoever is given a new key has
-no rights by the old one, also over a connection that stands.
+It implements ZAP, https://rfc.zeromq.org/spec/27/: libzmq asks it over an endpoint that must be bound before the
+endpoints it protects. libzmq then sends the user id with each message. It is the client's public key, not its name: so
+a client that gets a new key has no rights by the old one, even over an open connection.
 """
 
 import logging
@@ -21,15 +21,15 @@ from kvd.limits import REFUSALS_LOGGED_INTERVAL_MS, REFUSALS_LOGGED_MAX
 log = logging.getLogger("kvd")
 
 ENDPOINT = "inproc://zeromq.zap.01"
-# A socket's domain, which libzmq tells: who is let in over it.
+# A socket's ZAP domain, which libzmq sends with each handshake.
 ANY_KEYS = b"kvd"
-ALL_KEYS = b"kvd all keys"  # only who may read all of them
+ALL_KEYS = b"kvd all keys"  # only clients that may read all keys
 KEY_BYTES = 32
 HANDSHAKES_PER_TURN_MAX = 100
 
 
 class ServerKeys(NamedTuple):
-    """The daemon's own key pair, 40 characters of Z85 each, and the file of those it lets in."""
+    """The daemon's key pair, 40 characters of Z85 each, and the path of the access file."""
 
     public: bytes
     secret: bytes
@@ -37,25 +37,24 @@ class ServerKeys(NamedTuple):
 
 
 def read_access(path: Path) -> Access:
-    """Return what an access file says; raises BadConfiguration with a line for each thing that is wrong."""
+    """Return the access file; raises BadConfiguration with one line for each mistake."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadConfiguration(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadConfiguration(f"{path} is no UTF-8") from error
+        raise BadConfiguration(f"{path} is not UTF-8") from error
     return parse_access(text, path.name)
 
 
 class RateLimitedLog:
-    """Warnings that anybody out there can cause: so many in a time, the others as a number."""
+    """Logs at most REFUSALS_LOGGED_MAX warnings per interval, and the number of the others."""
 
     def __init__(self) -> None:
         self.until: Milliseconds = 0
         self.logged = self.suppressed = 0
 
     def warn(self, now: Milliseconds, message: str, *arguments: Any) -> None:
-        """Log, unless there was too much of it already."""
         if now >= self.until:
             if self.suppressed:
                 log.warning("event=refusals_untold count=%d", self.suppressed)
@@ -68,29 +67,29 @@ class RateLimitedLog:
 
 
 class ZapAuthenticator:
-    """Answers libzmq's authenticator socket, which has to be read when it is readable, and knows the access file."""
+    """Answers libzmq's handshake requests, and holds the access file."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: ServerKeys) -> None:
         """Read the access file; raises BadConfiguration."""
         self.keys = keys
         self.access = read_access(keys.access)
-        self.sparing = RateLimitedLog()
+        self.refusal_log = RateLimitedLog()
         self.refused = 0
         self.socket = context.socket(zmq.ROUTER)
         self.socket.set(zmq.LINGER, 0)
         self.socket.bind(ENDPOINT)
 
     def secure(self, sock: zmq.Socket[bytes], domain: bytes) -> None:
-        """Let nobody in over a socket that is not bound yet but who is asked about here."""
+        """Require keys for a socket that is not bound yet. Its handshakes are decided here."""
         sock.set(zmq.CURVE_SERVER, 1)
         sock.set(zmq.CURVE_PUBLICKEY, self.keys.public)
         sock.set(zmq.CURVE_SECRETKEY, self.keys.secret)
-        # Without an authenticator libzmq would let everybody in that knows our public key; so it lets in nobody.
+        # If the authenticator is missing, libzmq must reject all clients, not accept those with our public key.
         sock.set(zmq.ZAP_DOMAIN, domain)
         sock.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def answer(self, now: Milliseconds) -> None:
-        """Say of each who knocks whether to let it in."""
+        """Accept or reject the pending handshakes."""
         try:
             for _ in range(HANDSHAKES_PER_TURN_MAX):
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
@@ -99,33 +98,32 @@ class ZapAuthenticator:
                 if self._is_allowed(key, domain):
                     verdict = [b"200", b"OK", key.encode(), b""]
                 else:
-                    verdict = [b"400", b"this key is not let in", b"", b""]
+                    verdict = [b"400", b"this key is not accepted", b"", b""]
                     self._log_refused(now, key, address.decode(errors="replace"))
                 self.socket.send_multipart([peer, empty, version, number, *verdict])
         except zmq.Again:
             pass
 
     def _is_allowed(self, key: str, domain: bytes) -> bool:
-        """Return whether who has a key may connect to the sockets of a domain."""
+        """Return whether the client with a key may connect to the sockets of a domain."""
         return key in self.access.clients if domain == ANY_KEYS else self.access.may_watch(key, b"")
 
     def _log_refused(self, now: Milliseconds, key: str, address: str) -> None:
-        """Log a refusal; one who is let in elsewhere is no stranger, and its watches try this first."""
+        """Log a refusal, unless the key is in the access file: such a client tries the changes socket first."""
         if key not in self.access.clients:
             self.refused += 1
-            self.sparing.warn(now, "event=refused_client key=%s address=%s", key, address)
+            self.refusal_log.warn(now, "event=refused_client key=%s address=%s", key, address)
 
     def check(self, key: str, command: Command) -> None:
-        """Raise Denied unless the client with this key may run the command."""
         self.access.check(key, command)
 
     def name_of(self, key: str) -> str:
-        """Return the name of the client with a key; the key itself if the file does not name it any more."""
+        """Return the name of the client with a key, or the key if the access file no longer has it."""
         client = self.access.clients.get(key)
         return key if client is None else client.name
 
     def reload(self) -> bool:
-        """Read the access file again; return whether it is in force. A bad one changes nothing."""
+        """Read the access file again; return whether it is in force. An invalid file changes nothing."""
         try:
             self.access = read_access(self.keys.access)
         except BadConfiguration as error:
@@ -137,7 +135,7 @@ class ZapAuthenticator:
 
 
 def _key_of(mechanism: bytes, credentials: list[bytes]) -> str:
-    """Return the public key that a client proved to have, in Z85; empty if it proved none."""
+    """Return the public key that a client has proved, in Z85, or an empty text."""
     if mechanism != b"CURVE" or len(credentials) != 1 or len(credentials[0]) != KEY_BYTES:
         return ""
     return z85.encode(credentials[0]).decode()

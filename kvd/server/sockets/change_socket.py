@@ -1,4 +1,4 @@
-"""The changes socket: an XPUB that publishes what was committed, and heartbeats that show a silent loss."""
+"""The change socket: an XPUB that publishes committed changes, and heartbeats so that watchers notice a silent loss."""
 
 from collections.abc import Sequence
 
@@ -12,37 +12,37 @@ from kvd.server.sockets.frames import frames_of
 
 NOBLOCK, MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 SUBSCRIPTIONS_PER_TURN_MAX = 1_000
-# The k before a key, ZMTP's word SUBSCRIBE (10), and what CURVE puts around a message (33).
+# The k before a key, ZMTP's word SUBSCRIBE (10 bytes), and CURVE's overhead for a message (33).
 TOPIC_BYTES_MAX = KEY_BYTES_MAX + 64
 
 
 class ChangeSocket:
-    """Publishes changes, in order, to whoever subscribes; a subscriber that does not read loses some."""
+    """Publishes changes in order to all subscribers; a subscriber that does not read loses some."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], doorkeeper: ZapAuthenticator | None = None) -> None:
-        """With a doorkeeper, only those who may read all keys are let in.
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], authenticator: ZapAuthenticator | None = None) -> None:
+        """With an authenticator, only clients that may read all keys can connect.
 
-        XPUB_MANUAL would let us decide on each subscription. But it cannot be trusted against those let in: any message
-        that is no subscription makes libzmq (4.3.5) apply the next ones to somebody else's connection.
+        XPUB_MANUAL would allow a decision on each subscription. But it is unsafe against accepted clients: any message
+        that is not a subscription makes libzmq (4.3.5) apply the next ones to another client's connection.
         """
         self.socket = context.socket(zmq.XPUB)
         self.socket.set(zmq.LINGER, 0)
-        # Repeated subscriptions are shown too, so that each is answered with a heartbeat; an end only when nobody
-        # is left. (VERBOSER shows each end, but not one for each repeat: a count of them would drift.)
+        # Reports repeated subscriptions, so that each gets a heartbeat, and the last unsubscription. (VERBOSER reports
+        # each unsubscription, but not one for each repeat: a count of them would drift.)
         self.socket.set(zmq.XPUB_VERBOSE, 1)
         self.socket.set(zmq.SNDHWM, PUBLISH_QUEUE_MAX)
         self.socket.set(zmq.MAXMSGSIZE, TOPIC_BYTES_MAX)
         self.socket.set(zmq.BACKLOG, 512)
         self.socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS_MAX)
-        if doorkeeper is not None:
-            doorkeeper.secure(self.socket, ALL_KEYS)
+        if authenticator is not None:
+            authenticator.secure(self.socket, ALL_KEYS)
         self.frames = frames_of(self.socket)
         self.topics: set[bytes] = set()
         self.published = 0
         self.next_heartbeat: Milliseconds = 0
 
     def take_subscriptions(self, revision: int, now: Milliseconds) -> None:
-        """Take note of who came and went; a new subscription to the control topic gets a heartbeat at once."""
+        """Read subscriptions; a new subscription to the control topic gets a heartbeat at once."""
         beat = False
         for _ in range(SUBSCRIPTIONS_PER_TURN_MAX):
             try:
@@ -56,26 +56,26 @@ class ChangeSocket:
             elif message[:1] == b"\x00":
                 self.topics.discard(topic)
         if beat:
-            self.heartbeat(revision, now)
+            self._send_heartbeat(revision, now)
 
-    def heartbeat(self, revision: int, now: Milliseconds) -> None:
-        """Tell that all changes up to the revision have been published."""
-        self.control(wire.heartbeat(revision, now))
+    def _send_heartbeat(self, revision: int, now: Milliseconds) -> None:
+        """Announce that all changes up to the revision have been published."""
+        self.send_control(wire.heartbeat(revision, now))
 
     def tick(self, revision: int, now: Milliseconds) -> None:
-        """Send a heartbeat when it is time."""
+        """Send a heartbeat when it is due."""
         if now >= self.next_heartbeat or self.next_heartbeat - now > HEARTBEAT_MS:
             self.next_heartbeat = now + HEARTBEAT_MS
-            self.heartbeat(revision, now)
+            self._send_heartbeat(revision, now)
 
-    def control(self, body: bytes) -> None:
-        """Send a control body."""
+    def send_control(self, body: bytes) -> None:
+        """Send a control message."""
         if self.topics:
             self.socket.send(wire.CONTROL_TOPIC, MORE | NOBLOCK)
             self.socket.send(body, NOBLOCK)
 
     def publish(self, rows: Sequence[Row]) -> None:
-        """Publish committed changes. With no subscriber it costs nothing: not even the encoding."""
+        """Publish committed changes. Without subscribers it costs nothing, not even the encoding."""
         if not self.topics:
             return
         self.frames.publish(*wire.encode_changes(rows))

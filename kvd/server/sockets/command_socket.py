@@ -21,7 +21,7 @@ from kvd.server.sockets.frames import Request, frames_of
 
 REQUEST_QUEUE_MAX = 256
 KEEPALIVE_IDLE_S = 60
-# Identity, envelope, the empty frame, the body; one more tells that there were too many.
+# Identity, envelope, the empty frame, the body; one more frame means that the message has too many.
 FRAMES_MAX = ENVELOPE_FRAMES_MAX + 4
 
 __all__ = ["CommandSocket", "Request"]
@@ -30,55 +30,54 @@ __all__ = ["CommandSocket", "Request"]
 class CommandSocket:
     """Receives requests in batches and sends replies."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], doorkeeper: ZapAuthenticator | None = None) -> None:
-        """With a doorkeeper, each request tells whose it is."""
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], authenticator: ZapAuthenticator | None = None) -> None:
+        """With an authenticator, each request has its client's public key."""
         self.socket = context.socket(zmq.ROUTER)
         self.socket.set(zmq.LINGER, 0)
-        # Without MANDATORY, a reply that has no room is dropped silently.
+        # Without MANDATORY, a reply to a full queue is dropped silently.
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.socket.set(zmq.SNDHWM, REPLY_QUEUE_MAX)
         self.socket.set(zmq.RCVHWM, REQUEST_QUEUE_MAX)
         self.socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        # A client that awaits a reply takes three seconds of silence for the end: PING is part of the protocol. A
-        # blocking client answers it only when it is used, so a silent one is given up much later.
+        # ZMTP heartbeats: a client that awaits a reply gives up after three seconds of silence. A blocking client
+        # answers them only while it is in use, so the daemon drops a silent client much later.
         self.socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         self.socket.set(zmq.HEARTBEAT_TIMEOUT, SILENT_CLIENT_MS)
         self.socket.set(zmq.BACKLOG, 512)
         self.socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS_MAX)
         self.socket.set(zmq.TCP_KEEPALIVE, 1)
         self.socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
-        if doorkeeper is not None:
-            doorkeeper.secure(self.socket, ANY_KEYS)
-        self.frames = frames_of(self.socket, tells_users=doorkeeper is not None)
+        if authenticator is not None:
+            authenticator.secure(self.socket, ANY_KEYS)
+        self.frames = frames_of(self.socket, with_users=authenticator is not None)
         self.malformed = 0
         self.replies_dropped = 0
 
     def drain(self) -> list[Request]:
-        """Return what has arrived, within the bounds of a batch."""
+        """Return the requests that have arrived, within the limits of a batch."""
         requests, others = self.frames.receive(BATCH_COMMANDS_MAX, BATCH_BYTES_MAX, FRAMES_MAX)
         for frames in others:
             self._refuse(frames)
         return requests
 
     def _refuse(self, frames: list[bytes]) -> None:
-        """Count a message that is no request; answer it if it is clear to whom."""
+        """Count a malformed message; send an error if its envelope is valid."""
         self.malformed += 1
         at = frames.index(b"", 1) if b"" in frames[1:] else ENVELOPE_FRAMES_MAX + 2
         if at <= ENVELOPE_FRAMES_MAX + 1:
-            error = BadRequest("after the empty frame comes the body, in one frame")
+            error = BadRequest("the body has to follow the empty frame, in one frame")
             self.reply(frames[: at + 1], wire.encode(wire.error_reply(error)))
 
     def send(self, requests: list[Request], replies: Sequence[bytes | None]) -> None:
-        """Send replies; one whose client is gone or does not read is counted and dropped."""
+        """Send replies; one to a client that has left or does not read is counted and dropped."""
         self.replies_dropped += self.frames.send(requests, replies)
 
     def reply(self, envelope: list[bytes], body: bytes) -> None:
-        """Send one reply."""
         self.send([(envelope, b"")], [body])
 
-    def is_begun(self, envelope: list[bytes]) -> bool:
-        """Begin a reply, which `end` has to follow before anything else is sent; return whether its client is there."""
-        self.socket.get(zmq.EVENTS)  # lets libzmq take in who has gone
+    def begin_reply(self, envelope: list[bytes]) -> bool:
+        """Begin a reply that `end_reply` must complete before other sends. Return whether the client is connected."""
+        self.socket.get(zmq.EVENTS)  # makes libzmq process disconnections
         try:
             self.socket.send(envelope[0], zmq.SNDMORE | zmq.NOBLOCK)
         except zmq.ZMQError as error:
@@ -88,8 +87,8 @@ class CommandSocket:
             return False
         return True
 
-    def end(self, envelope: list[bytes], body: bytes) -> None:
-        """End a reply that was begun."""
+    def end_reply(self, envelope: list[bytes], body: bytes) -> None:
+        """Send the rest of a reply that `begin_reply` began."""
         for frame in envelope[1:]:
             self.socket.send(frame, zmq.SNDMORE)
         self.socket.send(body)

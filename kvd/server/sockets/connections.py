@@ -1,8 +1,8 @@
-"""How many peers the sockets have, as libzmq's monitor tells it, and no more than there is room for.
+"""Counts the connections of the sockets by libzmq's monitor, and limits them.
 
-libzmq accepts whoever comes, and without a descriptor left it ends the process (ipc) or runs in circles (tcp).
-To stop listening is no way: it ends the connections that stand as well. So one too many is cut by shutting its
-descriptor down, which libzmq takes for a peer that has gone.
+libzmq accepts every connection. Without a free descriptor it ends the process (ipc) or spins (tcp). The daemon cannot
+stop listening, because that would end the open connections as well. So a connection beyond the limit is ended by
+shutting its descriptor down, which libzmq sees as a client that left.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ from kvd.limits import CONNECTIONS_MAX
 
 log = logging.getLogger("kvd")
 
-# Both tell the descriptor; the event of a handshake's end does not.
-COME, GONE = zmq.EVENT_ACCEPTED, zmq.EVENT_DISCONNECTED
+# Both events have the descriptor; those of a handshake do not.
+CONNECTED, DISCONNECTED = zmq.EVENT_ACCEPTED, zmq.EVENT_DISCONNECTED
 EVENT = struct.Struct("=HI")
 CREDENTIALS = struct.Struct("=iII")  # ucred: pid, uid, gid
 EVENTS_PER_TURN_MAX = 1_000
-ROOM_AGAIN = 0.9  # of the bound: or it would be told at each that comes and goes
+REOPEN_SHARE = 0.9  # of the limit: avoids a log line for each connection around it
 
 
 class Capacity:
-    """How many connections there may be, over all sockets."""
+    """The limit of connections over all sockets."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -39,32 +39,30 @@ class Capacity:
 
     @property
     def _in_use(self) -> int:
-        """Return how many there are."""
         return sum(connections.count for connections in self.sockets)
 
-    def has(self) -> bool:
-        """Return whether there is room for those who are there; log when it becomes too small, and counts who goes."""
+    def admit(self) -> bool:
+        """Return whether the connections are within the limit. Counts refusals and logs the first."""
         if self._in_use <= self.limit:
             return True
         self.refused += 1
         if not self.is_full:
             self.is_full = True
-            log.warning("event=connections_full limit=%d others are refused until some have gone", self.limit)
+            log.warning("event=connections_full limit=%d others are refused until some have left", self.limit)
         return False
 
     def check(self) -> None:
-        """Log when there is room again."""
-        if self.is_full and self._in_use <= self.limit * ROOM_AGAIN:
+        """Log when connections are accepted again."""
+        if self.is_full and self._in_use <= self.limit * REOPEN_SHARE:
             self.is_full = False
             log.info("event=connections_room refused=%d", self.refused)
 
 
 class Peer(NamedTuple):
-    """One that is connected: over `tcp`, with its address, or over `ipc`, with its process and user.
+    """A connected client: over `tcp` with its address, or over `ipc` with its process and user.
 
-    Empty or None is what the system did not tell: whoever has gone again, or is in another namespace. `since` in Unix
-    ms. Whose key it came with cannot be told: libzmq tells that of messages and handshakes, and these without the
-    descriptor.
+    Empty or None is unknown: the client left at once, or is in another namespace. `since` in Unix ms. Its key is not
+    known: libzmq reports keys with messages and handshakes, which have no descriptor.
     """
 
     transport: str
@@ -74,12 +72,12 @@ class Peer(NamedTuple):
     since: Milliseconds
 
     def __str__(self) -> str:
-        """Return it as the log tells it."""
+        """Return its form in the log."""
         return f"{self.transport}:{self.address or f'pid={self.pid},uid={self.uid}'}"
 
 
 class Connections:
-    """The peers of a socket not bound yet. Its own socket has to be read when it is readable, or libzmq waits."""
+    """The connections of a socket that is not bound yet. Read `socket` when it is readable, or libzmq blocks."""
 
     def __init__(
         self,
@@ -90,40 +88,39 @@ class Connections:
         name: str = "commands",
     ) -> None:
         self.name = name
-        self.socket: Any = watched.get_monitor_socket(COME | GONE)
+        self.socket: Any = watched.get_monitor_socket(CONNECTED | DISCONNECTED)
         self.peers: dict[int, Peer] = {}  # by descriptor
         self.now = now
-        self.disconnected = 0  # how many were ended that might have stayed
+        self.disconnected = 0  # connections ended although within the limit
         self.knows_all = False
         self.capacity = capacity
         capacity.sockets.append(self)
 
     @property
     def count(self) -> int:
-        """Return how many there are."""
         return len(self.peers)
 
     def take_events(self, events_max: int = EVENTS_PER_TURN_MAX) -> None:
-        """Take note of who came and went; end those there is no room for."""
+        """Read connects and disconnects; end connections beyond the limit."""
         self.knows_all = False
         try:
             for _ in range(events_max):
                 event, _endpoint = self.socket.recv_multipart(zmq.NOBLOCK)
                 kind, descriptor = EVENT.unpack(event)
-                if kind == GONE:
+                if kind == DISCONNECTED:
                     if peer := self.peers.pop(descriptor, None):
                         log.debug("event=disconnected socket=%s peer=%s", self.name, str(peer))
                     continue
                 peer = self.peers[descriptor] = peer_of(descriptor, self.now())
                 log.debug("event=connected socket=%s peer=%s", self.name, str(peer))
-                if not self.capacity.has():
+                if not self.capacity.admit():
                     disconnect(descriptor)
         except zmq.Again:
             self.knows_all = True
         self.capacity.check()
 
     def disconnect_all(self) -> None:
-        """End all connections: whoever still may will connect again."""
+        """End all connections: clients with rights connect again."""
         self.knows_all = False
         while not self.knows_all:
             self.take_events()
@@ -133,22 +130,22 @@ class Connections:
 
 
 def connections_max() -> int:
-    """Return how many connections this process has room for."""
+    """Return how many connections the descriptors of this process allow."""
     return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
 def disconnect(descriptor: int) -> None:
-    """End a connection that libzmq holds.
+    """End a connection of libzmq.
 
-    It may have ended by itself, and the number be that of a file or of another connection: nothing
-    happens to the one, and the other one connects again.
+    It may have ended already, and its descriptor may be a file or another connection by now. A file is not affected,
+    and a client connects again.
     """
     with contextlib.suppress(OSError), borrow_socket(descriptor) as connection:
         connection.shutdown(socket.SHUT_RDWR)
 
 
 def peer_of(descriptor: int, since: Milliseconds) -> Peer:
-    """Return what the system tells of a connection that libzmq holds. It takes 4 us, once for each connection."""
+    """Return the system's facts about a connection of libzmq. Takes 4 us, once for each connection."""
     with contextlib.suppress(OSError), borrow_socket(descriptor) as connection:
         name = connection.getpeername()
         if isinstance(name, tuple):
@@ -163,7 +160,7 @@ def peer_of(descriptor: int, since: Milliseconds) -> Peer:
 
 @contextlib.contextmanager
 def borrow_socket(descriptor: int) -> Iterator[socket.socket]:
-    """Lend a socket of a descriptor that is not ours to close. Raises OSError if it is no socket."""
+    """Yield a socket for a descriptor that libzmq owns and closes. Raises OSError if it is not a socket."""
     connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=descriptor)
     try:
         yield connection

@@ -1,4 +1,4 @@
-"""Binding: what is safe to bind, and what is somebody else's; or the sockets that systemd has bound for us.
+"""Binds endpoints safely, or adopts the sockets that systemd has bound.
 
 libzmq unlinks a live unix socket when it binds the same path, so a lock and a trial connection come first.
 """
@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 import zmq
 
 from kvd.errors import BadConfiguration, InUse
-from kvd.systemd import listening_socket, socket_descriptors
+from kvd.systemd import adopt_socket, socket_descriptors
 
 UNIX_PATH_BYTES_MAX = 107
-CHANGES = "changes"  # how the name of a socket for changes begins (FileDescriptorName=); the others are for commands
+CHANGES = "changes"  # prefix of the names (FileDescriptorName=) of sockets for changes; the others are for commands
 
 
 class PassedSocket(NamedTuple):
-    """A listening socket that is bound already: its name, its descriptor, its endpoint."""
+    """A listening socket that systemd has bound: its name, its descriptor, its endpoint."""
 
     name: str
     fd: int
@@ -32,24 +32,23 @@ class PassedSocket(NamedTuple):
 
     @property
     def is_for_changes(self) -> bool:
-        """Return whether changes are to be published there."""
         return self.name.startswith(CHANGES)
 
 
 def _socket_path(endpoint: str) -> Path:
-    """Return the path of a unix socket, also where the encoding of the locale does not have its characters."""
+    """Return the path of a unix socket, also if the locale's encoding lacks its characters."""
     return Path(os.fsdecode(endpoint.removeprefix("ipc://").encode()))
 
 
 class BoundEndpoint:
-    """An endpoint that is ours until `close`."""
+    """An endpoint that this process has bound, until `close`."""
 
     def __init__(
-        self, sock: zmq.Socket[bytes], endpoint: str, *, is_guarded: bool = False, group: str | None = None
+        self, sock: zmq.Socket[bytes], endpoint: str, *, has_keys: bool = False, group: str | None = None
     ) -> None:
-        """Bind; raises BadConfiguration or InUse with a sentence. Without keys, only what is of this machine.
+        """Bind; raises BadConfiguration or InUse. Without keys, only addresses of this machine are allowed.
 
-        A unix socket is its owner's alone, or may be used by a group too.
+        A unix socket may be used by its owner, or by a group as well.
         """
         self.sock = sock
         self.group = _group_id(group)
@@ -58,7 +57,7 @@ class BoundEndpoint:
         if endpoint.startswith("ipc://"):
             self.lock_fd = self._prepare_ipc(_socket_path(endpoint))
         else:
-            _check_tcp(endpoint, is_guarded=is_guarded)
+            _check_tcp(endpoint, has_keys=has_keys)
             _check_netlink()
         self.bind(endpoint)
         if self.group is not None and self.lock_fd is not None:
@@ -66,7 +65,7 @@ class BoundEndpoint:
         self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def bind(self, endpoint: str) -> None:
-        """Bind with a umask under which a unix socket is made 0600."""
+        """Bind with a umask that gives a unix socket the mode 0600."""
         before = os.umask(0o177)
         try:
             self.sock.setsockopt(zmq.IPV6, int("[" in endpoint))
@@ -80,7 +79,7 @@ class BoundEndpoint:
             os.umask(before)
 
     def _prepare_ipc(self, path: Path) -> int:
-        """Lock the path of a unix socket and make sure that nobody answers there; return the lock's descriptor."""
+        """Lock the path of a unix socket, check that no program listens there; return the lock's descriptor."""
         if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX or not path.name:
             raise BadConfiguration(f"ipc://{path}: the path of a unix socket has 1 to {UNIX_PATH_BYTES_MAX} bytes")
         try:
@@ -100,7 +99,7 @@ class BoundEndpoint:
         return fd
 
     def close(self) -> None:
-        """Let the path of a unix socket go, once the socket itself is closed."""
+        """Release the path of a unix socket, after the socket itself is closed."""
         if self.lock_fd is not None:
             if self.endpoint:
                 _socket_path(self.endpoint).unlink(missing_ok=True)
@@ -109,12 +108,12 @@ class BoundEndpoint:
 
 
 class AdoptedEndpoint:
-    """An endpoint that systemd has bound, and keeps when we end: who connects meanwhile is answered after a restart."""
+    """An endpoint that systemd has bound and keeps: clients that connect during a restart are answered after it."""
 
-    def __init__(self, sock: zmq.Socket[bytes], given: PassedSocket, *, is_guarded: bool) -> None:
+    def __init__(self, sock: zmq.Socket[bytes], given: PassedSocket, *, has_keys: bool) -> None:
         """Listen on it; raises BadConfiguration."""
         if given.endpoint.startswith("tcp:"):
-            _check_tcp(given.endpoint, is_guarded=is_guarded)
+            _check_tcp(given.endpoint, has_keys=has_keys)
         sock.setsockopt(zmq.USE_FD, given.fd)
         try:
             sock.bind(given.endpoint)
@@ -127,11 +126,11 @@ class AdoptedEndpoint:
         self.endpoint = given.endpoint
 
     def close(self) -> None:
-        """Leave it to systemd."""
+        """Do nothing: systemd keeps the socket."""
 
 
 class Endpoints(NamedTuple):
-    """Where a server is: what it binds for commands and for changes, what was bound for it, the group let in there."""
+    """The endpoints of a server: those to bind, the sockets passed by systemd, and the group that may use ipc."""
 
     listen: Sequence[str]
     publish: Sequence[str]
@@ -139,26 +138,26 @@ class Endpoints(NamedTuple):
     group: str | None = None
 
     def bind(
-        self, sock: zmq.Socket[bytes], *, is_for_changes: bool, is_guarded: bool
+        self, sock: zmq.Socket[bytes], *, is_for_changes: bool, has_keys: bool
     ) -> Iterator["BoundEndpoint | AdoptedEndpoint"]:
-        """Bind what is for a socket, and yield each; raises BadConfiguration or InUse."""
+        """Bind the endpoints of a socket, and yield each; raises BadConfiguration or InUse."""
         for given in self.passed:
             if given.is_for_changes == is_for_changes:
-                yield AdoptedEndpoint(sock, given, is_guarded=is_guarded)
+                yield AdoptedEndpoint(sock, given, has_keys=has_keys)
         for endpoint in self.publish if is_for_changes else self.listen:
-            yield BoundEndpoint(sock, endpoint, is_guarded=is_guarded, group=self.group)
+            yield BoundEndpoint(sock, endpoint, has_keys=has_keys, group=self.group)
 
 
 def _group_id(name: str | None) -> int | None:
-    """Return the number of a group; raises BadConfiguration."""
+    """Return the id of a group; raises BadConfiguration."""
     try:
         return None if name is None else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise BadConfiguration(f"there is no group {name}: groupadd --system {name}") from None
+        raise BadConfiguration(f"no group {name} exists: groupadd --system {name}") from None
 
 
 def _make_directory(directory: Path, group: int | None) -> None:
-    """Make the directory of a unix socket unless it is there, for its owner or a group too. Raises OSError."""
+    """Create the directory of a unix socket if it is missing, for its owner or a group. Raises OSError."""
     if not directory.exists():
         directory.mkdir(mode=0o700, parents=True)
         if group is not None:
@@ -175,33 +174,33 @@ def _share(path: Path, group: int, mode: int) -> None:
 
 
 def _check_stale(path: Path) -> None:
-    """Raise InUse when somebody answers at a unix socket, BadConfiguration when the path is not a socket."""
+    """Raise InUse when a program answers at a unix socket, BadConfiguration when the path is not a socket."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise BadConfiguration(f"ipc://{path}: there is a file that is not a socket: move it away")
+            raise BadConfiguration(f"ipc://{path}: this file is not a socket: move it away")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         try:
             trial.connect(str(path))
         except ConnectionRefusedError:
-            return  # left behind by a daemon that was killed; libzmq unlinks it
+            return  # a killed daemon left it; libzmq unlinks it
     raise InUse(f"ipc://{path} is in use by another program")
 
 
 def sockets_from(environment: MutableMapping[str, str] = os.environ) -> list[PassedSocket]:
-    """Return the sockets that systemd passed. Raises BadConfiguration when one is none that ZeroMQ can listen on."""
-    return [_passed_socket(name, fd) for name, fd in socket_descriptors(environment)]
+    """Return the sockets that systemd passed; raises BadConfiguration if one cannot be used by ZeroMQ."""
+    return [_describe_socket(name, fd) for name, fd in socket_descriptors(environment)]
 
 
-def _passed_socket(name: str, fd: int) -> PassedSocket:
-    """Return what a descriptor is; raises BadConfiguration."""
-    with listening_socket(name, fd) as sock:
+def _describe_socket(name: str, fd: int) -> PassedSocket:
+    """Return the facts of a descriptor; raises BadConfiguration."""
+    with adopt_socket(name, fd) as sock:
         return PassedSocket(name, fd, _endpoint_of(sock))
 
 
 def _endpoint_of(sock: socket.socket) -> str:
-    """Return the endpoint of a listening socket as ZeroMQ names it."""
+    """Return the ZeroMQ endpoint of a listening socket."""
     if sock.family == socket.AF_UNIX:
         return f"ipc://{sock.getsockname()}"
     host, port = sock.getsockname()[:2]
@@ -209,22 +208,23 @@ def _endpoint_of(sock: socket.socket) -> str:
 
 
 def _check_netlink() -> None:
-    """Raise BadConfiguration where libzmq would end the process: it asks for the network's interfaces, and must."""
+    """Raise BadConfiguration if AF_NETLINK is refused: libzmq would end the process."""
     try:
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
     except OSError as error:
         raise BadConfiguration(
-            f"TCP cannot be listened on, for AF_NETLINK is refused ({error.strerror}): let systemd pass the socket "
-            "(kvd-tcp.socket), or let the service have RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"
+            f"the daemon cannot listen on TCP, because AF_NETLINK is refused ({error.strerror}): let systemd "
+            "pass the socket (kvd-tcp.socket), or give the service "
+            "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"
         ) from error
 
 
-def _check_tcp(endpoint: str, *, is_guarded: bool) -> None:
-    """Raise BadConfiguration unless the endpoint is TCP, and on this machine only if clients have no keys."""
+def _check_tcp(endpoint: str, *, has_keys: bool) -> None:
+    """Raise BadConfiguration unless the endpoint is TCP, and on this machine if clients have no keys."""
     parts = urlsplit(endpoint)
     if parts.scheme != "tcp" or ":" not in endpoint.removeprefix("tcp://"):
         raise BadConfiguration(f"{endpoint}: an endpoint is tcp://ADDRESS:PORT or ipc://PATH")
-    if is_guarded:
+    if has_keys:
         return
     host = parts.hostname or ""
     try:
@@ -233,7 +233,8 @@ def _check_tcp(endpoint: str, *, is_guarded: bool) -> None:
         is_loopback = False
     if not is_loopback:
         raise BadConfiguration(
-            f"{endpoint}: whoever reaches this address could read and write everything. Make keys with `kvd keygen "
-            "daemon` and `kvd keygen NAME` for each client, put what it prints into a file access.toml, and type: "
+            f"{endpoint}: any program that reaches this address could read and write everything. Make keys with "
+            "`kvd keygen daemon` and `kvd keygen NAME` for each client, put its output into a file access.toml, "
+            "and run: "
             f"kvd serve --key daemon.key_secret --access access.toml --listen {endpoint} (with your other options)"
         )

@@ -1,4 +1,4 @@
-"""What every gateway does with its process."""
+"""The process of every gateway."""
 
 import subprocess
 import sys

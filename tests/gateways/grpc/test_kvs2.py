@@ -27,15 +27,15 @@ message GetReply { ReadStatus status = 1; bytes data = 2; }
 message MultiGetRequest { repeated bytes keys = 1; }
 message MultiGetResponsePart { bytes key = 1; ReadStatus status = 2; bytes data = 3; }
 message MultiGetReply { repeated MultiGetResponsePart parts = 1; }
-"""  # noqa: E501  # as it is given
+"""  # noqa: E501  # as it is messages
 SERVICES = ("", "kvs2.Kvs2", "kvd.v1.Kvd")
 OK, NOT_FOUND, PUBLISHED = 0, 1, 0
 UNLIMITED = {"max_receive_message_length": -1, "max_send_message_length": -1}
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory):
-    return messages_of(compiled(tmp_path_factory.mktemp("p"), "given.proto", GIVEN))
+def messages(tmp_path_factory):
+    return messages_of(compiled(tmp_path_factory.mktemp("p"), "messages.proto", GIVEN))
 
 
 @pytest.fixture
@@ -49,14 +49,14 @@ def rpcs(gateway):
 
 
 @pytest.fixture
-def run(rpcs, given):
+def run(rpcs, messages):
     def call(rpc: str, **fields):
-        return rpcs.call(f"/kvs2.Kvs2/{rpc}", given[f"{rpc}Request"](**fields), given[f"{rpc}Reply"])
+        return rpcs.call(f"/kvs2.Kvs2/{rpc}", messages[f"{rpc}Request"](**fields), messages[f"{rpc}Reply"])
 
     return call
 
 
-def failed(call, *arguments, **fields):
+def rpc_error(call, *arguments, **fields):
     with pytest.raises(grpc.RpcError) as caught:
         call(*arguments, **fields)
     return caught.value
@@ -65,24 +65,24 @@ def failed(call, *arguments, **fields):
 # kvs2
 
 
-def test_set_and_get_over_any_bytes(run, kv, given):
+def test_set_and_get_over_any_bytes(run, kv, messages):
     key, value = b"\x00\xff city", bytes(range(256))
-    assert run("Set", key=key, value=value) == given["SetReply"](status=PUBLISHED)
+    assert run("Set", key=key, value=value) == messages["SetReply"](status=PUBLISHED)
     assert kv.get(key) == value
-    assert run("Get", key=key) == given["GetReply"](status=OK, data=value)
+    assert run("Get", key=key) == messages["GetReply"](status=OK, data=value)
     assert run("Set", key=key, value=b"").status == PUBLISHED
-    assert run("Get", key=key) == given["GetReply"](status=OK, data=b"")
+    assert run("Get", key=key) == messages["GetReply"](status=OK, data=b"")
 
 
-def test_a_missing_key_is_a_status_within_the_reply(run, given):
-    assert run("Get", key=b"nothing") == given["GetReply"](status=NOT_FOUND, data=b"")
+def test_a_missing_key_is_a_status_within_the_reply(run, messages):
+    assert run("Get", key=b"nothing") == messages["GetReply"](status=NOT_FOUND, data=b"")
 
 
-def test_multiget_tells_its_parts_in_the_order_asked(run, kv, given):
+def test_multiget_tells_its_parts_in_the_order_asked(run, kv, messages):
     kv.set("a", "1")
     kv.set("c", "")
-    part = given["MultiGetResponsePart"]
-    assert run("MultiGet", keys=[b"c", b"b", b"a", b"c"]) == given["MultiGetReply"](
+    part = messages["MultiGetResponsePart"]
+    assert run("MultiGet", keys=[b"c", b"b", b"a", b"c"]) == messages["MultiGetReply"](
         parts=[
             part(key=b"c", status=OK, data=b""),
             part(key=b"b", status=NOT_FOUND),
@@ -90,20 +90,20 @@ def test_multiget_tells_its_parts_in_the_order_asked(run, kv, given):
             part(key=b"c", status=OK, data=b""),
         ]
     )
-    assert run("MultiGet") == given["MultiGetReply"]()
+    assert run("MultiGet") == messages["MultiGetReply"]()
 
 
-def test_what_is_wrong_with_a_request_is_not_called_storage_trouble(run, rpcs, given):
-    assert failed(run, "Get", key=b"").code() is grpc.StatusCode.INVALID_ARGUMENT
-    too_large = failed(run, "Set", key=b"k", value=bytes(VALUE_BYTES_MAX + 1))
+def test_what_is_wrong_with_a_request_is_not_called_storage_trouble(run, rpcs, messages):
+    assert rpc_error(run, "Get", key=b"").code() is grpc.StatusCode.INVALID_ARGUMENT
+    too_large = rpc_error(run, "Set", key=b"k", value=bytes(VALUE_BYTES_MAX + 1))
     assert (too_large.code(), said(too_large)["kvd-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
-    many = failed(run, "MultiGet", keys=[b"k"] * (KEYS_MAX + 1))
+    many = rpc_error(run, "MultiGet", keys=[b"k"] * (KEYS_MAX + 1))
     assert (many.code(), said(many)["kvd-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
-    no_message = failed(rpcs.call, "/kvs2.Kvs2/Get", health_pb2.HealthCheckRequest(service=""), given["GetReply"])
+    no_message = rpc_error(rpcs.call, "/kvs2.Kvs2/Get", health_pb2.HealthCheckRequest(service=""), messages["GetReply"])
     assert no_message.code() is grpc.StatusCode.INVALID_ARGUMENT  # no key
     raw = rpcs.channel.unary_unary("/kvs2.Kvs2/Get")
-    assert failed(raw, b"\xff\xff", timeout=60).code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert failed(raw, bytes(40 * 2**20), timeout=60).code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # gRPC's own
+    assert rpc_error(raw, b"\xff\xff", timeout=60).code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert rpc_error(raw, bytes(40 * 2**20), timeout=60).code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # gRPC's own
     assert run("Get", key=b"k").status == NOT_FOUND
 
 
@@ -117,9 +117,9 @@ def test_a_daemon_that_is_away_is_unavailable_and_comes_back_by_itself(daemon, r
     run("Set", key=b"k", value=b"v")
     daemon.kill()
     for rpc, fields in (("Get", {"key": b"k"}), ("Set", {"key": b"k", "value": b"w"}), ("MultiGet", {"keys": [b"k"]})):
-        error = failed(run, rpc, **fields)
+        error = rpc_error(run, rpc, **fields)
         assert (error.code(), said(error)["kvd-outcome"]) == (grpc.StatusCode.UNAVAILABLE, "not executed")
-    assert failed(rpcs.kvd, "Ping").code() is grpc.StatusCode.UNAVAILABLE
+    assert rpc_error(rpcs.kvd, "Ping").code() is grpc.StatusCode.UNAVAILABLE
     with pytest.raises(grpc.RpcError) as caught:
         next(rpcs.watch())
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -134,9 +134,9 @@ def test_a_daemon_that_does_not_answer_is_told_after_five_seconds(daemon, run, r
     daemon.signal(signal.SIGSTOP)
     reads = (("Get", {"key": b"k"}), ("MultiGet", {"keys": [b"k"]}))
     with ThreadPoolExecutor() as pool:
-        late = [pool.submit(failed, run, rpc, **fields) for rpc, fields in reads]
-        write = pool.submit(failed, run, "Set", key=b"k", value=b"w")
-        own = pool.submit(failed, rpcs.kvd, "Set", key=b"k", value=b"w")
+        late = [pool.submit(rpc_error, run, rpc, **fields) for rpc, fields in reads]
+        write = pool.submit(rpc_error, run, "Set", key=b"k", value=b"w")
+        own = pool.submit(rpc_error, rpcs.kvd, "Set", key=b"k", value=b"w")
         assert [each.result().code() for each in late] == [grpc.StatusCode.DEADLINE_EXCEEDED] * 2
         # What was sent by a connection that is found dead before, by ZeroMQ's own signs of life, waits no longer.
         assert write.result().code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -162,16 +162,16 @@ def test_health_by_its_streams(daemon, rpcs):
 
 
 def test_health_of_what_is_not_there(rpcs):
-    assert failed(checked, rpcs, "other").code() is grpc.StatusCode.NOT_FOUND
+    assert rpc_error(checked, rpcs, "other").code() is grpc.StatusCode.NOT_FOUND
     request = health_pb2.HealthCheckRequest(service="other")
     stream = rpcs.stream("/grpc.health.v1.Health/Watch", request, health_pb2.HealthCheckResponse)
     assert next(stream).status == SERVICE_UNKNOWN
     stream.cancel()
     for path in ("/grpc.health.v1.Health/Check", "/kvd.v1.Kvd/Get"):
         raw = rpcs.channel.unary_unary(path)
-        assert failed(raw, b"\xff", timeout=60).code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert rpc_error(raw, b"\xff", timeout=60).code() is grpc.StatusCode.INVALID_ARGUMENT
     for path in ("/grpc.health.v1.Health/Watch", "/kvd.v1.Kvd/Watch"):
-        error = failed(next, rpcs.channel.unary_stream(path)(b"\xff", timeout=60))
+        error = rpc_error(next, rpcs.channel.unary_stream(path)(b"\xff", timeout=60))
         assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -215,7 +215,7 @@ def test_reflection_shows_all_that_is_served(rpcs):
 
 def test_an_rpc_that_is_not_there(rpcs):
     raw = rpcs.channel.unary_unary("/kvs2.Kvs2/Delete")
-    assert failed(raw, b"", timeout=60).code() is grpc.StatusCode.UNIMPLEMENTED
+    assert rpc_error(raw, b"", timeout=60).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 # The end, the places
@@ -228,7 +228,7 @@ def test_what_is_under_way_at_sigterm_is_finished(gateway, rpcs, kv):
     assert dict(watch.initial_metadata())["kvd-history"]
     eventually(lambda: kv.info("traffic")["traffic"]["waiting"] == 1)
     gateway.process.send_signal(signal.SIGTERM)
-    ended = failed(next, watch)  # at once: it would not end by itself
+    ended = rpc_error(next, watch)  # at once: it would not end by itself
     assert (ended.code(), said(ended)["kvd-code"]) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
     kv.set("k", "v")
     [[kind, revision, key, value, *_]] = plain(call.result().result)

@@ -1,11 +1,10 @@
-"""What kvd.v1 is made of: the files are current, the numbers stand, each error has its status."""
+"""The schema of kvd.v1: the files are current, numbers do not change, and each error has a status."""
 
 from importlib.resources import files
-from typing import Annotated
 
 import grpc
 import pytest
-from msgspec import Meta
+from msgspec import inspect
 from support.rpcs import compiled
 
 from kvd import errors
@@ -14,17 +13,18 @@ from kvd.commands.syntax import Shape
 from kvd.errors import CODES, BadArgument, ClientError, LockLost, LockNotAcquired, Refused, TooLarge
 from kvd.gateways.common.error_body import error_body_of
 from kvd.gateways.common.upstream import NotKnown
-from kvd.gateways.grpc import kvd_v1_pb2, kvs2_pb2, numbers, proto, schema
-from kvd.gateways.grpc.schema import kind_of, nested_commands, request_of
+from kvd.gateways.grpc import kvd_v1_pb2, kvs2_pb2, proto
+from kvd.gateways.grpc.schema import check_numbers, kind_of, nested_commands, request_of
 from kvd.gateways.grpc.status import STATUS, details_of, metadata_of, sentence_of, status_of
 from kvd.gateways.grpc.translate import fill, reader_of
 from kvd.limits import COMMAND_BYTES_MAX, GRPC_DETAILS_BYTES_MAX, GRPC_MESSAGE_BYTES_MAX, KEYS_MAX
 
 FILES = files("kvd.gateways.grpc")
+PROTO = FILES.joinpath("kvd_v1.proto").read_text()
 
 
 def test_the_proto_is_what_the_commands_are_now():
-    assert FILES.joinpath("kvd_v1.proto").read_text() == proto.text(), "run: make proto"
+    assert proto.make_proto(PROTO) == PROTO, "run: make generate"
 
 
 @pytest.mark.parametrize(("name", "made"), [("kvd_v1.proto", kvd_v1_pb2), ("kvs2.proto", kvs2_pb2)])
@@ -34,33 +34,39 @@ def test_the_generated_code_is_of_the_proto(tmp_path, name, made):
     for each in (file, ours):
         for field in (field for message in each.message_type for field in message.field):
             field.ClearField("json_name")  # which protoc adds when it writes descriptors
-    assert ours == file, "run: make proto"
+    assert ours == file, "run: make generate"
 
 
-def test_each_command_that_stands_inside_of_another_has_a_number_of_its_own():
-    given = list(numbers.NUMBERS.values())
-    assert sorted(given) == list(range(1, len(given) + 1)), "no number twice, none left out"
+def test_each_command_that_may_stand_inside_another_has_a_number_of_its_own():
+    numbers = [number for number, _ in nested_commands()]
+    assert numbers == sorted(set(numbers))
     assert {command for _, command in nested_commands()} >= {COMMANDS[name] for name in ("GET", "SET", "TRANSACTION")}
 
 
-def test_the_numbers_given_so_far_stand():
-    # A golden line: what is added goes to its end, and nothing in it ever changes.
-    assert " ".join(numbers.NUMBERS) == (
-        "GET SET CLEAR MULTIGET MULTISET TAKE INCR APPEND EXISTS ENTRY EXPIRE PERSIST TTL CLEARPREFIX TRANSACTION "
-        "SCAN COUNT GETEX TAKEFIRST GETRANGE STRLEN"
+@pytest.mark.parametrize(
+    ("numbers", "sentence"),
+    [
+        ({"GET": 1, "REVERSE": 0}, "REVERSE has no grpc_number: put `grpc_number = 2` into its class"),
+        ({"GET": 1, "REVERSE": 1}, "REVERSE and GET have one grpc_number: the next free one is 2"),
+    ],
+)
+def test_a_command_without_a_number_of_its_own_is_an_error(numbers, sentence):
+    with pytest.raises(LookupError, match=sentence):
+        check_numbers(numbers)
+
+
+def test_a_number_is_never_changed_and_never_reused():
+    without_strlen = PROTO.replace("    StrLenRequest strlen = 21;\n", "")
+    assert proto.make_proto(without_strlen) == PROTO, "a new command takes the next number"
+    removed = PROTO.replace(
+        "    StrLenRequest strlen = 21;\n", "    StrLenRequest strlen = 21;\n    OldRequest old = 99;\n"
     )
-
-
-def test_a_command_without_a_number_is_an_error_and_one_that_is_gone_keeps_its(monkeypatch):
-    monkeypatch.setitem(numbers.NUMBERS, "GONE", 99)
-    assert "  reserved 99;\n" in proto.messages()
-    # A copy: deleted and put back, TTL would be the last one.
-    without = {name: number for name, number in numbers.NUMBERS.items() if name != "TTL"}
-    monkeypatch.setattr(schema, "NUMBERS", without)
-    nested_commands.cache_clear()
-    with pytest.raises(LookupError, match=r"no number for TTL: give the next one"):
-        nested_commands()
-    nested_commands.cache_clear()
+    assert "  reserved 99;\n" in proto.make_proto(removed)
+    assert "  reserved 99;\n" in proto.make_proto(proto.make_proto(removed))
+    with pytest.raises(LookupError, match="GET has the number 7, which clients send: it cannot become 1"):
+        proto.nested_message(PROTO.replace("GetRequest get = 1;", "GetRequest get = 7;"))
+    with pytest.raises(LookupError, match="the number 21 of STRLEN was another command's"):
+        proto.nested_message(PROTO.replace("StrLenRequest strlen = 21;", "OldRequest old = 21;"))
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
@@ -74,9 +80,9 @@ def test_a_field_has_the_number_of_its_place_in_the_struct(command):
 
 
 def test_a_type_without_a_form_stops_the_generator():
-    with pytest.raises(TypeError, match="there is no type of Protocol Buffers for this yet"):
-        kind_of(dict[str, int], is_required=True)
-    assert kind_of(Annotated[int, Meta(ge=-5)] | None, is_required=False)[0] == "sint64"
+    with pytest.raises(TypeError, match="there is no Protocol Buffers type for this yet"):
+        kind_of(inspect.type_info(dict[str, int]))
+    assert kind_of(inspect.IntType(ge=-5)) == "sint64"
 
 
 # Errors

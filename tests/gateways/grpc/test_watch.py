@@ -26,18 +26,18 @@ def gateway(daemon, make_gateway):
     return make_gateway("grpc", daemon.commands)
 
 
-def failed(call, *arguments, **fields):
+def rpc_error(call, *arguments, **fields):
     with pytest.raises(grpc.RpcError) as caught:
         call(*arguments, **fields)
     return caught.value
 
 
-def taken(stream, count):
+def next_changes(stream, count):
     """Return the next changes, as the daemon's own client has them."""
-    return [told(next(stream)) for _ in range(count)]
+    return [as_row(next(stream)) for _ in range(count)]
 
 
-def told(change):
+def as_row(change):
     """Return a change as a row of CHANGES."""
     value = change.value if change.HasField("value") else None
     expires = change.expires if change.HasField("expires") else None
@@ -74,7 +74,7 @@ def test_what_comes_after_the_initial_metadata_is_not_missed(gateway, kv):
     kv.set("other", "x")
     kv.set("user:2", "")
     kv.clear("user:1")
-    assert taken(watch, 3) == journal(kv, 1, "user:")
+    assert next_changes(watch, 3) == journal(kv, 1, "user:")
 
 
 def test_each_change_once_and_in_order_while_daemon_and_gateway_restart(daemon, gateway, make_gateway):
@@ -101,7 +101,7 @@ def test_each_change_once_and_in_order_while_daemon_and_gateway_restart(daemon, 
                     history = head_of(watch)["kvd-history"]
                     goal = len(rows) + 300
                     while len(rows) < goal:
-                        rows += taken(watch, 1)
+                        rows += next_changes(watch, 1)
                         since = rows[-1][1]
                     break
                 except grpc.RpcError as error:
@@ -121,12 +121,12 @@ def test_a_watch_lives_through_a_restart_of_the_daemon(daemon, gateway):
     assert head_of(watch)
     with daemon.client() as kv:
         kv.set("a", "1")
-    assert taken(watch, 1)[0][1:3] == (1, b"a")
+    assert next_changes(watch, 1)[0][1:3] == (1, b"a")
     daemon.kill()
     daemon.start()
     with daemon.client() as kv:
         kv.set("b", "2")
-    assert taken(watch, 1)[0][1:3] == (2, b"b")
+    assert next_changes(watch, 1)[0][1:3] == (2, b"b")
 
 
 def test_a_reader_that_stops_holds_up_itself_alone_and_gets_all(gateway, kv):
@@ -154,14 +154,14 @@ def test_what_cannot_be_followed_is_said(gateway, kv):
     kv.compact(3)
 
     def fault(**how):
-        error = failed(next, rpcs.watch(**how))
+        error = rpc_error(next, rpcs.watch(**how))
         return error.code().name, said(error)["kvd-code"]
 
     assert fault(since=2) == ("OUT_OF_RANGE", "COMPACTED")
     assert fault(since=99) == ("FAILED_PRECONDITION", "HISTORY_CHANGED")
     assert fault(since=4, history="another") == ("FAILED_PRECONDITION", "HISTORY_CHANGED")
-    many = failed(next, rpcs.watch(*[b"p"] * (GRPC_PREFIXES_MAX + 1)))
-    long = failed(next, rpcs.watch(bytes(KEY_BYTES_MAX + 1)))
+    many = rpc_error(next, rpcs.watch(*[b"p"] * (GRPC_PREFIXES_MAX + 1)))
+    long = rpc_error(next, rpcs.watch(bytes(KEY_BYTES_MAX + 1)))
     assert [said(each)["kvd-code"] for each in (many, long)] == ["TOO_LARGE"] * 2
 
 
@@ -171,7 +171,7 @@ def test_a_watch_too_many_is_refused_and_one_that_ended_makes_room(daemon, make_
     rpcs = Rpcs(gateway.address)
     watches = [rpcs.watch() for _ in range(3)]
     assert all(head_of(watch)["kvd-history"] for watch in watches)
-    error = failed(next, rpcs.watch())
+    error = rpc_error(next, rpcs.watch())
     assert (error.code().name, said(error)["kvd-code"]) == ("RESOURCE_EXHAUSTED", "BUSY")
     assert len(list(Path(f"/proc/{gateway.process.pid}/fd").iterdir())) < limit
     watches[0].cancel()
@@ -185,7 +185,7 @@ def head_or_none(stream):
 # Tokens
 
 
-class Guarded:
+class SecureGateway:
     """A daemon with keys, a gateway with tokens."""
 
     def __init__(self, make_daemon, make_gateway, folder) -> None:
@@ -223,57 +223,59 @@ class Guarded:
 
 
 @pytest.fixture
-def guarded(make_daemon, make_gateway, tmp_path):
-    return Guarded(make_daemon, make_gateway, tmp_path)
+def secure(make_daemon, make_gateway, tmp_path):
+    return SecureGateway(make_daemon, make_gateway, tmp_path)
 
 
-def test_who_one_is_is_the_tokens_and_what_one_may_the_daemons(guarded):
+def test_who_one_is_is_the_tokens_and_what_one_may_the_daemons(secure):
     for token, words in ((None, "a token is needed"), ("nobody", "not valid"), ("", "not valid")):
-        rpcs = guarded.rpcs(token)
-        for error in (failed(rpcs.kvd, "Ping"), failed(next, rpcs.watch())):
+        rpcs = secure.rpcs(token)
+        for error in (rpc_error(rpcs.kvd, "Ping"), rpc_error(next, rpcs.watch())):
             assert error.code() is grpc.StatusCode.UNAUTHENTICATED
             assert words in error.details()
             assert said(error) == {"kvd-code": "NOT_KNOWN", "kvd-outcome": "not executed"}
-        assert failed(rpcs.call, "/kvs2.Kvs2/Get", pb.GetRequest(key=b"k"), pb.Reply).code().name == "UNAUTHENTICATED"
-    ada, eve = guarded.rpcs("ada"), guarded.rpcs("eve")
+        assert (
+            rpc_error(rpcs.call, "/kvs2.Kvs2/Get", pb.GetRequest(key=b"k"), pb.Reply).code().name == "UNAUTHENTICATED"
+        )
+    ada, eve = secure.rpcs("ada"), secure.rpcs("eve")
     ada.kvd("Set", key=b"ada:1", value=b"x")
     assert plain(eve.kvd("Get", key=b"ada:1").result) == b"x"
     for rpcs, key in ((ada, b"other"), (eve, b"ada:1")):
-        error = failed(rpcs.kvd, "Set", key=key, value=b"y")
+        error = rpc_error(rpcs.kvd, "Set", key=key, value=b"y")
         assert (error.code().name, said(error)["kvd-code"]) == ("PERMISSION_DENIED", "DENIED")
-    assert failed(next, ada.watch()).code() is grpc.StatusCode.PERMISSION_DENIED
+    assert rpc_error(next, ada.watch()).code() is grpc.StatusCode.PERMISSION_DENIED
     watch = ada.watch(b"ada:", since=0)
-    assert taken(watch, 1)[0][2] == b"ada:1"
+    assert next_changes(watch, 1)[0][2] == b"ada:1"
 
 
-def test_health_and_reflection_need_no_token(guarded):
-    assert checked(guarded.rpcs(None)) == SERVING
+def test_health_and_reflection_need_no_token(secure):
+    assert checked(secure.rpcs(None)) == SERVING
 
 
-def test_a_token_that_is_taken_back_ends_what_it_began(guarded):
-    ada = guarded.rpcs("ada")
-    watch, other = ada.watch(b"ada:"), guarded.rpcs("eve").watch()
+def test_a_token_that_is_taken_back_ends_what_it_began(secure):
+    ada = secure.rpcs("ada")
+    watch, other = ada.watch(b"ada:"), secure.rpcs("eve").watch()
     assert head_of(watch)
     assert head_of(other)
     call = ada.unary("/kvd.v1.Kvd/Changes", pb.Reply).future(
         pb.ChangesRequest(since=0, prefix=b"ada:", wait_ms=60_000), metadata=ada.metadata
     )
-    with guarded.daemon.client() as kv:
+    with secure.daemon.client() as kv:
         eventually(lambda: kv.info("traffic")["traffic"]["waiting"])
-        guarded.write("eve")
-        guarded.reread("event=tokens_read")
-        for error in (failed(next, watch), failed(call.result), failed(ada.kvd, "Ping")):
+        secure.write("eve")
+        secure.reread("event=tokens_read")
+        for error in (rpc_error(next, watch), rpc_error(call.result), rpc_error(ada.kvd, "Ping")):
             assert error.code() is grpc.StatusCode.UNAUTHENTICATED
         kv.set("ada:1", "x")
-    assert taken(other, 1)[0][2] == b"ada:1"
-    guarded.tokens.write_text("[eve]\ntoken = 3\n")
-    guarded.reread("event=bad_tokens")
-    assert plain(guarded.rpcs("eve").kvd("Ping").result) == b"PONG"
+    assert next_changes(other, 1)[0][2] == b"ada:1"
+    secure.tokens.write_text("[eve]\ntoken = 3\n")
+    secure.reread("event=bad_tokens")
+    assert plain(secure.rpcs("eve").kvd("Ping").result) == b"PONG"
 
 
-def test_a_daemon_that_does_not_let_us_in_is_unavailable(guarded, make_gateway):
-    gateway = make_gateway("grpc", guarded.daemon.commands)
-    error = failed(Rpcs(gateway.address).kvd, "Ping")
+def test_a_daemon_that_does_not_let_us_in_is_unavailable(secure, make_gateway):
+    gateway = make_gateway("grpc", secure.daemon.commands)
+    error = rpc_error(Rpcs(gateway.address).kvd, "Ping")
     assert (error.code().name, said(error)["kvd-code"]) == ("UNAVAILABLE", "NOT_LET_IN")
 
 
@@ -286,7 +288,7 @@ def test_tls(daemon, make_gateway, tmp_path):
     gateway = make_gateway("grpc", daemon.commands, "--tls-cert", str(cert), "--tls-key", str(key))
     rpcs = Rpcs(gateway.address, credentials=grpc.ssl_channel_credentials(cert.read_bytes()))
     assert plain(rpcs.kvd("Ping").result) == b"PONG"
-    assert failed(Rpcs(gateway.address).kvd, "Ping").code() is grpc.StatusCode.UNAVAILABLE
+    assert rpc_error(Rpcs(gateway.address).kvd, "Ping").code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_watch_of_what_rests_is_told_from_where_to_resume(daemon, make_gateway):
@@ -306,7 +308,7 @@ def test_a_watch_of_what_rests_is_told_from_where_to_resume(daemon, make_gateway
 
 
 def test_a_since_that_is_no_revision_is_no_other_history(gateway):
-    error = failed(next, Rpcs(gateway.address).watch(since=2**64 - 1))
+    error = rpc_error(next, Rpcs(gateway.address).watch(since=2**64 - 1))
     assert (error.code().name, said(error)["kvd-code"]) == ("INVALID_ARGUMENT", "BAD_ARGUMENT")
 
 
@@ -316,7 +318,7 @@ def test_what_is_refused_is_not_held(gateway):
         ask = channel.unary_unary("/kvd.v1.Kvd/MultiGet")
         sizes = []
         for _ in range(4):
-            assert failed(ask, large).code().name == "RESOURCE_EXHAUSTED"
+            assert rpc_error(ask, large).code().name == "RESOURCE_EXHAUSTED"
             sizes.append(memory_of(gateway))
     assert sizes[-1] < sizes[0] + 200 * MIB, sizes
 
@@ -327,6 +329,6 @@ def test_who_watches_the_health_shuts_nobody_out(gateway, kv):
         watches = [watch(b"") for _ in range(GRPC_HEALTH_WATCHES_MAX)]
         for each in watches:
             next(each)
-        assert failed(next, watch(b"")).code().name == "RESOURCE_EXHAUSTED"
+        assert rpc_error(next, watch(b"")).code().name == "RESOURCE_EXHAUSTED"
         kv.set("a", "1")
         assert Rpcs(gateway.address).kvd("Get", key=b"a").result.bytes == b"1"

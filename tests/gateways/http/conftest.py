@@ -1,4 +1,4 @@
-"""One daemon and one HTTP gateway for all the tests of a file: to start them takes longer than most tests."""
+"""One daemon and one HTTP gateway for all tests of a file, because starting them takes longer than most tests."""
 
 import pytest
 from support import browser
@@ -8,7 +8,7 @@ from support.web import Web
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def gateway_of_file(tmp_path_factory):
     """Return a daemon and an HTTP gateway that the tests of a file share; see `web`."""
     daemon = Daemon(tmp_path_factory.mktemp("d")).start()
     gateway = Gateway(tmp_path_factory.mktemp("g"), "http", daemon.commands).start()
@@ -19,9 +19,9 @@ def shared(tmp_path_factory):
 
 
 @pytest.fixture
-def web(shared):
-    """Return one who asks the shared gateway; the store is empty, and at the revision `web.now`."""
-    gateway, kv = shared
+def web(gateway_of_file):
+    """Return a client of the shared gateway; the store is empty, and at the revision `web.now`."""
+    gateway, kv = gateway_of_file
     kv.clear_prefix("")
     return Web(gateway, kv)
 
@@ -39,22 +39,22 @@ def chromium():
         pytest.skip("chromium is not installed: apt-get install chromium")
     playwright.expect.set_options(timeout=browser.PATIENCE_MS)
     with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=str(browser.CHROMIUM), args=browser.ARGUMENTS)
-        yield running
-        running.close()
+        chromium_process = driver.chromium.launch(executable_path=str(browser.CHROMIUM), args=browser.ARGUMENTS)
+        yield chromium_process
+        chromium_process.close()
 
 
 @pytest.fixture
 def site(chromium, web):
-    """Return the page of the gateway that tests share."""
-    made = browser.Site(chromium, web.gateway.address)
-    yield made
-    made.close()
+    """Return the page of the shared gateway."""
+    site = browser.Site(chromium, web.gateway.address)
+    yield site
+    site.close()
 
 
 @pytest.fixture
 def gateway(make_gateway, daemon):
-    """Return a gateway to kill, with a daemon whose revisions begin at 1."""
+    """Return a gateway that a test may kill, with a new daemon."""
     return make_gateway("http", daemon.commands)
 
 
@@ -66,6 +66,6 @@ def own_kv(daemon):
 
 @pytest.fixture
 def own_site(chromium, gateway):
-    made = browser.Site(chromium, gateway.address)
-    yield made
-    made.close()
+    site = browser.Site(chromium, gateway.address)
+    yield site
+    site.close()

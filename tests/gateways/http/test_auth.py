@@ -1,4 +1,4 @@
-"""Who is let in over HTTP: Host, Origin, tokens, the daemon's roles behind them, TLS."""
+"""Authentication over HTTP: Host, Origin, tokens, the daemon's roles, TLS."""
 
 import re
 import socket
@@ -121,7 +121,7 @@ def test_who_listens_for_all_still_is_no_page_of_others(daemon, make_gateway, ho
 
 
 class House:
-    """A daemon with keys, and a token file whose holders are its clients."""
+    """A daemon with keys, and a token file with keys of its clients."""
 
     def __init__(self, tmp_path, make_daemon):
         self.doors = Doors(tmp_path)

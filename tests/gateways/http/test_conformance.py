@@ -1,4 +1,4 @@
-"""What a tool makes of /openapi.json: it asks whatever the document allows, and more, and meets no 500."""
+"""Schemathesis sends requests that /openapi.json allows, and others, and receives no 500."""
 
 import re
 import subprocess

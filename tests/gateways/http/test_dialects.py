@@ -1,4 +1,4 @@
-"""What curl sessions of older systems print, word for word: REST, and both JSON dialects."""
+"""The REST interface and both JSON dialects return exactly the output of the older systems."""
 
 import json
 
@@ -80,7 +80,7 @@ def test_what_is_none_of_a_dialects_requests_says_why(web, kv, method, path, bod
 
 @pytest.mark.parametrize("names", [("key", "value"), ("KEY", "VALUE"), ("Key", "value"), ("kEY", "Value")])
 def test_the_first_dialect_takes_its_names_in_any_case(web, kv, names):
-    """As Go does, in which its store is written."""
+    """Go decodes names in any case."""
     key, value = names
     assert web.ask("POST", "/set", {key: "City", value: "Surat"}).json == "SUCCESS"
     assert kv.get("City") == b"Surat"

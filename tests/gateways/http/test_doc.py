@@ -1,6 +1,6 @@
-"""docs/http.md: each line after a $ is typed, in order, and prints what stands below it.
+"""docs/http.md: each line after a $ is run, in order, and prints the text below it.
 
-What is new in it: run the test, and take what was printed from its failure, if that is right.
+For a new example, run the test and copy the output from its failure, if it is right.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 DOC = Path(__file__).resolve().parents[3] / "docs/http.md"
 PROGRAMS = Path(sys.executable).parent
 HERE = "127.0.0.1:7480"
-# What is another each time.
+# Text that differs between runs.
 VARYING = (
     (re.compile(r'"time":\d+'), '"time":N'),
     (re.compile(r"(?im)^date: .*$"), "date: D"),
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 
 def sessions():
-    """Return what is typed and printed in each chapter that has it: {title: [(line, printed)]}."""
+    """Return the commands and their output in each chapter: {title: [(line, output)]}."""
     found = {}
     for chapter in DOC.read_text(encoding="utf-8").split("\n## ")[1:]:
         blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", chapter, re.MULTILINE)
@@ -39,15 +39,15 @@ def sessions():
     return found
 
 
-def told(text):
-    """Return what was printed, without what is another each time."""
+def normalize(text):
+    """Replace the text that differs between runs."""
     for pattern, instead in VARYING:
         text = pattern.sub(instead, text)
     return text.replace("\r", "").strip()
 
 
-def typed(line, place, address):
-    """Type a line; return what it prints, on both."""
+def run_line(line, place, address):
+    """Run a line; return its output."""
     environment = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
     done = subprocess.run(
         [
@@ -102,12 +102,12 @@ def test_all_that_is_typed_prints_what_is_told(make_daemon, make_gateway, tmp_pa
     address = make_gateway("http", daemon.commands).address
     for title, lines in chapters.items():
         for line, printed in lines:
-            assert told(typed(line, tmp_path, address)) == told(printed), f"{title}: {line}"
-    # The token that the page shows is nobody's; ours is what was told.
+            assert normalize(run_line(line, tmp_path, address)) == normalize(printed), f"{title}: {line}"
+    # The token in the document is not valid; use the one that was printed.
     (line, printed), *others = tokens
-    said = typed(line, tmp_path, address)
-    assert told(said) == told(printed)
+    said = run_line(line, tmp_path, address)
+    assert normalize(said) == normalize(printed)
     token = re.search(r"shown only now: (\S+)", said)[1]
     address = make_gateway("http", daemon.commands, "--token-file", str(tmp_path / "tokens.toml")).address
     for line, printed in others:
-        assert told(typed(line.replace("$TOKEN", token), tmp_path, address)) == told(printed), line
+        assert normalize(run_line(line.replace("$TOKEN", token), tmp_path, address)) == normalize(printed), line

@@ -25,24 +25,24 @@ def websocket(path=b"/v1/watch", *headers):
     return head(path, *UPGRADE, VERSION, *headers)
 
 
-def opened(gateway):
+def connect(gateway):
     return socket.create_connection((gateway.host, gateway.port), timeout=60)
 
 
-def answered(gateway, *parts):
-    """Send; return all that is answered until the gateway closes."""
-    with opened(gateway) as sock:
+def exchange(gateway, *parts):
+    """Send; return everything received until the gateway closes."""
+    with connect(gateway) as sock:
         for part in parts:
             sock.sendall(part)
-        told = b""
+        received = b""
         while more := sock.recv(65_536):
-            told += more
-        return told
+            received += more
+        return received
 
 
-def error_in(told):
+def error_in(received):
     """Return the status and the code of the last answer."""
-    head, _, body = told.rpartition(b"\r\n\r\n")
+    head, _, body = received.rpartition(b"\r\n\r\n")
     assert b"content-type: application/json" in head
     return int(head.rpartition(b"HTTP/1.1 ")[2][:3]), json.loads(body)["code"]
 
@@ -59,19 +59,19 @@ def error_in(told):
 def test_a_head_that_is_too_long_is_431_in_one_segment_and_in_parts(web, data):
     parts = [data[at : at + 5_000] for at in range(0, len(data), 5_000)]
     for sent in ([data], parts):
-        assert error_in(answered(web.gateway, *sent)) == (431, "TOO_LARGE")
+        assert error_in(exchange(web.gateway, *sent)) == (431, "TOO_LARGE")
     assert web.get("/livez", X="y" * (HTTP_HEADER_BYTES_MAX - 1_000)).status == 200
 
 
 def test_what_is_no_request_is_told_in_json(web):
-    assert error_in(answered(web.gateway, b"GET /kv/a HTTP/1.1\r\nHost localhost\r\n\r\n")) == (400, "BAD_REQUEST")
-    assert error_in(answered(web.gateway, b"CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] == 400
+    assert error_in(exchange(web.gateway, b"GET /kv/a HTTP/1.1\r\nHost localhost\r\n\r\n")) == (400, "BAD_REQUEST")
+    assert error_in(exchange(web.gateway, b"CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] == 400
 
 
 def test_trailers_that_are_too_long_are_431(web):
     begin = b"PUT /kv/a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
-    told = answered(web.gateway, begin, *[b"X: %s\r\n" % (b"y" * 10_000)] * (HTTP_HEADER_BYTES_MAX // 5_000))
-    assert error_in(told) == (431, "TOO_LARGE")
+    received = exchange(web.gateway, begin, *[b"X: %s\r\n" % (b"y" * 10_000)] * (HTTP_HEADER_BYTES_MAX // 5_000))
+    assert error_in(received) == (431, "TOO_LARGE")
 
 
 # HTTP/1.0
@@ -79,23 +79,23 @@ def test_trailers_that_are_too_long_are_431(web):
 
 def test_http_1_0_is_kept_alive_for_who_asks(web, kv):
     kv.set("k", "value")
-    with opened(web.gateway) as sock:
+    with connect(web.gateway) as sock:
         for _ in range(3):
             sock.sendall(head(b"/kv/k", b"Connection: keep-alive\r\n", version=b"1.0"))
-            told = b""
-            while not told.endswith(b"value"):
-                told += sock.recv(1_000)
-            assert b"\r\nconnection: keep-alive\r\n" in told
-    assert b"\r\nconnection: close\r\n" in answered(web.gateway, head(b"/kv/k", version=b"1.0"))
+            received = b""
+            while not received.endswith(b"value"):
+                received += sock.recv(1_000)
+            assert b"\r\nconnection: keep-alive\r\n" in received
+    assert b"\r\nconnection: close\r\n" in exchange(web.gateway, head(b"/kv/k", version=b"1.0"))
 
 
 def test_a_stream_of_http_1_0_ends_with_its_connection(daemon, make_gateway):
     gateway = make_gateway("http", daemon.commands)
-    with opened(gateway) as sock:
+    with connect(gateway) as sock:
         sock.sendall(head(b"/v1/watch", b"Connection: keep-alive\r\n", version=b"1.0"))
-        told = sock.recv(1_000)
-        assert b"connection: close\r\n" in told
-        assert b"keep-alive" not in told
+        received = sock.recv(1_000)
+        assert b"connection: close\r\n" in received
+        assert b"keep-alive" not in received
         gateway.stop()
         while sock.recv(1_000):
             pass
@@ -159,8 +159,8 @@ REFUSED = {
 def test_a_refused_websocket_is_told_why_and_leaves_no_line_in_the_log(web, name):
     status, data = REFUSED[name]
     before = web.gateway.log.read_text()
-    told = answered(web.gateway, data)
-    assert error_in(told)[0] == status
+    received = exchange(web.gateway, data)
+    assert error_in(received)[0] == status
     assert web.get("/livez").status == 200
     assert web.gateway.log.read_text() == before
 
@@ -180,10 +180,10 @@ def test_a_refused_websocket_is_told_why_and_leaves_no_line_in_the_log(web, name
 )
 def test_a_websocket_that_breaks_the_rules_leaves_no_line_in_the_log(web, data):
     before = web.gateway.log.read_text()
-    with opened(web.gateway) as sock, contextlib.suppress(ConnectionError):
+    with connect(web.gateway) as sock, contextlib.suppress(ConnectionError):
         sock.sendall(websocket())
-        told = sock.recv(1_000)
-        assert told.startswith(b"HTTP/1.1 101 ")
+        received = sock.recv(1_000)
+        assert received.startswith(b"HTTP/1.1 101 ")
         sock.sendall(data + frame(8))
         while sock.recv(1_000):
             pass
@@ -194,7 +194,7 @@ def test_a_websocket_that_breaks_the_rules_leaves_no_line_in_the_log(web, data):
 def test_a_websocket_behind_a_request_that_is_not_answered_yet_takes_nothing_from_it(web, kv):
     before = web.gateway.log.read_text()
     put = b"PUT /kv/a HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx"
-    assert answered(web.gateway, put + websocket(b"/nowhere")).startswith(b"HTTP/1.1 200 OK")
+    assert exchange(web.gateway, put + websocket(b"/nowhere")).startswith(b"HTTP/1.1 200 OK")
     assert kv.get("a") == b"x"
     assert web.gateway.log.read_text() == before
 
@@ -204,7 +204,7 @@ def test_a_token_that_is_none_leaves_no_line_in_the_log(daemon, make_gateway, tm
     tokens.write_text(f'[ada]\ntoken = "{digest(new_token())}"\n')
     gateway = make_gateway("http", daemon.commands, "--token-file", str(tokens))
     before = gateway.log.read_text()
-    assert error_in(answered(gateway, websocket())) == (401, "NOT_KNOWN")
+    assert error_in(exchange(gateway, websocket())) == (401, "NOT_KNOWN")
     with Events(gateway) as events:
         assert events.response.status == 401
     assert gateway.log.read_text() == before

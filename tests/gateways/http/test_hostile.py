@@ -33,7 +33,7 @@ UPGRADE = (
 )
 
 
-def opened(gateway):
+def open_socket(gateway):
     return socket.create_connection((gateway.host, gateway.port), timeout=60)
 
 
@@ -42,16 +42,16 @@ def memory(gateway):
     return int(words[words.index("VmRSS:") + 1]) * 1024
 
 
-def answered(gateway, data):
-    """Return what is answered until the connection ends or is silent for a moment."""
-    with opened(gateway) as sock:
+def exchange(gateway, data):
+    """Send; return everything received until the connection ends or is silent for a moment."""
+    with open_socket(gateway) as sock:
         sock.settimeout(0.3)
-        told = b""
+        received = b""
         with contextlib.suppress(OSError):
             sock.sendall(data)
             while part := sock.recv(65_536):
-                told += part
-        return told
+                received += part
+        return received
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def answered(gateway, data):
     ],
 )
 def test_junk_is_refused_and_does_no_harm(web, kv, data):
-    told = answered(web.gateway, data)
-    assert not told or told.split(b" ")[1] in (b"400", b"403"), told
+    received = exchange(web.gateway, data)
+    assert not received or received.split(b" ")[1] in (b"400", b"403"), received
     assert kv.count() == 0
     assert web.get("/livez").status == 200
     assert "Traceback" not in web.gateway.log.read_text()
@@ -87,8 +87,8 @@ def test_junk_by_chance_is_refused_and_does_no_harm(web):
         data = bytearray(GOOD * 2)
         for _ in range(chance.randrange(1, 6)):
             data[chance.randrange(len(data))] = chance.randrange(256)
-        told = answered(web.gateway, bytes(data))
-        assert b" 500 " not in told.partition(b"\r\n")[0]
+        received = exchange(web.gateway, bytes(data))
+        assert b" 500 " not in received.partition(b"\r\n")[0]
     assert web.get("/livez").status == 200
     assert "Traceback" not in web.gateway.log.read_text()
 
@@ -100,17 +100,17 @@ OFFERS = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings:
 def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_the_body(web, kv, coming):
     kv.set("victim", "x")
     body = b"DELETE /kv/victim HTTP/1.1\r\nHost: localhost\r\n\r\n"[:44]
-    with opened(web.gateway) as sock:
+    with open_socket(web.gateway) as sock:
         sock.sendall(f"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\n{coming}\r\n".encode())
         time.sleep(0.1)
         sock.sendall(body)
-        told = b""
-        while not told.endswith(b"\r\n\r\nOK"):
-            told += sock.recv(1_000)
+        received = b""
+        while not received.endswith(b"\r\n\r\nOK"):
+            received += sock.recv(1_000)
         sock.sendall(GOOD)
-        while not told.endswith(body):
-            told += sock.recv(1_000)
-        assert told.count(b"HTTP/1.1 200 OK") == 2
+        while not received.endswith(body):
+            received += sock.recv(1_000)
+        assert received.count(b"HTTP/1.1 200 OK") == 2
     assert kv.multiget("a", "victim") == [body, b"x"]
 
 
@@ -118,19 +118,19 @@ def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_the_body(we
 def test_an_offer_that_comes_in_parts_is_taken_whole_or_refused(web, kv, cut):
     kv.set("victim", "x")
     request = f"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n{OFFERS}\r\n".encode()
-    with opened(web.gateway) as sock:
+    with open_socket(web.gateway) as sock:
         sock.sendall(request[:cut])
         time.sleep(0.02)
         sock.sendall(request[cut:])
         time.sleep(0.02)
         with contextlib.suppress(ConnectionError):
             sock.sendall(b"yDELETE /kv/victim HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            told = b""
+            received = b""
             while part := sock.recv(1_000):
-                told += part
-            assert told[9:12] in (b"200", b"400")
-            assert (told[9:12] == b"200") == (kv.get("a") == b"y")
-            assert (kv.get("victim") is None) == (told.count(b"HTTP/1.1 200") == 2)
+                received += part
+            assert received[9:12] in (b"200", b"400")
+            assert (received[9:12] == b"200") == (kv.get("a") == b"y")
+            assert (kv.get("victim") is None) == (received.count(b"HTTP/1.1 200") == 2)
 
 
 def test_curl_offers_http_2_and_is_answered(web, kv):
@@ -140,7 +140,7 @@ def test_curl_offers_http_2_and_is_answered(web, kv):
 
 def test_clients_that_leave_in_the_middle_leave_no_traceback(web):
     for _ in range(100):
-        with opened(web.gateway) as sock:
+        with open_socket(web.gateway) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.sendall(GOOD * 8)
     assert web.get("/livez").status == 200
@@ -179,7 +179,7 @@ def test_what_is_refused_anyway_is_not_worked_on(web, command):
 @pytest.mark.parametrize("begin", [b"GET /", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\n"])
 def test_a_head_without_end_is_cut_off(web, begin):
     before = memory(web.gateway)
-    with opened(web.gateway) as sock, contextlib.suppress(ConnectionError):
+    with open_socket(web.gateway) as sock, contextlib.suppress(ConnectionError):
         sock.sendall(begin)
         sent = 0
         part = b"X: y\r\n" * 10_000 if begin.endswith(b"\n") else b"x" * 60_000
@@ -194,7 +194,7 @@ def test_a_head_without_end_is_cut_off(web, begin):
 @pytest.mark.parametrize("part", [b"x-a: " + b"y" * 1_000 + b"\r\n", b"y" * 10_000])
 def test_trailers_without_end_are_cut_off(web, part):
     before = memory(web.gateway)
-    with opened(web.gateway) as sock, contextlib.suppress(ConnectionError):
+    with open_socket(web.gateway) as sock, contextlib.suppress(ConnectionError):
         sock.sendall(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx-b: ")
         for _ in range(64 * MIB // len(part)):
             sock.sendall(part)
@@ -211,21 +211,21 @@ def test_trailers_and_small_chunks_are_taken(web, kv):
 
 
 def test_a_request_behind_a_large_body_in_one_segment_is_no_long_head(web, kv):
-    with opened(web.gateway) as sock:
+    with open_socket(web.gateway) as sock:
         put = b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
         sock.sendall(put + GOOD[:-10])
         sock.sendall(GOOD[-10:])
-        told = b""
-        while told.count(b"HTTP/1.1") < 2 or len(told) < 100_000:
-            told += sock.recv(65_536)
-        assert told.startswith(b"HTTP/1.1 200 OK")
-        assert told.endswith(b"x" * 1_000)
+        received = b""
+        while received.count(b"HTTP/1.1") < 2 or len(received) < 100_000:
+            received += sock.recv(65_536)
+        assert received.startswith(b"HTTP/1.1 200 OK")
+        assert received.endswith(b"x" * 1_000)
 
 
 def test_a_head_that_is_too_long_does_not_take_the_answer_before_it(daemon, make_gateway):
     gateway = make_gateway("http", daemon.commands)
     daemon.signal(19)
-    with opened(gateway) as sock, contextlib.suppress(ConnectionError):
+    with open_socket(gateway) as sock, contextlib.suppress(ConnectionError):
         sock.sendall(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
         time.sleep(0.2)
         sock.sendall(b"GET / HTTP/1.1\r\n")
@@ -242,18 +242,18 @@ def test_a_head_within_the_limit_is_taken(web):
 
 def test_requests_in_a_row_on_one_connection_are_answered_in_order(web, kv):
     kv.set("a", "1")
-    with opened(web.gateway) as sock:
+    with open_socket(web.gateway) as sock:
         sock.sendall(GOOD * 200 + b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        told = b""
+        received = b""
         while part := sock.recv(65_536):
-            told += part
-    assert told.count(b"HTTP/1.1 200 OK") == 201
-    assert told.endswith(b"the gateway answers\n")
+            received += part
+    assert received.count(b"HTTP/1.1 200 OK") == 201
+    assert received.endswith(b"the gateway answers\n")
 
 
 def test_a_request_byte_by_byte(web, kv):
     kv.set("a", "1")
-    with opened(web.gateway) as sock:
+    with open_socket(web.gateway) as sock:
         for at in range(len(GOOD)):
             sock.sendall(GOOD[at : at + 1])
         assert sock.recv(65_536).startswith(b"HTTP/1.1 200 OK")
@@ -261,7 +261,7 @@ def test_a_request_byte_by_byte(web, kv):
 
 def test_who_is_silent_is_cut_off_and_others_are_served(web):
     with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(opened(web.gateway)) for _ in range(300)]
+        silent = [stack.enter_context(open_socket(web.gateway)) for _ in range(300)]
         for number, sock in enumerate(silent):
             sock.sendall(GOOD[: number % len(GOOD)])
         assert web.get("/livez").status == 200
@@ -292,10 +292,10 @@ def test_large_bodies_are_bounded_together_until_they_are_answered(daemon, make_
 def test_a_small_array_that_asks_for_much_is_bounded(web, kv):
     kv.set("a", b"x" * 4_000_000)
     before = memory(web.gateway)
-    told = web.ask("POST", "/v1/commands", [{"command": "GET", "key": "a"}] * 200).json
-    assert len(told) == 200
-    assert told[0]["result"] == "x" * 4_000_000
-    assert told[-1]["error"]["code"] == "TOO_LARGE"
+    received = web.ask("POST", "/v1/commands", [{"command": "GET", "key": "a"}] * 200).json
+    assert len(received) == 200
+    assert received[0]["result"] == "x" * 4_000_000
+    assert received[-1]["error"]["code"] == "TOO_LARGE"
     assert memory(web.gateway) < before + 500 * MIB
 
 
@@ -323,7 +323,7 @@ def test_watchers_that_do_not_read_cost_bounded_memory(daemon, make_gateway, cou
     with contextlib.ExitStack() as stack, daemon.client() as kv:
         kv.set("k", "x")
         for number in range(count):
-            sock = stack.enter_context(opened(gateway))
+            sock = stack.enter_context(open_socket(gateway))
             sock.sendall(b"GET /v1/watch?since=0 HTTP/1.1\r\nHost: localhost\r\n" + (UPGRADE, b"\r\n")[number % 2])
             assert sock.recv(12) in (b"HTTP/1.1 200", b"HTTP/1.1 101")
         before = memory(gateway)
@@ -348,8 +348,8 @@ def test_watchers_beyond_the_bound_are_told(daemon, make_gateway):
         assert Web(gateway).get("/livez").status == 200
 
 
-class Owed:
-    """A transport that is owed so many bytes."""
+class Unread:
+    """A transport with this number of unread bytes."""
 
     def __init__(self, size):
         self.size = size
@@ -359,7 +359,7 @@ class Owed:
 
 
 def test_who_takes_nothing_is_ended_and_who_takes_a_little_is_not():
-    debts, deaf, slow, done = SlowClients(), Owed(100), Owed(1_000), Owed(0)
+    debts, deaf, slow, done = SlowClients(), Unread(100), Unread(1_000), Unread(0)
     for second in range(30):
         slow.size -= 1
         assert debts.check([deaf, slow, done], second) == []
@@ -367,15 +367,15 @@ def test_who_takes_nothing_is_ended_and_who_takes_a_little_is_not():
 
 
 def test_who_takes_what_is_written_piece_by_piece_is_not_ended_though_as_much_waits():
-    debts, reader, deaf = SlowClients(), Owed(65_536), Owed(65_536)
+    debts, reader, deaf = SlowClients(), Unread(65_536), Unread(65_536)
     for second in range(30):
         assert debts.check([reader, deaf], second, {}, {reader: second, deaf: 5}) == []
     assert debts.check([reader, deaf], 30, {}, {reader: 30, deaf: 5}) == [deaf]
 
 
 def test_of_too_much_those_who_are_owed_most_are_ended():
-    large = [Owed(HTTP_UNSENT_BYTES_MAX // 4 + number) for number in range(6)]
-    assert SlowClients().check([Owed(5), *large], 0) == [large[5], large[4], large[3]]
+    large = [Unread(HTTP_UNSENT_BYTES_MAX // 4 + number) for number in range(6)]
+    assert SlowClients().check([Unread(5), *large], 0) == [large[5], large[4], large[3]]
 
 
 @pytest.mark.long
@@ -384,7 +384,7 @@ def test_answers_that_nobody_takes_are_bounded_together(daemon, make_gateway):
     with contextlib.ExitStack() as stack, daemon.client() as kv:
         kv.set("a", b"x" * VALUE_BYTES_MAX)
         for _ in range(60):
-            stack.enter_context(opened(gateway)).sendall(GOOD)
+            stack.enter_context(open_socket(gateway)).sendall(GOOD)
         time.sleep(10)
         print(f"60 answers of 16 MiB that nobody takes: {memory(gateway) / MIB:.0f} MiB")
         assert memory(gateway) < 600 * MIB

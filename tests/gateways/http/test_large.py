@@ -1,4 +1,4 @@
-"""Large values in JSON, with watchers: each change is encoded once, memory is bounded, and who reads gets it."""
+"""Large values in JSON, with watchers: each change is encoded once, memory is bounded, and readers get it."""
 
 import asyncio
 import base64
@@ -74,7 +74,7 @@ def test_a_watcher_that_reads_slowly_gets_a_large_value_and_what_follows(daemon,
 @pytest.mark.long
 @pytest.mark.parametrize("upgrade", [b"", UPGRADE])
 def test_a_watcher_that_reads_for_a_minute_is_not_ended(daemon, make_gateway, upgrade):
-    """What it is owed is the same at each look: the next piece."""
+    """The number of unread bytes is the same at each check: the next piece."""
     gateway = make_gateway("http", daemon.commands)
     with socket.socket() as sock, daemon.client() as kv:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 200_000)

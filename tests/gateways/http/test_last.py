@@ -1,4 +1,4 @@
-"""The end of an HTTP gateway as its clients see it: what was on its way is answered, and they are told to go."""
+"""The shutdown of an HTTP gateway: pending requests are answered, and connections are closed."""
 
 import signal
 import socket
@@ -8,11 +8,11 @@ import sys
 import pytest
 from support.running import eventually
 
-ASKED = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+REQUEST = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def told(sock):
-    """Return what comes until the gateway closes."""
+def read_to_end(sock):
+    """Return everything received until the gateway closes."""
     return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
@@ -32,12 +32,12 @@ def test_a_request_that_comes_as_it_ends_is_answered_and_the_client_told_to_go(
     place = (gateway.host, gateway.port)
     with socket.create_connection(place, timeout=60) as sock, sock.makefile("rb") as lines:
         for _ in range(requests_before):
-            sock.sendall(ASKED)
+            sock.sendall(REQUEST)
             assert b"connection: close" not in iter(lines.readline, b"\r\n")
             lines.read(len("the gateway answers\n"))
         gateway.process.send_signal(signal.SIGTERM)
         eventually(lambda: refuses(place))  # from here on the connections are being closed
-        sock.sendall(ASKED)
+        sock.sendall(REQUEST)
         answer = lines.read()
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer
@@ -50,10 +50,10 @@ def test_while_it_is_not_ready_it_answers_and_each_answer_is_the_last_of_its_con
 
     def is_last():
         with socket.create_connection((gateway.host, gateway.port), timeout=60) as sock:
-            sock.sendall(ASKED.replace(b"/livez", b"/readyz"))
+            sock.sendall(REQUEST.replace(b"/livez", b"/readyz"))
             sock.settimeout(0.2)
             try:
-                answer = told(sock)
+                answer = read_to_end(sock)
                 return answer.startswith(b"HTTP/1.1 503 ") and b"\r\nconnection: close\r\n" in answer
             except TimeoutError:  # it was asked before it heard the signal
                 return False
@@ -66,7 +66,7 @@ def test_one_who_says_nothing_does_not_keep_it(make_gateway, make_daemon):
     gateway = make_gateway("http", make_daemon().start().commands)
     with socket.create_connection((gateway.host, gateway.port), timeout=60) as sock:
         gateway.process.send_signal(signal.SIGTERM)
-        assert told(sock) == b""
+        assert read_to_end(sock) == b""
         assert gateway.process.wait(60) == 0
 
 

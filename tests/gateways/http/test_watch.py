@@ -1,4 +1,4 @@
-"""Changes over HTTP: as events and over WebSockets, complete, in order, and resumed."""
+"""Changes over HTTP, as events and over WebSockets: complete, in order, and resumable."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ def test_events_tell_each_change(web, kv):
         assert events.response.headers["Content-Type"].startswith("text/event-stream")
         assert events.response.headers["Kvd-Revision"] == str(web.now)
         kv.set("a", "1", ttl=1000)
-        kv.set("c", "not told")
+        kv.set("c", "not reported")
         kv.set(b"b\xff", b"\xff")
         kv.clear("a")
         first, second, third = events.take(3)
@@ -86,7 +86,7 @@ def test_a_websocket_tells_the_same(web, kv):
     with connect(f"ws://{web.gateway.address}/v1/watch?prefix=a&since={web.now}&history={history}") as socket:
         assert socket.response.headers["Kvd-History"] == history
         kv.set("a", "1")
-        kv.set("b", "not told")
+        kv.set("b", "not reported")
         kv.clear("a")
         first, second = json.loads(socket.recv(20)), json.loads(socket.recv(20))
         assert (first["revision"], first["kind"], first["value"]) == (web.now + 1, "set", "1")
@@ -120,7 +120,7 @@ def test_an_end_of_the_gateway_ends_watches_well(daemon, kv, make_gateway):
 
 
 class Watcher(threading.Thread):
-    """Watches over a WebSocket, and again from where it was whenever that ends."""
+    """Watches over a WebSocket, and resumes whenever it is closed."""
 
     def __init__(self, gateway, last):
         super().__init__(daemon=True)

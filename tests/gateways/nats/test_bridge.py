@@ -1,4 +1,4 @@
-"""The NATS bridge beside a real nats-server: every change, in order, at least once, whoever is killed."""
+"""The NATS bridge beside a real nats-server: every change, in order, at least once, after any kill."""
 
 import contextlib
 import json
@@ -59,13 +59,13 @@ def make_bridge(daemon, server, make_gateway):
 
 
 def numbers(heard) -> list[int]:
-    """Return the revisions of what was heard at kvd.KEY, repeats dropped."""
+    """Return the revisions received at kvd.KEY, without duplicates."""
     found = dict.fromkeys(body["revision"] for subject, body, _ in heard if subject.startswith("kvd."))
     return [*found]
 
 
 def journal(kv, since=0) -> list[int]:
-    """Return the revisions of all changes after one that are to be bridged."""
+    """Return the revisions of all changes after one that the bridge must publish."""
     found = []
     while changes := kv.changes(since, limit=10_000):
         since = changes[-1].revision
@@ -334,7 +334,7 @@ class TestKills:
         assert numbers(ear.heard) == journal(kv)
 
     def test_the_server_is_killed(self, kv, server, make_bridge):
-        """Who listens is away with the server, so what was flushed is looked for in a stream on its disk."""
+        """The subscriber is lost with the server, so the test reads the messages from a stream on its disk."""
         bridge = make_bridge("--changes")
         before = [Ear(server.url, "kvd.>")]
         write(kv, 500)

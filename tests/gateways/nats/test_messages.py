@@ -1,4 +1,4 @@
-"""What the NATS bridge publishes of a change, and what it keeps: without a server."""
+"""The messages and the stored position of the NATS bridge, without a server."""
 
 import json
 
@@ -74,7 +74,7 @@ def change(key=b"city", value=b"Surat", kind="SET"):
     return Change(kind, 7, key, value, 0, None, 1)
 
 
-def made(*args, most=2**20, with_changes=True):
+def encode_messages(*args, most=2**20, with_changes=True):
     return [
         (each.subject, json.loads(each.body), each.id)
         for each in messages_of(*args, "h", most, with_changes=with_changes)
@@ -82,33 +82,33 @@ def made(*args, most=2**20, with_changes=True):
 
 
 def test_what_is_published_of_a_change():
-    assert made(change()) == [
+    assert encode_messages(change()) == [
         ("set", {"key": "city", "val": "Surat"}, "h-7-set"),
         ("kvd.city", {"revision": 7, "kind": "SET", "key": "city", "value": "Surat"}, "h-7"),
     ]
-    assert made(change(value=None, kind="EXPIRED")) == [
+    assert encode_messages(change(value=None, kind="EXPIRED")) == [
         ("rm", {"key": "city"}, "h-7-rm"),
         ("kvd.city", {"revision": 7, "kind": "EXPIRED", "key": "city"}, "h-7"),
     ]
-    assert made(change(value=None, kind="CLEAR"), with_changes=False) == [("rm", {"key": "city"}, "h-7-rm")]
+    assert encode_messages(change(value=None, kind="CLEAR"), with_changes=False) == [("rm", {"key": "city"}, "h-7-rm")]
 
 
 def test_bytes_that_are_no_text_are_base64():
-    [(_, body, _)] = made(change(b"\xff", b"\0\xfe"), with_changes=False)
+    [(_, body, _)] = encode_messages(change(b"\xff", b"\0\xfe"), with_changes=False)
     assert body == {"key": {"base64": "/w=="}, "val": {"base64": "AP4="}}
 
 
 def test_a_value_too_large_for_the_server_is_left_out_and_marked():
     most = 1_000 + HEADERS_BYTES
     fits = 1_000 - len('{"key":"city","val":""}')
-    assert left_out(change(value=b"x" * fits), most)[0] is None
+    assert bytes_left_out(change(value=b"x" * fits), most)[0] is None
     [cut] = messages_of(change(value=b"x" * (fits + 1)), "h", most, with_changes=False)
     assert (cut.key, cut.left_out_bytes) == (b"city", fits + 1)
     assert json.loads(cut.body) == {"key": "city", "val": None, "too_large": True, "bytes": fits + 1}
-    assert left_out(change(value=b"\xff" * 900), most) == [900] * 2
+    assert bytes_left_out(change(value=b"\xff" * 900), most) == [900] * 2
 
 
-def left_out(changed, most):
+def bytes_left_out(changed, most):
     return [each.left_out_bytes for each in messages_of(changed, "h", most, with_changes=True)]
 
 

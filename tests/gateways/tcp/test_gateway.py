@@ -106,7 +106,7 @@ class TestSegments:
         sender.join()
 
     def test_reads_of_many_connections_do_not_see_what_their_client_writes_later(self, gateway):
-        """GETs are gathered, and refused together where one key is; then too each is as of its own time."""
+        """Coalesced GETs are refused together because of one key; then, too, each reflects its own time."""
         clients = [Chronicle(gateway) for _ in range(20)]
         for each, client in enumerate(clients):
             key = b"own%d" % each
@@ -145,21 +145,21 @@ class TestMalformed:
         assert chronicle.is_closed()
 
     def test_large_strings_have_to_find_room_beside_those_of_others(self, gateway):
-        """Only the lengths are sent: 16 of 16 MiB are waited for, the next is told at once."""
+        """Only the lengths are sent: the gateway waits for 16 of 16 MiB, and refuses the next at once."""
         begun = [Chronicle(gateway) for _ in range(16)]
         for client in begun:
             client.sock.sendall(request(SET, b"k", b"")[:-4] + struct.pack(">I", 16 * MIB))
             assert client.sock.sendall(b"x") is None
         with Chronicle(gateway) as probe:
-            eventually(lambda: refused_for_room(gateway))
+            eventually(lambda: is_string_refused(gateway))
             assert probe.ask(PING, b"") == (0, b"PONG")
         assert resident(gateway) < 100 * MIB
         for client in begun:
             client.sock.close()
-        eventually(lambda: not refused_for_room(gateway))
+        eventually(lambda: not is_string_refused(gateway))
 
 
-def refused_for_room(gateway) -> bool:
+def is_string_refused(gateway) -> bool:
     """Return whether a large string is refused now."""
     with Chronicle(gateway, timeout=0.3) as client:
         client.sock.sendall(request(SET, b"k", b"")[:-4] + struct.pack(">I", 16 * MIB))
@@ -219,7 +219,7 @@ class TestBounds:
             slow.exactly(MIB)
 
     def test_many_large_values_that_come_as_a_surprise(self, gateway):
-        """Who has had small ones is believed to ask for small ones: what is too much is told as BUSY, and in order."""
+        """After small values, the gateway expects small ones: an unexpectedly large one is BUSY, in order."""
         size = 16 * MIB
         with Chronicle(gateway) as client:
             assert client.ask(SET, b"large", b"x" * size) == (0, b"large")
@@ -275,7 +275,7 @@ class TestBounds:
 
 
 def is_taken(gateway) -> bool:
-    """Return whether another connection is let in."""
+    """Return whether another connection is accepted."""
     with Chronicle(gateway) as client:
         return client.ask(PING, b"") == (0, b"PONG")
 

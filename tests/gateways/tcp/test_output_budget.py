@@ -62,7 +62,7 @@ def test_a_client_who_takes_nothing_is_ended(pair):
     assert transport.is_aborted
 
 
-@pytest.mark.parametrize("how", ["of the transport's", "of the kernel's", "all that there was"])
+@pytest.mark.parametrize("how", ["of the transport's", "of the kernel's", "everything"])
 def test_a_client_who_takes_something_is_not(pair, how):
     ours, theirs = pair
     ours.sendall(b"x" * 50_000)

@@ -362,11 +362,11 @@ UNTOLD = {"fish": (b"new\nline", b"tab\tb")}
 
 @each_shell
 def test_the_key_is_what_the_shell_passes_on(interactive, kv, shell):
-    told = [(typed, key) for typed, key in TYPED if key not in UNTOLD.get(shell, ())]
-    for number, key in enumerate(sorted({key for _, key in told})):
+    completed = [(typed, key) for typed, key in TYPED if key not in UNTOLD.get(shell, ())]
+    for number, key in enumerate(sorted({key for _, key in completed})):
         kv.set(key, f"VALUE-{number}-")
     terminal = interactive(shell)
-    for typed, key in told:
+    for typed, key in completed:
         terminal.type(f"kvsh --terminal get {typed}\t\r")
         found = terminal.until(kv.get(key), b"(nil)", b"kvsh: ")
         assert found == kv.get(key), (typed, key)
@@ -385,7 +385,7 @@ def test_what_keys_have_in_common_is_inserted_and_typing_goes_on(interactive, kv
 def test_commands_are_listed_with_what_they_do(interactive, shell):
     terminal = interactive(shell)
     terminal.type("kvsh clear\t\t")
-    terminal.until(b"End keys; the result is how many existed.")
+    terminal.until(b"Delete keys and return how many existed.")
 
 
 @each_shell

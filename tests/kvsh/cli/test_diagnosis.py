@@ -44,7 +44,7 @@ def test_every_way_gives_up_soon():
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "told"),
+    ("endpoint", "message"),
     [
         ("tcp://nowhere.invalid:7411", "(the name is not found: "),
         ("tcp://nowhere.invalid:7411", "check the spelling of the host in --url"),
@@ -55,10 +55,10 @@ def test_every_way_gives_up_soon():
     ],
 )
 @pytest.mark.parametrize("words", [("get", "k"), ("watch",), ("--stat",)])
-def test_each_cause_has_its_advice(kvsh, endpoint, told, words):
+def test_each_cause_has_its_advice(kvsh, endpoint, message, words):
     code, _, messages = kvsh("--url", endpoint, *words)
     assert code in (2, 3)
-    assert told in messages
+    assert message in messages
     assert messages.count("\n") == 1
 
 
@@ -78,7 +78,7 @@ def test_the_publish_endpoint_and_another_program_are_recognised(kvsh, daemon):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("get", "k", "--json", "--perty"), 'GET has no place for "--perty", and there is no such option'),
         (("get", "k", "--perty"), 'GET has no place for "--perty", and there is no such option'),
@@ -89,10 +89,10 @@ def test_the_publish_endpoint_and_another_program_are_recognised(kvsh, daemon):
         (("set", "--", "k", "-5"), '"--" is an argument here, and a word that begins with - needs none before it'),
     ],
 )
-def test_the_word_that_is_wrong_is_named(kvsh, words, told):
+def test_the_word_that_is_wrong_is_named(kvsh, words, message):
     code, _, messages = kvsh(*words)
     assert code == 2
-    assert told in messages
+    assert message in messages
 
 
 def test_x_says_what_it_waits_for_at_a_terminal(terminal, kv):
@@ -116,14 +116,14 @@ def start_kvsh(environment, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("incr", "n"), "kvsh: INCR: interrupted: it may have been executed, or may be yet\n"),
         (("set", "k", "v"), "kvsh: SET: interrupted: it may have been executed, or may be yet\n"),
         (("get", "k"), ""),
     ],
 )
-def test_an_interrupted_write_tells_its_outcome(kv, environment, words, told):
+def test_an_interrupted_write_tells_its_outcome(kv, environment, words, message):
     pid = kv.info()["server"]["pid"]
     with start_kvsh(environment, "--timeout", "60", "-r", "1000000", *words) as child:
         child.stdout.readline()
@@ -131,7 +131,7 @@ def test_an_interrupted_write_tells_its_outcome(kv, environment, words, told):
         try:
             while select.select([child.stdout], [], [], 0.2)[0]:
                 os.read(child.stdout.fileno(), 65536)
-            assert interrupt(child) == (130, told)
+            assert interrupt(child) == (130, message)
         finally:
             os.kill(pid, signal.SIGCONT)
 
@@ -141,13 +141,13 @@ def test_an_interrupted_write_that_was_not_sent_says_so(kv, environment, tmp_pat
         silent.bind(str(tmp_path / "s"))
         silent.listen()
         environment["KVSH_URL"] = f"ipc://{tmp_path}/s"
-        for form, told in [("raw", "kvsh: SET: interrupted: it was not sent\n"), ("json", "kvsh: SET: inter")]:
+        for form, message in [("raw", "kvsh: SET: interrupted: it was not sent\n"), ("json", "kvsh: SET: inter")]:
             with start_kvsh(environment, "--timeout", "60", "--format", form, "set", "k", "v") as child:
                 silent.accept()[0].close()
                 connection, _ = silent.accept()
                 assert connection.recv(10)
                 code, messages = interrupt(child)
-                assert (code, messages[: len(told)]) == (130, told)
+                assert (code, messages[: len(message)]) == (130, message)
 
 
 def test_help_names_each_variable_that_counts():

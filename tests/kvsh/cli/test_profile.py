@@ -57,7 +57,7 @@ def test_all_that_is_wrong_is_told_with_its_line(run_with_config):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("url =", "config.toml:1: this is not TOML: Invalid value (at end of document); a text needs quotes: url = "),
         ("vi = true\nurl = tcp://h:1", "config.toml:2: this is not TOML: Invalid value (at line 2, column 7)"),
@@ -106,10 +106,10 @@ def test_all_that_is_wrong_is_told_with_its_line(run_with_config):
         ("quiet = true", "there is no setting 'quiet': the settings are url, key,"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_an_error(run_with_config, text, told):
+def test_a_file_that_cannot_be_used_is_an_error(run_with_config, text, message):
     code, _, messages = run_with_config(text, "ping")
     assert code == 2
-    assert told in messages
+    assert message in messages
     assert "Traceback" not in messages
 
 
@@ -184,7 +184,7 @@ def test_a_profile_that_is_not_there_is_an_error(run_with_config, kvsh, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("KVSH_FORMAT", "jsn", "Invalid value for KVSH_FORMAT: 'jsn' is not one of"),
         ("KVSH_TIMEOUT", "nan", "Invalid value for KVSH_TIMEOUT: 'nan' is not a number of seconds"),
@@ -198,10 +198,10 @@ def test_a_profile_that_is_not_there_is_an_error(run_with_config, kvsh, tmp_path
         ("KVSH_PROFILE", "x", "there is no profile 'x'"),
     ],
 )
-def test_a_wrong_value_in_the_environment_names_the_variable(kvsh, name, value, told):
+def test_a_wrong_value_in_the_environment_names_the_variable(kvsh, name, value, message):
     code, _, messages = kvsh("ping", **{name: value})
     assert code == 2
-    assert told in messages
+    assert message in messages
 
 
 def test_a_flag_with_a_wrong_value_is_named_itself(kvsh):

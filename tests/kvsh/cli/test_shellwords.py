@@ -96,12 +96,12 @@ def test_fish_ends_a_completion_at_a_newline_or_tab_so_such_a_value_is_not_said(
 @each_shell
 def test_the_shell_reads_each_text_as_its_value_and_so_do_we(shell, offered):
     say, read = (fish_text, fish_words) if shell == "fish" else (posix_text, posix_words)
-    told = {value: say(value) for value in offered if say(value) is not None}
-    line = " ".join(told.values()).encode()
-    assert [word.value for word in read(line, {})] == list(told or [b""])
+    words_by_value = {value: say(value) for value in offered if say(value) is not None}
+    line = " ".join(words_by_value.values()).encode()
+    assert [word.value for word in read(line, {})] == list(words_by_value or [b""])
     command = ECHO[shell].encode() + line
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         [*NO_CONFIGURATION[shell], "-c", command], capture_output=True, env=environment, timeout=60, check=False
     )
-    assert done.stdout.split(b"\0")[:-1] == list(told) or not told
+    assert done.stdout.split(b"\0")[:-1] == list(words_by_value) or not words_by_value

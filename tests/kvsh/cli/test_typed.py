@@ -27,7 +27,7 @@ def options_of(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "script", "told"),
+    ("name", "script", "message"),
     [
         ("ada", b"PING\nSET ada:b 1\n", "and SET needs write"),
         ("ada", b"SET ada:a 1\nSET ada:b 1\n", "and SET needs write"),
@@ -39,10 +39,10 @@ def options_of(tmp_path_factory):
         ("bob", b"BEGIN\nSET c 1\nCOMMIT\n", "bob may not SET 'c'"),
     ],
 )
-def test_a_script_is_told_of_the_words_of_its_lines(kvsh, options_of, name, script, told):
+def test_a_script_is_told_of_the_words_of_its_lines(kvsh, options_of, name, script, message):
     code, _, messages = kvsh(*options_of(name), stdin=script)
     assert code == 4
-    assert told in messages
+    assert message in messages
     if b"MULTISET" not in script:
         assert "MULTISET" not in messages
 
@@ -56,7 +56,7 @@ def test_a_watch_is_called_a_watch(kvsh, options_of):
 
 def test_the_prompt_names_the_words_too(terminal, options_of):
     shell = terminal(*options_of("ada"))
-    for line, prompt, told in [
+    for line, prompt, message in [
         ("begin", "0>", "(tx:0)>"),
         ("set ada:a 1", "(tx:0)>", "(tx:1)>"),
         ("commit", "(tx:1)>", "and COMMIT needs write"),
@@ -64,7 +64,7 @@ def test_the_prompt_names_the_words_too(terminal, options_of):
     ]:
         shell.until(lambda lines, prompt=prompt: lines and lines[-1].endswith(prompt))
         shell.type(f"{line}\r")
-        shell.shows(told)
+        shell.shows(message)
 
 
 def test_only_the_name_is_replaced():

@@ -39,7 +39,7 @@ def test_a_line_is_taken_apart(line, times, words, sink):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         (b"get k >", '> sends the result into one file; in quotes, ">", it is the character'),
         (b"get k > a b", "> sends the result into one file"),
@@ -52,10 +52,10 @@ def test_a_line_is_taken_apart(line, times, words, sink):
         (b"0 INCR x", 'a command runs 1 to 999999 times, not "0"'),
     ],
 )
-def test_mistakes(line, told):
+def test_mistakes(line, message):
     with pytest.raises(Mistake) as raised:
         split_prompt_line(line)
-    assert told in raised.value.message
+    assert message in raised.value.message
 
 
 def test_a_value_with_many_pipes_is_read_once():

@@ -76,7 +76,7 @@ def test_at_a_terminal_it_tells_how_far_it_is(terminal):
 
 @pytest.fixture
 def start_bench(kv, environment):
-    """Start a bench that takes long; give it once it measures."""
+    """Return a function that starts a long bench, and returns when it measures."""
 
     def start(*options, url=None):
         address = ["--url", url] if url else []
@@ -85,7 +85,8 @@ def start_bench(kv, environment):
         started.append(child)
         seen = b""
         while b"1 of 6" not in seen:
-            seen += child.stderr.read1()
+            seen += (chunk := child.stderr.read1())
+            assert chunk, seen  # it has failed, and writes nothing more
         return child
 
     started = []

@@ -227,7 +227,7 @@ def test_a_pasted_block_tells_its_lines_and_stops_at_the_first_error(shell, kv):
         "6/10> COMMIT",
         "1) (integer) 2",
         "7/10> incr text",
-        "(error) WRONG_TYPE: the value is not a 64-bit integer but 1 bytes of something else",
+        "(error) WRONG_TYPE: the value is not a 64-bit integer (1 bytes)",
         "(error) stopped at line 7 of 10: 2 commands after it did not run",
         "data0>",
     ]

@@ -29,7 +29,7 @@ commit
 ttl a
 get a"""
 ANSWERS = b"OK\nAhmedabad\n\nOK\n42\nOK\n1\n-1\n1\n"
-MESSAGES = """kvsh: {name}:6: WRONG_TYPE: the value is not a 64-bit integer but 9 bytes of something else
+MESSAGES = """kvsh: {name}:6: WRONG_TYPE: the value is not a 64-bit integer (9 bytes)
     incr city
 kvsh: {name}:7: there is no command "bogus": HELP lists them
     bogus

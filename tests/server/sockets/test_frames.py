@@ -177,7 +177,7 @@ def library(name):
 
 
 def test_without_the_compiled_form_the_plain_one_serves(sockets, monkeypatch):
-    def missing(self, socket, *, tells_users):
+    def missing(self, socket, *, with_users):
         raise ImportError
 
     monkeypatch.setattr(CompiledFrames, "__init__", missing)
@@ -203,7 +203,7 @@ def test_a_request_tells_the_user_id_that_the_authenticator_gave(form):
         dealer.send_multipart([b"none"])
         zap.send_multipart([*zap.recv_multipart()[:4], b"200", b"", b"ada", b""])
         assert router.poll(5000)
-        frames, found = form(router, tells_users=True), []
+        frames, found = form(router, with_users=True), []
         while len(found) < 2:
             requests, others = frames.receive(ENOUGH, ENOUGH, FRAMES_MAX)
             found += requests + others
@@ -216,5 +216,5 @@ def test_a_request_tells_the_user_id_that_the_authenticator_gave(form):
 
 @pytest.mark.parametrize("form", [PlainFrames, compiled])
 def test_where_nobody_gave_a_user_id_it_is_empty(form, sockets):
-    requests, _ = received(form(sockets[0], tells_users=True), sockets, [[b"", b"body"]])
+    requests, _ = received(form(sockets[0], with_users=True), sockets, [[b"", b"body"]])
     assert requests == [([b"ada", b""], b"body", "")]
