@@ -58,7 +58,7 @@ def test_the_clients_import_no_module_of_posix_and_none_of_the_daemon():
 def test_without_a_fit_sqlite_the_daemon_says_what_helps(tmp_path):
     done = run(UNFIT, "serve", "--data", tmp_path / "data", "--listen", "ipc:///dev/null/none")
     assert done.returncode == 78
-    assert done.stderr.startswith("kvd: SQLite 3.40.1, which sqlite3 brings, can corrupt data")
+    assert done.stderr.startswith("kvd: SQLite 3.40.1, the version of sqlite3, can corrupt data")
     assert "pysqlite3" in done.stderr
     assert not (tmp_path / "data").exists()
 
@@ -86,7 +86,13 @@ def test_a_small_command_loads_neither_the_daemon_nor_asyncio(words):
     assert {"click", "kvd.version"} <= loaded
     assert not {"asyncio", "kvd.server", "kvd.storage", "prompt_toolkit", "pysqlite3", "sqlite_utils"} & loaded
     if words == ("--version",):
-        assert {name for name in loaded if name.startswith("kvd")} == {"kvd", "kvd.cli", "kvd.version"}
+        assert {name for name in loaded if name.startswith("kvd")} == {
+            "kvd",
+            "kvd.cli",
+            "kvd.cli.exits",
+            "kvd.errors",
+            "kvd.version",
+        }
 
 
 def test_every_command_is_where_the_table_says():
