@@ -42,7 +42,7 @@ def daemon(make_daemon):
 
 
 @pytest.fixture(scope="session")
-def shared_daemon(tmp_path_factory):
+def common_daemon(tmp_path_factory):
     """Return a daemon that the tests of this process share; see `empty_daemon`."""
     started = Daemon(tmp_path_factory.mktemp("d")).start()
     yield started
@@ -50,14 +50,14 @@ def shared_daemon(tmp_path_factory):
 
 
 @pytest.fixture
-def empty_daemon(shared_daemon):
+def empty_daemon(common_daemon):
     """Return the shared daemon without entries; what it counted and its revisions go on.
 
     A file whose tests only need a daemon has a fixture `daemon` that returns this one.
     """
-    with shared_daemon.client() as kv:
+    with common_daemon.client() as kv:
         kv.clear_prefix("")
-    return shared_daemon
+    return common_daemon
 
 
 @pytest.fixture

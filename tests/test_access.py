@@ -15,7 +15,7 @@ from kvd.errors import BadConfiguration, Denied
 ADA, BOB, CARL = ("a" * 40, "b" * 40, "c" * 40)
 
 
-def said(text):
+def read_mistakes(text):
     """Return the lines that a file that is wrong gets."""
     with pytest.raises(BadConfiguration) as caught:
         parse_access(text, "access.toml")
@@ -52,7 +52,7 @@ key = "{BOB}"
 role = "admin"
 prefixes = ["x"]
 """
-    assert said(text) == [
+    assert read_mistakes(text) == [
         "access.toml:1: [ada] has no option rolle: is it role?",
         "access.toml:1: [ada] has an invalid key: a key has 40 characters, as `kvd keygen` prints them",
         "access.toml:1: [ada] needs a role: read, write or admin",
@@ -82,7 +82,7 @@ prefixes = ["x"]
     ],
 )
 def test_each_thing_that_can_be_wrong_has_its_sentence(text, sentence):
-    [line] = said(text)
+    [line] = read_mistakes(text)
     assert sentence in line
 
 

@@ -17,13 +17,13 @@ EXTRA = re.compile(rf"(?<![\w./-])(?:{NAME})\[\w*(?:,\w+)*\]")  # kvd[http] mean
 MDOC = re.compile(r"\\-|\\&|^\.\w\w ", re.MULTILINE)  # man pages write \- for -
 
 
-def said(text):
+def find_places(text):
     """Return the places in a text that mean the index's kvd."""
     text = MDOC.sub(lambda found: "-" if found[0] == "\\-" else "", text)
     return [found[0] for pattern in (FORBIDDEN, EXTRA) for found in pattern.finditer(text)]
 
 
-def committed_texts():
+def read_texts():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name) != Path(__file__).resolve() and (ROOT / name).is_file():
@@ -33,10 +33,10 @@ def committed_texts():
 def test_no_file_tells_to_install_somebody_elses_package():
     if not (ROOT / ".git").exists():
         pytest.skip("this is not a clone: git lists no files")
-    texts = dict(committed_texts())
+    texts = dict(read_texts())
     assert len(texts) > 400
     assert {"README.md", "Dockerfile", "man/kvd.8", "conf/install-system.sh"} <= texts.keys()
-    assert {name: found for name, text in texts.items() if (found := said(text))} == {}
+    assert {name: found for name, text in texts.items() if (found := find_places(text))} == {}
 
 
 def test_the_distribution_has_our_name():
@@ -64,7 +64,7 @@ def test_the_distribution_has_our_name():
     ],
 )
 def test_the_search_finds(line):
-    assert said(line)
+    assert find_places(line)
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_the_search_finds(line):
     ],
 )
 def test_the_search_does_not_find(line):
-    assert not said(line)
+    assert not find_places(line)

@@ -11,7 +11,7 @@ from kvd.features import FEATURES, FIRST_RELEASE
 ROOT = Path(__file__).parents[1]
 
 
-def added_arguments():
+def list_added_arguments():
     """Return each argument that was added to a command."""
     return {
         f"{name}.{field}"
@@ -23,7 +23,7 @@ def added_arguments():
 
 def test_each_command_and_argument_that_was_added_is_a_feature():
     named = {name for name in FEATURES if name[0].isupper()}
-    assert named == added_arguments() | ({*COMMANDS} - {*FIRST_RELEASE.split()}), "run: make generate"
+    assert named == list_added_arguments() | ({*COMMANDS} - {*FIRST_RELEASE.split()}), "run: make generate"
 
 
 def test_the_document_has_each_feature_with_its_release():

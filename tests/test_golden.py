@@ -142,7 +142,7 @@ def reply_lines():
         yield f"ERROR.{code}", wire.encode(wire.error_reply(refusal(code, "a sentence", {"revision": 7}))).hex()
 
 
-def published_lines():
+def publication_lines():
     for sample in CHANGE_SAMPLES:
         kind = next(kind for kind, name in KINDS.items() if name == sample.kind)
         row = (sample.revision, kind, sample.key, sample.value, sample.previous, 0, sample.expires, sample.time)
@@ -204,7 +204,7 @@ def hint(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "lines"), [("commands", command_lines), ("replies", reply_lines), ("published", published_lines)]
+    ("name", "lines"), [("commands", command_lines), ("replies", reply_lines), ("published", publication_lines)]
 )
 def test_the_bytes_on_the_wire_are_those_written_down(name, lines):
     assert list(lines()) == golden_lines(name), hint(name)
@@ -231,7 +231,7 @@ def test_each_code_has_golden_bytes(code):
 
 def write_all(directory):
     """Write the lines of all files; exit if a line would change."""
-    makers = {"commands": command_lines, "replies": reply_lines, "published": published_lines}
+    makers = {"commands": command_lines, "replies": reply_lines, "published": publication_lines}
     for name, lines in {**makers, "rows": lambda: row_lines(directory)}.items():
         path, before, after = GOLDEN / f"{name}.txt", dict(golden_lines(name)), list(lines())
         changed = [line for line, text in after if before.get(line, text) != text] + [*before.keys() - dict(after)]

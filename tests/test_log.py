@@ -37,7 +37,7 @@ def calls():
                 yield path.name, node.lineno, node.func.attr, text.value if is_told else None
 
 
-def documented():
+def read_documented_events():
     rows = re.findall(r"^\| `([a-z_]+)` \| ([a-z]+) \|", (ROOT / "docs/events.md").read_text(), re.MULTILINE)
     assert len(rows) == len(dict(rows))
     return dict(rows)
@@ -63,7 +63,7 @@ def test_the_docs_list_each_event_with_its_level_and_no_other():
     found = {}
     for _, _, method, text in calls():
         found.setdefault(template_of(text)[0], set()).add(LEVELS[method])
-    assert {event: {level} for event, level in documented().items()} == {**found, kvd_log.OTHER: {"any"}}
+    assert {event: {level} for event, level in read_documented_events().items()} == {**found, kvd_log.OTHER: {"any"}}
 
 
 def record(text, *values, level=logging.INFO, exc_info=None):

@@ -141,11 +141,11 @@ SMALL_LIMITS = [
 KEPT_CHANGES = 20
 
 
-def told(change):
+def change_fields(change):
     return (change.kind, change.revision, change.key, change.value, change.previous, change.expires, change.time)
 
 
-def seen(result):
+def send_over_wire(result):
     """Return a result as a client gets it: what comes from msgpack has lists for tuples."""
     return wire.decode_reply(wire.encode(wire.Ok(0, result))).result
 
@@ -278,7 +278,7 @@ class Machine(RuleBasedStateMachine):
 
     def command(self, command) -> None:
         command = wire.decode_command(wire.encode(command))
-        assert self.outcome(command) == self.expected(command)
+        assert self.outcome(command) == self.model_outcome(command)
 
     def outcome(self, command):
         try:
@@ -287,17 +287,17 @@ class Machine(RuleBasedStateMachine):
             return error.code
         assert not isinstance(reply, NotYet)
         if isinstance(command, changes.Changes):
-            return reply.revision, [told(change) for change in reply.result]
-        return reply.revision, seen(reply.result)
+            return reply.revision, [change_fields(change) for change in reply.result]
+        return reply.revision, send_over_wire(reply.result)
 
-    def expected(self, command):
+    def model_outcome(self, command):
         if isinstance(command, changes.Changes):
             try:
                 return changes_reply(self.model, command)
             except Refusal as refusal:
                 return str(refusal)
         outcome = self.model.apply(command, self.now)
-        return outcome if isinstance(outcome, str) else (outcome[0], seen(outcome[1]))
+        return outcome if isinstance(outcome, str) else (outcome[0], send_over_wire(outcome[1]))
 
     # What always holds
 
@@ -314,7 +314,10 @@ class Machine(RuleBasedStateMachine):
     def the_journal_has_every_change_that_is_not_compacted(self) -> None:
         since = self.committed.compacted
         upto, found = self.store.changes(since, b"", 10_000)
-        assert (upto, [told(change) for change in found]) == (self.committed.revision, self.committed.changes[since:])
+        assert (upto, [change_fields(change) for change in found]) == (
+            self.committed.revision,
+            self.committed.changes[since:],
+        )
 
     @invariant()
     def a_count_is_a_count(self) -> None:

@@ -129,11 +129,11 @@ def test_the_forms_of_each_kind_of_result_are_as_told():
     starts = [0, *(head.index(form) for form in TABLED), None]
     cells = [[row[start:end].strip() for start, end in pairwise(starts)] for row in rows]
     assert {name: told for name, *told in cells} == {
-        name: [shown(FORMATS[form](*result)) for form in TABLED] for name, result in RESULTS.items()
+        name: [format_output(FORMATS[form](*result)) for form in TABLED] for name, result in RESULTS.items()
     }
 
 
-def shown(data):
+def format_output(data):
     """Return an output on one line, as the page shows it."""
     return data.decode().replace("\r\n", "\n").removesuffix("\n").replace("\n", " / ").rstrip()
 

@@ -9,7 +9,7 @@ import click
 import msgspec
 import pytest
 from msgspec import Meta
-from support.mdoc import MAN, literals, named, section, unescaped
+from support.mdoc import MAN, literals, named, section, unescape
 
 from kvd import limits
 from kvd.cli import exits, main
@@ -71,7 +71,7 @@ def test_no_flag_is_named_that_does_not_exist():
 
 
 def all_text():
-    return "\n".join(unescaped(page.read_text(encoding="utf-8")) for page in PAGES)
+    return "\n".join(unescape(page.read_text(encoding="utf-8")) for page in PAGES)
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
@@ -129,7 +129,7 @@ def test_the_default_of_an_option_is_told(name):
     if default is None:
         assert told[1]
     else:
-        value = tomllib.loads(f"it = {unescaped(told[2])}")["it"]
+        value = tomllib.loads(f"it = {unescape(told[2])}")["it"]
         default = str(default) if isinstance(default, Path) else default
         assert (tuple(value) if isinstance(value, list) else value) == default
 
@@ -172,7 +172,7 @@ def forms(name):
     return {f"{value:,}", f"{value}", "eight"}
 
 
-def quoting():
+def list_quotes():
     """Yield each line of text that quotes a limit, with the names that the comment after it gives."""
     for page in sorted(set(PAGES) - {COMMANDS_PAGE}):
         is_literal = False
@@ -184,7 +184,7 @@ def quoting():
                 yield f"{page.name}:{number + 1}", line, note[1].split() if note else []
 
 
-@pytest.mark.parametrize(("place", "line", "names"), list(quoting()), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("place", "line", "names"), list(list_quotes()), ids=lambda value: str(value)[:40])
 def test_a_limit_in_a_page_is_that_of_the_code(place, line, names):
     for name in names:
         assert any(form in line for form in forms(name)), f"{place}: {name} is {sorted(forms(name))}"

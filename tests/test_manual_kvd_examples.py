@@ -47,7 +47,7 @@ def sh(daemon):
     return run
 
 
-def typed(source):
+def read_commands(source):
     """Return the commands after a $, each with the lines that it goes on in."""
     return [
         command.rstrip("\n").removeprefix("$ ")
@@ -58,7 +58,7 @@ def typed(source):
 
 def test_the_drill(sh, kv):
     kv.set("city", "Ahmedabad")
-    lines = typed(section(PAGE, "BACKUP AND RESTORE DRILL"))
+    lines = read_commands(section(PAGE, "BACKUP AND RESTORE DRILL"))
     assert len(lines) == 7
     out = sh(*lines)
     assert out.endswith("1 entries and 1 changes are whole, 0 damages\n1\nAhmedabad\n")
@@ -67,13 +67,13 @@ def test_the_drill(sh, kv):
 
 def test_room_is_made_on_a_full_disk(sh, kv):
     kv.set("cache:1", "x")
-    assert "1\n" in sh(*typed(section(PAGE, "DISK FULL")))
+    assert "1\n" in sh(*read_commands(section(PAGE, "DISK FULL")))
     assert kv.info()["store"]["compacted"] > 0
 
 
 def test_keys_are_made_and_the_table_lets_her_in(sh):
     source = section(PAGE, "KEYS AND ROLES")
-    out = sh(*typed(source)[:2])
+    out = sh(*read_commands(source)[:2])
     [key] = set(re.findall(r'key = "(.{40})"', out.split("[ada]")[1]))
     [table] = [block for block in literals(source) if block.startswith("[ada]")]
     access = parse_access(table.replace("the 40 characters that keygen printed", key), "access.toml")
@@ -81,14 +81,14 @@ def test_keys_are_made_and_the_table_lets_her_in(sh):
 
 
 def test_a_daemon_for_an_hour(sh):
-    lines = typed(section(PAGE, "EXAMPLES"))
+    lines = read_commands(section(PAGE, "EXAMPLES"))
     out = sh(*lines, "wait")
     assert "\nOK\n" in f"\n{out}"
     assert "event=stopped" in out
 
 
 def test_programs_and_flags_of_the_other_sections_exist(sh):
-    for command in typed(PAGE.read_text(encoding="utf-8")):
+    for command in read_commands(PAGE.read_text(encoding="utf-8")):
         program = command.removeprefix("until ").split()[0]
         assert (
             program in BUILTINS or shutil.which(program, path=f"{PROGRAMS}:{os.environ['PATH']}") or "redis" in command
@@ -122,7 +122,7 @@ def test_the_strings_of_a_redis_come_with_their_expiries(sh, redis, kv):
         f"{redis} rpush l a b",
     )
     source = section(PAGE, "MOVING DATA IN AND OUT").split(".Ss From Redis, by its shell")[1].split(".Ss")[0]
-    assert sh(*(line.replace("redis-cli", redis) for line in typed(source))) == "2\n"
+    assert sh(*(line.replace("redis-cli", redis) for line in read_commands(source))) == "2\n"
     assert kv.multiget("user:1", 'odd "key"', "late") == [b"Ada L", odd, b"x"]
     assert 0 < kv.ttl("late") <= 100
     assert kv.ttl("user:1") == float("inf")
@@ -149,7 +149,7 @@ def test_the_reader_of_a_dump_prints_lines_for_the_shell(sh, kv):
 def test_entries_go_out_and_in_again_in_the_forms_that_are_told(sh, kv):
     lines, rows = literals(section(PAGE, "DESCRIPTION").split(".Ss kvd export")[1])
     (sh.home / "told.jsonl").write_text(lines)
-    sh("kvd import told.jsonl", *typed(section(PAGE, "MOVING DATA IN AND OUT").split(".Ss")[0]))
+    sh("kvd import told.jsonl", *read_commands(section(PAGE, "MOVING DATA IN AND OUT").split(".Ss")[0]))
     assert (sh.home / "all.jsonl").read_text() == lines
     sh("kvd export all.csv")
     assert (sh.home / "all.csv").read_text() == rows

@@ -28,19 +28,19 @@ def test_uvicorns_protocol_has_the_method(name):
     assert callable(getattr(HttpToolsProtocol, name, None))
 
 
-def assigned(function):
+def constructor_source(function):
     """Return the source of a constructor, in which attributes are set."""
     return inspect.getsource(function.__init__)
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_uvicorns_protocol_sets_the_attribute(name):
-    assert f"self.{name}" in assigned(HttpToolsProtocol)
+    assert f"self.{name}" in constructor_source(HttpToolsProtocol)
 
 
 @pytest.mark.parametrize("name", CYCLE)
 def test_uvicorns_request_has_the_attribute(name):
-    assert f"self.{name}" in assigned(RequestResponseCycle)
+    assert f"self.{name}" in constructor_source(RequestResponseCycle)
 
 
 def test_uvicorn_lets_reading_be_paused():

@@ -18,10 +18,10 @@ from kvd.string_types import VALUES_MAX, convert_strings
 GOLDEN = [bytes.fromhex(body) for _, body in golden_lines("commands")]
 
 
-def packed(value, kind):
+def pack_as(value, kind):
     """Return a value as a library packs it that writes all its strings as one kind: `str` or `bin`."""
     if isinstance(value, list):
-        return array_head(len(value)) + b"".join([packed(item, kind) for item in value])
+        return array_head(len(value)) + b"".join([pack_as(item, kind) for item in value])
     if isinstance(value, str | bytes):
         data = value.encode() if isinstance(value, str) else value
         return string_head(len(data), kind) + data
@@ -42,7 +42,7 @@ def string_head(length, kind):
 @pytest.mark.parametrize("kind", ["str", "bin"])
 @pytest.mark.parametrize("body", GOLDEN, ids=[name for name, _ in golden_lines("commands")])
 def test_each_command_may_have_all_its_strings_of_one_kind(body, kind):
-    other = packed(msgpack.decode(body), kind)
+    other = pack_as(msgpack.decode(body), kind)
     assert wire.decode_command(other) == wire.decode_command(body)
     assert msgpack.decode(convert_strings(other)) == msgpack.decode(body)
 
@@ -51,7 +51,7 @@ def test_each_command_may_have_all_its_strings_of_one_kind(body, kind):
 @pytest.mark.parametrize("kind", ["str", "bin"])
 def test_a_string_of_any_length_keeps_its_bytes(length, kind):
     value = bytes(number % 256 for number in range(length))  # most are no UTF-8
-    assert wire.decode_command(packed(["SET", b"k", value], kind)) == Set(b"k", value)
+    assert wire.decode_command(pack_as(["SET", b"k", value], kind)) == Set(b"k", value)
 
 
 def test_kinds_may_be_mixed():

@@ -25,7 +25,7 @@ from kvd.wire_errors import EXPLAINED_BYTES_MAX
 LONGEST_KEY = b"\xff" * KEY_BYTES_MAX
 
 
-def refused(body):
+def catch_refusal(body):
     with pytest.raises(Refused) as caught:
         wire.decode_command(body)
     return type(caught.value), caught.value.message
@@ -164,7 +164,7 @@ NOT_AN_ARRAY = 'the body is not an array that begins with a command\'s name, suc
     ],
 )
 def test_an_array_that_is_no_command_gets_a_sentence(array, error, message):
-    assert refused(msgpack.encode(array)) == (error, message)
+    assert catch_refusal(msgpack.encode(array)) == (error, message)
 
 
 NESTED = 20_000
@@ -193,15 +193,15 @@ NESTED = 20_000
     ids=range(16),
 )
 def test_bytes_that_are_not_msgpack_get_a_sentence(body):
-    error, message = refused(body)
+    error, message = catch_refusal(body)
     assert error is BadRequest
     assert message.startswith("the body is not msgpack: ")
 
 
 def test_a_body_beyond_the_limit_is_not_even_looked_at():
     message = f"the command is {COMMAND_BYTES_MAX + 1} bytes; at most {COMMAND_BYTES_MAX} are allowed"
-    assert refused(bytes(COMMAND_BYTES_MAX + 1)) == (TooLarge, message)
-    assert refused(bytes(COMMAND_BYTES_MAX))[0] is BadRequest
+    assert catch_refusal(bytes(COMMAND_BYTES_MAX + 1)) == (TooLarge, message)
+    assert catch_refusal(bytes(COMMAND_BYTES_MAX))[0] is BadRequest
 
 
 # Fuzz
@@ -364,14 +364,14 @@ def test_a_large_body_gets_its_sentence_without_being_decoded_as_a_whole(body, e
     """30 MB of empty arrays took seven seconds and two gigabytes to decode, only to be refused."""
     tracemalloc.start()
     try:
-        assert refused(body) == (error, message)
+        assert catch_refusal(body) == (error, message)
         assert tracemalloc.get_traced_memory()[1] < 2 * len(body)
     finally:
         tracemalloc.stop()
 
 
 def test_of_a_large_body_that_is_cut_off_the_sentence_says_so():
-    error, message = refused(b"\x93\xa3GET" + b"\x90" * EXPLAINED_BYTES_MAX)
+    error, message = catch_refusal(b"\x93\xa3GET" + b"\x90" * EXPLAINED_BYTES_MAX)
     assert error is BadRequest
     assert message.startswith("the body is not msgpack: ")
 
@@ -380,10 +380,10 @@ def test_the_last_of_many_arguments_is_found():
     pairs = [[b"%d" % number, b"v" * 50] for number in range(KEYS_MAX)]
     pairs[-1][0] = b""
     message = "MULTISET: argument 1 (pairs[9999][0]): expected `bytes` of length >= 1"
-    assert refused(msgpack.encode(["MULTISET", pairs])) == (BadArgument, message)
+    assert catch_refusal(msgpack.encode(["MULTISET", pairs])) == (BadArgument, message)
 
 
 def test_of_more_arguments_than_are_looked_at_the_sentence_names_the_syntax():
     commands = [["CLEAR", [b"k"] * KEYS_MAX]] * 10 + [["GET", b""]]
     message = "TRANSACTION: one of its arguments is invalid: the syntax is TRANSACTION conditions commands"
-    assert refused(msgpack.encode(["TRANSACTION", [], commands])) == (BadArgument, message)
+    assert catch_refusal(msgpack.encode(["TRANSACTION", [], commands])) == (BadArgument, message)

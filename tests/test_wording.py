@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GIBBERISH = "Expected `qux` of length <= 9 - at `$[9]`"  # it looks like a sentence of msgspec's, and means nothing
 
 
-def garbled(function):
+def garble(function):
     """Return a function of msgspec whose errors say nothing."""
 
     def call(*arguments, **options):
@@ -33,7 +33,7 @@ class Garbled:
     """A decoder whose errors say nothing."""
 
     def __init__(self, decoder):
-        self.decode = garbled(decoder.decode)
+        self.decode = garble(decoder.decode)
 
 
 BODIES = [
@@ -68,13 +68,13 @@ def decode(body):
     return str(refused.value)
 
 
-def typed(line):
+def fail_to_parse(line):
     with pytest.raises(Mistake) as mistake:
         parse.parse(line)
     return str(mistake.value)
 
 
-def configured(text, path):
+def fail_to_configure(text, path):
     path.write_text(text)
     with pytest.raises(config.BadConfiguration) as bad:
         config.settings({}, {}, path)
@@ -87,7 +87,7 @@ def from_environment(value):
     return str(bad.value)
 
 
-def imported(record):
+def fail_to_import(record):
     with pytest.raises(formats.Malformed) as malformed:
         formats.decode_jsonl(record)
     return str(malformed.value)
@@ -96,23 +96,23 @@ def imported(record):
 def answers(tmp_path):
     return [
         *map(decode, BODIES),
-        *map(typed, LINES),
-        *(configured(text, tmp_path / "kvd.toml") for text in CONFIGS),
+        *map(fail_to_parse, LINES),
+        *(fail_to_configure(text, tmp_path / "kvd.toml") for text in CONFIGS),
         *map(from_environment, ["x", "0"]),
-        *map(imported, RECORDS),
+        *map(fail_to_import, RECORDS),
     ]
 
 
 def test_whatever_msgspec_says_the_answers_are_the_same(tmp_path, monkeypatch):
     before = answers(tmp_path)
     assert len(set(before)) == len(before)
-    decode_any = garbled(wire.command_decoder())
+    decode_any = garble(wire.command_decoder())
     monkeypatch.setattr(wire, "command_decoder", lambda: decode_any)
     monkeypatch.setattr(formats, "DECODER", Garbled(formats.DECODER))
-    monkeypatch.setattr(msgspec, "convert", garbled(msgspec.convert))
-    monkeypatch.setattr(msgpack, "decode", garbled(msgpack.decode))
-    monkeypatch.setattr(json, "decode", garbled(json.decode))
-    monkeypatch.setattr(wire_errors, "_decode_items", garbled(wire_errors._decode_items))
+    monkeypatch.setattr(msgspec, "convert", garble(msgspec.convert))
+    monkeypatch.setattr(msgpack, "decode", garble(msgpack.decode))
+    monkeypatch.setattr(json, "decode", garble(json.decode))
+    monkeypatch.setattr(wire_errors, "_decode_items", garble(wire_errors._decode_items))
     with pytest.raises(msgspec.ValidationError, match="qux"):
         formats.DECODER.decode(b"[]")
     assert answers(tmp_path) == before

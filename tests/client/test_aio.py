@@ -165,7 +165,7 @@ def test_no_daemon_and_a_stopped_daemon(make_daemon):
     run(daemon, nobody, timeout=0.2)
     daemon.start()
 
-    async def stopped(kv):
+    async def stop_and_resume(kv):
         await kv.ping()
         daemon.signal(signal.SIGSTOP)
         with pytest.raises(OutcomeUnknown):
@@ -175,7 +175,7 @@ def test_no_daemon_and_a_stopped_daemon(make_daemon):
         daemon.signal(signal.SIGCONT)
         assert await kv.get("a") == b"1"
 
-    run(daemon, stopped, timeout=0.4)
+    run(daemon, stop_and_resume, timeout=0.4)
 
 
 def test_closing_cancels_those_who_wait(daemon):

@@ -152,7 +152,7 @@ def test_a_closed_client_says_so(fake):
     run(close())
 
 
-def listened_to():
+def selector_descriptors():
     """Return the descriptors that the running loop's selector listens to."""
     selector = asyncio.get_running_loop()._selector
     lines = Path(f"/proc/self/fdinfo/{selector.fileno()}").read_text().splitlines()
@@ -181,7 +181,7 @@ def test_a_forked_child_is_refused_and_the_parent_goes_on(fake):
     async def fork():
         async with AsyncClient(fake.endpoint) as kv:
             assert await kv.incr("n") == 1
-            listened = listened_to()
+            listened = selector_descriptors()
             pid = os.fork()
             if pid == 0:
                 try:
@@ -191,7 +191,7 @@ def test_a_forked_child_is_refused_and_the_parent_goes_on(fake):
                     os._exit(0)
                 os._exit(1)
             assert os.waitpid(pid, 0)[1] == 0  # noqa: ASYNC222  # the child ends at once
-            assert listened_to() == listened
+            assert selector_descriptors() == listened
             assert await kv.incr("n") == 2
 
     run(fork())
@@ -258,7 +258,7 @@ def test_watchers_come_and_go_and_leave_nothing(daemon, count, new_loop):
                 asyncio.create_task(watch_until(kv, ("break", "raise", "cancel")[number % 3]))
                 for number in range(count)
             ]
-            await until(lambda: len(since.opened()) >= 2 * count)
+            await until(lambda: len(since.list_new()) >= 2 * count)
             for turn in range(3):
                 await asyncio.sleep(0.05)
                 await kv.set("a", f"{turn}")

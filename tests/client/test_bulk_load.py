@@ -103,12 +103,12 @@ def in_asyncio(endpoint, pairs, **options):
     return asyncio.run(body())
 
 
-def blocking(endpoint, pairs, **options):
+def load_sync(endpoint, pairs, **options):
     with Client(endpoint, **options) as kv:
         return kv.load(pairs)
 
 
-both = pytest.mark.parametrize("load", [blocking, in_asyncio])
+both = pytest.mark.parametrize("load", [load_sync, in_asyncio])
 
 
 @both

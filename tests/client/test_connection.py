@@ -19,7 +19,7 @@ from kvd.errors import KvdError, NoReply, OutcomeUnknown, Unreachable
 OK = wire.encode(Ok(1, b"PONG"))
 
 
-def opened(peer, wait_s=5.0):
+def open_connection(peer, wait_s=5.0):
     """Return a connection to a peer."""
     [address] = parse_endpoint(peer.endpoint).addresses()
     return Connection.open(address, peer.endpoint, None, time.monotonic() + wait_s)
@@ -182,7 +182,7 @@ def test_a_short_reply_cut_anywhere_is_whole(cut):
             sock.sendall(data[cut - 3 :])
 
     with Peer(script) as peer:
-        connection = opened(peer)
+        connection = open_connection(peer)
         assert connection.exchange(wire.encode(Ping()), soon()) == OK
         connection.close()
 
@@ -200,7 +200,7 @@ def test_a_connection_is_fresh_until_something_comes_unasked():
         until_closed(sock)
 
     with Peer(script) as peer:
-        connection = opened(peer)
+        connection = open_connection(peer)
         assert connection.is_fresh()
         gates[0].set()
         wait_for_input(connection)
@@ -217,7 +217,7 @@ def wait_for_input(connection):
 
 def test_a_ping_storm_ends_the_look_at_an_idle_connection():
     with Peer(ping_storm) as peer:
-        connection = opened(peer)
+        connection = open_connection(peer)
         wait_for_input(connection)
         eventually(lambda: not connection.is_fresh())  # between two of its looks the peer may send nothing
         connection.close()
@@ -225,7 +225,7 @@ def test_a_ping_storm_ends_the_look_at_an_idle_connection():
 
 def test_a_closed_connection_is_not_fresh():
     with Peer(shake_hands) as peer:
-        connection = opened(peer)
+        connection = open_connection(peer)
         wait_for_input(connection)
         assert not connection.is_fresh()
         with pytest.raises(ConnectionLost, match=r"closed the connection|reset|pipe"):
@@ -235,7 +235,7 @@ def test_a_closed_connection_is_not_fresh():
 
 def test_no_reply_in_time_is_told_apart_from_a_break():
     with Peer(mute) as peer:
-        connection = opened(peer)
+        connection = open_connection(peer)
         with pytest.raises(DeadlineExceeded):
             connection.exchange(b"x", soon(0.1))
         connection.close()

@@ -83,7 +83,7 @@ def test_the_package_itself_has_what_a_client_with_keys_needs():
     assert [kvd.Client, kvd.AsyncClient] == [Client, AsyncClient]
 
 
-def shared_keys():
+def make_keys():
     """Return a client's keys, and the two halves of the daemon's."""
     client_public, client_secret = zmq.curve_keypair()
     server_public, server_secret = zmq.curve_keypair()
@@ -93,7 +93,7 @@ def shared_keys():
 @pytest.fixture
 def curve_router(context):
     """Return a CURVE ROUTER of libzmq and a session that is connected to it."""
-    keys, public, secret = shared_keys()
+    keys, public, secret = make_keys()
     router = context.socket(zmq.ROUTER)
     router.set(zmq.CURVE_SERVER, 1)
     router.set(zmq.CURVE_PUBLICKEY, public)
@@ -189,7 +189,7 @@ def read_only(session, data):
     ],
 )
 def test_a_handshake_that_is_not_the_daemons_is_refused(command, error, reason):
-    keys, *_ = shared_keys()
+    keys, *_ = make_keys()
     session = make_session(keys)
     session.receive(GREETING.replace(b"NULL\0", b"CURVE"))
     with pytest.raises(error, match=reason):
@@ -197,7 +197,7 @@ def test_a_handshake_that_is_not_the_daemons_is_refused(command, error, reason):
 
 
 def test_a_stranger_cannot_make_an_empty_box_or_a_ready():
-    keys, *_ = shared_keys()
+    keys, *_ = make_keys()
     curve = Curve(b"DEALER", keys)
     curve._shared = bytes(32)
     with pytest.raises(ProtocolError, match="another key than we trust"):

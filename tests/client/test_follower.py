@@ -113,9 +113,9 @@ class World:
 
     def deliver(self, changes):
         self.delivered += changes
-        assert self.delivered == self.expected()[: len(self.delivered)]
+        assert self.delivered == self.journal_changes()[: len(self.delivered)]
 
-    def expected(self):
+    def journal_changes(self):
         return [c for c in self.journal[self.start or 0 :] if c.key.startswith(tuple(PREFIXES))]
 
     def settle(self):
@@ -132,7 +132,7 @@ class World:
                 break
         assert self.follower.is_complete
         assert self.follower.position == len(self.journal)
-        assert self.delivered == self.expected()
+        assert self.delivered == self.journal_changes()
 
 
 SMALL = st.integers(1, 2 * QUEUE_MAX)

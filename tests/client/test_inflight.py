@@ -16,7 +16,7 @@ TRANSACTION = Transaction([], [Get(b"a")])
 OK = Ok(1, None)
 
 
-def given(*commands, sent=True):
+def make_flight(*commands, sent=True):
     """Return commands in flight: unsent until 5, over at 10."""
     flight = InFlight()
     for number, command in enumerate(commands):
@@ -33,7 +33,7 @@ def send_all(flight):
     return [pending.traits.name for pending in batch]
 
 
-def taken(flight):
+def take_outcomes(flight):
     """Return what is over as tag and outcome; an error as its class, outcome and sentence."""
     return [
         (tag, (type(end).__name__, end.outcome, str(end)) if isinstance(end, ClientError) else end)
@@ -56,20 +56,20 @@ def test_a_command_is_encoded_and_numbered_when_it_is_added():
 
 
 def test_replies_are_taken_in_the_order_of_their_commands():
-    flight = given(READ, WRITE, ASK)
+    flight = make_flight(READ, WRITE, ASK)
     flight.on_reply(correlation(3), wire.encode(OK))
     flight.on_reply(correlation(2), wire.encode(Error("BUSY", "wait", {})))
-    assert (taken(flight), len(flight)) == ([], 3)
+    assert (take_outcomes(flight), len(flight)) == ([], 3)
     flight.on_reply(correlation(1), wire.encode(OK))
-    assert (taken(flight), len(flight)) == ([(0, OK), (1, Error("BUSY", "wait", {})), (2, OK)], 0)
+    assert (take_outcomes(flight), len(flight)) == ([(0, OK), (1, Error("BUSY", "wait", {})), (2, OK)], 0)
 
 
 def test_a_reply_that_nobody_waits_for_is_dropped():
-    flight = given(READ)
+    flight = make_flight(READ)
     flight.on_reply(correlation(9), wire.encode(OK))
     flight.on_reply(correlation(1), wire.encode(OK))
     flight.on_reply(correlation(1), wire.encode(Ok(2, None)))
-    assert taken(flight) == [(0, OK)]
+    assert take_outcomes(flight) == [(0, OK)]
 
 
 UNREACHABLE = ("Unreachable", "not executed", "{}: no daemon answers")
@@ -79,18 +79,18 @@ BROKEN = ("OutcomeUnknown", "unknown", "{}: the connection broke before the repl
 ALL = [READ, ASK, WRITE, TRANSACTION, ONCE]
 
 
-def said(end, command):
+def failures_of(end, command):
     return [(0, (*end[:2], end[2].format(command.command_name())))]
 
 
 @pytest.mark.parametrize("command", ALL)
 def test_a_command_that_was_never_sent_ends_when_no_connection_came_in_time(command):
-    flight = given(command, sent=False)
+    flight = make_flight(command, sent=False)
     assert flight.next_deadline() == 5
     flight.expire(4.9)
-    assert taken(flight) == []
+    assert take_outcomes(flight) == []
     flight.expire(5)
-    assert taken(flight) == said(UNREACHABLE, command)
+    assert take_outcomes(flight) == failures_of(UNREACHABLE, command)
     assert flight.next_batch(2**20) == []
     assert flight.next_deadline() is None
 
@@ -99,7 +99,7 @@ NOT_LET_IN = ("NotLetIn", "not executed", "{}: wants keys")
 
 
 def test_a_connection_that_is_refused_ends_at_once_those_that_wait_for_one():
-    flight = given(READ, WRITE)
+    flight = make_flight(READ, WRITE)
     flight.on_disconnect()  # the read waits again, the write is over
     flight.add(WRITE, 2, unsent_until=5, until=10)
     flight.add(READ, 3, unsent_until=5, until=10)
@@ -107,67 +107,67 @@ def test_a_connection_that_is_refused_ends_at_once_those_that_wait_for_one():
     flight.diagnosis.on_rejected("wants keys")
     flight.give_up_unsent()
     write = BROKEN[2].format(WRITE.command_name())
-    [first, second, third, last] = taken(flight)
-    assert first == said(NO_REPLY, READ)[0]
+    [first, second, third, last] = take_outcomes(flight)
+    assert first == failures_of(NO_REPLY, READ)[0]
     assert second == (1, (*BROKEN[:2], write))
-    assert third == (2, said(NOT_LET_IN, WRITE)[0][1])
+    assert third == (2, failures_of(NOT_LET_IN, WRITE)[0][1])
     assert last == (3, OK)
     assert flight.next_batch(2**20) == []
 
 
 def test_a_problem_that_may_pass_is_told_when_the_time_is_over():
-    flight = given(READ, sent=False)
+    flight = make_flight(READ, sent=False)
     flight.diagnosis.on_rejected("wants keys")
-    assert taken(flight) == []
+    assert take_outcomes(flight) == []
     flight.expire(5)
-    assert taken(flight) == said(NOT_LET_IN, READ)
+    assert take_outcomes(flight) == failures_of(NOT_LET_IN, READ)
 
 
 @pytest.mark.parametrize(
     ("command", "end"), [(READ, NO_REPLY), (ASK, NO_REPLY), (WRITE, UNKNOWN), (TRANSACTION, UNKNOWN), (ONCE, UNKNOWN)]
 )
 def test_only_a_read_that_got_no_reply_surely_changed_nothing(command, end):
-    flight = given(command)
+    flight = make_flight(command)
     flight.expire(9.9)
     assert flight.next_deadline() == 10
-    assert taken(flight) == []
+    assert take_outcomes(flight) == []
     flight.expire(10)
-    assert taken(flight) == said(end, command)
+    assert take_outcomes(flight) == failures_of(end, command)
     flight.on_reply(correlation(1), wire.encode(OK))
-    assert taken(flight) == []
+    assert take_outcomes(flight) == []
 
 
 @pytest.mark.parametrize("command", [WRITE, TRANSACTION])
 def test_a_write_whose_connection_broke_is_not_sent_again(command):
-    flight = given(command)
+    flight = make_flight(command)
     flight.on_disconnect()
     assert send_all(flight) == []
-    assert taken(flight) == said(BROKEN, command)
+    assert take_outcomes(flight) == failures_of(BROKEN, command)
 
 
 @pytest.mark.parametrize("command", [READ, ASK, ONCE])
 def test_what_is_safe_is_sent_again_after_a_break_and_answered(command):
-    flight = given(command)
+    flight = make_flight(command)
     flight.on_disconnect()
     flight.on_disconnect()
     assert send_all(flight) == [command.command_name()]
     flight.on_reply(correlation(1), wire.encode(OK))
-    assert taken(flight) == [(0, OK)]
+    assert take_outcomes(flight) == [(0, OK)]
 
 
 @pytest.mark.parametrize(("command", "end"), [(READ, NO_REPLY), (ONCE, UNKNOWN)])
 def test_what_was_sent_once_and_never_again_may_have_run(command, end):
-    flight = given(command)
+    flight = make_flight(command)
     flight.on_disconnect()
     flight.expire(5)
-    assert taken(flight) == []
+    assert take_outcomes(flight) == []
     flight.expire(10)
-    assert taken(flight) == said(end, command)
+    assert take_outcomes(flight) == failures_of(end, command)
     assert send_all(flight) == []
 
 
 def test_what_is_sent_again_keeps_its_order_before_what_waits():
-    flight = given(READ, ONCE, ASK)
+    flight = make_flight(READ, ONCE, ASK)
     flight.on_reply(correlation(2), wire.encode(OK))
     flight.add(WRITE, 3, unsent_until=5, until=10)
     flight.on_disconnect()
@@ -175,7 +175,7 @@ def test_what_is_sent_again_keeps_its_order_before_what_waits():
 
 
 def test_a_deadline_is_that_of_the_first_one_due():
-    flight = given(READ)
+    flight = make_flight(READ)
     flight.add(READ, 1, unsent_until=3, until=20)
     flight.add(READ, 2, unsent_until=9, until=2)
     assert flight.next_deadline() == 2
@@ -183,11 +183,11 @@ def test_a_deadline_is_that_of_the_first_one_due():
     assert flight.next_deadline() == 3
     flight.expire(3)
     flight.on_reply(correlation(1), wire.encode(OK))
-    assert [tag for tag, _ in taken(flight)] == [0, 1, 2]
+    assert [tag for tag, _ in take_outcomes(flight)] == [0, 1, 2]
 
 
 def test_a_deadline_told_is_never_after_the_real_one():
-    flight = given(READ)
+    flight = make_flight(READ)
     assert flight.next_deadline() == 5  # as if unsent: to look too early costs little, to look at all each time much
     flight.expire(5)
     assert flight.next_deadline() == 10
@@ -200,24 +200,24 @@ def test_without_an_order_outcomes_are_taken_as_they_come():
     send_all(flight)
     flight.on_reply(correlation(3), wire.encode(OK))
     flight.on_reply(correlation(1), wire.encode(OK))
-    assert taken(flight) == [(2, OK), (0, OK)]
+    assert take_outcomes(flight) == [(2, OK), (0, OK)]
     assert len(flight) == 2
     flight.expire(10)
-    assert [tag for tag, _ in taken(flight)] == [1, 3]
+    assert [tag for tag, _ in take_outcomes(flight)] == [1, 3]
     assert (len(flight), flight.next_deadline()) == (0, None)
 
 
 def test_a_write_whose_last_byte_had_not_left_is_sent_again():
-    flight = given(WRITE, TRANSACTION, sent=False)
+    flight = make_flight(WRITE, TRANSACTION, sent=False)
     for end, pending in enumerate(flight.next_batch(2**20), 100):
         pending.end = end
     flight.on_disconnect(100)
     assert send_all(flight) == ["TRANSACTION"]
-    assert taken(flight) == said(BROKEN, WRITE)
+    assert take_outcomes(flight) == failures_of(BROKEN, WRITE)
 
 
 def test_a_batch_ends_at_its_size_and_leaves_out_what_is_over():
-    flight = given(READ, WRITE, READ, sent=False)
+    flight = make_flight(READ, WRITE, READ, sent=False)
     flight.finish(flight.waiting[1], OK)
     assert [pending.tag for pending in flight.next_batch(1)] == [0]
     assert [pending.tag for pending in flight.next_batch(1)] == [2]
@@ -225,13 +225,13 @@ def test_a_batch_ends_at_its_size_and_leaves_out_what_is_over():
 
 
 def test_sentences_name_the_endpoint_and_what_was_tried():
-    flight = given(READ, WRITE)
+    flight = make_flight(READ, WRITE)
     flight.diagnosis.on_dial("tcp://h:1")
     flight.add(READ, 2, unsent_until=5, until=10)
     flight.add(READ, 3, unsent_until=5, until=10)
     flight.diagnosis.on_failure("tcp://h:1", [("tcp://h:1", "Connection refused")])
     flight.expire(10)
-    assert [end[2] for _, end in taken(flight)] == [
+    assert [end[2] for _, end in take_outcomes(flight)] == [
         "GET: no reply in time (tcp://h:1)",
         "SET: no reply in time: it may have been executed, or may be yet (tcp://h:1)",
         "GET: no daemon answers at tcp://h:1 (Connection refused)",
@@ -248,16 +248,16 @@ def test_what_cannot_be_encoded_is_not_counted():
 
 
 def test_after_an_interrupt_what_was_handed_over_may_have_run_and_the_rest_waits_again():
-    flight = given(WRITE, READ, WRITE)
+    flight = make_flight(WRITE, READ, WRITE)
     flight.add(WRITE, "later", unsent_until=5, until=10)
     [pending] = flight.next_batch(2**20)
     assert flight.waiting == type(flight.waiting)()
     flight.on_interrupt(100)
     broken = (*BROKEN[:2], BROKEN[2].format("SET"))
-    assert taken(flight) == [(0, broken)]
+    assert take_outcomes(flight) == [(0, broken)]
     assert list(flight.waiting) == [flight.by_correlation[correlation(2)], pending]
     flight.on_reply(correlation(2), wire.encode(OK))
-    assert taken(flight) == [(1, OK), (2, broken)]
+    assert take_outcomes(flight) == [(1, OK), (2, broken)]
 
 
 @pytest.mark.parametrize("is_ordered", [True, False])
@@ -265,21 +265,21 @@ def test_after_an_interrupt_between_an_outcome_and_its_end_the_outcome_stands(is
     flight = InFlight(is_ordered=is_ordered)
     flight.add(WRITE, "tag", unsent_until=5, until=10).outcome = OK
     flight.on_interrupt(0)
-    assert (taken(flight), len(flight), list(flight.waiting)) == ([("tag", OK)], 0, [])
+    assert (take_outcomes(flight), len(flight), list(flight.waiting)) == ([("tag", OK)], 0, [])
 
 
 def test_what_is_abandoned_is_never_sent_and_its_reply_is_dropped():
-    flight = given(WRITE, WRITE, sent=False)
+    flight = make_flight(WRITE, WRITE, sent=False)
     flight.abandon(0)
     assert send_all(flight) == ["SET"]
     flight.abandon(1)
     flight.abandon(1)
     flight.on_reply(correlation(2), wire.encode(OK))
-    assert [(tag, end[0]) for tag, end in taken(flight)] == [(0, "Unreachable"), (1, "OutcomeUnknown")]
+    assert [(tag, end[0]) for tag, end in take_outcomes(flight)] == [(0, "Unreachable"), (1, "OutcomeUnknown")]
 
 
 def test_what_is_cleared_is_forgotten():
-    flight = given(WRITE, READ)
+    flight = make_flight(WRITE, READ)
     flight.clear()
     flight.on_reply(correlation(1), wire.encode(OK))
-    assert (taken(flight), len(flight), flight.next_batch(100)) == ([], 0, [])
+    assert (take_outcomes(flight), len(flight), flight.next_batch(100)) == ([], 0, [])

@@ -37,7 +37,7 @@ def claim_that_waits():
     return claim
 
 
-def held():
+def hold_lease():
     claim = Claim(b"lock", b"me", 9_000)
     claim.command(TOKEN, 100.0, None)
     claim.on_answer(Ok(7, None), 101.0)
@@ -118,7 +118,7 @@ def test_a_claim_raises_what_it_cannot_mend(error):
 
 
 def test_a_renewal_holds_from_before_it_was_sent_and_the_fencing_number_stays():
-    lease = held()
+    lease = hold_lease()
     assert lease.renewal(TOKEN) == Once(TOKEN, Transaction([(b"lock", 7)], [Expire(b"lock", 9_000)]))
     assert lease.on_answer(Ok(8, [1]), 103.0)
     assert (lease.until, lease.fencing) == (112.0, 7)
@@ -127,7 +127,7 @@ def test_a_renewal_holds_from_before_it_was_sent_and_the_fencing_number_stays():
 
 
 def test_a_lease_that_was_not_renewed_in_time_is_lost_for_good():
-    lease = held()
+    lease = hold_lease()
     assert lease.problem(108.9) is None
     assert "not renewed in time" in str(lease.problem(109.0))
     lease.on_answer(Ok(8, [1]), 108.0)
@@ -137,19 +137,19 @@ def test_a_lease_that_was_not_renewed_in_time_is_lost_for_good():
 
 
 def test_a_released_lease_is_not_lost_by_time():
-    lease = held()
+    lease = hold_lease()
     lease.is_released = True
     assert lease.problem(200.0) is None
 
 
 def test_after_a_conflict_a_lease_looks_at_once_and_after_another_error_later():
-    assert held().on_error(Conflict("changed")) is True
-    assert held().on_error(KvdError("closed")) is False
+    assert hold_lease().on_error(Conflict("changed")) is True
+    assert hold_lease().on_error(KvdError("closed")) is False
 
 
 @pytest.mark.parametrize("command", [Lease.renewal, Lease.release])
 def test_a_look_tells_whether_the_lock_is_ours(command):
-    lease = held()
+    lease = hold_lease()
     lease.on_error(OutcomeUnknown("broke"))
     assert command(lease, TOKEN) == LOOK
     assert lease.on_answer(Ok(50, {"value": b"me", "revision": 8}), 102.0) is False
@@ -158,7 +158,7 @@ def test_a_look_tells_whether_the_lock_is_ours(command):
     lease.on_error(Conflict("changed"))
     assert lease.on_answer(Ok(51, {"value": b"other", "revision": 9}), 103.0) is True
     assert "somebody else" in str(lease.lost)
-    lease = held()
+    lease = hold_lease()
     lease.on_error(Conflict("changed"))
     assert lease.on_answer(Ok(51, None), 103.0) is True
     assert "expired" in str(lease.lost)

@@ -284,7 +284,7 @@ def test_a_connection_is_one_descriptor_and_no_thread(fake):
     with Client(fake.endpoint) as kv:
         threads, since = set(threading.enumerate()), Descriptors()
         kv.get("a")
-        eventually(lambda: len(since.opened()) == 2)  # the daemon, which is in this process, has one too
+        eventually(lambda: len(since.list_new()) == 2)  # the daemon, which is in this process, has one too
         assert len(set(threading.enumerate()) - threads) == 1  # the daemon's
 
 

@@ -9,7 +9,7 @@ def put(revision, key, value=b"x"):
     return Change("SET", revision, key, value, 0, None, 1)
 
 
-def ended(revision, key, kind="CLEAR"):
+def clear_change(revision, key, kind="CLEAR"):
     return Change(kind, revision, key, None, 0, None, 1)
 
 
@@ -37,7 +37,7 @@ def test_a_snapshot_is_served_when_it_is_complete():
 
 def test_changes_after_it_are_applied_as_they_come():
     replica, _ = replica_of(put(3, b"a"), put(4, b"b"))
-    for change in (put(11, b"a", b"y"), ended(12, b"b"), ended(13, b"none", "EXPIRED"), put(14, b"c")):
+    for change in (put(11, b"a", b"y"), clear_change(12, b"b"), clear_change(13, b"none", "EXPIRED"), put(14, b"c")):
         assert replica.apply(change) == [change]
     assert replica.entries == {b"a": put(11, b"a", b"y"), b"c": put(14, b"c")}
 

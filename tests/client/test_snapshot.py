@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fakes import Bench
+from support.fakes import EngineOnDict
 from support.hypotheses import examples
 
 from kvd.client import snapshot as snapshot_module
@@ -79,7 +79,7 @@ WRITES = st.lists(
 PREFIXES = st.lists(st.sampled_from([b"", b"a", b"ab", b"b", b"c", b"\xff"]), min_size=1, max_size=3)
 
 
-def followed(bench, shot, between):
+def follow_snapshot(bench, shot, between):
     """Read the snapshot with writes between its pages; return the state it gives with the changes after it."""
     since = bench.engine.staging.revision
     state = {}
@@ -87,7 +87,7 @@ def followed(bench, shot, between):
         [question] = questions
         entries = question.on_reply(bench.reply(question.command))
         state.update({entry.key: (entry.revision, entry.value) for entry in entries})
-        bench.given(*(between.pop() if between else []))
+        bench.execute(*(between.pop() if between else []))
     for later in bench.engine.staging.changes(since, b"", 10_000)[1]:
         if not shot.covers(later):
             assert later.revision > state.get(later.key, (0,))[0]
@@ -100,8 +100,8 @@ def followed(bench, shot, between):
 def test_a_snapshot_and_the_changes_after_it_are_the_state_and_no_key_goes_back(prefixes, before, between, page):
     snapshot_module.PAGE_KEYS = page
     try:
-        bench = Bench().given(*before)
-        state = followed(bench, Snapshot(prefixes), between)
+        bench = EngineOnDict().execute(*before)
+        state = follow_snapshot(bench, Snapshot(prefixes), between)
     finally:
         snapshot_module.PAGE_KEYS = PAGE_KEYS
     watched = {key: found for key, found in state.items() if key.startswith(tuple(prefixes)) and found[1] is not None}

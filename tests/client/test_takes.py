@@ -136,9 +136,9 @@ def test_a_walk_of_a_range_is_the_same_in_pages_of_any_size(daemon, kv, monkeypa
         if after is None:
             break
     assert found == keys
-    assert asyncio.run(walked(daemon, options)) == (keys, entries)
+    assert asyncio.run(walk(daemon, options)) == (keys, entries)
 
 
-async def walked(daemon, options):
+async def walk(daemon, options):
     async with AsyncClient(daemon.commands) as kv:
         return [key async for key in kv.scan(**options)], [entry async for entry in kv.entries(**options)]

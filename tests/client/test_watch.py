@@ -130,7 +130,7 @@ def test_a_dropped_watch_warns_and_leaves_no_descriptor(kv):
     since = Descriptors()
     watch = kv.watch("a", since=0)
     next(watch)
-    assert len(since.opened()) == 4  # two connections, and a bell of two ends
+    assert len(since.list_new()) == 4  # two connections, and a bell of two ends
     with pytest.warns(ResourceWarning, match="unclosed kvd watch"):  # noqa: PT031  # dropped, then collected
         del watch
         gc.collect()
@@ -203,7 +203,7 @@ def writes(kv, first, last):
 
 
 @pytest.fixture
-def replaced(make_daemon):
+def replacement(make_daemon):
     """Let two clients see revision 5, put a store of another history in its place; return them and the position."""
     daemon = make_daemon().start()
     seer, other = daemon.client(timeout=30), daemon.client(timeout=30)
@@ -221,9 +221,9 @@ def replaced(make_daemon):
         yield seer, other, position
 
 
-def test_a_watch_that_resumes_in_another_history_says_so(replaced):
+def test_a_watch_that_resumes_in_another_history_says_so(replacement):
     """Without it the changes up to 5 of the new history would never come."""
-    seer, other, position = replaced
+    seer, other, position = replacement
     assert position.revision == 5
     for watch in (
         lambda: seer.watch(since=5),  # the client remembers
@@ -238,8 +238,8 @@ def test_a_watch_that_resumes_in_another_history_says_so(replaced):
         assert changes.position.history != position.history
 
 
-def test_an_asyncio_watch_that_resumes_in_another_history_says_so(replaced):
-    seer, _, position = replaced
+def test_an_asyncio_watch_that_resumes_in_another_history_says_so(replacement):
+    seer, _, position = replacement
 
     async def resume():
         async with AsyncClient(seer.endpoint) as kv:

@@ -30,7 +30,7 @@ PARTS = [slice(1), slice(2), slice(3), slice(-1)]  # of a message that has not c
 PONG = b"\x04PONG"
 
 
-def opened(*topics):
+def open_session(*topics):
     """Return a session whose handshake is over."""
     session = Session(Null(SUBSCRIBER if topics else DEALER), FRAME_BYTES_MAX, topics)
     assert session.receive(GREETING + READY) == []
@@ -65,7 +65,7 @@ def test_any_cut_of_a_stream_gives_the_same_messages(stream, places):
 
 @given(some.binary(max_size=400), some.lists(some.integers(0, 400), max_size=6), some.booleans())
 def test_any_bytes_are_messages_or_a_protocol_error(data, places, is_open):
-    session = opened() if is_open else Session(Null(DEALER), FRAME_BYTES_MAX)
+    session = open_session() if is_open else Session(Null(DEALER), FRAME_BYTES_MAX)
     try:
         for chunk in cut(data, places):
             session.receive(chunk)
@@ -99,7 +99,7 @@ def test_messages_of_an_empty_frame_and_a_body_are_split_up_to_the_first_that_is
 def test_a_message_of_an_empty_frame_and_a_body_beyond_the_limit_is_refused(size):
     assert split_messages(message(b"", b"x" * size), size - 1) == ([], 0)
     with pytest.raises(ProtocolError):
-        opened().receive(message(b"", b"x" * (FRAME_BYTES_MAX + 1)))
+        open_session().receive(message(b"", b"x" * (FRAME_BYTES_MAX + 1)))
 
 
 def test_what_is_missing_is_known_as_soon_as_the_length_is_here():
@@ -142,8 +142,8 @@ def test_frames_that_come_in_parts_are_bytes_unless_they_are_large_and_the_last(
 @pytest.mark.parametrize("size", [0, 255, 256, LARGE_BYTES - 1, LARGE_BYTES, 2**20])
 def test_a_message_is_packed_as_its_frames(size):
     body = b"x" * size
-    assert opened().pack(b"number", b"", body) == message(b"number", b"", body)
-    assert opened().pack(b"", body) == message(b"", body)
+    assert open_session().pack(b"number", b"", body) == message(b"number", b"", body)
+    assert open_session().pack(b"", body) == message(b"", body)
 
 
 def test_two_frames_and_a_part_come_at_once():
@@ -165,11 +165,11 @@ def test_two_frames_and_a_part_come_at_once():
 )
 def test_a_frame_beyond_the_limit_or_with_unknown_flags_is_refused(data):
     with pytest.raises(ProtocolError, match="a frame has the flags"):
-        opened().receive(data)
+        open_session().receive(data)
 
 
 def test_a_message_without_end_is_refused():
-    session = opened()
+    session = open_session()
     session.receive(frame(MORE, b"") * PARTS_MAX)
     assert not session.is_between_messages
     with pytest.raises(ProtocolError, match="more than 8 frames"):
@@ -234,7 +234,7 @@ def test_the_reason_of_an_error_is_its_text():
 
 
 def test_a_ping_is_answered_with_its_context_and_other_commands_with_nothing():
-    session = opened()
+    session = open_session()
     assert session.receive(ping(b"0123456789abcdef and more") + frame(COMMAND, b"\x04PONG") + frame(COMMAND, b"")) == []
     assert session.take_outgoing() == frame(COMMAND, PONG + b"0123456789abcdef")
 
@@ -247,4 +247,4 @@ def test_topics_are_subscribed_in_their_order():
 
 
 def test_a_message_is_packed_as_frames():
-    assert opened().pack(b"number", b"", b"body") == message(b"number", b"", b"body")
+    assert open_session().pack(b"number", b"", b"body") == message(b"number", b"", b"body")

@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 import pytest
 from msgspec import Raw
-from support.fakes import NOW, Bench
+from support.fakes import NOW, EngineOnDict
 
 from kvd import wire
 from kvd.commands import atomic
@@ -115,21 +115,21 @@ def condition(index, message, revision):
     ],
 )
 def test_a_transaction_happens_whole_or_not_at_all(bench, given, conditions, commands, result, changes):
-    head = bench.given(*given).engine.staging.revision
+    head = bench.execute(*given).engine.staging.revision
     assert bench.run(Transaction(conditions, commands)) == result
     assert bench.changes(head) == changes
 
 
 def test_a_key_that_has_expired_does_not_exist_for_a_condition(bench):
-    bench.given(Set(A, b"1", ttl=10)).at(NOW + 10)
+    bench.execute(Set(A, b"1", ttl=10)).at(NOW + 10)
     assert bench.run(Transaction([(A, 1)], [Get(A)])) == condition(0, "the key does not exist", 0)
     assert bench.run(Transaction([(A, 0)], [Incr(A)])) == [1]
     assert [change[0] for change in bench.changes(1)] == ["EXPIRED", "SET"]
 
 
 def test_what_a_transaction_undoes_leaves_the_batch_before_it_as_it_was():
-    bench = Bench(commits=False)
-    bench.given(Set(A, b"1"), Set(A, b"2", ttl=9), Set(B, b"3"), Clear([B]))
+    bench = EngineOnDict(commits=False)
+    bench.execute(Set(A, b"1"), Set(A, b"2", ttl=9), Set(B, b"3"), Clear([B]))
     before = bench.changes()
     failing = Transaction([], [Set(A, b"x"), Set(B, b"y"), Set(b"c", b"z"), Incr(A)])
     assert bench.run(failing)[0] == "WRONG_TYPE"
@@ -140,7 +140,7 @@ def test_what_a_transaction_undoes_leaves_the_batch_before_it_as_it_was():
 
 def test_results_of_more_than_a_reply_holds_undo_the_transaction(bench, monkeypatch):
     monkeypatch.setattr(atomic, "REPLY_BYTES_MAX", 14)
-    bench.given(Set(A, b"12345"))
+    bench.execute(Set(A, b"12345"))
     assert bench.run(Transaction([], [Get(A), Get(A)])) == [b"12345", b"12345"]
     message = "the results have more than 14 bytes in total: use smaller transactions"
     assert bench.run(Transaction([], [Set(B, b"1"), Get(A), Get(A)])) == ("TOO_LARGE", message, {})
@@ -180,11 +180,11 @@ def decode_encoded(reply):
     ],
 )
 def test_a_write_runs_once_and_its_first_reply_is_given_again(bench, given, command, result):
-    head = bench.given(*given).engine.staging.revision
+    head = bench.execute(*given).engine.staging.revision
     first = bench.reply(once(command))
     assert first.result == result
     changes = bench.changes()
-    bench.given(Set(b"other", b"1"))
+    bench.execute(Set(b"other", b"1"))
     again = bench.reply(once(command))
     assert isinstance(again.result, Raw)
     assert decode_encoded(again) == decode_encoded(first) == Ok(len(changes), result)
@@ -203,7 +203,7 @@ def test_a_write_runs_once_and_its_first_reply_is_given_again(bench, given, comm
     ],
 )
 def test_what_a_token_was_used_for_before_fields_were_added_counts_after_it(bench, command, array):
-    bench.given(once(command))
+    bench.execute(once(command))
     digest = blake2b(wire.encode(array), digest_size=16).digest()
     assert bench.engine.staging.find_once(TOKEN).digest == digest
 
@@ -213,13 +213,13 @@ def test_a_wait_is_not_remembered_and_what_it_takes_is(bench):
     assert bench.run(waiting) == NotYet(0, A, 5)
     assert waiting.wait_ms == 5
     assert once(Take(A)).wait_ms is None
-    bench.given(Set(A, b"1"), Set(B, b"2"))
+    bench.execute(Set(A, b"1"), Set(B, b"2"))
     assert bench.run(waiting) == (A, b"1")
     assert decode_encoded(bench.reply(waiting)).result == [A, b"1"]
 
 
 def test_nothing_is_waited_for_within_a_transaction(bench):
-    bench.given(Set(A, b"1"))
+    bench.execute(Set(A, b"1"))
     message = "command 1 (TAKEFIRST): a transaction cannot wait: leave WAIT out"
     refused = ("BAD_ARGUMENT", message, {"index": 1})
     assert bench.run(Transaction([], [Get(A), TakeFirst(A, 5)])) == refused
@@ -227,22 +227,22 @@ def test_nothing_is_waited_for_within_a_transaction(bench):
 
 
 def test_a_token_knows_a_command_with_an_added_field_from_one_without(bench):
-    bench.given(Set(A, b"1"), once(Take(A, revision=1)))
+    bench.execute(Set(A, b"1"), once(Take(A, revision=1)))
     assert bench.run(once(Take(A)))[0] == "CONFLICT"
     assert decode_encoded(bench.reply(once(Take(A, revision=1)))).result == b"1"
 
 
 def test_a_token_of_another_command_is_refused(bench):
-    bench.given(once(Incr(A)))
+    bench.execute(once(Incr(A)))
     message = "this token was used for another command: use a new token for each write"
     assert bench.run(once(Incr(A, 2))) == ("CONFLICT", message, {"revision": 1})
     assert bench.run(once(Incr(A, 2), OTHER)) == 3
 
 
 def test_a_write_that_was_refused_is_not_remembered(bench):
-    bench.given(Set(A, b"x"))
+    bench.execute(Set(A, b"x"))
     assert bench.run(once(Incr(A)))[0] == "WRONG_TYPE"
-    bench.given(Set(A, b"1"))
+    bench.execute(Set(A, b"1"))
     assert bench.run(once(Incr(A))) == 2
 
 
@@ -257,7 +257,7 @@ def test_a_token_is_kept_for_two_minutes_and_then_free(bench):
 
 def test_when_too_many_tokens_are_kept_a_new_one_is_refused_and_nothing_runs(bench, monkeypatch):
     monkeypatch.setattr(staging, "ONCE_TOKENS_MAX", 2)
-    bench.given(once(Incr(A)), once(Incr(A), OTHER))
+    bench.execute(once(Incr(A)), once(Incr(A), OTHER))
     message = "2 tokens of ONCE are stored already; the oldest expires within two minutes"
     assert bench.run(once(Incr(A), b"token--3")) == ("BUSY", message, {})
     assert decode_encoded(bench.reply(once(Incr(A)))).result == 1

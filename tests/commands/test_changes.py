@@ -36,7 +36,7 @@ FOURTH = Change("SET", 4, b"ab", b"3", 0, None, NOW)
     ],
 )
 def test_changes_are_complete_up_to_the_revision_of_the_reply(bench, command, reply):
-    assert bench.given(*WRITTEN).reply(command) == reply
+    assert bench.execute(*WRITTEN).reply(command) == reply
 
 
 @pytest.mark.parametrize("committed", range(5))
@@ -44,15 +44,15 @@ def test_changes_are_complete_up_to_the_revision_of_the_reply(bench, command, re
 @pytest.mark.parametrize("limit", [1, 2, 3, 10])
 def test_staged_changes_follow_committed_ones_with_no_seam(bench, committed, since, limit):
     bench.commits = False
-    bench.given(*WRITTEN[:committed]).commit()
-    bench.given(*WRITTEN[committed:])
+    bench.execute(*WRITTEN[:committed]).commit()
+    bench.execute(*WRITTEN[committed:])
     expected = [FIRST, SECOND, THIRD, FOURTH][since : since + limit]
     upto = expected[-1].revision if len(expected) == limit else 4
     assert bench.reply(Changes(since, limit=limit)) == Ok(upto, expected)
 
 
 def test_there_is_nothing_to_wait_for_while_a_committed_span_is_cut(bench, monkeypatch):
-    bench.given(*WRITTEN).commit()
+    bench.execute(*WRITTEN).commit()
     monkeypatch.setattr(bench.memory, "changes", lambda *_: (2, []))
     assert bench.reply(Changes(0, b"z", wait_ms=5)) == Ok(2, [])
 
@@ -67,13 +67,13 @@ def expect_compacted(revision):
 
 
 def test_a_revision_that_is_still_to_come_is_refused(bench):
-    bench.given(*WRITTEN)
+    bench.execute(*WRITTEN)
     assert bench.run(Changes(5)) == to_come(5, "; is it another store?")
     assert bench.run(Compact(5)) == to_come(5)
 
 
 def test_compacted_changes_are_gone_and_their_entries_stay(bench):
-    bench.given(*WRITTEN)
+    bench.execute(*WRITTEN)
     assert bench.run(Compact(2)) == 2
     assert bench.run(Changes(1)) == expect_compacted(2)
     assert bench.run(Changes(2)) == [THIRD, FOURTH]
@@ -81,7 +81,7 @@ def test_compacted_changes_are_gone_and_their_entries_stay(bench):
 
 
 def test_compacting_less_than_is_gone_changes_nothing(bench):
-    bench.given(*WRITTEN)
+    bench.execute(*WRITTEN)
     assert bench.run(Compact(0)) == 0
     assert bench.engine.staging.is_empty or not bench.commits
     assert bench.run(Compact(3)) == 3
@@ -108,23 +108,23 @@ def test_compacting_less_than_is_gone_changes_nothing(bench):
 @pytest.mark.parametrize("committed", range(5))
 def test_a_history_is_the_changes_of_a_key_newest_first(bench, command, result, committed):
     bench.commits = False
-    bench.given(*WRITTEN[:committed]).commit()
-    bench.given(*WRITTEN[committed:])
+    bench.execute(*WRITTEN[:committed]).commit()
+    bench.execute(*WRITTEN[committed:])
     assert bench.run(command) == result
 
 
 def test_a_history_leaves_out_what_is_compacted(bench):
-    bench.given(*WRITTEN, Compact(1))
+    bench.execute(*WRITTEN, Compact(1))
     assert bench.run(History(b"a")) == [[THIRD], None]
     bench.commits = False
-    bench.given(Compact(3))
+    bench.execute(Compact(3))
     assert bench.run(History(b"a")) == [[], None]
 
 
 def test_a_history_of_staged_changes_fits_into_a_reply(bench, monkeypatch):
     monkeypatch.setattr(staging, "REPLY_BYTES_MAX", 5)
     bench.commits = False
-    bench.given(Set(b"a", b"12"), Set(b"a", b"1234567"), Set(b"a", b"12"))
+    bench.execute(Set(b"a", b"12"), Set(b"a", b"1234567"), Set(b"a", b"12"))
     values = [change.value for change in bench.run(History(b"a"))[0]]
     assert (values, bench.run(History(b"a"))[1]) == ([b"12"], 3)
     assert [change.revision for change in bench.run(History(b"a", 3))[0]] == [2]

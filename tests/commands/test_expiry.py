@@ -57,7 +57,7 @@ def wrote(expires, revision=2):
     ],
 )
 def test_a_command_gives_its_result_and_its_changes(bench, given, command, result, changes):
-    head = bench.given(*given).engine.staging.revision
+    head = bench.execute(*given).engine.staging.revision
     assert bench.run(command) == result
     assert bench.changes(head) == changes
 
@@ -67,25 +67,25 @@ def test_a_command_gives_its_result_and_its_changes(bench, given, command, resul
     [(Expire(A, 1), 1, 0), (Persist(A), 1, 0), (Ttl(A), 1, None), (GetEx(A, 5), b"1", None)],
 )
 def test_an_entry_is_there_until_the_millisecond_it_expires(bench, command, live, gone):
-    bench.given(FADES)
+    bench.execute(FADES)
     assert bench.at(NOW + 10).run(command) == gone
     assert bench.at(NOW + 9).run(command) == live
 
 
 def test_the_sweep_ends_what_is_due_and_nothing_else(bench):
-    bench.given(FADES, Set(b"b", b"2", ttl=11), Set(b"c", b"3"))
+    bench.execute(FADES, Set(b"b", b"2", ttl=11), Set(b"c", b"3"))
     assert bench.engine.expire([A, b"b", b"c", b"no such key"], NOW + 9) == 0
     assert bench.engine.expire([A, b"b", b"c", b"no such key"], NOW + 10) == 1
     assert bench.changes(3) == [("EXPIRED", 4, A, None, 1, None, NOW + 10)]
 
 
 def test_the_sweep_ends_an_entry_once(bench):
-    bench.given(FADES)
+    bench.execute(FADES)
     assert bench.engine.expire([A, A], NOW + 10) == 1
     assert bench.engine.expire([A], NOW + 10) == 0
 
 
 def test_an_entry_written_with_a_time_gone_by_is_gone_at_once_and_swept(bench):
-    bench.given(Set(A, b"1", at=NOW))
+    bench.execute(Set(A, b"1", at=NOW))
     assert bench.run(Get(A)) is None
     assert bench.engine.expire([A], NOW) == 1

@@ -105,39 +105,39 @@ def scan_all(bench, prefix, limit):
     ],
 )
 def test_a_read_gives_its_result(bench, given, command, result):
-    assert bench.given(*given).run(command) == result
+    assert bench.execute(*given).run(command) == result
 
 
 @pytest.mark.parametrize("prefix", [b"", b"a", b"a\x00", b"a\xff", b"ab", b"\xff", b"\xff\xff", b"c"])
 @pytest.mark.parametrize("limit", [1, 2, 100])
 def test_a_walk_over_pages_of_any_size_is_the_sorted_keys_of_a_prefix(bench, prefix, limit):
-    bench.given(*written(*reversed(TRICKY)))
+    bench.execute(*written(*reversed(TRICKY)))
     expected = sorted(key for key in TRICKY if key.startswith(prefix))
     assert scan_all(bench, prefix, limit) == expected
     assert bench.run(Count(prefix)) == len(expected)
 
 
 def test_a_page_has_a_hundred_keys_if_nothing_is_said(bench):
-    bench.given(*written(*(b"%03d" % n for n in range(101))))
+    bench.execute(*written(*(b"%03d" % n for n in range(101))))
     assert bench.run(Scan()) == [[b"%03d" % n for n in range(100)], b"099"]
 
 
 def test_a_key_that_is_there_throughout_comes_once_whatever_changes_between_the_pages(bench):
-    bench.given(*written(b"b", b"d", b"f"))
+    bench.execute(*written(b"b", b"d", b"f"))
     assert bench.run(Scan(limit=1)) == [[b"b"], b"b"]
-    bench.given(Clear([b"b"]), *written(b"a", b"c", b"d", b"g"), Clear([b"g"]))
+    bench.execute(Clear([b"b"]), *written(b"a", b"c", b"d", b"g"), Clear([b"g"]))
     assert bench.run(Scan(after=b"b", limit=2)) == [[b"c", b"d"], b"d"]
-    bench.given(Clear([b"d"]))
+    bench.execute(Clear([b"d"]))
     assert bench.run(Scan(after=b"d", limit=2)) == [[b"f"], None]
 
 
 def test_a_page_ends_before_it_is_more_than_a_reply_holds(bench, monkeypatch):
     monkeypatch.setattr(keys, "REPLY_BYTES_MAX", 6)
-    bench.given(Set(b"a", b"12"), Set(b"b", b"34"), Set(b"c", b"5678901"), Set(b"d", b""))
+    bench.execute(Set(b"a", b"12"), Set(b"b", b"34"), Set(b"c", b"5678901"), Set(b"d", b""))
     assert bench.run(Scan(values=True)) == [[(b"a", b"12", 1, None), (b"b", b"34", 2, None)], b"b"]
     assert bench.run(Scan(after=b"b", values=True)) == [[(b"c", b"5678901", 3, None)], b"c"]
     assert bench.run(Scan()) == [[b"a", b"b", b"c", b"d"], None]
-    bench.given(Set(b"e" * 5, b""))
+    bench.execute(Set(b"e" * 5, b""))
     assert bench.run(Scan(b"", b"b", sizes=True)) == [[(b"c", 7, 3, None)], b"c"]
     assert bench.run(Scan()) == [[b"a", b"b"], b"b"]
 
@@ -159,7 +159,7 @@ def test_values_and_sizes_exclude_each_other(bench):
     ],
 )
 def test_an_entry_counts_until_the_millisecond_it_expires(bench, command, live, gone):
-    bench.given(Set(b"a", b"1", ttl=10), Set(b"b", b"2"))
+    bench.execute(Set(b"a", b"1", ttl=10), Set(b"b", b"2"))
     assert bench.at(NOW + 10).run(command) == gone
     assert bench.at(NOW + 9).run(command) == live
 
@@ -177,7 +177,7 @@ def test_an_entry_counts_until_the_millisecond_it_expires(bench, command, live, 
     ],
 )
 def test_clearprefix_ends_the_first_keys_in_byte_order(bench, command, result, left):
-    bench.given(*written(b"\xff", b"b", b"ab", b"a\xff", b"a"))
+    bench.execute(*written(b"\xff", b"b", b"ab", b"a\xff", b"a"))
     assert bench.run(command) == result
     assert bench.run(Scan()) == [sorted(left), None]
     assert [change[0] for change in bench.changes(5)] == ["CLEAR"] * result
@@ -185,8 +185,8 @@ def test_clearprefix_ends_the_first_keys_in_byte_order(bench, command, result, l
 
 def test_clearprefix_of_more_than_its_limit_has_to_be_told_so(bench, monkeypatch):
     monkeypatch.setattr(keys, "CLEARED_KEYS_MAX", 2)
-    bench.given(*written(b"a", b"b", b"c"))
+    bench.execute(*written(b"a", b"b", b"c"))
     message = "more than 2 keys have this prefix: clear them in parts, with LIMIT 2"
     assert bench.run(ClearPrefix(b"")) == ("TOO_LARGE", message, {})
     assert bench.run(ClearPrefix(b"", 2)) == 2
-    assert bench.given(*written(b"a")).run(ClearPrefix(b"")) == 2
+    assert bench.execute(*written(b"a")).run(ClearPrefix(b"")) == 2

@@ -150,7 +150,7 @@ def exclude(one, other):
     ],
 )
 def test_a_command_gives_its_result_and_its_changes(bench, given, command, result, changes):
-    bench.given(*given)
+    bench.execute(*given)
     head = bench.engine.staging.revision
     assert bench.run(command) == result
     assert bench.changes(head) == changes
@@ -183,14 +183,14 @@ EXPIRED = delete_change(2, 1, kind="EXPIRED", time=NOW + 10)
 def test_an_entry_that_nobody_has_swept_is_gone_at_its_millisecond_and_ends_before_it_is_written_again(
     bench, command, result, changes
 ):
-    bench.given(FADING)
+    bench.execute(FADING)
     assert bench.at(NOW + 9).run(Get(A)) == b"1"
     assert bench.at(NOW + 10).run(command) == result
     assert bench.changes(1) == changes
 
 
 def test_a_value_grows_up_to_its_limit_and_not_a_byte_beyond(bench):
-    bench.given(Set(A, b"x" * (VALUE_BYTES_MAX - 1)))
+    bench.execute(Set(A, b"x" * (VALUE_BYTES_MAX - 1)))
     assert bench.run(Append(A, b"y")) == VALUE_BYTES_MAX
     message = f"the value would be {VALUE_BYTES_MAX + 1} bytes; at most {VALUE_BYTES_MAX} are allowed"
     assert bench.run(Append(A, b"z")) == ("TOO_LARGE", message, {})
@@ -199,17 +199,17 @@ def test_a_value_grows_up_to_its_limit_and_not_a_byte_beyond(bench):
 def test_multiget_of_more_than_a_reply_holds_is_refused(bench, monkeypatch):
     monkeypatch.setattr(staging, "REPLY_BYTES_MAX", 4)
     bench.memory.is_partial = True
-    bench.given(Set(A, b"12"), Set(B, b"345"))
+    bench.execute(Set(A, b"12"), Set(B, b"345"))
     assert bench.run(MultiGet([A, A])) == [b"12", b"12"]
     message = "the values are more than 4 bytes together: ask for fewer keys"
     assert bench.run(MultiGet([A, B])) == ("TOO_LARGE", message, {})
 
 
 def test_a_key_keeps_the_revision_it_was_made_at_until_it_ends(bench):
-    bench.given(SET_A, Set(A, b"2"), Append(A, b"3"))
+    bench.execute(SET_A, Set(A, b"2"), Append(A, b"3"))
     entry = bench.engine.staging.get(A)
     assert (entry.revision, entry.created) == (3, 1)
-    bench.given(Clear([A]), SET_A)
+    bench.execute(Clear([A]), SET_A)
     entry = bench.engine.staging.get(A)
     assert (entry.revision, entry.created) == (5, 5)
 
@@ -235,18 +235,18 @@ def test_a_key_keeps_the_revision_it_was_made_at_until_it_ends(bench):
     ],
 )
 def test_a_range_has_both_its_ends_and_counts_from_the_end_below_zero(bench, start, end, part):
-    bench.given(Set(A, b"hello"))
+    bench.execute(Set(A, b"hello"))
     assert bench.run(GetRange(A, start, end)) == part
 
 
 def test_a_key_that_is_not_there_has_no_range_and_no_length(bench):
     assert (bench.run(GetRange(A, 0, -1)), bench.run(StrLen(A))) == (None, None)
-    bench.given(FADING)
+    bench.execute(FADING)
     assert (bench.run(GetRange(A, 0, -1)), bench.run(StrLen(A))) == (b"1", 1)
     bench.at(NOW + 10)
     assert (bench.run(GetRange(A, 0, -1)), bench.run(StrLen(A))) == (None, None)
 
 
 def test_an_empty_value_has_a_length_and_an_empty_range(bench):
-    bench.given(Set(A, b""))
+    bench.execute(Set(A, b""))
     assert (bench.run(GetRange(A, 0, -1)), bench.run(GetRange(A, -1, 0)), bench.run(StrLen(A))) == (b"", b"", 0)

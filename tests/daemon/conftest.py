@@ -4,16 +4,16 @@ import signal
 import time
 
 import pytest
-from support.doors import Doors
+from support.doors import AccessFiles
 
 
 @pytest.fixture
 def doors(tmp_path):
-    return Doors(tmp_path)
+    return AccessFiles(tmp_path)
 
 
 @pytest.fixture
-def guarded(make_daemon, doors):
+def access_daemon(make_daemon, doors):
     """Return a running daemon with keys; its client is the admin, root."""
     daemon = make_daemon("--log-level", "debug", *doors.options)
     daemon.keys = doors.keys("root")
@@ -21,15 +21,15 @@ def guarded(make_daemon, doors):
 
 
 @pytest.fixture
-def reread(guarded, doors):
+def reread(access_daemon, doors):
     """Write the access file anew and let the daemon read it; return when it has."""
 
     def write(**clients):
         doors.write(root={"role": "admin"}, **clients)
-        seen = guarded.log.read_text().count("event=access_read")
-        guarded.signal(signal.SIGHUP)
+        seen = access_daemon.log.read_text().count("event=access_read")
+        access_daemon.signal(signal.SIGHUP)
         limit = time.monotonic() + 60
-        while guarded.log.read_text().count("event=access_read") == seen:
+        while access_daemon.log.read_text().count("event=access_read") == seen:
             assert time.monotonic() < limit
             time.sleep(0.01)
 

@@ -23,7 +23,7 @@ def busy(make_daemon):
     return start
 
 
-def blocking(endpoint, pairs, **options):
+def load_sync(endpoint, pairs, **options):
     with Client(endpoint, **options) as kv:
         return kv.load(pairs)
 
@@ -36,7 +36,7 @@ def in_asyncio(endpoint, pairs, **options):
     return asyncio.run(body())
 
 
-both = pytest.mark.parametrize("load", [blocking, in_asyncio])
+both = pytest.mark.parametrize("load", [load_sync, in_asyncio])
 PAIRS = [(f"k{number % 7000}", str(number)) for number in range(30_000)]
 LAST = {key.encode(): value.encode() for key, value in PAIRS}
 

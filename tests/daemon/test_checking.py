@@ -38,7 +38,7 @@ def damage(daemon):
 
 
 @pytest.fixture
-def damaged(daemon, kv):
+def daemon_with_damage(daemon, kv):
     fill(kv, FOLD_CHANGES + 1)  # so the table has them
     while kv.info("store")["store"]["folded"] < FOLD_CHANGES:
         pass
@@ -83,12 +83,12 @@ def test_one_check_at_a_time_and_none_outlives_the_daemon(daemon, kv):
     assert daemon.process.wait(60) == 0
 
 
-def test_a_damaged_entry_is_corrupt_and_named_and_repaired(damaged):
-    code, said = kvd("check", damaged.data)
+def test_a_damaged_entry_is_corrupt_and_named_and_repaired(daemon_with_damage):
+    code, said = kvd("check", daemon_with_damage.data)
     assert (code, "table.db: key b'key:00007': the entry of this key is damaged on disk" in said) == (74, True), said
     assert "kvd check --repair" in said
-    damaged.start()
-    with damaged.client() as kv:
+    daemon_with_damage.start()
+    with daemon_with_damage.client() as kv:
         with pytest.raises(Corrupt) as caught:
             kv.check()
         assert caught.value.details["key"] == b"key:00007"
@@ -103,18 +103,18 @@ def test_a_damaged_entry_is_corrupt_and_named_and_repaired(damaged):
         with pytest.raises(Corrupt):
             kv.get("key:00007")
         assert kv.get("key:00008") == b"x" * 100
-        code, said = kvd("check", "--repair", damaged.data)
+        code, said = kvd("check", "--repair", daemon_with_damage.data)
         assert (code, "is served by another kvd" in said) == (69, True)
         history = kv.info("server")["server"]["history"]
-    assert damaged.stop() == 0
-    code, said = kvd("check", "--repair", damaged.data)
+    assert daemon_with_damage.stop() == 0
+    code, said = kvd("check", "--repair", daemon_with_damage.data)
     assert (code, "the entry of key b'key:00007' is damaged" in said) == (0, True), said
     assert "repaired: 150,001 entries, up to revision 150001; the history is new" in said
     assert "50,001 entries and 1 changes are whole, 0 damages" in said
-    [aside] = damaged.data.glob("damaged-*")
+    [aside] = daemon_with_damage.data.glob("damaged-*")
     assert {"journal.db", "table.db", "losses.txt"} <= {path.name for path in aside.iterdir()}
-    damaged.start()
-    with damaged.client() as kv:
+    daemon_with_damage.start()
+    with daemon_with_damage.client() as kv:
         assert kv.info("server")["server"]["history"] != history
         assert kv.get("key:00007") == b"x" * 100, "the journal had it too"
         assert kv.check()["entries"] == FOLD_CHANGES + 1

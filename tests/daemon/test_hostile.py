@@ -27,7 +27,7 @@ def raw(daemon, endpoint="commands"):
     return sock
 
 
-def connected(kv):
+def count_connections(kv):
     """Return how many connections the daemon says it has."""
     traffic = kv.info("traffic")["traffic"]
     return traffic["clients"] + traffic["watchers"]
@@ -46,7 +46,7 @@ def peak_mib(daemon):
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
-def closed_by_peer(sock):
+def is_closed(sock):
     """Return whether the other side has ended a connection, after whatever it sent."""
     with contextlib.suppress(ConnectionError, BrokenPipeError):
         while sock.recv(65536):
@@ -55,31 +55,31 @@ def closed_by_peer(sock):
 
 
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n" * 10, b"\x00" * 200, b"\xff" * 200, bytes(range(256))])
-def test_garbage_is_hung_up_on(guarded, garbage):
-    with guarded.client() as kv:
-        socks = [raw(guarded, endpoint) for endpoint in ("commands", "changes") for _ in range(20)]
+def test_garbage_is_hung_up_on(access_daemon, garbage):
+    with access_daemon.client() as kv:
+        socks = [raw(access_daemon, endpoint) for endpoint in ("commands", "changes") for _ in range(20)]
         for sock in socks:
             sock.sendall(garbage)
         assert kv.ping() == b"PONG"
-        assert all(closed_by_peer(sock) for sock in socks)
+        assert all(is_closed(sock) for sock in socks)
         for sock in socks:
             sock.close()
         eventually(lambda: kv.info("traffic")["traffic"]["clients"] == 1)
-        assert rests(guarded)
+        assert rests(access_daemon)
 
 
-def test_five_hundred_half_open_handshakes_hold_nobody_up_and_end(guarded):
-    socks = [raw(guarded) for _ in range(500)]
+def test_five_hundred_half_open_handshakes_hold_nobody_up_and_end(access_daemon):
+    socks = [raw(access_daemon) for _ in range(500)]
     for number, sock in enumerate(socks):
         sock.sendall(GREETING[: number % len(GREETING)])
-    with guarded.client() as kv:
+    with access_daemon.client() as kv:
         waits = []
         for _ in range(300):
             begun = time.monotonic()
             kv.set("a", "1")
             waits.append(time.monotonic() - begun)
         assert sorted(waits)[296] < 0.25
-        assert rests(guarded)
+        assert rests(access_daemon)
         time.sleep(HANDSHAKE_MS_MAX / 1000)
         eventually(lambda: kv.info("traffic")["traffic"]["clients"] == 1)
     for sock in socks:
@@ -101,11 +101,11 @@ def test_beyond_the_bound_connections_are_refused_and_those_that_stand_go_on(mak
                     socks.append(raw(daemon, endpoint))
             kv.set("a", "1")
             assert next(watch).key == b"a"
-            eventually(lambda: connected(kv) <= 100)
+            eventually(lambda: count_connections(kv) <= 100)
             assert rests(daemon)
             for sock in socks:
                 sock.close()
-            eventually(lambda: connected(kv) == 3)
+            eventually(lambda: count_connections(kv) == 3)
         with daemon.client() as another:
             assert another.get("a") == b"1"
         assert kv.info("traffic")["traffic"]["connections_refused"] >= 3 * 40
@@ -168,7 +168,7 @@ def test_a_frame_over_the_limit_ends_its_connection_and_takes_no_room(daemon, kv
     ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
     sock.sendall(b"\x04" + bytes([len(ready)]) + ready)
     sock.sendall(b"\x02" + (FRAME_BYTES_MAX + 1).to_bytes(8, "big"))
-    assert closed_by_peer(sock)
+    assert is_closed(sock)
     assert kv.ping() == b"PONG"
     assert peak_mib(daemon) - before < 20
     assert rests(daemon)
@@ -186,14 +186,14 @@ def test_the_longest_prefix_can_be_watched(make_daemon, doors, length):
 
 
 @pytest.mark.long
-def test_ten_thousand_connections_and_more_are_borne(guarded):
+def test_ten_thousand_connections_and_more_are_borne(access_daemon):
     """As many as the descriptors of this process allow."""
     socks = []
     with contextlib.suppress(OSError):
-        socks += [raw(guarded) for _ in range(12_000)]
-    with guarded.client() as kv:
+        socks += [raw(access_daemon) for _ in range(12_000)]
+    with access_daemon.client() as kv:
         for _ in range(100):
             kv.set("a", "1")
-    assert guarded.process.poll() is None
+    assert access_daemon.process.poll() is None
     for sock in socks:
         sock.close()

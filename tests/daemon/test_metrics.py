@@ -208,9 +208,9 @@ def test_a_socket_left_behind_is_taken_and_a_file_is_not(daemon, make_metrics, t
     assert (tmp_path / "file").read_text() == "precious"
 
 
-def test_with_keys(guarded, doors, make_metrics):
+def test_with_keys(access_daemon, doors, make_metrics):
     key, server = doors.directory / "root.key_secret", doors.directory / "daemon.key"
-    url = guarded.commands
+    url = access_daemon.commands
     served = make_metrics(url, "--listen", "127.0.0.1:0", "--key", key, "--server-key", server)
     assert served.get("/readyz")[0] == 200
     assert make_metrics(url).get("/readyz")[0] == 503

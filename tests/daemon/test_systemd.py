@@ -40,7 +40,7 @@ class Unit:
                 preexec_fn=lambda: place(descriptors),  # noqa: PLW1509  # no thread of ours holds a lock here
             )
 
-    def told(self, wanted):
+    def read_until(self, wanted):
         """Return what is told until something with this in it comes."""
         said = []
         while not said or wanted not in said[-1]:
@@ -81,11 +81,11 @@ def sockets(tmp_path):
 def start(tmp_path, sockets):
     units = []
 
-    def started(names, *options, **environment):
+    def start_unit(names, *options, **environment):
         units.append(Unit(tmp_path, {name: sockets[name] for name in names}, *options, **environment))
         return units[-1]
 
-    yield started
+    yield start_unit
     for unit in units:
         unit.process.kill()
         unit.process.wait()
@@ -98,7 +98,7 @@ def urls(sockets, tmp_path):
 
 def test_sockets_that_are_passed_are_served_and_watched_over_each_transport(start, sockets, tmp_path):
     unit = start(["ipc", "changes", "tcp", "changes-tcp"])
-    (ready,) = unit.told("READY=1")
+    (ready,) = unit.read_until("READY=1")
     assert re.search(r"^STATUS=revision 0, 0 clients, 0 watchers$", ready, re.MULTILINE)
     for url in urls(sockets, tmp_path):
         with Client(url) as kv, kv.watch("a") as watch:
@@ -109,13 +109,13 @@ def test_sockets_that_are_passed_are_served_and_watched_over_each_transport(star
             assert told["commands"] == urls(sockets, tmp_path)
             assert told["changes_endpoints"][0] == told["changes"] == f"ipc://{tmp_path}/changes.sock"
     assert unit.end() == 0
-    assert "STOPPING=1" in unit.told("STOPPING=1")[-1]
+    assert "STOPPING=1" in unit.read_until("STOPPING=1")[-1]
     assert (tmp_path / "ipc.sock").exists()
 
 
 def test_who_connects_while_no_daemon_runs_is_answered_by_the_next(start, sockets, tmp_path):
     first = start(["ipc", "changes"])
-    first.told("READY=1")
+    first.read_until("READY=1")
     with Client(urls(sockets, tmp_path)[0], timeout=60) as kv:
         kv.set("a", "1")
         assert first.end() == 0
@@ -124,13 +124,13 @@ def test_who_connects_while_no_daemon_runs_is_answered_by_the_next(start, socket
         with Client(urls(sockets, tmp_path)[0], timeout=60) as another:
             second = start(["ipc", "changes"])
             assert another.get("a") == b"1"
-            second.told("READY=1")
+            second.read_until("READY=1")
         eventually(lambda: kv.get("a") == b"1")
 
 
 def test_defaults_are_not_bound_beside_passed_sockets_and_what_is_configured_is(start, tmp_path):
     unit = start(["ipc", "changes"], "--listen", f"ipc://{tmp_path}/own.sock")
-    unit.told("READY=1")
+    unit.read_until("READY=1")
     with Client(f"ipc://{tmp_path}/own.sock") as kv:
         assert kv.info("server")["server"]["commands"] == [f"ipc://{tmp_path}/{name}.sock" for name in ("ipc", "own")]
 
@@ -187,20 +187,20 @@ def answers(kv):
 def test_signs_of_life_come_three_times_as_often_as_they_must_and_stop_with_the_loop(start):
     unit = start(["ipc", "changes"], WATCHDOG_USEC="600000")
     for _ in range(5):
-        unit.told("WATCHDOG=1")
+        unit.read_until("WATCHDOG=1")
     os.kill(unit.process.pid, signal.SIGSTOP)
     unit.notified.settimeout(2)
     with pytest.raises(TimeoutError):
         for _ in range(100):
-            unit.told("WATCHDOG=1")
+            unit.read_until("WATCHDOG=1")
     os.kill(unit.process.pid, signal.SIGCONT)
     unit.notified.settimeout(60)
-    assert "STATUS=revision 0" in unit.told("WATCHDOG=1")[-1]
+    assert "STATUS=revision 0" in unit.read_until("WATCHDOG=1")[-1]
 
 
 def test_without_a_watchdog_no_signs_are_given(start):
     unit = start(["ipc", "changes"])
-    unit.told("READY=1")
+    unit.read_until("READY=1")
     unit.notified.settimeout(1)
     with pytest.raises(TimeoutError):
         unit.notified.recv(4096)
@@ -210,12 +210,12 @@ def test_a_reload_takes_up_what_may_change_and_says_what_may_not(start, sockets,
     file = tmp_path / "kvd.toml"
     file.write_text("kept_changes = 10\n")
     unit = start(["ipc", "changes"], "--config", str(file))
-    unit.told("READY=1")
+    unit.read_until("READY=1")
     with Client(urls(sockets, tmp_path)[0]) as kv:
         assert kv.config("kept-changes") == {"kept_changes": {"value": 10, "source": f"{file}:1", "reload": True}}
         file.write_text('fsync = "never"\nkept_changes = 20\nlog_level = "debug"\n')
         unit.process.send_signal(signal.SIGHUP)
-        said = unit.told("READY=1")
+        said = unit.read_until("READY=1")
         assert re.match(r"RELOADING=1\nMONOTONIC_USEC=\d+$", said[0])
         config = kv.config()
         assert [config[name]["value"] for name in ("kept_changes", "log_level", "fsync")] == [20, "debug", "always"]
@@ -223,7 +223,7 @@ def test_a_reload_takes_up_what_may_change_and_says_what_may_not(start, sockets,
         assert "level=warning event=needs_restart option=fsync counts=" in unit.log.read_text()
         file.write_text("kept_changes = 0\nport = 1\n")
         unit.process.send_signal(signal.SIGHUP)
-        unit.told("READY=1")
+        unit.read_until("READY=1")
         assert kv.config("kept_changes")["kept_changes"]["value"] == 20
         log = unit.log.read_text()
         assert log.count("event=reload_failed") == 2
@@ -233,9 +233,9 @@ def test_a_reload_takes_up_what_may_change_and_says_what_may_not(start, sockets,
 @pytest.mark.parametrize("fsync", ["always", "never"])
 def test_a_disk_that_fails_at_a_sign_of_life_is_told_in_the_status(start, fsync, sockets, tmp_path):
     unit = start(["ipc", "changes"], "--fsync", fsync, WATCHDOG_USEC="300000")
-    unit.told("WATCHDOG=1")
+    unit.read_until("WATCHDOG=1")
     journal = tmp_path / "data" / "journal.db-wal"
     journal.rename(tmp_path / "moved")
-    said = unit.told("READ-ONLY")
+    said = unit.read_until("READ-ONLY")
     assert "STATUS=READ-ONLY: " in said[-1]
     assert "WATCHDOG=1" in said[-1]

@@ -33,7 +33,7 @@ def run(daemon, *words, **options):
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-def begun(daemon, *words, **pipes):
+def start_command(daemon, *words, **pipes):
     """Begin a command of kvd; return its process."""
     environment = {**os.environ, "KVSH_URL": daemon.commands}
     return forks.ForkedPopen([*KVD, *map(str, words)], stderr=subprocess.PIPE, env=environment, **pipes)
@@ -125,7 +125,7 @@ def test_a_prefix(daemon, kv, tmp_path, form):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_import_tells_how_to_go_on_and_so_it_comes_whole(daemon, kv, many, number):
-    process = begun(daemon, "import", "--url", daemon.commands, "--format", "jsonl", many)
+    process = start_command(daemon, "import", "--url", daemon.commands, "--format", "jsonl", many)
     eventually(lambda: kv.count() >= 1000)
     process.send_signal(number)
     said = process.communicate(timeout=60)[1].decode()
@@ -143,7 +143,7 @@ def test_an_interrupted_import_tells_how_to_go_on_and_so_it_comes_whole(daemon, 
 
 
 def test_an_import_that_waits_for_its_input_is_interrupted_at_once(daemon, kv):
-    process = begun(daemon, "import", stdin=subprocess.PIPE)
+    process = start_command(daemon, "import", stdin=subprocess.PIPE)
     time.sleep(1)
     used = cpu_seconds(SimpleNamespace(process=process))
     time.sleep(1)
@@ -160,7 +160,7 @@ def test_an_import_that_waits_for_its_input_is_interrupted_at_once(daemon, kv):
 
 
 def test_a_daemon_that_hangs_is_left_at_the_second_signal(daemon, many):
-    process = begun(daemon, "import", many)
+    process = start_command(daemon, "import", many)
     with daemon.client() as kv:
         eventually(lambda: kv.count() >= 1000)
     daemon.signal(signal.SIGSTOP)
@@ -178,7 +178,7 @@ def test_a_daemon_that_hangs_is_left_at_the_second_signal(daemon, many):
 
 
 def test_a_lost_daemon_is_told_and_the_rest_comes_when_it_is_back(daemon, many):
-    process = begun(daemon, "import", many)
+    process = start_command(daemon, "import", many)
     with daemon.client() as kv:
         eventually(lambda: kv.count() >= 1000)
     daemon.kill()
@@ -234,22 +234,22 @@ def test_a_bad_row_of_csv(daemon, kv, tmp_path):
     assert list(kv.items()) == [(b"a", b"1\n2")]
 
 
-def test_what_the_daemon_refuses_is_told_with_its_lines(guarded, doors, reread, tmp_path):
+def test_what_the_daemon_refuses_is_told_with_its_lines(access_daemon, doors, reread, tmp_path):
     reread(ada={"role": "write", "prefixes": ["0000"]})
     file = tmp_path / "a.jsonl"
     other = json.dumps({"key": "other", "value": "", "expires": LATER}) + "\n"
     file.write_text("".join([*map(line, range(300)), other, *map(line, range(300, 310))]))
     own, server = doors.make("ada"), doors.directory / "daemon.key"
     options = ["--key", str(own), "--server-key", str(server)]
-    code, _, said = run(guarded, "import", file, *options)
+    code, _, said = run(access_daemon, "import", file, *options)
     assert code == 77
     assert f"kvd: {file}, line 301: DENIED: ada may not SET 'other'" in said
     assert resume_of(said) == (300, ["import", *options, "--skip-lines", "300", str(file)])
-    code, _, said = run(guarded, "export", *options)
+    code, _, said = run(access_daemon, "export", *options)
     assert (code, "DENIED: ada may not SCAN all keys" in said) == (77, True), said
-    assert run(guarded, "export", "--prefix", "0000", *options)[1].count(b"\n") >= 300
-    assert run(guarded, "export", "--key", own)[0] == 2
-    assert run(guarded, "export", "--key", own, "--server-key", own)[0] == 77
+    assert run(access_daemon, "export", "--prefix", "0000", *options)[1].count(b"\n") >= 300
+    assert run(access_daemon, "export", "--key", own)[0] == 2
+    assert run(access_daemon, "export", "--key", own, "--server-key", own)[0] == 77
 
 
 def test_a_file_is_never_overwritten(daemon, kv, tmp_path):
@@ -270,7 +270,7 @@ def test_a_file_is_never_overwritten(daemon, kv, tmp_path):
 def test_an_interrupted_export_leaves_nothing(daemon, kv, tmp_path, number):
     kv.set("a", "1")
     daemon.signal(signal.SIGSTOP)
-    process = begun(daemon, "export", tmp_path / "a.jsonl")
+    process = start_command(daemon, "export", tmp_path / "a.jsonl")
     eventually((tmp_path / "a.jsonl.partial").exists)
     process.send_signal(number)
     assert process.wait(60) == 128 + number
@@ -282,7 +282,7 @@ def test_an_interrupted_export_leaves_nothing(daemon, kv, tmp_path, number):
 def test_a_file_that_came_meanwhile_is_not_overwritten(daemon, kv, tmp_path):
     kv.set("a", "1")
     daemon.signal(signal.SIGSTOP)
-    process = begun(daemon, "export", tmp_path / "a.jsonl")
+    process = start_command(daemon, "export", tmp_path / "a.jsonl")
     eventually((tmp_path / "a.jsonl.partial").exists)
     (tmp_path / "a.jsonl").write_text("precious")
     daemon.signal(signal.SIGCONT)
@@ -293,7 +293,7 @@ def test_a_file_that_came_meanwhile_is_not_overwritten(daemon, kv, tmp_path):
 
 def test_a_reader_that_goes_ends_an_export_quietly(daemon, kv):
     kv.multiset({b"%04d" % number: b"x" * 1000 for number in range(1000)})
-    process = begun(daemon, "export", stdout=subprocess.PIPE)
+    process = start_command(daemon, "export", stdout=subprocess.PIPE)
     assert process.stdout.readline().startswith(b'{"key":"0000"')
     process.stdout.close()
     assert process.wait(60) == -signal.SIGPIPE
@@ -304,7 +304,7 @@ def test_a_reader_that_goes_ends_an_export_quietly(daemon, kv):
 def test_an_output_that_is_full_is_told(daemon, kv):
     kv.set("a", "1")
     with Path("/dev/full").open("wb") as full:
-        process = begun(daemon, "export", stdout=full)
+        process = start_command(daemon, "export", stdout=full)
         assert process.wait(60) == 74
     assert process.stderr.read() == b"kvd: cannot write: No space left on device\n"
     process.stderr.close()

@@ -32,7 +32,7 @@ def spawn_watcher(daemon, *prefixes):
     return process
 
 
-def seen_by(process):
+def read_output(process):
     """Return what a watcher printed until its end."""
     output, _ = process.communicate(timeout=120)
     return [(kind, int(revision), key) for kind, revision, key in (line.split() for line in output.splitlines())]
@@ -59,7 +59,7 @@ def load(kv, count):
                 pipeline.clear(f"user:{number % 1000}")
 
 
-def stopped_watcher(daemon, prefixes, changes, seconds):
+def load_while_stopped(daemon, prefixes, changes, seconds):
     """Load while a watcher is stopped; compare what it saw in the end."""
     with daemon.client(timeout=60) as kv:
         watcher = spawn_watcher(daemon, *prefixes)
@@ -71,18 +71,18 @@ def stopped_watcher(daemon, prefixes, changes, seconds):
             time.sleep(0.05)  # or the journal would not hold all of it any more
         watcher.send_signal(signal.SIGCONT)
         kv.set("user:end", "")
-        assert seen_by(watcher) == in_journal(kv, *prefixes)
+        assert read_output(watcher) == in_journal(kv, *prefixes)
 
 
 @pytest.mark.parametrize("prefixes", [("user:",), ("",)])
 def test_a_stopped_watcher_misses_nothing(daemon, prefixes):
-    stopped_watcher(daemon, prefixes, 30_000, 1)
+    load_while_stopped(daemon, prefixes, 30_000, 1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("prefixes", [("user:",), ("",)])
 def test_a_watcher_stopped_for_ten_seconds_misses_nothing(daemon, prefixes):
-    stopped_watcher(daemon, prefixes, 100_000, 10)
+    load_while_stopped(daemon, prefixes, 100_000, 10)
 
 
 def test_a_watcher_whose_daemon_restarts_misses_nothing(daemon):
@@ -96,7 +96,7 @@ def test_a_watcher_whose_daemon_restarts_misses_nothing(daemon):
             load(kv, 100)
     with daemon.client() as kv:
         kv.set("user:end", "")
-        assert seen_by(watcher) == in_journal(kv, "user:")
+        assert read_output(watcher) == in_journal(kv, "user:")
 
 
 def test_a_watcher_under_load_sees_all_at_once_or_later(daemon):
@@ -105,7 +105,7 @@ def test_a_watcher_under_load_sees_all_at_once_or_later(daemon):
         load(kv, 20_000)
         kv.set("user:end", "")
         for watcher, prefixes in zip(watchers, [("user:",), ("",), ("user:1", "user:e")], strict=True):
-            assert seen_by(watcher) == in_journal(kv, *prefixes)
+            assert read_output(watcher) == in_journal(kv, *prefixes)
 
 
 def test_two_hundred_watches_each_see_the_key_written_at_their_ready(daemon, kv):

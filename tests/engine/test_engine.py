@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fakes import NOW, Bench, Memory
+from support.fakes import NOW, DictStore, EngineOnDict
 
 from kvd import wire
 from kvd.commands.atomic import Once, Transaction
@@ -21,7 +21,7 @@ A, B = b"a", b"b"
 
 
 def test_a_batch_is_rows_entries_tokens_and_a_compaction():
-    engine = Engine(Memory())
+    engine = Engine(DictStore())
     engine.apply(Set(A, b"1", ttl=5), NOW)
     engine.apply(Once(b"token--1", Clear([A])), NOW + 1)
     engine.apply(Compact(1), NOW + 2)
@@ -38,7 +38,7 @@ def test_a_batch_is_rows_entries_tokens_and_a_compaction():
 
 
 def test_a_reply_has_the_revision_as_of_its_command():
-    engine = Engine(Memory())
+    engine = Engine(DictStore())
     commands = [Set(A, b"1"), Get(A), MultiSet([(A, b"2"), (B, b"3")]), Clear([b"c"]), Get(b"c")]
     assert [engine.apply(command, NOW).revision for command in commands] == [1, 1, 3, 3, 3]
 
@@ -47,13 +47,13 @@ def test_a_reply_has_the_revision_as_of_its_command():
     "command", [Set(A, b"1"), Compact(0), Once(b"token--1", Clear([A])), Get(A), Scan(), Clear([A])]
 )
 def test_only_what_is_to_be_committed_makes_a_batch_worth_a_commit(command):
-    engine = Engine(Memory())
+    engine = Engine(DictStore())
     engine.apply(command, NOW)
     assert engine.staging.is_empty == isinstance(command, Get | Scan | Compact | Clear)
 
 
 def test_a_compaction_alone_is_worth_a_commit():
-    bench = Bench().given(Set(A, b"1"))
+    bench = EngineOnDict().execute(Set(A, b"1"))
     bench.engine.apply(Compact(1), NOW)
     assert not bench.engine.staging.is_empty
     bench.commit()
@@ -61,7 +61,7 @@ def test_a_compaction_alone_is_worth_a_commit():
 
 
 def test_what_is_dropped_was_never_there():
-    bench = Bench(commits=False).given(Set(A, b"1"))
+    bench = EngineOnDict(commits=False).execute(Set(A, b"1"))
     bench.engine.staging.drop()
     assert bench.run(Get(A)) is None
     assert bench.reply(Set(A, b"2")) == Ok(1, None)
@@ -74,17 +74,17 @@ def test_a_defect_of_a_command_leaves_nothing_staged():
             entries.compact(1)
             raise ZeroDivisionError
 
-    bench = Bench(commits=False).given(Set(A, b"1"))
-    before = bench.staged()
+    bench = EngineOnDict(commits=False).execute(Set(A, b"1"))
+    before = bench.copy_staging()
     with pytest.raises(ZeroDivisionError):
         bench.engine.apply(Broken(A, b"2"), NOW)
-    assert bench.staged() == before
+    assert bench.copy_staging() == before
 
 
 def test_a_count_and_a_walk_see_what_is_staged_over_what_is_committed():
-    bench = Bench().given(Set(A, b"1"), Set(B, b"2"), Set(b"c", b"3", ttl=5))
+    bench = EngineOnDict().execute(Set(A, b"1"), Set(B, b"2"), Set(b"c", b"3", ttl=5))
     bench.commits = False
-    bench.given(Clear([A]), Set(b"ab", b"4"), Set(B, b"5", ttl=9), Clear([b"never there"]), Persist(b"c"))
+    bench.execute(Clear([A]), Set(b"ab", b"4"), Set(B, b"5", ttl=9), Clear([b"never there"]), Persist(b"c"))
     assert bench.run(Scan(values=True)) == [
         [(b"ab", b"4", 5, None), (B, b"5", 6, NOW + 9), (b"c", b"3", 7, None)],
         None,
@@ -96,7 +96,7 @@ def test_a_count_and_a_walk_see_what_is_staged_over_what_is_committed():
 
 def test_a_command_that_would_stage_too_much_is_refused_and_what_was_staged_stays(monkeypatch):
     monkeypatch.setattr(staging_module, "STAGED_BYTES_MAX", 10 + 2 * ENTRY_OVERHEAD_BYTES)
-    bench = Bench(commits=False).given(Set(A, b"12345"))
+    bench = EngineOnDict(commits=False).execute(Set(A, b"12345"))
     message = "this would write too much at once: write it in smaller parts"
     assert bench.run(MultiSet([(A, b"1"), (B, b"123")])) == ("TOO_LARGE", message, {})
     assert bench.engine.staging.bytes == ENTRY_OVERHEAD_BYTES + 6
@@ -133,7 +133,7 @@ PROGRAMS = st.lists(st.tuples(COMMANDS, st.integers(0, 3), st.booleans()), max_s
 
 def rows_of(program, *, commits):
     """Run a program; where its flags say so, or never, commit. Return the rows, entries and outcomes."""
-    bench, outcomes = Bench(commits=False), []
+    bench, outcomes = EngineOnDict(commits=False), []
     for command, passed, is_end in program:
         outcomes.append(bench.at(bench.now + passed).run(command))
         if commits and is_end:
@@ -158,7 +158,7 @@ def test_entries_are_what_the_rows_leave_behind(program):
 
 
 def test_changes_asked_for_beyond_what_is_committed_are_those_staged():
-    bench = Bench(commits=False).given(Set(A, b"1"))
+    bench = EngineOnDict(commits=False).execute(Set(A, b"1"))
     bench.commit()
-    bench.given(Set(A, b"2"), Set(B, b"3"))
+    bench.execute(Set(A, b"2"), Set(B, b"3"))
     assert [change.revision for change in bench.reply(Changes(2)).result] == [3]

@@ -5,7 +5,7 @@ import signal
 import grpc
 import pytest
 from support.chronicle import GET, Chronicle
-from support.doors import Doors
+from support.doors import AccessFiles
 from support.rpcs import Rpcs
 from support.web import Web
 
@@ -18,7 +18,7 @@ def daemon_and_options(request, tmp_path, make_daemon):
     """Return a daemon, and the options for a gateway to connect to it."""
     if request.param == "without keys":
         return make_daemon().start(), ()
-    doors = Doors(tmp_path)
+    doors = AccessFiles(tmp_path)
     doors.write(root={"role": "admin"}, gateway={"role": "write"})
     daemon = make_daemon(*doors.options)
     daemon.keys = doors.keys("root")
@@ -61,7 +61,7 @@ def test_a_stopped_daemon_is_neither_away_nor_does_it_want_other_keys(daemon_and
 
 @pytest.mark.parametrize("kind", ["http", "tcp", "grpc"])
 def test_a_daemon_with_other_keys_does_not_let_in(tmp_path, make_daemon, make_gateway, kind):
-    doors = Doors(tmp_path)
+    doors = AccessFiles(tmp_path)
     daemon = make_daemon(*doors.options)
     daemon.keys = doors.keys("root")
     daemon.start()

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 from starlette.routing import WebSocketRoute
-from support.mdoc import MAN, literals, named, section, unescaped
+from support.mdoc import MAN, literals, named, section, unescape
 
 from kvd.cli.gateway import UNAVAILABLE, gateway
 from kvd.errors import BadConfiguration, InUse, Refused
@@ -60,7 +60,7 @@ def test_each_option_is_told_and_no_other(name):
 
 @pytest.mark.parametrize("name", sorted(gateway.commands))
 def test_each_default_and_each_choice_is_told(name):
-    told = unescaped(parts()["all"] + parts()[name])
+    told = unescape(parts()["all"] + parts()[name])
     for option in options_of(gateway.commands[name]):
         default = option.default
         if isinstance(default, str | float | int) and not isinstance(default, bool):
@@ -93,7 +93,7 @@ ANCESTORS = {3000: "http", 23333: "http", 8000: "http", 6555: "tcp", 50051: "grp
 
 
 def test_each_ancestor_is_told_with_its_port_and_a_command_that_serves_it():
-    rows = unescaped(literals(section(PAGE, "COMING FROM ANOTHER STORE"))[0]).splitlines()
+    rows = unescape(literals(section(PAGE, "COMING FROM ANOTHER STORE"))[0]).splitlines()
     found = [re.fullmatch(r"(\S.*?) +(\d+) +kvd gateway (\w+) --listen 127\.0\.0\.1:(\d+)", row) for row in rows]
     assert {int(row[2]): row[3] for row in found} == ANCESTORS
     assert all(row[2] == row[4] for row in found)
@@ -127,7 +127,7 @@ def test_each_status_is_told_with_its_codes_and_no_other():
     rows = [row.split() for row in literals(section(PAGE, "HTTP"))[1].splitlines()]
     told = {(int(status), code) for status, *codes in rows for code in codes}
     assert told == {(status, code_of(kind)) for kind, status in STATUS.items()}
-    more = unescaped(section(PAGE, "HTTP").split("\nIn addition")[1].split("After 429")[0])
+    more = unescape(section(PAGE, "HTTP").split("\nIn addition")[1].split("After 429")[0])
     statuses = {int(status) for status in re.findall(r"\b\d{3}\b", more)}
     assert statuses <= set(CODES) | {PRECONDITION_FAILED}
     assert {CODES[status] for status in statuses - {PRECONDITION_FAILED}} <= set(
@@ -148,11 +148,11 @@ def test_each_event_in_it_is_one_that_the_docs_tell():
 
 
 def test_each_file_and_unit_that_it_names_is_there():
-    units = re.findall(r"kvd-gateway-\w+@?\d*\.(?:socket|service)", unescaped(TEXT))
+    units = re.findall(r"kvd-gateway-\w+@?\d*\.(?:socket|service)", unescape(TEXT))
     assert len(set(units)) >= 4
     for name in units:
         assert (ROOT / "conf" / re.sub(r"@\d+", "@", name)).exists(), name
-    for name in re.findall(r"/opt/kvd/share/kvd/(\S+)", unescaped(TEXT)):
+    for name in re.findall(r"/opt/kvd/share/kvd/(\S+)", unescape(TEXT)):
         assert (ROOT / "conf" / name).exists(), name
 
 

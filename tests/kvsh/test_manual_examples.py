@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from support.kvsh_cases import KVSH
-from support.mdoc import MAN, literals, section, unescaped
+from support.mdoc import MAN, literals, section, unescape
 
 PAGE = MAN / "kvsh.1"
 MARK = "--- the next example"
@@ -46,7 +46,7 @@ def test_the_examples_print_what_the_page_says(sh, tmp_path):
 
 def test_the_commands_within_the_text_run(sh, tmp_path):
     (tmp_path / "file").write_text("value")
-    commands = [unescaped(text) for text in re.findall(r"^\.Ql (kvsh .*?)(?: [.,:])?$", PAGE.read_text(), re.MULTILINE)]
+    commands = [unescape(text) for text in re.findall(r"^\.Ql (kvsh .*?)(?: [.,:])?$", PAGE.read_text(), re.MULTILINE)]
     stored = {
         "kvsh set k -1": "-1",
         "kvsh set k -x <file": "value",

@@ -89,7 +89,7 @@ def run_kvd(*arguments):
     return forks.run([sys.executable, "-m", "kvd", *map(str, arguments)], text=True)
 
 
-def filled(kv, rows=3_000):
+def fill_entries(kv, rows=3_000):
     """Write enough that a backup takes a while; return the entries."""
     for number in range(0, rows, 100):
         kv.multiset({b"%06d" % (number + more): os.urandom(2_000) for more in range(100)})
@@ -99,7 +99,7 @@ def filled(kv, rows=3_000):
 def test_each_backup_made_beside_writes_is_a_commit_of_its_own(daemon, backups, tmp_path):
     revisions = {}
     with daemon.client() as kv:
-        filled(kv, 2_000)
+        fill_entries(kv, 2_000)
         with writers(daemon):
             time.sleep(0.2)
             for number in range(4):
@@ -151,7 +151,7 @@ def interrupt(daemon, backups, tmp_path, count):
     chance = random.Random(count)
     whole = 0
     with daemon.client() as kv:
-        entries = filled(kv)
+        entries = fill_entries(kv)
         for number in range(count):
             kill = kill_backup if number % 2 else kill_daemon
             kill(daemon, backups / "b", chance.uniform(0, 0.06))
@@ -248,7 +248,7 @@ def test_a_symlink_in_the_folder_is_not_followed(daemon, backups, tmp_path, link
 
 def test_two_backups_to_one_place_do_not_mix(daemon, backups, tmp_path):
     with daemon.client() as kv:
-        entries = filled(kv)
+        entries = fill_entries(kv)
     arguments = [sys.executable, "-m", "kvd", "backup", daemon.data, backups / "same"]
     both = [subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
     assert sorted(process.wait() for process in both) == [0, 74]

@@ -26,7 +26,7 @@ def shift(daemon, by_ms):
 
 
 @pytest.fixture
-def shifted(make_daemon):
+def clock_daemon(make_daemon):
     daemon = make_daemon()
     daemon.program = [sys.executable, "-c", SHIFTED, str(daemon.directory / "offset"), "serve"]
     shift(daemon, 0)
@@ -42,26 +42,26 @@ def check_journal(kv):
 
 
 @pytest.mark.parametrize("shifts", [[-HOUR_MS], [HOUR_MS], [HOUR_MS, 0], [-HOUR_MS, HOUR_MS, -HOUR_MS]])
-def test_a_clock_set_while_it_runs_and_between_two_runs(shifted, shifts):
+def test_a_clock_set_while_it_runs_and_between_two_runs(clock_daemon, shifts):
     for restarts in (False, True):
         for by_ms in shifts:
-            with shifted.client() as kv:
+            with clock_daemon.client() as kv:
                 kv.set("before", "x")
             if restarts:
-                shifted.kill()
-            shift(shifted, by_ms)
+                clock_daemon.kill()
+            shift(clock_daemon, by_ms)
             if restarts:
-                shifted.start()
-            with shifted.client() as kv:
+                clock_daemon.start()
+            with clock_daemon.client() as kv:
                 kv.set("after", "x")
                 check_journal(kv)
 
 
-def test_a_clock_set_back_expires_nothing_early_and_goes_on(shifted):
-    with shifted.client() as kv:
+def test_a_clock_set_back_expires_nothing_early_and_goes_on(clock_daemon):
+    with clock_daemon.client() as kv:
         begun = time.monotonic()
         kv.set("k", "x", ttl=1)
-        shift(shifted, -HOUR_MS)
+        shift(clock_daemon, -HOUR_MS)
         kv.set("other", "x")
         first, second = check_journal(kv)
         assert 0 <= second - first < HOUR_MS / 2  # it did not go back
@@ -72,24 +72,24 @@ def test_a_clock_set_back_expires_nothing_early_and_goes_on(shifted):
         assert kv.changes(2, wait=0.2) in ([], kv.changes(2)), "a wait ends"
 
 
-def test_a_clock_set_forward_expires_at_once_and_stays_there_when_set_right_again(shifted):
-    with shifted.client() as kv:
+def test_a_clock_set_forward_expires_at_once_and_stays_there_when_set_right_again(clock_daemon):
+    with clock_daemon.client() as kv:
         kv.set("k", "x", ttl=600)
-        shift(shifted, HOUR_MS)
+        shift(clock_daemon, HOUR_MS)
         assert kv.get("k") is None
         kv.set("k", "y", ttl=600)
-        shift(shifted, 0)
+        shift(clock_daemon, 0)
         assert kv.get("k") == b"y", "an hour ahead is the time now, until the machine's clock has caught up"
         check_journal(kv)
         with kv.watch(since=0) as watch:
             assert watch.ready() <= 3, "heartbeats go on"
 
 
-def test_a_watch_is_not_broken_off_while_the_clock_is_ahead(shifted):
+def test_a_watch_is_not_broken_off_while_the_clock_is_ahead(clock_daemon):
     states = []
-    with shifted.client() as kv, kv.watch(on_state=states.append) as watch:
+    with clock_daemon.client() as kv, kv.watch(on_state=states.append) as watch:
         watch.ready()
-        shift(shifted, -HOUR_MS)
+        shift(clock_daemon, -HOUR_MS)
         kv.set("a", "1")
         assert next(watch).key == b"a"
         begun = time.monotonic()

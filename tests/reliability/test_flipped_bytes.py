@@ -6,22 +6,22 @@ And what a repair makes of it is whole, has no value that was never written, and
 import random
 
 import pytest
-from support.damaged import FILES, Truth, copied, flip, judge_repair, opened, restored
-from support.drives import Drive
+from support.damaged import FILES, Truth, copy_files, flip, judge_repair, open_damaged, restore_case
+from support.drives import EngineOnStore
 
 from kvd.errors import Corrupt
 from kvd.storage.files import journal
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory):
+def kill_state(tmp_path_factory):
     """Make a directory with folds, checkpoints and changes after them, as a kill leaves it; return it and the truth."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journal, "WAL_PRESIZED_BYTES", 1 << 18)
         folder = tmp_path_factory.mktemp("killed")
-        drive = Drive(folder / "open")
+        drive = EngineOnStore(folder / "open")
         truth = fill(drive)
-        made = copied(drive.directory, folder / "template")
+        made = copy_files(drive.directory, folder / "template")
         drive.store.close()
         yield made, truth
 
@@ -77,9 +77,9 @@ def run(template, truth, case, cases):
     told = {}
     for file, place, mask in cases:
         try:
-            flip(restored(case, template) / file, place, mask)
-            outcome = judge(opened(case, truth), truth)
-            flip(restored(case, template) / file, place, mask)
+            flip(restore_case(case, template) / file, place, mask)
+            outcome = judge(open_damaged(case, truth), truth)
+            flip(restore_case(case, template) / file, place, mask)
             judge_repair(case, truth)
         except Exception as error:
             raise AssertionError(f"{file} at {place} ^ {mask:#x}") from error
@@ -87,36 +87,36 @@ def run(template, truth, case, cases):
     return told
 
 
-def test_what_a_kill_leaves_is_all_right(killed, tmp_path):
-    template, truth = killed
-    found = opened(restored(tmp_path / "case", template), truth)
+def test_what_a_kill_leaves_is_all_right(kill_state, tmp_path):
+    template, truth = kill_state
+    found = open_damaged(restore_case(tmp_path / "case", template), truth)
     assert judge(found, truth) == "all right"
     assert (found.revision, found.walked) == (truth.revision, truth.at(truth.revision))
-    assert judge_repair(restored(tmp_path / "case", template), truth) == []
+    assert judge_repair(restore_case(tmp_path / "case", template), truth) == []
 
 
-def test_a_flipped_byte_is_told_or_does_no_harm(killed, tmp_path):
-    template, truth = killed
+def test_a_flipped_byte_is_told_or_does_no_harm(kill_state, tmp_path):
+    template, truth = kill_state
     told = run(template, truth, tmp_path / "case", places(template, 40, seed=1))
     print(told)
     assert sum(count for outcome, count in told.items() if "all right" not in outcome) > 10
 
 
 @pytest.mark.long
-def test_a_thousand_flipped_bytes(killed, tmp_path):
-    template, truth = killed
+def test_a_thousand_flipped_bytes(kill_state, tmp_path):
+    template, truth = kill_state
     for outcome, count in sorted(run(template, truth, tmp_path / "case", places(template, 1_000, seed=2)).items()):
         print(f"{count:4} {outcome}")
 
 
-def through_daemon(make_daemon, killed, cases):
+def through_daemon(make_daemon, kill_state, cases):
     """Start a daemon on each damaged directory, CHECK, and compare all keys."""
-    template, truth = killed
+    template, truth = kill_state
     last = truth.at(truth.revision)
     told = {}
     for file, place, mask in cases:
         daemon = make_daemon()
-        flip(copied(template, daemon.data) / file, place, mask)
+        flip(copy_files(template, daemon.data) / file, place, mask)
         try:
             daemon.start()
         except AssertionError:
@@ -145,10 +145,10 @@ def through_daemon(make_daemon, killed, cases):
     return told
 
 
-def test_a_flipped_byte_through_a_daemon(make_daemon, killed):
-    through_daemon(make_daemon, killed, places(killed[0], 4, seed=3))
+def test_a_flipped_byte_through_a_daemon(make_daemon, kill_state):
+    through_daemon(make_daemon, kill_state, places(kill_state[0], 4, seed=3))
 
 
 @pytest.mark.long
-def test_fifty_flipped_bytes_through_a_daemon(make_daemon, killed):
-    print(through_daemon(make_daemon, killed, places(killed[0], 50, seed=4)))
+def test_fifty_flipped_bytes_through_a_daemon(make_daemon, kill_state):
+    print(through_daemon(make_daemon, kill_state, places(kill_state[0], 50, seed=4)))

@@ -102,7 +102,7 @@ def read_only(kv):
     return reason
 
 
-def failed_files(daemon):
+def list_failed_files(daemon):
     """Return the names of the files whose fsync failed; SQLite ignores that of a folder."""
     under_way, failed = {}, []
     for line in daemon.trace.read_text().splitlines():
@@ -154,12 +154,12 @@ def fail_one(daemon):
             assert daemon.stop() == 74, daemon.log.read_text()
         else:
             daemon.kill()
-            assert failed_files(daemon) == [], "an fsync failed, and the daemon went on"
+            assert list_failed_files(daemon) == [], "an fsync failed, and the daemon went on"
         how = "read-only" if is_ended else "no fault"
     else:
         assert daemon.process.returncode == 74, daemon.log.read_text()
         how = "no start"
-    failed = failed_files(daemon)
+    failed = list_failed_files(daemon)
     check_after_restart(daemon, sent, acknowledged)
     return failed, how
 

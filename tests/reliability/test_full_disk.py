@@ -10,7 +10,7 @@ from collections import deque
 from contextlib import suppress
 
 import pytest
-from support.drives import Drive
+from support.drives import EngineOnStore
 
 from kvd.commands.changes import Compact
 from kvd.commands.values import Clear, Set
@@ -114,7 +114,7 @@ def compact(kv):
     kv.compact(kv.info("store")["store"]["revision"])
 
 
-def filled_by_another(disk):
+def fill_by_another(disk):
     """Let another program take all the room there is."""
     path = disk / "other"
     with suppress(OSError), path.open("wb", buffering=0) as other:
@@ -156,7 +156,7 @@ def test_a_disk_filled_by_another_program_takes_writes_again_when_that_has_made_
     with daemon.client(timeout=60) as kv:
         for _ in range(20):
             known.set(kv)
-        other = filled_by_another(disk)
+        other = fill_by_another(disk)
         known.fill(kv)
         with pytest.raises(Full):
             known.set(kv)
@@ -164,7 +164,7 @@ def test_a_disk_filled_by_another_program_takes_writes_again_when_that_has_made_
         known.free(kv, 4)
         known.check_whole(kv)
         daemon.kill()
-        filled_by_another(disk)
+        fill_by_another(disk)
         daemon.start()
         known.check(kv)
         known.fill(kv)
@@ -180,7 +180,7 @@ def test_a_disk_filled_by_another_program_takes_writes_again_when_that_has_made_
 
 def test_clear_and_compact_free_pages_when_another_program_takes_all_the_room_while_the_fold_lags(disk):
     """The journal's WAL and the overlay took more than the ballast gave: COMPACT got FULL, and nothing became free."""
-    drive = Drive(disk / "data")
+    drive = EngineOnStore(disk / "data")
     store = drive.store
     jobs, wal = store.maintenance.jobs, store.maintenance.wal
     begin_fold, jobs.begin_fold = jobs.begin_fold, lambda *, is_short=False: is_short and begin_fold(is_short=True)
@@ -189,7 +189,7 @@ def test_clear_and_compact_free_pages_when_another_program_takes_all_the_room_wh
     for key in keys:
         drive.apply(Set(key, os.urandom(100_000)))
     jobs.begin_fold, wal.checkpoint_bytes = begin_fold, checkpoint_bytes
-    filled_by_another(disk)
+    fill_by_another(disk)
     with pytest.raises(Full):
         drive.apply(Set(b"more", bytes(100_000)))
     for key in keys[::4]:

@@ -43,7 +43,7 @@ VALID = [
 
 
 @st.composite
-def mutated(draw):
+def mutate_body(draw):
     """Return a valid body with some bytes changed, cut or doubled."""
     body = bytearray(draw(st.sampled_from(VALID)))
     for _ in range(draw(st.integers(1, 4))):
@@ -58,12 +58,12 @@ def mutated(draw):
     return bytes(body)
 
 
-BODIES = st.binary(max_size=200) | TREES.map(encode) | LIKE_COMMANDS | NESTED | mutated()
+BODIES = st.binary(max_size=200) | TREES.map(encode) | LIKE_COMMANDS | NESTED | mutate_body()
 
 
 @given(BODIES)
 def test_a_body_is_a_command_or_refused(body):
-    found = decoded(body)
+    found = try_decode(body)
     if isinstance(found, Refused):
         assert found.outcome == "not executed"
         assert wire.decode_commands([encode(["PING"]), body]) is None
@@ -73,7 +73,7 @@ def test_a_body_is_a_command_or_refused(body):
         assert encode(again) == encode(found)
 
 
-def decoded(body):
+def try_decode(body):
     try:
         return wire.decode_command(body)
     except Refused as error:
@@ -158,7 +158,7 @@ def bodies():
     return [body for body in found if b"good" not in body and b"CLEARPREFIX" not in body and b"COMPACT" not in body]
 
 
-def fuzzed(daemon, bodies, seconds, seed):
+def fuzz(daemon, bodies, seconds, seed):
     count, traffic = attack(daemon, bodies, seconds, seed)
     told = f"malformed {traffic['malformed']}, errors {traffic['errors']}"
     print(f"S6, seed {seed}: {count} messages in {seconds} s; {told}")
@@ -169,12 +169,12 @@ def fuzzed(daemon, bodies, seconds, seed):
 
 
 def test_a_daemon_lives_through_junk_and_serves_others(daemon, bodies):
-    fuzzed(daemon, bodies, 2, seed=1)
+    fuzz(daemon, bodies, 2, seed=1)
 
 
 @pytest.mark.long
 def test_a_daemon_lives_through_two_minutes_of_junk(daemon, bodies):
-    fuzzed(daemon, bodies, 120, seed=time.time_ns() % 1_000_000)
+    fuzz(daemon, bodies, 120, seed=time.time_ns() % 1_000_000)
 
 
 def test_each_body_behind_an_envelope_is_answered(daemon, bodies, context):

@@ -7,8 +7,8 @@ import os
 import random
 
 import pytest
-from support.damaged import Truth, copied, judge_repair, opened, overwrite, restored
-from support.drives import Drive
+from support.damaged import Truth, copy_files, judge_repair, open_damaged, overwrite, restore_case
+from support.drives import EngineOnStore
 
 from kvd.storage.files import journal
 
@@ -33,7 +33,7 @@ def with_folds(drive, truth, chance):
     fill(drive, truth, chance, 8)
 
 
-def checkpointed(drive, truth, chance):
+def checkpoint_both(drive, truth, chance):
     """All of both WALs is copied into the files already, and is still there."""
     fill(drive, truth, chance, 12)
     drive.fold()
@@ -41,7 +41,7 @@ def checkpointed(drive, truth, chance):
     drive.fold().idle()
 
 
-STATES = {state.__name__: state for state in (without_a_fold, with_folds, checkpointed)}
+STATES = {state.__name__: state for state in (without_a_fold, with_folds)} | {"checkpointed": checkpoint_both}
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def templates(tmp_path_factory):
         patch.setattr(journal, "WAL_PRESIZED_BYTES", 1 << 20)
         for name, state in STATES.items():
             folder = tmp_path_factory.mktemp(name)
-            drive, truth = Drive(folder / "open"), Truth()
+            drive, truth = EngineOnStore(folder / "open"), Truth()
             state(drive, truth, random.Random(6))
-            made[name] = copied(drive.directory, folder / "template"), truth
+            made[name] = copy_files(drive.directory, folder / "template"), truth
             drive.store.close()
         yield made
 
@@ -91,13 +91,13 @@ def run(template, truth, case, file, cases, *, has_index):
     told = {}
     for damage, place in cases:
         try:
-            damage(restored(case, template) / file, place)
+            damage(restore_case(case, template) / file, place)
             if not has_index:  # as after a power loss
                 for index in case.glob("*-shm"):
                     index.unlink()
-            outcome = judge(opened(case, truth), truth)
+            outcome = judge(open_damaged(case, truth), truth)
             if outcome in ("refused", "told by CHECK"):
-                again = opened(case, truth)
+                again = open_damaged(case, truth)
                 assert again.refused or again.damages, "what was refused once is refused until it is repaired"
                 judge_repair(case, truth)
         except Exception as error:

@@ -24,7 +24,7 @@ def gives_up_sync(endpoint):
 
 def gives_up_async(endpoint):
     loop = asyncio.new_event_loop()
-    kv = loop.run_until_complete(made(endpoint))
+    kv = loop.run_until_complete(make_async_client(endpoint))
     with pytest.raises(Unreachable):
         loop.run_until_complete(kv.set("ghost", "1"))
 
@@ -36,7 +36,7 @@ def gives_up_async(endpoint):
     return close
 
 
-async def made(endpoint):
+async def make_async_client(endpoint):
     return AsyncClient(endpoint, timeout=0.3)
 
 

@@ -94,7 +94,7 @@ RIGHT = {
 def test_a_wrong_history_is_refused(name):
     search = Search(WRONG[name])
     assert not search.is_linearizable()
-    assert "stuck" in search.told()
+    assert "stuck" in search.describe()
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -25,7 +25,7 @@ def disturbance(daemon, restarts, calm_s, seed):
     return disturb
 
 
-def recorded(daemon, restarts, calm_s, seed):
+def record_history(daemon, restarts, calm_s, seed):
     begun = time.monotonic()
     recorders = record(daemon.commands, CLIENTS, seed, disturbance(daemon, restarts, calm_s, seed))
     seconds = time.monotonic() - begun
@@ -49,14 +49,14 @@ def check_that_it_could_fail(recorders):
 
 
 def test_what_clients_saw_across_kills_is_linearizable(make_daemon):
-    counts, recorders = recorded(make_daemon("--log-level", "warning").start(), 3, 0.3, seed=7)
+    counts, recorders = record_history(make_daemon("--log-level", "warning").start(), 3, 0.3, seed=7)
     check_that_it_could_fail(recorders)
     assert counts["ok"] > 50
 
 
 @pytest.mark.long
 def test_what_clients_saw_across_two_hundred_kills_is_linearizable(make_daemon):
-    counts, _ = recorded(make_daemon("--log-level", "warning").start(), 200, 0.5, seed=time.time_ns() % 1_000_000)
+    counts, _ = record_history(make_daemon("--log-level", "warning").start(), 200, 0.5, seed=time.time_ns() % 1_000_000)
     assert counts["unknown"] > 0
 
 

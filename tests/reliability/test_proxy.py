@@ -28,7 +28,7 @@ def value_of(number):
 
 
 @pytest.fixture
-def filled(kv):
+def initial_keys(kv):
     for number in range(KEYS):
         kv.set(b"key:%d" % number, value_of(number))
     return kv
@@ -63,13 +63,13 @@ def read_pipelined(endpoint, chance, count, timeout=60):
         pytest.param(Mode(crumb=1000, delay_s=0.0005), 40, id="in crumbs"),
     ],
 )
-def test_each_reply_is_of_its_request(filled, proxy, mode, count):
+def test_each_reply_is_of_its_request(initial_keys, proxy, mode, count):
     proxy.mode = mode
     assert read_pipelined(proxy.endpoint, random.Random(1), count) == count
 
 
 @pytest.mark.parametrize("reset_after", [0, 1, 64, 150, 5_000, 100_000])
-def test_a_reset_in_the_middle_of_a_message_is_recovered_from(filled, proxy, reset_after):
+def test_a_reset_in_the_middle_of_a_message_is_recovered_from(initial_keys, proxy, reset_after):
     proxy.mode = Mode(reset_after=reset_after)
     done = []
     reading = threading.Thread(target=lambda: done.append(read_pipelined(proxy.endpoint, random.Random(2), 200)))
@@ -81,7 +81,7 @@ def test_a_reset_in_the_middle_of_a_message_is_recovered_from(filled, proxy, res
     assert done == [200]
 
 
-def test_a_reply_that_comes_after_it_was_given_up_is_nobody_elses(filled, proxy):
+def test_a_reply_that_comes_after_it_was_given_up_is_nobody_elses(initial_keys, proxy):
     with Stream(proxy.endpoint, timeout=60) as stream:
         stream.answer(Ping())
         given_up = 0
@@ -95,7 +95,7 @@ def test_a_reply_that_comes_after_it_was_given_up_is_nobody_elses(filled, proxy)
     assert given_up > 0
 
 
-def test_a_black_hole_is_seen_within_three_heartbeats(filled, proxy):
+def test_a_black_hole_is_seen_within_three_heartbeats(initial_keys, proxy):
     with Client(proxy.endpoint, timeout=60) as kv:
         assert kv.get("key:1") == value_of(1)
         proxy.mode = Mode(is_black_hole=True)
@@ -115,12 +115,12 @@ def test_a_black_hole_is_seen_within_three_heartbeats(filled, proxy):
         assert seen[0] < 4 * DEAD_S  # it is 3 s; a slow machine may take longer to look
 
 
-def test_the_modes_one_after_the_other_by_chance(filled, proxy):
+def test_the_modes_one_after_the_other_by_chance(initial_keys, proxy):
     some_modes(proxy, 6, seed=5)
 
 
 @pytest.mark.long
-def test_the_modes_for_minutes(filled, proxy):
+def test_the_modes_for_minutes(initial_keys, proxy):
     some_modes(proxy, 400, seed=time.time_ns() % 1_000_000)
 
 

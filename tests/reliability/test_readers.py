@@ -71,7 +71,7 @@ def asker(kv, keys, chance):
     return ask
 
 
-def sampled(daemon, seconds):
+def sample_sizes(daemon, seconds):
     """Return (journal's WAL, table's WAL, memory) in bytes, several times a second for so long."""
     samples = []
     until = time.monotonic() + seconds
@@ -93,7 +93,7 @@ def read_under_writes(daemon, keys, seconds):
             crew.add(asker(clients[number], keys, random.Random(number)))
         crew.add(walker_of_keys(clients[4], crew.stop))
         crew.add(walker_of_changes(clients[5], crew.stop))
-        samples = sampled(daemon, seconds)
+        samples = sample_sizes(daemon, seconds)
         calls = clients[6].info("traffic")["traffic"]["calls"]
     journal, table, taken = zip(*samples, strict=True)
     half = len(samples) // 2

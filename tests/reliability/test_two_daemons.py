@@ -23,7 +23,7 @@ def serve_too(data, directory):
     return serve("--data", data, "--listen", f"ipc://{directory}/c2.sock", "--publish", f"ipc://{directory}/p2.sock")
 
 
-def linked(data):
+def make_link(data):
     path = data.parent / "link"
     path.symlink_to(data)
     return path
@@ -45,7 +45,7 @@ def bound(data):
         subprocess.run(["umount", path], check=True)
 
 
-@pytest.mark.parametrize("way", [linked, through_proc, bound])
+@pytest.mark.parametrize("way", [make_link, through_proc, bound])
 def test_a_second_daemon_by_another_path_is_refused(daemon, kv, way):
     kv.set("a", "1")
     found = way(daemon.data)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.observing import Crew
-from support.watch_validators import COMPACTED, DELIVERED, HEARTBEAT, Event, broken, delivered
+from support.watch_validators import COMPACTED, DELIVERED, HEARTBEAT, Event, broken, list_changes
 
 from kvd.errors import ClientError, Refused
 
@@ -108,7 +108,7 @@ def disturb(daemon, recordings, walk, rounds, chance):
         time.sleep(chance.uniform(0.05, 0.5))
 
 
-def watched(daemon, rounds, watchers, seed):
+def watch_and_check(daemon, rounds, watchers, seed):
     """Let watchers record while all that happens; check what they saw; return the events of all."""
     chance = random.Random(seed)
     begun = time.monotonic()
@@ -135,13 +135,13 @@ def watched(daemon, rounds, watchers, seed):
 
 
 def test_watchers_are_kept_the_six_promises(make_daemon):
-    counts = watched(make_daemon("--log-level", "warning").start(), 3, 3, seed=3)
+    counts = watch_and_check(make_daemon("--log-level", "warning").start(), 3, 3, seed=3)
     assert counts[DELIVERED] > 100
 
 
 @pytest.mark.long
 def test_watchers_are_kept_the_six_promises_across_a_hundred_rounds(make_daemon):
-    counts = watched(make_daemon("--log-level", "warning").start(), 100, 6, seed=time.time_ns() % 1_000_000)
+    counts = watch_and_check(make_daemon("--log-level", "warning").start(), 100, 6, seed=time.time_ns() % 1_000_000)
     assert counts[COMPACTED] > 0
 
 
@@ -159,7 +159,7 @@ def test_a_heartbeat_never_tells_a_revision_inside_a_command(daemon, kv):
         events = bare.finish(walk.changes)
     finally:
         bare.close()
-    assert len(delivered(events)) > 100
+    assert len(list_changes(events)) > 100
     assert sum(event.what == HEARTBEAT for event in events) >= 1
 
 

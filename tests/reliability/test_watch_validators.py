@@ -15,7 +15,7 @@ from support.watch_validators import (
     is_reliable,
     is_resumable,
     is_unique,
-    matching,
+    match_changes,
 )
 
 
@@ -31,7 +31,7 @@ JOURNAL = [
     Event(DELIVERED, 7, "CLEAR", "user:1"),
     change(8, "user:9", "alone"),
 ]
-USERS = matching(JOURNAL, ["user:"])
+USERS = match_changes(JOURNAL, ["user:"])
 ONE, THREE, FIVE, SIX, SEVEN, EIGHT = USERS
 
 

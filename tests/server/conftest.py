@@ -1,7 +1,7 @@
 """A server that takes a turn when asked to."""
 
 import pytest
-from support.rigs import Rig
+from support.rigs import InProcessServer
 
 from kvd.storage.files import journal as journal_module
 
@@ -12,7 +12,7 @@ def make_rig(tmp_path, monkeypatch):
     rigs = []
 
     def make(**options):
-        rigs.append(Rig(tmp_path, **options))
+        rigs.append(InProcessServer(tmp_path, **options))
         return rigs[-1]
 
     yield make

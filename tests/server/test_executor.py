@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from support.drives import Drive, evict_all
+from support.drives import EngineOnStore, evict_all
 
 from kvd import wire
 from kvd.commands.values import Get, MultiSet, Set
@@ -15,7 +15,7 @@ from kvd.server.pipeline import BatchPipeline
 
 @pytest.fixture
 def executor(tmp_path):
-    drive = Drive(tmp_path / "data")
+    drive = EngineOnStore(tmp_path / "data")
     drive.apply(MultiSet([(b"%d" % number, b"v%d" % number) for number in range(20)]))
     drive.fold()
     tasks = BackgroundCommands()

@@ -8,7 +8,7 @@ from kvd.errors import Busy, Corrupt, Full, Internal, StorageFailed
 encode = msgspec.msgpack.encode
 
 
-def failing(rig, monkeypatch, *errors):
+def fail_commits(rig, monkeypatch, *errors):
     """Let the next commits fail with these errors, None for one that works."""
     real, left = rig.store.commit, list(errors)
 
@@ -24,7 +24,7 @@ def failing(rig, monkeypatch, *errors):
 @pytest.mark.parametrize("error", [Full("no room"), Busy("locked")])
 def test_when_a_commit_cannot_be_each_command_stands_for_itself(rig, monkeypatch, error):
     rig.ask("SET", b"a", b"1")
-    failing(rig, monkeypatch, error, error)
+    fail_commits(rig, monkeypatch, error, error)
     rig.send(["GET", b"a"], ["SET", b"big", b"x"], ["CLEAR", [b"a"]], ["CHANGES", 9, b"", None, 10], ["GET", b"a"])
     got = rig.turns(5)
     assert got[0] == ["OK", 1, b"1"]
@@ -40,7 +40,7 @@ READ_ONLY = ["ERROR", "READ_ONLY", "the daemon takes no writes: a commit failed:
 @pytest.mark.parametrize("errors", [[Internal("fsync")], [Full("no room"), Internal("fsync")]])
 def test_after_a_commit_of_unknown_outcome_what_is_durable_can_be_read_and_nothing_written(rig, monkeypatch, errors):
     rig.ask("SET", b"a", b"1")
-    failing(rig, monkeypatch, *errors)
+    fail_commits(rig, monkeypatch, *errors)
     reply = rig.ask("SET", b"a", b"2")
     assert reply[:2] == ["ERROR", "INTERNAL"]
     assert reply[3] == {"outcome": "unknown"}
@@ -72,7 +72,7 @@ def test_when_memory_is_tight_large_replies_are_refused_and_writes_are_not(rig, 
 
 
 def test_a_resent_write_is_not_said_to_have_never_run_when_the_daemon_is_read_only(rig, monkeypatch):
-    failing(rig, monkeypatch, Internal("fsync"))
+    fail_commits(rig, monkeypatch, Internal("fsync"))
     write = ["ONCE", b"token--1", ["SET", b"a", b"1"]]
     for _ in range(2):
         assert rig.ask(*write)[3] == {"outcome": "unknown"}
@@ -103,7 +103,7 @@ def test_a_defect_in_a_command_is_answered_and_changes_nothing(rig, monkeypatch)
 @pytest.mark.parametrize("error", [Full("no room"), Corrupt("damaged")])
 def test_expiry_that_cannot_be_written_is_put_off_and_not_seen_by_readers(rig, monkeypatch, error):
     rig.ask("SET", b"a", b"1", 1)
-    failing(rig, monkeypatch, error)
+    fail_commits(rig, monkeypatch, error)
     rig.server.loop.parts.timers.sweep.next = 0
     while rig.server.loop.parts.timers.sweep.next <= rig.server.clock.now() + 1000:
         rig.server.loop.turn(1)
@@ -115,7 +115,7 @@ def test_expiry_that_cannot_be_written_is_put_off_and_not_seen_by_readers(rig, m
 
 def test_expiry_of_unknown_outcome_ends_the_writes(rig, monkeypatch):
     rig.ask("SET", b"a", b"1", 1)
-    failing(rig, monkeypatch, Internal("fsync"))
+    fail_commits(rig, monkeypatch, Internal("fsync"))
     while rig.server.executor.read_only is None:
         rig.server.loop.parts.timers.sweep.next = 0
         rig.server.loop.turn(1)

@@ -1,7 +1,7 @@
 """The pipeline of a batch: it yields replies and changes together, after the commit."""
 
 import pytest
-from support.drives import Drive
+from support.drives import EngineOnStore
 
 from kvd import wire
 from kvd.commands.values import Get, Set
@@ -15,7 +15,7 @@ from kvd.server.pipeline import BatchPipeline
 
 @pytest.fixture
 def pipeline(tmp_path):
-    drive = Drive(tmp_path / "data")
+    drive = EngineOnStore(tmp_path / "data")
     background = BackgroundCommands()
     daemon = Introspection({}, AdminTasks(drive.directory, drive.directory, background))
     yield BatchPipeline(Executor(drive.store, daemon, background), Clock(0))

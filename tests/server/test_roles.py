@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.drives import Drive
+from support.drives import EngineOnStore
 from support.example_calls import call_with_key
 from support.hypotheses import examples
 
@@ -89,7 +89,7 @@ class Rights:
 
 @pytest.fixture(scope="module")
 def executor(tmp_path_factory):
-    drive = Drive(tmp_path_factory.mktemp("d") / "data")
+    drive = EngineOnStore(tmp_path_factory.mktemp("d") / "data")
     drive.apply(MultiSet([(key, b"secret of " + key) for key in KEYS]))
     clients = {
         f"{role} {bound}": Client(role, role, (b"user:",) if bound else ()) for role in ROLES for bound in (0, 1)

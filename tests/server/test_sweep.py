@@ -16,7 +16,7 @@ from kvd.server.sweep import Pace
 BUDGET_S = EXPIRY_SWEEP_US / 1_000_000
 
 
-def settled(key_s, wait_s=0.0, now=0):
+def settle_pace(key_s, wait_s=0.0, now=0):
     """Return the pace after many sweeps whose keys took so long each, and whose commits waited so long."""
     pace = Pace()
     for _ in range(200):
@@ -27,13 +27,13 @@ def settled(key_s, wait_s=0.0, now=0):
 
 @pytest.mark.parametrize("key_us", [0.5, 3, 6, 20])
 def test_sweeps_come_to_take_the_time_they_may(key_us):
-    taken_us = settled(key_us / 1_000_000).keys * key_us
+    taken_us = settle_pace(key_us / 1_000_000).keys * key_us
     assert EXPIRY_SWEEP_US - key_us <= taken_us <= EXPIRY_SWEEP_US
 
 
 def test_sweeps_have_some_keys_and_not_too_many():
-    assert settled(1.0).keys == EXPIRY_SWEEP_KEYS_MIN
-    assert settled(0.0).keys == EXPIRY_SWEEP_KEYS_MAX
+    assert settle_pace(1.0).keys == EXPIRY_SWEEP_KEYS_MIN
+    assert settle_pace(0.0).keys == EXPIRY_SWEEP_KEYS_MAX
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_sweeps_have_some_keys_and_not_too_many():
     [(0.0, BUDGET_S), (0.000_2, BUDGET_S), (0.004, 0.002), (1.0, EXPIRY_SWEEP_US_MAX / 1_000_000)],
 )
 def test_where_the_disk_is_slow_a_sweep_is_worth_its_commit(wait_s, budget_s):
-    assert settled(0.000_01, wait_s).budget_s(0) == pytest.approx(budget_s)
+    assert settle_pace(0.000_01, wait_s).budget_s(0) == pytest.approx(budget_s)
 
 
 def test_one_slow_sweep_makes_the_next_small_and_is_soon_forgotten():
-    pace = settled(0.000_003)
+    pace = settle_pace(0.000_003)
     usual = pace.keys
     pace.note(usual, 0.1, 0.1, 0, is_more=True)
     assert pace.keys == EXPIRY_SWEEP_KEYS_MIN
@@ -55,7 +55,7 @@ def test_one_slow_sweep_makes_the_next_small_and_is_soon_forgotten():
 
 
 def test_a_sweep_that_is_late_takes_more_until_all_is_swept():
-    pace = settled(0.000_003)
+    pace = settle_pace(0.000_003)
     assert pace.budget_s(EXPIRY_LATE_MS) == BUDGET_S
     assert pace.budget_s(EXPIRY_LATE_MS + 1) == BUDGET_S * EXPIRY_LATE_SWEEPS
     pace.note(1, 0.0, 0.0, 1, is_more=False)

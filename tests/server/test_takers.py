@@ -16,7 +16,7 @@ def row(key, kind=SET):
     return (1, kind, key, b"", 0, 1, None, 1000)
 
 
-def waiting(*prefixes, wait_ms=100, now=1000, token=None):
+def make_takers(*prefixes, wait_ms=100, now=1000, token=None):
     """Return takers of prefixes, in this order; their envelopes are their numbers."""
     takers = Takers()
     for number, prefix in enumerate(prefixes):
@@ -41,12 +41,12 @@ def numbers(takers):
     ],
 )
 def test_the_longest_waiting_of_all_prefixes_of_a_key_is_next(prefixes, key, expected):
-    taker = waiting(*prefixes).next_for(key)
+    taker = make_takers(*prefixes).next_for(key)
     assert (None if taker is None else int(taker.envelope[0])) == expected
 
 
 def test_who_is_answered_waits_no_longer_and_the_others_keep_their_order():
-    takers = waiting(b"a", b"b", b"a", b"a")
+    takers = make_takers(b"a", b"b", b"a", b"a")
     second = sorted(takers)[2]
     takers.remove(second)
     takers.remove(sorted(takers)[1])
@@ -54,16 +54,16 @@ def test_who_is_answered_waits_no_longer_and_the_others_keep_their_order():
 
 
 def test_keys_that_were_set_last_and_that_somebody_waits_for_are_noted():
-    takers = waiting(b"a")
+    takers = make_takers(b"a")
     takers.note([row(b"a1"), row(b"b1"), row(b"a2"), row(b"a1", CLEAR), row(b"a3", CLEAR), row(b"a3")])
     assert list(takers.keys) == [b"a2", b"a3"]
-    nobody = waiting()
+    nobody = make_takers()
     nobody.note([row(b"a1")])
     assert not nobody.keys
 
 
 def test_time_that_is_over_ends_a_wait_at_its_millisecond():
-    takers = waiting(b"a", wait_ms=100)
+    takers = make_takers(b"a", wait_ms=100)
     assert (takers.pop_expired(1099), takers.next_deadline()) == ([], 1100)
     assert numbers(takers.pop_expired(1100)) == [0]
     assert (takers.next_deadline(), takers.pop_expired(9999)) == (None, [])
@@ -78,13 +78,13 @@ def test_a_batch_that_failed_leaves_nobody_waiting():
 
 
 def test_beyond_the_bound_the_longest_waiting_are_told_at_once():
-    takers = waiting(*[b"%d" % (number % 7) for number in range(WAITERS_MAX + 3)])
+    takers = make_takers(*[b"%d" % (number % 7) for number in range(WAITERS_MAX + 3)])
     assert numbers(takers.pop_expired(1000)) == [0, 1, 2]
     assert len(takers) == WAITERS_MAX
 
 
 def test_those_with_the_same_token_are_found():
-    takers = waiting(b"a", b"b", token=TOKEN)
+    takers = make_takers(b"a", b"b", token=TOKEN)
     assert takers.pop_token(None) == takers.pop_token(b"token--2") == []
     assert (numbers(takers.pop_token(TOKEN)), len(takers)) == ([0, 1], 0)
-    assert waiting(b"a").pop_token(None) == []
+    assert make_takers(b"a").pop_token(None) == []

@@ -9,7 +9,7 @@ from kvd.limits import WAITERS_MAX
 from kvd.server.waiters import Waiters, find_prefixes
 
 
-def parked(prefix, wait_ms=100, now=1000):
+def park(prefix, wait_ms=100, now=1000):
     parking = Waiters()
     parking.stage([b"id", b""], Changes(3, prefix, 7, wait_ms), NotYet(5, prefix, wait_ms), now)
     parking.end_batch(is_committed=True)
@@ -21,7 +21,7 @@ def row(revision, key):
 
 
 def test_a_change_of_the_prefix_wakes_from_where_the_rows_begin():
-    parking = parked(b"a")
+    parking = park(b"a")
     assert parking.pop_matching([row(9, b"b")]) == []
     [woken] = parking.pop_matching([row(10, b"b"), row(11, b"ab")])
     assert woken.after(9) == Changes(9, b"a", 7, None)
@@ -29,7 +29,7 @@ def test_a_change_of_the_prefix_wakes_from_where_the_rows_begin():
 
 
 def test_time_that_is_over_wakes_at_its_millisecond():
-    parking = parked(b"a")
+    parking = park(b"a")
     assert (parking.pop_expired(1099), parking.next_deadline()) == ([], 1100)
     assert len(parking.pop_expired(1100)) == 1
     assert parking.next_deadline() is None

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from support.drives import Drive
+from support.drives import EngineOnStore
 
 from kvd.storage.files import journal
 from kvd.storage.maintenance import fold_thread
@@ -24,8 +24,8 @@ def _eager_checkpoints(monkeypatch):
 def make_drive(tmp_path):
     made = []
 
-    def make(name: str = "data", **options) -> Drive:
-        made.append(Drive(tmp_path / name, **options))
+    def make(name: str = "data", **options) -> EngineOnStore:
+        made.append(EngineOnStore(tmp_path / name, **options))
         return made[-1]
 
     yield make
@@ -35,5 +35,5 @@ def make_drive(tmp_path):
 
 
 @pytest.fixture
-def drive(make_drive) -> Drive:
+def drive(make_drive) -> EngineOnStore:
     return make_drive()

@@ -7,7 +7,7 @@ them and values of all sizes, so that what is asked for is in memory, on disk, o
 import random
 
 import pytest
-from support.drives import NOW, Drive
+from support.drives import NOW, EngineOnStore
 from support.forms import built
 
 from kvd import native, wire
@@ -63,7 +63,7 @@ def state_of(drive):
 def open_drive(directory, module):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native, "module", module)
-        return Drive(directory, fsync="never")
+        return EngineOnStore(directory, fsync="never")
 
 
 @built

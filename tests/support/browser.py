@@ -90,7 +90,7 @@ class Site:
         context.set_default_timeout(PATIENCE_MS)
         context.add_init_script(NOTE)
         page = context.new_page()
-        page.on("console", self.heard)
+        page.on("console", self.on_console)
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
         page.goto(self.url + address)
         if is_followed:
@@ -99,7 +99,7 @@ class Site:
         self.tabs.append(page)
         return page
 
-    def heard(self, message) -> None:
+    def on_console(self, message) -> None:
         """Note a complaint, unless a test has allowed it."""
         if message.type not in ("error", "warning"):
             return

@@ -14,7 +14,7 @@ from kvd.errors import Corrupt, Refused, StartError
 from kvd.storage import Store, check, salvage
 from kvd.storage.files.journal import read_mark
 from kvd.storage.files.sqlite import connect_read_only
-from support.drives import Drive
+from support.drives import EngineOnStore
 
 FILES = ("journal.db", "journal.db-wal", "table.db", "table.db-wal")
 
@@ -26,7 +26,7 @@ class Truth:
     history: dict[bytes, dict[int, bytes | None]] = field(default_factory=dict)
     revision: int = 0
 
-    def write(self, drive: Drive, *pairs: tuple[bytes, bytes | None]) -> None:
+    def write(self, drive: EngineOnStore, *pairs: tuple[bytes, bytes | None]) -> None:
         """Commit some changes as one batch. Only keys that are there are cleared."""
         drive.apply(*[Clear([key]) if value is None else Set(key, value) for key, value in pairs])
         for key, value in pairs:
@@ -44,7 +44,7 @@ class Truth:
         return found
 
 
-def copied(directory: Path, to: Path) -> Path:
+def copy_files(directory: Path, to: Path) -> Path:
     """Copy the files of an open store: what a kill would leave at this moment."""
     to.mkdir()
     for path in directory.iterdir():
@@ -53,11 +53,11 @@ def copied(directory: Path, to: Path) -> Path:
     return to
 
 
-def restored(case: Path, template: Path) -> Path:
+def restore_case(case: Path, template: Path) -> Path:
     """Make a case of a template, in place of the one before."""
     if case.exists():
         shutil.rmtree(case)
-    return copied(template, case)
+    return copy_files(template, case)
 
 
 def flip(path: Path, place: int, mask: int = 0xFF) -> None:
@@ -89,7 +89,7 @@ class Found:
     said: str = ""
 
 
-def opened(directory: Path, truth: Truth) -> Found:
+def open_damaged(directory: Path, truth: Truth) -> Found:
     """Open a store, check it beside that, and read every key that was ever written."""
     found = Found()
     try:
@@ -117,9 +117,9 @@ def opened(directory: Path, truth: Truth) -> Found:
 
 def judge_repair(directory: Path, truth: Truth) -> list[str]:
     """Repair a directory and compare what comes of it; return what was reported lost."""
-    before = opened_history(directory)
+    before = read_history(directory)
     losses = salvage(directory, "damaged").losses
-    after = opened(directory, truth)
+    after = open_damaged(directory, truth)
     assert (after.refused, after.notes, after.damages, after.corrupt, after.said) == (None, [], [], set(), "")
     assert after.history != before, "whoever follows the old history has to be told"
     last = truth.at(truth.revision)
@@ -132,7 +132,7 @@ def judge_repair(directory: Path, truth: Truth) -> list[str]:
     return losses
 
 
-def opened_history(directory: Path) -> str:
+def read_history(directory: Path) -> str:
     """Return the history's id as the journal has it, if it can be read."""
     try:
         with contextlib.closing(connect_read_only(directory / "journal.db")) as db:

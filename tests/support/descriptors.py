@@ -12,13 +12,13 @@ class Descriptors:
     def __init__(self) -> None:
         self.before = descriptors()
 
-    def opened(self) -> set[tuple[str, str]]:
+    def list_new(self) -> set[tuple[str, str]]:
         """Return number and target of each."""
         return descriptors() - self.before
 
     def are_closed(self) -> bool:
         """Return whether there is none."""
-        return not self.opened()
+        return not self.list_new()
 
 
 def descriptors() -> set[tuple[str, str]]:

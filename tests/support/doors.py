@@ -35,7 +35,7 @@ def plain(context, kind, endpoint, keys=None, *topics, **options):
     return sock
 
 
-class Doors:
+class AccessFiles:
     """A directory with the daemon's key, one for each name asked for, and `access.toml`."""
 
     def __init__(self, directory: Path) -> None:

@@ -20,13 +20,13 @@ def evict_all(store: Store) -> None:
     store.overlays.key_cache.set_upper_bound(None)
 
 
-class Drive:
+class EngineOnStore:
     def __init__(self, directory: Path, **options) -> None:
         self.directory = directory
         self.options = options
         self.open()
 
-    def open(self) -> "Drive":
+    def open(self) -> "EngineOnStore":
         self.store = Store(self.directory, **self.options)
         self.engine = Engine(self.store)
         return self
@@ -48,7 +48,7 @@ class Drive:
         while self.store.overlays.immutable is not None or self.store.maintenance.jobs.is_checkpointing:
             self.store.maintenance.jobs.finish(self.store.maintenance.parts.fold_thread.done.get())
 
-    def fold(self) -> "Drive":
+    def fold(self) -> "EngineOnStore":
         self.settle()  # a checkpoint of a long WAL goes first
         self.store.maintenance.jobs.begin_fold()
         self.settle()
@@ -61,7 +61,7 @@ class Drive:
             self.settle()
             now += TRIM_INTERVAL_MS
 
-    def restart(self) -> "Drive":
+    def restart(self) -> "EngineOnStore":
         self.store.close()
         return self.open()
 

@@ -26,7 +26,7 @@ from kvd.limits import ONCE_KEPT_MS
 NOW = 1_000_000
 
 
-class Memory:
+class DictStore:
     """`kvd.engine.staging.Committed`, in plain dicts and lists."""
 
     def __init__(self) -> None:
@@ -91,26 +91,26 @@ class Memory:
         self.revision = staged.rows[-1][0] if staged.rows else self.revision
 
 
-class Bench:
+class EngineOnDict:
     """An engine on a committed state. `commits` False: all that runs stays one batch."""
 
     def __init__(self, *, commits: bool = True) -> None:
-        self.memory = Memory()
+        self.memory = DictStore()
         self.engine = Engine(self.memory)
         self.commits = commits
         self.now = NOW
 
-    def at(self, now: int) -> "Bench":
+    def at(self, now: int) -> "EngineOnDict":
         self.now = now
         return self
 
     def reply(self, command: Command):
         """Run a command; return its reply. A refusal has to leave what is staged as it was."""
-        before = self.staged()
+        before = self.copy_staging()
         try:
             return self.engine.apply(command, self.now)
         except Refused:
-            assert self.staged() == before
+            assert self.copy_staging() == before
             raise
         finally:
             if self.commits:
@@ -124,7 +124,7 @@ class Bench:
             return error.code, error.message, error.details
         return reply if isinstance(reply, NotYet) else reply.result
 
-    def given(self, *commands: Command) -> "Bench":
+    def execute(self, *commands: Command) -> "EngineOnDict":
         for command in commands:
             self.reply(command)
         return self
@@ -133,7 +133,7 @@ class Bench:
         self.memory.commit(self.engine.staging.take())
         self.engine.staging.drop()
 
-    def staged(self):
+    def copy_staging(self):
         staging = self.engine.staging
         return list(staging.rows), dict(staging.last), dict(staging.tokens), staging.compacted, staging.revision
 

@@ -10,11 +10,14 @@ from kvd.storage.memory.key_cache import NOT_CACHED, PlainKeyCache
 built = pytest.mark.skipif(native.module is None, reason="kvd.native._native was not built: is there a C compiler?")
 
 
-def compiled_records():
+def make_compiled_cache():
     return native.module.Records(Entry, NOT_CACHED, Raw)
 
 
-FORMS = [pytest.param(PlainKeyCache, id="plain"), pytest.param(compiled_records, id="compiled", marks=built)]
+IMPLEMENTATIONS = [
+    pytest.param(PlainKeyCache, id="plain"),
+    pytest.param(make_compiled_cache, id="compiled", marks=built),
+]
 
 
 def row(key, value=b"", revision=1, *, previous=0, created=None, expires=None) -> Row:

@@ -96,7 +96,7 @@ def client_code() -> tuple[CodeType, ...]:
     return tuple(set(found))
 
 
-def counting(countdown: Countdown) -> AbstractContextManager[None]:
+def count_down(countdown: Countdown) -> AbstractContextManager[None]:
     return monitored(countdown) if sys.version_info >= (3, 12) else traced(countdown)
 
 
@@ -104,7 +104,7 @@ def interrupt(call: Callable[[], object], at: int, error: BaseException | None =
     """Call something and interrupt it at its n-th bytecode; return where that was, None if it was over before."""
     countdown = Countdown(at, error or Interrupt())
     try:
-        with counting(countdown):
+        with count_down(countdown):
             call()
     except BaseException as caught:
         if caught is not countdown.error and caught.__context__ is not countdown.error:

@@ -147,7 +147,7 @@ class Search:
             tried.update(fresh)
             stack += fresh
             if len(tried) > TRIED_MAX:
-                raise Undecided(self.told())
+                raise Undecided(self.describe())
         return False
 
     def next_places(self, place: Place) -> Iterator[Place]:
@@ -170,16 +170,16 @@ class Search:
             if self.known[at].called <= limit:
                 state = after(place.state, self.known[at], self.told_revisions)
                 if state is not None:
-                    yield moved(place, at, state)
+                    yield advance(place, at, state)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return where the search came no further, for whoever has to find out why."""
         place = self.furthest
         near = self.known[max(0, place.low - 5) : place.low + 10]
         return "\n".join([f"stuck at {place}", *map(str, near)])
 
 
-def moved(place: Place, at: int, state: State) -> Place:
+def advance(place: Place, at: int, state: State) -> Place:
     """Return the place with a known operation done; those at the beginning that are all done are forgotten."""
     low, done = place.low, place.done | 1 << (at - place.low)
     while done & 1:
@@ -190,4 +190,4 @@ def moved(place: Place, at: int, state: State) -> Place:
 def check(operations: Sequence[Operation]) -> None:
     """Assert that a key's history is linearizable."""
     search = Search(operations)
-    assert search.is_linearizable(), search.told()
+    assert search.is_linearizable(), search.describe()

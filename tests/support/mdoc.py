@@ -9,7 +9,7 @@ MACRO = re.compile("Ar|Cm|Dd|Dt|El|Ev|Fl|Ic|It|Li|Nd|Nm|No|Ns|Oc|Oo|Op|Pa|Pf|Ql|
 DELIMITERS = (",", ".", ";", ":", "|", "(", ")")
 
 
-def unescaped(text):
+def unescape(text):
     """Return what mandoc shows for a text without macros."""
     return re.sub(r"\\(?:\(..|.)", lambda found: ESCAPES.get(found[0], found[0][1:]), text)
 
@@ -22,7 +22,7 @@ def section(page, title):
 def literals(source):
     """Return the literal blocks of a source, as they are shown."""
     blocks = re.findall(r"^\.Bd -literal.*\n((?:.*\n)*?)\.Ed$", source, re.MULTILINE)
-    return [unescaped(block) for block in blocks]
+    return [unescape(block) for block in blocks]
 
 
 def named(macro, source):
@@ -39,5 +39,5 @@ def arguments(source):
                 macro = "Fl Fl" if token == macro == "Fl" and is_bare else token
                 is_bare = True
             elif token not in DELIMITERS:
-                yield macro, unescaped(token)
+                yield macro, unescape(token)
                 is_bare = False

@@ -12,7 +12,7 @@ from typing import Self
 from kvd import wire
 from kvd.commands import Command
 from kvd.errors import Refused
-from support.fakes import Bench
+from support.fakes import EngineOnDict
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06ROUTER"
@@ -74,7 +74,7 @@ class FakeDaemon(Peer):
 
     def __init__(self) -> None:
         super().__init__(self.serve)
-        self.bench = Bench()
+        self.bench = EngineOnDict()
         self.commands: list[Command] = []
         self.lock = threading.Lock()
 

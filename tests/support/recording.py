@@ -72,7 +72,7 @@ class Recorder:
             self.known[key] = error.details["revision"]
             self.keep(key, operation, outcome=CONFLICT, revision=error.details["revision"])
         except KvdError as error:
-            self.failed(key, operation, error)
+            self.on_error(key, operation, error)
         else:
             result = int(reply.result) if isinstance(reply.result, bytes) else reply.result
             if operation.name in ("SET", "INCR"):
@@ -80,7 +80,7 @@ class Recorder:
             self.keep(key, operation, outcome=OK, result=result, revision=reply.revision)
             self.revisions.append((operation.called, time.monotonic_ns(), reply.revision))
 
-    def failed(self, key: bytes, operation: Operation, error: KvdError) -> None:
+    def on_error(self, key: bytes, operation: Operation, error: KvdError) -> None:
         """Keep what may have been executed; what told "not executed" had better be right."""
         if error.outcome == "unknown":
             self.history.append((key, operation._replace(outcome=UNKNOWN)))

@@ -10,7 +10,7 @@ from kvd.storage import Store
 encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 
 
-class Rig:
+class InProcessServer:
     """A server that takes a turn when asked to, and a plain DEALER to it."""
 
     def __init__(self, directory, server=None, **options):

@@ -14,7 +14,7 @@ SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 LOCAL = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
 
 
-def compiled(folder: Path, name: str, text: str) -> descriptor_pb2.FileDescriptorProto:
+def compile_proto(folder: Path, name: str, text: str) -> descriptor_pb2.FileDescriptorProto:
     """Return what protoc makes of a .proto."""
     (folder / name).write_text(text)
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", f"--descriptor_set_out={folder}/out", name]
@@ -80,11 +80,11 @@ def plain(value):
     return getattr(value, kind)
 
 
-def said(error: grpc.RpcError) -> dict[str, str]:
+def read_trailers(error: grpc.RpcError) -> dict[str, str]:
     """Return the trailing metadata of kvd's."""
     return {name: value for name, value in error.trailing_metadata() if name.startswith("kvd-")}
 
 
-def checked(rpcs, service=""):
+def check_health(rpcs, service=""):
     request = health_pb2.HealthCheckRequest(service=service)
     return rpcs.call("/grpc.health.v1.Health/Check", request, health_pb2.HealthCheckResponse).status

@@ -108,7 +108,7 @@ class Terminal:
         self.screen.resize(rows, columns)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def ended(self, within_s=PATIENCE_S):
+    def wait_for_exit(self, within_s=PATIENCE_S):
         """Read to the end; return the exit code, or None if there is no end in this time."""
         limit = time.monotonic() + within_s
         try:
@@ -124,7 +124,7 @@ class Terminal:
         while self.code is None and time.monotonic() < limit:
             with suppress(OSError):
                 self.type("\x03\x04\x04")  # the second for the question that BEGIN brings
-            self.ended(0.3)
+            self.wait_for_exit(0.3)
         return self.code
 
     def close(self):
@@ -134,7 +134,7 @@ class Terminal:
         os.close(self.fd)
 
 
-def waiting(kv, wait_ms=60_000):
+def long_command(kv, wait_ms=60_000):
     """Return a command that is answered after a time, and by nothing that happens meanwhile."""
     return f"changes {kv.info('server')['server']['revision']} nothing-here wait {wait_ms}"
 

@@ -20,7 +20,7 @@ from kvd.errors import Compacted
 END = b"end"
 
 
-def told(out: TextIO, *fields: Any) -> None:
+def write_line(out: TextIO, *fields: Any) -> None:
     """Write a line, complete at once: the reader looks while we go on."""
     out.write(json.dumps(fields) + "\n")
     out.flush()
@@ -29,7 +29,7 @@ def told(out: TextIO, *fields: Any) -> None:
 def is_end(out: TextIO, change: Change) -> bool:
     """Write a change down; return whether it is the last."""
     value = None if change.value is None else change.value.decode()
-    told(out, "delivered", change.revision, change.kind, change.key.decode(), value)
+    write_line(out, "delivered", change.revision, change.kind, change.key.decode(), value)
     return change.key.endswith(END)
 
 
@@ -40,14 +40,14 @@ def follow(out: TextIO, endpoint: str, prefixes: list[str], chance: random.Rando
         while True:
             with kv.watch(*prefixes, since=since) as watch:
                 since = watch.ready() if since is None else since
-                told(out, "resumed", since)
+                write_line(out, "resumed", since)
                 try:
                     if some(out, watch, chance):
                         return
                     since = watch.revision
                 except Compacted as error:
                     since = error.details["compacted"]
-                    told(out, "compacted", since)
+                    write_line(out, "compacted", since)
 
 
 def some(out: TextIO, watch: Any, chance: random.Random) -> bool:
@@ -58,7 +58,7 @@ def some(out: TextIO, watch: Any, chance: random.Random) -> bool:
         ends = [is_end(out, change) for change in changes]
         if any(ends):
             return True
-        told(out, "bookmark", watch.revision)
+        write_line(out, "bookmark", watch.revision)
     return False
 
 
@@ -77,7 +77,7 @@ def subscribe(out: TextIO, endpoint: str, prefixes: list[str]) -> None:
             if is_begun and is_end(out, wire.decode_change(body)):
                 return
         elif (control := wire.decode_control(body))[0] == "HEARTBEAT":
-            told(out, "heartbeat" if is_begun else "resumed", control[1])
+            write_line(out, "heartbeat" if is_begun else "resumed", control[1])
             is_begun = True
 
 

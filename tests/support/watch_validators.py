@@ -35,28 +35,28 @@ class Event(NamedTuple):
     value: str | None = None
 
 
-def delivered(stream: Sequence[Event]) -> list[Event]:
+def list_changes(stream: Sequence[Event]) -> list[Event]:
     """Return the changes of a stream."""
     return [event for event in stream if event.what == DELIVERED]
 
 
-def matching(journal: Sequence[Event], prefixes: Sequence[str]) -> list[Event]:
+def match_changes(journal: Sequence[Event], prefixes: Sequence[str]) -> list[Event]:
     """Return the changes of a journal that a watch of these prefixes has to see."""
     return [change for change in journal if change.key.startswith(tuple(prefixes))]
 
 
 def is_ordered(stream: Sequence[Event]) -> bool:
     """Return whether no change comes after one with a higher revision."""
-    return all(a.revision <= b.revision for a, b in pairwise(delivered(stream)))
+    return all(a.revision <= b.revision for a, b in pairwise(list_changes(stream)))
 
 
 def is_unique(stream: Sequence[Event]) -> bool:
     """Return whether no change comes twice."""
-    revisions = [event.revision for event in delivered(stream)]
+    revisions = [event.revision for event in list_changes(stream)]
     return len(set(revisions)) == len(revisions)
 
 
-def excused(stream: Sequence[Event]) -> set[int]:
+def list_excused(stream: Sequence[Event]) -> set[int]:
     """Return the revisions that the stream was told it would not get: from where it was, up to what is compacted."""
     gone: set[int] = set()
     position = 0
@@ -69,10 +69,10 @@ def excused(stream: Sequence[Event]) -> set[int]:
 
 def is_reliable(stream: Sequence[Event], wanted: Sequence[Event]) -> bool:
     """Return whether exactly the wanted changes come, between the first and the last that do."""
-    came = delivered(stream)
+    came = list_changes(stream)
     if not came:
         return True
-    gone = excused(stream)
+    gone = list_excused(stream)
     seen = set(came)
     between = [c for c in wanted if came[0].revision <= c.revision <= came[-1].revision]
     return seen == {c for c in between if c in seen or c.revision not in gone}
@@ -86,7 +86,7 @@ def is_atomic(stream: Sequence[Event], wanted: Sequence[Event], journal: Sequenc
     beats = sorted({event.revision for event in stream if event.what == HEARTBEAT})
     if any(bisect_left(beats, a.revision) != bisect_left(beats, z.revision) for a, *_, z in atoms):
         return False
-    came, gone = delivered(stream), excused(stream)
+    came, gone = list_changes(stream), list_excused(stream)
     shown = {change.revision for change in came}
     start = next((event.revision for event in stream), 0)
     for atom in atoms_in(wanted):
@@ -148,7 +148,7 @@ def is_resumable(stream: Sequence[Event], wanted: Sequence[Event]) -> bool:
 
 def is_bookmarkable(stream: Sequence[Event], wanted: Sequence[Event]) -> bool:
     """Return whether at each bookmark all up to it has come, and nothing up to it comes later."""
-    start, marked, gone = stream[0].revision if stream else 0, 0, excused(stream)
+    start, marked, gone = stream[0].revision if stream else 0, 0, list_excused(stream)
     came: set[int] = set()
     missing = [c.revision for c in wanted if c.revision > start and c.revision not in gone]
     at = 0
@@ -168,7 +168,7 @@ def is_bookmarkable(stream: Sequence[Event], wanted: Sequence[Event]) -> bool:
 
 def broken(stream: Sequence[Event], journal: Sequence[Event], prefixes: Sequence[str]) -> list[str]:
     """Return which promises a stream breaks."""
-    wanted = matching(journal, prefixes)
+    wanted = match_changes(journal, prefixes)
     kept = {
         "ordered": is_ordered(stream),
         "unique": is_unique(stream),

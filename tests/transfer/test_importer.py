@@ -49,13 +49,13 @@ def plain(count, size=1, expires=None):
     return [Record(n, n, (b"%d" % n, b"x" * size, expires)) for n in range(1, count + 1)]
 
 
-def refused(code):
+def make_refusal(code):
     return Error(code, "no", {"outcome": "failed"})
 
 
 @pytest.mark.parametrize("code", ["FULL", "READ_ONLY", "DENIED", "BUSY", "INTERNAL"])
 def test_after_a_refusal_nothing_more_is_sent_and_all_in_flight_is_awaited(code):
-    stream = FakeStream(_3=refused(code), _4=refused("INTERNAL"))
+    stream = FakeStream(_3=make_refusal(code), _4=make_refusal("INTERNAL"))
     importer = importer_of(stream)
     with pytest.raises(Refused, match=f"{code}: no") as caught:
         importer.run(plain(50_000))

@@ -6,7 +6,7 @@ from unittest.mock import ANY
 import grpc
 import pytest
 from support.example_calls import example_of, fields_of
-from support.rpcs import Rpcs, plain, said
+from support.rpcs import Rpcs, plain, read_trailers
 
 from kvd.commands import COMMANDS, syntax_of
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
@@ -126,9 +126,12 @@ def test_an_argument_that_is_needed_is_asked_for(rpcs):
     for command in COMMANDS.values():
         if syntax_of(command).parameters and syntax_of(command).parameters[0].required:
             error = rpc_error(rpcs.kvd, rpc_of(command), getattr(pb, request_of(command))())
-            assert (error.code(), said(error)["kvd-code"]) == (grpc.StatusCode.INVALID_ARGUMENT, "BAD_ARGUMENT")
+            assert (error.code(), read_trailers(error)["kvd-code"]) == (
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "BAD_ARGUMENT",
+            )
             assert command.command_name() in error.details()
-            assert said(error)["kvd-outcome"] == "not executed"
+            assert read_trailers(error)["kvd-outcome"] == "not executed"
             asked.add(command.command_name())
     assert asked >= {"GET", "SET", "CLEAR", "MULTISET", "TRANSACTION", "ONCE", "CHANGES", "BACKUP"}
 
@@ -138,7 +141,7 @@ def test_a_conflict_tells_the_revision(rpcs):
     error = rpc_error(rpcs.kvd, "Set", key=b"k", value=b"w", revision=0)
     assert error.code() is grpc.StatusCode.ABORTED
     assert error.details() == "the key exists, at revision 1"
-    assert said(error) == {"kvd-code": "CONFLICT", "kvd-outcome": "failed", "kvd-details": '{"revision": 1}'}
+    assert read_trailers(error) == {"kvd-code": "CONFLICT", "kvd-outcome": "failed", "kvd-details": '{"revision": 1}'}
 
 
 def test_a_transaction_tells_which_command_it_was(rpcs):
@@ -148,12 +151,12 @@ def test_a_transaction_tells_which_command_it_was(rpcs):
     ]
     error = rpc_error(rpcs.kvd, "Transaction", commands=commands)
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert json.loads(said(error)["kvd-details"])["index"] == 1
+    assert json.loads(read_trailers(error)["kvd-details"])["index"] == 1
     assert plain(rpcs.kvd("Get", key=b"k").result) is None
     nested = pb.Command(transaction=pb.TransactionRequest(commands=commands))
     assert rpc_error(rpcs.kvd, "Transaction", commands=[nested]).code() is grpc.StatusCode.INVALID_ARGUMENT
     error = rpc_error(rpcs.kvd, "Transaction", conditions=[pb.Condition(key=b"k", revision=9)], commands=commands[:1])
-    assert json.loads(said(error)["kvd-details"]) == {"revision": 0, "condition": 0}
+    assert json.loads(read_trailers(error)["kvd-details"]) == {"revision": 0, "condition": 0}
 
 
 REFUSED = [
@@ -173,4 +176,4 @@ def test_what_is_refused(rpcs):
     rpcs.kvd("Compact", revision=1)
     for rpc, fields, status, code in REFUSED:
         error = rpc_error(rpcs.kvd, rpc, **fields)
-        assert (rpc, error.code().name, said(error)["kvd-code"]) == (rpc, status, code)
+        assert (rpc, error.code().name, read_trailers(error)["kvd-code"]) == (rpc, status, code)

@@ -8,7 +8,17 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from support.rpcs import NOT_SERVING, SERVICE_UNKNOWN, SERVING, Rpcs, checked, compiled, messages_of, plain, said
+from support.rpcs import (
+    NOT_SERVING,
+    SERVICE_UNKNOWN,
+    SERVING,
+    Rpcs,
+    check_health,
+    compile_proto,
+    messages_of,
+    plain,
+    read_trailers,
+)
 from support.running import eventually, run_kvd
 
 from kvd.gateways.grpc import kvd_v1_pb2 as pb
@@ -35,7 +45,7 @@ UNLIMITED = {"max_receive_message_length": -1, "max_send_message_length": -1}
 
 @pytest.fixture(scope="module")
 def messages(tmp_path_factory):
-    return messages_of(compiled(tmp_path_factory.mktemp("p"), "messages.proto", GIVEN))
+    return messages_of(compile_proto(tmp_path_factory.mktemp("p"), "messages.proto", GIVEN))
 
 
 @pytest.fixture
@@ -96,9 +106,9 @@ def test_multiget_tells_its_parts_in_the_order_asked(run, kv, messages):
 def test_what_is_wrong_with_a_request_is_not_called_storage_trouble(run, rpcs, messages):
     assert rpc_error(run, "Get", key=b"").code() is grpc.StatusCode.INVALID_ARGUMENT
     too_large = rpc_error(run, "Set", key=b"k", value=bytes(VALUE_BYTES_MAX + 1))
-    assert (too_large.code(), said(too_large)["kvd-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
+    assert (too_large.code(), read_trailers(too_large)["kvd-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
     many = rpc_error(run, "MultiGet", keys=[b"k"] * (KEYS_MAX + 1))
-    assert (many.code(), said(many)["kvd-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
+    assert (many.code(), read_trailers(many)["kvd-code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
     no_message = rpc_error(rpcs.call, "/kvs2.Kvs2/Get", health_pb2.HealthCheckRequest(service=""), messages["GetReply"])
     assert no_message.code() is grpc.StatusCode.INVALID_ARGUMENT  # no key
     raw = rpcs.channel.unary_unary("/kvs2.Kvs2/Get")
@@ -118,14 +128,14 @@ def test_a_daemon_that_is_away_is_unavailable_and_comes_back_by_itself(daemon, r
     daemon.kill()
     for rpc, fields in (("Get", {"key": b"k"}), ("Set", {"key": b"k", "value": b"w"}), ("MultiGet", {"keys": [b"k"]})):
         error = rpc_error(run, rpc, **fields)
-        assert (error.code(), said(error)["kvd-outcome"]) == (grpc.StatusCode.UNAVAILABLE, "not executed")
+        assert (error.code(), read_trailers(error)["kvd-outcome"]) == (grpc.StatusCode.UNAVAILABLE, "not executed")
     assert rpc_error(rpcs.kvd, "Ping").code() is grpc.StatusCode.UNAVAILABLE
     with pytest.raises(grpc.RpcError) as caught:
         next(rpcs.watch())
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    eventually(lambda: [checked(rpcs, service) for service in SERVICES] == [NOT_SERVING] * 3)
+    eventually(lambda: [check_health(rpcs, service) for service in SERVICES] == [NOT_SERVING] * 3)
     daemon.start()
-    eventually(lambda: [checked(rpcs, service) for service in SERVICES] == [SERVING] * 3)
+    eventually(lambda: [check_health(rpcs, service) for service in SERVICES] == [SERVING] * 3)
     assert run("Get", key=b"k").data == b"v"
 
 
@@ -140,8 +150,8 @@ def test_a_daemon_that_does_not_answer_is_told_after_five_seconds(daemon, run, r
         assert [each.result().code() for each in late] == [grpc.StatusCode.DEADLINE_EXCEEDED] * 2
         # What was sent by a connection that is found dead before, by ZeroMQ's own signs of life, waits no longer.
         assert write.result().code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-        assert (own.result().code(), said(own.result())["kvd-outcome"]) == (grpc.StatusCode.UNKNOWN, "unknown")
-    assert checked(rpcs) == NOT_SERVING
+        assert (own.result().code(), read_trailers(own.result())["kvd-outcome"]) == (grpc.StatusCode.UNKNOWN, "unknown")
+    assert check_health(rpcs) == NOT_SERVING
 
 
 # Health, reflection
@@ -162,7 +172,7 @@ def test_health_by_its_streams(daemon, rpcs):
 
 
 def test_health_of_what_is_not_there(rpcs):
-    assert rpc_error(checked, rpcs, "other").code() is grpc.StatusCode.NOT_FOUND
+    assert rpc_error(check_health, rpcs, "other").code() is grpc.StatusCode.NOT_FOUND
     request = health_pb2.HealthCheckRequest(service="other")
     stream = rpcs.stream("/grpc.health.v1.Health/Watch", request, health_pb2.HealthCheckResponse)
     assert next(stream).status == SERVICE_UNKNOWN
@@ -229,7 +239,7 @@ def test_what_is_under_way_at_sigterm_is_finished(gateway, rpcs, kv):
     eventually(lambda: kv.info("traffic")["traffic"]["waiting"] == 1)
     gateway.process.send_signal(signal.SIGTERM)
     ended = rpc_error(next, watch)  # at once: it would not end by itself
-    assert (ended.code(), said(ended)["kvd-code"]) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+    assert (ended.code(), read_trailers(ended)["kvd-code"]) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
     kv.set("k", "v")
     [[kind, revision, key, value, *_]] = plain(call.result().result)
     assert (kind, revision, key, value) == ("SET", 1, b"k", b"v")

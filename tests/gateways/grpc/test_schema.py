@@ -5,7 +5,7 @@ from importlib.resources import files
 import grpc
 import pytest
 from msgspec import inspect
-from support.rpcs import compiled
+from support.rpcs import compile_proto
 
 from kvd import errors
 from kvd.commands import COMMANDS, syntax_of
@@ -29,7 +29,7 @@ def test_the_proto_is_what_the_commands_are_now():
 
 @pytest.mark.parametrize(("name", "made"), [("kvd_v1.proto", kvd_v1_pb2), ("kvs2.proto", kvs2_pb2)])
 def test_the_generated_code_is_of_the_proto(tmp_path, name, made):
-    file = compiled(tmp_path, name, FILES.joinpath(name).read_text())
+    file = compile_proto(tmp_path, name, FILES.joinpath(name).read_text())
     made.DESCRIPTOR.CopyToProto(ours := type(file)())
     for each in (file, ours):
         for field in (field for message in each.message_type for field in message.field):

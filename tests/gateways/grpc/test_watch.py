@@ -10,9 +10,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from support.doors import Doors
+from support.doors import AccessFiles
 from support.programs import require
-from support.rpcs import SERVING, Rpcs, checked, plain, said
+from support.rpcs import SERVING, Rpcs, check_health, plain, read_trailers
 from support.running import eventually
 
 from kvd.gateways.common.tokens import digest
@@ -155,14 +155,14 @@ def test_what_cannot_be_followed_is_said(gateway, kv):
 
     def fault(**how):
         error = rpc_error(next, rpcs.watch(**how))
-        return error.code().name, said(error)["kvd-code"]
+        return error.code().name, read_trailers(error)["kvd-code"]
 
     assert fault(since=2) == ("OUT_OF_RANGE", "COMPACTED")
     assert fault(since=99) == ("FAILED_PRECONDITION", "HISTORY_CHANGED")
     assert fault(since=4, history="another") == ("FAILED_PRECONDITION", "HISTORY_CHANGED")
     many = rpc_error(next, rpcs.watch(*[b"p"] * (GRPC_PREFIXES_MAX + 1)))
     long = rpc_error(next, rpcs.watch(bytes(KEY_BYTES_MAX + 1)))
-    assert [said(each)["kvd-code"] for each in (many, long)] == ["TOO_LARGE"] * 2
+    assert [read_trailers(each)["kvd-code"] for each in (many, long)] == ["TOO_LARGE"] * 2
 
 
 def test_a_watch_too_many_is_refused_and_one_that_ended_makes_room(daemon, make_gateway):
@@ -172,7 +172,7 @@ def test_a_watch_too_many_is_refused_and_one_that_ended_makes_room(daemon, make_
     watches = [rpcs.watch() for _ in range(3)]
     assert all(head_of(watch)["kvd-history"] for watch in watches)
     error = rpc_error(next, rpcs.watch())
-    assert (error.code().name, said(error)["kvd-code"]) == ("RESOURCE_EXHAUSTED", "BUSY")
+    assert (error.code().name, read_trailers(error)["kvd-code"]) == ("RESOURCE_EXHAUSTED", "BUSY")
     assert len(list(Path(f"/proc/{gateway.process.pid}/fd").iterdir())) < limit
     watches[0].cancel()
     eventually(lambda: head_or_none(rpcs.watch()))
@@ -189,7 +189,7 @@ class SecureGateway:
     """A daemon with keys, a gateway with tokens."""
 
     def __init__(self, make_daemon, make_gateway, folder) -> None:
-        self.doors = Doors(folder)
+        self.doors = AccessFiles(folder)
         self.doors.write(
             root={"role": "admin"},
             gate={"role": "read"},
@@ -233,7 +233,7 @@ def test_who_one_is_is_the_tokens_and_what_one_may_the_daemons(secure):
         for error in (rpc_error(rpcs.kvd, "Ping"), rpc_error(next, rpcs.watch())):
             assert error.code() is grpc.StatusCode.UNAUTHENTICATED
             assert words in error.details()
-            assert said(error) == {"kvd-code": "NOT_KNOWN", "kvd-outcome": "not executed"}
+            assert read_trailers(error) == {"kvd-code": "NOT_KNOWN", "kvd-outcome": "not executed"}
         assert (
             rpc_error(rpcs.call, "/kvs2.Kvs2/Get", pb.GetRequest(key=b"k"), pb.Reply).code().name == "UNAUTHENTICATED"
         )
@@ -242,14 +242,14 @@ def test_who_one_is_is_the_tokens_and_what_one_may_the_daemons(secure):
     assert plain(eve.kvd("Get", key=b"ada:1").result) == b"x"
     for rpcs, key in ((ada, b"other"), (eve, b"ada:1")):
         error = rpc_error(rpcs.kvd, "Set", key=key, value=b"y")
-        assert (error.code().name, said(error)["kvd-code"]) == ("PERMISSION_DENIED", "DENIED")
+        assert (error.code().name, read_trailers(error)["kvd-code"]) == ("PERMISSION_DENIED", "DENIED")
     assert rpc_error(next, ada.watch()).code() is grpc.StatusCode.PERMISSION_DENIED
     watch = ada.watch(b"ada:", since=0)
     assert next_changes(watch, 1)[0][2] == b"ada:1"
 
 
 def test_health_and_reflection_need_no_token(secure):
-    assert checked(secure.rpcs(None)) == SERVING
+    assert check_health(secure.rpcs(None)) == SERVING
 
 
 def test_a_token_that_is_taken_back_ends_what_it_began(secure):
@@ -276,7 +276,7 @@ def test_a_token_that_is_taken_back_ends_what_it_began(secure):
 def test_a_daemon_that_does_not_let_us_in_is_unavailable(secure, make_gateway):
     gateway = make_gateway("grpc", secure.daemon.commands)
     error = rpc_error(Rpcs(gateway.address).kvd, "Ping")
-    assert (error.code().name, said(error)["kvd-code"]) == ("UNAVAILABLE", "NOT_LET_IN")
+    assert (error.code().name, read_trailers(error)["kvd-code"]) == ("UNAVAILABLE", "NOT_LET_IN")
 
 
 def test_tls(daemon, make_gateway, tmp_path):
@@ -309,7 +309,7 @@ def test_a_watch_of_what_rests_is_told_from_where_to_resume(daemon, make_gateway
 
 def test_a_since_that_is_no_revision_is_no_other_history(gateway):
     error = rpc_error(next, Rpcs(gateway.address).watch(since=2**64 - 1))
-    assert (error.code().name, said(error)["kvd-code"]) == ("INVALID_ARGUMENT", "BAD_ARGUMENT")
+    assert (error.code().name, read_trailers(error)["kvd-code"]) == ("INVALID_ARGUMENT", "BAD_ARGUMENT")
 
 
 def test_what_is_refused_is_not_held(gateway):

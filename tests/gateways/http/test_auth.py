@@ -7,7 +7,7 @@ import subprocess
 import urllib.request
 
 import pytest
-from support.doors import Doors
+from support.doors import AccessFiles
 from support.programs import require
 from support.running import eventually, run_kvd
 from support.web import Events, Web
@@ -124,7 +124,7 @@ class House:
     """A daemon with keys, and a token file with keys of its clients."""
 
     def __init__(self, tmp_path, make_daemon):
-        self.doors = Doors(tmp_path)
+        self.doors = AccessFiles(tmp_path)
         self.tokens = {}
         self.file = tmp_path / "tokens.toml"
         people = {
@@ -265,7 +265,7 @@ def test_who_takes_nothing_is_cut_off_with_his_token(house, make_gateway):
 def test_a_token_file_that_is_wrong_is_told_with_its_place(tmp_path, content, said):
     file = tmp_path / "tokens.toml"
     file.write_text(content.replace("DIGEST", digest("x")))
-    Doors(tmp_path)
+    AccessFiles(tmp_path)
     server_key = ["--server-key", str(tmp_path / "daemon.key"), "--key", str(tmp_path / "daemon.key_secret")]
     done = run_kvd("gateway", "http", "--token-file", file, "--listen", "127.0.0.1:0", *server_key)
     assert (done.returncode, said in done.stderr) == (78, True), done.stderr

@@ -9,7 +9,7 @@ from time import sleep
 
 import pytest
 from support.chronicle import CLEAR, GET, PING, SET, Chronicle, request
-from support.doors import Doors
+from support.doors import AccessFiles
 from support.running import eventually, run_kvd
 
 from kvd.limits import IN_FLIGHT_MAX, MIB, TCP_REPLIES_BYTES_MAX
@@ -290,7 +290,7 @@ class TestDaemon:
         eventually(lambda: chronicle.ask(GET, b"k") == (0, b"v"))
 
     def test_roles_are_those_of_the_gateways_key(self, make_daemon, make_gateway, tmp_path):
-        doors = Doors(tmp_path)
+        doors = AccessFiles(tmp_path)
         doors.write(root={"role": "admin"}, gate={"role": "write", "prefixes": ["open:"]})
         daemon = make_daemon(*doors.options)
         daemon.keys = doors.keys("root")

@@ -99,7 +99,7 @@ def test_x_says_what_it_waits_for_at_a_terminal(terminal, kv):
     shell = terminal("set", "k", "-x")
     shell.shows("the last argument is read from the terminal, up to Ctrl-D (`kvsh -- set k -x` stores -x)")
     shell.type("v\n\x04")
-    assert shell.ended() == 0
+    assert shell.wait_for_exit() == 0
     assert kv.get("k") == b"v\n"
 
 

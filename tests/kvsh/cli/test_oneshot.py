@@ -104,14 +104,14 @@ def test_pretty_is_for_reading_and_coloured_at_a_terminal_only(kvsh, kv, termina
     assert kvsh("get", "doc", "--pretty") == (0, b'{\n  "a": 1\n}\n', "")
     assert kvsh("--format", "pretty", stdin=b"get doc\n") == (0, b'{\n  "a": 1\n}\n', "")
     coloured = terminal("get", "doc", "--pretty")
-    assert coloured.ended() == 0
+    assert coloured.wait_for_exit() == 0
     assert coloured.lines == ["{", '  "a": 1', "}"]
     assert (coloured.color_of('"a"'), coloured.color_of("1")) == ("blue", "cyan")
     plain = terminal("--no-color", "get", "doc", "--pretty")
-    assert plain.ended() == 0
+    assert plain.wait_for_exit() == 0
     assert b"\x1b" not in plain.seen
     paged = terminal("get", "doc", "--pretty", size=(3, 80), PAGER="sed 's/^/| /'")
-    assert paged.ended() == 0
+    assert paged.wait_for_exit() == 0
     assert b"\x1b[34m" in paged.seen
 
 
@@ -224,8 +224,8 @@ def test_a_file_and_a_command_exclude_each_other(kvsh, kv, tmp_path):
 def test_at_a_terminal_a_long_result_of_one_command_goes_through_the_pager(terminal):
     paged = terminal("help", PAGER="sed 's/^/| /' | head -2")
     paged.shows("| values")
-    assert paged.ended() == 0
+    assert paged.wait_for_exit() == 0
     assert len(paged.lines) == 2
     plain = terminal("--no-pager", "help", PAGER="sed 's/^/| /' | head -2")
-    assert plain.ended() == 0
+    assert plain.wait_for_exit() == 0
     assert not any(line.startswith("|") for line in plain.lines)

@@ -1,7 +1,7 @@
 """A refusal names the command that was typed, also where the shell sends another one for it."""
 
 import pytest
-from support.doors import Doors
+from support.doors import AccessFiles
 from support.running import Daemon
 
 from kvd.commands.base import Error
@@ -13,7 +13,7 @@ from kvsh.ui.outcome import as_typed, typed_as
 def options_of(tmp_path_factory):
     """Return the options of a client that may read the keys of ada, and no others."""
     directory = tmp_path_factory.mktemp("doors")
-    doors = Doors(directory)
+    doors = AccessFiles(directory)
     doors.write(ada={"role": "read", "prefixes": ["ada:"]}, bob={"role": "write", "prefixes": ["bob:"]})
     daemon = Daemon(directory, *doors.options)
     daemon.keys = doors.keys("ada")

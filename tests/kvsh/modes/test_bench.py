@@ -69,7 +69,7 @@ def test_raw_is_a_table_and_csv_rows(kvsh):
 
 def test_at_a_terminal_it_tells_how_far_it_is(terminal):
     shell = terminal("--bench", "-i", "0.05")
-    assert shell.ended() == 0
+    assert shell.wait_for_exit() == 0
     assert b"\r1 of 6: SET, 50 at a time" in shell.seen
     assert [line.split()[0] for line in shell.lines[-7:]] == ["command", "SET", "GET", "MULTIGET", "INCR", "SET", "GET"]
 

@@ -97,7 +97,7 @@ def test_at_a_terminal_it_goes_on_until_ctrl_c(terminal):
     shell.until(lambda lines: lines != first, "the line drawn again")
     assert len(shell.lines) == 1
     shell.type("\x03")
-    assert shell.ended() == 130
+    assert shell.wait_for_exit() == 130
     assert shell.lines[0].startswith("PING to ipc://")
     assert any(line.endswith("#") for line in shell.lines[2:])
     assert b"\x1b" not in shell.seen

@@ -96,7 +96,7 @@ def test_nothing_acts_on_a_terminal(terminal, kv, mode, options):
     for key in HOSTILE:
         kv.set(key, b"\x1b[31m")
     shell = terminal(mode, *options, NO_COLOR="1")
-    assert shell.ended() == 0
+    assert shell.wait_for_exit() == 0
     assert shell.seen.strip()
     assert not set(shell.seen) & (set(range(32)) - set(b"\r\n"))
     assert all(text not in shell.seen for text in (b"\xff", "\u202e".encode()))

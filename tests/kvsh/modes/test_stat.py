@@ -114,7 +114,7 @@ def test_programs_get_the_names_once_and_plain_numbers(kvsh, form, between, end)
 
 def test_at_a_terminal_the_names_come_again(terminal):
     shell = terminal("--stat", "-r", str(2 * HEAD_EVERY + 1), "-i", "0.001")
-    assert shell.ended() == 0
+    assert shell.wait_for_exit() == 0
     lines = shell.seen.decode().splitlines()
     heads = [at for at, line in enumerate(lines) if "writes/s" in line]
     assert heads == [0, HEAD_EVERY + 1, 2 * HEAD_EVERY + 2]

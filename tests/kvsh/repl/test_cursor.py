@@ -31,7 +31,7 @@ def test_it_is_asked_once_and_nothing_is_said(silent, kv):
         silent.shows(f"(integer) {number + 1}")
     silent.prompts()
     silent.type("begin\rincr a\r\x04y\r")
-    assert silent.ended() == 0
+    assert silent.wait_for_exit() == 0
     assert silent.seen.count(QUESTION) == 1
     assert b"WARNING" not in silent.seen
 

@@ -32,7 +32,7 @@ def test_commands_and_errors(plain, kv):
     plain.type("get a\r")
     plain.shows('"1"')
     plain.type("quit\r")
-    assert plain.ended() == 0
+    assert plain.wait_for_exit() == 0
 
 
 def test_an_open_quote_continues_in_the_next_line(plain, kv):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from support.kvsh_cases import PATIENCE_S
-from support.terminal import say, waiting
+from support.terminal import long_command, say
 
 from kvsh.repl.interrupts import hear_interrupts, with_sigint_blocked
 
@@ -34,7 +34,7 @@ def test_a_signal_from_elsewhere_leaves_the_line_alone(shell):
 
 
 def test_during_a_command_it_returns_to_the_prompt_and_later_ones_do_not_wait(shell, kv):
-    shell.runs(waiting(kv))
+    shell.runs(long_command(kv))
     shell.interrupts()
     kv.set("waited", "x")
     assert say(shell, "get waited") == ['"x"']
@@ -83,7 +83,7 @@ def is_closed(connection):
 
 def test_source_is_cut_off(shell, kv, tmp_path):
     path = tmp_path / "s.kv"
-    path.write_text("set n 0\n" + f"{waiting(kv, 500)}\nincr n\n" * 1000)
+    path.write_text("set n 0\n" + f"{long_command(kv, 500)}\nincr n\n" * 1000)
     shell.type(f"source {path}\r")
     shell.shows("(integer) 1")
     shell.type("\x03")
@@ -106,13 +106,13 @@ def test_in_a_program_it_is_the_programs(shell, kv):
 
 def test_a_program_that_spoils_the_terminal_does_not_take_it_away(shell, kv):
     say(shell, "ping | stty -isig < /dev/tty")
-    shell.runs(waiting(kv))
+    shell.runs(long_command(kv))
     shell.type("\x03")
     shell.shows("(interrupted")
 
 
 def test_it_ends_a_pasted_block(shell, kv):
-    shell.type(f"\x1b[200~{waiting(kv)}\nset a 1\x1b[201~\r")
+    shell.type(f"\x1b[200~{long_command(kv)}\nset a 1\x1b[201~\r")
     shell.shows("1/2> changes")
     shell.settle()
     shell.type("\x03")
@@ -124,7 +124,7 @@ def test_it_ends_a_pasted_block(shell, kv):
 def test_the_shell_outlives_very_many(shell, kv):
     kv.set("k", "v")
     chance = random.Random(7)
-    typed = ["set half", f"{waiting(kv)}\r", "ping\r", "get k | cat\r", "get k | sleep 1\r", "watch\r"]
+    typed = ["set half", f"{long_command(kv)}\r", "ping\r", "get k | cat\r", "get k | sleep 1\r", "watch\r"]
     for _ in range(50):
         shell.type(chance.choice(typed))
         shell.read(chance.choice([0, 0.001, 0.02]))

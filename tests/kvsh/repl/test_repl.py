@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 from support.kvsh_cases import KVSH
-from support.terminal import say, waiting
+from support.terminal import long_command, say
 
 from kvd.client import Client
 from kvsh.cli.local import local_daemon
@@ -27,7 +27,7 @@ def test_commands_and_answers(shell, kv):
     assert say(shell, "timing on") == ["timing is ON"]
     assert say(shell, "ping")[-1].endswith(" s)")
     shell.type("quit\r")
-    assert shell.ended() == 0
+    assert shell.wait_for_exit() == 0
     assert kv.get("city") == b"Rann of Kutch"
 
 
@@ -44,7 +44,7 @@ def test_pretty_results(shell, kv, tmp_path):
 
 def test_what_took_long_says_how_long(shell, kv):
     assert len(say(shell, "ping")) == 1
-    assert say(shell, waiting(kv, 500))[-1].endswith(" s)")
+    assert say(shell, long_command(kv, 500))[-1].endswith(" s)")
 
 
 def test_values_do_not_act_on_the_terminal(shell, kv, tmp_path):
@@ -102,7 +102,7 @@ def test_leaving_within_begin_asks(shell, kv):
     shell.type("\x04")
     shell.until(lambda lines: sum("leave, and" in line for line in lines) == 2)
     shell.type("\x04")
-    assert shell.ended() == 0
+    assert shell.wait_for_exit() == 0
     assert kv.get("a") is None
 
 
@@ -208,7 +208,7 @@ def test_a_file_that_nobody_reads_does_not_hold_the_shell(shell, tmp_path):
     shell.interrupts()
     assert say(shell, "ping") == ['"PONG"']
     shell.type("quit\r")
-    assert shell.ended() == 0
+    assert shell.wait_for_exit() == 0
 
 
 def test_a_pasted_block_tells_its_lines_and_stops_at_the_first_error(shell, kv):
@@ -280,7 +280,7 @@ def test_a_pasted_block_ends_with_quit_and_with_a_script_that_fails(shell, kv, t
     shell.type(f"\x1b[200~source {tmp_path}/s.kv\nset a 1\x1b[201~\r")
     shell.shows("stopped at line 1 of 2: 1 command after it did not run")
     shell.type("\x1b[200~quit\nset a 1\x1b[201~\r")
-    assert shell.ended() == 0
+    assert shell.wait_for_exit() == 0
     assert kv.get("a") is None
 
 

@@ -77,7 +77,7 @@ def test_what_is_paged_does_not_act_on_the_terminal(terminal, kv, tmp_path):
     kv.set("k", b"\x1b[2J\xff\n" * 100)
     for form in ("--raw", "--csv", "--terminal"):
         shell = terminal(form, "get", "k", PAGER=f"cat >{tmp_path}/out")
-        assert shell.ended() == 0
+        assert shell.wait_for_exit() == 0
         found = (tmp_path / "out").read_bytes()
         assert (b"\x1b" in found, b"\\x1b[2J\\xff" in found) == (False, True)
 

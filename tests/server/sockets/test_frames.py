@@ -35,7 +35,7 @@ def sockets():
         dealer.close()
 
 
-def received(frames, sockets, messages, *bounds):
+def exchange(frames, sockets, messages, *bounds):
     """Send messages and receive what the form makes of them."""
     router, dealer = sockets
     for message in messages:
@@ -63,7 +63,7 @@ def test_what_is_a_request_and_what_is_none(form, sockets):
         [b"x"] * 30 + [b"", b"body"],
         [b""],
     ]
-    requests, others = received(frames, sockets, messages)
+    requests, others = exchange(frames, sockets, messages)
     assert requests == [
         ([b"ada", b""], b"body"),
         ([b"ada", b"correlation", b""], b"body"),
@@ -113,7 +113,7 @@ def test_it_stops_at_its_bounds_and_goes_on_after(form, sockets):
 def test_replies_go_back_to_where_their_requests_came_from(form, sockets):
     router, dealer = sockets
     frames = form(router)
-    requests, _ = received(frames, sockets, [[b"", b"1"], [b"c2", b"", b"2"], [b"c3", b"", b"3"]])
+    requests, _ = exchange(frames, sockets, [[b"", b"1"], [b"c2", b"", b"2"], [b"c3", b"", b"3"]])
     assert frames.send(requests, [b"one", None, b"three" * 50_000]) == 0
     assert dealer.recv_multipart() == [b"", b"one"]
     assert dealer.recv_multipart() == [b"c3", b"", b"three" * 50_000]
@@ -126,7 +126,7 @@ def test_a_client_that_does_not_read_loses_replies_and_they_are_counted(form, so
     router, dealer = sockets
     router.set(zmq.SNDHWM, 1)
     frames = form(router)
-    requests, _ = received(frames, sockets, [[b"", b"1"]])
+    requests, _ = exchange(frames, sockets, [[b"", b"1"]])
     count = 3000
     dropped = frames.send(requests * count, [b"x" * 100_000] * count)
     assert 0 < dropped < count
@@ -183,10 +183,10 @@ def test_without_the_compiled_form_the_plain_one_serves(sockets, monkeypatch):
 
 @built
 def test_where_libzmq_is_not_found_the_plain_one_serves(sockets, monkeypatch):
-    def missing(self, socket, *, with_users):
+    def fail_to_load(self, socket, *, with_users):
         raise OSError
 
-    monkeypatch.setattr(CompiledFrames, "__init__", missing)
+    monkeypatch.setattr(CompiledFrames, "__init__", fail_to_load)
     assert frames_of(sockets[0]).name == "plain"
 
 
@@ -222,5 +222,5 @@ def test_a_request_tells_the_user_id_that_the_authenticator_gave(form):
 
 @pytest.mark.parametrize("form", [PlainFrames, compiled])
 def test_where_nobody_gave_a_user_id_it_is_empty(form, sockets):
-    requests, _ = received(form(sockets[0], with_users=True), sockets, [[b"", b"body"]])
+    requests, _ = exchange(form(sockets[0], with_users=True), sockets, [[b"", b"body"]])
     assert requests == [([b"ada", b""], b"body", "")]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.drives import NOW
-from support.forms import built, compiled_records
+from support.forms import built, make_compiled_cache
 
 from kvd.commands.model import ALL, SET, Entry, Span, make_span
 from kvd.commands.values import MultiSet, Set
@@ -129,7 +129,7 @@ def test_both_forms_take_the_same_into_memory(tmp_path_factory, rows):
         head = head_checksum(revision, SET, key, revision, expires)
         row = (key, revision, revision, expires, head, checksum(head, value), value)
         table.db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    compiled, plain = compiled_records(), PlainKeyCache()
+    compiled, plain = make_compiled_cache(), PlainKeyCache()
     for known in (compiled, plain):
         table.read_into(known, [*KEYS, *KEYS])
     assert compiled.get_many(KEYS) == plain.get_many(KEYS)
@@ -145,7 +145,7 @@ def test_a_damaged_row_is_not_taken_into_memory(drive, column, value):
     drive.apply(Set(b"a", b"1", at=9 * NOW), Set(b"b", b"2", at=9 * NOW))
     drive.fold()
     drive.store.table.db.execute(f"UPDATE entry SET {column} = {value} WHERE key = x'61'")
-    for known in (compiled_records(), PlainKeyCache()):
+    for known in (make_compiled_cache(), PlainKeyCache()):
         with pytest.raises(Corrupt):
             drive.store.table.read_into(known, [b"a"])
         assert known.find_uncached([b"a"]) == [b"a"]
@@ -157,4 +157,4 @@ def test_a_damaged_row_is_not_taken_into_memory(drive, column, value):
 def test_a_table_that_is_closed_reads_no_more(drive):
     drive.store.table.compiled.close()
     with pytest.raises(RuntimeError, match="closed"):
-        drive.store.table.read_into(compiled_records(), [b"a"])
+        drive.store.table.read_into(make_compiled_cache(), [b"a"])

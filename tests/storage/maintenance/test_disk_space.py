@@ -4,7 +4,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
-from support.drives import Drive, sqlite_error
+from support.drives import EngineOnStore, sqlite_error
 
 from kvd.commands.changes import Compact
 from kvd.commands.values import Clear, Set
@@ -67,7 +67,7 @@ def test_a_start_on_a_full_disk_keeps_the_last_part_only(tmp_path, free):
     assert (room.is_short, room.ballast_size()) == (True, MIB // 4)
 
 
-def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypatch):
+def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: EngineOnStore, monkeypatch):
     drive.apply(Set(b"a", b"1"))
     drive.store.maintenance.jobs.begin_checkpoint()
     answers = iter([False, True])  # before all is folded, and after
@@ -79,7 +79,7 @@ def test_a_checkpoint_that_ends_is_not_taken_for_the_fold(drive: Drive, monkeypa
     assert (drive.store.overlays.folded, drive.store.maintenance.jobs.durable) == (1, 1)
 
 
-def test_where_the_disk_is_nearly_full_all_that_waits_fits_into_half_of_the_ballast(drive: Drive, monkeypatch):
+def test_where_the_disk_is_nearly_full_all_that_waits_fits_into_half_of_the_ballast(drive: EngineOnStore, monkeypatch):
     """Another program may take the rest at any time, and then the fold and COMPACT have the ballast alone."""
     store = drive.store
     monkeypatch.setattr(store.maintenance.parts.disk_space, "bytes", MIB)
@@ -94,7 +94,7 @@ def test_where_the_disk_is_nearly_full_all_that_waits_fits_into_half_of_the_ball
     assert store.maintenance.jobs.count < 20, "not for each commit"
 
 
-def test_where_the_disk_is_nearly_full_a_batch_stays_within_a_part_of_the_ballast(drive: Drive, monkeypatch):
+def test_where_the_disk_is_nearly_full_a_batch_stays_within_a_part_of_the_ballast(drive: EngineOnStore, monkeypatch):
     store = drive.store
     monkeypatch.setattr(store.maintenance.parts.disk_space, "bytes", MIB)
     assert store.batch_bytes() == BATCH_BYTES_MAX
@@ -104,7 +104,7 @@ def test_where_the_disk_is_nearly_full_a_batch_stays_within_a_part_of_the_ballas
     assert store.batch_bytes() == BATCH_BYTES_MAX, "there is plenty, as of the last look"
 
 
-def test_what_readers_hold_back_is_not_folded_again_for_each_commit(drive: Drive, monkeypatch):
+def test_what_readers_hold_back_is_not_folded_again_for_each_commit(drive: EngineOnStore, monkeypatch):
     store, folds = drive.store, []
     monkeypatch.setattr(store.maintenance.parts.disk_space, "bytes", MIB)
     monkeypatch.setattr(store.maintenance.parts.disk_space, "free", lambda: 15 * MIB)
@@ -145,7 +145,9 @@ class Tries(list):
     error = sqlite_error(13)
 
 
-def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_for(drive: Drive, attempts, monkeypatch):
+def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_for(
+    drive: EngineOnStore, attempts, monkeypatch
+):
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 600_000)
     for number in range(40):
         drive.apply(Set(b"%02d" % number, b"1"))
@@ -159,7 +161,7 @@ def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_f
 
 @pytest.mark.parametrize(("code", "times"), [(13, 3), (10, 1)])
 def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(
-    drive: Drive, attempts, monkeypatch, code, times
+    drive: EngineOnStore, attempts, monkeypatch, code, times
 ):
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 4096 * 16)
     for number in range(10):
@@ -171,7 +173,7 @@ def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(
     assert len(attempts) == times
 
 
-def test_compact_gets_the_last_room_and_folds_first(drive: Drive):
+def test_compact_gets_the_last_room_and_folds_first(drive: EngineOnStore):
     drive.apply(Set(b"a", b"1"), Clear([b"a"]))
     drive.store.maintenance.parts.disk_space.release_ballast()
     assert drive.store.maintenance.parts.disk_space.ballast_size() > 0
@@ -181,7 +183,7 @@ def test_compact_gets_the_last_room_and_folds_first(drive: Drive):
     assert (drive.store.maintenance.jobs.durable, drive.store.compacted) == (2, 2)
 
 
-def test_what_the_tables_wal_has_yet_to_put_into_the_file_is_reckoned_with(drive: Drive, monkeypatch):
+def test_what_the_tables_wal_has_yet_to_put_into_the_file_is_reckoned_with(drive: EngineOnStore, monkeypatch):
     """A fold without a checkpoint left 50 MB there, and then neither CLEAR nor COMPACT could make room."""
     monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 1 << 30)
     drive.apply(Set(b"a", bytes(1 << 20)))
@@ -200,7 +202,7 @@ def test_what_the_tables_wal_has_yet_to_put_into_the_file_is_reckoned_with(drive
     assert drive.store.maintenance.jobs.table_wal_bytes == 0
 
 
-def test_the_journals_wal_stays_within_its_first_length(drive: Drive, monkeypatch):
+def test_the_journals_wal_stays_within_its_first_length(drive: EngineOnStore, monkeypatch):
     """Clears made it longer while a fold was at work, until the fold had no room left, and writes never resumed."""
     store = drive.store
     length = store.journal.wal.stat().st_size

@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.drives import NOW, Drive, RolledBack, sqlite_error
+from support.drives import NOW, EngineOnStore, RolledBack, sqlite_error
 from support.forms import built
 from support.hypotheses import examples
 
@@ -47,7 +47,7 @@ def table_entries(drive):
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(COMMANDS, st.just("fold")), max_size=25))
 def test_a_table_folded_at_any_moments_is_the_replay_of_the_journal(tmp_path_factory, program):
-    drive = Drive(tmp_path_factory.mktemp("fold"), fsync="never")
+    drive = EngineOnStore(tmp_path_factory.mktemp("fold"), fsync="never")
     for number, step in enumerate(program):
         drive.fold() if step == "fold" else drive.apply(step, now=NOW + number)
     drive.fold()
@@ -382,7 +382,7 @@ def test_what_a_table_that_is_partly_folded_is_backed_up_checked_and_repaired_as
     drive.store.close()
     assert salvage(drive.directory, "aside").losses == []
     for directory in (tmp_path / "restored", drive.directory):
-        other = Drive(directory, fsync="never")
+        other = EngineOnStore(directory, fsync="never")
         assert list(other.store.scan()) == expected
         other.store.close()
 
@@ -393,7 +393,7 @@ def test_a_table_that_has_changes_the_journal_has_not_is_refused(drive, monkeypa
     drive.store.journal.db.execute("DELETE FROM journal WHERE revision = 3")
     drive.store.close()
     with pytest.raises(StorageFailed, match=r"the journal \(1 to 2\) does not continue the table"):
-        Drive(drive.directory)
+        EngineOnStore(drive.directory)
 
 
 def test_the_checkpoint_of_the_journal_has_its_turn_between_two_portions(drive, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw, msgpack
-from support.forms import FORMS, built, compiled_records, row
+from support.forms import IMPLEMENTATIONS, built, make_compiled_cache, row
 
 from kvd.commands.model import Entry, entry_of
 from kvd.storage.memory.key_cache import NOT_CACHED, PlainKeyCache
@@ -18,7 +18,7 @@ NOW = 100
 ENOUGH = 1 << 30
 
 
-@pytest.fixture(params=FORMS)
+@pytest.fixture(params=IMPLEMENTATIONS)
 def cache(request):
     return request.param()
 
@@ -105,7 +105,7 @@ def test_forgetting_ends_when_the_bound_is_met(cache):
 
 def test_what_is_asked_for_outlasts_what_is_not():
     pytest.importorskip("kvd.native._native")
-    cache = compiled_records()
+    cache = make_compiled_cache()
     update(cache, *[row(b"%d" % number, b"x" * 100, number + 1) for number in range(4_000)])
     bound = cache.size - 2_000 * 100
     for _ in range(200):
@@ -117,7 +117,7 @@ def test_what_is_asked_for_outlasts_what_is_not():
 
 @built
 def test_many_collisions_and_their_end_lose_nothing():
-    cache, there = compiled_records(), {}
+    cache, there = make_compiled_cache(), {}
     for number in range(30_000):
         key = b"%d" % (number * number % 7_919)
         update(cache, row(key, b"%d" % number, number + 1))
@@ -143,7 +143,7 @@ STEPS = st.one_of(
 @built
 @given(st.lists(STEPS, max_size=20))
 def test_both_forms_know_the_same(steps):
-    forms, revision = [PlainKeyCache(), compiled_records()], 0
+    forms, revision = [PlainKeyCache(), make_compiled_cache()], 0
     for what, items in steps:
         if what == "update":
             rows = [row(key, value, revision + at, expires=until) for at, (key, value, until) in enumerate(items, 1)]
@@ -167,7 +167,7 @@ def test_both_forms_know_the_same(steps):
 @built
 @pytest.mark.parametrize("key", ["a", 1, None, b"k" * 65_536])
 def test_what_is_no_key_is_refused(key):
-    cache = compiled_records()
+    cache = make_compiled_cache()
     for call in (cache.get, cache.revision, lambda key: cache.get_many([key]), lambda key: cache.insert({key: None})):
         with pytest.raises(TypeError):
             call(key)
@@ -178,7 +178,7 @@ def test_what_is_no_key_is_refused(key):
 
 @built
 def test_what_is_no_row_is_refused():
-    cache = compiled_records()
+    cache = make_compiled_cache()
     for wrong in ((1, 2), [1] * 8, (None, 1, b"k", b"v", 0, 1, None, 5), (1, 1, b"k", "v", 0, 1, None, 5)):
         with pytest.raises(TypeError):
             update(cache, wrong)
@@ -190,7 +190,7 @@ def test_nothing_that_came_is_held_when_it_is_gone():
     gc.collect()
     held = [large, entry.value, NOT_CACHED, Entry]
     before = list(map(sys.getrefcount, held))
-    cache = compiled_records()
+    cache = make_compiled_cache()
     for revision in range(1, 50):
         update(cache, row(b"a", large, revision), row(b"b", None, revision), row(b"b", large, revision))
         cache.insert({b"c": entry})

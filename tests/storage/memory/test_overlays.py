@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.forms import FORMS, row
+from support.forms import IMPLEMENTATIONS, row
 
 from kvd.commands.model import ALL, Entry, make_span
 from kvd.storage.memory import overlays as memory_module
@@ -11,7 +11,7 @@ from kvd.storage.memory.key_cache import NOT_CACHED, PlainKeyCache, weight
 from kvd.storage.memory.overlays import Overlay, Overlays
 
 
-@pytest.fixture(autouse=True, params=FORMS)
+@pytest.fixture(autouse=True, params=IMPLEMENTATIONS)
 def form(request, monkeypatch):
     monkeypatch.setattr(memory_module, "make_key_cache", request.param)
     return request.param

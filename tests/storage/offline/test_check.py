@@ -4,7 +4,7 @@ import shutil
 from itertools import count
 
 import pytest
-from support.damaged import copied
+from support.damaged import copy_files
 from support.drives import NOW
 
 from kvd.commands.atomic import Once
@@ -42,7 +42,7 @@ def test_what_is_whole_has_no_damages(target):
 
 
 def test_a_check_changes_nothing(target, tmp_path):
-    case = copied(target.directory, tmp_path / "case")
+    case = copy_files(target.directory, tmp_path / "case")
     before = {path.name: path.read_bytes() for path in case.iterdir() if path.suffix == ".db"}
     check(target.directory, breathe)
     after = {path.name: (target.directory / path.name).read_bytes() for path in case.iterdir() if path.suffix == ".db"}

@@ -6,8 +6,8 @@ import random
 import struct
 
 import pytest
-from support.damaged import Truth, copied, overwrite
-from support.drives import Drive
+from support.damaged import Truth, copy_files, overwrite
+from support.drives import EngineOnStore
 
 from kvd.commands.values import Get, Set
 from kvd.errors import StorageFailed
@@ -26,7 +26,7 @@ def wal_copy(drive, tmp_path):
     for number in range(10):
         drive.apply(Set(b"key:%d" % number, b"x" * 100))
         drive.settle()  # the first commit asks for a checkpoint: after it the WAL is begun anew
-    return copied(drive.directory, tmp_path / "killed")
+    return copy_files(drive.directory, tmp_path / "killed")
 
 
 def notes(directory):
@@ -71,20 +71,20 @@ def test_kills_at_any_moment_between_commits_leave_nothing_to_say(drive, tmp_pat
             drive.fold()
         if number % 10 == 9:
             drive.idle()
-        case = copied(drive.directory, tmp_path / str(number))
+        case = copy_files(drive.directory, tmp_path / str(number))
         assert notes(case) == (truth.revision, [])
         assert notes(case) == (truth.revision, []), "the second start comes after a clean end"
 
 
 def test_a_kill_after_a_kill_leaves_nothing_to_say(drive, wal_copy, tmp_path):
-    again = Drive(wal_copy)
+    again = EngineOnStore(wal_copy)
     again.apply(Set(b"a", b"1"))
-    assert notes(copied(wal_copy, tmp_path / "again")) == (11, [])
+    assert notes(copy_files(wal_copy, tmp_path / "again")) == (11, [])
     again.store.close()
 
 
 def test_a_kill_before_the_first_commit_leaves_nothing_to_say(drive, tmp_path):
-    assert notes(copied(drive.directory, tmp_path / "killed")) == (0, [])
+    assert notes(copy_files(drive.directory, tmp_path / "killed")) == (0, [])
 
 
 # What is noted
@@ -155,7 +155,7 @@ def test_a_table_that_knows_more_than_its_wal_is_refused(drive, tmp_path, monkey
     drive.fold()
     drive.apply(*[Set(b"%d" % number, b"y" * 900) for number in range(50)])
     drive.fold().idle()
-    case = copied(drive.directory, tmp_path / "killed")
+    case = copy_files(drive.directory, tmp_path / "killed")
     (case / "table.db-shm").unlink()
     os.truncate(case / "table.db-wal", HEADER.size + (frames(case, "table.db-wal") - 2) * FRAME_BYTES)
     for _ in range(2):
@@ -169,7 +169,7 @@ def test_frames_left_from_before_the_wal_was_begun_anew_do_not_count(drive, tmp_
     drive.settle()
     drive.store.journal.finish_checkpoint()
     drive.apply(Set(b"a", b"1"))
-    case = copied(drive.directory, tmp_path / "killed")
+    case = copy_files(drive.directory, tmp_path / "killed")
     (case / "journal.db-shm").unlink()
     assert 1 <= frames(case) <= 4
     assert notes(case) == (31, [])
@@ -201,7 +201,7 @@ def mark(directory):
 
 def test_the_mark_says_whether_the_files_are_open(drive, tmp_path):
     assert drive.store._files.lock.left_wal_bytes is None
-    assert mark(copied(drive.directory, tmp_path / "open")) == 1 << 20
+    assert mark(copy_files(drive.directory, tmp_path / "open")) == 1 << 20
     drive.store.close()
     assert (drive.directory / "lock").read_bytes() == b""
     assert mark(drive.directory) is None
@@ -268,7 +268,7 @@ def test_sqlite_agrees_with_what_is_counted(drive, tmp_path):
     for number in range(20):
         drive.apply(Set(b"%d" % number, b"x" * 5_000))
     _, expected, _ = drive.store.journal.db.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
-    case = copied(drive.directory, tmp_path / "killed")
+    case = copy_files(drive.directory, tmp_path / "killed")
     assert frames(case) == expected
     (case / "journal.db-shm").unlink()
     assert frames(case) == expected
@@ -277,7 +277,7 @@ def test_sqlite_agrees_with_what_is_counted(drive, tmp_path):
 
 def test_what_was_committed_but_not_synced_before_a_kill_is_synced_before_it_counts(drive, tmp_path, monkeypatch):
     drive.apply(Set(b"a", b"1"))
-    wal_copy = copied(drive.directory, tmp_path / "killed")
+    wal_copy = copy_files(drive.directory, tmp_path / "killed")
     synced, real = [], opening.sync_path
     monkeypatch.setattr(opening, "sync_path", lambda path: (synced.append(path.name), real(path)))
     Store(wal_copy).close()
@@ -304,6 +304,6 @@ def test_a_page_that_a_power_loss_has_torn_in_a_checkpoint_is_taken_from_the_wal
     assert len(pages) > 5
     for page in pages:
         for half in range(2):
-            case = copied(drive.directory, tmp_path / f"{page}-{half}")
+            case = copy_files(drive.directory, tmp_path / f"{page}-{half}")
             overwrite(case / "journal.db", (page - 1) * 4096 + half * 2048, chance.randbytes(2048))
             assert notes(case) == (120, [])

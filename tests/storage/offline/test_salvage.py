@@ -8,8 +8,8 @@ from contextlib import closing
 
 import pytest
 from sqlite_utils.utils import sqlite3
-from support.damaged import Truth, copied, flip, judge_repair, opened, overwrite
-from support.drives import Drive
+from support.damaged import Truth, copy_files, flip, judge_repair, open_damaged, overwrite
+from support.drives import EngineOnStore
 
 from kvd.commands.atomic import Once
 from kvd.commands.values import Incr, Set
@@ -55,7 +55,7 @@ def pages(path, kind):
 def test_a_whole_store_loses_nothing_and_gets_a_new_history(store_files):
     directory, truth = store_files
     assert judge_repair(directory, truth) == []
-    assert opened(directory, truth).walked == truth.at(truth.revision)
+    assert open_damaged(directory, truth).walked == truth.at(truth.revision)
 
 
 def test_what_a_kill_leaves_loses_nothing(drive, tmp_path):
@@ -63,9 +63,9 @@ def test_what_a_kill_leaves_loses_nothing(drive, tmp_path):
     truth.write(drive, (b"a", b"1"), (b"b", b"2"), (b"a", None))
     drive.fold()
     truth.write(drive, (b"c", b"3"))
-    case = copied(drive.directory, tmp_path / "case")
+    case = copy_files(drive.directory, tmp_path / "case")
     assert judge_repair(case, truth) == []
-    assert opened(case, truth).revision == 4
+    assert open_damaged(case, truth).revision == 4
 
 
 @pytest.mark.parametrize("file", ["table.db", "journal.db"])
@@ -86,7 +86,7 @@ def test_a_leaf_of_the_table_costs_its_entries_alone(store_files):
     directory, truth = store_files
     overwrite(directory / "table.db", pages(directory / "table.db", "leaf")[7] * PAGE, bytes(PAGE))
     judge_repair(directory, truth)
-    lost = set(truth.at(truth.revision)) - set(opened(directory, truth).walked)
+    lost = set(truth.at(truth.revision)) - set(open_damaged(directory, truth).walked)
     assert len(lost) <= 20
 
 
@@ -98,7 +98,7 @@ def test_a_table_is_made_of_a_whole_journal(drive):
     drive.fold().store.close()
     (drive.directory / "table.db").unlink()
     judge_repair(drive.directory, truth)
-    assert opened(drive.directory, truth).walked == truth.at(truth.revision)
+    assert open_damaged(drive.directory, truth).walked == truth.at(truth.revision)
 
 
 @pytest.mark.parametrize("file", ["table.db", "journal.db"])
@@ -167,7 +167,7 @@ def test_the_files_as_they_were_are_kept_byte_for_byte(store_files):
 
 def test_the_wals_of_a_kill_are_kept_byte_for_byte(drive, tmp_path):
     drive.apply(Set(b"a", b"1"))
-    case = copied(drive.directory, tmp_path / "case")
+    case = copy_files(drive.directory, tmp_path / "case")
     names = ("journal.db", "journal.db-wal", "table.db", "table.db-wal")
     before = [(case / name).read_bytes() for name in names]
     made = salvage(case, "damaged")
@@ -226,7 +226,7 @@ def test_one_that_is_killed_anywhere_loses_nothing_and_the_next_ends_it(drive, t
         truth.write(drive, (b"key:%d" % number, b"x" * 500))
     drive.fold()
     truth.write(drive, (b"key:7", None), (b"key:8", b"young"))
-    template = copied(drive.directory, tmp_path / "template")
+    template = copy_files(drive.directory, tmp_path / "template")
     if state == "clean":
         Store(template).close()
         (template / "ballast").unlink()
@@ -250,7 +250,7 @@ def test_one_that_is_killed_anywhere_loses_nothing_and_the_next_ends_it(drive, t
         else:
             shutil.rmtree(tmp_path / "start", ignore_errors=True)
             shutil.copytree(case, tmp_path / "start")
-            with_start = opened(tmp_path / "start", truth)
+            with_start = open_damaged(tmp_path / "start", truth)
             assert with_start.refused or with_start.revision == truth.revision
         judge_repair(case, truth)
         assert not (case / MADE).exists()
@@ -267,7 +267,7 @@ def test_a_repair_that_was_interrupted_is_finished_and_told(store_files, monkeyp
         salvage(directory, "damaged")
     [loss] = salvage(directory, "damaged").losses
     assert loss == f"an interrupted repair is finished; its losses are in {LOSSES} in its folder"
-    assert opened(directory, truth).walked == truth.at(truth.revision)
+    assert open_damaged(directory, truth).walked == truth.at(truth.revision)
 
 
 def test_an_error_of_the_system_is_a_sentence(store_files, monkeypatch):
@@ -275,7 +275,7 @@ def test_an_error_of_the_system_is_a_sentence(store_files, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(StorageFailed, match="no hard links"):
         patch.setattr(module.os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no hard links")))
         salvage(directory, "damaged")
-    assert Drive(directory).store.revision == truth.revision
+    assert EngineOnStore(directory).store.revision == truth.revision
 
 
 def test_of_what_is_whole_nothing_is_touched(store_files):
