@@ -1,4 +1,4 @@
-"""A task that is cancelled at each of its awaits in turn: nothing runs twice, nothing hangs, and the client goes on."""
+"""A task is cancelled at each of its awaits in turn: nothing runs twice or hangs, and the client keeps working."""
 
 import asyncio
 import types
@@ -104,7 +104,7 @@ async def mirror(kv, key):
         assert len(entries) == 1
 
 
-# What a call may add to its counter.
+# The amounts that a call may add to its counter.
 CASES = {
     get: 0,
     incr: 1,

@@ -121,7 +121,7 @@ def test_what_the_kernel_does_not_take_waits_and_pings_are_answered_behind_it():
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.long)])
 def test_after_an_interrupt_within_a_call_the_connection_is_given_up(fake, step):
-    """What the kernel took is not known: nothing more is sent over it."""
+    """Nothing more is sent over a connection after an interrupted send: how much the kernel took is unknown."""
     at, where = 1, ""
     while where is not None:
         channel = dial(address_of(fake))

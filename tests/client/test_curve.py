@@ -107,7 +107,7 @@ def curve_router(context):
 
 
 def read(sock, session, count=1):
-    """Send what is to be sent and read until so many messages came; none: until the handshake is over."""
+    """Send the session's output and read until `count` messages have come, or, for 0, until the handshake is over."""
     found = []
     while True:
         sock.sendall(session.take_outgoing())
@@ -141,7 +141,7 @@ def test_a_ping_comes_encrypted_and_is_answered(curve_router):
 
 
 class Tapped:
-    """A session whose incoming bytes were recorded: what an attacker on the way has."""
+    """A session that records its incoming bytes, as an attacker on the network can."""
 
     def __init__(self, curve_router):
         self.router, self.session, self.sock = curve_router

@@ -10,7 +10,7 @@ from kvd.client.driver import LONG_WORK_S, SocketDriver
 
 
 class Worker:
-    """What is driven: it works for a time, notes that, and wants to go on."""
+    """A driven object: it works for a time, notes that, and asks for another turn."""
 
     def __init__(self, name, log, work_s, times=1):
         self.name, self.log, self.work_s, self.times = name, log, work_s, times

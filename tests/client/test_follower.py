@@ -119,7 +119,7 @@ class World:
         return [c for c in self.journal[self.start or 0 :] if c.key.startswith(tuple(PREFIXES))]
 
     def settle(self):
-        """Let all that is under way arrive, until nothing can be missed any more."""
+        """Let everything in flight arrive, until nothing can be missed any more."""
         self.connect()
         for _ in range(2 * len(self.journal) + 10):
             self.heartbeat(1, may_drop=False)
@@ -227,7 +227,7 @@ class Forgetful(Follower):
 
 
 class Faithful(Follower):
-    """Believes that a new connection goes on where the old one ended."""
+    """Assumes that a new connection continues where the old one ended."""
 
     def on_disconnect(self):
         before = vars(self).get("anchor"), vars(self).get("seen")

@@ -1,4 +1,4 @@
-"""Ctrl-C at any bytecode: nothing runs twice, nothing hangs, and the client goes on."""
+"""Ctrl-C at any bytecode: nothing runs twice, nothing hangs, and the client keeps working."""
 
 import gc
 import random
@@ -17,7 +17,7 @@ from kvd.client import Client, Stream
 from kvd.commands.values import Get, Incr
 from kvd.errors import KvdError
 
-# An interrupt may come while __del__ runs, where Python reports it and goes on.
+# An interrupt may come while __del__ runs, where Python reports it and continues.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 # In the usual run each n-th bytecode: a prime, so that loops are met at different places. The long form takes each.
@@ -124,7 +124,7 @@ class Transaction(Get1):
 
 
 class Take1(Get1):
-    """What is there before the call is there after it, or was taken."""
+    """A key that exists before the call exists after it, or was taken."""
 
     most = 9
 
@@ -156,7 +156,7 @@ class Close(Get1):
 
 
 class HoldLock(Get1):
-    """A lock whose holder was interrupted is free, or nobody renews it and it ends by itself."""
+    """After its holder is interrupted, a lock is free, or nobody renews it and it expires."""
 
     step = 397  # the garbage is collected each time
 

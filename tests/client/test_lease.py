@@ -1,4 +1,4 @@
-"""What a lock does next, without a daemon and without a clock."""
+"""The next step of a lock, without a daemon and without a clock."""
 
 import pytest
 

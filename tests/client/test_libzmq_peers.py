@@ -29,7 +29,7 @@ def libzmq(context):
 
 
 def talk(sock, session, count):
-    """Send and receive until so many messages came, or, for none, until the handshake is over."""
+    """Send and receive until `count` messages have come, or, for 0, until the handshake is over."""
     found = []
     while True:
         sock.sendall(session.take_outgoing())

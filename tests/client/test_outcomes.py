@@ -1,4 +1,4 @@
-"""What it means that no reply came, as errors with sentences."""
+"""The errors for a missing reply, and their sentences."""
 
 import pytest
 

@@ -93,7 +93,7 @@ def test_large_requests_and_large_replies_pass_each_other(daemon):
 
 
 def break_after(fake, count):
-    """Return a peer whose first connection ends after so many replies; later ones serve."""
+    """Return a peer that closes its first connection after a number of replies; later connections serve."""
     connections = itertools.count()
 
     def script(sock):
@@ -177,7 +177,7 @@ def test_a_pipeline_left_by_an_error_sends_nothing_more(fake, kv_fake):
 
 
 def test_a_ping_that_comes_while_a_large_request_is_sent_is_answered_behind_it():
-    """An answer amid the frame would become part of the value, and all that follows would be garbage."""
+    """An answer amid the frame would become part of the value, and everything after it would be garbage."""
     value = b"x" * 8_000_000
     received = []
 

@@ -266,7 +266,7 @@ def test_a_handler_that_asks_while_the_client_connects():
         assert alarm.answers == [1]
 
 
-def test_a_destructor_that_asks(kv):  # not of a daemon in this process, whose thread might run the destructor
+def test_a_destructor_that_asks(kv):  # not of a daemon in this process: its thread might run the destructor
     class Asks:
         def __del__(self):
             kv.incr("n")
@@ -381,7 +381,7 @@ def test_a_name_whose_first_address_refuses_connects_to_the_next(fake, monkeypat
 
 
 def cut_after(size, fake):
-    """Return a peer that passes so many bytes of the first request on, and then hangs up; later ones pass whole."""
+    """Return a peer that hangs up after a number of bytes of the first request; later requests pass whole."""
     requests = []
 
     def script(sock):

@@ -1,4 +1,4 @@
-"""What is sent again after BUSY, in which order, and for how long."""
+"""Retries after BUSY: which commands, in which order, and for how long."""
 
 from kvd.client.refusals import RETRY_S, Refusals
 from kvd.commands.base import Error, Ok

@@ -1,4 +1,4 @@
-"""What a mirror holds, without a daemon."""
+"""The contents of a mirror, without a daemon."""
 
 from kvd.client.replica import Replica
 from kvd.client.selection import SNAPSHOT_END

@@ -15,7 +15,7 @@ from kvd.errors import KvdError, OutcomeUnknown
 
 
 def kill_often(daemon, times, pause_s, is_over):
-    """Kill the daemon and start it again, so many times."""
+    """Kill the daemon and start it again, several times."""
     for _ in range(times):
         time.sleep(pause_s)
         daemon.kill()
@@ -59,7 +59,7 @@ def test_the_counter_lies_between_what_is_done_and_what_may_be(make_daemon, time
 
 
 def test_a_network_that_swallows_everything_is_noticed(daemon):
-    """The connection stands and nothing passes: a read ends by its deadline, a write is unknown, both go on after."""
+    """The connection stands and nothing passes: a read ends by its deadline, a write is unknown, both work after."""
     with Proxy(daemon.commands) as proxy, Client(proxy.endpoint, timeout=0.5) as kv:
         assert kv.incr("n") == 1
         proxy.mode.is_black_hole = True

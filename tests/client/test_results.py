@@ -1,4 +1,4 @@
-"""What a daemon of a later release sends besides is ignored: changes of other kinds, more items, more members."""
+"""The client ignores additions of a later release: changes of other kinds, more items, more members."""
 
 import pytest
 

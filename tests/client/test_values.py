@@ -1,4 +1,4 @@
-"""What both clients take and return, and what they refuse: values, times, keys, codecs."""
+"""Both clients accept, return and refuse the same: values, times, keys, codecs."""
 
 import asyncio
 import copy

@@ -1,4 +1,4 @@
-"""What a watch asks, and what the answers bring: no sockets, no clock."""
+"""The requests of a watch, and its state after each reply: no sockets, no clock."""
 
 import pytest
 

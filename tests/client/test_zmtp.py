@@ -31,7 +31,7 @@ PONG = b"\x04PONG"
 
 
 def open_session(*topics):
-    """Return a session whose handshake is over."""
+    """Return a session with its handshake done."""
     session = Session(Null(SUBSCRIBER if topics else DEALER), FRAME_BYTES_MAX, topics)
     assert session.receive(GREETING + READY) == []
     assert session.is_open
