@@ -22,7 +22,7 @@ def access_daemon(make_daemon, doors):
 
 @pytest.fixture
 def reread(access_daemon, doors):
-    """Write the access file anew and let the daemon read it; return when it has."""
+    """Rewrite the access file and let the daemon read it; return when it has."""
 
     def write(**clients):
         doors.write(root={"role": "admin"}, **clients)

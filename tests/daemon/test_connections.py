@@ -1,4 +1,4 @@
-"""INFO tells how many clients and watchers are connected, CLIENTS who they are."""
+"""INFO counts the connected clients and watchers; CLIENTS lists them."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Those who mean no good: too many, half-open, garbage, too large. A good client is answered all the while (S3, S4)."""
+"""Hostile peers: too many, half-open, garbage, too large. A good client is answered all the while (S3, S4)."""
 
 import contextlib
 import socket
@@ -132,7 +132,7 @@ def test_a_new_client_is_refused_while_there_is_no_room_and_comes_in_after(make_
 
 
 def many_small_frames(daemon, count, mib):
-    """Send one message of so many frames; the daemon drops it, and has no more than so many MiB."""
+    """Send one message of many frames; the daemon drops it, and its memory stays within a limit in MiB."""
     context = zmq.Context()
     dealer = context.socket(zmq.DEALER)
     dealer.set(zmq.LINGER, 0)

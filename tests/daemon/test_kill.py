@@ -43,7 +43,7 @@ class Writer:
 
 
 def rounds(daemon, count, seed):
-    """Kill and restart so many times under load; return the writers and the longest restart in seconds."""
+    """Kill and restart several times under load; return the writers and the longest restart in seconds."""
     chance = random.Random(seed)
     writers = [Writer(number, daemon.commands) for number in range(WRITERS)]
     threads = [threading.Thread(target=writer.run) for writer in writers]
@@ -64,7 +64,7 @@ def rounds(daemon, count, seed):
 
 
 def check(daemon, writers):
-    """Compare what is there with what was acknowledged and sent."""
+    """Compare the stored entries with the writes that were acknowledged and sent."""
     with daemon.client() as kv:
         for writer in writers:
             for key, value in writer.acknowledged.items():

@@ -25,7 +25,7 @@ edition = "2021"
 zmq = "0.10"
 rmpv = "1.3"
 """
-# Of each language: the file, how to see that its libraries are there, how to run it, and what installs them.
+# For each language: the file, how to see that its libraries are there, how to run it, and what installs them.
 SCRIPTS = {
     "php": (
         "client.php",

@@ -80,7 +80,7 @@ def test_sockets_and_secrets_are_for_their_owner_only(access_daemon, doors):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-# Who gets in
+# Authentication
 
 
 def test_whoever_has_no_key_or_another_gets_nothing_and_hears_why(access_daemon, doors):

@@ -1,4 +1,4 @@
-"""`kvd metrics`: each metric comes out of a live daemon, by Prometheus' rules, and what is down is told so."""
+"""`kvd metrics`: a live daemon reports each metric, by Prometheus' rules, and a daemon that is down is reported."""
 
 import http.client
 import re
@@ -19,10 +19,10 @@ from kvd.cli.metrics_http import InfoReader, Pages
 from kvd.client import Client
 from kvd.gateways.common.prometheus import BUILD, CALLS, DURATION, METRICS, SPENT, UP, InfoCollector, number_of
 
-# What INFO tells that is no metric, and why.
+# Fields of INFO that are no metric, and why.
 LEFT_OUT = {
-    ("server", "pid"), ("process", "pid"),  # changes with each start, which kvd_start_time_seconds tells
-    ("server", "memory_bytes"), ("server", "uptime_ms"), ("server", "revision"),  # told by other sections
+    ("server", "pid"), ("process", "pid"),  # changes with each start, which kvd_start_time_seconds shows
+    ("server", "memory_bytes"), ("server", "uptime_ms"), ("server", "revision"),  # reported by other sections
     ("server", "publish_queue"), ("server", "protocol"), ("server", "features"),  # constants
     ("server", "keys"),  # how it was set up
     ("latency", "slow_us"), ("latency", "us"), ("latency", "requests"),  # set up; in the histogram
@@ -140,7 +140,7 @@ def test_each_number_of_info_is_a_metric_or_is_left_out_on_purpose(kv):
     assert numbers - table - LEFT_OUT == set(), (
         "put it into METRICS of kvd/gateways/common/prometheus.py, or into LEFT_OUT here"
     )
-    assert (table | LEFT_OUT) - fields == set(), "INFO does not tell these any more"
+    assert (table | LEFT_OUT) - fields == set(), "INFO does not report these any more"
     assert not table & LEFT_OUT - {("server", "protocol")}
 
 

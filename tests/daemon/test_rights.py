@@ -1,4 +1,4 @@
-"""What those who were let in may: prefixes, the changes socket, and the access file read again under them."""
+"""Rights of authenticated clients: prefixes, the changes socket, and an access file that is read again."""
 
 import asyncio
 import re
@@ -37,7 +37,7 @@ def read_keys(sub):
     return topics
 
 
-# What they may
+# Rights of clients
 
 
 def test_a_user_works_within_its_prefixes_and_is_told_where_they_end(access_daemon, doors, reread):

@@ -41,7 +41,7 @@ class Unit:
             )
 
     def read_until(self, wanted):
-        """Return what is told until something with this in it comes."""
+        """Return the notifications up to the first that contains this text."""
         said = []
         while not said or wanted not in said[-1]:
             said.append(self.notified.recv(4096).decode())

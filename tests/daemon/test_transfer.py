@@ -1,4 +1,4 @@
-"""`kvd export` and `kvd import` as processes: what they carry, what they leave behind, how to go on."""
+"""`kvd export` and `kvd import` as processes: what they carry, what they leave behind, how to resume."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def line(number, value="x" * 100):
 
 
 def resume_of(said):
-    """Return how many lines are told to be applied, and the arguments of the command that is told to go on."""
+    """Return how many lines are reported as applied, and the arguments of the command that resumes."""
     told = next(text for text in said.splitlines() if " To resume: " in text)
     words = shlex.split(told.partition(" To resume: ")[2])
     assert words[0] == "kvd"
@@ -134,7 +134,7 @@ def test_an_interrupted_import_tells_how_to_go_on_and_so_it_comes_whole(daemon, 
     skip, words = resume_of(said)
     assert 1000 <= skip < 100_000
     assert words == ["import", "--format", "jsonl", "--url", daemon.commands, "--skip-lines", str(skip), str(many)]
-    assert kv.count() == skip  # nothing is in flight any more, and what is told is neither more nor less
+    assert kv.count() == skip  # nothing is in flight any more, and the report is exact
     done = run_kvd(*words)
     assert (done.returncode, done.stderr.startswith(f"{100_000 - skip:,} entries in ")) == (0, True), done.stderr
     assert run(daemon, "export")[1] == b"".join(
