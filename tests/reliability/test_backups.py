@@ -147,7 +147,7 @@ def kill_backup(daemon, path, delay):
 
 
 def interrupt(daemon, backups, tmp_path, count):
-    """Kill so many backups, each at another moment; return how many were whole by then."""
+    """Kill several backups, each at another moment; return how many were whole by then."""
     chance = random.Random(count)
     whole = 0
     with daemon.client() as kv:

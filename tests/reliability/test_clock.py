@@ -20,7 +20,7 @@ main()
 
 
 def shift(daemon, by_ms):
-    """Let the machine's clock be off by so much for a daemon, from now on."""
+    """Shift the clock that a daemon sees by this offset, from now on."""
     (daemon.directory / "new").write_text(str(by_ms))
     (daemon.directory / "new").rename(daemon.directory / "offset")  # in one step, or it might read half a number
 
@@ -82,7 +82,7 @@ def test_a_clock_set_forward_expires_at_once_and_stays_there_when_set_right_agai
         assert kv.get("k") == b"y", "an hour ahead is the time now, until the machine's clock has caught up"
         check_journal(kv)
         with kv.watch(since=0) as watch:
-            assert watch.ready() <= 3, "heartbeats go on"
+            assert watch.ready() <= 3, "heartbeats continue"
 
 
 def test_a_watch_is_not_broken_off_while_the_clock_is_ahead(clock_daemon):

@@ -1,6 +1,6 @@
-"""Any byte of the files flipped while the daemon is down (R5): it is told, or every value is right.
+"""Any byte of the files flipped while the daemon is down (R5): it is reported, or every value is right.
 
-And what a repair makes of it is whole, has no value that was never written, and lacks nothing it does not tell.
+After a repair the store is whole, has no value that was never written, and reports everything it lacks.
 """
 
 import random
@@ -53,7 +53,7 @@ def places(template, count, seed):
 
 
 def judge(found, truth):
-    """Assert that nothing is wrong that is not told; return how it was told."""
+    """Assert that everything wrong is reported; return how it was reported."""
     last = truth.at(truth.revision)
     if found.refused is not None:
         return "refused"
@@ -62,11 +62,11 @@ def judge(found, truth):
     wrong = {key: value for key, value in found.values.items() if value != last.get(key)}
     is_walk_right = bool(found.said) or found.walked == last
     if found.damages:
-        return "told by CHECK"
+        return "reported by CHECK"
     assert not found.corrupt, "a GET says CORRUPT and CHECK does not"
     if found.notes:
         assert {key: value for key, value in found.values.items() if value is not None} == truth.at(found.revision)
-        return "told by the start"
+        return "reported by the start"
     assert not wrong, f"{wrong} are wrong and nobody says so"
     assert is_walk_right
     return "all right"

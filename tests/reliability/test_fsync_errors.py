@@ -1,4 +1,4 @@
-"""An fsync that fails: no OK for what it was to make durable, no OK for any write after it, and reads go on (R3).
+"""An fsync that fails: no OK for what it was to make durable, no OK for any write after it, and reads work (R3).
 
 After a failed fsync the page cache lies, so the daemon never tries again: a start ends, a daemon becomes read-only.
 """
@@ -79,7 +79,7 @@ def is_ready(daemon):
 
 
 def write_until_refused(kv):
-    """Write until that is refused or enough; return all that was sent by key, all that was OK'd, and the refusal."""
+    """Write until that is refused or enough; return the sent values by key, the acknowledged ones, and the refusal."""
     acknowledged, sent = [], {}
     for number in range(WRITES):
         some = {b"%d" % (number * step % KEYS): b"%d:%d:%s" % (number, step, b"x" * 600) for step in (1, 3, 7)}
@@ -103,7 +103,7 @@ def read_only(kv):
 
 
 def list_failed_files(daemon):
-    """Return the names of the files whose fsync failed; SQLite ignores that of a folder."""
+    """Return the names of the files with a failed fsync; SQLite ignores that of a folder."""
     under_way, failed = {}, []
     for line in daemon.trace.read_text().splitlines():
         thread, _, call = line.partition(" ")
@@ -116,13 +116,13 @@ def list_failed_files(daemon):
 
 
 def check_refusals(kv, acknowledged, refusal):
-    """The storage has failed: no write is taken any more, and all that was OK'd can be read."""
+    """The storage has failed: no write is taken any more, and every acknowledged write can be read."""
     assert isinstance(refusal, Internal | ReadOnly | None)
     assert read_only(kv) is not None, "a write was refused, and the daemon is not read-only"
     for write in (lambda: kv.set("later", "1"), lambda: kv.clear("0"), lambda: kv.once(b"t" * 16).incr("n")):
         with pytest.raises((ReadOnly, Internal)):
             write()
-    assert dict(kv.items()) == dict(acknowledged), "what can be read is not what was OK'd"
+    assert dict(kv.items()) == dict(acknowledged), "the readable entries are not the acknowledged ones"
 
 
 def check_after_restart(daemon, sent, acknowledged):
@@ -131,7 +131,7 @@ def check_after_restart(daemon, sent, acknowledged):
     with daemon.start().client() as kv:
         changes = kv.changes(0, limit=10_000)
         written = [(change.key, change.value) for change in changes]
-        assert written[: len(acknowledged)] == acknowledged, "what was OK'd is lost, or what was refused is there"
+        assert written[: len(acknowledged)] == acknowledged, "an acknowledged write is lost, or a refused one is there"
         assert all(value in sent[key] for key, value in written)
         assert dict(kv.items()) == dict(written)
         assert [change.revision for change in changes] == list(range(1, kv.info("store")["store"]["revision"] + 1))
@@ -164,7 +164,7 @@ def fail_one(daemon):
     return failed, how
 
 
-# Of a start there are some twenty, then come commits; those of the thread that folds are counted by themselves.
+# A start has some twenty, then come commits; the fold thread's are counted separately.
 @pytest.mark.parametrize("number", [3, 9, 15, 24])
 def test_an_fsync_that_fails_ends_the_writes_and_no_ok_is_wrong(make_failing, number):
     failed, how = fail_one(make_failing(number))

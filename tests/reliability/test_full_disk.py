@@ -42,7 +42,7 @@ def daemon(make_daemon, disk):
 
 
 class Known:
-    """What was OK'd, and writes that keep account of it."""
+    """The acknowledged entries, and writes that keep account of them."""
 
     def __init__(self, size):
         self.size = size
@@ -70,13 +70,13 @@ class Known:
         return count
 
     def free(self, kv, parts):
-        """Clear one of so many parts of the entries, the oldest, and forget what was before."""
+        """Clear the oldest of `parts` parts of the entries, and compact the history."""
         for _ in range(len(self.order) // parts):
             self.clear(kv, self.order.popleft())
         compact(kv)
 
     def clear(self, kv, key):
-        """Clear an entry. That takes some room as well, which COMPACT makes."""
+        """Clear an entry. A clear takes disk space as well; COMPACT frees it."""
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -100,7 +100,7 @@ class Known:
                 time.sleep(0.05)
 
     def check(self, kv):
-        """All that was OK'd can be read, nothing else is there, and it is whole."""
+        """Every acknowledged entry can be read, nothing else is stored, and the store is whole."""
         assert dict(kv.items()) == self.entries
         assert kv.count() == len(self.entries)
 

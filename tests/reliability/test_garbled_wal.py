@@ -1,6 +1,6 @@
-"""A WAL truncated or garbled at every 512 bytes (R6): a consistent prefix and a word of it, or a sentence.
+"""A WAL truncated or garbled at every 512 bytes (R6): a consistent prefix and a report of it, or a refusal.
 
-SQLite opens such files as if what was lost had never been written; kvd/storage/offline/recovery.py has to tell.
+SQLite opens such files as if the lost part had never been written; kvd/storage/offline/recovery.py has to report it.
 """
 
 import os
@@ -25,7 +25,7 @@ def without_a_fold(drive, truth, chance):
 
 
 def with_folds(drive, truth, chance):
-    """The journal's WAL was begun anew; the table has changes of both."""
+    """The journal's WAL was restarted; the table has changes of both."""
     fill(drive, truth, chance, 30)
     drive.fold().idle()
     fill(drive, truth, chance, 8)
@@ -34,7 +34,7 @@ def with_folds(drive, truth, chance):
 
 
 def checkpoint_both(drive, truth, chance):
-    """All of both WALs is copied into the files already, and is still there."""
+    """Both WALs are copied into the files already, and still hold their frames."""
     fill(drive, truth, chance, 12)
     drive.fold()
     fill(drive, truth, chance, 12)
@@ -80,7 +80,7 @@ def judge(found, truth):
         assert found.refused
         return "refused"
     if found.damages:
-        return "told by CHECK"
+        return "reported by CHECK"
     assert not found.corrupt
     assert found.walked == truth.at(found.revision), "not a prefix of what was committed"
     assert found.notes or found.revision == truth.revision, "changes are lost in silence"
@@ -96,9 +96,9 @@ def run(template, truth, case, file, cases, *, has_index):
                 for index in case.glob("*-shm"):
                     index.unlink()
             outcome = judge(open_damaged(case, truth), truth)
-            if outcome in ("refused", "told by CHECK"):
+            if outcome in ("refused", "reported by CHECK"):
                 again = open_damaged(case, truth)
-                assert again.refused or again.damages, "what was refused once is refused until it is repaired"
+                assert again.refused or again.damages, "a refused file is refused until it is repaired"
                 judge_repair(case, truth)
         except Exception as error:
             raise AssertionError(f"{damage.__name__} {file} at {place}") from error

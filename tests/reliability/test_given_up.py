@@ -1,4 +1,4 @@
-"""What a client gave up on while the daemon was down does not run when it is there again, whatever the client (R12)."""
+"""A command given up while the daemon was down does not run when it is back, with every client (R12)."""
 
 import asyncio
 import signal
@@ -67,7 +67,7 @@ def test_nothing_runs_that_was_given_up(make_daemon, gives_up):
     daemon.kill()  # the socket's file stays, as after a crash
     close = gives_up(daemon.commands)
     daemon.start()
-    time.sleep(0.3)  # whoever wanted to send it could
+    time.sleep(0.3)  # a client that still wanted to send it could
     with daemon.client() as kv:
         assert kv.count() == 0
         close()

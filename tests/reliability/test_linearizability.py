@@ -49,7 +49,7 @@ WRONG = {
     "an INCR run twice": [an_incr(0, 1, 1), an_incr(2, 3, 3, 2)],
     "an update lost by two INCRs": [an_incr(0, 2, 1), an_incr(1, 3, 1, 2)],
     "a CONFLICT that should have been OK": [a_set(0, 1, 1, 5), a_conflict(2, 3, 5, 5)],
-    "a CONFLICT that tells another revision": [a_set(0, 1, 1, 5), a_conflict(2, 3, 4, 6)],
+    "a CONFLICT that reports another revision": [a_set(0, 1, 1, 5), a_conflict(2, 3, 4, 6)],
     "an OK that should have been a CONFLICT": [a_set(0, 1, 1, 5), a_set(2, 3, 2, 6, condition=4)],
     "two winners of one condition": [a_set(0, 5, 1, 1, condition=0), a_set(0, 5, 2, 2, condition=0)],
     "a value taken twice": [a_set(0, 1, 1), a_take(2, 5, 1), a_take(3, 6, 1)],
@@ -85,7 +85,7 @@ RIGHT = {
     "an unknown TAKE that was": [a_set(0, 1, 1), lost("TAKE", 2), a_get(3, 4, None)],
     "an unknown CLEAR between two writes": [a_set(0, 1, 1), lost("CLEAR", 2), a_set(3, 4, 3, 9, condition=0)],
     "an unknown INCR that was, once": [an_incr(0, 1, 1), lost("INCR", 2, 1), an_incr(3, 4, 3)],
-    "an unknown write's revision, told later": [lost("SET", 0, 1), a_conflict(1, 2, 9, 3), a_conflict(3, 4, 9, 3)],
+    "an unknown write's revision, reported later": [lost("SET", 0, 1), a_conflict(1, 2, 9, 3), a_conflict(3, 4, 9, 3)],
     "an unknown condition that held": [a_set(0, 1, 1, 5), lost("SET", 2, 2, condition=5), a_get(3, 4, 2)],
 }
 
@@ -111,7 +111,7 @@ CALLS = st.tuples(
 
 
 def ran(name, number, state, **times):
-    """Return what the command tells when it runs now; number is the moment, and makes values and revisions unique."""
+    """Return the command's result if it runs now; number is the moment, and makes values and revisions unique."""
     revision, there = number + 1, int(state.value is not None)
     sets = {"argument": 1000 * revision, "revision": revision}
     conflicts = {"argument": 77, "condition": state.revision + 1, "outcome": CONFLICT, "revision": state.revision}

@@ -1,4 +1,4 @@
-"""What eight clients saw of fifty keys is linearizable, though the daemon is killed and restarted meanwhile (R9)."""
+"""The results that eight clients see of fifty keys are linearizable across kills and restarts of the daemon (R9)."""
 
 import random
 import time
@@ -12,7 +12,7 @@ UNIQUE_FROM = 1_000_000  # below, INCR may give a value twice, after CLEAR
 
 
 def disturbance(daemon, restarts, calm_s, seed):
-    """Return what kills or stops the daemon so many times at random moments, and starts it again."""
+    """Return a function that kills or stops the daemon at random moments, and starts it again each time."""
     chance = random.Random(seed)
 
     def disturb():

@@ -1,4 +1,4 @@
-"""A write under ONCE whose replies are lost is sent again and again, and happens once, also across a kill (R11)."""
+"""A write under ONCE is resent while its replies are lost, and happens once, also across a kill (R11)."""
 
 import threading
 import time
@@ -60,7 +60,7 @@ def test_a_write_whose_reply_is_lost_three_times_across_a_kill_happens_once(daem
         assert len(lost.told) == 3
     assert kv.get("n") == value
     rows = len(value or b"") if isinstance(result, list) else 1
-    assert kv.info("store")["store"]["revision"] == 1 + rows, "there are no changes besides"
+    assert kv.info("store")["store"]["revision"] == 1 + rows, "there are no other changes"
 
 
 def test_a_write_that_is_not_under_once_is_not_sent_again(daemon, kv):

@@ -106,7 +106,7 @@ def test_a_stopped_subscriber_takes_a_bounded_part_of_the_daemons_memory(daemon,
 
 
 def ask_without_reading(daemon, count, key=b"k"):
-    """Send so many GETs and read no reply; return the context to be destroyed."""
+    """Send a number of GETs and read no reply; return the context to be destroyed."""
     context = zmq.Context()
     sock = context.socket(zmq.DEALER)
     sock.set(zmq.RCVHWM, 10)

@@ -39,7 +39,7 @@ def small_limits(monkeypatch):
 
 @dataclass
 class Story:
-    """What clients know: all changes that ever were, and when which revision and token was told by an OK."""
+    """The clients' knowledge: all changes ever, and the time, revision and token of each OK."""
 
     chance: random.Random
     changes: dict[int, Change] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def a_command(number, chance):
 
 @pytest.fixture
 def make_logged(make_daemon, library):
-    """Make daemons with small limits whose writes are logged."""
+    """Make daemons with small limits; their writes are logged."""
 
     def make(*options):
         daemon = make_daemon("--log-level", "warning", *options)
@@ -139,7 +139,7 @@ def moments(log, count, chance):
 
 
 def sweep(folder, disk, log, count, chance):
-    """Let the power fail at so many moments; yield the time, how, and the folder as it may be then."""
+    """Let the power fail at several moments; yield the time, how, and the folder as it may be then."""
     due = moments(log, count, chance)
     for number, record in enumerate(log):
         disk.feed(record)
@@ -158,7 +158,7 @@ def verify(folder, story, mode, least, tokens):
     store = Store(folder, fsync=mode)
     try:
         last = store.revision
-        assert least <= last <= story.last, f"{least} was told, {last} is there"
+        assert least <= last <= story.last, f"{least} was acknowledged, {last} is stored"
         found = {entry.key: (entry.revision, entry.value) for entry in store.scan()}
         assert found == story.entries(last)
         assert store.entries == len(found)
@@ -173,7 +173,7 @@ def verify(folder, story, mode, least, tokens):
 
 
 def power_fails(tmp_path, make_logged, mode, *, seed, ends, count):
-    """Live, then let the power fail at so many moments; return how often a store was opened."""
+    """Live, then let the power fail at several moments; return how often a store was opened."""
     chance = random.Random(seed)
     story = Story(chance)
     daemon = make_logged("--fsync", mode)

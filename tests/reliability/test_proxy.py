@@ -23,7 +23,7 @@ def proxy(daemon):
 
 
 def value_of(number):
-    """Return a value that tells its key, some of them longer than a packet."""
+    """Return a value that contains its key; some are longer than a packet."""
     return b"value of key:%d " % number * (1 + number % 7 * 1000)
 
 

@@ -1,6 +1,6 @@
-"""Two daemons, one directory; files moved away under one (R7): a sentence, and what is there stays untouched.
+"""Two daemons, one directory; files moved away under one (R7): an error, and the files stay untouched.
 
-That a second daemon on the same path or ipc endpoint is refused is in tests/daemon/test_serve.py.
+The refusal of a second daemon on the same path or ipc endpoint is in tests/daemon/test_serve.py.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ def until_read_only(kv):
         except (ReadOnly, Internal) as error:
             return str(error)
         time.sleep(0.02)
-    raise AssertionError("it goes on writing what would be lost")
+    raise AssertionError("it keeps writing what would be lost")
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_a_file_taken_away_under_a_daemon_makes_it_read_only(daemon, kv, name, h
     kv.set("a", "1")
     how(daemon.data / name)
     said = until_read_only(kv)
-    # Of a WAL that is gone SQLite may tell first, when the fold opens it.
+    # SQLite may report a missing WAL first, when the fold opens it.
     assert f"{name} was moved or removed while it was in use" in said or (name.endswith("-wal") and "I/O" in said)
-    assert kv.get("a") == b"1", "what is durable can be read"
+    assert kv.get("a") == b"1", "durable entries can be read"
     assert kv.info("server")["server"]["read_only"]
     assert daemon.stop() == 74
     assert "event=read_only" in daemon.log.read_text()

@@ -1,4 +1,4 @@
-"""What watchers record keeps the six promises, whatever happens to the daemon, to them and to the journal (R10)."""
+"""Watchers see the six promises kept, whatever happens to the daemon, to them and to the journal (R10)."""
 
 import contextlib
 import json
@@ -109,7 +109,7 @@ def disturb(daemon, recordings, walk, rounds, chance):
 
 
 def watch_and_check(daemon, rounds, watchers, seed):
-    """Let watchers record while all that happens; check what they saw; return the events of all."""
+    """Let watchers record under all these faults; check what they saw; return the events of all."""
     chance = random.Random(seed)
     begun = time.monotonic()
     walk, recordings = Walk(), [Recording(daemon, number, PREFIXES[number % 3]) for number in range(watchers)]
