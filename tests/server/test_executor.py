@@ -1,4 +1,4 @@
-"""The executor: what is wrong with one command is told to its sender alone, and what is cold is read together."""
+"""The executor: an error in one command goes to its sender alone, and cold keys are read together."""
 
 import msgspec
 import pytest

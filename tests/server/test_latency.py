@@ -1,4 +1,4 @@
-"""The histogram of requests, and what INFO tells of commands, commits, folds and the process."""
+"""The histogram of requests, and the INFO fields of commands, commits, folds and the process."""
 
 import os
 import time

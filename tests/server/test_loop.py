@@ -1,4 +1,4 @@
-"""The loop, driven turn by turn in this process, on a store whose faults are put in by hand."""
+"""The loop, driven turn by turn in this process, on a store with injected faults."""
 
 import msgspec
 import pytest

@@ -25,7 +25,7 @@ from kvd.server.info import Introspection
 
 TOKEN = b"token--1"
 
-# What a command needs, and how it reaches a key (a prefix, for those that take one).
+# The right each command needs, and how it reaches a key (or a prefix).
 TABLE = {
     "GET": ("read", lambda key: ["GET", key]),
     "SET": ("write", lambda key: ["SET", key, b"v"]),
@@ -71,7 +71,7 @@ KEYS = [b"user:1", b"user:2", b"other:1", b"user"]
 
 
 class NoTasks(BackgroundCommands):
-    """Tells that a task got through, and does nothing."""
+    """Reports that a task got through, and does nothing."""
 
     def start(self, *_):
         raise Busy("through")

@@ -1,4 +1,4 @@
-"""The slow log: what took long is kept, bounded, without values, and whose it was."""
+"""The slow log: slow commands are kept with their client and without values, up to a bound."""
 
 import time
 from types import SimpleNamespace

@@ -17,7 +17,7 @@ BUDGET_S = EXPIRY_SWEEP_US / 1_000_000
 
 
 def settle_pace(key_s, wait_s=0.0, now=0):
-    """Return the pace after many sweeps whose keys took so long each, and whose commits waited so long."""
+    """Return the pace after many sweeps: each key took `key_s`, each commit waited `wait_s`."""
     pace = Pace()
     for _ in range(200):
         cpu_s = pace.keys * key_s

@@ -1,4 +1,4 @@
-"""Who waits for a key, and who is next."""
+"""The clients that wait for a key, and their order."""
 
 import pytest
 

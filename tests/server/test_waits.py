@@ -33,7 +33,7 @@ class Worker:
         return self.send("TAKEFIRST", prefix, wait)
 
     def look(self, count=1):
-        """Turn until so many replies are here; return their results and codes."""
+        """Turn until `count` replies are here; return their results and codes."""
         while len(self.replies) < count:
             self.rig.server.loop.turn(1)
             self.receive()
@@ -139,7 +139,7 @@ def test_a_key_stays_when_all_who_waited_for_it_are_gone(rig, make):
     gone.close()
     rig.ask("SET", b"job:1", b"a")
     turn(rig)
-    assert rig.ask("GET", b"job:1")[1:] == [1, b"a"], "there is no change besides"
+    assert rig.ask("GET", b"job:1")[1:] == [1, b"a"], "there is no other change"
     assert rig.ask("TAKEFIRST", b"job:")[2] == [b"job:1", b"a"]
 
 

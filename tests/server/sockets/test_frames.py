@@ -95,7 +95,7 @@ def test_it_stops_at_its_bounds_and_goes_on_after(form, sockets):
         bodies += [body for _, body in requests]
     assert bodies == [b"%d" % number * 10 for number in range(5)]
     for _ in range(5):
-        dealer.send_multipart([b"none", b""])  # else whoever sends no requests could hold the loop for ever
+        dealer.send_multipart([b"none", b""])  # else a peer that sends no requests could hold the loop for ever
     others = 0
     while others < 5:
         found = frames.receive(2, ENOUGH, FRAMES_MAX)
