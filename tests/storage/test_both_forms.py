@@ -1,4 +1,4 @@
-"""A store whose memory, staging and rows are in C and one that has the plain forms answer the same, whatever is asked.
+"""A store with memory, staging and rows in C and one with the plain forms give the same answers to every command.
 
 Beside test_machine.py, where each is held against a model: there are more keys here than memory holds, long lists of
 them and values of all sizes, so that what is asked for is in memory, on disk, or both.

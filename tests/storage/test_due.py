@@ -1,4 +1,4 @@
-"""What is due is found in bounded steps, whatever has been ended before."""
+"""Due keys are found in bounded steps, whatever has expired or was cleared before."""
 
 import pytest
 from support.drives import NOW
@@ -27,7 +27,7 @@ def looks(monkeypatch):
 
 @pytest.fixture
 def drive_due(drive):
-    """Return a drive whose table has 300 keys that are due at one time."""
+    """Return a drive with 300 keys in its table that are due at one time."""
     drive.apply(MultiSet([(key, b"x") for key in KEYS], at=NOW + 1))
     drive.fold()
     return drive.restart()

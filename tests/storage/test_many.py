@@ -19,7 +19,7 @@ def entry(key):
 
 @pytest.fixture
 def cold(drive):
-    """Return a store whose entries are all on disk, and none in memory."""
+    """Return a store with all entries on disk, and none in memory."""
     drive.apply(*[Set(b"k%03d" % number, b"v%d" % number) for number in range(0, 2 * MANY, 2)])
     drive.apply(Set(b"large", b"x" * (SMALL_BYTES + 1)), Set(b"small", b"x" * SMALL_BYTES), Set(b"gone", b"x", ttl=5))
     drive.fold()

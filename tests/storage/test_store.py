@@ -526,7 +526,7 @@ def test_old_tokens_are_forgotten_one_after_the_other(drive):
 
 
 def test_a_token_used_again_after_its_time_is_the_youngest_after_a_restart(drive):
-    """A token whose write changed nothing leaves no row, so the head's time does not say how old the tokens are."""
+    """A token of a write that changed nothing leaves no row, so the head's time does not say how old the tokens are."""
     drive.apply(Once(b"token--1", Incr(b"a")), now=NOW)
     drive.apply(Once(b"token--2", Clear([b"none"])), now=NOW + ONCE_KEPT_MS // 2)
     drive.apply(Once(b"token--1", Clear([b"none"])), now=NOW + ONCE_KEPT_MS)

@@ -127,7 +127,7 @@ def test_a_disk_is_nearly_full_unless_it_has_room_for_many_ballasts(tmp_path, fr
 
 @pytest.fixture
 def attempts(monkeypatch):
-    """Return a list of what the fold tries: keys and bytes. `fails_at(keys)` lets more than so many fail."""
+    """Return a list of the fold's attempts: keys and bytes. `fails_at(keys)` makes larger attempts fail."""
     tries, real = Tries(), fold_module.Fold.fold_chunk
 
     def fold(at, portion):

@@ -318,7 +318,7 @@ def test_a_key_is_folded_once_however_often_it_changed_and_in_whichever_portion(
 
 
 def partly_folded(drive, monkeypatch, portions):
-    """Fold so many portions of one key each, then fail."""
+    """Fold a number of portions of one key each, then fail."""
     monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
     drive.settle()
     steps, real = iter(range(portions)), fold_module.Fold.step
@@ -437,7 +437,7 @@ def test_a_thread_that_is_to_end_ends_after_a_portion_and_the_next_start_goes_on
 
 
 def test_the_fold_waits_until_the_loop_has_finished_the_checkpoint_of_the_journal(drive, monkeypatch):
-    """Else it would read the journal at that moment, and the WAL could not be begun anew."""
+    """Else it would read the journal at that moment, and the WAL could not be restarted."""
     monkeypatch.setattr(folder_module, "CHECKPOINT_WAIT_MS", 60_000)
     drive.apply(Set(b"a", b"1"))
     drive.store.maintenance.jobs.begin_checkpoint()

@@ -57,7 +57,7 @@ def test_the_rate_is_that_of_the_folds_and_of_the_one_under_way():
         pace.on_fold(0.4, 4.0)
     assert pace.rate == pytest.approx(0.1, 0.01)
     pace.rate = 0.1
-    pace.on_fold(throttle.MEASURED_FILL_MIN / 2, 0.000_1)  # too little to tell anything
+    pace.on_fold(throttle.MEASURED_FILL_MIN / 2, 0.000_1)  # too little to measure anything
     assert pace.rate == pytest.approx(0.1)
     assert pace.rate_now(0.4, 2.0) == pytest.approx(0.1)
     assert pace.rate_now(0.4, 40.0) == pytest.approx(0.01)
@@ -69,7 +69,7 @@ def test_the_rate_is_that_of_the_folds_and_of_the_one_under_way():
 @pytest.mark.parametrize("rate", [0.02, 0.1, 0.5])
 @pytest.mark.parametrize("offered", [0.5, 2.0])
 def test_the_overlay_stays_within_its_bound_whatever_comes(rate, offered):
-    """A writer that offers more than the fold takes, in small commits; a fold takes all that was there at its begin."""
+    """A writer that offers more than the fold takes, in small commits; a fold takes everything present at its start."""
     pace, fill, folding, left, worst = Throttle(), 0.0, 0.0, 0.0, 0.0
     pace.rate = rate
     for _ in range(20_000):
@@ -87,7 +87,7 @@ def test_the_overlay_stays_within_its_bound_whatever_comes(rate, offered):
 
 @pytest.fixture
 def stuck(drive, monkeypatch):
-    """Return a drive whose folds never end; its overlay is for 10 changes."""
+    """Return a drive with folds that never end and an overlay for 10 changes."""
     monkeypatch.setattr(fill, "OVERLAY_CHANGES_MAX", 10)
     monkeypatch.setattr(throttle, "DELAY_S_MAX", 0.01)
     monkeypatch.setattr(drive.store.maintenance.jobs, "begin_fold", lambda **_: None)

@@ -1,4 +1,4 @@
-"""What is known of each key: both forms do the same, whatever comes; and what is not folded is never forgotten."""
+"""The key cache: both implementations do the same for any input, and entries not yet folded are never evicted."""
 
 import gc
 import sys

@@ -22,7 +22,7 @@ def entry(key, value=b"", revision=1, expires=None):
 
 
 def memory_of(*rows):
-    """Return memory whose fresh overlay holds what rows left."""
+    """Return memory with a fresh overlay that holds the result of the rows."""
     memory = Overlays()
     memory.update(list(rows))
     return memory
@@ -106,7 +106,7 @@ def test_a_key_in_both_overlays_is_shown_once_as_it_is_now():
 
 
 def due(known, now):
-    """Return what is due, in memory or an overlay, which all that is due without taking it agrees with."""
+    """Return the due keys of memory or an overlay, and assert that `all_due` agrees."""
     everything = set(known.all_due(now))
     found = [key for key in known.due(now) if key is not None]
     assert (len(found), set(found)) == (len(everything), everything)

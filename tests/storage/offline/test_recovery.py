@@ -1,4 +1,4 @@
-"""What an end that was not clean has left: noted, refused, or nothing to say of."""
+"""Recovery after an unclean end: it is noted, refused, or needs no report."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ def wal_copy(drive, tmp_path):
     """A directory with ten commits in the journal's WAL, of one frame or more, and none folded."""
     for number in range(10):
         drive.apply(Set(b"key:%d" % number, b"x" * 100))
-        drive.settle()  # the first commit asks for a checkpoint: after it the WAL is begun anew
+        drive.settle()  # the first commit asks for a checkpoint: after it the WAL is restarted
     return copy_files(drive.directory, tmp_path / "killed")
 
 
@@ -87,7 +87,7 @@ def test_a_kill_before_the_first_commit_leaves_nothing_to_say(drive, tmp_path):
     assert notes(copy_files(drive.directory, tmp_path / "killed")) == (0, [])
 
 
-# What is noted
+# Noted
 
 
 def test_a_commit_that_was_interrupted_is_noted(wal_copy, index):
@@ -175,7 +175,7 @@ def test_frames_left_from_before_the_wal_was_begun_anew_do_not_count(drive, tmp_
     assert notes(case) == (31, [])
 
 
-# What is refused
+# Refused
 
 
 @pytest.mark.parametrize("name", ["journal.db", "journal.db-wal", "table.db", "table.db-wal"])
@@ -288,7 +288,7 @@ def test_what_was_committed_but_not_synced_before_a_kill_is_synced_before_it_cou
 
 
 def test_a_page_that_a_power_loss_has_torn_in_a_checkpoint_is_taken_from_the_wal(drive, tmp_path):
-    """The file alone then tells any revision; it was once believed, and the start refused."""
+    """The file alone may then show any revision; it was once believed, and the start refused."""
     for number in range(60):
         drive.apply(Set(b"%d" % number, b"x" * 200))
     drive.settle()

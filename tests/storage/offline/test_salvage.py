@@ -1,4 +1,4 @@
-"""Salvage: what is whole is kept, what is not is told, and no file is ever lost."""
+"""Salvage: whole entries are kept, losses are reported, and no file is ever lost."""
 
 import importlib
 import itertools
