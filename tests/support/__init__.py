@@ -1,1 +1,1 @@
-"""What tests share: daemons and gateways as processes, fakes, recorders and checkers."""
+"""Support of the tests: daemons and gateways as processes, fakes, recorders and checkers."""

@@ -45,7 +45,7 @@ def keys(tab):
 
 
 def until(tab, holds):
-    """Wait until something holds that the browser tells of, such as a request."""
+    """Wait until a condition holds that the browser reports, such as a request."""
     for _ in range(PATIENCE_MS // 50):
         if holds():
             return

@@ -1,4 +1,4 @@
-"""`kvd serve` whose disk seems to be far behind: of each 8 commits, REFUSED in a row get BUSY."""
+"""`kvd serve` with a disk that seems to be far behind: of each 8 commits, REFUSED in a row get BUSY."""
 
 import os
 import sys

@@ -21,7 +21,7 @@ FILES = ("journal.db", "journal.db-wal", "table.db", "table.db-wal")
 
 @dataclass
 class Truth:
-    """What was acknowledged: every value of each key by revision, None where it was cleared."""
+    """The acknowledged writes: every value of each key by revision, None where it was cleared."""
 
     history: dict[bytes, dict[int, bytes | None]] = field(default_factory=dict)
     revision: int = 0
@@ -76,7 +76,7 @@ def overwrite(path: Path, place: int, content: bytes) -> None:
 
 @dataclass
 class Found:
-    """What became of a damaged directory."""
+    """The result of opening a damaged directory."""
 
     refused: str | None = None
     notes: list[str] = field(default_factory=list)
@@ -121,7 +121,7 @@ def judge_repair(directory: Path, truth: Truth) -> list[str]:
     losses = salvage(directory, "damaged").losses
     after = open_damaged(directory, truth)
     assert (after.refused, after.notes, after.damages, after.corrupt, after.said) == (None, [], [], set(), "")
-    assert after.history != before, "whoever follows the old history has to be told"
+    assert after.history != before, "followers of the old history have to notice"
     last = truth.at(truth.revision)
     unexplained = 0
     for key, value in after.values.items():

@@ -7,7 +7,7 @@ import resource
 
 
 class Descriptors:
-    """Those that were opened since this was made, and are still open."""
+    """The descriptors that were opened since this was made, and are still open."""
 
     def __init__(self) -> None:
         self.before = descriptors()
@@ -24,7 +24,7 @@ class Descriptors:
 def descriptors() -> set[tuple[str, str]]:
     """Return number and target of each descriptor of this process, once what is dropped is collected.
 
-    The target of a socket or a pipe is its own, so one that took the number of another is told apart.
+    The target of a socket or a pipe is its own, so one that took the number of another is distinguished.
     """
     gc.collect()
     found = set()

@@ -59,7 +59,7 @@ class AccessFiles:
         return read_certificate(str(self.make(name)))[0].decode()
 
     def write(self, **clients: dict) -> None:
-        """Write the access file: what stands in each client's table besides the key."""
+        """Write the access file: the lines of each client's table after the key."""
         lines = []
         for name, options in clients.items():
             lines += [f"[{name}]", f'key = "{self.public(name)}"']

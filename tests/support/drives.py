@@ -82,7 +82,7 @@ def sqlite_error(code: int, message: str = "made by the test") -> Exception:
 
 
 class RolledBack:
-    """A connection whose first COMMIT finds the disk full; SQLite has rolled back by itself then."""
+    """A connection that finds the disk full at its first COMMIT; SQLite has rolled back by itself then."""
 
     def __init__(self, db) -> None:
         self.db = db

@@ -92,7 +92,7 @@ class DictStore:
 
 
 class EngineOnDict:
-    """An engine on a committed state. `commits` False: all that runs stays one batch."""
+    """An engine on a committed state. `commits` False: all commands stay one batch."""
 
     def __init__(self, *, commits: bool = True) -> None:
         self.memory = DictStore()

@@ -141,7 +141,7 @@ def run_program(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends pytest, whose end closes the socket
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends pytest, and its end closes the socket
     with socket.socket(fileno=int(sys.argv[1])) as control:
         preload()
         serve(control)

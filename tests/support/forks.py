@@ -72,7 +72,7 @@ def fork_server() -> ForkServer:
 
 
 class ForkedPopen(subprocess.Popen):  # type: ignore[type-arg]
-    """A `Popen` whose command line begins with this Python or one of its scripts; it is forked.
+    """A `Popen` of a command line that begins with this Python or one of its scripts; it is forked.
 
     It takes no option of `Popen` but the streams, `cwd`, `env` and what is about text.
     """

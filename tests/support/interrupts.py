@@ -18,7 +18,7 @@ TOOL = 4  # the tools of sys.monitoring have numbers; 0 to 2 are reserved
 
 
 class Interrupt(BaseException):
-    """What a handler raises."""
+    """The exception that a handler raises."""
 
 
 class Countdown:

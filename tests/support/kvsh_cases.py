@@ -1,4 +1,4 @@
-"""What the shell's tests share (a module on the path by pytest): files of cases, commands of every kind."""
+"""Helpers of the shell's tests (a module on the path by pytest): files of cases, commands of every kind."""
 
 import sys
 from pathlib import Path

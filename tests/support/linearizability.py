@@ -5,10 +5,10 @@ takes effect at one moment between its call and its return, remembering which (s
 tried. One key is checked alone: linearizability is local, so a history is linearizable if each key's is.
 
 An operation of unknown outcome stays open to infinity: it may take effect at any time after its call, or never. One
-that is known not to have been executed is left out by whoever records: had it run all the same, reads show it.
+that is known not to have been executed is left out by the recorder: had it run all the same, reads show it.
 
 With each kill some outcomes become unknown, and a search that may place each of them anywhere takes for ever. So those
-that do the same are counted and not told apart: of these the one called first goes first, which loses no order.
+that do the same are counted and not distinguished: the one called first goes first, which loses no order.
 """
 
 from bisect import bisect_left
@@ -26,7 +26,7 @@ class Operation(NamedTuple):
     """A call on one key. Values are integers, so that INCR works on each; None is no value.
 
     `argument`: what SET sets or INCR adds. `condition`: the revision that SET asks for (0: no such key).
-    `revision`: a write's own, or the one that CONFLICT tells.
+    `revision`: a write's own, or the one that CONFLICT reports.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Operation(NamedTuple):
 
 
 class State(NamedTuple):
-    """The key's value and its revision: 0 without a value, None while nobody was told it."""
+    """The key's value and its revision: 0 without a value, None while no client has seen it."""
 
     value: int | None = None
     revision: int | None = 0
@@ -50,43 +50,43 @@ class Undecided(Exception):
     """The search took too long to say anything."""
 
 
-def after(state: State, operation: Operation, told: Collection[int] = ()) -> State | None:
-    """Return the state that an operation leaves, None if what it told its caller cannot have come from here.
+def after(state: State, operation: Operation, known_revisions: Collection[int] = ()) -> State | None:
+    """Return the state that an operation leaves, None if its result cannot have come from here.
 
-    `told` are the revisions of the writes whose outcome is known: another write has none of them.
+    `known_revisions` are the revisions of the writes with a known outcome: another write has none of them.
     """
     if operation.outcome == UNKNOWN:
-        return after_unknown(state, operation, told)
+        return after_unknown(state, operation, known_revisions)
     if operation.outcome == CONFLICT:
-        is_right = operation.revision != operation.condition and fits(state, operation.revision, told)
+        is_right = operation.revision != operation.condition and fits(state, operation.revision, known_revisions)
         return state._replace(revision=operation.revision) if is_right else None
     if operation.name == "GET":
         return state if operation.result == state.value else None
     if operation.name in ("SET", "INCR"):
-        return after_write(state, operation, told)
-    seen = state.value if operation.name == "TAKE" else int(state.value is not None)  # CLEAR tells how many there were
+        return after_write(state, operation, known_revisions)
+    seen = state.value if operation.name == "TAKE" else int(state.value is not None)  # CLEAR returns a count
     return State() if operation.result == seen else None
 
 
-def after_write(state: State, operation: Operation, told: Collection[int]) -> State | None:
+def after_write(state: State, operation: Operation, known_revisions: Collection[int]) -> State | None:
     """Return the state that a SET or an INCR leaves, None if it cannot have run here: revisions rise, too."""
     if state.revision is not None and operation.revision <= state.revision:
         return None
     if operation.name == "SET":
-        holds = operation.condition is None or fits(state, operation.condition, told)
+        holds = operation.condition is None or fits(state, operation.condition, known_revisions)
         return State(operation.argument, operation.revision) if holds else None
     total = (state.value or 0) + operation.argument
     return State(total, operation.revision) if operation.result == total else None
 
 
-def fits(state: State, revision: int | None, told: Collection[int]) -> bool:
-    """Return whether the state's revision is this one, or may be: nobody was told it, and there is a value."""
-    return state.revision == revision or (state.revision is None and bool(revision) and revision not in told)
+def fits(state: State, revision: int | None, known_revisions: Collection[int]) -> bool:
+    """Return whether the state's revision is this one, or may be: no client has seen it, and there is a value."""
+    return state.revision == revision or (state.revision is None and bool(revision) and revision not in known_revisions)
 
 
-def after_unknown(state: State, operation: Operation, told: Collection[int]) -> State | None:
+def after_unknown(state: State, operation: Operation, known_revisions: Collection[int]) -> State | None:
     """Return the state if the operation took effect here, None if it would change nothing."""
-    if operation.condition is not None and not fits(state, operation.condition, told):
+    if operation.condition is not None and not fits(state, operation.condition, known_revisions):
         return None
     if operation.name in ("SET", "INCR"):
         before = (state.value or 0) if operation.name == "INCR" else 0
@@ -95,7 +95,7 @@ def after_unknown(state: State, operation: Operation, told: Collection[int]) -> 
 
 
 def alike(known: Sequence[Operation], unknown: Sequence[Operation]) -> list[list[Operation]]:
-    """Return operations of unknown outcome by what they do: a SET whose value nobody ever saw does as any other such.
+    """Return operations of unknown outcome by what they do: a SET of a value that nobody saw is like any other such.
 
     A value was seen if some result is it, or may be it after INCRs.
     """
@@ -173,7 +173,7 @@ class Search:
                     yield advance(place, at, state)
 
     def describe(self) -> str:
-        """Return where the search came no further, for whoever has to find out why."""
+        """Return where the search came no further, for the reader of a failure."""
         place = self.furthest
         near = self.known[max(0, place.low - 5) : place.low + 10]
         return "\n".join([f"stuck at {place}", *map(str, near)])

@@ -1,6 +1,6 @@
-"""What a disk may hold when the power fails: made of the log that lossy_disk.c keeps of a process's writes.
+"""Possible contents of a disk after a power loss, made from lossy_disk.c's log of a process's writes.
 
-What was synced is there. Of what came after a file's last sync nothing, all or any part may be, cut at any sector.
+Synced data is there. Nothing, all or any part of the writes after a file's last sync may be, cut at any sector.
 Names (created, removed, renamed) are there as of the folder's last sync, and later ones in order up to some moment.
 """
 

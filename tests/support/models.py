@@ -1,4 +1,4 @@
-"""What the commands mean, told a second time and as simply as can be: a dict, a list of changes, no disk."""
+"""A second implementation of the commands, as simple as can be: a dict, a list of changes, no disk."""
 
 from copy import copy
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from kvd.limits import INTEGER_MAX, ONCE_KEPT_MS
 
 
 class Cell(NamedTuple):
-    """What the model knows of a key."""
+    """The model's record of a key."""
 
     value: bytes
     revision: int

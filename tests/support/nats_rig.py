@@ -96,7 +96,7 @@ class Ear:
 
 
 def in_stream(ear: Ear, name: str) -> list[tuple[str, dict, str]]:
-    """Return all that a stream holds, in its order."""
+    """Return all messages of a stream, in its order."""
 
     async def read():
         js = ear.nc.jetstream()

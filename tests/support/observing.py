@@ -1,4 +1,4 @@
-"""What a process takes, and threads that go on until the end of a test."""
+"""The memory of a process, and threads that run until the end of a test."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ MIB = 1 << 20
 
 
 def memory(pid: int, name: str = "VmRSS") -> int:
-    """Return what /proc tells of a process's memory, in bytes: VmRSS now, VmHWM at most so far."""
+    """Return a process's memory from /proc, in bytes: VmRSS now, VmHWM at most so far."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024

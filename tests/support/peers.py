@@ -108,7 +108,7 @@ def shake_hands(sock: socket.socket) -> None:
 
 
 def read_exactly(sock: socket.socket, size: int) -> bytes:
-    """Return so many bytes. Raises EOFError."""
+    """Return exactly this number of bytes. Raises EOFError."""
     data = bytearray()
     while len(data) < size:
         chunk = sock.recv(min(CHUNK_BYTES, size - len(data)))

@@ -1,6 +1,6 @@
-"""Where the tests keep their files: in memory where there is room, since most of them wait for the disk otherwise.
+"""Where the tests keep their files: in memory if it has space, since most of them wait for the disk otherwise.
 
-On a disk whose fsync takes 4 ms, `make test` takes 7 minutes instead of 4. Tests of full and failing disks bring their
+On a disk with an fsync of 4 ms, `make test` takes 7 minutes instead of 4. Tests of full and failing disks bring their
 own (a small tmpfs, strace, lossy_disk.c). `KVD_TESTS_DISK=1` uses the disk; `make long` sets it.
 """
 

@@ -22,7 +22,7 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no time: the end of the connecti
 
 @dataclass
 class Mode:
-    """What happens to what passes. `delay_s` before each chunk, `crumb` bytes at once (0: as it comes)."""
+    """The treatment of passing bytes. `delay_s` before each chunk, `crumb` bytes at once (0: as it comes)."""
 
     delay_s: float = 0
     crumb: int = 0
@@ -72,7 +72,7 @@ class Messages:
         return size if len(self.buffer) >= size else None
 
     def cut(self, size: int) -> bytes:
-        """Take so many bytes from the beginning, or all."""
+        """Take at most `size` bytes from the beginning."""
         taken = bytes(self.buffer[:size])
         del self.buffer[:size]
         return taken

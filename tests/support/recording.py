@@ -1,4 +1,4 @@
-"""Clients that do at random what a key-value store is for, and write down what each call told and when (R9)."""
+"""Clients that do at random what a key-value store is for, and write down the result and time of each call (R9)."""
 
 import random
 import threading
@@ -33,14 +33,14 @@ class Recorder:
         self.stop = False
 
     def run(self) -> None:
-        """Go on until told to stop."""
+        """Run until `stop` is set."""
         with Client(self.endpoint, timeout=60) as kv:
             while not self.stop:
                 key = self.chance.choices(KEYS, WEIGHTS)[0]
                 self.call(kv, key, self.chance.choice(NAMES))
 
     def unique(self) -> int:
-        """Return an integer nobody sets besides, with room for INCRs."""
+        """Return an integer that nobody else sets, with room for INCRs."""
         self.count += 1
         return (self.count * self.clients + self.number) * 1_000_000
 
@@ -81,16 +81,16 @@ class Recorder:
             self.revisions.append((operation.called, time.monotonic_ns(), reply.revision))
 
     def on_error(self, key: bytes, operation: Operation, error: KvdError) -> None:
-        """Keep what may have been executed; what told "not executed" had better be right."""
+        """Keep a call that may have been executed; check that any other error says "not executed"."""
         if error.outcome == "unknown":
             self.history.append((key, operation._replace(outcome=UNKNOWN)))
         else:
             assert error.outcome == "not executed" or operation.name == "GET", error
             self.not_executed += 1
 
-    def keep(self, key: bytes, operation: Operation, **told: object) -> None:
+    def keep(self, key: bytes, operation: Operation, **fields: object) -> None:
         """Keep an operation that returned."""
-        self.history.append((key, operation._replace(returned=time.monotonic_ns(), **told)))
+        self.history.append((key, operation._replace(returned=time.monotonic_ns(), **fields)))
 
 
 def record(endpoint: str, clients: int, seed: int, disturb: Callable[[], None]) -> list[Recorder]:
@@ -119,7 +119,7 @@ def histories(recorders: Iterable[Recorder]) -> dict[bytes, list[Operation]]:
 
 
 def check_all(recorders: Iterable[Recorder]) -> dict[str, int]:
-    """Assert that all that was seen is linearizable; return how much of it there was."""
+    """Assert that all recorded calls are linearizable; return how many there are of each outcome."""
     by_key = histories(recorders)
     for operations in by_key.values():
         check(operations)
@@ -128,11 +128,11 @@ def check_all(recorders: Iterable[Recorder]) -> dict[str, int]:
     return {outcome: counts.count(outcome) for outcome in (OK, CONFLICT, UNKNOWN)}
 
 
-def check_revisions(told: list[tuple[int, int, int]]) -> None:
+def check_revisions(calls: list[tuple[int, int, int]]) -> None:
     """Assert that no reply is of an older store than one that had come before it was asked for, of whatever key."""
-    moments = sorted([(called, 0, revision) for called, _, revision in told], reverse=True)
+    moments = sorted([(called, 0, revision) for called, _, revision in calls], reverse=True)
     newest = 0
-    for _, returned, revision in sorted(told, key=lambda each: each[1]):
+    for _, returned, revision in sorted(calls, key=lambda each: each[1]):
         while moments and moments[-1][0] <= returned:
             assert moments.pop()[2] >= newest
         newest = max(newest, revision)

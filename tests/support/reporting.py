@@ -1,4 +1,4 @@
-"""pytest's options of ours, and what a run tells: each failure's name at once; with --no-skips a skipped test fails it.
+"""Options of pytest, and the report of a run: each failure's name at once; with --no-skips a skipped test fails it.
 
 `--pure` is for the tests of pure code (`make quick`): one that starts a process or opens a connection fails.
 """
@@ -32,7 +32,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Any:
-    """Let a failure whose text has bytes of no encoding go from a worker to the terminal; xdist would end the run."""
+    """Let a failure text with bytes of no encoding go from a worker to the terminal; xdist would end the run."""
     return printable((yield))
 
 
@@ -54,7 +54,7 @@ def refuse_processes(event: str, _: Any) -> None:
 
 
 class Reporting:
-    """What the process at the terminal writes; pytest-xdist's workers write nothing."""
+    """The output of the process at the terminal; pytest-xdist's workers write nothing."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config

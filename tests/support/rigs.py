@@ -28,7 +28,7 @@ class InProcessServer:
             self.dealer.send_multipart([b"", encode(command)])
 
     def turns(self, count):
-        """Turn until so many replies are here; return them."""
+        """Turn until `count` replies are here; return them."""
         replies = []
         while len(replies) < count:
             self.server.loop.turn(20)

@@ -27,7 +27,7 @@ class Screen(pyte.Screen):
 
 
 def start(command, environment, terminal):
-    """Start a program whose controlling terminal this is; return its pid."""
+    """Start a program with this as its controlling terminal; return its pid."""
     if is_forking():
         return spawn(command, None, environment, [terminal] * 3, has_terminal=True)
     pid = os.fork()
@@ -58,7 +58,7 @@ class Terminal:
     def type(self, text):
         os.write(self.fd, text if isinstance(text, bytes) else text.encode())
 
-    def until(self, condition, what="what was awaited"):
+    def until(self, condition, what="the expected output"):
         """Read until a condition holds on the lines of the screen; return them."""
         limit = time.monotonic() + PATIENCE_S
         while not condition(self.lines):

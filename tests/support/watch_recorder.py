@@ -1,4 +1,4 @@
-"""A watcher as a process of its own: writes down what it sees, and now and then goes on with a new watch (R10).
+"""A watcher as a process of its own: writes down what it sees, and now and then resumes with a new watch (R10).
 
 usage: watch_recorder.py COMMANDS CHANGES FILE SEED PREFIX...
 
@@ -21,7 +21,7 @@ END = b"end"
 
 
 def write_line(out: TextIO, *fields: Any) -> None:
-    """Write a line, complete at once: the reader looks while we go on."""
+    """Write a line, complete at once: the reader reads while this process runs."""
     out.write(json.dumps(fields) + "\n")
     out.flush()
 

@@ -1,15 +1,15 @@
-"""What a watch promises, in etcd's words (its tests/robustness/validate/watch.go), judged over a recorded stream. Pure.
+"""The promises of a watch, in etcd's words (its tests/robustness/validate/watch.go), checked on a recording. Pure.
 
     ordered       no change comes after one with a higher revision
     unique        no change comes twice
     reliable      no matching change between two that came is missing
     atomic        what one command changed is never seen in part; see below
-    resumable     a new watch from a bookmark goes on with the next matching change
-    bookmarkable  when a bookmark tells a revision, all up to it has come, and nothing up to it comes later
+    resumable     a new watch from a bookmark starts with the next matching change
+    bookmarkable  when a bookmark names a revision, all up to it has come, and nothing up to it comes later
 
 Atomic. etcd gives all changes of a transaction one revision. kvd numbers each change, so that a list of `take`,
-and `Watch.revision`, may end inside a MULTISET or TRANSACTION. What kvd promises, and `atomic` checks: the
-changes of one command (an *atom*) have consecutive revisions; a heartbeat never tells a revision inside an atom,
+and `Watch.revision`, may end inside a MULTISET or TRANSACTION. kvd promises, and `atomic` checks: the
+changes of one command (an *atom*) have consecutive revisions; a heartbeat never names a revision inside an atom,
 so that a state built up to a heartbeat is one that a reader could have seen; and a watch that has shown one
 matching change of an atom shows them all, with none of another command between, also if it is resumed from a
 bookmark inside.
@@ -57,7 +57,7 @@ def is_unique(stream: Sequence[Event]) -> bool:
 
 
 def list_excused(stream: Sequence[Event]) -> set[int]:
-    """Return the revisions that the stream was told it would not get: from where it was, up to what is compacted."""
+    """Return the revisions that the stream cannot get: from its position up to the compacted revision."""
     gone: set[int] = set()
     position = 0
     for event in stream:
@@ -104,7 +104,7 @@ def atom_of(change: Event) -> str | None:
 
 
 def groups(changes: Sequence[Event]) -> Iterator[tuple[str | None, list[Event]]]:
-    """Yield changes by their atoms. One that writes to a key that is over and not swept yet tells its EXPIRED first."""
+    """Yield changes by their atoms. A write to a key that is over and not swept yields its EXPIRED first."""
     names: list[str | None] = []
     for change, following in zip(changes, [*changes[1:], None], strict=False):  # of no changes nothing follows
         name = atom_of(change)

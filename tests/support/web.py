@@ -30,7 +30,7 @@ class Web:
         self.now = 0 if kv is None else kv.info("server")["server"]["revision"]
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Ask; headers by their names with _ for -. What is no bytes goes as JSON."""
+        """Ask; headers by their names with _ for -. A body that is not bytes goes as JSON."""
         connection = http.client.HTTPConnection(self.gateway.host, self.gateway.port, timeout=60)
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in {**self.headers, **headers}.items()}
