@@ -1,4 +1,4 @@
-"""What the tests share: a daemon as a process of its own, on endpoints of its own."""
+"""Fixtures of all tests: a daemon as a process of its own, on endpoints of its own."""
 
 import shutil
 import signal
@@ -14,7 +14,7 @@ pytest_plugins = ["support.reporting"]
 load_profile()
 choose_temporary_folder()
 
-# Who runs the tests by nohup ignores it, and children would too.
+# Under nohup it is ignored, and child processes would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
@@ -51,9 +51,9 @@ def common_daemon(tmp_path_factory):
 
 @pytest.fixture
 def empty_daemon(common_daemon):
-    """Return the shared daemon without entries; what it counted and its revisions go on.
+    """Return the shared daemon without entries; its counters and revisions are not reset.
 
-    A file whose tests only need a daemon has a fixture `daemon` that returns this one.
+    A file with tests that only need a daemon has a fixture `daemon` that returns this one.
     """
     with common_daemon.client() as kv:
         kv.clear_prefix("")

@@ -152,7 +152,7 @@ def test_rights_to_read_are_taken_or_not(after, takes):
     assert Access(after, "").revokes_any(Access(before, "")) is takes
 
 
-# What a new command would have to say
+# Declarations of a new command
 
 
 class Random(Read, tag="RANDOM"):

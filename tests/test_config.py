@@ -1,4 +1,4 @@
-"""How a daemon is set up: flags, environment, file, default; every mistake told at once, with its place."""
+"""How a daemon is set up: flags, environment, file, default; every mistake reported at once, with its place."""
 
 import contextlib
 import tomllib

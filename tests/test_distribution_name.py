@@ -1,4 +1,4 @@
-"""No text tells anybody to install `kvd` or `kvsh` from the index: these are other projects. Ours is kvd-server."""
+"""No text asks anybody to install `kvd` or `kvsh` from the index: these are other projects. Ours is kvd-server."""
 
 import re
 import subprocess

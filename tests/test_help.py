@@ -1,4 +1,4 @@
-"""What `--help` lists is whole: a summary that is cut says nothing."""
+"""The summaries in `--help` are whole: a summary that is cut says nothing."""
 
 import click
 import pytest

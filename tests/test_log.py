@@ -1,4 +1,4 @@
-"""The log: each call has an event that docs/events.md tells, and no value breaks a line or pretends to be a field."""
+"""The log: each call has an event that docs/events.md lists, and no value breaks a line or pretends to be a field."""
 
 import ast
 import io
@@ -23,7 +23,7 @@ THE_SPARING_ONE = ("authenticator.py", "message")  # hands on what it was given
 
 
 def calls():
-    """Yield file, line, method and the text of each call that logs; None where the text is not told by the call."""
+    """Yield file, line, method and the text of each call that logs; None where the call does not show the text."""
     for path in sorted((ROOT / "kvd").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS):

@@ -226,7 +226,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Go on from a copy of the files as they are while the store is open."""
+        """Continue from a copy of the files as they are while the store is open."""
         self.wait_for_fold()
         before = self.directory()
         self.number += 1
@@ -299,7 +299,7 @@ class Machine(RuleBasedStateMachine):
         outcome = self.model.apply(command, self.now)
         return outcome if isinstance(outcome, str) else (outcome[0], send_over_wire(outcome[1]))
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def the_store_holds_what_is_committed(self) -> None:

@@ -108,7 +108,7 @@ def test_the_figures_of_the_modes_are_told():
     assert re.findall(r"\b[0-9.]*[0-9]\b", modes) == [f"{number:g}" for number in numbers]
 
 
-TABLED = ("terminal", "raw", "json", "csv")  # the others are told by what they differ in
+TABLED = ("terminal", "raw", "json", "csv")  # the others are described by their differences
 RESULTS = {
     "value": (Get(b"k"), b"a b"),
     "empty value": (Get(b"k"), b""),

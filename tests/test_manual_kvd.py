@@ -25,7 +25,7 @@ TOML = MAN / "kvd.toml.5"
 COMMANDS_PAGE = MAN / "kvd-commands.7"  # made of the code
 PAGES = sorted(MAN.glob("kvd*.[1578]"))
 
-# The pages tell of what others are writing now. Empty these when that is merged: page and code are equal then.
+# The pages describe what others are writing now. Empty these when that is merged: page and code are equal then.
 
 
 # The page of the commands

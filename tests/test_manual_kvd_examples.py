@@ -48,7 +48,7 @@ def sh(daemon):
 
 
 def read_commands(source):
-    """Return the commands after a $, each with the lines that it goes on in."""
+    """Return the commands after a $, each with its continuation lines."""
     return [
         command.rstrip("\n").removeprefix("$ ")
         for block in literals(source)

@@ -1,4 +1,4 @@
-"""kvd-protocol(7) and kvd-commands(7): the codes, the bytes and the client are as told, the commands are all there."""
+"""kvd-protocol(7) and kvd-commands(7): the codes, bytes and client are as described, every command is listed."""
 
 import re
 import subprocess

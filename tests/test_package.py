@@ -1,4 +1,4 @@
-"""What is built to be installed: it is whole, and its description is one that an index takes."""
+"""The built distribution: it is whole, and its description is one that an index takes."""
 
 import re
 import shutil

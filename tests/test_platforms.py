@@ -1,4 +1,4 @@
-"""What runs where: clients on every platform, the daemon on Linux with an SQLite that is fit."""
+"""Platforms: clients on every platform, the daemon on Linux with an SQLite that is fit."""
 
 import ast
 import subprocess

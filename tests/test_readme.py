@@ -31,10 +31,10 @@ NOT_COPIED = (".git", ".venv", ".data", "build", "dist", "__pycache__", ".*_cach
 PROMPT = ".data> "
 PYTHON = ("read_keys", "Client()", "zmq.REQ", "zmq.SUB")  # a word that only one example has, its name here
 WATCH_BY_HTTP = "curl -N 'http://127.0.0.1:7480/v1/watch?prefix=user:&since=0'"
-# What Ctrl-C ends, and what it must have written before.
+# Commands that Ctrl-C ends, and the output they must have written before.
 ENDLESS = {"kvsh watch user:": "user:0", WATCH_BY_HTTP: "user:", "zmq.SUB": "b'kuser:0'"}
 STATUS = {"kvsh get country": 1}
-# What a reader is to see.
+# The output that a reader should see.
 SEEN = {
     "printf 'SET a 1\\nGET a\\n' | make -s run": "OK\n1\n",
     ".venv/bin/kvsh --local .data get city": "Ahmedabad\n",
@@ -75,9 +75,9 @@ with open("pyproject.toml", "rb") as file:
     requirements = tomllib.load(file)["project"]["optional-dependencies"][extra]
 print(*(version(re.match(r"[\\w.-]+", each)[0]) for each in requirements))
 """
-# What the README names, what a machine with systemd has, and where this machine gets packages from.
+# Packages that the README names or a machine with systemd has.
 PACKAGES = "git,make,python3,python3-venv,curl,sudo,systemd,systemd-sysv,dbus,ca-certificates"
-# What systemd runs at the boot: a user who may use sudo types the README.
+# The script that systemd runs at boot: a user with sudo types the README.
 NEWCOMER = """\
 id newcomer 2>/dev/null || useradd -s /bin/bash newcomer
 echo "newcomer ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/newcomer
@@ -89,7 +89,7 @@ printf '\\n:::STATUS %s\\n' $?
 
 
 class Step(NamedTuple):
-    """What is typed at once: a line, the document that it reads, if any, and what the README shows as the answer."""
+    """One typed command: a line, the document that it reads, if any, and the answer that the README shows."""
 
     section: str
     name: str

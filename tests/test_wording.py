@@ -18,7 +18,7 @@ GIBBERISH = "Expected `qux` of length <= 9 - at `$[9]`"  # it looks like a sente
 
 
 def garble(function):
-    """Return a function of msgspec whose errors say nothing."""
+    """Return a function of msgspec with errors that say nothing."""
 
     def call(*arguments, **options):
         try:
@@ -30,7 +30,7 @@ def garble(function):
 
 
 class Garbled:
-    """A decoder whose errors say nothing."""
+    """A decoder with errors that say nothing."""
 
     def __init__(self, decoder):
         self.decode = garble(decoder.decode)

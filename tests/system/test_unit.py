@@ -15,9 +15,9 @@ import pytest
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,procps,man-db,curl"
-# Where this machine gets packages from, if it is told so.
+# Where this machine gets packages from, if that is configured.
 PIP = ["/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt", "/etc/resolv.conf"]
-# Of a trial before this one.
+# Files of an earlier trial.
 LEFT = "opt/kvd", "var/lib/kvd", "etc/kvd", "etc/systemd/system/kvd.service.d", "etc/default/kvd-gateway-http"
 UNIT = """\
 [Unit]

@@ -1,4 +1,4 @@
-"""How far an import is applied, told from the daemon's replies alone; and the bar."""
+"""How far an import is applied, by the daemon's replies alone; and the bar."""
 
 import os
 import signal
@@ -128,7 +128,7 @@ def test_only_a_second_signal_is_urgent_and_only_where_it_may_be():
             else:
                 os.kill(os.getpid(), signal.SIGTERM)
             with pytest.raises(Interrupted), signals.interruptible():
-                pytest.fail("it goes on")
+                pytest.fail("it continues")
 
 
 @pytest.mark.parametrize(
