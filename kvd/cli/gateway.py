@@ -37,7 +37,9 @@ def _with_listen(default: str, systemd: str = "Sockets passed by systemd are ser
 
 
 with_insecure = click.option(
-    "--insecure", is_flag=True, help="Listen on addresses that other machines reach, without authentication."
+    "--insecure",
+    is_flag=True,
+    help="Allow listening, without authentication, on addresses that other machines can reach.",
 )
 
 
@@ -102,9 +104,9 @@ def _load_gateway(name: str, extra: str) -> Any:
 @gateway.command("token")
 @click.argument("name")
 def token_command(name: str) -> None:
-    """Create a token for NAME, and print its lines for the token file.
+    """Create a token for NAME, and print the entry to add to the token file.
 
-    The token is printed to standard error, the lines to standard output.
+    The token itself is printed to standard error. The entry, which has only its digest, is printed to standard output.
 
     Example: kvd gateway token ada >>/etc/kvd/tokens.toml
     """
@@ -207,7 +209,9 @@ def tcp_command(  # its options
     help="The bridge's name: its position is stored in kvd:nats:NAME.",
 )
 @click.option("--prefix", multiple=True, help="Only publish keys with this prefix; may be repeated.")
-@click.option("--changes", is_flag=True, help="Publish each change also to kvd.KEY, with its revision.")
+@click.option(
+    "--changes", is_flag=True, help="Also publish each change to the subject kvd.KEY, with the revision of the change."
+)
 @click.option("--since", help="Start after this revision, or at `start` or `now`, instead of at the stored position.")
 def nats_command(  # noqa: PLR0913  # its options
     *,
@@ -224,7 +228,7 @@ def nats_command(  # noqa: PLR0913  # its options
 ) -> None:
     """Publish every change to a NATS server, at least once, in order. See kvd-gateway(8)."""
     if not (since in (None, "start", "now") or (since.isascii() and since.isdigit())):
-        raise click.BadParameter("a revision, start or now", param_hint="--since")
+        raise click.BadParameter("must be a revision, start or now", param_hint="--since")
     with _report_errors():
         keys, nats = own_keys(key, server_key), _load_gateway("nats.bridge", "nats")
         factory = partial(

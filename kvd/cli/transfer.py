@@ -93,7 +93,7 @@ def import_command(
 
     Without FILE they come from standard input.
     They are applied in order and in batches. An import that ends early reports up to which line all is durable, and how
-    to resume; starting over is as safe, since every line sets a key. Entries that have expired are left out.
+    to resume; starting over is just as safe, because every line sets a key. Entries that have expired are left out.
 
     Example: kvd import monday.jsonl
     """
@@ -161,7 +161,7 @@ def _resume_command(context: click.Context, file: Path) -> Callable[[int], str]:
             words += [f"--{option}", context.params[name]]
 
     def command(done: int) -> str:
-        tail = " < the same input" if str(file) == "-" else " " + shlex.quote(str(file))
+        tail = " < INPUT" if str(file) == "-" else " " + shlex.quote(str(file))
         return f"{shlex.join([*words, '--skip-lines', str(done)])}{tail}"
 
     return command

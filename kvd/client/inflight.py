@@ -85,7 +85,7 @@ class InFlight:
         return pending
 
     def next_batch(self, bytes_max: int) -> list[Pending]:
-        """Return the first waiting commands, to be sent together. Before that the caller calls `set_end`."""
+        """Take the first waiting commands, to be sent together. The caller must call `set_end` before it sends them."""
         batch: list[Pending] = []
         size = 0
         while self.waiting and size < bytes_max:

@@ -1,4 +1,4 @@
-"""A watch that reads the journal alone, for a client that may not read all keys and so has no changes socket. Pure.
+"""A watch that reads only the journal: the client may not read all keys, and has no changes socket. Pure.
 
     span: CHANGES of each prefix from our position    ->  deliver, up to where all the replies are complete
     wait: CHANGES of each prefix, WAIT                ->  a reply means that there may be changes: ask for another span
@@ -26,7 +26,7 @@ class JournalPoller:
 
     def __init__(self, prefixes: Sequence[bytes], position: int) -> None:
         self.position = position
-        self.is_complete = False  # whether a span has been answered
+        self.is_complete = False  # True once all replies to the first span have arrived
         self._prefixes = disjoint_prefixes(prefixes)
         self._span: Probe | None = None
         self._is_span_due = True

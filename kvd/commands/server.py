@@ -60,7 +60,7 @@ class Config(ServerCommand, tag="CONFIG"):
 
 
 class Check(BackgroundCommand, tag="CHECK"):
-    """Read everything on the disk and report damage.
+    """Read all of the daemon's data on disk and report damage.
 
     The result is the number of entries in the table and of changes in the journal; recent changes are only in the
     journal. CORRUPT names the first damaged key or revision and lists the others in its details. CHECK runs beside

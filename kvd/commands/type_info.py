@@ -41,7 +41,7 @@ def load_structs(kinds: Iterable[type[Struct]]) -> None:
 
 
 def without_metadata(kind: types.Type) -> types.Type:
-    """Return a type without its title."""
+    """Return a type without the `Metadata` around it (title, extra)."""
     return kind.type if isinstance(kind, types.Metadata) else kind
 
 

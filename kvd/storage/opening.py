@@ -1,8 +1,8 @@
 """Opening a data directory: creates or recovers its files, loads the overlay, and returns the parts of a store.
 
-A start replays no history, whatever the size: it reads only the changes that are not folded yet. The lock file records
-whether the last shutdown was clean. After an unclean one, the WALs are scanned before SQLite opens them, because SQLite
-would silently drop a damaged part (see offline/recovery.py).
+A start does not replay the whole journal, however large it is: it reads only the changes that are not folded yet. The
+lock file records whether the last shutdown was clean. After an unclean one, the WALs are scanned before SQLite opens
+them, because SQLite would silently drop a damaged part (see offline/recovery.py).
 """
 
 from contextlib import ExitStack
@@ -65,7 +65,7 @@ class StoreFiles:
         table = Table(self.directory)
         self._opened.append(table)
         if left is not None:
-            # A daemon that was killed may have written a commit without a sync. It counts from now on, so sync it.
+            # A killed daemon may have left a commit that was never synced. It is treated as durable from here on.
             sync_path(journal.wal)
         sync_path(self.directory)  # before the lock records that the WALs exist
         self.lock.mark_in_use(journal.wal.stat().st_size)

@@ -37,7 +37,7 @@ def write(fd: int, data: bytes) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[int]:
-    """Give the descriptor of PATH.partial, which becomes PATH at the end, durable; or nothing is left.
+    """Yield a descriptor of PATH.partial. At the end it is synced and renamed to PATH; after an error it is removed.
 
     Raises FileExistsError when either is there: nothing is overwritten. The file is for its owner alone.
     """
@@ -62,7 +62,7 @@ def new_file(path: Path) -> Iterator[int]:
 
 
 def _give_name(partial: Path, path: Path) -> None:
-    """Let a file have its name, unless another has it by now. Raises FileExistsError."""
+    """Rename a file, unless another took the name meanwhile. Raises FileExistsError. Raises FileExistsError."""
     try:
         os.link(partial, path)  # unlike a rename it never replaces a file
     except FileExistsError:
@@ -74,7 +74,7 @@ def _give_name(partial: Path, path: Path) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make durable which files a directory has."""
+    """Sync a directory, so that the names of its files survive a power loss."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -1,6 +1,6 @@
 """The parts of a prompt line around its command: a count (`5 incr x`), a redirection (`get k | jq`, `get k > file`).
 
-They are bare words; quoted words are data. Scripts and arguments have neither: a real shell surrounds them.
+Both are recognized only outside quotes; quoted text is data. Scripts and the arguments of kvsh support neither.
 """
 
 import re
@@ -14,7 +14,7 @@ TIMES_MAX = 999_999
 # Matches up to a `|` that begins a word, or up to a quote that is not closed. The loop is not possessive: around these
 # groups a possessive loop matches less in Python 3.11.2.
 BEFORE_PIPE = re.compile(rb"""(?:[^"'|]+|(?<!\s)\||\|(?=\|)|%b)*""" % QUOTED, re.DOTALL)
-SINKS = (b"|", b">>", b">")  # the longer of two matches is first
+SINKS = (b"|", b">>", b">")  # ">>" is before ">", which would match it too
 
 
 class Sink(NamedTuple):

@@ -44,5 +44,5 @@ def rate_text(rate: float) -> str:
 
 
 def bar(count: int, most: int, width: int) -> str:
-    """Return a bar for a count: `width` for the largest, at least one mark for any."""
+    """Return a bar for a count: `width` marks if it equals `most`, at least one if it is not zero."""
     return "#" * max(round(width * count / most), 1) if count else ""

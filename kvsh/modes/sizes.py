@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Group(NamedTuple):
-    """The number and the size of a prefix's keys and values. The prefix is None for keys without a separator."""
+    """How many keys a prefix has, and the bytes of these keys and values. The prefix is None without a separator."""
 
     prefix: bytes | None
     keys: int
@@ -52,7 +52,9 @@ class Sizes:
         self.keys = 0
         self.key_bytes = 0
         self.value_bytes = 0
-        self.digits: Counter[int] = Counter()  # values by the number of digits of their size; 0 for an empty value
+        self.digits: Counter[int] = (
+            Counter()
+        )  # how many values, by the number of digits in their size; an empty value is under 0
         self.largest: Top[bytes] = Top()
         self.groups: Top[Group] = Top()
         self.group = Group(None, 0, 0)  # the current prefix

@@ -1,4 +1,4 @@
-"""Hints behind the cursor. If a suggestion from the history is shown there, the toolbar shows the hint instead."""
+"""Hints after the cursor. If a suggestion from the history is shown there, the toolbar shows the hint instead."""
 
 from collections.abc import Callable
 

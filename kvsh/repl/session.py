@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Colorless(Vt100_Output):
-    """A terminal without colours, bold or reverse; only the cursor moves."""
+    """Terminal output without colours, bold or reverse video; text and cursor movements are sent as usual."""
 
     def set_attributes(self, attrs: Attrs, color_depth: ColorDepth) -> None:
         """Send nothing."""

@@ -12,7 +12,7 @@ R = TypeVar("R")
 async def in_thread(call: Callable[[], R]) -> R:
     """Run a call in its own thread; return its result, or raise its exception.
 
-    Not `asyncio.to_thread`: the loop would wait for that thread at its end.
+    Not `asyncio.to_thread`: at exit, asyncio would wait for its thread.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[R] = loop.create_future()

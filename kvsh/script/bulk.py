@@ -1,7 +1,7 @@
 """Consecutive plain SET lines, sent as one MULTISET.
 
 The meaning is the same: each pair is a change with its own revision, in the order of the lines, and each line has its
-own reply. The only difference is that no other client's command comes between them. Lines are examined in blocks,
+own reply. The only difference is that no other client's command runs between the SETs. Lines are examined in blocks,
 because a regular expression costs 0.9 us a line and a block 0.2 us a line. Pure.
 """
 

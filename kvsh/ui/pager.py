@@ -14,7 +14,7 @@ from itertools import chain
 from kvsh.ui.settings import POOR_TERMINALS
 
 LESS_OPTIONS = "FRX"  # for a plain `less`, the same options as git's
-LESS = "less -FRX"  # exit if it fits on the screen, pass colours, do not clear the screen at exit
+LESS = "less -FRX"  # exit if the text fits on the screen, pass colours, do not clear the screen at exit
 NO_PAGER = ("", "cat")
 UTF8_BYTES_MAX = 4
 NOT_RUN = (126, 127)  # a shell's exit codes when it cannot start a program
@@ -39,7 +39,7 @@ def is_interactive() -> bool:
 
 
 def head_of(text: Iterator[bytes]) -> bytes:
-    """Return the beginning of a text, longer than the screen if the text is."""
+    """Return enough of the beginning of a text to fill more than the screen, or all of a shorter text."""
     head, size = b"", os.get_terminal_size(1)
     for piece in text:
         head += piece

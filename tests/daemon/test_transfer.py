@@ -155,7 +155,7 @@ def test_an_import_that_waits_for_its_input_is_interrupted_at_once(daemon, kv):
     assert process.wait(60) == 130
     said = process.stderr.read().decode()
     assert "450 lines of standard input are applied and durable" in said
-    assert said.endswith("To resume: kvd import --skip-lines 450 < the same input\n")
+    assert said.endswith("To resume: kvd import --skip-lines 450 < INPUT\n")
     process.communicate()
 
 

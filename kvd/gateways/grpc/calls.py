@@ -64,13 +64,13 @@ class Streams:
             self._end(task, _stop_error())
 
     def end_revoked(self) -> None:
-        """End the streams with a revoked token."""
+        """End each stream whose token has been revoked."""
         for task, upstream in self.running.items():
             if upstream is not None and upstream.revoked.is_set():
                 self._end(task, NotKnown("the token was revoked"))
 
     def _end(self, task: asyncio.Task[Any], reason: KvdError) -> None:
-        """End a stream, unless that has been done."""
+        """End a stream, unless it is already being ended."""
         if task not in self.reasons:
             self.reasons[task] = reason
             task.cancel()

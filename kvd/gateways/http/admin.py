@@ -1,4 +1,4 @@
-"""Serves information about the gateway itself: /livez, /readyz, /metrics, and the page at /ui."""
+"""Serves the health checks /livez and /readyz, /metrics, and the web page at /ui."""
 
 from hashlib import sha256
 from importlib.resources import files

@@ -199,6 +199,10 @@ class Connection(asyncio.Protocol):
         self.replies.add_final(encode_failure(self.dialect, reason.encode()))
         self.finish()
 
+    def abort(self) -> None:
+        """Close at once, without the replies that are not sent yet."""
+        self.transport.abort()
+
     def finish(self) -> None:
         """Start no further request; close once the pending ones are answered."""
         self.is_finished = True

@@ -96,7 +96,7 @@ class TcpGateway:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.registry.wait_empty(), TCP_DRAIN_MS / 1000)
         for connection in self.registry.all():
-            connection.transport.abort()
+            connection.abort()
         await self.upstreams.close()
         close_listeners(self.sockets)
 

@@ -2,15 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kvd.gateways.tcp.budget import SharedBudget
 from kvd.gateways.tcp.coalesce import GetCoalescer, Submit
 from kvd.gateways.tcp.protocol import Dialect
-from kvd.gateways.tcp.registry import Registry
-
-if TYPE_CHECKING:
-    from kvd.gateways.tcp.connection import Connection
+from kvd.gateways.tcp.registry import OpenConnection, Registry
 
 
 class ReplyWriter:
@@ -20,9 +16,9 @@ class ReplyWriter:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._ready: list[Connection] = []
+        self._ready: list[OpenConnection] = []
 
-    def schedule(self, connection: "Connection") -> None:
+    def schedule(self, connection: OpenConnection) -> None:
         """Write a connection's replies at the end of this turn."""
         if not self._ready:
             self._loop.call_soon(self._write)
