@@ -148,8 +148,8 @@ def test_the_reader_of_a_dump_prints_lines_for_the_shell(sh, kv):
 
 def test_entries_go_out_and_in_again_in_the_forms_that_are_told(sh, kv):
     lines, rows = literals(section(PAGE, "DESCRIPTION").split(".Ss kvd export")[1])
-    (sh.home / "told.jsonl").write_text(lines)
-    sh("kvd import told.jsonl", *read_commands(section(PAGE, "MOVING DATA IN AND OUT").split(".Ss")[0]))
+    (sh.home / "lines.jsonl").write_text(lines)
+    sh("kvd import lines.jsonl", *read_commands(section(PAGE, "MOVING DATA IN AND OUT").split(".Ss")[0]))
     assert (sh.home / "all.jsonl").read_text() == lines
     sh("kvd export all.csv")
     assert (sh.home / "all.csv").read_text() == rows

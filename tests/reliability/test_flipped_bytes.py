@@ -6,7 +6,7 @@ After a repair the store is whole, has no value that was never written, and repo
 import random
 
 import pytest
-from support.damaged import FILES, Truth, copy_files, flip, judge_repair, open_damaged, restore_case
+from support.damaged import FILES, Truth, copy_files, flip, judge_repair, open_and_check, restore_case
 from support.drives import EngineOnStore
 
 from kvd.errors import Corrupt
@@ -78,7 +78,7 @@ def run(template, truth, case, cases):
     for file, place, mask in cases:
         try:
             flip(restore_case(case, template) / file, place, mask)
-            outcome = judge(open_damaged(case, truth), truth)
+            outcome = judge(open_and_check(case, truth), truth)
             flip(restore_case(case, template) / file, place, mask)
             judge_repair(case, truth)
         except Exception as error:
@@ -89,7 +89,7 @@ def run(template, truth, case, cases):
 
 def test_what_a_kill_leaves_is_all_right(kill_state, tmp_path):
     template, truth = kill_state
-    found = open_damaged(restore_case(tmp_path / "case", template), truth)
+    found = open_and_check(restore_case(tmp_path / "case", template), truth)
     assert judge(found, truth) == "all right"
     assert (found.revision, found.walked) == (truth.revision, truth.at(truth.revision))
     assert judge_repair(restore_case(tmp_path / "case", template), truth) == []

@@ -7,7 +7,7 @@ import os
 import random
 
 import pytest
-from support.damaged import Truth, copy_files, judge_repair, open_damaged, overwrite, restore_case
+from support.damaged import Truth, copy_files, judge_repair, open_and_check, overwrite, restore_case
 from support.drives import EngineOnStore
 
 from kvd.storage.files import journal
@@ -95,9 +95,9 @@ def run(template, truth, case, file, cases, *, has_index):
             if not has_index:  # as after a power loss
                 for index in case.glob("*-shm"):
                     index.unlink()
-            outcome = judge(open_damaged(case, truth), truth)
+            outcome = judge(open_and_check(case, truth), truth)
             if outcome in ("refused", "reported by CHECK"):
-                again = open_damaged(case, truth)
+                again = open_and_check(case, truth)
                 assert again.refused or again.damages, "a refused file is refused until it is repaired"
                 judge_repair(case, truth)
         except Exception as error:

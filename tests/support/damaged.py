@@ -89,7 +89,7 @@ class Found:
     said: str = ""
 
 
-def open_damaged(directory: Path, truth: Truth) -> Found:
+def open_and_check(directory: Path, truth: Truth) -> Found:
     """Open a store, check it beside that, and read every key that was ever written."""
     found = Found()
     try:
@@ -119,7 +119,7 @@ def judge_repair(directory: Path, truth: Truth) -> list[str]:
     """Repair a directory and compare what comes of it; return what was reported lost."""
     before = read_history(directory)
     losses = salvage(directory, "damaged").losses
-    after = open_damaged(directory, truth)
+    after = open_and_check(directory, truth)
     assert (after.refused, after.notes, after.damages, after.corrupt, after.said) == (None, [], [], set(), "")
     assert after.history != before, "followers of the old history have to notice"
     last = truth.at(truth.revision)

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 from sqlite_utils.utils import sqlite3
-from support.damaged import Truth, copy_files, flip, judge_repair, open_damaged, overwrite
+from support.damaged import Truth, copy_files, flip, judge_repair, open_and_check, overwrite
 from support.drives import EngineOnStore
 
 from kvd.commands.atomic import Once
@@ -55,7 +55,7 @@ def pages(path, kind):
 def test_a_whole_store_loses_nothing_and_gets_a_new_history(store_files):
     directory, truth = store_files
     assert judge_repair(directory, truth) == []
-    assert open_damaged(directory, truth).walked == truth.at(truth.revision)
+    assert open_and_check(directory, truth).walked == truth.at(truth.revision)
 
 
 def test_what_a_kill_leaves_loses_nothing(drive, tmp_path):
@@ -65,7 +65,7 @@ def test_what_a_kill_leaves_loses_nothing(drive, tmp_path):
     truth.write(drive, (b"c", b"3"))
     case = copy_files(drive.directory, tmp_path / "case")
     assert judge_repair(case, truth) == []
-    assert open_damaged(case, truth).revision == 4
+    assert open_and_check(case, truth).revision == 4
 
 
 @pytest.mark.parametrize("file", ["table.db", "journal.db"])
@@ -86,7 +86,7 @@ def test_a_leaf_of_the_table_costs_its_entries_alone(store_files):
     directory, truth = store_files
     overwrite(directory / "table.db", pages(directory / "table.db", "leaf")[7] * PAGE, bytes(PAGE))
     judge_repair(directory, truth)
-    lost = set(truth.at(truth.revision)) - set(open_damaged(directory, truth).walked)
+    lost = set(truth.at(truth.revision)) - set(open_and_check(directory, truth).walked)
     assert len(lost) <= 20
 
 
@@ -98,7 +98,7 @@ def test_a_table_is_made_of_a_whole_journal(drive):
     drive.fold().store.close()
     (drive.directory / "table.db").unlink()
     judge_repair(drive.directory, truth)
-    assert open_damaged(drive.directory, truth).walked == truth.at(truth.revision)
+    assert open_and_check(drive.directory, truth).walked == truth.at(truth.revision)
 
 
 @pytest.mark.parametrize("file", ["table.db", "journal.db"])
@@ -250,7 +250,7 @@ def test_one_that_is_killed_anywhere_loses_nothing_and_the_next_ends_it(drive, t
         else:
             shutil.rmtree(tmp_path / "start", ignore_errors=True)
             shutil.copytree(case, tmp_path / "start")
-            with_start = open_damaged(tmp_path / "start", truth)
+            with_start = open_and_check(tmp_path / "start", truth)
             assert with_start.refused or with_start.revision == truth.revision
         judge_repair(case, truth)
         assert not (case / MADE).exists()
@@ -267,7 +267,7 @@ def test_a_repair_that_was_interrupted_is_finished_and_told(store_files, monkeyp
         salvage(directory, "damaged")
     [loss] = salvage(directory, "damaged").losses
     assert loss == f"an interrupted repair is finished; its losses are in {LOSSES} in its folder"
-    assert open_damaged(directory, truth).walked == truth.at(truth.revision)
+    assert open_and_check(directory, truth).walked == truth.at(truth.revision)
 
 
 def test_an_error_of_the_system_is_a_sentence(store_files, monkeypatch):
