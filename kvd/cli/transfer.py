@@ -19,7 +19,7 @@ from kvd.client.keys import read_keys
 from kvd.errors import ClientError, KvdError, NotLetIn
 from kvd.transfer.exporter import export, new_file
 from kvd.transfer.formats import FORMATS, guess_format
-from kvd.transfer.importer import Batch, Importer, Refused
+from kvd.transfer.importer import Batch, BatchFailed, Importer
 from kvd.transfer.lines import BadLine, Lines, parse_records
 from kvd.transfer.progress import Progress, duration_text, is_watched
 from kvd.transfer.signals import Interrupted, Signals
@@ -116,7 +116,7 @@ def import_command(
         )
         try:
             importer.run(parse_records(lines, chosen, skip_lines))
-        except (BadLine, Refused, Interrupted, OSError) as error:
+        except (BadLine, BatchFailed, Interrupted, OSError) as error:
             progress.clear()
             _report_failure(error, importer, file, _resume_command(context, file), connection["url"])
         progress.clear()
@@ -131,7 +131,7 @@ def _report_failure(
     done = importer.done
     if isinstance(error, BadLine):
         done, code, why = error.number - 1, DATA_ERROR, f"{name}:{error.number}: {error}"
-    elif isinstance(error, Refused):
+    elif isinstance(error, BatchFailed):
         code, why = exit_code(error.error), f"{name}, {_lines_of(error.batch)}: {_message_of(error.error, url)}"
     elif isinstance(error, Interrupted):
         code, why = SIGNALLED + error.number, f"interrupted by {error}"

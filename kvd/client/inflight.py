@@ -121,9 +121,9 @@ class InFlight:
             if not pending.is_sent:
                 continue
             pending.is_sent = False
-            is_gone = pending.end <= sent_bytes
-            pending.was_sent |= is_gone
-            if is_gone and not pending.traits.is_safe:
+            was_fully_sent = pending.end <= sent_bytes
+            pending.was_sent |= was_fully_sent
+            if was_fully_sent and not pending.traits.is_safe:
                 self.finish(pending, self.diagnosis.connection_broke(pending.traits))
             else:
                 self.waiting.appendleft(pending)

@@ -55,13 +55,13 @@ def new_file(path: Path) -> Iterator[int]:
             os.fsync(fd)
         finally:
             os.close(fd)
-        _give_name(partial, path)
+        _rename_to_new(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     _sync_directory(path.parent)
 
 
-def _give_name(partial: Path, path: Path) -> None:
+def _rename_to_new(partial: Path, path: Path) -> None:
     """Rename a file, unless another took the name meanwhile. Raises FileExistsError. Raises FileExistsError."""
     try:
         os.link(partial, path)  # unlike a rename it never replaces a file

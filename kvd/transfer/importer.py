@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     last: int
 
 
-class Refused(Exception):
+class BatchFailed(Exception):
     """The daemon did not accept a batch, or is lost; `error` says why."""
 
     def __init__(self, batch: Batch, error: KvdError) -> None:
@@ -64,7 +64,7 @@ class Importer:
         return self._window.applied_entries
 
     def run(self, records: Iterable[Record]) -> None:
-        """Apply all records. Raises Refused, BadLine, Interrupted, OSError; then those up to `done` are durable."""
+        """Apply all records. Raises BatchFailed, BadLine, Interrupted, OSError; then those up to `done` are durable."""
         try:
             for record in records:
                 self._add(record)
@@ -108,7 +108,7 @@ class Importer:
             self._pairs, self._pairs_bytes, self._pairs_lines = [], 0, Batch(0, 0)
 
     def _send(self, command: Command, entries: int, size: int, lines: Batch) -> None:
-        """Send a chunk when there is capacity for it. Raises Refused."""
+        """Send a chunk when there is capacity for it. Raises BatchFailed."""
         self.signals.check()
         self._tick()
         self._wait_for_capacity(entries, size)
@@ -119,35 +119,35 @@ class Importer:
         self._window.on_sent(chunk, time.monotonic())
 
     def _catch_up(self) -> None:
-        """Send the pairs, and process the outcomes that have arrived. Raises Refused."""
+        """Send the pairs, and process the outcomes that have arrived. Raises BatchFailed."""
         self._send_pairs()
         self._receive(0)
         self._wait_for_capacity(0, 0)
 
     def _finish(self) -> None:
-        """Send the pairs and wait for everything in flight. Raises Refused."""
+        """Send the pairs and wait for everything in flight. Raises BatchFailed."""
         self._send_pairs()
         self._drain()
 
     def _wait_for_capacity(self, entries: int, size: int) -> None:
-        """Wait until a chunk may be sent. Raises Refused."""
+        """Wait until a chunk may be sent. Raises BatchFailed."""
         while self._window.error is None and not self._window.has_capacity(entries, size):
             self._receive()
         self._check_refused()
 
     def _drain(self) -> None:
-        """Wait for everything in flight. Raises Refused."""
+        """Wait for everything in flight. Raises BatchFailed."""
         while self._window.error is None and not self._window.is_done:
             self._receive()
         self._check_refused()
 
     def _check_refused(self) -> None:
-        """Raise Refused after an error, once nothing is in flight."""
+        """Raise BatchFailed after an error, once nothing is in flight."""
         error, failed = self._window.error, self._window.failed
         while error is not None and failed is not None:
             # A lost daemon is not awaited: what is not sent yet would be sent when it comes back.
             if not self._window.in_flight or isinstance(error, ClientError):
-                raise Refused(failed.place, error)
+                raise BatchFailed(failed.place, error)
             self._receive()
 
     def _receive(self, wait_s: float | None = None) -> None:

@@ -29,10 +29,10 @@ VALUE_BYTES_MAX = 1_000
 PLAIN_SET = re.compile(
     rb"""\s*[Ss][Ee][Tt]\s+([^\s"']{1,%d})\s+([^\s"']{1,%d})\s*""" % (KEY_BYTES_MAX, VALUE_BYTES_MAX)
 )
-SETS = frozenset(map(bytes, product(b"Ss", b"Ee", b"Tt")))
-WORDS = {3}
-# Stands for each of these SETs when its result is shown.
-EXAMPLE = Set(b"k", b"")
+SET_SPELLINGS = frozenset(map(bytes, product(b"Ss", b"Ee", b"Tt")))
+PLAIN_SET_LENGTHS = {3}  # words in a plain SET: SET, key and value
+# The command of each `Sent` that holds plain SETs. It is compared by identity; its key and value mean nothing.
+ANY_PLAIN_SET = Set(b"k", b"")
 # Errors that a single pair may cause.
 SINGLE_PAIR_ERRORS = ("CORRUPT", "DENIED", "FULL", "TOO_LARGE")
 
@@ -70,7 +70,7 @@ class Bulk:
 
     def pop(self) -> tuple[MultiSet, Sent]:
         """Return the collected pairs as one command, and start over."""
-        command, sent = MultiSet(self.pairs), Sent(self.runs, EXAMPLE, len(self.pairs))
+        command, sent = MultiSet(self.pairs), Sent(self.runs, ANY_PLAIN_SET, len(self.pairs))
         self.pairs, self.runs, self.bytes = [], [], 0
         return command, sent
 
@@ -86,10 +86,10 @@ def plain_sets(lines: Sequence[bytes]) -> list[Pair] | None:
     if plain_set(lines[0]) is None or max(map(len, lines)) > VALUE_BYTES_MAX or not _is_bare(lines):
         return None
     words = list(map(bytes.split, lines))
-    if set(map(len, words)) != WORDS:
+    if set(map(len, words)) != PLAIN_SET_LENGTHS:
         return None
     heads, keys, values = zip(*words, strict=True)
-    return list(zip(keys, values, strict=True)) if SETS.issuperset(heads) else None
+    return list(zip(keys, values, strict=True)) if SET_SPELLINGS.issuperset(heads) else None
 
 
 def pair_of(where: SourceLine) -> Pair:
@@ -115,7 +115,7 @@ def as_set_outcome(outcome: Outcome) -> Outcome:
 def can_be_split(sent: Sent, outcome: Outcome) -> bool:
     """Return whether the SETs were refused together and not executed, but could succeed one by one."""
     return (
-        sent.command is EXAMPLE
+        sent.command is ANY_PLAIN_SET
         and isinstance(outcome, Error)
         and outcome.code in SINGLE_PAIR_ERRORS
         and outcome.details.get("outcome", UNKNOWN) != UNKNOWN
@@ -125,6 +125,6 @@ def can_be_split(sent: Sent, outcome: Outcome) -> bool:
 
 def keys_of(sents: Sequence[Sent]) -> set[bytes] | None:
     """Return the keys that plain SETs write; None if there is any other command."""
-    if any(sent.command is not EXAMPLE for sent in sents):
+    if any(sent.command is not ANY_PLAIN_SET for sent in sents):
         return None
     return {pair_of(where)[0] for sent in sents for where in sent.each()}

@@ -16,7 +16,7 @@ from kvd.commands.base import Error, Read, Write
 from kvd.commands.key_specs import keys_of, walk_commands
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import UNKNOWN
-from kvsh.script.bulk import EXAMPLE, Sent, pair_of
+from kvsh.script.bulk import ANY_PLAIN_SET, Sent, pair_of
 
 
 class Name(NamedTuple):
@@ -37,7 +37,7 @@ def is_refused(sent: Sent, outcome: Outcome) -> bool:
 
 def command_of(sent: Sent) -> Command:
     """Return the command to send for the lines."""
-    if sent.command is not EXAMPLE:
+    if sent.command is not ANY_PLAIN_SET:
         return sent.command
     pairs = [pair_of(where) for where in sent.each()]
     return MultiSet(pairs) if len(pairs) > 1 else Set(*pairs[0])
@@ -58,7 +58,7 @@ def select_retries(outcomes: Sequence[tuple[Sent, Outcome]]) -> set[int]:
 def _is_lasting(sent: Sent, outcome: Outcome) -> bool:
     """Return whether a command may have had an effect that a second run would change."""
     is_unexecuted = isinstance(outcome, Error) and outcome.details.get("outcome", UNKNOWN) != UNKNOWN
-    return not (is_unexecuted or sent.command is EXAMPLE or isinstance(sent.command, Read))
+    return not (is_unexecuted or sent.command is ANY_PLAIN_SET or isinstance(sent.command, Read))
 
 
 def _names_of(sent: Sent) -> Iterator[Name]:

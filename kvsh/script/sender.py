@@ -9,7 +9,7 @@ from kvd.client.refusals import Refusals
 from kvd.client.stream import Stream
 from kvd.commands import Command
 from kvd.commands.values import Set
-from kvsh.script.bulk import EXAMPLE, PAIRS_MAX, Bulk, Pair, Sent, as_set_outcome, can_be_split, keys_of, pair_of
+from kvsh.script.bulk import ANY_PLAIN_SET, PAIRS_MAX, Bulk, Pair, Sent, as_set_outcome, can_be_split, keys_of, pair_of
 from kvsh.script.lines import LineBlock, SourceLine
 from kvsh.script.refused import command_of, is_refused, select_retries
 
@@ -71,7 +71,7 @@ class Sender:
         """Send plain SETs one by one."""
         for where in sent.each():
             self._wait_for_capacity(self.window - 1)
-            self._send_now(Set(*pair_of(where)), Sent([where], EXAMPLE))
+            self._send_now(Set(*pair_of(where)), Sent([where], ANY_PLAIN_SET))
 
     def drain(self) -> None:
         """Send the collected SETs, and wait for all outcomes."""
@@ -122,7 +122,7 @@ class Sender:
 
     def _report(self, sent: Sent, outcome: Outcome) -> None:
         self.awaited -= sent.size
-        self.on_outcome(sent, as_set_outcome(outcome) if sent.command is EXAMPLE else outcome)
+        self.on_outcome(sent, as_set_outcome(outcome) if sent.command is ANY_PLAIN_SET else outcome)
 
     def _retry(self, outcomes: Sequence[tuple[Sent, Outcome]]) -> Iterator[tuple[Sent, Outcome]]:
         """Yield the outcomes in order. Commands that got BUSY, and those that must follow them, are sent again."""
@@ -149,7 +149,7 @@ class Sender:
         A line is not sent again if its key was set `behind` it, and no line is if another command was sent (None): the
         order of the script would change.
         """
-        lines = [Sent([where], EXAMPLE) for where in refused.each()]
+        lines = [Sent([where], ANY_PLAIN_SET) for where in refused.each()]
         again = [] if behind is None else [line for line in lines if pair_of(line.first)[0] not in behind]
         outcomes = deque(self._send_and_receive(again))
         for line in lines:

@@ -9,7 +9,7 @@ from kvd.commands.base import Error, Ok
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import OutcomeUnknown
 from kvd.transfer import importer as importer_module
-from kvd.transfer.importer import Importer, Refused
+from kvd.transfer.importer import BatchFailed, Importer
 from kvd.transfer.lines import BadLine, Record
 from kvd.transfer.progress import bar, duration_text
 from kvd.transfer.signals import Interrupted, Signals
@@ -57,7 +57,7 @@ def make_refusal(code):
 def test_after_a_refusal_nothing_more_is_sent_and_all_in_flight_is_awaited(code):
     stream = FakeStream(_3=make_refusal(code), _4=make_refusal("INTERNAL"))
     importer = importer_of(stream)
-    with pytest.raises(Refused, match=f"{code}: no") as caught:
+    with pytest.raises(BatchFailed, match=f"{code}: no") as caught:
         importer.run(plain(50_000))
     assert (caught.value.batch.first, caught.value.batch.last, importer.done, importer.entries) == (401, 600, 400, 400)
     assert stream.in_flight == 0
@@ -67,7 +67,7 @@ def test_after_a_refusal_nothing_more_is_sent_and_all_in_flight_is_awaited(code)
 def test_a_lost_daemon_is_not_waited_for():
     stream = FakeStream(_2=OutcomeUnknown("broke"))
     importer = importer_of(stream)
-    with pytest.raises(Refused, match="broke"):
+    with pytest.raises(BatchFailed, match="broke"):
         importer.run(plain(50_000))
     assert (importer.done, stream.in_flight > 0) == (200, True)
 

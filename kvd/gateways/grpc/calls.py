@@ -38,8 +38,8 @@ class Streams:
         self.is_over = False
 
     @contextmanager
-    def endable(self, upstream: Upstream | None) -> Iterator[None]:
-        """Register the current task; raise the reason as a KvdError if the stream is ended, even during a write."""
+    def registered(self, upstream: Upstream | None) -> Iterator[None]:
+        """Register the current task as a stream. When the gateway ends it, raise the KvdError that says why."""
         task = asyncio.current_task()
         assert task is not None
         if self.is_over:

@@ -57,7 +57,7 @@ class Health:
                 raise Busy(f"{self.watches} clients watch the health already, and no more are accepted")
             self.watches += 1
             try:
-                with self.streams.endable(None):
+                with self.streams.registered(None):
                     await self._write_changes(request.service, context)
             finally:
                 self.watches -= 1

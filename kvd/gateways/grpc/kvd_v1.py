@@ -57,7 +57,7 @@ class Kvd:
                 )
             self.watches += 1
             try:
-                with self.streams.endable(upstream):
+                with self.streams.registered(upstream):
                     await _follow(upstream, request, context)
             finally:
                 self.watches -= 1

@@ -25,7 +25,7 @@ KEY = {"$ref": "#/components/schemas/Key"}
 # The argument and the type in a message of `kvd.wire_errors`, and the names of the types in JSON.
 ARGUMENT = re.compile(r"argument \d+ \(([^)]*)\)")
 TYPE = re.compile(r"`([a-z]+)( \| nil)?`")
-WORDS = {
+JSON_TYPE_NAMES = {
     "int": "an integer",
     "float": "a fraction",
     "str": "a string",
@@ -61,7 +61,7 @@ def command_of(found: Any) -> Command:
 def _in_json_terms(sentence: str) -> str:
     """Rewrite a message about the wire's array to refer to the JSON object."""
     sentence = ARGUMENT.sub(r"\1", sentence)
-    return TYPE.sub(lambda match: WORDS.get(match[1], match[1]) + (" or null" if match[2] else ""), sentence)
+    return TYPE.sub(lambda match: JSON_TYPE_NAMES.get(match[1], match[1]) + (" or null" if match[2] else ""), sentence)
 
 
 def _unknown_command(name: str) -> UnknownCommand:

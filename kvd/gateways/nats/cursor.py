@@ -18,7 +18,7 @@ class CursorStore:
         self.writer = secrets.token_hex(8)
         self.entry_revision = 0
         self.stored: Position | None = None
-        self.is_taken_over = False
+        self.has_lost_key = False
 
     async def read(self) -> Position | None:
         """Return the stored position, or None. Raises KvdError."""
@@ -33,7 +33,7 @@ class CursorStore:
 
     async def write(self, history: str, revision: int) -> None:
         """Store a position. Raises BridgeEnded if another bridge has written the key, KvdError."""
-        if self.is_taken_over:
+        if self.has_lost_key:
             await self._check_owner()
         position = Position(history, revision, self.writer)
         try:
@@ -48,7 +48,7 @@ class CursorStore:
         """Raise BridgeEnded if another bridge wrote the position. After a lost reply, a conflict is normal."""
         stored = await self.read()
         if stored is None or stored.writer != self.writer:
-            self.is_taken_over = True  # so that the last write at shutdown does not end the other bridge
+            self.has_lost_key = True  # the last write at shutdown must not overwrite the position of the other bridge
             raise BridgeEnded(
                 f"another bridge uses the name {self.name}, or {self.key.decode()} was cleared: "
                 "each bridge needs a --name of its own"

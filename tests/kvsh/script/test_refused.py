@@ -7,7 +7,7 @@ from kvd.commands.server import Check
 from kvd.commands.values import MultiSet, Set
 from kvd.errors import OutcomeUnknown
 from kvsh.grammar.parse import parse
-from kvsh.script.bulk import EXAMPLE, Sent
+from kvsh.script.bulk import ANY_PLAIN_SET, Sent
 from kvsh.script.lines import SourceLine
 from kvsh.script.refused import command_of, is_refused, select_retries
 
@@ -19,7 +19,7 @@ CONFLICT = Error("CONFLICT", "it exists", {"outcome": "failed"})
 def make_sent(*lines):
     """Return lines as they are sent: plain SETs together."""
     wheres = [SourceLine("f", number, line.encode()) for number, line in enumerate(lines, 1)]
-    command = EXAMPLE if lines[0].startswith("SET") and len(lines[0].split()) == 3 else parse(wheres[0].line)
+    command = ANY_PLAIN_SET if lines[0].startswith("SET") and len(lines[0].split()) == 3 else parse(wheres[0].line)
     return Sent(wheres, command, len(lines))
 
 
