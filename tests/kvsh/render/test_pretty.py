@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvd.commands.expiry import Ttl
@@ -95,7 +95,7 @@ JSON = st.recursive(
 
 
 def is_harmless(text):
-    return all(each.isprintable() or each in "\n\u200c\u200d" for each in text)
+    return all(each.isprintable() or each in "\n\t\u200c\u200d" for each in text)
 
 
 @given(st.lists(JSON) | st.dictionaries(st.text(), JSON), st.booleans())
@@ -105,6 +105,7 @@ def test_json_stays_the_same_document(value, is_ascii):
     assert is_harmless(shown)
 
 
+@example(b"\n\t")
 @given(st.binary())
 def test_nothing_in_it_acts_on_a_terminal_but_the_colours_of_the_styles(value):
     lines = pretty_lines(GET, value)
