@@ -104,7 +104,7 @@ def _load_gateway(name: str, extra: str) -> Any:
 @gateway.command("token")
 @click.argument("name")
 def token_command(name: str) -> None:
-    """Create a token for NAME, and print the entry to add to the token file.
+    """Create a token for NAME, and print its entry for the token file.
 
     The token itself is printed to standard error. The entry, which has only its digest, is printed to standard output.
 
