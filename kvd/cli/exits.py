@@ -60,10 +60,15 @@ def report(text: str) -> None:
     click.echo("".join([letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text]), err=True)
 
 
-def fail(code: int, message: str) -> NoReturn:
-    """Report a message, line by line, and exit."""
+def report_lines(message: str) -> None:
+    """Report a message, line by line."""
     for line in message.splitlines():
         report(f"kvd: {line}")
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """Report a message, and exit."""
+    report_lines(message)
     sys.exit(code)
 
 

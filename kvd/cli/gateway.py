@@ -1,6 +1,5 @@
 """`kvd gateway http|grpc|tcp|nats`: other protocols, each in a process of its own that is a client of the daemon."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
@@ -11,11 +10,10 @@ from typing import Any
 import click
 
 from kvd.cli.connection_options import FILE, own_keys, with_daemon
+from kvd.cli.exits import UNAVAILABLE, fail
 from kvd.errors import KvdError, StartError
 from kvd.limits import TCP_CONNECTIONS_MAX
 from kvd.log import set_up
-
-UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 
 
 @click.group("gateway")
@@ -85,11 +83,9 @@ def _report_errors() -> Iterator[None]:
     try:
         yield
     except StartError as error:
-        click.echo(f"kvd: {error}", err=True)
-        sys.exit(error.exit_code)
+        fail(error.exit_code, str(error))
     except KvdError as error:
-        click.echo(f"kvd: {error}", err=True)
-        sys.exit(UNAVAILABLE)
+        fail(UNAVAILABLE, str(error))
 
 
 def _load_gateway(name: str, extra: str) -> Any:
@@ -97,8 +93,7 @@ def _load_gateway(name: str, extra: str) -> Any:
     try:
         return import_module(f"kvd.gateways.{name}")
     except ModuleNotFoundError as error:
-        click.echo(f"kvd: this gateway needs the extra {extra}: pip install 'kvd-server[{extra}]' ({error})", err=True)
-        sys.exit(UNAVAILABLE)
+        fail(UNAVAILABLE, f"this gateway needs the extra {extra}: pip install 'kvd-server[{extra}]' ({error})")
 
 
 @gateway.command("token")

@@ -14,6 +14,7 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
+from kvd.cli.exits import fail, report_lines
 from kvd.cli.options import with_flags
 from kvd.client.keys import read_certificate
 from kvd.config import OPTIONS, Config, Settings, as_toml, settings, to_toml
@@ -65,18 +66,11 @@ def serve(*, file: Path | None, check_config: bool, print_config: bool, end_with
                 _end_with_parent(end_with)
             run(current, partial(settings, flags, os.environ, file))
     except StorageFailed as error:
-        report(error)
+        report_lines(str(error))
         # Exit as if killed: closing SQLite would checkpoint, and nothing may be written after a failed fsync.
         os._exit(error.exit_code)
     except StartError as error:
-        report(error)
-        sys.exit(error.exit_code)
-
-
-def report(error: StartError) -> None:
-    """Print why the daemon stops, on one or more lines."""
-    for line in str(error).splitlines():
-        click.echo(f"kvd: {line}", err=True)
+        fail(error.exit_code, str(error))
 
 
 def _end_with_parent(parent: int) -> None:
