@@ -14,8 +14,10 @@ pytest_plugins = ["support.reporting"]
 load_profile()
 choose_temporary_folder()
 
-# Under nohup it is ignored, and child processes would inherit that.
+# nohup ignores SIGHUP, and a shell without job control makes `make test &` ignore SIGINT. Child processes inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 `--pure` is for the tests of pure code (`make quick`): one that starts a process or opens a connection fails.
 """
 
-import signal
 import sys
 from typing import Any
 
@@ -20,8 +19,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Reporting(config), "kvd-reporting")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell without job control ran `make test &`
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
