@@ -36,11 +36,11 @@ from kvd.storage.files import journal as journal_module
 from kvd.storage.files import table as table_module
 from kvd.storage.maintenance import fill, wal_size
 from kvd.storage.maintenance import fold as fold_module
-from kvd.storage.maintenance import fold_thread as folder_module
-from kvd.storage.maintenance import maintenance as upkeep_module
+from kvd.storage.maintenance import fold_thread as fold_thread_module
+from kvd.storage.maintenance import maintenance as maintenance_module
 from kvd.storage.maintenance import retention as retention_module
 from kvd.storage.maintenance.maintenance import Maintenance
-from kvd.storage.memory import overlays as memory_module
+from kvd.storage.memory import overlays as overlays_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # long reprs of the strategies
 
@@ -130,13 +130,13 @@ COMMANDS = {
 SMALL_LIMITS = [
     (journal_module, "WAL_PRESIZED_BYTES", 1 << 20),
     (retention_module, "TRIMMED_PER_COMMIT_MAX", 3),
-    (upkeep_module, "FOLD_CHANGES", 12),
+    (maintenance_module, "FOLD_CHANGES", 12),
     (fill, "OVERLAY_CHANGES_MAX", 20),
     (wal_size, "WAL_CHECKPOINT_BYTES", 1 << 18),
-    (folder_module, "TABLE_WAL_BYTES_MAX", 40_000),
-    (folder_module, "FOLD_CHUNK_BYTES", 20_000),
-    (folder_module, "TABLE_CHECKPOINT_CHANGES", 30),
-    (memory_module, "MEMORY_BYTES_MAX", 1_500),
+    (fold_thread_module, "TABLE_WAL_BYTES_MAX", 40_000),
+    (fold_thread_module, "FOLD_CHUNK_BYTES", 20_000),
+    (fold_thread_module, "TABLE_CHECKPOINT_CHANGES", 30),
+    (overlays_module, "MEMORY_BYTES_MAX", 1_500),
 ]
 KEPT_CHANGES = 20
 
@@ -351,8 +351,8 @@ def put_without_end(staging, key, value, *, expires):
 real_put = Staging.put
 write_mark = table_module.write_mark
 FAULTS = [
-    (memory_module.Overlays, "due", forget_expired),
-    (memory_module.Overlays, "covers", drop_what_is_not_folded),
+    (overlays_module.Overlays, "due", forget_expired),
+    (overlays_module.Overlays, "covers", drop_what_is_not_folded),
     (Staging, "put", put_without_end),
     (Floors, "_sink", lambda floors, rows: None),
     (Floors, "forget", lambda floors: None),

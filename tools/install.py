@@ -117,7 +117,7 @@ def remove_stale_extensions() -> None:
     newest = max(path.stat().st_mtime for path in native.glob("*.[ch]"))
     for built in Path("kvd").rglob("*.so"):
         # Earlier versions built them in another folder.
-        if built.parent != Path("kvd/native") or built.stat().st_mtime < newest:
+        if built.parent != native or built.stat().st_mtime < newest:
             built.unlink()
 
 

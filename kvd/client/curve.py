@@ -26,7 +26,6 @@ from kvd.client.zmtp import (
 
 _SIGNATURE_OF_ZEROS = bytes(64)
 _WELCOME_BYTES = 168
-_NONCE_BYTES = 8
 _INNER_FLAGS = {MORE: 1, COMMAND: 2, 0: 0}
 
 

@@ -15,9 +15,9 @@ from kvd.commands import atomic, changes, expiry, keys, values
 from kvd.engine import staging as staging_module
 from kvd.engine.staging import CompiledStaging, Staging
 from kvd.errors import Refused
-from kvd.storage.maintenance import fold_thread as folder_module
-from kvd.storage.maintenance import maintenance as upkeep_module
-from kvd.storage.memory import overlays as memory_module
+from kvd.storage.maintenance import fold_thread as fold_thread_module
+from kvd.storage.maintenance import maintenance as maintenance_module
+from kvd.storage.memory import overlays as overlays_module
 
 KEYS = [b"%d" % number for number in range(60)] + [b"\xff" * 300, b"a", b"a\x00"]
 VALUES = [b"", b"1", b"7", b"x" * 50, b"y" * 1023, b"z" * 1024, b"w" * 6_000]
@@ -70,9 +70,9 @@ def open_drive(directory, module):
 @pytest.mark.parametrize("seed", range(8))
 def test_both_forms_answer_the_same(tmp_path, monkeypatch, seed):
     chance, now = random.Random(seed), NOW
-    monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", chance.choice([0, 20_000, 40_000]))
-    monkeypatch.setattr(upkeep_module, "FOLD_CHANGES", chance.choice([5, 50]))
-    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", chance.choice([1, 1 << 20]))
+    monkeypatch.setattr(overlays_module, "MEMORY_BYTES_MAX", chance.choice([0, 20_000, 40_000]))
+    monkeypatch.setattr(maintenance_module, "FOLD_CHANGES", chance.choice([5, 50]))
+    monkeypatch.setattr(fold_thread_module, "FOLD_CHUNK_BYTES", chance.choice([1, 1 << 20]))
     monkeypatch.setattr(staging_module, "STAGED_BYTES_MAX", 20_000)
     drives = [open_drive(tmp_path / "compiled", native.module), open_drive(tmp_path / "plain", None)]
     assert [type(drive.engine.staging) for drive in drives] == [CompiledStaging, Staging]

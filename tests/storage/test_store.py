@@ -16,7 +16,7 @@ from kvd.limits import FOLD_AGE_MS, ONCE_KEPT_MS, TRIM_INTERVAL_MS
 from kvd.storage import Store, opening
 from kvd.storage.files.journal import PlainRows
 from kvd.storage.maintenance import fill, wal_size
-from kvd.storage.maintenance import maintenance as upkeep_module
+from kvd.storage.maintenance import maintenance as maintenance_module
 from kvd.storage.maintenance import retention as retention_module
 
 FILL = MultiSet([(b"k", b"v")] * 10)
@@ -237,7 +237,7 @@ def test_a_full_overlay_that_cannot_be_folded_refuses_writes_until_it_can(drive,
 
 
 def test_a_fold_begins_by_itself_when_there_is_enough(drive, monkeypatch):
-    monkeypatch.setattr(upkeep_module, "FOLD_CHANGES", 10)
+    monkeypatch.setattr(maintenance_module, "FOLD_CHANGES", 10)
     drive.apply(FILL)
     drive.settle()
     assert drive.store.overlays.folded == 10

@@ -122,11 +122,6 @@ class Disk:
     begun: dict[int, int] = field(default_factory=dict)
     count: int = 0
 
-    def start_with(self, files: dict[str, bytes]) -> None:
-        """Let files be there, synced."""
-        self.names = {name: File(content) for name, content in files.items()}
-        self.synced_names = dict(self.names)
-
     def feed(self, record: Record) -> None:
         """Take note of an operation."""
         self.count += 1

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvd.limits import KEY_BYTES_MAX, TIME_MS_MAX, VALUE_BYTES_MAX
-from kvd.transfer import lines as lines_room
+from kvd.transfer import lines as lines_module
 from kvd.transfer.formats import FORMATS, Malformed, guess_format
 from kvd.transfer.lines import BadLine, Lines, parse_records
 
@@ -152,7 +152,7 @@ def test_the_line_is_named(name, data, number, message):
 
 @FORMS
 def test_a_line_without_an_end_is_not_held_in_memory_for_ever(name, monkeypatch):
-    monkeypatch.setattr(lines_room, "RECORD_BYTES_MAX", 100)
+    monkeypatch.setattr(lines_module, "RECORD_BYTES_MAX", 100)
     header = FORMATS[name].header + b"\n" * bool(FORMATS[name].header)
     parts = iter([*filter(None, [header]), *[b"x" * 10] * 50])
     with pytest.raises(BadLine, match="longer than any entry"):
@@ -161,7 +161,7 @@ def test_a_line_without_an_end_is_not_held_in_memory_for_ever(name, monkeypatch)
 
 
 def test_an_open_quote_is_not_held_in_memory_for_ever(monkeypatch):
-    monkeypatch.setattr(lines_room, "RECORD_BYTES_MAX", 100)
+    monkeypatch.setattr(lines_module, "RECORD_BYTES_MAX", 100)
     parts = iter([FORMATS["csv"].header + b"\n", b'"\n', *[b"x\n"] * 500])
     with pytest.raises(BadLine, match="never closed"):
         list(parse_records(Lines(lambda _: next(parts, b"")), FORMATS["csv"], 0))

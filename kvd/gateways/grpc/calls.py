@@ -64,7 +64,7 @@ class Streams:
             self._end(task, _stop_error())
 
     def end_revoked(self) -> None:
-        """End each stream whose token has been revoked."""
+        """End the streams of revoked tokens."""
         for task, upstream in self.running.items():
             if upstream is not None and upstream.revoked.is_set():
                 self._end(task, NotKnown("the token was revoked"))

@@ -7,7 +7,7 @@ from kvd.limits import TCP_LINGERING_MAX
 
 
 class OpenConnection(Protocol):
-    """What the gateway asks of a connection; connection.py has the class."""
+    """A connection as the gateway uses it; connection.py has the class."""
 
     def check_timeouts(self, now: float) -> None: ...
 

@@ -1,4 +1,4 @@
-"""The outlet to a NATS server, without one."""
+"""The sink to a NATS server, without one."""
 
 import asyncio
 import logging
@@ -14,12 +14,12 @@ async def answer(*_, **__):
 
 
 def test_a_value_that_was_left_out_is_logged_with_its_key_and_size(caplog):
-    outlet = NatsSink(NatsServer("nats://127.0.0.1:4222"))
-    outlet.client = SimpleNamespace(publish=answer, flush=answer)
-    outlet.refreshed_at = math.inf
+    sink = NatsSink(NatsServer("nats://127.0.0.1:4222"))
+    sink.client = SimpleNamespace(publish=answer, flush=answer)
+    sink.refreshed_at = math.inf
     cut = Message("set", b"{}", "h-7-set", "größe".encode(), 5_000_000)
     whole = Message("rm", b"{}", "h-8-rm", b"b")
     with caplog.at_level(logging.WARNING):
-        asyncio.run(outlet.publish([cut, whole]))
+        asyncio.run(sink.publish([cut, whole]))
     (record,) = caplog.records
     assert record.getMessage().startswith("event=too_large key=größe bytes=5000000 subject=set the value exceeds")

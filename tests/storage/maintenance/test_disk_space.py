@@ -11,7 +11,7 @@ from kvd.commands.values import Clear, Set
 from kvd.errors import Full
 from kvd.limits import BATCH_BYTES_MAX
 from kvd.storage.maintenance import fold as fold_module
-from kvd.storage.maintenance import fold_thread as folder_module
+from kvd.storage.maintenance import fold_thread as fold_thread_module
 from kvd.storage.maintenance.disk_space import DiskSpace
 
 MIB = 1 << 20
@@ -148,7 +148,7 @@ class Tries(list):
 def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_for(
     drive: EngineOnStore, attempts, monkeypatch
 ):
-    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 600_000)
+    monkeypatch.setattr(fold_thread_module, "FOLD_CHUNK_BYTES", 600_000)
     for number in range(40):
         drive.apply(Set(b"%02d" % number, b"1"))
     drive.settle()
@@ -163,7 +163,7 @@ def test_while_the_disk_is_short_a_fold_takes_as_much_at_once_as_there_is_room_f
 def test_a_fold_that_has_no_room_for_one_change_or_fails_otherwise_says_so(
     drive: EngineOnStore, attempts, monkeypatch, code, times
 ):
-    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 4096 * 16)
+    monkeypatch.setattr(fold_thread_module, "FOLD_CHUNK_BYTES", 4096 * 16)
     for number in range(10):
         drive.apply(Set(b"%d" % number, b"1"))
     drive.settle()
@@ -185,7 +185,7 @@ def test_compact_gets_the_last_room_and_folds_first(drive: EngineOnStore):
 
 def test_what_the_tables_wal_has_yet_to_put_into_the_file_is_reckoned_with(drive: EngineOnStore, monkeypatch):
     """A fold without a checkpoint left 50 MB there, and then neither CLEAR nor COMPACT could make room."""
-    monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 1 << 30)
+    monkeypatch.setattr(fold_thread_module, "TABLE_CHECKPOINT_CHANGES", 1 << 30)
     drive.apply(Set(b"a", bytes(1 << 20)))
     drive.fold()
     assert drive.store.maintenance.jobs.table_wal_bytes > 1 << 20

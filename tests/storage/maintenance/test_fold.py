@@ -21,7 +21,7 @@ from kvd.limits import CHECKPOINT_WAIT_MS
 from kvd.storage.files import sqlite
 from kvd.storage.files.sqlite import connect
 from kvd.storage.maintenance import fold as fold_module
-from kvd.storage.maintenance import fold_thread as folder_module
+from kvd.storage.maintenance import fold_thread as fold_thread_module
 from kvd.storage.offline.backup import back_up, restore
 from kvd.storage.offline.check import check
 from kvd.storage.offline.salvage import salvage
@@ -108,8 +108,8 @@ def test_a_table_that_fell_back_is_folded_again(drive):
 
 
 def fail_once(monkeypatch, name, error):
-    """Let the first use of a thing of folder.py's fail, of those for the table."""
-    real, failed = getattr(folder_module, name), []
+    """Let the first use of a thing of fold_thread.py's fail, of those for the table."""
+    real, failed = getattr(fold_thread_module, name), []
 
     def fails(db, *arguments):
         if arguments[-1:] != ("journal",) and not failed:
@@ -117,7 +117,7 @@ def fail_once(monkeypatch, name, error):
             raise error
         return real(db, *arguments)
 
-    monkeypatch.setattr(folder_module, name, fails)
+    monkeypatch.setattr(fold_thread_module, name, fails)
 
 
 def test_a_checkpoint_that_fails_after_the_fold_counts_nothing_twice(drive, monkeypatch):
@@ -137,7 +137,7 @@ def test_a_fold_that_finds_the_disk_full_is_undone_and_tried_again_later(drive, 
     drive.settle()
     with monkeypatch.context() as full:
         full.setattr(fold_module, "INSERT", "SELECT full_disk(), :after, :number")
-        full.setattr(folder_module.FoldThread, "open", open_with_full_disk)
+        full.setattr(fold_thread_module.FoldThread, "open", open_with_full_disk)
         drive.restart().store.maintenance.jobs.begin_fold()
         done = drive.store.maintenance.parts.fold_thread.done.get()
     assert (str(done.error), drive.store.table.mark().revision) == ("user-defined function raised exception", 0)
@@ -153,20 +153,20 @@ def test_a_fold_that_finds_the_disk_full_is_undone_and_tried_again_later(drive, 
     assert (drive.store.overlays.folded, len(table_entries(drive))) == (2, 2)
 
 
-real_open = folder_module.FoldThread.open
+real_open = fold_thread_module.FoldThread.open
 
 
-def open_with_a_commit_that_fails(folder):
-    return RolledBack(real_open(folder))
+def open_with_a_commit_that_fails(fold_thread):
+    return RolledBack(real_open(fold_thread))
 
 
-def open_with_full_disk(folder):
+def open_with_full_disk(fold_thread):
     """Give SQL a function that fails as a full disk does: in the middle of the fold's transaction."""
 
     def full_disk():
         raise OSError(28, "no room")
 
-    db = real_open(folder)
+    db = real_open(fold_thread)
     db.create_function("full_disk", 0, full_disk)
     return db
 
@@ -181,7 +181,7 @@ def test_a_fold_that_finds_anything_else_is_the_end(drive, code, cls, monkeypatc
 
 
 def test_a_fold_is_durable_only_when_its_checkpoint_is_whole(drive, monkeypatch):
-    monkeypatch.setattr(folder_module, "checkpoint", lambda *_: False)
+    monkeypatch.setattr(fold_thread_module, "checkpoint", lambda *_: False)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
     assert (drive.store.overlays.folded, drive.store.maintenance.jobs.durable) == (1, 0)
@@ -196,7 +196,7 @@ def test_a_fold_reads_values_not_older_than_the_last_of_each_key(drive):
 @pytest.mark.parametrize("fsync", ["interval", "never"])
 def test_the_journal_is_synced_before_the_table_gets_ahead_of_it(make_drive, monkeypatch, fsync):
     synced = []
-    monkeypatch.setattr(folder_module.os, "fdatasync", synced.append)
+    monkeypatch.setattr(fold_thread_module.os, "fdatasync", synced.append)
     drive = make_drive(fsync=fsync)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
@@ -204,7 +204,7 @@ def test_the_journal_is_synced_before_the_table_gets_ahead_of_it(make_drive, mon
 
 
 def test_a_fold_whose_commit_was_rolled_back_by_sqlite_itself_is_tried_again(drive, monkeypatch):
-    monkeypatch.setattr(folder_module.FoldThread, "open", open_with_a_commit_that_fails)
+    monkeypatch.setattr(fold_thread_module.FoldThread, "open", open_with_a_commit_that_fails)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
     assert (drive.store.overlays.folded, str(drive.store.maintenance.jobs.error)) == (0, "database or disk is full")
@@ -220,8 +220,8 @@ def test_a_thread_that_never_had_a_job_ends(make_drive):
 def test_commits_go_on_while_a_fold_is_at_work(drive):
     """BEGIN IMMEDIATE in the fold would lock the attached journal too, and every commit would wait for it."""
     drive.apply(*[Set(b"%d" % number, b"x") for number in range(500)])
-    folder = drive.store.maintenance.parts.fold_thread
-    db = folder.open()
+    fold_thread = drive.store.maintenance.parts.fold_thread
+    db = fold_thread.open()
     is_at_work, go_on = threading.Event(), threading.Event()
     steps = iter(range(10**9))
 
@@ -231,7 +231,7 @@ def test_commits_go_on_while_a_fold_is_at_work(drive):
             go_on.wait(60)
 
     db.set_progress_handler(pause, 10)
-    thread = threading.Thread(target=folder.fold_to, args=(db, folder_module.FoldJob(drive.store.revision)))
+    thread = threading.Thread(target=fold_thread.fold_to, args=(db, fold_thread_module.FoldJob(drive.store.revision)))
     thread.start()
     assert is_at_work.wait(60)
     drive.store.journal.db.execute("PRAGMA busy_timeout = 0")
@@ -244,9 +244,9 @@ def test_commits_go_on_while_a_fold_is_at_work(drive):
 
 
 def test_a_table_is_checkpointed_when_its_wal_is_long_much_was_folded_or_nothing_is_left_to_fold(drive, monkeypatch):
-    monkeypatch.setattr(folder_module, "TABLE_WAL_BYTES_MAX", 1 << 20)
-    monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 3)
-    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
+    monkeypatch.setattr(fold_thread_module, "TABLE_WAL_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(fold_thread_module, "TABLE_CHECKPOINT_CHANGES", 3)
+    monkeypatch.setattr(fold_thread_module, "FOLD_CHUNK_BYTES", 1)
     drive.apply(Set(b"a", b"1"))
     assert drive.fold().store.maintenance.jobs.durable == 0
     drive.fold()
@@ -266,7 +266,7 @@ def test_a_table_is_checkpointed_when_its_wal_is_long_much_was_folded_or_nothing
 def fold_calls(monkeypatch):
     """Return what the fold's thread does, in order: keys folded in a portion, files checkpointed."""
     calls = []
-    real_step, real_checkpoint = fold_module.Fold.step, folder_module.checkpoint
+    real_step, real_checkpoint = fold_module.Fold.step, fold_thread_module.checkpoint
 
     def step(at, bytes_max):
         before = at.number
@@ -278,7 +278,7 @@ def fold_calls(monkeypatch):
         return real_checkpoint(db, how, name)
 
     monkeypatch.setattr(fold_module.Fold, "step", step)
-    monkeypatch.setattr(folder_module, "checkpoint", checkpoint)
+    monkeypatch.setattr(fold_thread_module, "checkpoint", checkpoint)
     return calls
 
 
@@ -289,9 +289,9 @@ def pages_there(drive):
 @pytest.mark.parametrize("size", [10, 700, 900, 3_000, 40_000])
 def test_a_fold_never_makes_the_wal_of_the_table_longer_than_it_may_be(drive, monkeypatch, size):
     most = 1 << 20
-    monkeypatch.setattr(folder_module, "TABLE_CHECKPOINT_CHANGES", 1 << 30)
-    monkeypatch.setattr(folder_module, "TABLE_WAL_BYTES_MAX", most)
-    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", most * 2 // 3)
+    monkeypatch.setattr(fold_thread_module, "TABLE_CHECKPOINT_CHANGES", 1 << 30)
+    monkeypatch.setattr(fold_thread_module, "TABLE_WAL_BYTES_MAX", most)
+    monkeypatch.setattr(fold_thread_module, "FOLD_CHUNK_BYTES", most * 2 // 3)
     chance = random.Random(1)
     wal = drive.directory / "table.db-wal"
     for _ in range(4):
@@ -306,7 +306,7 @@ def test_a_fold_never_makes_the_wal_of_the_table_longer_than_it_may_be(drive, mo
 
 
 def test_a_key_is_folded_once_however_often_it_changed_and_in_whichever_portion(drive, monkeypatch):
-    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 60_000)
+    monkeypatch.setattr(fold_thread_module, "FOLD_CHUNK_BYTES", 60_000)
     drive.apply(*[Set(b"%d" % (number % 50), b"%d" % number) for number in range(1_000)])
     drive.settle()
     calls = fold_calls(monkeypatch)
@@ -319,7 +319,7 @@ def test_a_key_is_folded_once_however_often_it_changed_and_in_whichever_portion(
 
 def partly_folded(drive, monkeypatch, portions):
     """Fold a number of portions of one key each, then fail."""
-    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
+    monkeypatch.setattr(fold_thread_module, "FOLD_CHUNK_BYTES", 1)
     drive.settle()
     steps, real = iter(range(portions)), fold_module.Fold.step
 
@@ -397,37 +397,37 @@ def test_a_table_that_has_changes_the_journal_has_not_is_refused(drive, monkeypa
 
 
 def test_the_checkpoint_of_the_journal_has_its_turn_between_two_portions(drive, monkeypatch):
-    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
+    monkeypatch.setattr(fold_thread_module, "FOLD_CHUNK_BYTES", 1)
     drive.apply(*[Set(b"%d" % number, b"") for number in range(3)])
     drive.settle()
     calls = fold_calls(monkeypatch)
-    drive.store.maintenance.parts.fold_thread.jobs.put(folder_module.FoldJob(3))
+    drive.store.maintenance.parts.fold_thread.jobs.put(fold_thread_module.FoldJob(3))
     drive.store.maintenance.jobs.begin_checkpoint()
-    folder = drive.store.maintenance.parts.fold_thread
-    assert isinstance(folder.done.get().job, folder_module.CheckpointJob)
-    folder.may_resume.set()
-    assert folder.done.get().job == folder_module.FoldJob(3)
+    fold_thread = drive.store.maintenance.parts.fold_thread
+    assert isinstance(fold_thread.done.get().job, fold_thread_module.CheckpointJob)
+    fold_thread.may_resume.set()
+    assert fold_thread.done.get().job == fold_thread_module.FoldJob(3)
     assert [call for call in calls if call != "main"] == [1, "journal", 1, 1]
 
 
 def test_a_thread_that_is_to_end_ends_after_a_portion_and_the_next_start_goes_on(drive, monkeypatch):
     """A stop waited for all of a fold: for a minute on a slow disk."""
-    monkeypatch.setattr(folder_module, "FOLD_CHUNK_BYTES", 1)
+    monkeypatch.setattr(fold_thread_module, "FOLD_CHUNK_BYTES", 1)
     drive.apply(*[Set(b"%d" % number, b"") for number in range(20)])
-    folder, steps = drive.store.maintenance.parts.fold_thread, []
-    real, has_begun = folder_module.fold.Fold.step, threading.Event()
+    fold_thread, steps = drive.store.maintenance.parts.fold_thread, []
+    real, has_begun = fold_thread_module.fold.Fold.step, threading.Event()
 
     def step(self, bytes_max):
         steps.append(1)
         has_begun.set()
-        while not folder.is_stopping:  # `stop` comes just now
+        while not fold_thread.is_stopping:  # `stop` comes just now
             time.sleep(0.001)
         real(self, bytes_max)
 
-    monkeypatch.setattr(folder_module.fold.Fold, "step", step)
+    monkeypatch.setattr(fold_thread_module.fold.Fold, "step", step)
     drive.store.maintenance.jobs.begin_fold()
     has_begun.wait()
-    folder.stop()
+    fold_thread.stop()
     assert (len(steps), drive.store.table.mark().revision) == (1, 0)
     monkeypatch.undo()
     drive.restart()
@@ -438,7 +438,7 @@ def test_a_thread_that_is_to_end_ends_after_a_portion_and_the_next_start_goes_on
 
 def test_the_fold_waits_until_the_loop_has_finished_the_checkpoint_of_the_journal(drive, monkeypatch):
     """Else it would read the journal at that moment, and the WAL could not be restarted."""
-    monkeypatch.setattr(folder_module, "CHECKPOINT_WAIT_MS", 60_000)
+    monkeypatch.setattr(fold_thread_module, "CHECKPOINT_WAIT_MS", 60_000)
     drive.apply(Set(b"a", b"1"))
     drive.store.maintenance.jobs.begin_checkpoint()
     drive.store.maintenance.jobs.begin_fold()
@@ -452,7 +452,7 @@ def test_the_fold_waits_until_the_loop_has_finished_the_checkpoint_of_the_journa
 
 def test_who_reads_the_table_for_long_holds_a_checkpoint_up_for_a_moment_only(drive, monkeypatch):
     """With the usual 5 s each fold beside a backup took 5 s, and the commits waited for it."""
-    waits, real = [], folder_module.checkpoint
+    waits, real = [], fold_thread_module.checkpoint
 
     def checkpoint(db, how, name):
         class Spy:
@@ -462,7 +462,7 @@ def test_who_reads_the_table_for_long_holds_a_checkpoint_up_for_a_moment_only(dr
 
         return real(Spy(), how, name)
 
-    monkeypatch.setattr(folder_module, "checkpoint", checkpoint)
+    monkeypatch.setattr(fold_thread_module, "checkpoint", checkpoint)
     drive.apply(Set(b"a", b"1"))
     drive.fold()
     assert {wait for wait in waits if wait is not None} == {CHECKPOINT_WAIT_MS}

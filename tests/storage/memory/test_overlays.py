@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from support.forms import IMPLEMENTATIONS, row
 
 from kvd.commands.model import ALL, Entry, make_span
-from kvd.storage.memory import overlays as memory_module
+from kvd.storage.memory import overlays as overlays_module
 from kvd.storage.memory.key_cache import NOT_CACHED, PlainKeyCache, weight
 from kvd.storage.memory.overlays import Overlay, Overlays
 
 
 @pytest.fixture(autouse=True, params=IMPLEMENTATIONS)
 def form(request, monkeypatch):
-    monkeypatch.setattr(memory_module, "make_key_cache", request.param)
+    monkeypatch.setattr(overlays_module, "make_key_cache", request.param)
     return request.param
 
 
@@ -147,7 +147,7 @@ def test_an_overlay_weighs_what_came_of_each_key():
 
 
 def test_what_is_not_folded_is_never_dropped(monkeypatch):
-    monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", 0)
+    monkeypatch.setattr(overlays_module, "MEMORY_BYTES_MAX", 0)
     memory = Overlays()
     memory.insert({b"a": None})
     memory.update([row(b"%d" % number, None, number) for number in range(1, 21)])
@@ -166,10 +166,10 @@ def test_what_is_not_folded_is_never_dropped(monkeypatch):
 
 def test_all_of_it_stays_within_its_bound(monkeypatch):
     memory = Overlays(1)
-    monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", memory.size + 500_000)
+    monkeypatch.setattr(overlays_module, "MEMORY_BYTES_MAX", memory.size + 500_000)
     for number in range(20_000):
         memory.insert({b"%d" % number: entry(b"%d" % number, b"x" * 100)})
-        assert memory.size <= memory_module.MEMORY_BYTES_MAX + 100_000  # what the slots grow by
+        assert memory.size <= overlays_module.MEMORY_BYTES_MAX + 100_000  # what the slots grow by
     assert memory.key_cache.get(b"19999") is not NOT_CACHED
     assert len(memory.key_cache) > 1_000
 
@@ -177,10 +177,10 @@ def test_all_of_it_stays_within_its_bound(monkeypatch):
 def test_large_values_that_come_after_many_small_ones_stay_within_the_bound_too(monkeypatch):
     memory = Overlays(1)
     memory.insert({b"%d" % number: entry(b"%d" % number, b"x") for number in range(20_000)})
-    monkeypatch.setattr(memory_module, "MEMORY_BYTES_MAX", memory.size)
+    monkeypatch.setattr(overlays_module, "MEMORY_BYTES_MAX", memory.size)
     for number in range(100):
         memory.insert({b"large %d" % number: entry(b"large %d" % number, bytes(100_000))})
-        assert memory.size <= memory_module.MEMORY_BYTES_MAX + 1_000_000  # some have only just been asked for
+        assert memory.size <= overlays_module.MEMORY_BYTES_MAX + 1_000_000  # some have only just been asked for
 
 
 def test_the_weight_of_the_plain_form_is_that_of_what_is_there():

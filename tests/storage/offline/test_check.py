@@ -12,7 +12,7 @@ from kvd.commands.values import Clear, Incr, Set
 from kvd.errors import ShuttingDown, StorageFailed
 from kvd.storage import check
 from kvd.storage import check as check_function
-from kvd.storage.files import sqlite as database_module
+from kvd.storage.files import sqlite as sqlite_module
 from kvd.storage.offline.check import ROWS_AT_ONCE
 
 
@@ -178,7 +178,7 @@ def test_between_portions_it_breathes_and_may_be_ended(make_drive):
 
 
 def test_a_long_statement_is_ended_too(make_drive, monkeypatch):
-    monkeypatch.setattr(database_module, "PROGRESS_STEPS", 100)
+    monkeypatch.setattr(sqlite_module, "PROGRESS_STEPS", 100)
     drive = make_drive()
     drive.apply(*[Set(b"%d" % number, b"x") for number in range(500)])
     breaths = []
