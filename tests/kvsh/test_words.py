@@ -1,5 +1,7 @@
 """Words: redis-cli's quoting both ways, and the property that what is printed pastes back."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -223,3 +225,16 @@ def test_a_line_has_no_more_words_than_a_command_takes(monkeypatch, word):
     with pytest.raises(words.TooManyWords, match="more than 3 words") as caught:
         words.split(word * 4)
     assert len(words.split((word * 4)[: caught.value.position])) == 3
+
+
+def test_splitting_stops_at_the_first_word_too_many(monkeypatch):
+    found, bare, word_at = [], words.BARE, words._word_at
+    monkeypatch.setattr(words, "WORDS_MAX", 3)
+    counted = SimpleNamespace(finditer=lambda line: (found.append(match) or match for match in bare.finditer(line)))
+    monkeypatch.setattr(words, "BARE", counted)
+    monkeypatch.setattr(words, "_word_at", lambda *place: found.append(place) or word_at(*place))
+    for word in (b"a ", b"'' "):
+        found.clear()
+        with pytest.raises(words.TooManyWords):
+            words.split(word * 1_000)
+        assert len(found) == 4
